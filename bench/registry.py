@@ -18,8 +18,20 @@ from pathlib import Path
 from bench.component import Component
 from bench.errors import BadInput, unknown
 
-FOLDERS = {"ssl": "method", "crops": "crop", "proposals": "proposals", "tasks": "task", "sets": "data"}
-PLURAL = {"method": "methods", "crop": "crops", "proposals": "proposals", "task": "tasks", "data": "data"}
+FOLDERS = {
+    "ssl": "method",
+    "crops": "crop",
+    "proposals": "proposals",
+    "tasks": "task",
+    "sets": "data",
+}
+PLURAL = {
+    "method": "methods",
+    "crop": "crops",
+    "proposals": "proposals",
+    "task": "tasks",
+    "data": "data",
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,9 @@ def load(kind: str, name: str) -> type[Component]:
     classes = [
         c
         for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Component) and c.__module__ == module.__name__
+        if isinstance(c, type)
+        and issubclass(c, Component)
+        and c.__module__ == module.__name__
         and not c.__name__.startswith("_")
     ]
     if len(classes) != 1 or classes[0].kind != kind:

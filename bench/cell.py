@@ -1,0 +1,245 @@
+"""A Cell is one frozen combination; a Planner turns it into stages; a Plan is several cells' stages."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.component import SCALES, Component
+from bench.errors import BadInput, Unsupported, nearest, unknown
+from bench.params import Runtime
+from bench.stage import Stage, walk
+
+PRETRAIN_DATA = {"tiny": "scenes", "": "coco"}  # scale -> the data a pretraining uses unless told
+
+
+@dataclass(frozen=True)
+class Cell:
+    """method x crop x pretraining data x task x task data x scale x seed, and overrides."""
+
+    method: str
+    crop: str
+    task: str
+    data: str
+    task_data: str
+    scale: str
+    seed: int
+    overrides: tuple[tuple[str, str], ...] = ()
+
+    def command(self) -> str:
+        """The command line that makes this cell."""
+        sets = "".join(f" --set {k}={v}" for k, v in self.overrides)
+        return (
+            f"bench run --method {self.method} --crop {self.crop} --task {self.task} --scale {self.scale}"
+            f" --seeds {self.seed} --data {self.data} --task-data {self.task_data}{sets}"
+        )
+
+
+@dataclass
+class PlannedCell:
+    """A cell with its final stage, or the reason why it has none."""
+
+    cell: Cell
+    final: Stage | None
+    engine: str = ""
+    unsupported: str | None = None
+
+
+@dataclass
+class Plan:
+    """Cells and the stages they need, inputs first, each key once."""
+
+    cells: list[PlannedCell]
+
+    @property
+    def stages(self) -> list[Stage]:
+        return list(walk(*(c.final for c in self.cells if c.final)))
+
+
+@dataclass
+class Planner:
+    """Builds the stages of one cell. Components call it to ask for further stages."""
+
+    cell: Cell
+    runtime: Runtime
+    paths: Mapping[str, Path | None] = field(default_factory=dict)
+    data_cache: dict[tuple[str, str], Stage] = field(default_factory=dict)
+    touched: dict[str, type[Component]] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def component(self, kind: str, name: str, main: bool = False) -> Any:
+        """The component at the cell's scale, with the cell's overrides for it. `kind.field` addresses the
+        cell's own component of that kind (`main`), `name.field` the component wherever it is used."""
+        cls = registry.load(kind, name)
+        self.touched[name] = cls
+        mine = {}
+        for key, value in self.cell.overrides:
+            owner, _, setting = key.partition(".")
+            if owner == name or (owner == kind and (main or kind in ("proposals", "data"))):
+                mine[setting] = value
+                self.used.add(key)
+        return cls.resolve(self.cell.scale, mine)
+
+    def data(self, name: str) -> Stage:
+        """The data stage of dataset `name` at this run's path."""
+        component = self.component("data", name)
+        marker = (name, repr(component.params))
+        if marker not in self.data_cache:
+            self.data_cache[marker] = component.stage(self.paths.get(name), self.runtime)
+        return self.data_cache[marker]
+
+    def proposals(self, name: str, data: Stage, split: str = "train") -> Stage:
+        """The proposals stage of generator `name` on `data`."""
+        maker = self.component("proposals", name)
+        return Stage(
+            kind="proposals", name=name, version=maker.version, runner="bench.engine.proposals:run",
+            params={"proposals": maker.identity(), "split": split, "seed": 0},
+            inputs={"data": data, **maker.stages(self, data)},
+        )  # fmt: skip
+
+    def pretrain(self, method: str, crop: str, data: Stage, main: bool = False) -> Stage:
+        """The pretraining of `method` on `crop`; ORL's stage 1 is `pretrain("byol", "image", data)`."""
+        learner = self.component("method", method, main)
+        cropper = self.component("crop", crop, main)
+        reason = learner.supports(type(cropper))
+        if reason:
+            raise Unsupported(reason)
+        inputs = {"data": data, **cropper.stages(self, data), **learner.stages(self, data)}
+        return Stage(
+            kind="pretrain", name=method, version=learner.version, runner="bench.engine.pretrain:run",
+            params={
+                "method": learner.identity(), "crop": cropper.identity(),
+                "split": "train", "seed": self.cell.seed,
+            },
+            inputs=inputs,
+        )  # fmt: skip
+
+    def plan(self) -> PlannedCell:
+        """The cell's stages; an impossible combination is an outcome, bad input an error."""
+        task = self.component("task", self.cell.task, main=True)
+        data = self.data(self.cell.data)
+        task_data = self.data(self.cell.task_data)
+        engine = str(getattr(task.params, "engine", ""))
+        try:
+            backbone = self.pretrain(self.cell.method, self.cell.crop, data, main=True)
+            reason = task.supports(backbone.params["method"]["params"]["backbone"])
+            if reason:
+                raise Unsupported(reason)
+        except Unsupported as error:
+            return PlannedCell(self.cell, None, engine, str(error))
+        final = Stage(
+            kind="evaluate", name=self.cell.task, version=task.version, runner="bench.engine.evaluate:run",
+            params={"task": task.identity(), "seed": self.cell.seed},
+            inputs=task.stages(self, backbone, task_data),
+        )  # fmt: skip
+        return PlannedCell(self.cell, final, engine)
+
+
+def match(kind: str, patterns: str) -> list[str]:
+    """Names of `kind` for a comma list of names and globs, in the order given, each once."""
+    found: list[str] = []
+    for pattern in [p.strip() for p in patterns.split(",") if p.strip()]:
+        hits = fnmatch.filter(registry.names(kind), pattern)
+        if not hits:
+            registry.entry(kind, pattern)  # raises with the nearest name
+        found += [h for h in hits if h not in found]
+    return found
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0`, `0,2,5` or `0-4`."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            low, _, high = part.strip().partition("-")
+            seeds += range(int(low), int(high or low) + 1)
+    except ValueError:
+        raise BadInput(
+            f"seeds are numbers, lists or ranges, got {text!r}; try: --seeds 0-2"
+        ) from None
+    if not seeds:
+        raise BadInput(f"no seed in {text!r}; try: --seeds 0-2")
+    return list(dict.fromkeys(seeds))
+
+
+def parse_data(text: str | None) -> tuple[str | None, Path | None]:
+    """`NAME` or `NAME=PATH`."""
+    if not text:
+        return None, None
+    name, _, path = text.partition("=")
+    registry.entry("data", name)
+    return name, Path(path).expanduser().absolute() if path else None
+
+
+def default_data(scale: str) -> str:
+    """The pretraining data of a scale."""
+    return PRETRAIN_DATA.get(scale, PRETRAIN_DATA[""])
+
+
+def make_plan(cells: Iterable[Cell], runtime: Runtime, paths: Mapping[str, Path | None]) -> Plan:
+    """Plan and validate every cell before anything runs; unknown or ambiguous settings are errors."""
+    cells = list(cells)
+    cache: dict[tuple[str, str], Stage] = {}
+    planned, used, touched = [], set(), {}
+    for cell in cells:
+        cell = _qualified(cell, runtime, paths, cache)
+        planner = Planner(cell, runtime, paths, cache)
+        planned.append(planner.plan())
+        used |= planner.used
+        touched |= planner.touched
+    for key in dict.fromkeys(k for c in planned for k, _ in c.cell.overrides):
+        if key not in used:
+            owner = key.partition(".")[0]
+            raise unknown("owner of a setting", owner, touched, "bench list params")
+    return Plan(planned)
+
+
+def _qualified(
+    cell: Cell,
+    runtime: Runtime,
+    paths: Mapping[str, Path | None],
+    cache: dict[tuple[str, str], Stage],
+) -> Cell:
+    """The cell with bare `field` overrides rewritten to `owner.field`."""
+    bare = [key for key, _ in cell.overrides if "." not in key]
+    if not bare:
+        return cell
+    dotted = tuple((k, v) for k, v in cell.overrides if "." in k)
+    first = Planner(_with(cell, dotted), runtime, paths, cache)
+    first.plan()
+    names = {key: _owner(key, first.touched) for key in bare}
+    return _with(cell, tuple((names.get(k, k), v) for k, v in cell.overrides))
+
+
+def _with(cell: Cell, overrides: tuple[tuple[str, str], ...]) -> Cell:
+    from dataclasses import replace
+
+    return replace(cell, overrides=overrides)
+
+
+def _owner(field_name: str, touched: Mapping[str, type[Component]]) -> str:
+    owners = [n for n, cls in touched.items() if field_name in cls.Params.model_fields]
+    if len(owners) == 1:
+        return f"{owners[0]}.{field_name}"
+    if owners:
+        choices = " or ".join(f"--set {n}.{field_name}=..." for n in owners)
+        raise BadInput(
+            f"setting {field_name!r} is ambiguous: {len(owners)} components have it; say {choices}"
+        )
+    every = {f for cls in touched.values() for f in cls.Params.model_fields}
+    guess = nearest(field_name, every)
+    hint = f" (did you mean {guess!r}?)" if guess else ""
+    raise BadInput(
+        f"no part of this cell has a setting {field_name!r}{hint}; try: bench list params"
+    )
+
+
+def check_scale(scale: str) -> str:
+    """The scale, or an error with the nearest one."""
+    if scale not in SCALES:
+        raise unknown("scale", scale, SCALES, "bench run --scale tiny ...")
+    return scale

@@ -1,0 +1,94 @@
+"""Datasets: what a split holds, as compact arrays that pickle cheaply, keyed by image id.
+
+A Data component turns a folder in its official layout into a `data` stage. The stage's params are the
+fingerprint of the content, never a path; the folder of this run is in `Runtime.roots[stage.key]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from bench.component import Component
+
+if TYPE_CHECKING:
+    from bench.engine.context import StageContext
+    from bench.params import Runtime
+    from bench.stage import Stage
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The annotated objects of one image, n of them.
+
+    boxes: (n, 4) float32, xyxy, absolute pixels, clipped to the image, no empty ones.
+    labels: (n,) int64 in 0..K-1 (contiguous, in the order of `ImageSet.classes`).
+    crowd: (n,) bool, COCO `iscrowd`. difficult: (n,) bool, VOC. area: (n,) float64, mask area where
+    masks exist, else box area. ids: (n,) int64, annotation ids.
+    segmentations: n items (COCO polygons or RLE dicts) or None where the set has no masks.
+    keypoints: (n, k, 3) float32 x, y, visibility, or None.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    difficult: np.ndarray
+    area: np.ndarray
+    ids: np.ndarray
+    segmentations: list | None = None
+    keypoints: np.ndarray | None = None
+
+
+class ImageSet:
+    """One split: `len()` images, each with an id, a file, a (width, height) and maybe objects.
+
+    Subclasses keep numpy arrays (memory-mapped where large) so that loader workers share them.
+    """
+
+    name: str
+    split: str
+    classes: list[str]
+    ids: np.ndarray  # (N,) int64, unique; every cached table is keyed by these
+    sizes: np.ndarray  # (N, 2) int32, width and height in the frame `read_rgb` returns
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def file(self, index: int) -> Path:
+        """The image file of position `index`."""
+        raise NotImplementedError
+
+    def objects(self, index: int) -> Objects:
+        """The objects of position `index`; sets without annotations raise BadData."""
+        raise NotImplementedError
+
+    def image(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, EXIF-upright."""
+        from bench.data.image import read_rgb
+
+        return read_rgb(self.file(index))
+
+
+class Data(Component):
+    """A dataset in its official layout (`bench/data/sets/`)."""
+
+    kind: ClassVar[str] = "data"
+    splits: ClassVar[tuple[str, ...]] = ("train", "val")
+    needs_path: ClassVar[bool] = True
+    how_to_get: ClassVar[str] = ""  # what to download, from where, how large, where to put it
+
+    def stage(self, root: Path | None, runtime: Runtime) -> Stage:
+        """The `data` stage of the folder (None: where it is looked for by default), checked cheaply:
+        layout, annotations, that files exist. Raises BadData in one line; sets `runtime.roots`."""
+        raise NotImplementedError
+
+    def run(self, ctx: StageContext) -> None:
+        """Make the stage's folder: index arrays per split, and `report.json` (counts, repairs)."""
+        raise NotImplementedError
+
+    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
+        """A split from the committed stage `folder` and this run's data `root`."""
+        raise NotImplementedError

@@ -1,0 +1,116 @@
+"""The Method contract: which views, which loss; it produces a backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from bench.component import Component
+from bench.params import Params, param
+from bench.views.plan import Viewer
+
+if TYPE_CHECKING:
+    from bench.cell import Planner
+    from bench.crop import Crop
+    from bench.data.base import ImageSet
+    from bench.stage import Stage
+
+
+class PretrainParams(Params):
+    """What every pretraining has. Defaults are ORL's and BYOL's on COCO (paper 002, section 3.2)."""
+
+    backbone: str = param("resnet50", help="resnet18 | resnet34 | resnet50 | resnet101")
+    image_size: int = param(224, ge=16, help="side of the global views, pixels")
+    epochs: int = param(800, ge=1, help="passes over the crop's samples", search=["int", 1, 800])
+    batch_size: int = param(512, ge=2, help="images per optimiser step over all devices")
+    optimizer: Literal["sgd", "lars", "adamw"] = param("sgd")
+    lr: float = param(
+        0.2, gt=0, help="for 256 images; scaled by batch_size/256", search=["log", 1e-3, 1.0]
+    )
+    momentum: float = param(0.9, ge=0, lt=1)
+    weight_decay: float = param(1e-4, ge=0)
+    decay_norm_and_bias: bool = param(True, help="weight decay on batch norm and biases too")
+    warmup_epochs: float = param(4.0, ge=0)
+    warmup_ratio: float = param(1e-4, ge=0, le=1, help="learning rate factor at step 0")
+    lr_step: Literal["epoch", "iter"] = param("epoch", help="when the cosine moves")
+    precision: Literal["fp32", "bf16"] = param("fp32")
+    grad_clip: float = param(0.0, ge=0, help="gradient norm limit; 0: none")
+
+
+@dataclass
+class Views:
+    """One role of a batch, on the device, augmented.
+
+    images: (B, 3, S, S) float32, normalised. boxes: (B, 4) float32 xyxy, the pixels of the source image
+    each view shows (before the flip). flipped: (B,) bool. index: (B,) int64, image position in the set.
+    """
+
+    images: Tensor
+    boxes: Tensor
+    flipped: Tensor
+    index: Tensor
+
+
+@dataclass
+class Batch:
+    """A training batch: views by role, the method's extra arrays stacked, and where training is."""
+
+    views: dict[str, Views]
+    kinds: dict[str, list[str]] = field(default_factory=dict)  # role -> source kind per sample
+    extra: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    total_steps: int = 1
+
+
+class Network(nn.Module):
+    """A method's networks. `backbone` is the one that is evaluated (online, query)."""
+
+    backbone: nn.Module
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars; "loss" is minimised, the others are logged."""
+        raise NotImplementedError
+
+    def after_step(self, step: int, total_steps: int) -> None:
+        """Called after optimizer.step(); `step` counts from 0 (EMA updates go here)."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> (B, D), the space in which this method compares images."""
+        raise NotImplementedError
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """Named parameters the optimizer sees."""
+        return [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+
+
+class Method(Component):
+    """An SSL method (`methods/ssl/`)."""
+
+    kind: ClassVar[str] = "method"
+    Params: ClassVar[type[Params]] = PretrainParams
+    params: PretrainParams
+    trains: ClassVar[bool] = True  # False: `network().backbone` is used as initialised
+
+    def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
+        """The input stages besides data and the crop's, by role (ORL: "pairs")."""
+        return {}
+
+    def supports(self, crop: type[Crop]) -> str | None:
+        """None, or why this crop cannot be paired with this method."""
+        return None
+
+    def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
+        """The method's view plan; `inputs` are the folders of all input stages by role."""
+        raise NotImplementedError
+
+    def network(self, n_images: int) -> Network:
+        """Freshly initialised networks (the caller has seeded torch). `n_images`: size of the split,
+        for queues that scale with it."""
+        raise NotImplementedError
+
+    def inspect(self, images: ImageSet, inputs: dict[str, Path]) -> dict[str, object]:
+        """Pictures worth tracking once, name -> (H, W, 3) uint8 (ORL: discovered correspondences)."""
+        return {}

@@ -1,0 +1,37 @@
+"""The Task contract: a backbone becomes metrics by a published protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.component import Component
+
+if TYPE_CHECKING:
+    from bench.cell import Planner
+    from bench.engine.context import StageContext
+    from bench.stage import Stage
+
+
+class Task(Component):
+    """A downstream task (`tasks/`).
+
+    `headline` is the metric a leaderboard sorts by; `metrics` name -> description with unit. Values are
+    fractions or percent as stated; COCO's are percent (x100). `engine` (params) enters the key.
+    """
+
+    kind: ClassVar[str] = "task"
+    headline: ClassVar[str]
+    metrics: ClassVar[dict[str, str]] = {}
+    data: ClassVar[dict[str, str]] = {}  # scale -> default data name; "" is the fallback
+
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
+        """Input stages of the evaluate stage, by role; "backbone" and "data" at least."""
+        return {"backbone": backbone, "data": data}
+
+    def supports(self, backbone: str) -> str | None:
+        """None, or why a backbone of that name cannot be judged by this task."""
+        return None
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        """Evaluate `ctx.inputs["backbone"] / "backbone.pth"`; returns finite metrics by name."""
+        raise NotImplementedError

@@ -1,0 +1,44 @@
+"""Experiment tracking: what a stage may report. A tracker that fails never fails a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Tracker:
+    """One run per stage. Every method is safe to call at any time."""
+
+    def log(self, figures: dict[str, float], step: int) -> None:
+        """Scalars at a step."""
+
+    def image(self, name: str, picture: np.ndarray, step: int | None = None) -> None:
+        """(H, W, 3) uint8 RGB."""
+
+    def finish(self, summary: dict[str, Any] | None = None, failed: bool = False) -> None:
+        """End the run."""
+
+    @property
+    def url(self) -> str | None:
+        """Where a person can look at it, if anywhere."""
+        return None
+
+
+class NullTracker(Tracker):
+    """Tracks nothing."""
+
+
+def make_tracker(mode: str, **run: Any) -> Tracker:
+    """The tracker named by `Runtime.tracker`; anything that goes wrong gives a NullTracker and a note."""
+    if mode == "none":
+        return NullTracker()
+    try:
+        from bench.track.wandb import WandbTracker
+
+        return WandbTracker(**run)
+    except Exception as error:  # a tracker never fails a run
+        note = run.get("note")
+        if note:
+            note(f"tracking is off for this stage: {error}")
+        return NullTracker()
