@@ -158,9 +158,7 @@ def parse_seeds(text: str) -> list[int]:
             low, _, high = part.strip().partition("-")
             seeds += range(int(low), int(high or low) + 1)
     except ValueError:
-        raise BadInput(
-            f"seeds are numbers, lists or ranges, got {text!r}; try: --seeds 0-2"
-        ) from None
+        raise BadInput(f"seeds are numbers, lists or ranges, got {text!r}; try: --seeds 0-2") from None
     if not seeds:
         raise BadInput(f"no seed in {text!r}; try: --seeds 0-2")
     return list(dict.fromkeys(seeds))
@@ -233,9 +231,7 @@ def _owner(field_name: str, touched: Mapping[str, type[Component]]) -> str:
     every = {f for cls in touched.values() for f in cls.Params.model_fields}
     guess = nearest(field_name, every)
     hint = f" (did you mean {guess!r}?)" if guess else ""
-    raise BadInput(
-        f"no part of this cell has a setting {field_name!r}{hint}; try: bench list params"
-    )
+    raise BadInput(f"no part of this cell has a setting {field_name!r}{hint}; try: bench list params")
 
 
 def check_scale(scale: str) -> str:

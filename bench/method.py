@@ -27,9 +27,7 @@ class PretrainParams(Params):
     epochs: int = param(800, ge=1, help="passes over the crop's samples", search=["int", 1, 800])
     batch_size: int = param(512, ge=2, help="images per optimiser step over all devices")
     optimizer: Literal["sgd", "lars", "adamw"] = param("sgd")
-    lr: float = param(
-        0.2, gt=0, help="for 256 images; scaled by batch_size/256", search=["log", 1e-3, 1.0]
-    )
+    lr: float = param(0.2, gt=0, help="for 256 images; scaled by batch_size/256", search=["log", 1e-3, 1.0])
     momentum: float = param(0.9, ge=0, lt=1)
     weight_decay: float = param(1e-4, ge=0)
     decay_norm_and_bias: bool = param(True, help="weight decay on batch norm and biases too")

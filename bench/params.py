@@ -53,12 +53,8 @@ class Params(BaseModel):
         for layer in layers:
             for key, value in layer.items():
                 if key not in cls.model_fields:
-                    raise unknown(
-                        f"setting of {owner}", key, cls.model_fields, f"bench list params {owner}"
-                    )
-                values[key] = (
-                    _parse(value, cls.model_fields[key]) if isinstance(value, str) else value
-                )
+                    raise unknown(f"setting of {owner}", key, cls.model_fields, f"bench list params {owner}")
+                values[key] = _parse(value, cls.model_fields[key]) if isinstance(value, str) else value
         try:
             return cls(**values)
         except ValidationError as error:
@@ -82,9 +78,7 @@ def _parse(text: str, info: FieldInfo) -> Any:
 
 def canonical(value: Any) -> str:
     """Canonical JSON: sorted keys, no spaces, finite numbers; no paths or objects (TypeError)."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True
-    )
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def digest(value: Any) -> str:
@@ -101,12 +95,8 @@ class Runtime(BaseModel):
     database: str
     devices: int | str = "auto"
     workers: int = Field(2, ge=0, description="loader and proposal processes")
-    threads: int = Field(
-        0, ge=0, description="torch threads of a training step; 0: the cores that are free"
-    )
+    threads: int = Field(0, ge=0, description="torch threads of a training step; 0: the cores that are free")
     tracker: str = Field("wandb", description="wandb | none")
-    checkpoint_seconds: float = Field(
-        20.0, ge=0, description="longest training time a kill can cost"
-    )
+    checkpoint_seconds: float = Field(20.0, ge=0, description="longest training time a kill can cost")
     force: bool = False
     roots: dict[str, Path] = Field(default_factory=dict, description="data stage key -> folder")
