@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,9 @@ def make_plan(cells: Iterable[Cell], runtime: Runtime, paths: Mapping[str, Path 
     """Plan and validate every cell before anything runs; unknown or ambiguous settings are errors."""
     cells = list(cells)
     cache: dict[tuple[str, str], Stage] = {}
-    planned, used, touched = [], set(), {}
+    planned: list[PlannedCell] = []
+    used: set[str] = set()
+    touched: dict[str, type[Component]] = {}
     for cell in cells:
         cell = _qualified(cell, runtime, paths, cache)
         planner = Planner(cell, runtime, paths, cache)
@@ -214,8 +216,6 @@ def _qualified(
 
 
 def _with(cell: Cell, overrides: tuple[tuple[str, str], ...]) -> Cell:
-    from dataclasses import replace
-
     return replace(cell, overrides=overrides)
 
 

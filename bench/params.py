@@ -27,7 +27,7 @@ def param(
     `["int", lo, hi]`). `later=True`: the field was added after results existed, so it is left out of
     keys while it equals its default. `rules`: pydantic constraints (`ge`, `le`, `gt`, ...).
     """
-    extra = {"search": search, "later": later}
+    extra: dict[str, Any] = {"search": search, "later": later}
     return Field(default, description=help, json_schema_extra=extra, **rules)
 
 

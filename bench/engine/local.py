@@ -1,0 +1,198 @@
+"""Run a plan in this process: each stage once, inputs first, and one failing cell stops no other."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.cell import Plan, PlannedCell
+from bench.engine.context import Progress, StageContext
+from bench.engine.provenance import provenance
+from bench.errors import BadInput, BenchError, StageFailed
+from bench.params import Runtime
+from bench.stage import Stage, walk
+from bench.store import Store
+from bench.track.base import Tracker, make_tracker
+
+
+class Listener(Protocol):
+    """Who is told what happens (the results database)."""
+
+    def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None: ...
+    def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None: ...
+    def cell_done(self, cell: PlannedCell, folder: Path) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What a run did: the keys it made and reused, and the error of every stage that failed."""
+
+    made: list[Stage] = field(default_factory=list)
+    reused: list[Stage] = field(default_factory=list)
+    errors: dict[str, BenchError] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass
+class LocalEngine:
+    """Makes stages one after another in this process."""
+
+    runtime: Runtime
+    store: Store
+    listener: Listener
+    progress: Progress = field(default_factory=Progress)
+    outcome: Outcome = field(default_factory=Outcome)
+    groups: dict[str, str] = field(default_factory=dict)
+    finals: dict[str, PlannedCell] = field(default_factory=dict)
+    forced: set[str] = field(default_factory=set)
+
+    def run(self, plan: Plan) -> Outcome:
+        """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
+        start = time.monotonic()
+        for planned in plan.cells:
+            self._label(planned)
+        for planned in plan.cells:
+            self._run_cell(planned)
+        self.outcome.seconds = time.monotonic() - start
+        return self.outcome
+
+    def _label(self, planned: PlannedCell) -> None:
+        if planned.final is None:
+            return
+        self.finals.setdefault(planned.final.key, planned)
+        label = f"{planned.cell.method}-{planned.cell.crop}-{planned.cell.task}-{planned.final.short}"
+        for stage in walk(planned.final):
+            self.groups.setdefault(stage.key, label)
+            if self.runtime.force:
+                self.forced.add(stage.key)
+
+    def _run_cell(self, planned: PlannedCell) -> None:
+        if planned.final is None:
+            self.listener.cell_state(planned, "unsupported", planned.unsupported)
+            return
+        try:
+            if not self._hit(planned.final):
+                self.listener.cell_state(planned, "running")
+            folder = self.ensure(planned.final)
+            self.listener.cell_done(planned, folder)
+        except BenchError as error:
+            self.listener.cell_state(planned, "failed", str(error))
+        except KeyboardInterrupt:
+            self.listener.cell_state(planned, "interrupted", "stopped by the user; the same command goes on")
+            raise
+
+    def _hit(self, stage: Stage) -> bool:
+        return stage.key not in self.forced and self.store.done(stage)
+
+    def ensure(self, stage: Stage) -> Path:
+        """The committed folder of `stage`, made if need be; raises what the stage or an input raised."""
+        if stage.key in self.outcome.errors:
+            raise self.outcome.errors[stage.key]
+        if self._hit(stage):
+            self._note_reuse(stage)
+            return self.store.folder(stage)
+        try:
+            inputs = {role: self._input(child) for role, child in stage.inputs.items()}
+            with self.store.lock(stage, lambda who: self.progress.note(f"{stage}: waiting for {who}")):
+                if self._hit(stage):  # made by another process meanwhile
+                    self._note_reuse(stage)
+                    return self.store.folder(stage)
+                return self._make(stage, inputs)
+        except BenchError as error:
+            self.outcome.errors.setdefault(stage.key, error)
+            raise
+
+    def _note_reuse(self, stage: Stage) -> None:
+        if stage not in self.outcome.made and stage not in self.outcome.reused:
+            self.outcome.reused.append(stage)
+
+    def _input(self, stage: Stage) -> Path:
+        folder = self.ensure(stage)
+        if stage not in self.outcome.made and not self.store.verify(stage):
+            self.progress.note(f"{stage}: its files are damaged; making it again")
+            folder = self.ensure(stage)
+        return folder
+
+    def _make(self, stage: Stage, inputs: dict[str, Path]) -> Path:
+        if stage.key in self.forced:
+            self.store.discard(stage)
+            self.forced.discard(stage.key)
+        work = self.store.work(stage)
+        tracker = self._tracker(stage)
+        started = time.time()
+        ctx = StageContext(stage, work, inputs, self.runtime, self.progress, tracker)
+        try:
+            runner(stage)(ctx)
+            record = provenance(stage, started, time.time() - started, {"tracker_url": tracker.url})
+            summary = self._results(stage, work, record)
+            folder = self.store.commit(stage, record)
+        except KeyboardInterrupt:
+            tracker.finish(failed=True)
+            raise
+        except Exception as error:
+            tracker.finish(failed=True)
+            raise self._explained(stage, error) from error
+        tracker.finish(summary)
+        self.outcome.made.append(stage)
+        self.listener.stage_done(stage, folder, record)
+        return folder
+
+    def _tracker(self, stage: Stage) -> Tracker:
+        return make_tracker(
+            self.runtime.tracker,
+            run_key=stage.key[:16],
+            name=f"{stage.kind}/{stage.name}",
+            group=self.groups.get(stage.key, stage.short),
+            job_type=stage.kind,
+            config=stage.record(),
+            folder=self.store.home,
+            note=self.progress.note,
+        )
+
+    def _results(self, stage: Stage, work: Path, record: dict[str, Any]) -> dict[str, float]:
+        """Write result.json where the stage is a cell's last; return its metrics."""
+        planned = self.finals.get(stage.key)
+        if planned is None:
+            return {}
+        from bench.results.record import result_record, write_result
+
+        metrics = json.loads((work / "metrics.json").read_text())
+        write_result(work, result_record(planned, stage, metrics, record))
+        return dict(metrics)
+
+    def _explained(self, stage: Stage, error: Exception) -> BenchError:
+        """The error as one line; the traceback goes to a file."""
+        if isinstance(error, BenchError):
+            return error
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        if full or shutil.disk_usage(self.store.home).free < 1 << 20:
+            return BadInput(
+                f"{stage}: no space left in BENCH_HOME {self.store.home}; nothing is lost: free some "
+                "(bench gc) and run the same command again"
+            )
+        log = self.store.home / "failures" / f"{stage.short}.log"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)))
+        text = " ".join(str(error).split())[:300]
+        return StageFailed(f"{stage} failed: {type(error).__name__}: {text}; traceback: {log}")
+
+
+def runner(stage: Stage) -> Callable[[StageContext], None]:
+    """The function `stage.runner` names."""
+    module, _, function = stage.runner.partition(":")
+    found = getattr(importlib.import_module(module), function)
+    return found  # type: ignore[no-any-return]
+
+
+def free_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,202 @@
+"""The content-addressed store: a stage's folder under its key, made in a work folder, renamed when whole.
+
+    <home>/store/<kind>/<name>-<key[:12]>/   committed: has a `done` record with every file's size and hash
+    <home>/work/<key>/                       being made; survives a kill, so that a runner can go on
+    <home>/locks/<key>.lock                  who makes it
+    <home>/damaged/                          committed folders that no longer match their `done` record
+
+A folder without a `done` record is not a hit, and a failed stage never gets one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BadInput, StageFailed
+from bench.stage import Stage
+
+_held: set[str] = set()  # POSIX record locks do not exclude threads of one process; this does
+
+
+class Store:
+    """Stage folders of one `BENCH_HOME`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.root = home / "store"
+        try:
+            for folder in (self.root, home / "work", home / "locks"):
+                folder.mkdir(parents=True, exist_ok=True)
+            probe = home / "work" / f".probe-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise BadInput(
+                f"BENCH_HOME {home} cannot be written ({error.strerror}); try: BENCH_HOME=FOLDER bench ..."
+            ) from None
+
+    def folder(self, stage: Stage) -> Path:
+        """Where the committed stage is or will be."""
+        return self.root / stage.kind / f"{stage.name}-{stage.short}"
+
+    def done(self, stage: Stage) -> bool:
+        """A hit: committed, and every file still there with its size. A damaged folder is moved aside."""
+        folder = self.folder(stage)
+        record = read_done(folder)
+        if record is None or record.get("key") != stage.key:
+            return False
+        sizes = {name: entry["size"] for name, entry in record["files"].items()}
+        if all(_size(folder / name) == size for name, size in sizes.items()):
+            return True
+        self.set_aside(stage)
+        return False
+
+    def verify(self, stage: Stage) -> bool:
+        """`done`, and every file still has its hash: asked before a stage is used as an input."""
+        if not self.done(stage):
+            return False
+        folder = self.folder(stage)
+        for name, entry in (read_done(folder) or {"files": {}})["files"].items():
+            if file_hash(folder / name) != entry["sha256"]:
+                self.set_aside(stage)
+                return False
+        return True
+
+    def set_aside(self, stage: Stage) -> None:
+        """Move a committed folder out of the way, so that the stage is made again."""
+        target = self.home / "damaged" / f"{stage.name}-{stage.short}-{time.time_ns()}"
+        target.parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.rename(self.folder(stage), target)
+
+    def work(self, stage: Stage) -> Path:
+        """The stage's work folder; what an interrupted try left is still in it."""
+        folder = self.home / "work" / stage.key[:32]
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def commit(self, stage: Stage, provenance: dict[str, Any]) -> Path:
+        """Seal the work folder: records, hashes, fsync, rename."""
+        work, target = self.work(stage), self.folder(stage)
+        shutil.rmtree(work / "_scratch", ignore_errors=True)
+        write_json(work / "stage.json", stage.record())
+        write_json(work / "provenance.json", provenance)
+        files = {}
+        for path in sorted(p for p in work.rglob("*") if p.is_file() and p != work / "done"):
+            sync(path)
+            files[str(path.relative_to(work))] = {"size": path.stat().st_size, "sha256": file_hash(path)}
+        write_json(work / "done", {"key": stage.key, "files": files})
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            self.set_aside(stage)
+        os.rename(work, target)
+        sync(target.parent)
+        return target
+
+    def discard(self, stage: Stage) -> None:
+        """Forget a stage and any partial work on it (`bench run --force`)."""
+        shutil.rmtree(self.folder(stage), ignore_errors=True)
+        shutil.rmtree(self.home / "work" / stage.key[:32], ignore_errors=True)
+
+    def committed(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Every committed folder with its stage record."""
+        for done in sorted(self.root.glob("*/*/done")):
+            with suppress(OSError, ValueError):
+                yield done.parent, json.loads((done.parent / "stage.json").read_text())
+
+    def find(self, prefix: str) -> tuple[Path, dict[str, Any]]:
+        """The one committed stage whose key starts with `prefix`."""
+        hits = [(f, r) for f, r in self.committed() if r["key"].startswith(prefix.lower())]
+        if len(hits) != 1 or len(prefix) < 4:
+            what = "no stage has" if not hits else "several stages have"
+            if len(prefix) < 4:
+                what = "at least 4 digits are needed:"
+            raise BadInput(f"{what} key {prefix!r}; try: bench leaderboard, or bench plan --json ...")
+        return hits[0]
+
+    @contextmanager
+    def lock(self, stage: Stage, waiting: Callable[[str], None] = lambda who: None) -> Iterator[None]:
+        """Hold the stage's lock; `waiting(owner)` is called once if somebody else has it.
+
+        A POSIX record lock: the kernel gives it up when the owner dies, however it dies (a file server
+        does when a host falls silent), and forked loader workers do not inherit it.
+        """
+        path = self.home / "locks" / f"{stage.key[:32]}.lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        mine = told = False
+        try:
+            while not (mine := _try_lock(handle, stage.key)):
+                if not told:
+                    waiting(os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process")
+                    told = True
+                time.sleep(0.2)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{socket.gethostname()} pid {os.getpid()}".encode(), 0)
+            yield
+        finally:
+            if mine:
+                _held.discard(stage.key)
+            os.close(handle)
+
+
+def _try_lock(handle: int, key: str) -> bool:
+    if key in _held:
+        return False
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    _held.add(key)
+    return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def file_hash(path: Path) -> str:
+    """sha256 hex of a file's bytes."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """fsync a file or folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_done(folder: Path) -> dict[str, Any] | None:
+    """The `done` record, or None where it is missing or torn."""
+    try:
+        record = json.loads((folder / "done").read_text())
+        return record if isinstance(record.get("files"), dict) else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: a reader sees the old file or the whole new one."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        sync(partial)
+    except OSError as error:
+        raise StageFailed(f"cannot write {path.name}: {error.strerror}; free space and run again") from None
+    os.replace(partial, path)
