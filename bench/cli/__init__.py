@@ -1,0 +1,99 @@
+"""The command line: one file per verb, imported only when the verb runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from bench import __version__
+from bench.errors import BenchError, nearest
+
+VERBS = {  # verb -> one line; the file of the same name defines `command`
+    "run": "Pretrain, transfer and score cells: method x crop x task.",
+    "plan": "Show the stages a run would make or reuse; runs nothing.",
+    "list": "List methods, crops, tasks, data, proposals or params.",
+    "show": "Show a stage: provenance, resolved config, the command that made it.",
+    "leaderboard": "Rank what was measured.",
+    "results": "Check, export, import or rebuild the results database.",
+    "gc": "Free disk space: partial work and large files no result needs.",
+    "doctor": "Report versions, devices, tracker, data and store.",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists verbs from the table above; imports a verb's file when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        from importlib import import_module
+
+        found: click.Command = import_module(f"bench.cli.{name}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            guess = nearest(args[0], VERBS)
+            hint = f" (did you mean {guess!r}?)" if guess else ""
+            raise click.UsageError(f"unknown command {args[0]!r}{hint}; try: bench --help", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bench")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def cli(debug: bool) -> None:
+    """Where should I crop? Every cropping strategy x SSL method x downstream task.
+
+    First run: bench run --method orl --task coco_det
+
+    Shell completion: eval "$(_BENCH_COMPLETE=bash_source bench)"  (or zsh_source, fish_source)
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: errors are one line on stderr; exit codes 0 ok, 1 failed, 2 bad input, 130 interrupted."""
+    args = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in args[:1] or bool(os.environ.get("BENCH_DEBUG"))
+    try:
+        code: Any = cli.main(args=args, prog_name="bench", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 0
+    except click.ClickException as error:
+        code = _say(_one_line(error), 2)
+    except BenchError as error:
+        if debug:
+            raise
+        code = _say(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        code = _say("interrupted; the same command goes on where this one stopped", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(text: str, code: int) -> int:
+    click.echo(f"bench: {text}", err=True)
+    return code
+
+
+def _one_line(error: click.ClickException) -> str:
+    text = " ".join(error.format_message().split())
+    if "; try: " in text:
+        return text
+    context = getattr(error, "ctx", None)
+    return f"{text.rstrip('.')}; try: {context.command_path if context else 'bench'} --help"

@@ -36,8 +36,8 @@ class Listener(Protocol):
 class Outcome:
     """What a run did: the keys it made and reused, and the error of every stage that failed."""
 
-    made: list[Stage] = field(default_factory=list)
-    reused: list[Stage] = field(default_factory=list)
+    made: dict[str, Stage] = field(default_factory=dict)
+    reused: dict[str, Stage] = field(default_factory=dict)
     errors: dict[str, BenchError] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -112,12 +112,12 @@ class LocalEngine:
             raise
 
     def _note_reuse(self, stage: Stage) -> None:
-        if stage not in self.outcome.made and stage not in self.outcome.reused:
-            self.outcome.reused.append(stage)
+        if stage.key not in self.outcome.made:
+            self.outcome.reused[stage.key] = stage
 
     def _input(self, stage: Stage) -> Path:
         folder = self.ensure(stage)
-        if stage not in self.outcome.made and not self.store.verify(stage):
+        if stage.key not in self.outcome.made and not self.store.verify(stage):
             self.progress.note(f"{stage}: its files are damaged; making it again")
             folder = self.ensure(stage)
         return folder
@@ -142,7 +142,8 @@ class LocalEngine:
             tracker.finish(failed=True)
             raise self._explained(stage, error) from error
         tracker.finish(summary)
-        self.outcome.made.append(stage)
+        self.outcome.made[stage.key] = stage
+        self.outcome.reused.pop(stage.key, None)
         self.listener.stage_done(stage, folder, record)
         return folder
 

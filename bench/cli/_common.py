@@ -1,0 +1,158 @@
+"""What several verbs share: the runtime, the options of a cell, shell completion of names."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from bench.component import SCALES
+from bench.errors import BadInput
+
+if TYPE_CHECKING:
+    from bench.cell import Cell, Plan
+    from bench.params import Runtime
+
+
+def home_folder() -> Path:
+    """`BENCH_HOME`, by default a per-user data folder."""
+    given = os.environ.get("BENCH_HOME")
+    if given:
+        return Path(given).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("bench")
+
+
+def open_runtime(**given: Any) -> Runtime:
+    """The Runtime of this process: `BENCH_HOME`, `BENCH_DB` (default SQLite in the home), options given."""
+    from bench.params import Runtime
+
+    home = home_folder()
+    database = os.environ.get("BENCH_DB") or f"sqlite:///{home / 'results.db'}"
+    tracker = os.environ.get("BENCH_TRACKER", "wandb")
+    if tracker not in ("wandb", "none"):
+        raise BadInput(f"BENCH_TRACKER is wandb or none, got {tracker!r}; try: BENCH_TRACKER=none bench ...")
+    return Runtime(home=home, database=database, tracker=tracker, **given)
+
+
+class Names(click.ParamType):
+    """A comma list of component names or globs of one kind, completed from the file tree."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.name = f"{kind}[,{kind}...]"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from bench import registry
+
+        head, comma, tail = incomplete.rpartition(",")
+        return [
+            CompletionItem(f"{head}{comma}{name}", help=registry.entry(self.kind, name).summary)
+            for name in registry.names(self.kind)
+            if name.startswith(tail)
+        ]
+
+
+class ScaleName(click.ParamType):
+    """A scale."""
+
+    name = "scale"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(s) for s in SCALES if s.startswith(incomplete)]
+
+
+def cell_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which cells: shared by `run` and `plan`."""
+    options = [
+        click.option("--method", "-m", type=Names("method"), required=True, help="Names or globs."),
+        click.option("--crop", "-c", type=Names("crop"), default="image", show_default=True),
+        click.option("--task", "-t", type=Names("task"), required=True, help="Names or globs."),
+        click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True),
+        click.option("--seeds", default="0", show_default=True, help="0 | 0,1 | 0-4"),
+        click.option("--data", type=Names("data"), help="Pretraining data: NAME or NAME=PATH."),
+        click.option("--task-data", type=Names("data"), help="The task's data: NAME or NAME=PATH."),
+        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
+        click.option("--devices", default="auto", show_default=True, help="auto, cpu or a number of GPUs."),
+        click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256)),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def make_cells(
+    method: str, crop: str, task: str, scale: str, seeds: str, data: str | None, task_data: str | None,
+    sets: tuple[str, ...],
+) -> tuple[list[Cell], dict[str, Path | None]]:  # fmt: skip
+    """Cells of the product of the options, and the data paths given; every name is checked here."""
+    from bench import registry
+    from bench.cell import Cell, check_scale, default_data, match, parse_data, parse_seeds
+
+    check_scale(scale)
+    data_name, data_path = parse_data(data)
+    task_data_name, task_data_path = parse_data(task_data)
+    overrides = tuple(_setting(text) for text in sets)
+    cells = []
+    for m in match("method", method):
+        for c in match("crop", crop):
+            for t in match("task", task):
+                defaults: dict[str, str] = registry.load("task", t).data  # type: ignore[attr-defined]
+                wanted = task_data_name or defaults.get(scale, defaults.get("", "")) or default_data(scale)
+                cell = Cell(m, c, t, data_name or default_data(scale), wanted, scale, 0, overrides)
+                cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
+    paths = _paths((data_name, data_path), (task_data_name, task_data_path))
+    return cells, paths
+
+
+def _paths(*given: tuple[str | None, Path | None]) -> dict[str, Path | None]:
+    paths: dict[str, Path | None] = {}
+    for name, path in given:
+        if name and path and paths.get(name, path) != path:
+            raise BadInput(
+                f"--data and --task-data name {name!r} at two places, {paths[name]} and {path}; "
+                "try: the same path for both"
+            )
+        if name and path:
+            paths[name] = path
+    return paths
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise BadInput(f"--set takes KEY=VALUE, got {text!r}; try: --set orl.epochs=2")
+    return key.strip(), value.strip()
+
+
+def plan_from_options(runtime: Runtime, **options: Any) -> Plan:
+    """The validated plan of the cell options."""
+    from bench.cell import make_plan
+
+    cells, paths = make_cells(**options)
+    return make_plan(cells, runtime, paths)
+
+
+def devices_option(text: str) -> int | str:
+    """`auto`, `cpu` or a positive number."""
+    if text in ("auto", "cpu"):
+        return text
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    raise BadInput(f"--devices is auto, cpu or a number of GPUs, got {text!r}; try: --devices auto")
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    click.echo(json.dumps(value, indent=1, allow_nan=False))

@@ -1,0 +1,89 @@
+"""Progress for people: bars in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from bench.engine.context import Advance, Progress
+
+LINE_SECONDS = 15.0
+
+
+class TerminalProgress(Progress):
+    """Bars with stage names, figures and time left; use as a context manager."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description:<28}"), BarColumn(24), MofNCompleteColumn(),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+        )  # fmt: skip
+        self.bars = RichProgress(*columns, console=self.console)
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def task(self, label: str, total: int, done: int = 0) -> Advance:
+        bar = self.bars.add_task(label, total=total, completed=done, figures="")
+
+        def advance(n: int = 1, **figures: float | str) -> None:
+            self.bars.update(bar, advance=n, figures=_figures(figures))
+
+        return advance
+
+    def note(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False)
+
+
+class LineProgress(Progress):
+    """For logs: a line at the start, at the end, and every `LINE_SECONDS`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def task(self, label: str, total: int, done: int = 0) -> Advance:
+        start = last = time.monotonic()
+        first = count = done
+
+        def advance(n: int = 1, **figures: float | str) -> None:
+            nonlocal count, last
+            count += n
+            now = time.monotonic()
+            if count < total and now - last < LINE_SECONDS:
+                return
+            last = now
+            left = (now - start) / max(count - first, 1) * (total - count)
+            self.note(f"{label}: {count}/{total}, {now - start:.0f} s, {left:.0f} s left {_figures(figures)}")
+
+        return advance
+
+    def note(self, text: str) -> None:
+        click.echo(text.rstrip(), err=True)
+
+
+def _figures(figures: dict[str, float | str]) -> str:
+    return " ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
+
+
+def terminal_progress() -> TerminalProgress | LineProgress:
+    """Bars where stderr is a terminal, else lines."""
+    return TerminalProgress() if Console(stderr=True).is_terminal else LineProgress()

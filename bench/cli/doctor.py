@@ -1,0 +1,93 @@
+"""bench doctor: versions, devices, detector engines, tracker, data and store, in one look."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import click
+
+from bench import __version__, registry
+from bench.cli._common import home_folder, open_runtime, print_json
+
+PACKAGES = ("torch", "torchvision", "lightning", "wandb", "optuna", "opencv-contrib-python", "numpy",
+            "pycocotools", "streamlit", "sqlalchemy", "pydantic")  # fmt: skip
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+def command(as_json: bool) -> None:
+    """Report versions, devices, detectron2, tracker mode, data found, store."""
+    report = {
+        "bench": __version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": _devices(),
+        "detectron2": "installed"
+        if find_spec("detectron2")
+        else "not installed (engine torchvision is used)",
+        "tracker": _tracker(),
+        "data": {name: _data(name) for name in registry.names("data")},
+        "store": _store(),
+    }
+    if as_json:
+        print_json(report)
+        return
+    for section, value in report.items():
+        if isinstance(value, dict):
+            click.echo(f"{section}:")
+            for name, text in value.items():
+                click.echo(f"  {name:<24} {text}")
+        else:
+            click.echo(f"{section:<26} {value}")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing; try: pip install " + name
+
+
+def _devices() -> dict[str, str]:
+    import torch
+
+    found = {"cpu": f"{len(os.sched_getaffinity(0))} cores, {platform.processor() or platform.machine()}"}
+    for i in range(torch.cuda.device_count()):
+        found[f"cuda:{i}"] = torch.cuda.get_device_name(i)
+    return found
+
+
+def _tracker() -> str:
+    mode = open_runtime().tracker
+    if mode == "none":
+        return "none (BENCH_TRACKER)"
+    from bench.track.wandb import wandb_mode
+
+    return f"wandb, {wandb_mode()}"
+
+
+def _data(name: str) -> str:
+    cls: Any = registry.load("data", name)
+    if not cls.needs_path:
+        return "generated here"
+    root = os.environ.get("BENCH_DATA")
+    folder = os.path.join(root, name) if root else None
+    if folder and os.path.isdir(folder):
+        return folder
+    return f"not found; give --data {name}=PATH or put it in $BENCH_DATA/{name}"
+
+
+def _store() -> dict[str, str]:
+    from bench.store import Store
+
+    home = home_folder()
+    store = Store(home)
+    stages = sum(1 for _ in store.committed())
+    free = shutil.disk_usage(home).free / 2**30
+    database = open_runtime().database
+    return {"home": str(home), "stages": str(stages), "free": f"{free:.1f} GiB", "database": database}

@@ -1,0 +1,93 @@
+"""bench run: pretrain, transfer and score cells."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli._common import cell_options, devices_option, open_runtime, plan_from_options
+
+if TYPE_CHECKING:
+    from bench.cell import Plan, PlannedCell
+    from bench.engine.local import Outcome
+    from bench.results.database import Database
+    from bench.store import Store
+
+
+@click.command()
+@cell_options
+@click.option("--force", is_flag=True, help="Make every stage of the plan again.")
+def command(force: bool, devices: str, workers: int, **options: Any) -> None:
+    """Pretrain, transfer and score cells: method x crop x task x seed.
+
+    The same command again reuses what is done; after Ctrl-C or a kill it goes on.
+    """
+    from bench.store import Store
+
+    runtime = open_runtime(devices=devices_option(devices), workers=workers, force=force)
+    store = Store(runtime.home)
+    plan = plan_from_options(runtime, **options)
+
+    from bench.cli._progress import terminal_progress
+    from bench.engine.local import LocalEngine
+    from bench.results.database import open_database
+    from bench.results.listener import DatabaseListener
+
+    signal.signal(signal.SIGTERM, _terminate)
+    database = open_database(runtime.database)
+    with terminal_progress() as progress:
+        engine = LocalEngine(runtime, store, DatabaseListener(database), progress)
+        outcome = engine.run(plan)
+    _summary(plan, store, outcome, database)
+    sys.exit(exit_code(outcome, plan))
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """SIGTERM checkpoints and leaves like Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def exit_code(outcome: Outcome, plan: Plan) -> int:
+    """0 all done; 2 every failure is bad input or bad data; 1 otherwise. Unsupported pairs are no failure
+    unless nothing else was asked for."""
+    if outcome.errors:
+        return max(2 if all(e.exit_code == 2 for e in outcome.errors.values()) else 1, 1)
+    return 2 if all(c.final is None for c in plan.cells) else 0
+
+
+def _summary(plan: Plan, store: Store, outcome: Outcome, database: Database) -> None:
+    from bench.cli.leaderboard import print_rows
+
+    finished = [c for c in plan.cells if c.final and c.final.key not in outcome.errors]
+    if finished:
+        keys = {c.final.key for c in finished if c.final}
+        print_rows(database.rows_of(keys))
+        for planned in finished:
+            click.echo(_where(planned, store))
+    for planned in plan.cells:
+        label = f"{planned.cell.method} x {planned.cell.crop} x {planned.cell.task} seed {planned.cell.seed}"
+        if planned.unsupported:
+            click.echo(f"unsupported: {label}: {planned.unsupported}", err=True)
+    for error in dict.fromkeys(str(e) for e in outcome.errors.values()):
+        click.echo(f"bench: {error}", err=True)
+    click.echo(
+        f"{len(outcome.made)} stage(s) made, {len(outcome.reused)} reused, in {outcome.seconds:.0f} s"
+        + (": " + ", ".join(f"{s.kind}/{s.name}" for s in outcome.reused.values()) if outcome.reused else "")
+    )
+    if finished:
+        click.echo(f"next: bench leaderboard   or   bench show {finished[0].final.short}")  # type: ignore[union-attr]
+
+
+def _where(planned: PlannedCell, store: Store) -> str:
+    assert planned.final is not None
+    folder: Path = store.folder(planned.final)
+    backbone = planned.final.inputs.get("backbone")
+    lines = [f"files: {folder}"]
+    if backbone is not None:
+        lines.append(f"backbone: {store.folder(backbone) / 'backbone.pth'}")
+    return "\n".join(lines)

@@ -1,0 +1,59 @@
+"""bench show KEY: a stage's provenance, resolved config and the command that makes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cli._common import open_runtime, print_json
+
+
+@click.command()
+@click.argument("key")
+@click.option("--json", "as_json", is_flag=True)
+def command(key: str, as_json: bool) -> None:
+    """Show the stage whose key starts with KEY: provenance, resolved config, metrics, command."""
+    from bench.store import Store
+
+    store = Store(open_runtime().home)
+    folder, record = store.find(key)
+    made = _read(folder / "provenance.json") or {}
+    result = _read(folder / "result.json") or {}
+    full = {
+        "stage": record, "folder": str(folder), "provenance": made, "result": result,
+        "command": _command(result, made),
+    }  # fmt: skip
+    if as_json:
+        print_json(full)
+        return
+    click.echo(f"{record['kind']}/{record['name']}  {record['key']}\nfolder   {folder}")
+    for role, child in record["inputs"].items():
+        click.echo(f"input    {role:<12} {child[:12]}")
+    for name, value in result.get("metrics", {}).items():
+        click.echo(f"metric   {name:<12} {value:.4g}")
+    for section, values in (("config", record["params"]), ("made", made)):
+        click.echo(f"{section}:")
+        for name, value in values.items():
+            click.echo(f"  {name}: {json.dumps(value)}")
+    click.echo(f"command  {full['command']}")
+
+
+def _command(result: dict[str, Any], made: dict[str, Any]) -> str:
+    """The cell's command where the stage is a cell's last, else the one that was typed."""
+    given = result.get("cell", {}).get("command") if isinstance(result.get("cell"), dict) else None
+    if given:
+        return str(given)
+    import shlex
+
+    return "bench " + shlex.join(made.get("arguments", []))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+    except (OSError, ValueError):
+        return None

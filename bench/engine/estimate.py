@@ -1,0 +1,34 @@
+"""How long a stage may take: the median of what like stages took in this store, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from statistics import median
+
+from bench.params import digest
+from bench.stage import Stage
+from bench.store import Store
+
+
+def estimate(store: Store, stages: Iterable[Stage]) -> dict[str, float | None]:
+    """Seconds by stage key. A like stage has the same kind, name and params, whatever its seed and inputs;
+    failing that, the same kind and name. None where there is none: nothing is guessed."""
+    exact: dict[str, list[float]] = {}
+    rough: dict[tuple[str, str], list[float]] = {}
+    for folder, record in store.committed():
+        with suppress(OSError, ValueError, KeyError):
+            seconds = float(json.loads((folder / "provenance.json").read_text())["seconds"])
+            exact.setdefault(_like(record["kind"], record["name"], record["params"]), []).append(seconds)
+            rough.setdefault((record["kind"], record["name"]), []).append(seconds)
+    found: dict[str, float | None] = {}
+    for stage in stages:
+        same = exact.get(_like(stage.kind, stage.name, dict(stage.params)))
+        near = same or rough.get((stage.kind, stage.name))
+        found[stage.key] = median(near) if near else None
+    return found
+
+
+def _like(kind: str, name: str, params: dict[str, object]) -> str:
+    return digest({"kind": kind, "name": name, "params": {k: v for k, v in params.items() if k != "seed"}})
