@@ -1,0 +1,105 @@
+"""Every component of every kind goes through this suite; a new file needs no edit here."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import registry
+from bench.component import SCALES, Component
+from bench.params import Params, canonical
+
+EVERY = sorted(registry.entries())
+IDS = [f"{kind}-{name}" for kind, name in EVERY]
+
+
+@pytest.fixture(params=EVERY, ids=IDS)
+def component(request: pytest.FixtureRequest) -> type[Component]:
+    return registry.load(*request.param)
+
+
+def test_name_summary_and_source(component: type[Component]) -> None:
+    entry = registry.entry(component.kind, component.name)
+    assert component.name == entry.file.stem
+    assert 10 <= len(entry.summary) <= 120, "the first docstring line is what `bench list` prints"
+    assert re.fullmatch(r"[a-z0-9_]+", component.name)
+    assert component.version >= 1
+    assert (component.__doc__ or "").strip(), "the class says what it computes and where it comes from"
+
+
+def test_params_are_frozen_strict_documented_and_canonical(component: type[Component]) -> None:
+    assert issubclass(component.Params, Params)
+    params = component.Params()
+    canonical(params.identity())
+    assert component.Params(**params.model_dump()) == params
+    with pytest.raises(ValueError, match="no_such_setting"):
+        component.Params(no_such_setting=1)  # type: ignore[call-arg]
+    own = set(component.Params.model_fields)
+    silent = [n for n in own if not (component.Params.model_fields[n].description or n in _PLAIN)]
+    assert not silent, f"say what these settings mean: {silent}"
+
+
+_PLAIN = {"optimizer", "momentum", "weight_decay", "precision", "seed"}  # names that say it themselves
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_resolves_to_valid_settings(component: type[Component], scale: str) -> None:
+    made = component.resolve(scale)
+    again = component.from_identity(made.identity()["params"])
+    assert again.params == made.params
+    assert set(component.scales) <= set(SCALES)
+
+
+def test_paper_scale_is_the_defaults(component: type[Component]) -> None:
+    assert component.resolve("paper").params == component.Params()
+
+
+def test_it_implements_its_contract(component: type[Component]) -> None:
+    base = next(c for c in component.__mro__ if "kind" in vars(c))
+    needed = {
+        "method": ["viewer", "network"],
+        "crop": ["sampler"],
+        "proposals": ["propose"],
+        "task": ["run"],
+        "data": ["stage", "run", "load"],
+    }[component.kind]
+    for name in needed:
+        mine: Any = getattr(component, name)
+        assert mine is not getattr(base, name), f"{component.name} does not define {name}"
+        assert list(inspect.signature(mine).parameters) == list(
+            inspect.signature(getattr(base, name)).parameters
+        )
+
+
+def test_task_declares_its_metrics(component: type[Component]) -> None:
+    if component.kind != "task":
+        pytest.skip("not a task")
+    task: Any = component
+    assert task.headline in task.metrics
+    for wanted in task.data.values():
+        registry.entry("data", wanted)
+
+
+def test_supports_answers_for_every_pair(component: type[Component]) -> None:
+    if component.kind != "method":
+        pytest.skip("not a method")
+    for crop in registry.names("crop"):
+        reason = component.resolve("tiny").supports(registry.load("crop", crop))  # type: ignore[attr-defined]
+        assert reason is None or 10 <= len(reason) <= 200
+    assert component.resolve("tiny").supports(registry.load("crop", "image")) is None  # type: ignore[attr-defined]
+
+
+def test_one_file_no_edit_elsewhere(component: type[Component]) -> None:
+    """No other component kind's code names it, so that removing the file removes the component."""
+    root = Path(inspect.getfile(registry)).parent
+    if component.kind == "data":
+        return
+    text = "\n".join(
+        f.read_text() for f in root.rglob("*.py") if "results" not in f.parts and "sets" not in f.parts
+    )
+    code = re.sub(r'""".*?"""|#.*', "", text, flags=re.S)
+    assert not re.search(rf"""['"]{component.name}['"]""", code) or component.name in ("image", "random")

@@ -1,0 +1,31 @@
+"""Every test gets its own BENCH_HOME, no tracker, no network, few threads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh BENCH_HOME; the environment of the person who runs the tests plays no part."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("BENCH_HOME", str(folder))
+    for name in ("BENCH_DB", "BENCH_DATA", "BENCH_DEBUG", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BENCH_TRACKER", "none")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images that BENCH_REAL_DATA names."""
+    given = os.environ.get("BENCH_REAL_DATA")
+    if not given or not Path(given).is_dir():
+        pytest.skip("BENCH_REAL_DATA names no folder of real images")
+    return Path(given)

@@ -1,0 +1,76 @@
+"""Keys: what enters them, what does not, and values that must never change."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.params import Params, canonical, param
+from bench.seeds import rng_for, seed_for
+from bench.stage import Stage, walk
+
+LEAF = Stage("data", "scenes", 1, {"seed": 0, "n": 320}, "a:b")
+TOP = Stage("pretrain", "byol", 2, {"lr": 0.2, "betas": [0.9, 0.95]}, "c:d", {"data": LEAF})
+
+
+def test_golden_keys() -> None:
+    # Do not edit these values. If this fails, every result on every disk has lost its identity:
+    # undo the change, or raise KEY_VERSION and say so in the changelog.
+    assert LEAF.key == "91c2b10779121857024a7914d27c3bea286b3375370a5b38ffd7713ce04dd0c0"
+    assert TOP.key == "49be9eb66a90427286d96feadd9036427dff69be3a4682f50f9b34a0ecadef7e"
+
+
+def test_every_part_of_the_identity_changes_the_key() -> None:
+    other_leaf = Stage("data", "scenes", 1, {"seed": 1, "n": 320}, "a:b")
+    variants = [
+        Stage("features", "byol", 2, TOP.params, "c:d", {"data": LEAF}),
+        Stage("pretrain", "orl", 2, TOP.params, "c:d", {"data": LEAF}),
+        Stage("pretrain", "byol", 3, TOP.params, "c:d", {"data": LEAF}),
+        Stage("pretrain", "byol", 2, {**TOP.params, "lr": 0.3}, "c:d", {"data": LEAF}),
+        Stage("pretrain", "byol", 2, TOP.params, "c:d", {"data": other_leaf}),
+        Stage("pretrain", "byol", 2, TOP.params, "c:d", {"images": LEAF}),
+        Stage("pretrain", "byol", 2, TOP.params, "c:d", {}),
+    ]
+    assert len({TOP.key, *(v.key for v in variants)}) == 8
+
+
+def test_the_code_that_runs_and_the_order_of_settings_do_not() -> None:
+    same = Stage("pretrain", "byol", 2, {"betas": [0.9, 0.95], "lr": 0.2}, "elsewhere:f", {"data": LEAF})
+    assert same.key == TOP.key
+
+
+def test_walk_gives_inputs_first_and_each_key_once() -> None:
+    twin = Stage("data", "scenes", 1, {"seed": 0, "n": 320}, "a:b")
+    both = Stage("evaluate", "t", 1, {}, "e:f", {"backbone": TOP, "data": twin})
+    assert [s.key for s in walk(both, TOP)] == [LEAF.key, TOP.key, both.key]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": object()}])
+def test_canonical_json_refuses_what_has_no_fixed_text(value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        canonical(value)
+
+
+def test_a_later_field_keeps_old_keys_while_it_is_at_its_default() -> None:
+    class Before(Params):
+        lr: float = param(0.2)
+
+    class After(Params):
+        lr: float = param(0.2)
+        clip: float = param(0.0, later=True)
+
+    assert After().identity() == Before().identity()
+    assert After(clip=1.0).identity() == {"lr": 0.2, "clip": 1.0}
+
+
+def test_derived_seeds() -> None:
+    assert seed_for(0, "order", 3) == seed_for(0, "order", 3)
+    different = {
+        seed_for(0, "order", 3),
+        seed_for(1, "order", 3),
+        seed_for(0, "views", 3),
+        seed_for(0, "order", 4),
+    }
+    assert len(different) == 4
+    assert all(0 <= s < 2**63 for s in different)
+    assert seed_for(0, "a", 1, 2) != seed_for(0, "a", 12)
+    assert rng_for(5, "x").integers(1 << 30) == rng_for(5, "x").integers(1 << 30)
