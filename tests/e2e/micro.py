@@ -1,0 +1,52 @@
+"""The first command cut down to seconds: the same stages on fewer images and steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SETS = (
+    "scenes.n_train=24", "scenes.n_val=8", "byol.epochs=2", "byol.batch_size=8", "orl.epochs=2",
+    "orl.batch_size=8", "orl.neighbours=3", "coco_det.iterations=6", "coco_det.steps=4,5",
+    "coco_det.precise_bn=2", "coco_det.warmup=2",
+)  # fmt: skip
+
+
+def command(*more: str, sets: tuple[str, ...] = SETS, verb: str = "run") -> list[str]:
+    base = [sys.executable, "-c", "from bench.cli import main; main()", verb]
+    options = [] if "--method" in more else ["--method", "orl"]
+    options += [] if "--task" in more else ["--task", "coco_det"]
+    return [*base, *options, *more, *(x for s in sets for x in ("--set", s))]
+
+
+def bench(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """Any bench command."""
+    code = [sys.executable, "-c", "from bench.cli import main; main()", *arguments]
+    return subprocess.run(code, capture_output=True, text=True, timeout=timeout, env=os.environ)
+
+
+def run(*more: str, sets: tuple[str, ...] = SETS, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*more, sets=sets), capture_output=True, text=True, timeout=timeout)
+
+
+def metrics(home: Path) -> dict[str, dict[str, float]]:
+    """The metrics of every evaluated stage in a store, by folder name."""
+    files = sorted((home / "store" / "evaluate").glob("*/metrics.json"))
+    return {f.parent.name: json.loads(f.read_text()) for f in files}
+
+
+def backbones(home: Path) -> dict[str, bytes]:
+    """The bytes of every pretrained backbone in a store."""
+    return {f.parent.name: f.read_bytes() for f in sorted((home / "store").glob("pretrain/*/backbone.pth"))}
+
+
+def made(home: Path) -> dict[str, Any]:
+    """Provenance of every committed stage, by `kind/folder`."""
+    return {
+        f"{f.parent.parent.name}/{f.parent.name}": json.loads(f.read_text())
+        for f in sorted((home / "store").glob("*/*/provenance.json"))
+    }
