@@ -1,0 +1,93 @@
+"""Backbones: torchvision's ResNets without the classifier, under torchvision's own key names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from bench.errors import BadData, BadInput, unknown
+
+RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+}
+
+
+class ResNetBackbone(ResNet):
+    """A ResNet up to global average pooling (He et al. 2016, as torchvision builds and initialises it).
+
+    `forward`: (B, 3, H, W) -> (B, D), pooled. `maps`: (B, 3, H, W) -> C5 (B, D, ceil(H/32), ceil(W/32)).
+    D = `feature_dim`: 512 for ResNet-18 and -34, else 2048. The state dict is torchvision's less `fc.*`.
+    """
+
+    def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int]) -> None:
+        super().__init__(block, layers, num_classes=1)
+        self.feature_dim = 512 * block.expansion
+        del self.fc
+
+    def maps(self, images: Tensor) -> Tensor:
+        """C5, the last stage's feature map."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))  # type: ignore[no-any-return]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.flatten(self.avgpool(self.maps(images)), 1)
+
+
+def build_backbone(name: str) -> ResNetBackbone:
+    """A freshly initialised backbone (the caller has seeded torch); unknown names raise BadInput."""
+    if name not in RESNETS:
+        raise unknown("backbone", name, RESNETS, "--set method.backbone=resnet18")
+    return ResNetBackbone(*RESNETS[name])
+
+
+def save_backbone(path: Path, backbone: nn.Module) -> None:
+    """Write the backbone's state dict: plain torchvision keys, contiguous tensors on the CPU."""
+    state = {k: v.detach().cpu().contiguous() for k, v in backbone.state_dict().items()}
+    torch.save(state, path)
+
+
+def load_backbone(path: Path, backbone: nn.Module) -> int:
+    """Load `path` (torchvision keys; `fc.*` is ignored) into `backbone`; returns how many tensors matched.
+
+    Raises BadData for an unreadable file, BadInput if any key is missing, unexpected or of another shape:
+    a backbone that is only partly loaded gives wrong results without an error.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise BadData(f"no backbone at {path}; pretrain it first: bench run") from None
+    except Exception as error:
+        raise BadData(
+            f"{path} is no readable PyTorch weights file ({type(error).__name__}); make it again"
+        ) from None
+    if not isinstance(found, dict):
+        raise BadData(f"{path} holds a {type(found).__name__}, not a state dict; make it again")
+    state = {k: v for k, v in found.items() if not k.startswith("fc.")}
+    load_strictly(backbone, state, str(path))
+    return len(state)
+
+
+def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """`module.load_state_dict(state)`, all or nothing; BadInput names the first difference and the counts."""
+    own = module.state_dict()
+    missing = [k for k in own if k not in state]
+    extra = [k for k in state if k not in own]
+    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
+    if missing or extra or shapes:
+        first = (
+            f"{missing[0]!r} is missing" if missing
+            else f"{extra[0]!r} is unexpected" if extra
+            else f"{shapes[0]!r} is {tuple(state[shapes[0]].shape)}, not {tuple(own[shapes[0]].shape)}"
+        )  # fmt: skip
+        matched = len(own) - len(missing) - len(shapes)
+        raise BadInput(
+            f"{source} does not fit the network: {first} ({len(missing)} missing, {len(extra)} unexpected, "
+            f"{len(shapes)} of another shape, {matched} of {len(own)} match); is it another backbone?"
+        )
+    module.load_state_dict(state, strict=True)

@@ -1,0 +1,75 @@
+"""What BYOL and the methods built on it share: the loss, and online and target branches."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.method import Network
+from bench.nn.backbones import build_backbone
+from bench.nn.ema import cosine_momentum, ema_update
+from bench.nn.heads import mlp
+
+
+def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """2 - 2 mean_n cos(p_n, z_n): one direction, 0 to 4. p, z: (B, D); no gradient reaches z.
+
+    Source: Grill et al. 2020, equation 2 (the squared distance of the normalised vectors).
+    """
+    return 2.0 - 2.0 * F.cosine_similarity(prediction.float(), target.detach().float(), dim=-1).mean()
+
+
+@torch.no_grad()
+def output_std(features: Tensor) -> Tensor:
+    """Mean over dimensions of the standard deviation over the batch of L2-normalised rows of (B, D).
+
+    About 1/sqrt(D) for spread features, 0 for collapsed ones (Chen and He 2021, section 4.1).
+    """
+    return F.normalize(features.float(), dim=-1).std(dim=0, unbiased=False).mean()
+
+
+class OnlineTarget(Network):
+    """An online backbone and projector, and a target of the same shape that follows them.
+
+    The target's parameters move only by `after_step` (EMA); it runs in train mode with its own batch-norm
+    buffers, which are not averaged. Subclasses add predictors and write `loss`.
+    """
+
+    def __init__(self, backbone: str, hidden: int, out: int, ema0: float) -> None:
+        super().__init__()
+        online = build_backbone(backbone)
+        self.backbone: nn.Module = online
+        self.projector = mlp(online.feature_dim, hidden, out)
+        self.target_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
+        self.target_projector = copy.deepcopy(self.projector).requires_grad_(False)
+        self.ema0 = ema0
+        self.momentum = ema0
+
+    def online(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, out), online projections with gradient."""
+        return self.projector(self.backbone(images))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def target(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, out), target projections without gradient."""
+        return self.target_projector(self.target_backbone(images))  # type: ignore[no-any-return]
+
+    def symmetric(self, predictor: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, predictions of `first`): both directions summed, 0 to 8; each of the two views is forwarded
+        separately, so that batch-norm statistics are per view (one forward for both lowers accuracy)."""
+        p1, p2 = predictor(self.online(first)), predictor(self.online(second))
+        z1, z2 = self.target(first), self.target(second)
+        return byol_loss(p1, z2) + byol_loss(p2, z1), p1.detach()
+
+    def after_step(self, step: int, total_steps: int) -> None:
+        """Move the target: parameters only, momentum `cosine_momentum(step, total_steps, ema0)`."""
+        self.momentum = cosine_momentum(step, total_steps, self.ema0)
+        ema_update(self.target_backbone, self.backbone, self.momentum)
+        ema_update(self.target_projector, self.projector, self.momentum)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Online projections (paper 002 finds its neighbours in this space); call in eval mode."""
+        return self.online(images)
