@@ -1,0 +1,53 @@
+"""Box arithmetic on numpy arrays: xyxy, absolute pixels, x2 and y2 exclusive edges."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """(n, 4) -> (n,): width x height, 0 for empty boxes."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    return sides[:, 0] * sides[:, 1]
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n, 4), (m, 4) -> (n, m) intersection over union; 0 where the union is empty."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    sides = np.maximum(high - low, 0)
+    inter = sides[..., 0] * sides[..., 1]
+    union = area(a)[:, None] + area(b)[None, :] - inter
+    return np.divide(inter, union, out=np.zeros_like(inter, dtype=np.float64), where=union > 0)
+
+
+def clip(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Boxes cut to the image; a box outside becomes empty."""
+    return np.clip(boxes, 0, np.array([width, height, width, height], dtype=boxes.dtype))
+
+
+def xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
+    """(x, y, width, height) -> (x1, y1, x2, y2)."""
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """(x1, y1, x2, y2) -> (x, y, width, height)."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def nms_in_order(boxes: np.ndarray, threshold: float, limit: int | None = None) -> np.ndarray:
+    """Positions kept by greedy suppression in the order given: a box is dropped if its IoU with any kept
+    box exceeds `threshold`; at most `limit` are kept."""
+    overlap = iou(boxes, boxes)
+    alive = np.ones(len(boxes), dtype=bool)
+    kept: list[int] = []
+    for i in range(len(boxes)):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        if limit is not None and len(kept) == limit:
+            break
+        alive &= overlap[i] <= threshold
+        alive[i] = False
+    return np.array(kept, dtype=np.int64)

@@ -1,0 +1,121 @@
+"""A split as flat arrays on disk, memory-mapped: 118k images with 860k objects pickle in microseconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data.base import ImageSet, Objects
+from bench.errors import BadData
+from bench.store import write_json
+
+
+@dataclass
+class Row:
+    """One image on its way into an index. `annotations`: dicts with box (xyxy), label, crowd, difficult,
+    area, id, segmentation (COCO polygons or RLE, or None), keypoints (flat list, or None)."""
+
+    id: int
+    file: str
+    size: tuple[int, int]
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+
+
+def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
+    """Write the rows as arrays under `folder`, in ascending order of image id."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ordered = sorted(rows, key=lambda r: r.id)
+    flat = [a for row in ordered for a in row.annotations]
+    arrays: dict[str, np.ndarray] = {
+        "ids": np.array([r.id for r in ordered], np.int64),
+        "sizes": np.array([r.size for r in ordered], np.int32).reshape(-1, 2),
+        "first": np.cumsum([0, *(len(r.annotations) for r in ordered)], dtype=np.int64),
+        "boxes": np.array([a["box"] for a in flat], np.float32).reshape(-1, 4),
+        "labels": np.array([a["label"] for a in flat], np.int64),
+        "crowd": np.array([a["crowd"] for a in flat], bool),
+        "difficult": np.array([a["difficult"] for a in flat], bool),
+        "area": np.array([a["area"] for a in flat], np.float64),
+        "object_ids": np.array([a["id"] for a in flat], np.int64),
+    }
+    _text(arrays, "files", [r.file for r in ordered])
+    if any(a["segmentation"] is not None for a in flat):
+        _text(arrays, "masks", [json.dumps(a["segmentation"], separators=(",", ":")) for a in flat])
+    if any(a["keypoints"] is not None for a in flat):
+        count = next(len(a["keypoints"]) for a in flat if a["keypoints"] is not None)
+        rows_ = [a["keypoints"] if a["keypoints"] is not None else [0.0] * count for a in flat]
+        arrays["keypoints"] = np.array(rows_, np.float32).reshape(len(flat), -1, 3)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    write_json(folder / "classes.json", classes)
+
+
+def _text(arrays: dict[str, np.ndarray], name: str, texts: list[str]) -> None:
+    encoded = [t.encode() for t in texts]
+    arrays[name] = np.frombuffer(b"".join(encoded), np.uint8)
+    arrays[f"{name}_at"] = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+
+
+class IndexedImages(ImageSet):
+    """An ImageSet served from an index folder; pickles as three paths, arrays are mapped on first use."""
+
+    def __init__(self, name: str, split: str, index: Path, images: Path) -> None:
+        self.name, self.split, self.index, self.root = name, split, index, images
+        if not (index / "ids.npy").exists():
+            raise BadData(f"{name} has no split {split!r} here; try: bench list data")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "split": self.split, "index": self.index, "root": self.root}
+
+    def _array(self, name: str) -> np.ndarray:
+        cache = self.__dict__.setdefault("_arrays", {})
+        if name not in cache:
+            path = self.index / f"{name}.npy"
+            try:
+                cache[name] = np.load(path, mmap_mode="r")
+            except ValueError:  # an empty array cannot be mapped
+                cache[name] = np.load(path)
+        found: np.ndarray = cache[name]
+        return found
+
+    @cached_property
+    def classes(self) -> list[str]:  # type: ignore[override]
+        found: list[str] = json.loads((self.index / "classes.json").read_text())
+        return found
+
+    @cached_property
+    def ids(self) -> np.ndarray:  # type: ignore[override]
+        return np.asarray(self._array("ids"))
+
+    @cached_property
+    def sizes(self) -> np.ndarray:  # type: ignore[override]
+        return np.asarray(self._array("sizes"))
+
+    def file(self, index: int) -> Path:
+        return self.root / self._slice("files", index).decode()
+
+    def _slice(self, name: str, index: int) -> bytes:
+        at = self._array(f"{name}_at")
+        return self._array(name)[at[index] : at[index + 1]].tobytes()
+
+    def objects(self, index: int) -> Objects:
+        first = self._array("first")
+        low, high = int(first[index]), int(first[index + 1])
+        part = slice(low, high)
+        masks = (self.index / "masks.npy").exists()
+        points = (self.index / "keypoints.npy").exists()
+        return Objects(
+            boxes=np.array(self._array("boxes")[part]),
+            labels=np.array(self._array("labels")[part]),
+            crowd=np.array(self._array("crowd")[part]),
+            difficult=np.array(self._array("difficult")[part]),
+            area=np.array(self._array("area")[part]),
+            ids=np.array(self._array("object_ids")[part]),
+            segmentations=[json.loads(self._slice("masks", i)) for i in range(low, high)] if masks else None,
+            keypoints=np.array(self._array("keypoints")[part]) if points else None,
+        )

@@ -1,0 +1,206 @@
+"""COCO 2017 in its official layout: boxes, masks, crowds, keypoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data.base import Data, ImageSet
+from bench.data.image import read_rgb
+from bench.data.index import IndexedImages, Row, write_index
+from bench.data.runner import fingerprint, parallel, read_json
+from bench.engine.context import StageContext
+from bench.errors import BadData
+from bench.params import Params, Runtime
+from bench.stage import Stage
+from bench.store import write_json
+
+FOLDERS = {"train": "train2017", "val": "val2017"}
+
+
+class Coco(Data):
+    """COCO 2017 (Lin et al. 2014): `train2017/`, `val2017/`, `annotations/instances_*.json`.
+
+    Splits: train (118,287 images) and val (5,000). Labels are contiguous, 0..79, in ascending category id.
+    Repairs, counted in `report.json`: boxes are clipped to the image, annotations whose box is then
+    narrower or lower than 0.01 pixel are dropped (official train2017 has some of zero height).
+    """
+
+    how_to_get = (
+        "train2017.zip (18 GB), val2017.zip (1 GB) and annotations_trainval2017.zip (241 MB) from "
+        "cocodataset.org, unpacked into one folder"
+    )
+
+    class Params(Params):
+        """COCO has no settings: its content is its fingerprint."""
+
+    def stage(self, root: Path | None, runtime: Runtime) -> Stage:
+        root = root or self._default_root()
+        if not root.is_dir():
+            raise BadData(f"no COCO folder at {root}; get {self.how_to_get}; then: --data coco=PATH")
+        files, listings = [], []
+        for split in self._splits(root):
+            files.append(_annotations(root, split))
+            listings.append(root / FOLDERS[split])
+        points = [root / "annotations" / f"person_keypoints_{FOLDERS[s]}.json" for s in FOLDERS]
+        mark = fingerprint([*files, *(p for p in points if p.is_file())], listings, runtime.home / "cache")
+        stage = Stage(
+            "data", self.name, self.version, {"params": self.params.identity(), "fingerprint": mark},
+            "bench.data.runner:run",
+        )  # fmt: skip
+        runtime.roots[stage.key] = root
+        return stage
+
+    def _default_root(self) -> Path:
+        base = os.environ.get("BENCH_DATA")
+        if base:
+            return Path(base).expanduser().absolute() / "coco"
+        raise BadData(
+            f"no path is known for data 'coco': get {self.how_to_get}; then: --data coco=PATH, or set "
+            "BENCH_DATA to the folder that holds coco/"
+        )
+
+    def _splits(self, root: Path) -> list[str]:
+        """The splits that are there; train must be. Layout and files are checked, images not decoded."""
+        found = [s for s in FOLDERS if s == "train" or (root / FOLDERS[s]).is_dir()]
+        for split in found:
+            folder = root / FOLDERS[split]
+            if not folder.is_dir():
+                raise BadData(
+                    f"COCO at {root} has no folder {folder.name}/; get {self.how_to_get}; "
+                    "then: --data coco=PATH"
+                )
+            content = _load(root, split)
+            if not content["images"]:
+                raise BadData(
+                    f"COCO split {split} is empty: no images in {_annotations(root, split)}; "
+                    "download it again"
+                )
+            with os.scandir(folder) as entries:
+                there = {e.name for e in entries}
+            missing = [i["file_name"] for i in content["images"] if i["file_name"] not in there]
+            if missing:
+                raise BadData(
+                    f"COCO {folder.name}/ lacks {len(missing)} of {len(content['images'])} images, the first "
+                    f"is {missing[0]}; unpack {folder.name}.zip again"
+                )
+        return found
+
+    def run(self, ctx: StageContext) -> None:
+        root = ctx.runtime.roots[ctx.stage.key]
+        report: dict[str, Any] = {}
+        for split in self._splits(root):
+            content = _load(root, split)
+            sizes = _decode_all(ctx, root / FOLDERS[split], content["images"])
+            report[split] = index_coco(ctx.work / split, content, sizes, _keypoints(root, split))
+            repaired = report[split]["clipped"] + report[split]["dropped"]
+            if repaired:
+                ctx.progress.note(
+                    f"coco {split}: {report[split]['clipped']} boxes clipped to their image, "
+                    f"{report[split]['dropped']} empty ones dropped"
+                )
+        write_json(ctx.work / "report.json", report)
+
+    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
+        if split not in FOLDERS:
+            raise BadData(f"coco has the splits train and val, not {split!r}")
+        if not (folder / split).is_dir():
+            raise BadData(f"COCO at {root} has no {FOLDERS[split]}/; get {self.how_to_get}")
+        return IndexedImages(self.name, split, folder / split, root / FOLDERS[split])
+
+
+def _annotations(root: Path, split: str) -> Path:
+    return root / "annotations" / f"instances_{FOLDERS[split]}.json"
+
+
+def _load(root: Path, split: str) -> dict[str, Any]:
+    file = _annotations(root, split)
+    content = read_json(file, f"COCO {split} annotations")
+    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
+        raise BadData(f"{file} is no COCO instances file: it lacks images, annotations or categories")
+    return content
+
+
+def _keypoints(root: Path, split: str) -> dict[int, list[float]] | None:
+    file = root / "annotations" / f"person_keypoints_{FOLDERS[split]}.json"
+    if not file.is_file():
+        return None
+    content = read_json(file, "COCO keypoints")
+    return {a["id"]: a["keypoints"] for a in content["annotations"]}
+
+
+def _size(path: Path) -> tuple[int, int] | str:
+    try:
+        height, width = read_rgb(path).shape[:2]
+        return width, height
+    except BadData as error:
+        return str(error)
+
+
+def _decode_all(ctx: StageContext, folder: Path, images: list[dict[str, Any]]) -> dict[int, tuple[int, int]]:
+    """Decode every image; sizes by image id, or BadData naming the first bad file and how many there are."""
+    advance = ctx.progress.task(f"check {folder.name}", len(images))
+    bad, sizes = [], {}
+    found = parallel(_size, (folder / i["file_name"] for i in images), ctx.runtime.workers, 16)
+    for image, size in zip(images, found, strict=True):
+        advance(1)
+        if isinstance(size, str):
+            bad.append(size)
+        elif size != (image["width"], image["height"]):
+            bad.append(
+                f"image {folder / image['file_name']} is {size[0]}x{size[1]} but its annotations say "
+                f"{image['width']}x{image['height']}; download it again"
+            )
+        else:
+            sizes[image["id"]] = size
+    if bad:
+        raise BadData(bad[0] + (f" ({len(bad)} such images)" if len(bad) > 1 else ""))
+    return sizes
+
+
+def index_coco(
+    folder: Path,
+    content: dict[str, Any],
+    sizes: dict[int, tuple[int, int]],
+    points: dict[int, list[float]] | None = None,
+) -> dict[str, int]:
+    """Write the index of a COCO instances dict; returns counts (images, objects, clipped, dropped)."""
+    categories = sorted(content["categories"], key=lambda c: c["id"])
+    label = {c["id"]: i for i, c in enumerate(categories)}
+    rows = {i["id"]: Row(i["id"], i["file_name"], sizes[i["id"]]) for i in content["images"]}
+    counts = {"images": len(rows), "objects": 0, "clipped": 0, "dropped": 0}
+    for annotation in content["annotations"]:
+        if annotation["image_id"] not in rows or annotation["category_id"] not in label:
+            raise BadData(
+                f"COCO annotation {annotation['id']} names image {annotation['image_id']} and category "
+                f"{annotation['category_id']}, one of which does not exist; download the annotations again"
+            )
+        row = rows[annotation["image_id"]]
+        for made in _annotation(annotation, row.size, counts):
+            made["label"] = label[annotation["category_id"]]
+            made["keypoints"] = points.get(annotation["id"]) if points else None
+            row.annotations.append(made)
+    write_index(folder, [c["name"] for c in categories], rows.values())
+    return counts
+
+
+def _annotation(
+    annotation: dict[str, Any], size: tuple[int, int], counts: dict[str, int]
+) -> Iterator[dict[str, Any]]:
+    x, y, width, height = map(float, annotation["bbox"])
+    box = np.array([x, y, x + width, y + height])
+    inside = np.clip(box, 0, [size[0], size[1], size[0], size[1]])
+    if inside[2] - inside[0] < 0.01 or inside[3] - inside[1] < 0.01:
+        counts["dropped"] += 1
+        return
+    counts["clipped"] += bool(np.abs(inside - box).max() > 0.5)
+    counts["objects"] += 1
+    yield {
+        "box": inside.tolist(), "crowd": bool(annotation.get("iscrowd", 0)), "difficult": False,
+        "area": float(annotation.get("area", width * height)), "id": int(annotation["id"]),
+        "segmentation": annotation.get("segmentation"),
+    }  # fmt: skip

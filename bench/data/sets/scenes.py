@@ -1,0 +1,105 @@
+"""Generated scenes: textured objects of 20 classes with exact boxes and masks, in COCO layout."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+
+from bench.data._scenes_draw import draw_scene
+from bench.data._scenes_shapes import CLASSES
+from bench.data.base import Data, ImageSet
+from bench.data.index import IndexedImages
+from bench.data.runner import parallel
+from bench.data.sets.coco import FOLDERS, index_coco
+from bench.engine.context import StageContext
+from bench.errors import BadData
+from bench.params import Params, Runtime, param
+from bench.stage import Stage
+from bench.store import write_json
+
+FIRST_ID = {"train": 1, "val": 500_001}
+
+
+class Scenes(Data):
+    """Scene images where it matters where you crop: about 5 objects an image, boxes over about 40 % of the
+    pixels, occlusion, truncation, context and clutter. Class = silhouette x texture, never colour.
+    `docs/design/data.md` has the measured statistics. The folder is a COCO folder.
+    """
+
+    needs_path: ClassVar[bool] = False
+    how_to_get: ClassVar[str] = "nothing: it is generated"
+
+    class Params(Params):
+        """How many scenes, how large."""
+
+        n_train: int = param(320, ge=2, le=400_000, help="training images")
+        n_val: int = param(80, ge=1, le=400_000, help="validation images")
+        width: int = param(192, ge=48, le=1024, help="mean image width, pixels")
+        height: int = param(144, ge=48, le=1024, help="mean image height, pixels")
+        seed: int = param(0, ge=0, help="seed of the scenes; cells of any seed share them")
+
+    def stage(self, root: Path | None, runtime: Runtime) -> Stage:
+        if root is not None:
+            raise BadData(f"data 'scenes' is generated and takes no path, got {root}; try: --data scenes")
+        made = Stage(
+            "data", self.name, self.version, {"params": self.params.identity()}, "bench.data.runner:run"
+        )
+        runtime.roots[made.key] = Path()  # the committed stage is the root
+        return made
+
+    def run(self, ctx: StageContext) -> None:
+        advance = ctx.progress.task("draw scenes", self.params.n_train + self.params.n_val)
+        report: dict[str, Any] = {}
+        for split, count in (("train", self.params.n_train), ("val", self.params.n_val)):
+            (ctx.work / FOLDERS[split]).mkdir(exist_ok=True)
+            draw = partial(_write_scene, self.params, split, ctx.work)
+            content: dict[str, Any] = {
+                "images": [], "annotations": [],
+                "categories": [{"id": i + 1, "name": n} for i, n in enumerate(CLASSES)],
+            }  # fmt: skip
+            for image, annotations in parallel(draw, range(count), ctx.runtime.workers, 16):
+                content["images"].append(image)
+                for annotation in annotations:
+                    content["annotations"].append({**annotation, "id": len(content["annotations"]) + 1})
+                advance(1)
+            (ctx.work / "annotations").mkdir(exist_ok=True)
+            write_json(ctx.work / "annotations" / f"instances_{FOLDERS[split]}.json", content)
+            sizes = {i["id"]: (i["width"], i["height"]) for i in content["images"]}
+            report[split] = index_coco(ctx.work / "index" / split, content, sizes)
+        write_json(ctx.work / "report.json", report)
+
+    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
+        if split not in FOLDERS:
+            raise BadData(f"scenes has the splits train and val, not {split!r}")
+        return IndexedImages(self.name, split, folder / "index" / split, folder / FOLDERS[split])
+
+
+def _write_scene(
+    params: Any, split: str, folder: Path, index: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Draw one scene, write its JPEG; its COCO image and annotation records (without annotation ids)."""
+    number = FIRST_ID[split] + index
+    scene = draw_scene(params.seed, number, (params.width, params.height))
+    name = f"{number:012d}.jpg"
+    _, encoded = cv2.imencode(".jpg", scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    (folder / FOLDERS[split] / name).write_bytes(encoded.tobytes())
+    height, width = scene.image.shape[:2]
+    record = {"id": number, "file_name": name, "width": width, "height": height}
+    return record, [
+        _record(number, int(label), mask) for label, mask in zip(scene.labels, scene.masks, strict=True)
+    ]
+
+
+def _record(image: int, label: int, mask: np.ndarray) -> dict[str, Any]:
+    from pycocotools import mask as coco
+
+    rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {
+        "image_id": image, "category_id": label + 1, "iscrowd": 0, "area": float(coco.area(rle)),
+        "bbox": [float(x) for x in coco.toBbox(rle)],
+        "segmentation": {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode()},
+    }  # fmt: skip
