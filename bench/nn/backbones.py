@@ -26,7 +26,7 @@ class ResNetBackbone(ResNet):
     """
 
     def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int]) -> None:
-        super().__init__(block, layers, num_classes=1)
+        super().__init__(block, layers)  # with fc, whose draws keep a seed's weights equal to torchvision's
         self.feature_dim = 512 * block.expansion
         del self.fc
 

@@ -81,5 +81,5 @@ def build_optimizer(
         return torch.optim.SGD(groups, lr=lr, momentum=params.momentum, fused=True)
     if params.optimizer == "lars":
         return LARS(groups, lr=lr, momentum=params.momentum)
-    # Loshchilov and Hutter's betas; 0.95 is MAE's second one.
+    # MAE's second beta; the first is `momentum`, by default 0.9 as in MAE.
     return torch.optim.AdamW(groups, lr=lr, betas=(params.momentum, 0.95), fused=True)

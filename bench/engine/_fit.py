@@ -1,0 +1,256 @@
+"""The training loop: one Lightning epoch over the steps that are left."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from bench.engine._training import History, read_history, save_checkpoint
+from bench.engine.context import StageContext
+from bench.engine.pretrain import Setup, resume
+from bench.errors import StageFailed
+from bench.method import Batch, Network
+from bench.nn.optim import base_lr, build_optimizer
+from bench.nn.schedules import lr_factor
+from bench.seeds import seed_for
+from bench.views.loader import BatchOrder, make_loader, to_device
+
+LOGGED_STEPS = 200  # rows of a history, points of a learning curve
+
+
+class _Stopped(Exception):
+    """Ctrl-C or SIGTERM, after the step it arrived in was finished and saved."""
+
+
+class TrainingModule(pl.LightningModule):
+    """Steps, learning rate, checkpoints and figures of one pretraining."""
+
+    def __init__(
+        self, ctx: StageContext, setup: Setup, network: Network, state: dict[str, Any] | None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.ctx, self.setup_, self.state = ctx, setup, state
+        self.settings = setup.method.params
+        self.total = setup.total_steps
+        self.step = self.start_step = int(state["step"]) if state else 0
+        self.every = math.ceil(self.total / LOGGED_STEPS)
+        self.loss_parts: dict[str, Tensor] = {}
+        self.asked_to_stop = False
+        self.between_steps = True
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(self.settings, self.network.trainable())
+
+    def train_dataloader(self) -> DataLoader:
+        order = BatchOrder(
+            len(self.setup_.sampler), self.settings.batch_size, self.settings.epochs,
+            self.ctx.seed("order"), self.start_step, self.global_rank, self.trainer.world_size,
+        )  # fmt: skip
+        return make_loader(
+            self.setup_.images, self.setup_.sampler, self.setup_.viewer, self.ctx.seed("views"), order,
+            self.ctx.runtime.workers, pin=self.setup_.device.kind == "cuda",
+        )  # fmt: skip
+
+    def on_train_start(self) -> None:
+        self.network.train()
+        if self.state is not None:
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            optimizer.load_state_dict(self.state["optimizer"])  # type: ignore[union-attr]
+            self.state = None
+        if self.trainer.is_global_zero:
+            self.history = History(self.ctx.work / "history.jsonl", self.start_step)
+            self.advance = self.ctx.progress.task(
+                f"pretrain {self.ctx.stage.name}", self.total, self.start_step
+            )
+        self.saved_at = self.logged_at = time.monotonic()
+        self.logged_step = self.start_step
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._stop_asked)
+            signal.signal(signal.SIGTERM, self._stop_asked)
+
+    def _stop_asked(self, signum: int, frame: FrameType | None) -> None:
+        """Finish the step first: a checkpoint between backward and update would not be bit-equal."""
+        if self.asked_to_stop:
+            raise KeyboardInterrupt  # asked twice: leave at once, with the last checkpoint
+        self.asked_to_stop = True
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
+        # What a step draws depends on its number alone, so that a resumed training draws the same.
+        torch.manual_seed(seed_for(self.ctx.seed("step"), "step", self.step))
+        return to_device(batch, device, self.step, self.total)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self.between_steps = False
+        self.lr = base_lr(self.settings) * lr_factor(
+            self.step, self.setup_.steps_per_epoch, self.settings.epochs, self.settings.warmup_epochs,
+            self.settings.warmup_ratio, self.settings.lr_step,
+        )  # fmt: skip
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+            group["lr"] = self.lr
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        parts = self.network.loss(batch)
+        self.loss_parts = {name: value.detach() for name, value in parts.items()}
+        if self.device.type == "cpu":
+            self._check_finite()
+        return parts["loss"]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.settings.grad_clip > 0:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.grad_clip)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.network.after_step(self.step, self.total)
+        self.step += 1
+        self.between_steps = True
+        if not self.trainer.is_global_zero:
+            return
+        if self.step % self.every == 0 or self.step == self.total:
+            self._log()
+        else:
+            self.advance(1)
+        if self.asked_to_stop:
+            self.save()
+            raise _Stopped
+        if time.monotonic() - self.saved_at >= self.ctx.runtime.checkpoint_seconds:
+            self.save()
+
+    def _check_finite(self) -> None:
+        loss = float(self.loss_parts["loss"])
+        if not math.isfinite(loss):
+            name = self.ctx.stage.name
+            raise StageFailed(
+                f"{self.ctx.stage}: the loss is {loss} at step {self.step} of {self.total}, not finite; "
+                f"try: --set {name}.lr={self.settings.lr / 4:g}, --set {name}.precision=fp32 or a longer "
+                f"{name}.warmup_epochs"
+            )
+
+    def _log(self) -> None:
+        self._check_finite()
+        now = time.monotonic()
+        images = (self.step - self.logged_step) * self.settings.batch_size
+        row: dict[str, float] = {"step": self.step - 1}
+        row |= {name: float(value) for name, value in self.loss_parts.items()}
+        row |= {"lr": self.lr, "images_per_second": round(images / max(now - self.logged_at, 1e-9), 2)}
+        momentum = getattr(self.network, "momentum", None)
+        if isinstance(momentum, float):
+            row["momentum"] = momentum
+        self.logged_at, self.logged_step = now, self.step
+        self.history.add(row)
+        self.ctx.tracker.log({k: v for k, v in row.items() if k != "step"}, self.step - 1)
+        self.advance(1, loss=row["loss"], images_s=row["images_per_second"])
+
+    def save(self) -> None:
+        """Checkpoint this moment, between two steps."""
+        if self.loss_parts:
+            self._check_finite()
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        save_checkpoint(
+            self.ctx.scratch,
+            {
+                "step": self.step,
+                "network": self.network.state_dict(),
+                "optimizer": optimizer.state_dict(),  # type: ignore[union-attr]
+            },
+        )
+        self.saved_at = time.monotonic()
+
+
+def fit(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any]]:
+    """Train from the last checkpoint to the end; returns the network on the CPU and the summary.
+
+    Raises StageFailed if the loss is not finite, KeyboardInterrupt (after a checkpoint) when asked to stop.
+    """
+    network, state = resume(ctx, setup)
+    module = TrainingModule(ctx, setup, network.to(memory_format=torch.channels_last), state)
+    started = time.monotonic()
+    if module.start_step < module.total:
+        _run(module)
+    seconds = time.monotonic() - started
+    steps = module.total - module.start_step
+    last = (read_history(ctx.work / "history.jsonl") or [{}])[-1]
+    return module.network.to("cpu"), {
+        "steps": module.total,
+        "epochs": setup.method.params.epochs,
+        "samples": module.total * setup.method.params.batch_size,
+        "resumed_at": module.start_step,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(steps * setup.method.params.batch_size / seconds, 2),
+        "loss": last.get("loss"),
+        "device": setup.device.kind,
+        "devices": setup.device.count,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _run(module: TrainingModule) -> None:
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with _quiet():
+            _trainer(module).fit(module)
+    except _Stopped:
+        raise KeyboardInterrupt from None
+    except SystemExit:  # what Lightning makes of a KeyboardInterrupt
+        raise KeyboardInterrupt from None
+    except Exception:
+        # Ctrl-C in a terminal also ends the loader's workers, which can be noticed before the step's end.
+        if module.asked_to_stop and module.between_steps:
+            module.save()
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
+
+
+def _trainer(module: TrainingModule) -> pl.Trainer:
+    device = module.setup_.device
+    return pl.Trainer(
+        accelerator=device.kind,
+        devices=device.count,
+        # Forked ranks: relaunching the command, Lightning's default, would wait for this process's locks.
+        strategy="auto" if device.count == 1 else "ddp_fork",
+        precision="bf16-mixed" if module.settings.precision == "bf16" else "32-true",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        sync_batchnorm=device.count > 1,
+        plugins=[LightningEnvironment()],
+        default_root_dir=module.ctx.scratch,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's notices and warnings, off: they speak to people who configure Lightning."""
+    loggers = [logging.getLogger(n) for n in ("lightning", "lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning(\.|$)")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

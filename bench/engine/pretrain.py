@@ -1,0 +1,166 @@
+"""The pretrain stage: a method, a crop and a dataset become a backbone.
+
+Leaves `backbone.pth` (torchvision's keys), `network.pth` (the method's whole network), `history.jsonl` and
+`summary.json`. Training goes on from `_scratch` after a kill, bit-equal on the CPU.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from bench import registry
+from bench.engine._training import load_checkpoint
+from bench.engine.context import StageContext
+from bench.errors import BadData, BadInput
+from bench.method import Method, Network
+from bench.nn.backbones import load_strictly, save_backbone
+from bench.store import write_json
+
+if TYPE_CHECKING:
+    from bench.crop import Crop
+    from bench.data.base import ImageSet
+    from bench.views.plan import Sampler, Viewer
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a training runs: "cpu" or "cuda", and on how many devices."""
+
+    kind: str
+    count: int
+
+
+@dataclass
+class Setup:
+    """Everything a training needs, rebuilt from the stage's params and inputs."""
+
+    method: Method
+    images: ImageSet
+    sampler: Sampler
+    viewer: Viewer
+    device: Device
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.method.params.epochs
+
+
+def run(ctx: StageContext) -> None:
+    """Train (or, for a method that does not train, initialise) and write the stage's files."""
+    method = build_method(ctx.params["method"])
+    images = ctx.images("data", str(ctx.params["split"]))
+    if not method.trains:
+        network = fresh_network(ctx, method, len(images))
+        write_outputs(ctx, network, {"steps": 0, "epochs": 0, "samples": 0, "seconds": 0.0})
+        return
+    from bench.engine._fit import fit  # Lightning takes seconds to import
+
+    setup = prepare(ctx, method, images)
+    _track_pictures(ctx, setup)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(step_threads(ctx))
+    try:
+        network, summary = fit(ctx, setup)
+    finally:
+        torch.set_num_threads(threads)
+    write_outputs(ctx, network, summary)
+
+
+def build_method(identity: Mapping[str, Any]) -> Method:
+    """The method again from `Method.identity()`."""
+    return cast(Method, registry.load("method", identity["name"]).from_identity(dict(identity["params"])))
+
+
+def fresh_network(ctx: StageContext, method: Method, n_images: int) -> Network:
+    """The method's network as the stage's seed initialises it; torch's generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(ctx.seed("init"))
+        return method.network(n_images)
+
+
+def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
+    """The crop's sampler, the method's viewer and the length of an epoch."""
+    from bench.views.loader import steps_per_epoch
+
+    identity = ctx.params["crop"]
+    crop = cast("Crop", registry.load("crop", identity["name"]).from_identity(dict(identity["params"])))
+    inputs = dict(ctx.inputs)
+    sampler = crop.sampler(images, inputs)
+    if len(sampler) == 0:
+        raise BadData(
+            f"crop {crop.name} finds nothing to crop in {images.name}/{images.split}; try: --crop image"
+        )
+    return Setup(
+        method, images, sampler, method.viewer(images, inputs), pick_device(ctx.runtime.devices),
+        steps_per_epoch(len(sampler), method.params.batch_size),
+    )  # fmt: skip
+
+
+def pick_device(asked: int | str) -> Device:
+    """`auto` (one GPU if there is one, else the CPU), `cpu`, or a number of devices."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if str(asked) == "auto":
+        return Device("cuda" if gpus else "cpu", 1)
+    if str(asked) == "cpu":
+        return Device("cpu", 1)
+    try:
+        count = int(asked)
+    except ValueError:
+        raise BadInput(f"--devices is auto, cpu or a number, got {asked!r}; try: --devices auto") from None
+    if count < 1 or (gpus and count > gpus):
+        raise BadInput(f"--devices {count}: this machine has {gpus or 'no'} GPUs; try: --devices auto")
+    return Device("cuda" if gpus else "cpu", count)
+
+
+def step_threads(ctx: StageContext) -> int:
+    """torch threads of a step: as set, else the cores this process may use less the loader's workers."""
+    return ctx.runtime.threads or max(1, len(os.sched_getaffinity(0)) - ctx.runtime.workers)
+
+
+def resume(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any] | None]:
+    """The network to go on with and the checkpoint it came from (None: training starts)."""
+    state = load_checkpoint(ctx.scratch, setup.total_steps, ctx.progress.note)
+    network = fresh_network(ctx, setup.method, len(setup.images))
+    if state is not None:
+        try:
+            load_strictly(network, state["network"], "the checkpoint")
+        except BadInput as error:
+            ctx.progress.note(f"{error}; training starts again")
+            return network, None
+    return network, state
+
+
+def write_outputs(ctx: StageContext, network: Network, summary: dict[str, Any]) -> None:
+    """backbone.pth, network.pth and summary.json."""
+    save_backbone(ctx.work / "backbone.pth", network.backbone)
+    save_backbone(ctx.work / "network.pth", network)
+    write_json(ctx.work / "summary.json", summary)
+
+
+def load_network(folder: Path, identity: Mapping[str, Any], n_images: int) -> Network:
+    """The network of the committed pretrain stage in `folder`, in eval mode on the CPU.
+
+    `identity`: the stage's `params["method"]`. Every key must match; raises BadData or BadInput else.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = build_method(identity).network(n_images)
+    path = folder / "network.pth"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BadData(f"{path} cannot be read ({type(error).__name__}); run the same command again") from None
+    load_strictly(network, state, str(path))
+    return network.eval()
+
+
+def _track_pictures(ctx: StageContext, setup: Setup) -> None:
+    """Show what is trained on: the method's own pictures and a sheet of views."""
+    for name, picture in setup.method.inspect(setup.images, dict(ctx.inputs)).items():
+        ctx.tracker.image(name, picture)  # type: ignore[arg-type]

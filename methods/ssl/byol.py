@@ -1,0 +1,96 @@
+"""BYOL: predict a moving-average target's projection of the other view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from bench.method import Batch, Method, Network, PretrainParams
+from bench.nn.byol import OnlineTarget, output_std
+from bench.nn.heads import mlp
+from bench.params import param
+from bench.views.plan import Augment, Sample, Source, Viewer, ViewSpec
+from bench.views.sample import BYOL_1, BYOL_2
+
+if TYPE_CHECKING:
+    from bench.data.base import ImageSet
+
+
+class ByolParams(PretrainParams):
+    """BYOL's settings; the defaults are paper 002's on COCO (section 3.2 and its code's configuration)."""
+
+    ema0: float = param(0.99, ge=0, lt=1, help="target momentum at step 0 (.996: ImageNet)")
+    hidden: int = param(4096, ge=1, help="hidden width of projector and predictor")
+    out: int = param(256, ge=1, help="output width of projector and predictor")
+    min_scale: float = param(0.08, gt=0, le=1, help="least area of a view, fraction of its source")
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """A random resized crop of each of the two sources: "view1" with BYOL's first recipe (always blurred),
+    "view2" with its second (rarely blurred, sometimes solarised). A source's own scale and size win."""
+
+    size: int
+    scale: tuple[float, float]
+
+    def __call__(self, sources: list[Source], rng: np.random.Generator) -> Sample:
+        first, second = [s for s in sources if s.role == "view"][:2]
+        return Sample([self._view("view1", first, BYOL_1), self._view("view2", second, BYOL_2)])
+
+    def _view(self, role: str, source: Source, augment: Augment) -> ViewSpec:
+        return ViewSpec(
+            role=role,
+            image=source.image,
+            box=source.box,
+            size=source.size or self.size,
+            augment=augment,
+            scale=source.scale or self.scale,
+            kind=source.kind,
+        )
+
+
+class ByolNetwork(OnlineTarget):
+    """Online backbone, projector and predictor; the target has no predictor."""
+
+    def __init__(self, params: ByolParams) -> None:
+        super().__init__(params.backbone, params.hidden, params.out, params.ema0)
+        self.predictor = mlp(params.out, params.hidden, params.out)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The sum of both directions, 0 to 8; "std" near 0 means that the outputs have collapsed."""
+        first, second = batch.views["view1"].images, batch.views["view2"].images
+        loss, prediction = self.symmetric(self.predictor, first, second)
+        return {"loss": loss, "std": output_std(prediction)}
+
+
+class Byol(Method):
+    """Bootstrap Your Own Latent (Grill et al. 2020), as papers 000 and 002 train it on COCO.
+
+    L = [2 - 2 cos(q(g(f(x1))), g'(f'(x2)))] + [2 - 2 cos(q(g(f(x2))), g'(f'(x1)))], each the mean over the
+    batch (equation 2, both directions summed), f, g, q the online backbone, projector and predictor, f', g'
+    their moving averages without gradient. Defaults: SGD, rate 0.2 x 512/256, weight decay 1e-4 on
+    everything, 800 epochs, cosine per epoch after 4 epochs of warm-up, target momentum 0.99 to 1.
+    """
+
+    Params = ByolParams
+    params: ByolParams
+    scales: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {
+            "backbone": "resnet18", "image_size": 64, "epochs": 14, "batch_size": 32, "lr": 0.4,
+            "warmup_epochs": 1.0, "lr_step": "iter", "hidden": 512, "out": 128,
+        },
+        "small": {
+            "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256,
+            "hidden": 2048, "out": 256, "precision": "bf16",
+        },
+    }  # fmt: skip
+
+    def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
+        return TwoViews(self.params.image_size, (self.params.min_scale, 1.0))
+
+    def network(self, n_images: int) -> Network:
+        return ByolNetwork(self.params)
