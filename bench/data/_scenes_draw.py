@@ -57,7 +57,7 @@ def draw_scene(seed: int, index: int, base: tuple[int, int] = (192, 144)) -> Sce
     width, height = (round(base[0] * stretch), round(base[1] / stretch))
     size = (height, width) if upright else (width, height)
     kind = int(rng.integers(SCENE_TYPES))
-    count = int(np.clip(1 + rng.poisson(5.2), 1, 14))
+    count = int(np.clip(1 + rng.poisson(4.6), 1, 14))
     labels = rng.choice(len(CLASSES), count, p=context(kind))
     items = sorted((_place(int(label), size, rng) for label in labels), key=lambda i: -i.half[0] * i.half[1])
     items = _visible(items)
@@ -79,7 +79,7 @@ def draw_scene(seed: int, index: int, base: tuple[int, int] = (192, 144)) -> Sce
 def _place(label: int, size: tuple[int, int], rng: np.random.Generator) -> _Item:
     """Sizes are skewed (many small, few large), positions may run over the border."""
     width, height = size
-    share = float(np.exp(rng.normal(np.log(0.066), 0.95)))
+    share = float(np.exp(rng.normal(np.log(0.088), 0.95)))
     side = np.sqrt(np.clip(share, 0.008, 0.55) * width * height)
     aspect = float(np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
     half = (float(side * np.sqrt(aspect) / 2), float(side / np.sqrt(aspect) / 2))
@@ -107,7 +107,7 @@ def _visible(items: list[_Item]) -> list[_Item]:
         seen = [int((owner == i).sum()) for i in range(len(items))]
         shares = [min(s / f, 1.0) if s >= MIN_PIXELS else 0.0 for s, f in zip(seen, full, strict=True)]
         worst = int(np.argmin(shares))
-        if shares[worst] >= MIN_VISIBLE or len(items) == 1 and seen[0] > 0:
+        if shares[worst] >= MIN_VISIBLE or (len(items) == 1 and seen[0] > 0):
             return items
         items = items[:worst] + items[worst + 1 :]
     return items

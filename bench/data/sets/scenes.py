@@ -61,9 +61,9 @@ class Scenes(Data):
                 "images": [], "annotations": [],
                 "categories": [{"id": i + 1, "name": n} for i, n in enumerate(CLASSES)],
             }  # fmt: skip
-            for image, annotations in parallel(draw, range(count), ctx.runtime.workers, 16):
+            for image, objects in parallel(draw, range(count), ctx.runtime.workers, 16):
                 content["images"].append(image)
-                for annotation in annotations:
+                for annotation in objects:
                     content["annotations"].append({**annotation, "id": len(content["annotations"]) + 1})
                 advance(1)
             (ctx.work / "annotations").mkdir(exist_ok=True)
