@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
@@ -27,7 +28,9 @@ from bench.method import Batch, Network
 from bench.nn.optim import base_lr, build_optimizer
 from bench.nn.schedules import lr_factor
 from bench.seeds import seed_for
+from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
+from bench.views.picture import contact_sheet
 
 LOGGED_STEPS = 200  # rows of a history, points of a learning curve
 
@@ -92,7 +95,10 @@ class TrainingModule(pl.LightningModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
         # What a step draws depends on its number alone, so that a resumed training draws the same.
         torch.manual_seed(seed_for(self.ctx.seed("step"), "step", self.step))
-        return to_device(batch, device, self.step, self.total)
+        moved = to_device(batch, device, self.step, self.total)
+        if self.step == self.start_step and self.trainer.is_global_zero:
+            self.ctx.tracker.image("views", views_picture(moved), self.step)
+        return moved
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self.between_steps = False
@@ -143,7 +149,7 @@ class TrainingModule(pl.LightningModule):
     def _log(self) -> None:
         self._check_finite()
         now = time.monotonic()
-        images = (self.step - self.logged_step) * self.settings.batch_size
+        images = (self.step - self.logged_step) * self.setup_.batch
         row: dict[str, float] = {"step": self.step - 1}
         row |= {name: float(value) for name, value in self.loss_parts.items()}
         row |= {"lr": self.lr, "images_per_second": round(images / max(now - self.logged_at, 1e-9), 2)}
@@ -171,6 +177,16 @@ class TrainingModule(pl.LightningModule):
         self.saved_at = time.monotonic()
 
 
+def views_picture(batch: Batch, samples: int = 8) -> np.ndarray:
+    """(H, W, 3) uint8: a row per role, a column per sample, as the network sees them but not normalised."""
+    rows = []
+    for view in batch.views.values():
+        images = view.images[:samples].float().cpu() * torch.tensor(STD).view(3, 1, 1)
+        images = (images + torch.tensor(MEAN).view(3, 1, 1)).clamp(0, 1).mul(255).round().byte()
+        rows.append(list(images.permute(0, 2, 3, 1).numpy()))
+    return contact_sheet(rows)
+
+
 def fit(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any]]:
     """Train from the last checkpoint to the end; returns the network on the CPU and the summary.
 
@@ -187,10 +203,10 @@ def fit(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any]]:
     return module.network.to("cpu"), {
         "steps": module.total,
         "epochs": setup.method.params.epochs,
-        "samples": module.total * setup.method.params.batch_size,
+        "samples": module.total * setup.batch,
         "resumed_at": module.start_step,
         "seconds": round(seconds, 3),
-        "images_per_second": round(steps * setup.method.params.batch_size / seconds, 2),
+        "images_per_second": round(steps * setup.batch / seconds, 2),
         "loss": last.get("loss"),
         "device": setup.device.kind,
         "devices": setup.device.count,

@@ -46,6 +46,7 @@ class Setup:
     viewer: Viewer
     device: Device
     steps_per_epoch: int
+    batch: int  # samples a step, over all devices; fewer than `batch_size` where the set has fewer
 
     @property
     def total_steps(self) -> int:
@@ -87,7 +88,7 @@ def fresh_network(ctx: StageContext, method: Method, n_images: int) -> Network:
 
 def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
     """The crop's sampler, the method's viewer and the length of an epoch."""
-    from bench.views.loader import steps_per_epoch
+    from bench.views.loader import BatchOrder
 
     identity = ctx.params["crop"]
     crop = cast("Crop", registry.load("crop", identity["name"]).from_identity(dict(identity["params"])))
@@ -97,9 +98,10 @@ def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
         raise BadData(
             f"crop {crop.name} finds nothing to crop in {images.name}/{images.split}; try: --crop image"
         )
+    order = BatchOrder(len(sampler), method.params.batch_size, method.params.epochs, seed=0)
     return Setup(
         method, images, sampler, method.viewer(images, inputs), pick_device(ctx.runtime.devices),
-        steps_per_epoch(len(sampler), method.params.batch_size),
+        order.steps_per_epoch, order.batch,
     )  # fmt: skip
 
 
@@ -161,6 +163,6 @@ def load_network(folder: Path, identity: Mapping[str, Any], n_images: int) -> Ne
 
 
 def _track_pictures(ctx: StageContext, setup: Setup) -> None:
-    """Show what is trained on: the method's own pictures and a sheet of views."""
+    """Show what the method wants seen (ORL: correspondences)."""
     for name, picture in setup.method.inspect(setup.images, dict(ctx.inputs)).items():
         ctx.tracker.image(name, picture)  # type: ignore[arg-type]
