@@ -92,6 +92,11 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"roles": roles, "extra": extra}
 
 
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Batches of an epoch: the last partial one is dropped, a set smaller than a batch is one batch."""
+    return max(1, n // batch_size)
+
+
 class BatchOrder(Sampler[list[Key]]):
     """The batches of a whole training: every epoch a new permutation, from the base seed alone, so that
     crops with equally many samples see them in one order.
@@ -106,7 +111,7 @@ class BatchOrder(Sampler[list[Key]]):
     ) -> None:  # fmt: skip
         self.n, self.batch, self.epochs, self.seed = n, min(batch_size, n), epochs, seed
         self.start, self.rank, self.world = start_step, rank, world_size
-        self.steps_per_epoch = n // self.batch
+        self.steps_per_epoch = steps_per_epoch(n, batch_size)
         if self.batch % world_size:
             from bench.errors import BadInput
 

@@ -1,0 +1,84 @@
+"""bench leaderboard: what was measured, best first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from bench.cli._common import Names, ScaleName, open_runtime, print_json
+
+FIELDS = (
+    "method", "crop", "task", "scale", "pretrain_data", "task_data", "engine", "seeds", "metrics", "source",
+    "headline", "overrides", "cells",
+)  # fmt: skip
+
+
+@click.command()
+@click.option("--method", type=Names("method"))
+@click.option("--crop", type=Names("crop"))
+@click.option("--task", type=Names("task"))
+@click.option("--scale", type=ScaleName())
+@click.option("--data", type=Names("data"), help="Pretraining data.")
+@click.option("--json", "as_json", is_flag=True, help="Rows as JSON.")
+def command(as_json: bool, data: str | None, **given: str | None) -> None:
+    """Rank what was measured: mean over seeds, 95 % Student-t interval where there are two or more."""
+    from bench.results.database import open_database
+
+    filters = {name: value.split(",") for name, value in given.items() if value}
+    if data:
+        filters["pretrain_data"] = data.split(",")
+    rows = open_database(open_runtime().database).rows(**filters)
+    if as_json:
+        print_json([{k: row[k] for k in FIELDS} for row in rows])
+    elif rows:
+        print_rows(rows)
+    else:
+        what = (
+            "matches; try: bench leaderboard"
+            if filters
+            else "yet; try: bench run --method orl --task coco_det"
+        )
+        click.echo(f"no result {what}")
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """A table per task, scale, data and engine: such rows may be compared, others not."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    boards: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        where = ("task", "scale", "pretrain_data", "task_data", "engine")
+        boards.setdefault(tuple(row[n] for n in where), []).append(row)
+    for (task, scale, pretrain, task_data, engine), members in boards.items():
+        with_engine = f", engine {engine}" if engine else ""
+        title = f"{task} ({scale}; pretrained on {pretrain}, scored on {task_data}{with_engine})"
+        names = _metric_names(members)
+        table = Table(title=title, title_justify="left")
+        for name in ("method", "crop", "seeds"):
+            table.add_column(name, no_wrap=True)
+        for name in names:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in members:
+            mark = "" if row["source"] == "measured" else f" [{row['source']}]"
+            changed = " ".join(f"{k}={v}" for k, v in row["overrides"].items())
+            label = f"{row['method']}{mark}" + (f"\n{changed}" if changed else "")
+            table.add_row(label, row["crop"], str(len(row["seeds"])), *(_cell(row, n) for n in names))
+        console.print(table, markup=False)
+
+
+def _metric_names(rows: list[dict[str, Any]]) -> list[str]:
+    headline = rows[0]["headline"]
+    return list(dict.fromkeys([headline, *(name for row in rows for name in row["metrics"])]))
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    metric = row["metrics"].get(name)
+    if metric is None:
+        return "-"
+    text = f"{metric['mean']:.1f}"
+    return text if metric["ci95"] is None else f"{text} ± {metric['ci95']:.1f}"

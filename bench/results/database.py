@@ -1,0 +1,231 @@
+"""Opening, writing and reading the results database. Writes are idempotent and each one transaction."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from bench.errors import BadInput
+from bench.results.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
+from bench.results.statistics import summary
+
+HEAD = "0001"  # the newest migration; a test compares it with the migrations folder
+NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
+
+
+def open_database(url: str) -> Database:
+    """The database at an SQLAlchemy URL, made or upgraded if need be; one line where that cannot be."""
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _sqlite)
+        _upgrade(engine)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise BadInput(
+            f"BENCH_DB {url!r} is no database URL ({' '.join(str(error).split())[:100]}); "
+            "try: BENCH_DB=sqlite:///FILE or postgresql+psycopg://..."
+        ) from None
+    except (DatabaseError, OSError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:160]
+        raise BadInput(
+            f"results database {_shown(url)} cannot be opened ({reason}); if it is damaged move it away and: "
+            "bench results rebuild"
+        ) from None
+    return Database(engine)
+
+
+def _shown(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _sqlite(connection: Any, record: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _upgrade(engine: Engine) -> None:
+    with engine.connect() as connection:
+        if _version(connection) == HEAD:
+            return
+    with _one_at_a_time(engine), engine.connect() as connection:
+        found = _version(connection)
+        if found == HEAD:
+            return
+        from alembic import command
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+
+        config = Config()
+        config.set_main_option("script_location", "bench.results:migrations")
+        config.set_main_option("path_separator", "os")
+        known = {s.revision for s in ScriptDirectory.from_config(config).walk_revisions()}
+        if found is not None and found not in known:
+            raise BadInput(
+                f"results database {_shown(str(engine.url))} has schema {found}, newer than this version's "
+                f"{HEAD}; try: pip install --upgrade ssl-crop-bench"
+            )
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+
+
+@contextmanager
+def _one_at_a_time(engine: Engine) -> Iterator[None]:
+    """Two processes that start together migrate once."""
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        with open(engine.url.database + ".lock", "a") as handle:
+            fcntl.lockf(handle, fcntl.LOCK_EX)
+            yield
+    elif engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(7265636)"))
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(7265636)"))
+    else:
+        yield
+
+
+class Database:
+    """The open database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.session = sessionmaker(engine)
+
+    def record_stage(self, record: dict[str, Any], folder: str, provenance: dict[str, Any]) -> None:
+        """A committed stage (`Stage.record()`), its folder relative to the store, its provenance."""
+        with self.session.begin() as session:
+            fields = {k: record[k] for k in ("key", "kind", "name", "version", "params", "inputs")}
+            session.merge(StageRow(**fields, folder=folder))
+            session.flush()
+            session.merge(ProvenanceRow(stage_key=record["key"], record=provenance))
+
+    def record_cell(self, cell: dict[str, Any], state: str, reason: str | None = None) -> None:
+        """A cell (`cell_record`) and its state."""
+        with self.session.begin() as session:
+            session.merge(_cell_row(cell, state, reason))
+
+    def record_result(self, record: dict[str, Any], source: str = "measured") -> None:
+        """A result record (`result_record`); its cell becomes done. Recording it again changes nothing."""
+        cell = record["cell"]
+        with self.session.begin() as session:
+            if source == "measured" or session.get(CellRow, cell["label"]) is None:
+                session.merge(_cell_row(cell, "done", None))
+                session.flush()
+            result = session.query(ResultRow).filter_by(label=cell["label"], source=source).one_or_none()
+            if result is None:
+                result = ResultRow(label=cell["label"], source=source, headline=record["headline"])
+                session.add(result)
+                session.flush()
+            result.headline = record["headline"]
+            session.query(MetricRow).filter_by(result_id=result.id).delete()
+            for position, name in enumerate(record["order"]):
+                session.add(
+                    MetricRow(
+                        result_id=result.id, name=name, value=record["metrics"][name], position=position
+                    )
+                )
+
+    def rows(self, **filters: Any) -> list[dict[str, Any]]:
+        """Leaderboard rows: cells equal in everything but the seed are one row. Filters are column=values
+        (`method=["orl"]`) or `labels=[...]`. Best headline first within a task and scale."""
+        with self.session() as session:
+            found = _metric_rows(session, filters)
+        groups: dict[tuple[str, str], list[Any]] = {}
+        for row in found:
+            groups.setdefault((row[0].group, row[1].source), []).append(row)
+        return sorted((_board_row(rows) for rows in groups.values()), key=_rank)
+
+    def rows_of(self, labels: Iterable[str]) -> list[dict[str, Any]]:
+        """The rows that contain these cells, with all their seeds."""
+        with self.session() as session:
+            groups = [g for (g,) in session.query(CellRow.group).where(CellRow.label.in_(list(labels)))]
+        return self.rows(group=groups)
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Every cell with its state and reason."""
+        with self.session() as session:
+            return [_plain(row) for row in session.query(CellRow).order_by(CellRow.label)]
+
+    def results(self) -> list[dict[str, Any]]:
+        """Every result as {source, cell, headline, metrics, order}, sorted: what export writes."""
+        with self.session() as session:
+            found = _metric_rows(session, {})
+        made: dict[int, dict[str, Any]] = {}
+        for cell, result, metric in found:
+            entry = made.setdefault(
+                result.id,
+                {
+                    "schema": 1, "source": result.source, "headline": result.headline, "cell": _cell_dict(cell),
+                    "metrics": {}, "order": [],
+                },
+            )  # fmt: skip
+            entry["metrics"][metric.name] = metric.value
+            entry["order"].append(metric.name)
+        return sorted(made.values(), key=lambda r: (r["cell"]["label"], r["source"]))
+
+
+def _plain(row: CellRow) -> dict[str, Any]:
+    return {**_cell_dict(row), "state": row.state, "reason": row.reason}
+
+
+def _cell_dict(row: CellRow) -> dict[str, Any]:
+    fields = [c.key for c in CellRow.__table__.columns if c.key not in ("state", "reason")]
+    return {name: getattr(row, name) for name in fields}
+
+
+def _cell_row(cell: dict[str, Any], state: str, reason: str | None) -> CellRow:
+    fields = {c.key for c in CellRow.__table__.columns}
+    return CellRow(**{k: v for k, v in cell.items() if k in fields}, state=state, reason=reason)
+
+
+def _metric_rows(session: Session, filters: dict[str, Any]) -> list[Any]:
+    query = session.query(CellRow, ResultRow, MetricRow).join(ResultRow, ResultRow.label == CellRow.label)
+    query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
+    for column, values in filters.items():
+        if values:
+            query = query.where(getattr(CellRow, column).in_(list(values)))
+    return query.order_by(CellRow.seed, CellRow.label, MetricRow.position).all()
+
+
+def _board_row(rows: list[Any]) -> dict[str, Any]:
+    cell, result, _ = rows[0]
+    values: dict[str, list[float]] = {}
+    for _, _, metric in rows:
+        values.setdefault(metric.name, []).append(metric.value)
+    return {
+        **{name: getattr(cell, name) for name in NAMES},
+        "seeds": sorted({r[0].seed for r in rows}),
+        "metrics": {name: summary(v) for name, v in values.items()},
+        "headline": result.headline,
+        "overrides": cell.overrides,
+        "source": result.source,
+        "cells": list(dict.fromkeys(r[0].label for r in rows)),
+    }
+
+
+def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
+    headline = row["metrics"].get(row["headline"], {"mean": float("-inf")})
+    where = (row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"])
+    return (*where, -headline["mean"], row["method"], row["crop"], row["cells"])

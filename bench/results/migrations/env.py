@@ -1,0 +1,11 @@
+"""Alembic's environment: the connection is handed over by `open_database`."""
+
+from alembic import context
+
+from bench.results.models import Base
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True
+)
+with context.begin_transaction():
+    context.run_migrations()

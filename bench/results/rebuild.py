@@ -1,0 +1,64 @@
+"""Check the store against the database, and restore the database from the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.results.database import Database
+from bench.results.record import read_result
+from bench.store import file_hash, read_done
+
+
+def committed(store_root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every committed stage folder under `<home>/store` with its stage record."""
+    for done in sorted(store_root.glob("*/*/done")):
+        with suppress(OSError, ValueError):
+            yield done.parent, json.loads((done.parent / "stage.json").read_text())
+
+
+def rebuild(store_root: Path, database: Database) -> tuple[int, int]:
+    """Record every committed stage and result; returns how many of each."""
+    stages = results = 0
+    for folder, record in committed(store_root):
+        provenance = json.loads((folder / "provenance.json").read_text())
+        database.record_stage(record, f"{folder.parent.name}/{folder.name}", provenance)
+        stages += 1
+        if (folder / "result.json").exists():
+            database.record_result(read_result(folder))
+            results += 1
+    return stages, results
+
+
+def problems(store_root: Path, database: Database) -> list[str]:
+    """What does not hold: damaged files, results without a stage folder, numbers that differ."""
+    found = []
+    on_disk: dict[str, dict[str, Any]] = {}
+    for folder, record in committed(store_root):
+        done = read_done(folder)
+        if done is None or done["key"] != record["key"]:
+            found.append(f"{folder}: its done record is damaged")
+            continue
+        for name, entry in done["files"].items():
+            path = folder / name
+            if not path.exists() or file_hash(path) != entry["sha256"]:
+                found.append(f"{path}: missing or changed since it was written")
+        if (folder / "result.json").exists():
+            try:
+                on_disk[record["key"]] = read_result(folder)
+            except BenchError as error:
+                found.append(str(error))
+    for result in database.results():
+        if result["source"] != "measured":
+            continue
+        twin = on_disk.pop(result["cell"]["label"], None)
+        if twin is None:
+            found.append(f"result {result['cell']['label'][:12]} has no folder in the store")
+        elif twin["metrics"] != result["metrics"]:
+            found.append(f"result {result['cell']['label'][:12]} differs from its result.json")
+    found += [f"result {key[:12]} is not in the database; try: bench results rebuild" for key in on_disk]
+    return found
