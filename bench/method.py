@@ -31,7 +31,7 @@ class PretrainParams(Params):
     momentum: float = param(0.9, ge=0, lt=1)
     weight_decay: float = param(1e-4, ge=0)
     decay_norm_and_bias: bool = param(True, help="weight decay on batch norm and biases too")
-    warmup_epochs: float = param(4.0, ge=0)
+    warmup_epochs: float = param(4.0, ge=0, help="epochs of linear warm-up")
     warmup_ratio: float = param(1e-4, ge=0, le=1, help="learning rate factor at step 0")
     lr_step: Literal["epoch", "iter"] = param("epoch", help="when the cosine moves")
     precision: Literal["fp32", "bf16"] = param("fp32")
