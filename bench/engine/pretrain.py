@@ -66,7 +66,7 @@ def run(ctx: StageContext) -> None:
     setup = prepare(ctx, method, images)
     _track_pictures(ctx, setup)
     threads = torch.get_num_threads()
-    torch.set_num_threads(step_threads(ctx))
+    torch.set_num_threads(step_threads(ctx, setup.device))
     try:
         network, summary = fit(ctx, setup)
     finally:
@@ -121,9 +121,13 @@ def pick_device(asked: int | str) -> Device:
     return Device("cuda" if gpus else "cpu", count)
 
 
-def step_threads(ctx: StageContext) -> int:
-    """torch threads of a step: as set, else the cores this process may use less the loader's workers."""
-    return ctx.runtime.threads or max(1, len(os.sched_getaffinity(0)) - ctx.runtime.workers)
+def step_threads(ctx: StageContext, device: Device) -> int:
+    """torch threads of a step: as set, else every core this process may use, less the loader's workers on a
+    GPU. On a CPU a step takes far longer than loading its images, so the workers are idle most of the time:
+    two cores with two workers trained 61 images/s with two threads and 36 with one.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return ctx.runtime.threads or (cores if device.kind == "cpu" else max(1, cores - ctx.runtime.workers))
 
 
 def resume(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any] | None]:
