@@ -224,11 +224,13 @@ def _run(module: TrainingModule) -> None:
     except SystemExit:  # what Lightning makes of a KeyboardInterrupt
         raise KeyboardInterrupt from None
     except Exception:
-        # Ctrl-C in a terminal also ends the loader's workers, which can be noticed before the step's end.
-        if module.asked_to_stop and module.between_steps:
+        # A signal to the process group also ends the loader's workers, which may be noticed before the step's
+        # end. In the middle of a step nothing is saved: the last checkpoint is the one to go on from.
+        if not module.asked_to_stop:
+            raise
+        if module.between_steps:
             module.save()
-            raise KeyboardInterrupt from None
-        raise
+        raise KeyboardInterrupt from None
     finally:
         if threading.current_thread() is threading.main_thread():
             for signum, handler in handlers.items():
