@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.errors import BadInput
@@ -177,8 +177,8 @@ class Database:
             entry = made.setdefault(
                 result.id,
                 {
-                    "schema": 1, "source": result.source, "headline": result.headline, "cell": _cell_dict(cell),
-                    "metrics": {}, "order": [],
+                    "schema": 1, "source": result.source, "headline": result.headline,
+                    "cell": _cell_dict(cell), "metrics": {}, "order": [],
                 },
             )  # fmt: skip
             entry["metrics"][metric.name] = metric.value

@@ -36,29 +36,37 @@ def rebuild(store_root: Path, database: Database) -> tuple[int, int]:
 
 def problems(store_root: Path, database: Database) -> list[str]:
     """What does not hold: damaged files, results without a stage folder, numbers that differ."""
-    found = []
+    found: list[str] = []
     on_disk: dict[str, dict[str, Any]] = {}
     for folder, record in committed(store_root):
-        done = read_done(folder)
-        if done is None or done["key"] != record["key"]:
-            found.append(f"{folder}: its done record is damaged")
-            continue
-        for name, entry in done["files"].items():
-            path = folder / name
-            if not path.exists() or file_hash(path) != entry["sha256"]:
-                found.append(f"{path}: missing or changed since it was written")
+        found += _damage(folder, record["key"])
         if (folder / "result.json").exists():
             try:
                 on_disk[record["key"]] = read_result(folder)
             except BenchError as error:
                 found.append(str(error))
     for result in database.results():
-        if result["source"] != "measured":
-            continue
-        twin = on_disk.pop(result["cell"]["label"], None)
-        if twin is None:
-            found.append(f"result {result['cell']['label'][:12]} has no folder in the store")
-        elif twin["metrics"] != result["metrics"]:
-            found.append(f"result {result['cell']['label'][:12]} differs from its result.json")
+        if result["source"] == "measured":
+            found += _difference(result, on_disk.pop(result["cell"]["label"], None))
     found += [f"result {key[:12]} is not in the database; try: bench results rebuild" for key in on_disk]
     return found
+
+
+def _damage(folder: Path, key: str) -> list[str]:
+    done = read_done(folder)
+    if done is None or done["key"] != key:
+        return [f"{folder}: its done record is damaged"]
+    return [
+        f"{folder / name}: missing or changed since it was written"
+        for name, entry in done["files"].items()
+        if not (folder / name).exists() or file_hash(folder / name) != entry["sha256"]
+    ]
+
+
+def _difference(result: dict[str, Any], twin: dict[str, Any] | None) -> list[str]:
+    label = result["cell"]["label"][:12]
+    if twin is None:
+        return [f"result {label} has no folder in the store"]
+    if twin["metrics"] != result["metrics"]:
+        return [f"result {label} differs from its result.json"]
+    return []

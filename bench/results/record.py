@@ -20,8 +20,8 @@ LABELS = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engi
 def cell_record(planned: PlannedCell) -> dict[str, Any]:
     """The cell as plain data: its names, the keys of its data, its row (`group`) and its `label`.
 
-    `group` is equal for cells that differ in the seed only: a digest of the final stage with every `seed` of a
-    training or an evaluation taken out. Cells without a final stage are labelled by their names.
+    `group` is equal for cells that differ in the seed only: a digest of the final stage with every `seed`
+    of a training or an evaluation taken out. Cells without a final stage are labelled by their names.
     """
     cell, final = planned.cell, planned.final
     names = {

@@ -6,7 +6,7 @@ import netrc
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class WandbTracker(Tracker):
         self, run_key: str, name: str, group: str, job_type: str, config: dict[str, Any], folder: Path,
         note: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "id": run_key, "name": name, "group": group, "job_type": job_type, "config": config,
         }  # fmt: skip
         self.folder, self.note = folder, note or (lambda text: None)
@@ -67,7 +67,8 @@ class WandbTracker(Tracker):
         )  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)
         return wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "bench"), dir=str(self.folder), mode=wandb_mode(),
+            project=os.environ.get("WANDB_PROJECT", "bench"), dir=str(self.folder),
+            mode=cast(Any, wandb_mode()),
             resume="allow", settings=settings, **self.arguments,
         )  # fmt: skip
 
