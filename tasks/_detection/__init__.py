@@ -1,0 +1,1 @@
+"""Detection and instance segmentation: the protocol, the torchvision engine, training, evaluation."""

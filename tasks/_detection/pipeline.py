@@ -1,0 +1,85 @@
+"""From a backbone file to COCO metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.data.base import ImageSet
+from bench.engine.context import StageContext
+from bench.engine.pretrain import pick_device
+from bench.errors import BadData, BadInput
+from bench.nn.backbones import load_backbone
+from bench.store import write_json
+from bench.views.picture import contact_sheet, draw_boxes
+from tasks._detection.evaluate import coco_metrics, ground_truth, predict
+from tasks._detection.model import MaskRcnn
+from tasks._detection.protocol import DetectionParams
+from tasks._detection.train import precise_batch_norm, train
+
+
+def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
+    """Train on "train", score on "val"; leaves detector.pth, detections.json, per_class.json."""
+    check_engine(p.engine)
+    from lightning.fabric import Fabric
+
+    images, held_out = ctx.images("data", "train"), ctx.images("data", "val")
+    _needs_masks(images)
+    _needs_masks(held_out)
+    device = pick_device(ctx.runtime.devices)
+    if device.kind == "cpu":
+        torch.set_num_threads(ctx.runtime.threads or len(os.sched_getaffinity(0)))
+    fabric = Fabric(accelerator=device.kind, devices=1)
+    model = build(ctx, images, p).to(fabric.device)
+    train(ctx, model, images, p, fabric)
+    precise_batch_norm(ctx, model, images, p, fabric)
+    torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "detector.pth")
+    found = predict(ctx, model, held_out, p, fabric.device)
+    (ctx.work / "detections.json").write_text(json.dumps(found))
+    metrics, per_class = coco_metrics(ground_truth(held_out), found)
+    write_json(ctx.work / "per_class.json", per_class)
+    ctx.tracker.image("predictions", prediction_picture(held_out, found))
+    return metrics
+
+
+def check_engine(engine: str) -> None:
+    """BadInput unless the engine is one that this version has."""
+    if engine != "torchvision":
+        raise BadInput(
+            f"detector engine {engine!r} is not built in yet, only 'torchvision' is; "
+            "try: --set coco_det.engine=torchvision"
+        )
+
+
+def _needs_masks(images: ImageSet) -> None:
+    if images.objects(0).segmentations is None:
+        raise BadData(
+            f"{images.name}/{images.split} has no masks, which instance segmentation needs; "
+            "try: --task-data coco=PATH or --task-data scenes"
+        )
+
+
+def build(ctx: StageContext, images: ImageSet, p: DetectionParams) -> MaskRcnn:
+    """The detector with the stage's backbone in it; every backbone tensor must match."""
+    name = ctx.stage.inputs["backbone"].params["method"]["params"]["backbone"]
+    torch.manual_seed(ctx.seed("detector init"))
+    model = MaskRcnn(name, len(images.classes), p)
+    matched = load_backbone(ctx.inputs["backbone"] / "backbone.pth", model.body)
+    write_json(ctx.work / "weights.json", {"backbone": name, "tensors_matched": matched})
+    return model
+
+
+def prediction_picture(images: ImageSet, found: list[dict[str, Any]], count: int = 4) -> np.ndarray:
+    """The first images with their three best detections: (H, W, 3) uint8."""
+    row = []
+    for i in range(min(count, len(images))):
+        mine = sorted((d for d in found if d["image_id"] == images.ids[i]), key=lambda d: -d["score"])[:3]
+        boxes = np.array([d["bbox"] for d in mine]).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        names = [f"{images.classes[d['category_id'] - 1]} {d['score']:.2f}" for d in mine]
+        row.append(draw_boxes(images.image(i), boxes, names))
+    return contact_sheet([row])

@@ -1,0 +1,160 @@
+"""Fine-tuning: SGD, warm-up, two steps down; resumable at any iteration; precise batch norm at the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision.ops._utils import split_normalization_params
+
+from bench.data.base import ImageSet
+from bench.data.runner import die_with_parent
+from bench.engine._training import load_checkpoint, save_checkpoint
+from bench.engine.context import StageContext
+from bench.errors import BadData, StageFailed
+from bench.seeds import seed_for
+from tasks._detection.data import StepBatches, TrainImages, batch_images, usable
+from tasks._detection.model import MaskRcnn
+from tasks._detection.protocol import DetectionParams
+
+LOG_EVERY = 20
+
+
+def lr_at(step: int, p: DetectionParams) -> float:
+    """Rate at a step: linear from 1/1000 over `warmup` iterations, divided by 10 after each of `steps`."""
+    factor = 0.1 ** sum(step >= s for s in p.steps)
+    if step < p.warmup:
+        alpha = step / p.warmup
+        factor *= (1 - alpha) / 1000 + alpha
+    return p.lr * factor
+
+
+def optimizer_for(model: nn.Module, p: DetectionParams) -> torch.optim.SGD:
+    """SGD with momentum; no weight decay on normalisation layers."""
+    norm, other = split_normalization_params(model)
+    groups = [{"params": norm, "weight_decay": 0.0}, {"params": other, "weight_decay": p.weight_decay}]
+    return torch.optim.SGD(groups, p.lr, p.momentum)
+
+
+def loader(
+    images: ImageSet, p: DetectionParams, seed: int, steps: int, start: int, workers: int
+) -> DataLoader:
+    """Training batches from step `start` on, as lists of samples."""
+    positions = usable(images)
+    if len(positions) == 0:
+        raise BadData(f"{images.name}/{images.split} has no image with an object that is no crowd")
+    order = StepBatches(images.sizes, positions, p.batch_size, steps, seed, start)
+    return DataLoader(
+        TrainImages(images, p.sizes, p.max_size, seed), batch_sampler=order, num_workers=workers,
+        collate_fn=list, worker_init_fn=_start_worker if workers else None,
+    )  # fmt: skip
+
+
+def _start_worker(number: int) -> None:
+    torch.set_num_threads(1)
+    die_with_parent()
+
+
+def train(ctx: StageContext, model: MaskRcnn, images: ImageSet, p: DetectionParams, fabric: Fabric) -> None:
+    """Fine-tune `model` in place; a killed training goes on from its checkpoint, bit-equal on the CPU."""
+    optimizer = optimizer_for(model, p)
+    state = load_checkpoint(ctx.scratch, p.iterations, ctx.progress.note)
+    start = 0
+    if state is not None:
+        model.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        start = int(state["step"])
+    seed = ctx.seed("detector")
+    advance = ctx.progress.task(f"train {ctx.stage.name}", p.iterations, start)
+    saved = time.monotonic()
+    model.train()
+    batches = loader(images, p, seed, p.iterations, start, ctx.runtime.workers)
+    for step, samples in enumerate(batches, start):
+        for group in optimizer.param_groups:
+            group["lr"] = lr_at(step, p)
+        losses = _step(model, optimizer, samples, seed_for(seed, "step", step), fabric)
+        if step % LOG_EVERY == 0 or step == p.iterations - 1:
+            _log(ctx, step, losses, p)
+            advance(1, loss=float(sum(losses.values())))
+        else:
+            advance(1)
+        if time.monotonic() - saved >= ctx.runtime.checkpoint_seconds and step + 1 < p.iterations:
+            _save(ctx, step + 1, model, optimizer)
+            saved = time.monotonic()
+    if start < p.iterations:
+        _save(ctx, p.iterations, model, optimizer)
+
+
+def _step(
+    model: MaskRcnn,
+    optimizer: torch.optim.Optimizer,
+    samples: list[dict[str, Any]],
+    seed: int,
+    fabric: Fabric,
+) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)  # what a step samples depends on its number alone
+    losses = _losses(model, samples, fabric)
+    optimizer.zero_grad(set_to_none=True)
+    fabric.backward(sum(losses.values()))
+    optimizer.step()
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _losses(model: MaskRcnn, samples: list[dict[str, Any]], fabric: Fabric) -> dict[str, torch.Tensor]:
+    targets = [{k: s[k].to(fabric.device) for k in ("boxes", "labels", "masks", "scale")} for s in samples]
+    return model.losses(batch_images(samples, fabric.device), targets)
+
+
+def _save(ctx: StageContext, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    state = {"step": step, "network": model.state_dict(), "optimizer": optimizer.state_dict()}
+    save_checkpoint(ctx.scratch, state)
+
+
+def _log(ctx: StageContext, step: int, losses: dict[str, torch.Tensor], p: DetectionParams) -> None:
+    figures = {name: float(loss) for name, loss in losses.items()}
+    total = sum(figures.values())
+    if not math.isfinite(total):
+        raise StageFailed(
+            f"{ctx.stage}: the loss is {total} at iteration {step}, not finite; "
+            f"try: --set {ctx.stage.name}.lr={p.lr / 4:g}"
+        )
+    ctx.tracker.log({**figures, "loss": total, "lr": lr_at(step, p)}, step)
+
+
+@torch.no_grad()
+def precise_batch_norm(
+    ctx: StageContext, model: MaskRcnn, images: ImageSet, p: DetectionParams, fabric: Fabric
+) -> None:
+    """Replace running statistics by their mean over `precise_bn` training batches (Wu and Johnson 2021)."""
+    layers = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+    if not p.precise_bn or not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    means = [torch.zeros_like(_buffer(layer, "running_mean")) for layer in layers]
+    variances = [torch.zeros_like(_buffer(layer, "running_var")) for layer in layers]
+    for layer in layers:
+        layer.momentum = 1.0
+    seed = ctx.seed("precise batch norm")
+    model.train()
+    advance = ctx.progress.task("batch-norm statistics", p.precise_bn)
+    for n, samples in enumerate(loader(images, p, seed, p.precise_bn, 0, ctx.runtime.workers), 1):
+        torch.manual_seed(seed_for(seed, "batch", n))
+        _losses(model, samples, fabric)
+        for layer, mean, variance in zip(layers, means, variances, strict=True):
+            mean += (_buffer(layer, "running_mean") - mean) / n
+            variance += (_buffer(layer, "running_var") - variance) / n
+        advance(1)
+    for layer, momentum, mean, variance in zip(layers, momenta, means, variances, strict=True):
+        layer.momentum = momentum
+        _buffer(layer, "running_mean").copy_(mean)
+        _buffer(layer, "running_var").copy_(variance)
+
+
+def _buffer(layer: nn.Module, name: str) -> torch.Tensor:
+    found: torch.Tensor = getattr(layer, name)
+    return found
