@@ -30,7 +30,10 @@ def crop_resize(image: np.ndarray, box: Box, size: int, mode: str = "bilinear") 
     """(H, W, 3) uint8, whole-pixel xyxy box -> (3, size, size) uint8, antialiased: what torchvision's
     `resized_crop(..., antialias=True)` gives."""
     x1, y1, x2, y2 = map(int, box)
-    part = torch.from_numpy(np.ascontiguousarray(image[y1:y2, x1:x2])).permute(2, 0, 1)[None]
+    pixels = np.ascontiguousarray(image[y1:y2, x1:x2])
+    if not pixels.flags.writeable:  # torch warns about arrays it could write through
+        pixels = pixels.copy()
+    part = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     if part.shape[-2:] == (size, size):
         return part[0].contiguous()
     return F.interpolate(part, (size, size), mode=mode, antialias=True, align_corners=False)[0]
