@@ -48,7 +48,9 @@ def _with_pil(path: Path) -> np.ndarray:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith(("I", "F")):
                 levels = np.asarray(upright, dtype=np.float64)
-                scale = 257.0 if levels.max(initial=0) > 255 else 1.0
+                # a dark 16-bit image must stay dark, so its own maximum says nothing about its range
+                deep = image.format == "PNG" or image.mode.startswith("I;16") or levels.max(initial=0) > 255
+                scale = 257.0 if deep else 1.0
                 grey = np.clip(levels / scale, 0, 255).round().astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
             return np.asarray(upright.convert("RGB"))
