@@ -92,4 +92,6 @@ class WandbTracker(Tracker):
 
     @property
     def url(self) -> str | None:
-        return getattr(self.run, "url", None)
+        if self.run is None or wandb_mode() != "online":
+            return None  # asking an offline run for its URL prints a warning
+        return cast("str | None", getattr(self.run, "url", None))

@@ -42,7 +42,8 @@ class SelectiveSearch(Proposals):
 
     def propose(self, image: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         height, width = image.shape[:2]
-        small, factor = self._shrunk(image)
+        small = self._shrunk(image)
+        factor = np.array([width / small.shape[1], height / small.shape[0]] * 2, np.float32)
         _libc().srand(seed % 2**32)
         search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
         search.setBaseImage(np.ascontiguousarray(small[..., ::-1]))
@@ -53,7 +54,7 @@ class SelectiveSearch(Proposals):
         else:
             search.switchToSingleStrategy()
         found = np.asarray(search.process(), np.float32).reshape(-1, 4)
-        boxes = clip(xywh_to_xyxy(found) * np.float32(factor), width, height)
+        boxes = clip(xywh_to_xyxy(found) * factor, width, height)
         _, first = np.unique(boxes, axis=0, return_index=True)
         order = np.sort(first)
         if self.params.rank == "seeded":
@@ -61,14 +62,14 @@ class SelectiveSearch(Proposals):
         boxes = boxes[order]
         return boxes, np.linspace(1, 0, len(boxes), dtype=np.float32)
 
-    def _shrunk(self, image: np.ndarray) -> tuple[np.ndarray, float]:
-        """The image at `short_side` (never enlarged) and the factor that scales boxes back."""
+    def _shrunk(self, image: np.ndarray) -> np.ndarray:
+        """The image at `short_side`; never enlarged."""
         short = min(image.shape[:2])
         if self.params.short_side is None or short <= self.params.short_side:
-            return image, 1.0
-        factor = short / self.params.short_side
-        size = (round(image.shape[1] / factor), round(image.shape[0] / factor))
-        return cv2.resize(image, size, interpolation=cv2.INTER_AREA), factor
+            return image
+        factor = self.params.short_side / short
+        size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 @cache

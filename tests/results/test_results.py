@@ -1,0 +1,198 @@
+"""The database: migrations, idempotent writes, leaderboard rows, records, rebuild, bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from click.testing import CliRunner
+from scipy import stats
+from sqlalchemy import text
+
+from bench.cell import Cell, PlannedCell
+from bench.errors import BadInput
+from bench.results import database as module
+from bench.results.database import open_database
+from bench.results.models import Base
+from bench.results.record import cell_record, result_record
+from bench.results.statistics import summary, t_quantile
+from bench.stage import Stage
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'results.db'}"
+
+
+def planned(seed: int = 0, method: str = "byol", data_key: str = "a", **params: Any) -> PlannedCell:
+    """A cell with the stages it would have."""
+    data = Stage("data", "scenes", 1, {"fingerprint": data_key}, "x:y")
+    backbone = Stage("pretrain", method, 1, {"seed": seed, "method": params}, "x:y", {"data": data})
+    final = Stage("evaluate", "coco_det", 1, {"seed": seed}, "x:y", {"backbone": backbone, "data": data})
+    cell = Cell(method, "image", "coco_det", "scenes", "scenes", "tiny", seed)
+    return PlannedCell(cell, final, "torchvision")
+
+
+def record(ap: float, **cell: Any) -> dict[str, Any]:
+    p = planned(**cell)
+    assert p.final is not None
+    return result_record(p, p.final, {"AP50_bbox": ap + 10, "AP_bbox": ap}, {"seconds": 1.0})
+
+
+def test_migrations_give_the_declared_schema(tmp_path: Path) -> None:
+    database = open_database(url(tmp_path))
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    folder = Path(module.__file__).parent / "migrations"
+    assert ScriptDirectory(str(folder)).get_current_head() == module.HEAD
+
+
+def test_rows_group_seeds_and_keep_the_order_of_metrics(tmp_path: Path) -> None:
+    database = open_database(url(tmp_path))
+    for seed, ap in enumerate((30.0, 32.0, 37.0)):
+        database.record_result(record(ap, seed=seed))
+    database.record_result(record(35.0, method="orl"))
+    rows = database.rows()
+    assert [(r["method"], r["seeds"]) for r in rows] == [("orl", [0]), ("byol", [0, 1, 2])]
+    ap = rows[1]["metrics"]["AP_bbox"]
+    assert list(rows[1]["metrics"]) == ["AP_bbox", "AP50_bbox"]
+    assert ap["mean"] == pytest.approx(33.0)
+    half = stats.t.interval(0.95, 2, loc=33.0, scale=stats.sem([30.0, 32.0, 37.0]))[1] - 33.0
+    assert ap["ci95"] == pytest.approx(half, rel=1e-9)
+    assert rows[0]["metrics"]["AP_bbox"] == {"mean": 35.0, "ci95": None, "n": 1}
+
+
+@pytest.mark.parametrize("dof", [1, 2, 3, 4, 5, 9, 10, 29, 100])
+@pytest.mark.parametrize("p", [0.6, 0.9, 0.975, 0.995])
+def test_t_quantiles_equal_scipys(p: float, dof: int) -> None:
+    assert t_quantile(p, dof) == pytest.approx(stats.t.ppf(p, dof), rel=1e-9)
+
+
+def test_summary_of_one_has_no_interval() -> None:
+    assert summary([3.0]) == {"mean": 3.0, "ci95": None, "n": 1}
+
+
+def test_different_data_or_settings_never_share_a_row(tmp_path: Path) -> None:
+    database = open_database(url(tmp_path))
+    database.record_result(record(1.0, seed=0))
+    database.record_result(record(2.0, seed=1, data_key="b"))
+    database.record_result(record(3.0, seed=2, lr=0.5))
+    assert [r["seeds"] for r in database.rows()] == [[2], [1], [0]]
+
+
+def test_writing_twice_changes_nothing(tmp_path: Path) -> None:
+    database = open_database(url(tmp_path))
+    database.record_result(record(1.0))
+    before = database.results(), database.rows(), database.cells()
+    database.record_result(record(1.0))
+    assert (database.results(), database.rows(), database.cells()) == before
+
+
+def test_a_failed_cell_is_kept_with_its_reason_until_it_is_done(tmp_path: Path) -> None:
+    database = open_database(url(tmp_path))
+    cell = cell_record(planned())
+    database.record_cell(cell, "failed", "because")
+    assert [(c["state"], c["reason"]) for c in database.cells()] == [("failed", "because")]
+    database.record_result(record(1.0))
+    assert [(c["state"], c["reason"]) for c in database.cells()] == [("done", None)]
+
+
+def test_imported_results_stay_apart(tmp_path: Path) -> None:
+    database = open_database(url(tmp_path))
+    database.record_result(record(1.0))
+    database.record_result(record(5.0), source="imported")
+    assert {(r["source"], r["metrics"]["AP_bbox"]["mean"]) for r in database.rows()} == {
+        ("measured", 1.0), ("imported", 5.0),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "3", None])
+def test_only_finite_numbers_are_results(value: Any) -> None:
+    p = planned()
+    assert p.final is not None
+    with pytest.raises(BadInput, match="finite"):
+        result_record(p, p.final, {"AP_bbox": value}, {})
+
+
+def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results.db").write_bytes(b"this is no database, it only looks long enough" * 50)
+    with pytest.raises(BadInput, match="bench results rebuild") as caught:
+        open_database(url(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    database = open_database(url(tmp_path))
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(BadInput, match="schema 9999, newer"):
+        open_database(url(tmp_path))
+
+
+@pytest.mark.parametrize("bad", ["nonsense", "nosuch://x/y", "sqlite:////proc/none/results.db"])
+def test_a_bad_url_is_one_line(bad: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        open_database(bad)
+    assert "\n" not in str(caught.value)
+
+
+def _write(folder: Path, seeds: list[int]) -> None:
+    database = open_database(url(folder))
+    for seed in seeds:
+        database.record_result(record(float(seed), seed=seed))
+
+
+def test_processes_that_start_together_share_a_new_database(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    members = [context.Process(target=_write, args=(tmp_path, list(range(i, 40, 4)))) for i in range(4)]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join(60)
+        assert member.exitcode == 0
+    (row,) = open_database(url(tmp_path)).rows()
+    assert row["seeds"] == list(range(40))
+    assert row["metrics"]["AP_bbox"]["mean"] == pytest.approx(19.5)
+
+
+def invoke(*arguments: str) -> Any:
+    from bench.cli import cli
+
+    return CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
+
+
+def test_export_and_import_round_trip(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = open_database(f"sqlite:///{home / 'results.db'}")
+    database.record_result(record(1.5))
+    out = tmp_path / "r.json"
+    invoke("results", "export", "--out", str(out))
+    exported = json.loads(out.read_text())
+    assert exported[0]["metrics"] == {"AP_bbox": 1.5, "AP50_bbox": 11.5}
+    lines = invoke("results", "export", "--format", "csv").output.splitlines()
+    assert lines[0].startswith("method,crop,task")
+    assert len(lines) == 3
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "other"))
+    invoke("results", "import", str(out))
+    rows = json.loads(invoke("leaderboard", "--json").output)
+    assert [(r["source"], r["metrics"]["AP_bbox"]["mean"]) for r in rows] == [("imported", 1.5)]
+    contract = "method crop task scale pretrain_data task_data engine seeds metrics source"
+    assert set(contract.split()) <= set(rows[0])
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[1]", '[{"schema": 1}]', '[{"schema": 7}]'])
+def test_importing_rubbish_is_one_line_and_adds_nothing(home: Path, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(content)
+    with pytest.raises(BadInput):
+        invoke("results", "import", str(file))
+    assert json.loads(invoke("leaderboard", "--json").output) == []
+
+
+def test_an_empty_leaderboard_says_what_to_run(home: Path) -> None:
+    assert "bench run --method orl --task coco_det" in invoke("leaderboard").output

@@ -1,0 +1,43 @@
+"""A handful of generated scenes as an ImageSet in memory, for tests that need pixels and boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bench.data._scenes_draw import draw_scene
+from bench.data._scenes_shapes import CLASSES
+from bench.data.base import ImageSet, Objects
+
+
+class SmallSet(ImageSet):
+    """`n` scenes written as PNG files; ids are 10, 20, ... in the order of `order`."""
+
+    def __init__(self, folder: Path, n: int, first: int = 0, order: list[int] | None = None) -> None:
+        self.name, self.split, self.classes = "small", "train", list(CLASSES)
+        self.order = order or list(range(n))
+        self.folder, self.first = folder, first
+        scenes = [draw_scene(0, first + i) for i in self.order]
+        for at, scene in zip(self.order, scenes, strict=True):
+            cv2.imwrite(str(folder / f"{first + at}.png"), scene.image[..., ::-1])
+        self.ids = np.array([10 * (i + 1) for i in self.order])
+        self.sizes = np.array([s.image.shape[1::-1] for s in scenes])
+        self.labels = [s.labels for s in scenes]
+        self.masks = [s.masks for s in scenes]
+
+    def file(self, index: int) -> Path:
+        return self.folder / f"{self.first + self.order[index]}.png"
+
+    def objects(self, index: int) -> Objects:
+        from pycocotools import mask as coco
+
+        masks, n = self.masks[index], len(self.labels[index])
+        rles = [coco.encode(np.asfortranarray(m.astype(np.uint8))) for m in masks]
+        boxes = np.array([coco.toBbox(r) for r in rles], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        no = np.zeros(n, bool)
+        area = np.array([float(m.sum()) for m in masks])
+        segmentations = [{"size": list(r["size"]), "counts": r["counts"].decode()} for r in rles]
+        return Objects(boxes, self.labels[index], no, no, area, np.arange(n), segmentations)
