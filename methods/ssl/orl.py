@@ -42,8 +42,8 @@ class OrlParams(PretrainParams):
         help="by_index: an image is never its own neighbour; rank0: the code, which drops the top hit",
     )
     pairs: Literal["rows10pct", "matrix10pct"] = param(
-        "rows10pct", help="rows10pct: pair_share of the query's RoIs (the code); matrix10pct: of all RoI pairs "
-        "(the paper's words, about 100 times as many)",
+        "rows10pct", help="rows10pct: pair_share of the query's RoIs (the code); matrix10pct: of all RoI "
+        "pairs (the paper's words, about 100 times as many)",
     )  # fmt: skip
     pair_share: float = param(0.1, gt=0, le=1, help="N, share of top RoI pairs", search=[0.05, 0.1, 0.2])
     roi_size: int = param(224, ge=8, help="side to which RoIs are resized to be compared, pixels")
