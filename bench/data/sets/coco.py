@@ -20,6 +20,11 @@ from bench.stage import Stage
 from bench.store import write_json
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
+FIELDS = {
+    "images": {"id", "file_name", "width", "height"},
+    "annotations": {"id", "image_id", "category_id", "bbox"},
+    "categories": {"id", "name"},
+}
 
 
 class Coco(Data):
@@ -120,8 +125,13 @@ def _annotations(root: Path, split: str) -> Path:
 def _load(root: Path, split: str) -> dict[str, Any]:
     file = _annotations(root, split)
     content = read_json(file, f"COCO {split} annotations")
-    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
+    if not isinstance(content, dict) or not set(FIELDS) <= set(content):
         raise BadData(f"{file} is no COCO instances file: it lacks images, annotations or categories")
+    for name, fields in FIELDS.items():
+        for item in content[name]:
+            if not fields <= item.keys():
+                lacks = ", ".join(sorted(fields - item.keys()))
+                raise BadData(f"{file}: an entry of {name} lacks {lacks}; download the annotations again")
     return content
 
 
@@ -172,8 +182,11 @@ def index_coco(
     categories = sorted(content["categories"], key=lambda c: c["id"])
     label = {c["id"]: i for i, c in enumerate(categories)}
     rows = {i["id"]: Row(i["id"], i["file_name"], sizes[i["id"]]) for i in content["images"]}
+    if len(rows) < len(content["images"]):
+        raise BadData("COCO annotations list an image id twice; download the annotations again")
     counts = {"images": len(rows), "objects": 0, "clipped": 0, "dropped": 0}
-    for annotation in content["annotations"]:
+    # by id, so that the index does not depend on the order of the file
+    for annotation in sorted(content["annotations"], key=lambda a: a["id"]):
         if annotation["image_id"] not in rows or annotation["category_id"] not in label:
             raise BadData(
                 f"COCO annotation {annotation['id']} names image {annotation['image_id']} and category "
@@ -194,7 +207,7 @@ def _annotation(
     x, y, width, height = map(float, annotation["bbox"])
     box = np.array([x, y, x + width, y + height])
     inside = np.clip(box, 0, [size[0], size[1], size[0], size[1]])
-    if inside[2] - inside[0] < 0.01 or inside[3] - inside[1] < 0.01:
+    if not (inside[2:] - inside[:2] >= 0.01).all():  # not: a NaN is no box either
         counts["dropped"] += 1
         return
     counts["clipped"] += bool(np.abs(inside - box).max() > 0.5)
