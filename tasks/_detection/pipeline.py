@@ -34,7 +34,7 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     if device.kind == "cpu":
         torch.set_num_threads(ctx.runtime.threads or len(os.sched_getaffinity(0)))
     fabric = Fabric(accelerator=device.kind, devices=1)
-    model = build(ctx, images, p).to(fabric.device)
+    model = build(ctx, images, p).to(fabric.device, memory_format=torch.channels_last)
     train(ctx, model, images, p, fabric)
     precise_batch_norm(ctx, model, images, p, fabric)
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "detector.pth")
