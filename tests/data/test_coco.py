@@ -14,6 +14,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from bench.data.base import ImageSet
+from bench.data.runner import read_json
+from bench.data.sets import coco
 from bench.errors import BadData
 from tests.data.folders import annotation, component, content, make, runtime, split, write
 
@@ -137,6 +139,22 @@ def test_the_key_follows_the_content_and_not_the_path(folder: Path, tmp_path: Pa
     assert key(moved, tmp_path / "other_home") == before
     os.utime(folder / "annotations" / "instances_train2017.json", (1, 1))
     assert key(folder, home) == before
+
+
+def test_annotations_are_parsed_once(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    monkeypatch.setattr(
+        coco, "read_json", lambda file, what: parsed.append(file.name) or read_json(file, what)
+    )
+    before = key(folder, home)
+    assert sorted(parsed) == ["instances_train2017.json", "instances_val2017.json"]
+    assert key(folder, home) == before
+    assert len(parsed) == 2, "a second start with the same folder parses nothing"
+    (folder / "train2017" / "000000000101.jpg").unlink()
+    with pytest.raises(BadData, match="lacks 1 of 3 images"):
+        key(folder, home)
+    with pytest.raises(BadData, match="lacks 1 of 3 images"):
+        key(folder, home)
 
 
 @pytest.mark.parametrize("what", ["annotation", "image", "more", "keypoints", "val"])

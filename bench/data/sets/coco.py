@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,12 @@ class Coco(Data):
         root = root or self._default_root()
         if not root.is_dir():
             raise BadData(f"no COCO folder at {root}; get {self.how_to_get}; then: --data coco=PATH")
-        files, listings = [], []
-        for split in self._splits(root):
-            files.append(_annotations(root, split))
-            listings.append(root / FOLDERS[split])
-        points = [root / "annotations" / f"person_keypoints_{FOLDERS[s]}.json" for s in FOLDERS]
+        splits = self._splits(root)
+        files = [_annotations(root, split) for split in splits]
+        points = [root / "annotations" / f"person_keypoints_{FOLDERS[s]}.json" for s in splits]
+        listings = [root / FOLDERS[split] for split in splits]
         mark = fingerprint([*files, *(p for p in points if p.is_file())], listings, runtime.home / "cache")
+        self._check_once(root, splits, runtime.home / "cache" / "checked" / mark[:32])
         stage = Stage(
             "data", self.name, self.version, {"params": self.params.identity(), "fingerprint": mark},
             "bench.data.runner:run",
@@ -70,30 +71,39 @@ class Coco(Data):
         )
 
     def _splits(self, root: Path) -> list[str]:
-        """The splits that are there; train must be. Layout and files are checked, images not decoded."""
+        """The splits that are there, train must be; each has its image folder and its annotations."""
         found = [s for s in FOLDERS if s == "train" or (root / FOLDERS[s]).is_dir()]
         for split in found:
-            folder = root / FOLDERS[split]
-            if not folder.is_dir():
+            name, file = FOLDERS[split], _annotations(root, split)
+            if not (root / name).is_dir():
                 raise BadData(
-                    f"COCO at {root} has no folder {folder.name}/; get {self.how_to_get}; "
-                    "then: --data coco=PATH"
+                    f"COCO at {root} has no folder {name}/; get {self.how_to_get}; then: --data coco=PATH"
                 )
-            content = _load(root, split)
-            if not content["images"]:
-                raise BadData(
-                    f"COCO split {split} is empty: no images in {_annotations(root, split)}; "
-                    "download it again"
-                )
+            if not file.is_file():
+                raise BadData(f"COCO {split} annotations are missing: {file}; download them again")
+        return found
+
+    def _check_once(self, root: Path, splits: list[str], marker: Path) -> None:
+        """Annotations are read and every file is looked for, once per fingerprint: it covers the content of
+        the first and the names of the second, and official train annotations take long to parse."""
+        if marker.is_file():
+            return
+        for split in splits:
+            file, folder = _annotations(root, split), root / FOLDERS[split]
+            names = [i["file_name"] for i in _load(root, split)["images"]]
+            if not names:
+                raise BadData(f"COCO split {split} is empty: no images in {file}; download it again")
             with os.scandir(folder) as entries:
                 there = {e.name for e in entries}
-            missing = [i["file_name"] for i in content["images"] if i["file_name"] not in there]
+            missing = [n for n in names if n not in there]
             if missing:
                 raise BadData(
-                    f"COCO {folder.name}/ lacks {len(missing)} of {len(content['images'])} images, the first "
+                    f"COCO {folder.name}/ lacks {len(missing)} of {len(names)} images, the first "
                     f"is {missing[0]}; unpack {folder.name}.zip again"
                 )
-        return found
+        with suppress(OSError):  # a read-only home only costs the check again
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
