@@ -42,9 +42,9 @@ class CocoDet(Task):
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "coco"}
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "iterations": 400, "steps": (280, 360), "warmup": 20, "batch_size": 4, "lr": 0.05,
-            "precise_bn": 10, "sizes": (96, 112), "test_size": 112, "max_size": 224, "fpn": 64, "box_convs": 1,
-            "box_width": 64, "box_fc": 256, "mask_convs": 2, "mask_width": 64,
+            "iterations": 320, "steps": (230, 290), "warmup": 20, "batch_size": 4, "lr": 0.05,
+            "precise_bn": 10, "sizes": (96, 112), "test_size": 112, "max_size": 224, "fpn": 64,
+            "box_convs": 1, "box_width": 64, "box_fc": 256, "mask_convs": 2, "mask_width": 64,
             "anchors": (8, 16, 32, 64, 128), "canonical": 56, "rpn_train": 300, "rpn_test": 200,
             "proposals": 100, "rpn_batch": 128, "rois": 64, "detections": 50,
         },

@@ -44,6 +44,7 @@ class WandbTracker(Tracker):
         self.folder, self.note = folder, note or (lambda text: None)
         self.run: Any = None
         self.broken = False
+        self.step = 0
 
     def _safely(self, action: Callable[[Any], None]) -> None:
         """Do it with the run, starting it if need be; the first failure switches tracking off."""
@@ -73,13 +74,15 @@ class WandbTracker(Tracker):
         )  # fmt: skip
 
     def log(self, figures: dict[str, float], step: int) -> None:
-        self._safely(lambda run: run.log(dict(figures), step=step))
+        self.step = max(step, self.step)
+        self._safely(lambda run: run.log(dict(figures), step=self.step))
 
     def image(self, name: str, picture: np.ndarray, step: int | None = None) -> None:
         def action(run: Any) -> None:
             import wandb
 
-            run.log({name: wandb.Image(picture)}, step=step)
+            # Without a step W&B opens a new one, and drops the figures of the step it closed.
+            run.log({name: wandb.Image(picture)}, step=self.step if step is None else step)
 
         self._safely(action)
 

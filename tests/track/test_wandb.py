@@ -42,6 +42,23 @@ def test_a_run_leaves_its_files(tmp_path: Path) -> None:
     assert mine.url is None
 
 
+def test_a_picture_shares_the_step_of_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B drops figures whose step is below the run's; a picture without a step would raise that by one."""
+    steps: list[int | None] = []
+
+    class Run:
+        def log(self, row: dict[str, Any], step: int | None = None) -> None:
+            steps.append(step)
+
+    monkeypatch.setattr(wandb, "init", lambda **k: Run())
+    mine = tracker(tmp_path, [])
+    mine.image("views", np.zeros((8, 8, 3), np.uint8))
+    mine.log({"loss": 4.0}, 0)
+    mine.log({"loss": 3.0}, 7)
+    mine.image("late", np.zeros((8, 8, 3), np.uint8))
+    assert steps == [0, 0, 7, 7]
+
+
 @pytest.mark.parametrize("where", ["init", "log", "finish"])
 def test_a_broken_tracker_is_noted_once_and_fails_nothing(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
