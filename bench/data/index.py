@@ -43,9 +43,9 @@ def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
         "area": np.array([a["area"] for a in flat], np.float64),
         "object_ids": np.array([a["id"] for a in flat], np.int64),
     }
-    _text(arrays, "files", [r.file for r in ordered])
+    _text(arrays, "files", (r.file for r in ordered))
     if any(a["segmentation"] is not None for a in flat):
-        _text(arrays, "masks", [json.dumps(a["segmentation"], separators=(",", ":")) for a in flat])
+        _text(arrays, "masks", (json.dumps(a["segmentation"], separators=(",", ":")) for a in flat))
     if any(a["keypoints"] is not None for a in flat):
         count = next(len(a["keypoints"]) for a in flat if a["keypoints"] is not None)
         rows_ = [a["keypoints"] if a["keypoints"] is not None else [0.0] * count for a in flat]
@@ -55,10 +55,14 @@ def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
     write_json(folder / "classes.json", classes)
 
 
-def _text(arrays: dict[str, np.ndarray], name: str, texts: list[str]) -> None:
-    encoded = [t.encode() for t in texts]
-    arrays[name] = np.frombuffer(b"".join(encoded), np.uint8)
-    arrays[f"{name}_at"] = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+def _text(arrays: dict[str, np.ndarray], name: str, texts: Iterable[str]) -> None:
+    """One text at a time: the masks of official train2017 are hundreds of megabytes."""
+    whole, ends = bytearray(), [0]
+    for text in texts:
+        whole += text.encode()
+        ends.append(len(whole))
+    arrays[name] = np.frombuffer(whole, np.uint8)
+    arrays[f"{name}_at"] = np.array(ends, np.int64)
 
 
 class IndexedImages(ImageSet):

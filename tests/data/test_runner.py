@@ -1,0 +1,76 @@
+"""What datasets share: results in order for any number of workers, hashes that notice changes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.data.index import IndexedImages, Row, write_index
+from bench.data.runner import fingerprint, parallel
+from bench.errors import BadData
+
+
+def slow_square(n: int) -> int:
+    time.sleep(0.02 if n % 7 == 0 else 0)
+    return n * n
+
+
+def fails_at_five(n: int) -> int:
+    if n == 5:
+        raise BadData("five")
+    return n
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_parallel_keeps_the_order(workers: int) -> None:
+    assert list(parallel(slow_square, range(50), workers, 3)) == [n * n for n in range(50)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_parallel_hands_on_errors(workers: int) -> None:
+    with pytest.raises(BadData, match="five"):
+        list(parallel(fails_at_five, range(20), workers, 2))
+
+
+def test_fingerprints_see_content_names_and_sizes(tmp_path: Path) -> None:
+    file, folder, cache = tmp_path / "a.json", tmp_path / "images", tmp_path / "cache"
+    folder.mkdir()
+    file.write_text("one")
+    (folder / "1.jpg").write_bytes(b"xx")
+    seen = [fingerprint([file], [folder], cache)]
+    file.write_text("two")
+    os.utime(file, (5, 5))
+    seen.append(fingerprint([file], [folder], cache))
+    (folder / "1.jpg").rename(folder / "2.jpg")
+    seen.append(fingerprint([file], [folder], cache))
+    (folder / "2.jpg").write_bytes(b"xxx")
+    seen.append(fingerprint([file], [folder], cache))
+    assert len(set(seen)) == 4
+    assert fingerprint([file], [folder], cache) == seen[-1]
+    assert fingerprint([file], [folder], tmp_path / "other") == seen[-1]
+
+
+def test_a_damaged_hash_cache_is_no_error(tmp_path: Path) -> None:
+    file, cache = tmp_path / "a", tmp_path / "cache"
+    file.write_text("one")
+    before = fingerprint([file], [], cache)
+    for marker in (cache / "hashes").iterdir():
+        marker.write_text('"ab')
+    assert fingerprint([file], [], cache) == before
+
+
+def test_an_index_without_objects(tmp_path: Path) -> None:
+    write_index(tmp_path / "i", ["a"], [Row(3, "ü.jpg", (4, 5)), Row(1, "b/c.jpg", (6, 7))])
+    images = IndexedImages("toy", "train", tmp_path / "i", tmp_path)
+    assert images.ids.tolist() == [1, 3]
+    assert [images.file(i).relative_to(tmp_path).as_posix() for i in (0, 1)] == ["b/c.jpg", "ü.jpg"]
+    objects = images.objects(1)
+    assert objects.boxes.shape == (0, 4)
+    assert objects.labels.dtype == np.int64
+    assert objects.segmentations is None
+    with pytest.raises(BadData, match="no split 'val'"):
+        IndexedImages("toy", "val", tmp_path / "none", tmp_path)
