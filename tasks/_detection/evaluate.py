@@ -11,12 +11,14 @@ import torch
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torch import nn
 from torch.utils.data import DataLoader
 
 from bench.data.base import ImageSet
 from bench.engine.context import StageContext
-from tasks._detection.data import TestImages, batch_images
-from tasks._detection.model import MaskRcnn, paste
+from tasks._detection.backend import DetectorBackend
+from tasks._detection.data import TestImages
+from tasks._detection.model import paste
 from tasks._detection.protocol import DetectionParams
 from tasks._detection.train import _start_worker
 
@@ -25,7 +27,12 @@ STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 @torch.inference_mode()
 def predict(
-    ctx: StageContext, model: MaskRcnn, images: ImageSet, p: DetectionParams, device: torch.device
+    ctx: StageContext,
+    backend: DetectorBackend,
+    model: nn.Module,
+    images: ImageSet,
+    p: DetectionParams,
+    device: torch.device,
 ) -> list[dict[str, Any]]:
     """Detections of every image in COCO's result format: image_id, category_id (label + 1), bbox (xywh,
     original pixels), score, segmentation (compressed RLE)."""
@@ -39,7 +46,7 @@ def predict(
     found: list[dict[str, Any]] = []
     for samples in data:
         (sample,) = samples
-        (made,) = model.detect(batch_images(samples, device))
+        (made,) = backend.predict(model, samples, device)
         found += _results(made, sample, int(images.ids[sample["index"]]))
         advance(1)
     return found

@@ -8,23 +8,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from bench.data.base import ImageSet
 from bench.engine.context import StageContext
 from bench.engine.pretrain import pick_device
-from bench.errors import BadData, BadInput
-from bench.nn.backbones import load_backbone
+from bench.errors import BadData
 from bench.store import write_json
 from bench.views.picture import contact_sheet, draw_boxes
+from tasks._detection.backend import DetectorBackend, select
 from tasks._detection.evaluate import coco_metrics, ground_truth, predict
-from tasks._detection.model import MaskRcnn
 from tasks._detection.protocol import DetectionParams
 from tasks._detection.train import precise_batch_norm, train
 
 
 def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     """Train on "train", score on "val"; leaves detector.pth, detections.json, per_class.json."""
-    check_engine(p.engine)
+    backend = select(p)
     from lightning.fabric import Fabric
 
     images, held_out = ctx.images("data", "train"), ctx.images("data", "val")
@@ -34,25 +34,16 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     if device.kind == "cpu":
         torch.set_num_threads(ctx.runtime.threads or len(os.sched_getaffinity(0)))
     fabric = Fabric(accelerator=device.kind, devices=1)
-    model = build(ctx, images, p).to(fabric.device, memory_format=torch.channels_last)
-    train(ctx, model, images, p, fabric)
-    precise_batch_norm(ctx, model, images, p, fabric)
+    model = build(ctx, backend, images, p).to(fabric.device, memory_format=torch.channels_last)
+    train(ctx, backend, model, images, p, fabric)
+    precise_batch_norm(ctx, backend, model, images, p, fabric)
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "detector.pth")
-    found = predict(ctx, model, held_out, p, fabric.device)
+    found = predict(ctx, backend, model, held_out, p, fabric.device)
     (ctx.work / "detections.json").write_text(json.dumps(found))
     metrics, per_class = coco_metrics(ground_truth(held_out), found)
     write_json(ctx.work / "per_class.json", per_class)
     ctx.tracker.image("predictions", prediction_picture(held_out, found))
     return metrics
-
-
-def check_engine(engine: str) -> None:
-    """BadInput unless the engine is one that this version has."""
-    if engine != "torchvision":
-        raise BadInput(
-            f"detector engine {engine!r} is not built in yet, only 'torchvision' is; "
-            "try: --set coco_det.engine=torchvision"
-        )
 
 
 def _needs_masks(images: ImageSet) -> None:
@@ -63,13 +54,19 @@ def _needs_masks(images: ImageSet) -> None:
         )
 
 
-def build(ctx: StageContext, images: ImageSet, p: DetectionParams) -> MaskRcnn:
+def build(ctx: StageContext, backend: DetectorBackend, images: ImageSet, p: DetectionParams) -> nn.Module:
     """The detector with the stage's backbone in it; every backbone tensor must match."""
     name = ctx.stage.inputs["backbone"].params["method"]["params"]["backbone"]
     torch.manual_seed(ctx.seed("detector init"))
-    model = MaskRcnn(name, len(images.classes), p)
-    matched = load_backbone(ctx.inputs["backbone"] / "backbone.pth", model.body)
-    write_json(ctx.work / "weights.json", {"backbone": name, "tensors_matched": matched})
+    weights = ctx.inputs["backbone"] / "backbone.pth"
+    model, matched = backend.build(name, weights, len(images.classes), p)
+    report = {
+        "backbone": name,
+        "tensors_matched": matched,
+        "engine": backend.name,
+        "version": backend.version,
+    }
+    write_json(ctx.work / "weights.json", report)
     return model
 
 

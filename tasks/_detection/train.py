@@ -18,8 +18,8 @@ from bench.engine._training import load_checkpoint, save_checkpoint
 from bench.engine.context import StageContext
 from bench.errors import BadData, StageFailed
 from bench.seeds import seed_for
-from tasks._detection.data import StepBatches, TrainImages, batch_images, usable
-from tasks._detection.model import MaskRcnn
+from tasks._detection.backend import DetectorBackend
+from tasks._detection.data import StepBatches, TrainImages, usable
 from tasks._detection.protocol import DetectionParams
 
 LOG_EVERY = 20
@@ -60,7 +60,10 @@ def _start_worker(number: int) -> None:
     die_with_parent()
 
 
-def train(ctx: StageContext, model: MaskRcnn, images: ImageSet, p: DetectionParams, fabric: Fabric) -> None:
+def train(
+    ctx: StageContext, backend: DetectorBackend, model: nn.Module, images: ImageSet, p: DetectionParams,
+    fabric: Fabric,
+) -> None:  # fmt: skip
     """Fine-tune `model` in place; a killed training goes on from its checkpoint, bit-equal on the CPU."""
     optimizer = optimizer_for(model, p)
     state = load_checkpoint(ctx.scratch, p.iterations, ctx.progress.note)
@@ -77,7 +80,7 @@ def train(ctx: StageContext, model: MaskRcnn, images: ImageSet, p: DetectionPara
     for step, samples in enumerate(batches, start):
         for group in optimizer.param_groups:
             group["lr"] = lr_at(step, p)
-        losses = _step(model, optimizer, samples, seed_for(seed, "step", step), fabric)
+        losses = _step(backend, model, optimizer, samples, seed_for(seed, "step", step), fabric)
         if step % LOG_EVERY == 0 or step == p.iterations - 1:
             _log(ctx, step, losses, p)
             advance(1, loss=float(sum(losses.values())))
@@ -91,23 +94,15 @@ def train(ctx: StageContext, model: MaskRcnn, images: ImageSet, p: DetectionPara
 
 
 def _step(
-    model: MaskRcnn,
-    optimizer: torch.optim.Optimizer,
-    samples: list[dict[str, Any]],
-    seed: int,
-    fabric: Fabric,
-) -> dict[str, torch.Tensor]:
+    backend: DetectorBackend, model: nn.Module, optimizer: torch.optim.Optimizer,
+    samples: list[dict[str, Any]], seed: int, fabric: Fabric,
+) -> dict[str, torch.Tensor]:  # fmt: skip
     torch.manual_seed(seed)  # what a step samples depends on its number alone
-    losses = _losses(model, samples, fabric)
+    losses = backend.losses(model, samples, fabric.device)
     optimizer.zero_grad(set_to_none=True)
     fabric.backward(sum(losses.values()))
     optimizer.step()
     return {name: loss.detach() for name, loss in losses.items()}
-
-
-def _losses(model: MaskRcnn, samples: list[dict[str, Any]], fabric: Fabric) -> dict[str, torch.Tensor]:
-    targets = [{k: s[k].to(fabric.device) for k in ("boxes", "labels", "masks", "scale")} for s in samples]
-    return model.losses(batch_images(samples, fabric.device), targets)
 
 
 def _save(ctx: StageContext, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -128,8 +123,9 @@ def _log(ctx: StageContext, step: int, losses: dict[str, torch.Tensor], p: Detec
 
 @torch.no_grad()
 def precise_batch_norm(
-    ctx: StageContext, model: MaskRcnn, images: ImageSet, p: DetectionParams, fabric: Fabric
-) -> None:
+    ctx: StageContext, backend: DetectorBackend, model: nn.Module, images: ImageSet, p: DetectionParams,
+    fabric: Fabric,
+) -> None:  # fmt: skip
     """Replace running statistics by their mean over `precise_bn` training batches (Wu and Johnson 2021)."""
     layers = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
     if not p.precise_bn or not layers:
@@ -144,7 +140,7 @@ def precise_batch_norm(
     advance = ctx.progress.task("batch-norm statistics", p.precise_bn)
     for n, samples in enumerate(loader(images, p, seed, p.precise_bn, 0, ctx.runtime.workers), 1):
         torch.manual_seed(seed_for(seed, "batch", n))
-        _losses(model, samples, fabric)
+        backend.losses(model, samples, fabric.device)
         for layer, mean, variance in zip(layers, means, variances, strict=True):
             mean += (_buffer(layer, "running_mean") - mean) / n
             variance += (_buffer(layer, "running_var") - variance) / n

@@ -28,12 +28,13 @@ from bench.registry import load
 from bench.stage import Stage
 from tasks._detection import train as training
 from tasks._detection.anchors import Anchors, assign_levels, cell_anchors, pool
+from tasks._detection.backend import TorchvisionBackend, select
 from tasks._detection.data import StepBatches, TrainImages, TrainKey, batch_images, decode_mask, resized
 from tasks._detection.evaluate import coco_metrics, ground_truth, predict, to_original
 from tasks._detection.model import MaskRcnn, Rpn, box_losses, mask_targets, paste
-from tasks._detection.pipeline import check_engine
 from tests.small_set import SmallSet
 
+BACKEND = TorchvisionBackend()
 TASK: Any = load("task", "coco_det")
 MICRO = {
     "iterations": 6, "steps": (4,), "warmup": 2, "batch_size": 2, "precise_bn": 2, "sizes": (64,),
@@ -287,7 +288,7 @@ def test_the_backbone_is_in_the_detector_or_it_fails_loudly(tmp_path: Path) -> N
 
 def test_an_engine_that_is_not_there_is_one_line() -> None:
     with pytest.raises(BadInput, match="'detectron2' is not built in yet"):
-        check_engine("detectron2")
+        select(micro(engine="detectron2"))
 
 
 def test_learning_rate_schedule() -> None:
@@ -318,8 +319,8 @@ def fit(ctx: StageContext, images: SmallSet, p: Any) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     model = MaskRcnn("resnet18", 20, p)
     fabric = Fabric(accelerator="cpu", devices=1)
-    training.train(ctx, model, images, p, fabric)
-    training.precise_batch_norm(ctx, model, images, p, fabric)
+    training.train(ctx, BACKEND, model, images, p, fabric)
+    training.precise_batch_norm(ctx, BACKEND, model, images, p, fabric)
     return model.state_dict()
 
 
@@ -353,7 +354,7 @@ def test_precise_batch_norm_is_the_mean_over_batches(tmp_path: Path) -> None:
     seen: list[torch.Tensor] = []
     layer = model.body["bn1"]
     layer.register_forward_hook(lambda m, args, out: seen.append(args[0].mean((0, 2, 3))))
-    training.precise_batch_norm(ctx, model, images, p, fabric)
+    training.precise_batch_norm(ctx, BACKEND, model, images, p, fabric)
     assert len(seen) == 3
     assert torch.allclose(layer.running_mean, torch.stack(seen).mean(0), atol=1e-5)
     assert layer.momentum == 0.1
@@ -371,11 +372,13 @@ def test_it_learns_two_images(tmp_path: Path) -> None:
     ctx.tracker = SimpleNamespace(log=lambda figures, step: losses.append(figures["loss"]))  # type: ignore[assignment]
     training.LOG_EVERY, every = 1, training.LOG_EVERY
     try:
-        training.train(ctx, model, images, p, Fabric(accelerator="cpu", devices=1))
+        training.train(ctx, BACKEND, model, images, p, Fabric(accelerator="cpu", devices=1))
     finally:
         training.LOG_EVERY = every
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
-    metrics, _ = coco_metrics(ground_truth(images), predict(ctx, model, images, p, torch.device("cpu")))
+    metrics, _ = coco_metrics(
+        ground_truth(images), predict(ctx, BACKEND, model, images, p, torch.device("cpu"))
+    )
     assert metrics["AP50_bbox"] > 5
     assert math.isfinite(metrics["AP_segm"])
 

@@ -16,7 +16,7 @@ from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import fingerprint, parallel, read_json
 from bench.engine.context import StageContext
 from bench.errors import BadData
-from bench.params import Params, Runtime
+from bench.params import Runtime
 from bench.stage import Stage
 from bench.store import write_json
 
@@ -40,9 +40,6 @@ class Coco(Data):
         "train2017.zip (18 GB), val2017.zip (1 GB) and annotations_trainval2017.zip (241 MB) from "
         "cocodataset.org, unpacked into one folder"
     )
-
-    class Params(Params):
-        """COCO has no settings: its content is its fingerprint."""
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         root = root or self._default_root()

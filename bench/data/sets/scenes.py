@@ -24,6 +24,16 @@ from bench.store import write_json
 FIRST_ID = {"train": 1, "val": 500_001}
 
 
+class ScenesParams(Params):
+    """How many scenes, how large."""
+
+    n_train: int = param(320, ge=2, le=400_000, help="training images")
+    n_val: int = param(80, ge=1, le=400_000, help="validation images")
+    width: int = param(192, ge=48, le=1024, help="mean image width, pixels")
+    height: int = param(144, ge=48, le=1024, help="mean image height, pixels")
+    seed: int = param(0, ge=0, help="seed of the scenes; cells of any seed share them")
+
+
 class Scenes(Data):
     """Scene images where it matters where you crop: about 5 objects an image, boxes over about 40 % of the
     pixels, occlusion, truncation, context and clutter. Class = silhouette x texture, never colour.
@@ -33,14 +43,8 @@ class Scenes(Data):
     needs_path: ClassVar[bool] = False
     how_to_get: ClassVar[str] = "nothing: it is generated"
 
-    class Params(Params):
-        """How many scenes, how large."""
-
-        n_train: int = param(320, ge=2, le=400_000, help="training images")
-        n_val: int = param(80, ge=1, le=400_000, help="validation images")
-        width: int = param(192, ge=48, le=1024, help="mean image width, pixels")
-        height: int = param(144, ge=48, le=1024, help="mean image height, pixels")
-        seed: int = param(0, ge=0, help="seed of the scenes; cells of any seed share them")
+    Params: ClassVar[type[Params]] = ScenesParams
+    params: ScenesParams
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         if root is not None:

@@ -1,0 +1,79 @@
+"""The detector-engine interface: data, schedule, precise batch norm and evaluation are shared by engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from bench.errors import BadInput
+from bench.nn.backbones import load_backbone
+from tasks._detection.data import batch_images
+from tasks._detection.model import MaskRcnn
+from tasks._detection.protocol import DetectionParams
+
+Samples = list[dict[str, Any]]
+
+
+class DetectorBackend(Protocol):
+    """What an engine must do. Samples are `tasks._detection.data`'s: uint8 images already resized, boxes xyxy
+    in that frame, labels 1..K, masks in the original frame."""
+
+    name: str
+    version: str
+
+    def supports(self, p: DetectionParams) -> str | None:
+        """None, or why this engine cannot express the protocol."""
+        ...
+
+    def build(self, backbone: str, weights: Path, classes: int, p: DetectionParams) -> tuple[nn.Module, int]:
+        """The detector with the backbone file in it, and how many tensors matched; raises unless all did."""
+        ...
+
+    def losses(self, model: nn.Module, samples: Samples, device: torch.device) -> dict[str, Tensor]:
+        """The losses of a training batch, to be summed."""
+        ...
+
+    def predict(self, model: nn.Module, samples: Samples, device: torch.device) -> list[dict[str, Tensor]]:
+        """Per image boxes (n, 4) in the resized frame, scores, labels 1..K, masks (n, 28, 28)."""
+        ...
+
+
+class TorchvisionBackend:
+    """torchvision's parts with detectron2's semantics."""
+
+    name = "torchvision"
+    version = torchvision.__version__
+
+    def supports(self, p: DetectionParams) -> str | None:
+        return None
+
+    def build(self, backbone: str, weights: Path, classes: int, p: DetectionParams) -> tuple[nn.Module, int]:
+        model = MaskRcnn(backbone, classes, p)
+        return model, load_backbone(weights, model.body)
+
+    def losses(self, model: nn.Module, samples: Samples, device: torch.device) -> dict[str, Tensor]:
+        assert isinstance(model, MaskRcnn)
+        targets = [{k: s[k].to(device) for k in ("boxes", "labels", "masks", "scale")} for s in samples]
+        return model.losses(batch_images(samples, device), targets)
+
+    def predict(self, model: nn.Module, samples: Samples, device: torch.device) -> list[dict[str, Tensor]]:
+        assert isinstance(model, MaskRcnn)
+        return model.detect(batch_images(samples, device))
+
+
+def select(p: DetectionParams) -> DetectorBackend:
+    """The engine that the protocol names; there is no silent fallback to another."""
+    if p.engine != "torchvision":
+        raise BadInput(
+            f"detector engine {p.engine!r} is not built in yet, only 'torchvision' is; "
+            "try: --set coco_det.engine=torchvision"
+        )
+    backend = TorchvisionBackend()
+    reason = backend.supports(p)
+    if reason:
+        raise BadInput(f"detector engine {p.engine!r} cannot run this protocol: {reason}")
+    return backend
