@@ -63,12 +63,17 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
             table.add_column(name, no_wrap=True)
         for name in names:
             table.add_column(name, justify="right", no_wrap=True)
+        notes: list[str] = []
         for row in members:
-            mark = "" if row["source"] == "measured" else f" [{row['source']}]"
-            changed = " ".join(f"{k}={v}" for k, v in row["overrides"].items())
-            label = f"{row['method']}{mark}" + (f"\n{changed}" if changed else "")
+            label = row["method"] if row["source"] == "measured" else f"{row['method']} ({row['source']})"
+            changed = " ".join(f"--set {k}={v}" for k, v in row["overrides"].items())
+            if changed:
+                notes.append(changed)
+                label += f" *{len(notes)}"
             table.add_row(label, row["crop"], str(len(row["seeds"])), *(_cell(row, n) for n in names))
         console.print(table, markup=False)
+        for number, note in enumerate(notes, 1):
+            click.echo(f"*{number} {note}")
 
 
 def _metric_names(rows: list[dict[str, Any]]) -> list[str]:

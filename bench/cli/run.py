@@ -41,10 +41,16 @@ def command(force: bool, devices: str, workers: int, **options: Any) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     database = open_database(runtime.database)
     with terminal_progress() as progress:
-        engine = LocalEngine(runtime, store, DatabaseListener(database), progress)
-        outcome = engine.run(plan)
-    _summary(plan, store, outcome, database)
-    sys.exit(exit_code(outcome, plan))
+        listener = DatabaseListener(database)
+        outcome = LocalEngine(runtime, store, listener, progress).run(plan)
+    _summary(plan, store, outcome, None if listener.error else database)
+    if listener.error:
+        click.echo(
+            f"bench: the results database could not be written ({listener.error}); nothing is lost: "
+            "mend that, then: bench results rebuild",
+            err=True,
+        )
+    sys.exit(exit_code(outcome, plan) or (2 if listener.error else 0))
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -60,13 +66,13 @@ def exit_code(outcome: Outcome, plan: Plan) -> int:
     return 2 if all(c.final is None for c in plan.cells) else 0
 
 
-def _summary(plan: Plan, store: Store, outcome: Outcome, database: Database) -> None:
+def _summary(plan: Plan, store: Store, outcome: Outcome, database: Database | None) -> None:
     from bench.cli.leaderboard import print_rows
 
     finished = [c for c in plan.cells if c.final and c.final.key not in outcome.errors]
     if finished:
-        keys = {c.final.key for c in finished if c.final}
-        print_rows(database.rows_of(keys))
+        if database:
+            print_rows(database.rows_of({c.final.key for c in finished if c.final}))
         for planned in finished:
             click.echo(_where(planned, store))
     for planned in plan.cells:

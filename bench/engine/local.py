@@ -10,6 +10,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -181,8 +182,9 @@ class LocalEngine:
                 "(bench gc) and run the same command again"
             )
         log = self.store.home / "failures" / f"{stage.short}.log"
-        log.parent.mkdir(exist_ok=True)
-        log.write_text("".join(traceback.format_exception(error)))
+        with suppress(OSError):
+            log.parent.mkdir(exist_ok=True)
+            log.write_text("".join(traceback.format_exception(error)))
         text = " ".join(str(error).split())[:300]
         return StageFailed(f"{stage} failed: {type(error).__name__}: {text}; traceback: {log}")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.exc import DatabaseError
 
 from bench.cell import PlannedCell
 from bench.results.database import Database
@@ -12,16 +15,29 @@ from bench.stage import Stage
 
 
 class DatabaseListener:
-    """Stages, cell states and results, as they happen."""
+    """Stages, cell states and results, as they happen.
+
+    A database that cannot be written (disk full, connection lost) stops no training: the truth is in the
+    store. The first error is kept in `error`; `bench results rebuild` catches up.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.error: str | None = None
+
+    def _write(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except DatabaseError as error:
+            self.error = self.error or " ".join(str(error.orig).split())[:160]
 
     def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None:
-        self.database.record_stage(stage.record(), f"{stage.kind}/{folder.name}", provenance)
+        where = f"{stage.kind}/{folder.name}"
+        self._write(lambda: self.database.record_stage(stage.record(), where, provenance))
 
     def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None:
-        self.database.record_cell(cell_record(cell), state, reason)
+        self._write(lambda: self.database.record_cell(cell_record(cell), state, reason))
 
     def cell_done(self, cell: PlannedCell, folder: Path) -> None:
-        self.database.record_result(read_result(folder))
+        record = read_result(folder)
+        self._write(lambda: self.database.record_result(record))

@@ -216,3 +216,23 @@ def test_find_wants_one_hit(home: Path) -> None:
         with pytest.raises(BadInput):
             Store(home).find(prefix)
     assert issubclass(StageFailed, BenchError)
+
+
+def test_a_database_that_cannot_be_written_loses_nothing(home: Path) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    from bench.results.database import open_database
+    from bench.results.listener import DatabaseListener
+
+    database = open_database(f"sqlite:///{home / 'results.db'}")
+    listener = DatabaseListener(database)
+
+    def full(*arguments: Any) -> None:
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    database.record_stage = database.record_cell = full  # type: ignore[method-assign, assignment]
+    made = LocalEngine(Runtime(home=home, database="sqlite://", tracker="none"), Store(home), listener)
+    a = stage("a")
+    made.ensure(a)
+    assert Store(home).done(a)
+    assert listener.error == "database or disk is full"
