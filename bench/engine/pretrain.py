@@ -19,7 +19,6 @@ from bench.engine._training import load_checkpoint
 from bench.engine.context import StageContext
 from bench.errors import BadData, BadInput
 from bench.method import Method, Network
-from bench.nn.backbones import load_strictly, save_backbone
 from bench.store import write_json
 
 if TYPE_CHECKING:
@@ -136,6 +135,8 @@ def resume(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any] | N
     network = fresh_network(ctx, setup.method, len(setup.images))
     if state is not None:
         try:
+            from bench.nn.backbones import load_strictly
+
             load_strictly(network, state["network"], "the checkpoint")
         except BadInput as error:
             ctx.progress.note(f"{error}; training starts again")
@@ -145,6 +146,8 @@ def resume(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any] | N
 
 def write_outputs(ctx: StageContext, network: Network, summary: dict[str, Any]) -> None:
     """backbone.pth, network.pth and summary.json."""
+    from bench.nn.backbones import save_backbone
+
     save_backbone(ctx.work / "backbone.pth", network.backbone)
     save_backbone(ctx.work / "network.pth", network)
     write_json(ctx.work / "summary.json", summary)
@@ -157,6 +160,8 @@ def load_network(folder: Path, identity: Mapping[str, Any], n_images: int) -> Ne
     """
     with torch.random.fork_rng(devices=[]):
         network = build_method(identity).network(n_images)
+    from bench.nn.backbones import load_strictly
+
     path = folder / "network.pth"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.method import Network
-from bench.nn.backbones import build_backbone
 from bench.nn.ema import cosine_momentum, ema_update
 from bench.nn.heads import mlp
 
@@ -40,6 +39,8 @@ class OnlineTarget(Network):
 
     def __init__(self, backbone: str, hidden: int, out: int, ema0: float) -> None:
         super().__init__()
+        from bench.nn.backbones import build_backbone  # torchvision takes a second; plans need none
+
         online = build_backbone(backbone)
         self.backbone: nn.Module = online
         self.projector = mlp(online.feature_dim, hidden, out)

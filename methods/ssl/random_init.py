@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor
 
 from bench.method import Method, Network
-from bench.nn.backbones import build_backbone
 from bench.params import Params, param
 from bench.views.plan import Sample, Source, Viewer, ViewSpec
 from bench.views.sample import BYOL_1
@@ -28,6 +27,8 @@ class RandomInitParams(Params):
 class _Untrained(Network):
     def __init__(self, backbone: str) -> None:
         super().__init__()
+        from bench.nn.backbones import build_backbone  # torchvision takes a second; plans need none
+
         self.backbone = build_backbone(backbone)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -113,12 +113,32 @@ def test_show_says_everything_about_a_result(in_finished: Path) -> None:
 
 def test_results_rebuild_restores_the_database(in_finished: Path) -> None:
     before = json.loads(bench("leaderboard", "--json").stdout)
+    exported = bench("results", "export").stdout
+    assert len(json.loads(exported)) == len(list(in_finished.glob("store/*/*/result.json")))
     for file in in_finished.glob("results.db*"):
         file.unlink()
     assert json.loads(bench("leaderboard", "--json").stdout) == []
     rebuilt = bench("results", "rebuild")
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert json.loads(bench("leaderboard", "--json").stdout) == before
+    assert bench("results", "export").stdout == exported
+
+
+def test_results_check_finds_what_was_changed(home: Path, finished: Path) -> None:
+    import shutil
+
+    shutil.copytree(finished, home)
+    bench("results", "rebuild")
+    fine = bench("results", "check")
+    assert (fine.returncode, fine.stdout.strip()) == (0, "every file and result is as it was written")
+    file = sorted(home.glob("store/evaluate/coco_det-*/per_class.json"))[0]
+    file.write_text(file.read_text() + " ")
+    for part in home.glob("results.db*"):
+        part.unlink()
+    wrong = bench("results", "check")
+    assert wrong.returncode == 1
+    assert "per_class.json: missing or changed since it was written" in wrong.stdout
+    assert "is not in the database; try: bench results rebuild" in wrong.stdout
 
 
 @pytest.mark.slow
