@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.errors import BadInput
@@ -18,6 +25,7 @@ from bench.results.models import CellRow, MetricRow, ProvenanceRow, ResultRow, S
 from bench.results.statistics import summary
 
 HEAD = "0001"  # the newest migration; a test compares it with the migrations folder
+TRIES = 20  # of a write that collides with another process
 NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
 
 
@@ -113,23 +121,43 @@ class Database:
         self.engine = engine
         self.session = sessionmaker(engine)
 
+    def _write(self, action: Callable[[Session], None]) -> None:
+        """One transaction; tried again where another process wrote the same row first or holds the file."""
+        for attempt in range(TRIES):
+            try:
+                with self.session.begin() as session:
+                    action(session)
+                return
+            except (IntegrityError, OperationalError) as error:
+                passing = isinstance(error, IntegrityError) or "locked" in str(error.orig)
+                if not passing or attempt == TRIES - 1:
+                    raise
+                time.sleep(0.02 * (attempt + 1))
+
     def record_stage(self, record: dict[str, Any], folder: str, provenance: dict[str, Any]) -> None:
         """A committed stage (`Stage.record()`), its folder relative to the store, its provenance."""
-        with self.session.begin() as session:
+
+        def action(session: Session) -> None:
             fields = {k: record[k] for k in ("key", "kind", "name", "version", "params", "inputs")}
             session.merge(StageRow(**fields, folder=folder))
             session.flush()
             session.merge(ProvenanceRow(stage_key=record["key"], record=provenance))
 
+        self._write(action)
+
     def record_cell(self, cell: dict[str, Any], state: str, reason: str | None = None) -> None:
         """A cell (`cell_record`) and its state."""
-        with self.session.begin() as session:
+
+        def action(session: Session) -> None:
             session.merge(_cell_row(cell, state, reason))
+
+        self._write(action)
 
     def record_result(self, record: dict[str, Any], source: str = "measured") -> None:
         """A result record (`result_record`); its cell becomes done. Recording it again changes nothing."""
         cell = record["cell"]
-        with self.session.begin() as session:
+
+        def action(session: Session) -> None:
             if source == "measured" or session.get(CellRow, cell["label"]) is None:
                 session.merge(_cell_row(cell, "done", None))
                 session.flush()
@@ -146,6 +174,8 @@ class Database:
                         result_id=result.id, name=name, value=record["metrics"][name], position=position
                     )
                 )
+
+        self._write(action)
 
     def rows(self, **filters: Any) -> list[dict[str, Any]]:
         """Leaderboard rows: cells equal in everything but the seed are one row. Filters are column=values

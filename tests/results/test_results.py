@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import time
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,28 @@ def test_processes_that_start_together_share_a_new_database(tmp_path: Path) -> N
     (row,) = open_database(url(tmp_path)).rows()
     assert row["seeds"] == list(range(40))
     assert row["metrics"]["AP_bbox"]["mean"] == pytest.approx(19.5)
+
+
+def _same(folder: Path, start: float) -> None:
+    database = open_database(url(folder))
+    time.sleep(max(0.0, start - time.time()))
+    for seed in range(25):
+        database.record_cell(record(1.0, seed=seed)["cell"], "running")
+        database.record_result(record(float(seed), seed=seed))
+
+
+def test_processes_that_write_the_same_rows_at_once_do_not_collide(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start = time.time() + 4
+    members = [context.Process(target=_same, args=(tmp_path, start)) for _ in range(4)]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join(60)
+        assert member.exitcode == 0
+    (row,) = open_database(url(tmp_path)).rows()
+    assert row["seeds"] == list(range(25))
+    assert row["metrics"]["AP_bbox"]["n"] == 25
 
 
 def invoke(*arguments: str) -> Any:
