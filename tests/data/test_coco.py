@@ -274,9 +274,26 @@ def test_an_unknown_id(tmp_path: Path, home: Path, field: str) -> None:
     assert "77" in text
 
 
-def test_an_image_id_twice(tmp_path: Path, home: Path) -> None:
-    root = write(tmp_path / "coco", lambda made: made["images"].append(dict(made["images"][0])))
-    assert "list an image id twice" in fails(root, home)
+@pytest.mark.parametrize("name", ["images", "annotations", "categories"])
+def test_an_id_twice(tmp_path: Path, home: Path, name: str) -> None:
+    root = write(tmp_path / "coco", lambda made: made.update({name: [*made[name], made[name][0]]}))
+    assert f"{name} list an id twice" in fails(root, home)
+
+
+@pytest.mark.parametrize("box", [None, [1, 2, 3], "1234", [1, 2, 3, "4"]])
+def test_a_box_that_is_no_box(tmp_path: Path, home: Path, box: object) -> None:
+    def change(made: dict[str, list[dict[str, object]]]) -> None:
+        first, *rest = made["annotations"]
+        made["annotations"] = [{**first, "bbox": box}, *rest]
+
+    root = write(tmp_path / "coco", change)
+    assert "has no box of four numbers" in fails(root, home)
+
+
+@pytest.mark.parametrize("name", ["images", "annotations", "categories"])
+def test_entries_that_are_no_list_of_dicts(tmp_path: Path, home: Path, name: str) -> None:
+    root = write(tmp_path / "coco", lambda made: made.update({name: ["x"]}))
+    assert f"{name} is no list of entries" in fails(root, home)
 
 
 def test_a_bad_folder_leaves_no_result_and_a_repaired_one_works(folder: Path, home: Path) -> None:

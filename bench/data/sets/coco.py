@@ -135,11 +135,25 @@ def _load(root: Path, split: str) -> dict[str, Any]:
     if not isinstance(content, dict) or not set(FIELDS) <= set(content):
         raise BadData(f"{file} is no COCO instances file: it lacks images, annotations or categories")
     for name, fields in FIELDS.items():
-        for item in content[name]:
-            if not fields <= item.keys():
-                lacks = ", ".join(sorted(fields - item.keys()))
-                raise BadData(f"{file}: an entry of {name} lacks {lacks}; download the annotations again")
+        _check_entries(file, name, content[name], fields)
     return content
+
+
+def _check_entries(file: Path, name: str, entries: Any, fields: set[str]) -> None:
+    """BadData unless `entries` is a list of dicts with the fields, no id twice, boxes of four numbers."""
+    again = "download the annotations again"
+    if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
+        raise BadData(f"{file}: {name} is no list of entries; {again}")
+    for item in entries:
+        if not fields <= item.keys():
+            lacks = ", ".join(sorted(fields - item.keys()))
+            raise BadData(f"{file}: an entry of {name} lacks {lacks}; {again}")
+        box = item.get("bbox", (0, 0, 0, 0))
+        numbers = isinstance(box, list | tuple) and all(isinstance(v, int | float) for v in box)
+        if not numbers or len(box) != 4:
+            raise BadData(f"{file}: annotation {item['id']} has no box of four numbers but {box!r}; {again}")
+    if len({item["id"] for item in entries}) < len(entries):
+        raise BadData(f"{file}: {name} list an id twice; {again}")
 
 
 def _keypoints(root: Path, split: str) -> dict[int, list[float]] | None:
@@ -189,8 +203,6 @@ def index_coco(
     categories = sorted(content["categories"], key=lambda c: c["id"])
     label = {c["id"]: i for i, c in enumerate(categories)}
     rows = {i["id"]: Row(i["id"], i["file_name"], sizes[i["id"]]) for i in content["images"]}
-    if len(rows) < len(content["images"]):
-        raise BadData("COCO annotations list an image id twice; download the annotations again")
     counts = {"images": len(rows), "objects": 0, "clipped": 0, "dropped": 0}
     # by id, so that the index does not depend on the order of the file
     for annotation in sorted(content["annotations"], key=lambda a: a["id"]):
