@@ -1,9 +1,11 @@
 """The content-addressed store: a stage's folder under its key, made in a work folder, renamed when whole.
 
-    <home>/store/<kind>/<name>-<key[:12]>/   committed: has a `done` record with every file's size and hash
-    <home>/work/<key>/                       being made; survives a kill, so that a runner can go on
-    <home>/locks/<key>.lock                  who makes it
-    <home>/damaged/                          committed folders that no longer match their `done` record
+In `BENCH_HOME`:
+
+    store/<kind>/<name>-<key[:12]>/   committed: has a `done` record with every file's size and hash
+    work/<key>/                       being made; survives a kill, so that a runner can go on
+    locks/<key>.lock                  who makes it
+    damaged/                          committed folders that no longer match their `done` record
 
 A folder without a `done` record is not a hit, and a failed stage never gets one.
 """
