@@ -112,9 +112,7 @@ class Store:
 
     def committed(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Every committed folder with its stage record."""
-        for done in sorted(self.root.glob("*/*/done")):
-            with suppress(OSError, ValueError):
-                yield done.parent, json.loads((done.parent / "stage.json").read_text())
+        return committed(self.root)
 
     def find(self, prefix: str) -> tuple[Path, dict[str, Any]]:
         """The one committed stage whose key starts with `prefix`."""
@@ -160,6 +158,13 @@ def _try_lock(handle: int, key: str) -> bool:
         return False
     _held.add(key)
     return True
+
+
+def committed(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every committed stage folder under a store's `root`, with its stage record."""
+    for done in sorted(root.glob("*/*/done")):
+        with suppress(OSError, ValueError):
+            yield done.parent, json.loads((done.parent / "stage.json").read_text())
 
 
 def _size(path: Path) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib
 import json
-import os
 import shutil
 import time
 import traceback
@@ -194,8 +193,3 @@ def runner(stage: Stage) -> Callable[[StageContext], None]:
     module, _, function = stage.runner.partition(":")
     found = getattr(importlib.import_module(module), function)
     return found  # type: ignore[no-any-return]
-
-
-def free_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))

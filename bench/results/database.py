@@ -38,7 +38,7 @@ def open_database(url: str) -> Database:
         engine = create_engine(url)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite)
-        _upgrade(engine)
+        _patiently(engine)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise BadInput(
             f"BENCH_DB {url!r} is no database URL ({' '.join(str(error).split())[:100]}); "
@@ -51,6 +51,18 @@ def open_database(url: str) -> Database:
             "bench results rebuild"
         ) from None
     return Database(engine)
+
+
+def _patiently(engine: Engine) -> None:
+    """Upgrade, tried again while another process that opens the file holds it (SQLite does not wait when it
+    switches to its write-ahead log)."""
+    for attempt in range(TRIES):
+        try:
+            return _upgrade(engine)
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or attempt == TRIES - 1:
+                raise
+            time.sleep(0.02 * (attempt + 1))
 
 
 def _shown(url: str) -> str:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
 from bench.results.database import Database
 from bench.results.record import read_result
-from bench.store import file_hash, read_done
-
-
-def committed(store_root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every committed stage folder under `<home>/store` with its stage record."""
-    for done in sorted(store_root.glob("*/*/done")):
-        with suppress(OSError, ValueError):
-            yield done.parent, json.loads((done.parent / "stage.json").read_text())
+from bench.store import committed, file_hash, read_done
 
 
 def rebuild(store_root: Path, database: Database) -> tuple[int, int]:
