@@ -28,6 +28,10 @@ class Crop(Component):
         """The input stages a pretraining with this crop needs besides its data, by role ("regions")."""
         return {}
 
+    def heads(self) -> int:
+        """Projection heads its views ask for: 2 where a sample's views differ in kind (paper 001), else 1."""
+        return 1
+
     def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:
         """The strategy at work on `images`; `inputs` are the folders of `stages`."""
         raise NotImplementedError

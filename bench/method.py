@@ -44,12 +44,14 @@ class Views:
 
     images: (B, 3, S, S) float32, normalised. boxes: (B, 4) float32 xyxy, the pixels of the source image
     each view shows (before the flip). flipped: (B,) bool. index: (B,) int64, image position in the set.
+    objects: (B,) bool, the source's kind is "object"; where a crop asks for two heads it picks the head.
     """
 
     images: Tensor
     boxes: Tensor
     flipped: Tensor
     index: Tensor
+    objects: Tensor
 
 
 @dataclass
@@ -57,7 +59,6 @@ class Batch:
     """A training batch: views by role, the method's extra arrays stacked, and where training is."""
 
     views: dict[str, Views]
-    kinds: dict[str, list[str]] = field(default_factory=dict)  # role -> source kind per sample
     extra: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
     total_steps: int = 1
@@ -104,9 +105,10 @@ class Method(Component):
         """The method's view plan; `inputs` are the folders of all input stages by role."""
         raise NotImplementedError
 
-    def network(self, n_images: int) -> Network:
+    def network(self, n_images: int, heads: int = 1) -> Network:
         """Freshly initialised networks (the caller has seeded torch). `n_images`: size of the split,
-        for queues that scale with it."""
+        for queues that scale with it. `heads`: `Crop.heads()`; 2 asks for `bench.nn.heads.KindHeads`, one
+        projection head for object views and one for the others (paper 001)."""
         raise NotImplementedError
 
     def inspect(self, images: ImageSet, inputs: dict[str, Path]) -> dict[str, object]:

@@ -31,7 +31,7 @@ CHUNK = 32  # images per saved part of RoI features
 
 def _network(ctx: StageContext, n_images: int) -> tuple[Network, torch.device]:
     stage = ctx.stage.inputs["network"]
-    network = load_network(ctx.inputs["network"], stage.params["method"], n_images)
+    network = load_network(ctx.inputs["network"], stage.params, n_images)
     device = pick_device(ctx.runtime.devices)
     torch.set_num_threads(step_threads(ctx, device))
     return network.eval().to(device.kind), torch.device(device.kind)

@@ -73,6 +73,11 @@ def run(ctx: StageContext) -> None:
     write_outputs(ctx, network, summary)
 
 
+def build_crop(identity: Mapping[str, Any]) -> Crop:
+    """The crop again from `Crop.identity()`."""
+    return cast("Crop", registry.load("crop", identity["name"]).from_identity(dict(identity["params"])))
+
+
 def build_method(identity: Mapping[str, Any]) -> Method:
     """The method again from `Method.identity()`."""
     return cast(Method, registry.load("method", identity["name"]).from_identity(dict(identity["params"])))
@@ -82,15 +87,14 @@ def fresh_network(ctx: StageContext, method: Method, n_images: int) -> Network:
     """The method's network as the stage's seed initialises it; torch's generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(ctx.seed("init"))
-        return method.network(n_images)
+        return method.network(n_images, build_crop(ctx.params["crop"]).heads())
 
 
 def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
     """The crop's sampler, the method's viewer and the length of an epoch."""
     from bench.views.loader import BatchOrder
 
-    identity = ctx.params["crop"]
-    crop = cast("Crop", registry.load("crop", identity["name"]).from_identity(dict(identity["params"])))
+    crop = build_crop(ctx.params["crop"])
     inputs = dict(ctx.inputs)
     sampler = crop.sampler(images, inputs)
     if len(sampler) == 0:
@@ -153,13 +157,14 @@ def write_outputs(ctx: StageContext, network: Network, summary: dict[str, Any]) 
     write_json(ctx.work / "summary.json", summary)
 
 
-def load_network(folder: Path, identity: Mapping[str, Any], n_images: int) -> Network:
+def load_network(folder: Path, params: Mapping[str, Any], n_images: int) -> Network:
     """The network of the committed pretrain stage in `folder`, in eval mode on the CPU.
 
-    `identity`: the stage's `params["method"]`. Every key must match; raises BadData or BadInput else.
+    `params`: the stage's. Every key must match; raises BadData or BadInput else.
     """
     with torch.random.fork_rng(devices=[]):
-        network = build_method(identity).network(n_images)
+        heads = build_crop(params["crop"]).heads()
+        network = build_method(params["method"]).network(n_images, heads)
     from bench.nn.backbones import load_strictly
 
     path = folder / "network.pth"

@@ -7,20 +7,18 @@ import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from bench import registry
 from bench.data.runner import parallel
 from bench.engine.context import StageContext
+from bench.engine.pretrain import pick_device
 from bench.errors import BadData
-from bench.proposals import Proposals
+from bench.proposals import Found, Proposals, Proposer
 from bench.seeds import seed_for
 from bench.store import sync, write_json
-
-if TYPE_CHECKING:
-    from bench.data.base import ImageSet
 
 CHUNK = 64  # images between two points from which a killed stage goes on
 
@@ -29,14 +27,14 @@ CHUNK = 64  # images between two points from which a killed stage goes on
 class _Job:
     """One image's proposals, in any process."""
 
-    maker: Proposals
-    images: ImageSet
+    proposer: Proposer
+    ids: np.ndarray
     seed: int
 
-    def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        number = seed_for(self.seed, "proposals", int(self.images.ids[index]))
-        boxes, scores = self.maker.propose(self.images.image(index), number)
-        return boxes.astype(np.float32), scores.astype(np.float32)
+    def __call__(self, index: int) -> Found:
+        number = seed_for(self.seed, "proposals", int(self.ids[index]))
+        boxes, scores = self.proposer(index, number)
+        return boxes.astype(np.float32).reshape(-1, 4), scores.astype(np.float32)
 
 
 def run(ctx: StageContext) -> None:
@@ -49,10 +47,11 @@ def run(ctx: StageContext) -> None:
     start = time.monotonic()
     done = _finished(ctx.scratch)
     advance = ctx.progress.task(f"proposals {maker.name}", len(images), len(done))
-    job = _Job(maker, images, int(ctx.params["seed"]))
+    job = _Job(maker.prepare(ctx, images), images.ids, int(ctx.params["seed"]))
+    workers = 0 if maker.on_device and pick_device(ctx.runtime.devices).kind != "cpu" else ctx.runtime.workers
     todo = list(range(len(done), len(images)))
-    chunk: list[tuple[np.ndarray, np.ndarray]] = []
-    for made in parallel(job, todo, ctx.runtime.workers, 4):
+    chunk: list[Found] = []
+    for made in parallel(job, todo, workers, 4):
         chunk.append(made)
         advance(1)
         if len(chunk) == CHUNK:
@@ -68,16 +67,16 @@ def run(ctx: StageContext) -> None:
     write_json(ctx.work / "info.json", info)
 
 
-def _append(scratch: Path, first: int, chunk: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def _append(scratch: Path, first: int, chunk: list[Found]) -> None:
     partial = scratch / "part"
     partial.write_bytes(pickle.dumps(chunk))
     sync(partial)
     partial.replace(scratch / f"chunk-{first:09d}.pkl")
 
 
-def _finished(scratch: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+def _finished(scratch: Path) -> list[Found]:
     """What earlier tries left, as far as it is whole."""
-    done: list[tuple[np.ndarray, np.ndarray]] = []
+    done: list[Found] = []
     while (file := scratch / f"chunk-{len(done):09d}.pkl").exists():
         try:
             done += pickle.loads(file.read_bytes())
@@ -86,7 +85,7 @@ def _finished(scratch: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     return done
 
 
-def _write(folder: Path, ids: np.ndarray, made: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def _write(folder: Path, ids: np.ndarray, made: list[Found]) -> None:
     arrays: dict[str, Any] = {
         "image_ids": np.asarray(ids, np.int64),
         "first": np.cumsum([0, *(len(b) for b, _ in made)], dtype=np.int64),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.method import Network
+from bench.method import Network, Views
 from bench.nn.ema import cosine_momentum, ema_update
-from bench.nn.heads import mlp
+from bench.nn.heads import make_head, mlp, project
 
 
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
@@ -37,33 +38,43 @@ class OnlineTarget(Network):
     buffers, which are not averaged. Subclasses add predictors and write `loss`.
     """
 
-    def __init__(self, backbone: str, hidden: int, out: int, ema0: float) -> None:
+    def __init__(self, backbone: str, hidden: int, out: int, ema0: float, heads: int = 1) -> None:
         super().__init__()
         from bench.nn.backbones import build_backbone  # torchvision takes a second; plans need none
 
         online = build_backbone(backbone)
         self.backbone: nn.Module = online
-        self.projector = mlp(online.feature_dim, hidden, out)
+        self.projector = make_head(lambda: mlp(online.feature_dim, hidden, out), heads)
         self.target_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
         self.target_projector = copy.deepcopy(self.projector).requires_grad_(False)
         self.ema0 = ema0
         self.momentum = ema0
 
-    def online(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, out), online projections with gradient."""
-        return self.projector(self.backbone(images))  # type: ignore[no-any-return]
+    def online(self, images: Tensor, objects: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) -> (B, out), online projections with gradient; `objects` (B,) bool picks heads."""
+        return project(self.projector, self.backbone(images), objects)
 
     @torch.no_grad()
-    def target(self, images: Tensor) -> Tensor:
+    def target(self, images: Tensor, objects: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) -> (B, out), target projections without gradient."""
-        return self.target_projector(self.target_backbone(images))  # type: ignore[no-any-return]
+        return project(self.target_projector, self.target_backbone(images), objects)
 
-    def symmetric(self, predictor: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """(loss, predictions of `first`): both directions summed, 0 to 8; each of the two views is forwarded
-        separately, so that batch-norm statistics are per view (one forward for both lowers accuracy)."""
-        p1, p2 = predictor(self.online(first)), predictor(self.online(second))
-        z1, z2 = self.target(first), self.target(second)
-        return byol_loss(p1, z2) + byol_loss(p2, z1), p1.detach()
+    def symmetric(
+        self, predictor: nn.Module, first: Views, second: Views, small: Sequence[Views] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """(loss, predictions of `first`): both directions summed, 0 to 8; each view is forwarded separately,
+        so that batch-norm statistics are per view (one forward for both lowers accuracy).
+
+        `small`: multi-crop's extra views. They pass through the online branch only and predict both global
+        targets; the loss is then 2 x the mean over the 2 + 2k pairs, so that its range stays 0 to 8.
+        """
+        p1, p2 = (predictor(self.online(v.images, v.objects)) for v in (first, second))
+        z1, z2 = (self.target(v.images, v.objects) for v in (first, second))
+        pairs = [byol_loss(p1, z2), byol_loss(p2, z1)]
+        for view in small:
+            p = predictor(self.online(view.images, view.objects))
+            pairs += [byol_loss(p, z1), byol_loss(p, z2)]
+        return 2 * torch.stack(pairs).mean(), p1.detach()
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Move the target: parameters only, momentum `cosine_momentum(step, total_steps, ema0)`."""

@@ -88,7 +88,7 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
             "params": torch.from_numpy(np.stack([item["views"][at][1] for item in items])),
             "boxes": torch.tensor([item["views"][at][2] for item in items], dtype=torch.float32),
             "index": torch.tensor([s.image for s in specs]),
-            "kinds": [s.kind for s in specs],
+            "objects": torch.tensor([s.kind == "object" for s in specs]),
         }
     names = first.extra
     extra = {n: torch.from_numpy(np.stack([i["sample"].extra[n] for i in items])) for n in names}
@@ -155,7 +155,7 @@ def make_loader(
 
 def to_device(batch: dict[str, Any], device: torch.device | str, step: int, total_steps: int) -> Batch:
     """Move a collated batch and augment each role there."""
-    views, kinds = {}, {}
+    views = {}
     for role, part in batch["roles"].items():
         params = part["params"].to(device, non_blocking=True)
         images = augment(part["images"].to(device, non_blocking=True), params)
@@ -164,7 +164,7 @@ def to_device(batch: dict[str, Any], device: torch.device | str, step: int, tota
             part["boxes"].to(device, non_blocking=True),
             params[:, 0] > 0,
             part["index"].to(device, non_blocking=True),
+            part["objects"].to(device, non_blocking=True),
         )
-        kinds[role] = part["kinds"]
     extra = {name: value.to(device, non_blocking=True) for name, value in batch["extra"].items()}
-    return Batch(views, kinds, extra, step, total_steps)
+    return Batch(views, extra, step, total_steps)

@@ -32,14 +32,18 @@ class ByolParams(PretrainParams):
 @dataclass(frozen=True)
 class TwoViews:
     """A random resized crop of each of the two sources: "view1" with BYOL's first recipe (always blurred),
-    "view2" with its second (rarely blurred, sometimes solarised). A source's own scale and size win."""
+    "view2" with its second (rarely blurred, sometimes solarised). Multi-crop's small sources become "small1",
+    "small2", ... with the two recipes in turn. A source's own scale and size win."""
 
     size: int
     scale: tuple[float, float]
 
     def __call__(self, sources: list[Source], rng: np.random.Generator) -> Sample:
         first, second = [s for s in sources if s.role == "view"][:2]
-        return Sample([self._view("view1", first, BYOL_1), self._view("view2", second, BYOL_2)])
+        views = [self._view("view1", first, BYOL_1), self._view("view2", second, BYOL_2)]
+        small = [s for s in sources if s.role == "small"]
+        views += [self._view(f"small{i + 1}", s, (BYOL_1, BYOL_2)[i % 2]) for i, s in enumerate(small)]
+        return Sample(views)
 
     def _view(self, role: str, source: Source, augment: Augment) -> ViewSpec:
         return ViewSpec(
@@ -56,14 +60,15 @@ class TwoViews:
 class ByolNetwork(OnlineTarget):
     """Online backbone, projector and predictor; the target has no predictor."""
 
-    def __init__(self, params: ByolParams) -> None:
-        super().__init__(params.backbone, params.hidden, params.out, params.ema0)
+    def __init__(self, params: ByolParams, heads: int = 1) -> None:
+        super().__init__(params.backbone, params.hidden, params.out, params.ema0, heads)
         self.predictor = mlp(params.out, params.hidden, params.out)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The sum of both directions, 0 to 8; "std" near 0 means that the outputs have collapsed."""
-        first, second = batch.views["view1"].images, batch.views["view2"].images
-        loss, prediction = self.symmetric(self.predictor, first, second)
+        views = batch.views
+        small = [v for role, v in views.items() if role.startswith("small")]
+        loss, prediction = self.symmetric(self.predictor, views["view1"], views["view2"], small)
         return {"loss": loss, "std": output_std(prediction)}
 
 
@@ -93,5 +98,5 @@ class Byol(Method):
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return TwoViews(self.params.image_size, (self.params.min_scale, 1.0))
 
-    def network(self, n_images: int) -> Network:
-        return ByolNetwork(self.params)
+    def network(self, n_images: int, heads: int = 1) -> Network:
+        return ByolNetwork(self.params, heads)

@@ -119,7 +119,7 @@ class OrlNetwork(OnlineTarget):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """L = l1 L_global + l2 L_intra + l3 L_inter (equation 2), each 0 to 8; six tensors are forwarded
         separately, so that batch-norm statistics are per branch and view."""
-        views = {role: v.images for role, v in batch.views.items()}
+        views = batch.views
         parts: dict[str, Tensor] = {}
         parts["global"], prediction = self.symmetric(self.predictor_global, views["view1"], views["view2"])
         parts["intra"], _ = self.symmetric(self.predictor_intra, views["ipatch1"], views["ipatch2"])
@@ -182,7 +182,7 @@ class Orl(Method):
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return OrlViews(self.params, load_correspondences(inputs["pairs"], images), np.asarray(images.sizes))
 
-    def network(self, n_images: int) -> Network:
+    def network(self, n_images: int, heads: int = 1) -> Network:
         return OrlNetwork(self.params)
 
     def inspect(self, images: ImageSet, inputs: dict[str, Path]) -> dict[str, object]:

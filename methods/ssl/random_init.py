@@ -62,5 +62,5 @@ class RandomInit(Method):
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return _OneView(self.params.image_size)
 
-    def network(self, n_images: int) -> Network:
+    def network(self, n_images: int, heads: int = 1) -> Network:
         return _Untrained(self.params.backbone)

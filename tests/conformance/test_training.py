@@ -67,8 +67,8 @@ def test_the_pair_trains_or_is_unsupported(method: str, crop: str, shared_home: 
 @pytest.mark.parametrize("name", registry.names("proposals"))
 def test_a_generator_proposes_inside_the_image(name: str) -> None:
     maker: Any = registry.load("proposals", name).resolve("tiny")
-    if maker.stages.__func__ is not registry.load("proposals", name).__mro__[1].stages:  # type: ignore[attr-defined]
-        pytest.skip("needs other stages; its own tests run it")
+    if "propose" not in vars(type(maker)):
+        pytest.skip("needs more than pixels; its own tests run it")
     image = draw_scene(0, 3).image
     boxes, scores = maker.propose(image, 11)
     again, _ = maker.propose(image, 11)

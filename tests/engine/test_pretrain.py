@@ -170,16 +170,17 @@ def test_random_init_is_its_seed_and_takes_no_step(tmp_path: Path) -> None:
 
 
 def test_load_network_is_strict(whole: Path, tmp_path: Path) -> None:
-    identity = context(tmp_path).params["method"]
-    network = load_network(whole, identity, 24)
+    params = context(tmp_path).params
+    identity = params["method"]
+    network = load_network(whole, params, 24)
     assert not network.training
     assert same(network.backbone.state_dict(), backbone(whole))
     assert network.embed(torch.randn(2, 3, 32, 32)).shape == (2, 16)
-    wider = {**identity, "params": {**identity["params"], "out": 8}}
+    wider = {**params, "method": {**identity, "params": {**identity["params"], "out": 8}}}
     with pytest.raises(BadInput, match="of another shape"):
         load_network(whole, wider, 24)
     with pytest.raises(BadData, match="cannot be read"):
-        load_network(tmp_path, identity, 24)
+        load_network(tmp_path, params, 24)
 
 
 def test_history_drops_what_a_resumed_training_repeats(tmp_path: Path) -> None:

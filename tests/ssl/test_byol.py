@@ -19,14 +19,15 @@ def byol(**settings: object):  # type: ignore[no-untyped-def]
 
 def batch(images: dict[str, torch.Tensor]) -> Batch:
     boxes, flipped, index = torch.zeros(4, 4), torch.zeros(4, dtype=torch.bool), torch.arange(4)
-    return Batch({role: Views(x, boxes, flipped, index) for role, x in images.items()})
+    return Batch({role: Views(x, boxes, flipped, index, flipped) for role, x in images.items()})
 
 
 def test_views_are_two_recipes_of_two_sources() -> None:
     viewer = byol(image_size=96).viewer(None, {})
     sources = [Source(3, (1, 2, 30, 40), "object"), Source(3), Source(4, role="small", size=32)]
-    one, two = viewer(sources, np.random.default_rng(0)).views
-    assert (one.role, two.role) == ("view1", "view2")
+    one, two, small = viewer(sources, np.random.default_rng(0)).views
+    assert (one.role, two.role, small.role) == ("view1", "view2", "small1")
+    assert (small.image, small.size) == (4, 32)
     assert (one.augment, two.augment) == (BYOL_1, BYOL_2)
     assert (one.image, one.box, one.size, one.scale, one.kind) == (
         3,

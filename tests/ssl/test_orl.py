@@ -143,7 +143,7 @@ def batch(seed: int = 0) -> Batch:
     roles = ("view1", "view2", "ipatch1", "ipatch2", "kpatch1", "kpatch2")
     images = {r: torch.randn(4, 3, 32, 32) for r in roles}
     zero = torch.zeros(4)
-    return Batch({r: Views(x, torch.zeros(4, 4), zero > 0, zero.long()) for r, x in images.items()})
+    return Batch({r: Views(x, torch.zeros(4, 4), zero > 0, zero.long(), zero > 0) for r, x in images.items()})
 
 
 def test_loss_is_the_sum_of_three_symmetric_byol_losses() -> None:

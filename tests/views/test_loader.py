@@ -81,7 +81,7 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     pairs = [(a["extra"]["draw"], b["extra"]["draw"])]
     for role in ("large", "small"):
         pairs += [(a["roles"][role][k], b["roles"][role][k]) for k in ("images", "params", "boxes", "index")]
-    kinds = all(a["roles"][r]["kinds"] == b["roles"][r]["kinds"] for r in ("large", "small"))
+    kinds = all(torch.equal(a["roles"][r]["objects"], b["roles"][r]["objects"]) for r in ("large", "small"))
     return kinds and all(torch.equal(x, y) for x, y in pairs)
 
 
@@ -179,7 +179,7 @@ def test_shapes_and_kinds(squares: Squares) -> None:
         assert views.images.is_contiguous(memory_format=torch.channels_last)
         assert views.boxes.shape == (4, 4)
         assert views.index.tolist() == batch.views["large"].index.tolist()
-        assert batch.kinds[role] == ["object" if i % 3 == 0 else "scene" for i in views.index.tolist()]
+        assert views.objects.tolist() == [i % 3 == 0 for i in views.index.tolist()]
     assert batch.extra["draw"].shape == (4, 2)
     assert (batch.step, batch.total_steps) == (3, 6)
 
