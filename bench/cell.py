@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench import registry
 from bench.component import SCALES, Component
@@ -14,6 +15,9 @@ from bench.errors import BadInput, Unsupported, nearest, unknown
 from bench.params import Runtime
 from bench.stage import Stage, walk
 
+T = TypeVar("T")
+
+STATS_VERSION = 1  # of the objectness statistics
 PRETRAIN_DATA = {"tiny": "scenes", "": "coco"}  # scale -> the data a pretraining uses unless told
 
 
@@ -68,18 +72,22 @@ class Planner:
     runtime: Runtime
     paths: Mapping[str, Path | None] = field(default_factory=dict)
     data_cache: dict[tuple[str, str], Stage] = field(default_factory=dict)
-    touched: dict[str, type[Component]] = field(default_factory=dict)
+    touched: dict[tuple[str, str], type[Component]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    split: str = "train"  # of the data that proposals are made for
+    learn_from: Stage | None = None  # data that generators learn from, where it is not the data they work on
 
     def component(self, kind: str, name: str, main: bool = False) -> Any:
         """The component at the cell's scale, with the cell's overrides for it. `kind.field` addresses the
         cell's own component of that kind (`main`), `name.field` the component wherever it is used."""
         cls = registry.load(kind, name)
-        self.touched[name] = cls
+        self.touched[kind, name] = cls
+        shared = sum(other == name for _, other in registry.entries()) > 1  # a crop and its generator
         mine = {}
         for key, value in self.cell.overrides:
             owner, _, setting = key.partition(".")
-            if owner == name or (owner == kind and (main or kind in ("proposals", "data"))):
+            by_name = owner == name and not (shared and setting not in cls.Params.model_fields)
+            if by_name or (owner == kind and (main or kind in ("proposals", "data"))):
                 mine[setting] = value
                 self.used.add(key)
         return cls.resolve(self.cell.scale, mine)
@@ -92,12 +100,12 @@ class Planner:
             self.data_cache[marker] = component.stage(self.paths.get(name), self.runtime)
         return self.data_cache[marker]
 
-    def proposals(self, name: str, data: Stage, split: str = "train") -> Stage:
-        """The proposals stage of generator `name` on `data`."""
+    def proposals(self, name: str, data: Stage) -> Stage:
+        """The proposals stage of generator `name` on this planner's split of `data`."""
         maker = self.component("proposals", name)
         return Stage(
             kind="proposals", name=name, version=maker.version, runner="bench.engine.proposals:run",
-            params={"proposals": maker.identity(), "split": split, "seed": 0},
+            params={"proposals": maker.identity(), "split": self.split, "seed": 0},
             inputs={"data": data, **maker.stages(self, data)},
         )  # fmt: skip
 
@@ -116,6 +124,17 @@ class Planner:
                 "split": "train", "seed": self.cell.seed,
             },
             inputs=inputs,
+        )  # fmt: skip
+
+    def crop_stats(self, source: str, seeds: int) -> Stage:
+        """The objectness statistics of the cell's crop on this planner's split of the cell's data."""
+        cropper = self.component("crop", self.cell.crop, main=True)
+        data = self.data(self.cell.data)
+        return Stage(
+            kind="crop_stats", name=self.cell.crop, version=STATS_VERSION,
+            runner="bench.engine.crop_stats:run",
+            params={"crop": cropper.identity(), "split": self.split, "source": source, "seeds": seeds},
+            inputs={"data": data, **cropper.stages(self, data)},
         )  # fmt: skip
 
     def plan(self) -> PlannedCell:
@@ -180,37 +199,58 @@ def default_data(scale: str) -> str:
 
 def make_plan(cells: Iterable[Cell], runtime: Runtime, paths: Mapping[str, Path | None]) -> Plan:
     """Plan and validate every cell before anything runs; unknown or ambiguous settings are errors."""
-    cells = list(cells)
-    cache: dict[tuple[str, str], Stage] = {}
-    planned: list[PlannedCell] = []
-    used: set[str] = set()
-    touched: dict[str, type[Component]] = {}
-    for cell in cells:
-        cell = _qualified(cell, runtime, paths, cache)
-        planner = Planner(cell, runtime, paths, cache)
-        planned.append(planner.plan())
-        used |= planner.used
-        touched |= planner.touched
-    for key in dict.fromkeys(k for c in planned for k, _ in c.cell.overrides):
-        if key not in used:
-            owner = key.partition(".")[0]
-            raise unknown("owner of a setting", owner, touched, "bench list params")
-    return Plan(planned)
+    return Plan([made for _, made in plan_each(cells, runtime, paths, lambda planner: planner.plan())])
 
 
-def _qualified(
-    cell: Cell,
+def plan_each(
+    cells: Iterable[Cell],
     runtime: Runtime,
     paths: Mapping[str, Path | None],
-    cache: dict[tuple[str, str], Stage],
-) -> Cell:
+    make: Callable[[Planner], T],
+    **settings: Any,
+) -> list[tuple[Cell, T]]:
+    """`make(planner)` for every cell, its bare settings given their owners; a setting that nothing of any
+    cell has is an error. `settings` are further fields of the planners (`split`, `learn_from`)."""
+    cache: dict[tuple[str, str], Stage] = {}
+    made: list[tuple[Cell, T]] = []
+    used: set[str] = set()
+    touched: dict[tuple[str, str], type[Component]] = {}
+    for given in cells:
+        new = partial(_planner, runtime, paths, cache, settings)
+        cell = _qualified(given, new, make)
+        planner = new(cell)
+        made.append((cell, make(planner)))
+        used |= planner.used
+        touched |= planner.touched
+    for key in dict.fromkeys(k for cell, _ in made for k, _ in cell.overrides):
+        if key not in used:
+            raise _unused(key, touched)
+    return made
+
+
+def _planner(
+    runtime: Runtime, paths: Mapping[str, Path | None], cache: dict[tuple[str, str], Stage],
+    settings: dict[str, Any], cell: Cell,
+) -> Planner:  # fmt: skip
+    return Planner(cell, runtime, paths, cache, **settings)
+
+
+def _unused(key: str, touched: Mapping[tuple[str, str], type[Component]]) -> BadInput:
+    owner, _, setting = key.partition(".")
+    fields = {f for (_, name), cls in touched.items() if name == owner for f in cls.Params.model_fields}
+    if fields:  # a crop and a generator of one name, neither of which has the setting
+        return unknown(f"setting of {owner}", setting, fields, f"bench list params {owner}")
+    return unknown("owner of a setting", owner, {name for _, name in touched}, "bench list params")
+
+
+def _qualified(cell: Cell, new: Callable[[Cell], Planner], make: Callable[[Planner], Any]) -> Cell:
     """The cell with bare `field` overrides rewritten to `owner.field`."""
     bare = [key for key, _ in cell.overrides if "." not in key]
     if not bare:
         return cell
     dotted = tuple((k, v) for k, v in cell.overrides if "." in k)
-    first = Planner(_with(cell, dotted), runtime, paths, cache)
-    first.plan()
+    first = new(_with(cell, dotted))
+    make(first)
     names = {key: _owner(key, first.touched) for key in bare}
     return _with(cell, tuple((names.get(k, k), v) for k, v in cell.overrides))
 
@@ -219,8 +259,8 @@ def _with(cell: Cell, overrides: tuple[tuple[str, str], ...]) -> Cell:
     return replace(cell, overrides=overrides)
 
 
-def _owner(field_name: str, touched: Mapping[str, type[Component]]) -> str:
-    owners = [n for n, cls in touched.items() if field_name in cls.Params.model_fields]
+def _owner(field_name: str, touched: Mapping[tuple[str, str], type[Component]]) -> str:
+    owners = [n for (_, n), cls in touched.items() if field_name in cls.Params.model_fields]
     if len(owners) == 1:
         return f"{owners[0]}.{field_name}"
     if owners:

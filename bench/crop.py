@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
 
 from bench.component import Component
 from bench.views.plan import Sampler
@@ -31,6 +34,13 @@ class Crop(Component):
     def heads(self) -> int:
         """Projection heads its views ask for: 2 where a sample's views differ in kind (paper 001), else 1."""
         return 1
+
+    def inspect(
+        self, images: ImageSet, index: int, stages: dict[str, Stage], folder: Callable[[Stage], Path]
+    ) -> dict[str, np.ndarray]:
+        """Pictures worth seeing of image `index`, name -> (H, W, 3) uint8 (coarse: its score map). `stages`
+        are those of `stages`, `folder` says where each is."""
+        return {}
 
     def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:
         """The strategy at work on `images`; `inputs` are the folders of `stages`."""

@@ -19,15 +19,17 @@ def param(
     help: str = "",
     search: list[Any] | None = None,
     later: bool = False,
+    place: bool = False,
     **rules: Any,
 ) -> Any:
     """A Params field: its default, its meaning, and how sweeps may search it.
 
     `search`: values (`[1, 3, 5, 7]`) or a range (`["log", 1e-4, 1.0]`, `["float", lo, hi]`,
     `["int", lo, hi]`). `later=True`: the field was added after results existed, so it is left out of
-    keys while it equals its default. `rules`: pydantic constraints (`ge`, `le`, `gt`, ...).
+    keys while it equals its default. `place=True`: a path; it never enters a key, what lies there does, as an
+    input stage (`bench.engine.files`). `rules`: pydantic constraints (`ge`, `le`, `gt`, ...).
     """
-    extra: dict[str, Any] = {"search": search, "later": later}
+    extra: dict[str, Any] = {"search": search, "later": later, "place": place}
     return Field(default, description=help, json_schema_extra=extra, **rules)
 
 
@@ -44,7 +46,8 @@ class Params(BaseModel):
     def _hidden(self, name: str) -> bool:
         info = type(self).model_fields[name]
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-        return bool(extra.get("later")) and getattr(self, name) == info.default
+        later = bool(extra.get("later")) and getattr(self, name) == info.default
+        return later or bool(extra.get("place"))
 
     @classmethod
     def build(cls, owner: str, *layers: dict[str, Any]) -> Self:

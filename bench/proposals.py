@@ -39,6 +39,7 @@ class Proposals(Component):
     kind: ClassVar[str] = "proposals"
     Params: ClassVar[type[Params]] = ProposalsParams
     params: ProposalsParams
+    supervised: ClassVar[bool] = False  # uses annotations (boxes are enough to count)
     on_device: ClassVar[bool] = False  # True: uses the GPU where there is one, so it runs in one process
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:

@@ -9,13 +9,6 @@ import numpy as np
 from bench.data.boxes import area, iou, nms_in_order
 from bench.views.plan import Box
 
-REFERENCE_SIDE = 480  # short side of a COCO image, for which the papers' pixel thresholds are meant
-
-
-def scaled_side(min_side: float, width: int, height: int) -> float:
-    """The least side on an image of this size: `min_side` x short side / 480."""
-    return min_side * min(width, height) / REFERENCE_SIDE
-
 
 def filter_boxes(
     boxes: np.ndarray, least: float, max_ratio: float, max_iou: float, top: int, size: tuple[int, int]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.data.base import ImageSet
+from bench.data.boxes import scaled_side
 from bench.engine.context import StageContext
 from bench.engine.pretrain import load_network, pick_device, step_threads
 from bench.engine.proposals import load_proposals
@@ -23,7 +24,7 @@ from bench.store import write_json
 from bench.views.augment import normalise
 from bench.views.loader import crop_resize
 from bench.views.sample import whole_pixels
-from methods._orl_boxes import filter_boxes, scaled_side, top_pairs
+from methods._orl_boxes import filter_boxes, top_pairs
 
 BATCH = 128  # images or RoIs per forward
 CHUNK = 32  # images per saved part of RoI features

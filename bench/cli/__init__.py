@@ -16,6 +16,8 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "plan": "Show the stages a run would make or reuse; runs nothing.",
     "list": "List methods, crops, tasks, data, proposals or params.",
     "show": "Show a stage: provenance, resolved config, the command that made it.",
+    "crops": "Measure and draw where every strategy crops: objectness, coverage, pictures.",
+    "perf": "Measure speed as a ratio to the plain way, in one run.",
     "leaderboard": "Rank what was measured.",
     "results": "Check, export, import or rebuild the results database.",
     "gc": "Free disk space: partial work and large files no result needs.",

@@ -103,7 +103,7 @@ def make_cells(
     check_scale(scale)
     data_name, data_path = parse_data(data)
     task_data_name, task_data_path = parse_data(task_data)
-    overrides = tuple(_setting(text) for text in sets)
+    overrides = settings(sets)
     cells = []
     for m in match("method", method):
         for c in match("crop", crop):
@@ -127,6 +127,11 @@ def _paths(*given: tuple[str | None, Path | None]) -> dict[str, Path | None]:
         if name and path:
             paths[name] = path
     return paths
+
+
+def settings(sets: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The (key, value) pairs of --set options."""
+    return tuple(_setting(text) for text in sets)
 
 
 def _setting(text: str) -> tuple[str, str]:

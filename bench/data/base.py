@@ -65,6 +65,10 @@ class ImageSet:
         """The objects of position `index`; sets without annotations raise BadData."""
         raise NotImplementedError
 
+    def semantic(self, index: int) -> np.ndarray | None:
+        """(H, W) uint8: 0 background, 1..K classes, 255 void; None where the image has no such mask."""
+        return None
+
     def image(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB, EXIF-upright."""
         from bench.data.image import read_rgb

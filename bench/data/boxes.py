@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+REFERENCE_SIDE = 480  # short side of a COCO image, for which the papers' pixel thresholds are meant
+
+
+def scaled_side(pixels: float, width: int, height: int) -> float:
+    """A threshold of the papers on an image of this size: `pixels` x short side / 480. The one rule by which
+    every pixel threshold (ORL's 96, CCOP's 12, paper 001's 224, anchor sizes) follows the image."""
+    return pixels * min(width, height) / REFERENCE_SIDE
+
 
 def area(boxes: np.ndarray) -> np.ndarray:
     """(n, 4) -> (n,): width x height, 0 for empty boxes."""

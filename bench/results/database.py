@@ -21,10 +21,10 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.errors import BadInput
-from bench.results.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
+from bench.results.models import CellRow, CropRow, MetricRow, ProvenanceRow, ResultRow, StageRow
 from bench.results.statistics import summary
 
-HEAD = "0001"  # the newest migration; a test compares it with the migrations folder
+HEAD = "0002"  # the newest migration; a test compares it with the migrations folder
 TRIES = 20  # of a write that collides with another process
 NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
 
@@ -156,6 +156,28 @@ class Database:
             session.merge(ProvenanceRow(stage_key=record["key"], record=provenance))
 
         self._write(action)
+
+    def record_crop(self, record: dict[str, Any], stats: dict[str, Any]) -> None:
+        """The statistics of a crop_stats stage (`Stage.record()`) that is recorded already."""
+        params = record["params"]
+
+        def action(session: Session) -> None:
+            data = session.get(StageRow, record["inputs"]["data"])
+            row = CropRow(
+                stage_key=record["key"], crop=record["name"], data=data.name if data else "",
+                data_key=record["inputs"]["data"], split=params["split"], source=params["source"],
+                params=params["crop"]["params"], stats=stats,
+            )  # fmt: skip
+            session.merge(row)
+
+        self._write(action)
+
+    def crops(self) -> list[dict[str, Any]]:
+        """Every crop's statistics: {crop, data, data_key, split, source, params, stats, stage_key}."""
+        fields = [c.key for c in CropRow.__table__.columns]
+        with self.session() as session:
+            found = session.query(CropRow).order_by(CropRow.crop, CropRow.stage_key)
+            return [{name: getattr(row, name) for name in fields} for row in found]
 
     def record_cell(self, cell: dict[str, Any], state: str, reason: str | None = None) -> None:
         """A cell (`cell_record`) and its state."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ class DatabaseListener:
     def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None:
         where = f"{stage.kind}/{folder.name}"
         self._write(lambda: self.database.record_stage(stage.record(), where, provenance))
+        if stage.kind == "crop_stats":
+            stats = json.loads((folder / "stats.json").read_text())
+            self._write(lambda: self.database.record_crop(stage.record(), stats))
 
     def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None:
         self._write(lambda: self.database.record_cell(cell_record(cell), state, reason))

@@ -33,6 +33,20 @@ class ProvenanceRow(Base):
     record: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
+class CropRow(Base):
+    """Objectness statistics of a crop on a split of a data set (a crop_stats stage)."""
+
+    __tablename__ = "crop_stats"
+    stage_key: Mapped[str] = mapped_column(ForeignKey("stages.key", ondelete="CASCADE"), primary_key=True)
+    crop: Mapped[str] = mapped_column(String(128), index=True)
+    data: Mapped[str] = mapped_column(String(128))
+    data_key: Mapped[str] = mapped_column(String(64))
+    split: Mapped[str] = mapped_column(String(32))
+    source: Mapped[str] = mapped_column(String(16))
+    params: Mapped[dict[str, Any]] = mapped_column(JSON)
+    stats: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
 class CellRow(Base):
     """A cell that was asked for, and how it ended: done, running, failed, interrupted, unsupported.
 

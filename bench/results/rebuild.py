@@ -19,6 +19,8 @@ def rebuild(store_root: Path, database: Database) -> tuple[int, int]:
         provenance = json.loads((folder / "provenance.json").read_text())
         database.record_stage(record, f"{folder.parent.name}/{folder.name}", provenance)
         stages += 1
+        if record["kind"] == "crop_stats":
+            database.record_crop(record, json.loads((folder / "stats.json").read_text()))
         if (folder / "result.json").exists():
             database.record_result(read_result(folder))
             results += 1

@@ -35,7 +35,10 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
     """A whole-pixel crop inside `box` (xyxy, whole pixels), as torchvision's RandomResizedCrop draws it:
-    ten tries of area U(scale) x area(box) and log-uniform aspect, then the central crop nearest `ratio`."""
+    ten tries of area U(scale) x area(box) and log-uniform aspect, then the central crop nearest `ratio`.
+    `scale` (1, 1) means no random crop: the box itself (paper 000, Table 15)."""
+    if tuple(scale) == (1.0, 1.0):
+        return box
     left, top = box[0], box[1]
     width, height = round(box[2] - box[0]), round(box[3] - box[1])
     for _ in range(10):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightly.loss import NegativeCosineSimilarity
 
+from bench.method import Views
 from bench.nn.byol import OnlineTarget, byol_loss, output_std
 from bench.nn.heads import mlp
 
@@ -43,9 +44,13 @@ def branches() -> OnlineTarget:
     return OnlineTarget("resnet18", 32, 16, ema0=0.9).train()
 
 
+def noise() -> Views:
+    return Views(torch.randn(4, 3, 32, 32), torch.zeros(4, 4), *torch.zeros(3, 4).bool())
+
+
 def test_gradient_reaches_the_online_branch_only(branches: OnlineTarget) -> None:
     predictor = mlp(16, 32, 16)
-    loss, _ = branches.symmetric(predictor, torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32))
+    loss, _ = branches.symmetric(predictor, noise(), noise())
     assert 0.0 <= float(loss.detach()) <= 8.0
     loss.backward()
     for name, p in branches.named_parameters():
@@ -62,7 +67,7 @@ def test_target_moves_only_by_ema_and_keeps_its_own_statistics(branches: OnlineT
     start = {k: v.clone() for k, v in branches.state_dict().items()}
     optimizer = torch.optim.SGD([p for _, p in branches.trainable()], lr=0.1)
     predictor = mlp(16, 32, 16)
-    branches.symmetric(predictor, torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32))[0].backward()
+    branches.symmetric(predictor, noise(), noise())[0].backward()
     optimizer.step()
     parameters = {n for n, _ in branches.named_parameters() if n.startswith("target_")}
     now = branches.state_dict()
@@ -82,9 +87,10 @@ def test_target_moves_only_by_ema_and_keeps_its_own_statistics(branches: OnlineT
 def test_views_are_forwarded_separately(branches: OnlineTarget) -> None:
     """Batch-norm statistics are per view: the second view does not change the first's predictions."""
     predictor = mlp(16, 32, 16)
-    first = torch.randn(4, 3, 32, 32)
-    _, one = branches.symmetric(predictor, first, torch.randn(4, 3, 32, 32))
-    _, two = branches.symmetric(predictor, first, 5 + torch.randn(4, 3, 32, 32))
+    first, far = noise(), noise()
+    far.images += 5
+    _, one = branches.symmetric(predictor, first, noise())
+    _, two = branches.symmetric(predictor, first, far)
     assert torch.equal(one, two)
 
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
+from bench.data.boxes import scaled_side
 from bench.method import Batch, Views
 from bench.nn.neighbours import nearest
 from bench.views.plan import Source
-from methods._orl_boxes import filter_boxes, jitter_box, scaled_side, top_pairs
+from methods._orl_boxes import filter_boxes, jitter_box, top_pairs
 from methods._orl_stages import Correspondences
 from methods.ssl.orl import OrlNetwork, OrlParams, OrlViews
 

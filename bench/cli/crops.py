@@ -1,0 +1,197 @@
+"""bench crops: where every strategy crops, in figures and in pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli._common import Names, ScaleName, devices_option, open_runtime, print_json, settings
+from bench.errors import BadInput
+
+if TYPE_CHECKING:
+    from bench.cell import Cell
+    from bench.engine.local import LocalEngine
+    from bench.params import Runtime
+    from bench.results.database import Database
+    from bench.stage import Stage
+
+COLUMNS = ("objectness", "poor", "coarse", "precise", "coverage", "overlap", "shared_objectness")
+
+
+@click.group()
+def command() -> None:
+    """Measure and draw where every strategy crops."""
+
+
+@command.command()
+@click.option(
+    "--crop", "-c", type=Names("crop"), default="all", show_default=True, help="Names, globs or all."
+)
+@click.option("--data", type=Names("data"), default="scenes", show_default=True, help="NAME or NAME=PATH.")
+@click.option("--split", default="train", show_default=True)
+@click.option("--source", type=click.Choice(["boxes", "masks"]), default="boxes", show_default=True)
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1, 100), help="Epochs to draw.")
+@click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+@click.option("--devices", default="auto", show_default=True)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--csv", "as_csv", is_flag=True)
+def stats(
+    crop: str, data: str, split: str, source: str, seeds: int, scale: str, sets: tuple[str, ...], devices:
+    str, workers: int, as_json: bool, as_csv: bool,
+) -> None:  # fmt: skip
+    """Objectness, shares of poor, coarse and precise crops, sizes, coverage of objects, overlap.
+
+    Percent, mean over crops with the half-width of the 95 % interval over images.
+    """
+    runtime = open_runtime(devices=devices_option(devices), workers=workers)
+    cells, paths = _cells(crop, data, scale, sets)
+    from bench.cell import plan_each
+
+    planned = plan_each(cells, runtime, paths, lambda p: p.crop_stats(source, seeds), split=split)
+    rows, failed = [], {}
+    with _engine(runtime) as (engine, database):
+        for cell, stage in planned:
+            try:
+                rows.append(_row(engine, database, cell, stage))
+            except BadInput as error:
+                failed[cell.crop] = str(error)
+    if as_json:
+        print_json(rows)
+    elif as_csv:
+        _write_csv(rows)
+    else:
+        _table(rows, f"{data.partition('=')[0]} {split}, objects by {source}")
+    for name, reason in failed.items():
+        click.echo(f"bench: {name}: {reason}", err=True)
+    sys.exit(2 if failed else 0)
+
+
+def _cells(
+    crop: str, data: str, scale: str, sets: tuple[str, ...]
+) -> tuple[list[Cell], dict[str, Path | None]]:
+    from bench.cell import Cell, check_scale, match, parse_data
+
+    name, path = parse_data(data)
+    assert name is not None
+    first = Cell("", "", "", name, name, check_scale(scale), 0, settings(sets))
+    return [replace(first, crop=c) for c in match("crop", "*" if crop == "all" else crop)], {name: path}
+
+
+class _engine:
+    """A local engine that reports to the results database."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def __enter__(self) -> tuple[LocalEngine, Database]:
+        from bench.cli._progress import terminal_progress
+        from bench.engine.local import LocalEngine
+        from bench.results.database import open_database
+        from bench.results.listener import DatabaseListener
+        from bench.store import Store
+
+        database = open_database(self.runtime.database)
+        self.progress = terminal_progress()
+        progress = self.progress.__enter__()
+        store = Store(self.runtime.home)
+        return LocalEngine(self.runtime, store, DatabaseListener(database), progress), database
+
+    def __exit__(self, *error: Any) -> None:
+        self.progress.__exit__(*error)
+
+
+def _row(engine: LocalEngine, database: Database, cell: Cell, stage: Stage) -> dict[str, Any]:
+    folder = engine.ensure(stage)
+    stats = json.loads((folder / "stats.json").read_text())
+    database.record_crop(stage.record(), stats)  # a reused stage may be new to this database
+    return {"crop": cell.crop, "data": cell.data, "stage": stage.key, **stage.params, "stats": stats}
+
+
+def _write_csv(rows: list[dict[str, Any]]) -> None:
+    """One line per crop: every mean and half-width as a column."""
+    names = [n for n, v in rows[0]["stats"].items() if isinstance(v, dict) and "mean" in v] if rows else []
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    plain = ["crop", "data", "split", "source", "images", "samples_per_epoch", "crops_per_image"]
+    writer.writerow([*plain, *(f"{n}{end}" for n in names for end in ("", "_ci95"))])
+    for row in rows:
+        flat = {**row, **row["stats"]}
+        values = [row["stats"][n][key] for n in names for key in ("mean", "ci95")]
+        writer.writerow([*(flat[p] for p in plain), *values])
+
+
+def _table(rows: list[dict[str, Any]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    table = Table(title=title, title_justify="left")
+    for name in ("crop", "per image", "side px", "area", *COLUMNS):
+        table.add_column(name.replace("_", " "), justify="left" if name == "crop" else "right")
+    for row in sorted(rows, key=lambda r: r["stats"]["objectness"]["mean"] or 0):
+        stats = row["stats"]
+        middle = stats["side_quantiles"]["50"]
+        table.add_row(
+            row["crop"], f"{stats['crops_per_image']:.1f}", "-" if middle is None else f"{middle:.0f}",
+            _percent(stats["area"], plain=True),
+            *(_percent(stats[name], plain=name != "objectness") for name in COLUMNS),
+        )  # fmt: skip
+    console.print(table)
+    click.echo(
+        "poor < 20 % objectness, precise > 80 %; coverage: objects half of which one crop holds; overlap: IoU of "
+        "an image's crops;\nshared objectness: object pixels in the intersection of a sample's two views"
+    )
+
+
+def _percent(value: dict[str, Any], plain: bool = False) -> str:
+    if value["mean"] is None:
+        return "-"
+    mean = f"{100 * value['mean']:.1f}"
+    return mean if plain or value["ci95"] is None else f"{mean} ±{100 * value['ci95']:.1f}"
+
+
+@command.command()
+@click.argument("image")
+@click.option(
+    "--crop", "-c", type=Names("crop"), default="all", show_default=True, help="Names, globs or all."
+)
+@click.option(
+    "--data", type=Names("data"), default="scenes", show_default=True,
+    help="NAME or NAME=PATH: where IMAGE is an id, its data; for a file, the data that networks learn from.",
+)  # fmt: skip
+@click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), default="crops.png", show_default=True
+)
+@click.option(
+    "--width", default=360, show_default=True, type=click.IntRange(64, 4096), help="Of a panel, pixels."
+)
+@click.option("--devices", default="auto", show_default=True)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))
+def show(
+    image: str, crop: str, data: str, scale: str, sets: tuple[str, ...], out: Path, width: int, devices: str,
+    workers: int,
+) -> None:  # fmt: skip
+    """Draw every strategy's crops of one picture. IMAGE: a file, or an image id of --data."""
+    from bench.engine.crop_pictures import picture
+    from bench.views.picture import save_png
+
+    runtime = open_runtime(devices=devices_option(devices), workers=workers)
+    cells, paths = _cells(crop, data, scale, sets)
+    file = Path(image)
+    with _engine(runtime) as (engine, _):
+        drawn, left_out = picture(cells, runtime, paths, engine, file if file.is_file() else image, width)
+    save_png(out, drawn)
+    for name, reason in left_out.items():
+        click.echo(f"left out: {name}: {reason}", err=True)
+    click.echo(f"{out}: {len(cells) - len(left_out)} strategies, {drawn.shape[1]} x {drawn.shape[0]} pixels")

@@ -1,0 +1,129 @@
+"""One picture of every strategy's crops of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bench import registry
+from bench.cell import Cell, Planner, plan_each
+from bench.data.base import ImageSet
+from bench.engine.local import LocalEngine
+from bench.engine.pretrain import build_crop
+from bench.errors import BadInput, BenchError
+from bench.params import Runtime
+from bench.seeds import rng_for
+from bench.stage import Stage
+from bench.views.picture import contact_sheet, draw_boxes, titled
+from bench.views.plan import Sampler, Source
+from bench.views.sample import random_resized_crop, whole_pixels
+
+COLUMNS = 4
+
+
+def picture(
+    cells: Sequence[Cell],
+    runtime: Runtime,
+    paths: Mapping[str, Path | None],
+    engine: LocalEngine,
+    image: Path | str,
+    width: int = 360,
+) -> tuple[np.ndarray, dict[str, str]]:
+    """(H, W, 3) uint8: a panel per crop with its boxes, and the crops left out with the reason.
+
+    image: a file, whose networks learn from the cells' data, or an image id of that data.
+    """
+    panels: list[np.ndarray] = []
+    left_out: dict[str, str] = {}
+    for cell in cells:
+        try:
+            stages, images, index = _prepared(cell, runtime, paths, engine, image)
+            panels += _panels(cell, stages, images, index, engine, width)
+        except BenchError as error:
+            left_out[cell.crop] = str(error)
+    if not panels:
+        raise BadInput(next(iter(left_out.values())))
+    rows = [panels[i : i + COLUMNS] for i in range(0, len(panels), COLUMNS)]
+    return contact_sheet(rows, gap=6), left_out
+
+
+def _prepared(
+    cell: Cell, runtime: Runtime, paths: Mapping[str, Path | None], engine: LocalEngine, image: Path | str
+) -> tuple[dict[str, Stage], ImageSet, int]:
+    """The crop's stages, made, and where the image is."""
+    places = dict(paths)
+    shown = cell.data
+    if isinstance(image, Path):
+        shown, places["images"] = "images", image.absolute()
+
+    def stages(planner: Planner) -> dict[str, Stage]:
+        if isinstance(image, Path):
+            planner.learn_from = planner.data(cell.data)
+        data = planner.data(shown)
+        crop = planner.component("crop", cell.crop, main=True)
+        marker = Stage("crop", cell.crop, 1, {"crop": crop.identity()}, "")
+        return {"": marker, "data": data, **crop.stages(planner, data)}
+
+    ((_, found),) = plan_each([replace(cell, task_data=shown)], runtime, places, stages)
+    for role, stage in found.items():
+        if role:
+            engine.ensure(stage)
+    data = found["data"]
+    maker = registry.load("data", shown).from_identity(dict(data.params["params"]))
+    images = maker.load(engine.store.folder(data), runtime.roots[data.key], "train")  # type: ignore[attr-defined]
+    return found, images, 0 if isinstance(image, Path) else _position(images, image)
+
+
+def _position(images: ImageSet, wanted: str) -> int:
+    hits = np.flatnonzero(images.ids == (int(wanted) if wanted.isdigit() else -1))
+    if len(hits) == 0:
+        some = ", ".join(str(i) for i in images.ids[:3])
+        raise BadInput(
+            f"no file and no image id of {images.name}: {wanted!r}; ids are like {some}; "
+            f"try: bench crops show {images.ids[0]}"
+        )
+    return int(hits[0])
+
+
+def _panels(
+    cell: Cell, stages: dict[str, Stage], images: ImageSet, index: int, engine: LocalEngine, width: int
+) -> list[np.ndarray]:
+    crop = build_crop(stages[""].params["crop"])
+    inputs = {role: stage for role, stage in stages.items() if role}
+    sampler = crop.sampler(images, {role: engine.store.folder(s) for role, s in inputs.items()})
+    photo = images.image(index)
+    boxes = boxes_of(sampler, images, index)
+    found = [_panel(photo, cell.crop if len(boxes) else f"{cell.crop}: none", boxes, width)]
+    for name, extra in crop.inspect(images, index, inputs, engine.store.folder).items():
+        found.append(_panel(extra, f"{cell.crop}: {name}", np.zeros((0, 4)), width))
+    return found
+
+
+def boxes_of(sampler: Sampler, images: ImageSet, index: int) -> np.ndarray:
+    """(n, 4) xyxy of what a strategy crops from image `index` in one epoch (seed 0)."""
+    width, height = (int(v) for v in images.sizes[index])
+    found: dict[tuple[float, ...], None] = {}
+    for at in range(len(sampler)):
+        rng = rng_for(0, "crop stats", at)
+        sources = sampler.sources(at, rng)
+        if sources[0].image == index:
+            found |= dict.fromkeys(_box(s, width, height, rng) for s in sources)
+    return np.array(list(found), np.float64).reshape(-1, 4)
+
+
+def _box(source: Source, width: int, height: int, rng: np.random.Generator) -> tuple[float, ...]:
+    box = whole_pixels(source.box, width, height)
+    if source.role == "view" or source.scale is None:
+        return box
+    return random_resized_crop(rng, box, source.scale)
+
+
+def _panel(photo: np.ndarray, title: str, boxes: np.ndarray, width: int) -> np.ndarray:
+    factor = width / photo.shape[1]
+    size = (width, max(1, round(photo.shape[0] * factor)))
+    shown = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    return titled(draw_boxes(shown, boxes * factor, width=2), title)

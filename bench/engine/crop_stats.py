@@ -1,0 +1,195 @@
+"""The crop_stats stage: how much object each crop of a strategy holds, and how its crops cover an image.
+
+Leaves `stats.json`: {name: {"mean", "ci95", "n"}} and counts, as `measure` describes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from bench.data.boxes import area, iou
+from bench.data.objectness import Source as ObjectSource
+from bench.data.objectness import count_in, integral, object_mask
+from bench.data.runner import parallel
+from bench.engine.context import StageContext
+from bench.engine.pretrain import build_crop
+from bench.results.statistics import t_quantile
+from bench.seeds import rng_for
+from bench.store import write_json
+from bench.views.plan import Source
+from bench.views.sample import random_resized_crop, whole_pixels
+
+if TYPE_CHECKING:
+    from bench.data.base import ImageSet
+    from bench.views.plan import Sampler
+
+SCENE_SCALE = (0.2, 1.0)  # MoCo v2's view area range, which paper 001 measures intersections with
+POOR, PRECISE = 0.2, 0.8  # paper 000, Fig. 3
+COVERED = 0.5  # share of an object's box inside one crop from which it counts as covered
+Kind = Literal["region", "view"]
+
+
+def run(ctx: StageContext) -> None:
+    """Measure the crop of `ctx.params` on a split of the data."""
+    crop = build_crop(ctx.params["crop"])
+    images = ctx.images("data", str(ctx.params["split"]))
+    sampler = crop.sampler(images, dict(ctx.inputs))
+    advance = ctx.progress.task(f"objectness {crop.name}", len(images))
+    source = cast(ObjectSource, ctx.params["source"])
+    job = Job(images, source, grouped(sampler, images, int(ctx.params["seeds"])))
+    found: list[dict[str, Any]] = []
+    for part in parallel(job, range(len(images)), ctx.runtime.workers, 16):
+        found.append(part)
+        advance(1)
+    write_json(ctx.work / "stats.json", summarise(found, len(sampler), int(ctx.params["seeds"])))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one image got: regions (n, 4) with their seed (n,), and pairs of views (m, 2, 4) on whole
+    pixels."""
+
+    regions: np.ndarray
+    seeds: np.ndarray
+    views: np.ndarray
+
+
+def grouped(sampler: Sampler, images: ImageSet, seeds: int) -> list[Drawn]:
+    """Every sample's sources for `seeds` epochs, by image.
+
+    A region is the box of a "view" source (equal ones of a sample count once) or, for multi-crop's small
+    sources, which are defined by their scale alone, a drawn crop. Views are random crops with the source's
+    scale, or with MoCo v2's where the method decides.
+    """
+    regions: list[list[tuple[int, Any]]] = [[] for _ in range(len(images))]
+    views: list[list[Any]] = [[] for _ in range(len(images))]
+    for seed in range(seeds):
+        for index in range(len(sampler)):
+            rng = rng_for(seed, "crop stats", index)
+            sources = sampler.sources(index, rng)
+            at = sources[0].image
+            width, height = (int(v) for v in images.sizes[at])
+            for box in dict.fromkeys(_region(s, width, height, rng) for s in sources):
+                regions[at].append((seed, box))
+            views[at].append([_view(s, width, height, rng) for s in sources[:2]])
+    return [
+        Drawn(
+            np.array([box for _, box in r], np.int64).reshape(-1, 4), np.array([s for s, _ in r], np.int64),
+            np.array(v, np.int64).reshape(-1, 2, 4),
+        )
+        for r, v in zip(regions, views, strict=True)
+    ]  # fmt: skip
+
+
+def _region(source: Source, width: int, height: int, rng: np.random.Generator) -> tuple[float, ...]:
+    box = whole_pixels(source.box, width, height)
+    if source.role == "view" or source.scale is None:
+        return box
+    return random_resized_crop(rng, box, source.scale)
+
+
+def _view(source: Source, width: int, height: int, rng: np.random.Generator) -> tuple[float, ...]:
+    return random_resized_crop(rng, whole_pixels(source.box, width, height), source.scale or SCENE_SCALE)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image's sums, in any process."""
+
+    images: ImageSet
+    source: ObjectSource
+    drawn: list[Drawn]
+
+    def __call__(self, index: int) -> dict[str, Any]:
+        drawn = self.drawn[index]
+        width, height = (int(v) for v in self.images.sizes[index])
+        table = integral(object_mask(self.images, index, self.source))
+        shares = count_in(table, drawn.regions) / np.maximum(area(drawn.regions), 1)
+        objects = self.images.objects(index)
+        boxes = objects.boxes[~objects.crowd & ~objects.difficult].astype(np.float64)
+        return {
+            "objectness": shares, "poor": shares < POOR, "precise": shares > PRECISE,
+            "coarse": (shares >= POOR) & (shares <= PRECISE),
+            "area": area(drawn.regions) / (width * height), "side": np.sqrt(area(drawn.regions)),
+            "coverage": _coverage(boxes, drawn), "overlap": _overlap(drawn),
+            **_shared(table, drawn.views),
+        }  # fmt: skip
+
+
+def _by_seed(drawn: Drawn) -> Iterator[np.ndarray]:
+    for seed in np.unique(drawn.seeds):
+        yield drawn.regions[drawn.seeds == seed].astype(np.float64)
+
+
+def _coverage(boxes: np.ndarray, drawn: Drawn) -> np.ndarray:
+    """Per object and seed: does one region hold at least half of its box? Without regions, no."""
+    if len(boxes) == 0:
+        return np.zeros(0)
+    found = []
+    for regions in _by_seed(drawn):
+        low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
+        high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+        sides = np.maximum(high - low, 0)
+        found.append((sides[..., 0] * sides[..., 1] / area(boxes)[:, None]).max(1) >= COVERED)
+    return np.concatenate(found) if found else np.zeros(len(boxes))
+
+
+def _overlap(drawn: Drawn) -> np.ndarray:
+    """IoU of every pair of regions that one seed drew in the image."""
+    found = []
+    for regions in _by_seed(drawn):
+        pairs = np.triu_indices(len(regions), 1)
+        found.append(iou(regions, regions)[pairs])
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def _shared(table: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
+    """IoU of a sample's two views, and the share of object pixels in their intersection where they meet."""
+    low = np.maximum(views[:, 0, :2], views[:, 1, :2])
+    high = np.minimum(views[:, 0, 2:], views[:, 1, 2:])
+    meet = (high > low).all(1)
+    both = np.concatenate([low, high], 1)[meet]
+    shared = np.zeros(len(views))
+    shared[meet] = area(both)
+    union = area(views[:, 0]) + area(views[:, 1]) - shared
+    return {"view_iou": shared / union, "shared_objectness": count_in(table, both) / area(both)}
+
+
+def summarise(found: Sequence[dict[str, Any]], samples: int, seeds: int) -> dict[str, Any]:
+    """Means over all crops (objects, pairs) of all images, with 95 % intervals.
+
+    {"objectness": {"mean", "ci95", "n"}, ...}: `mean` pools the crops of all images, as paper 000 does;
+    `ci95` is the half-width of the Student-t interval with images as the units that were drawn (crops of one
+    image are alike), None for fewer than two; `n` counts the crops.
+    """
+    stats: dict[str, Any] = {
+        name: pooled([np.asarray(image[name], np.float64) for image in found]) for name in found[0]
+    }
+    sides = np.concatenate([image["side"] for image in found])
+    stats["side_quantiles"] = {
+        str(q): float(np.quantile(sides, q / 100)) if len(sides) else None for q in (10, 25, 50, 75, 90)
+    }
+    counts = [len(image["objectness"]) / seeds for image in found]
+    stats["crops_per_image"] = float(np.mean(counts))
+    stats["images_without_crop"] = sum(c == 0 for c in counts)
+    return {"images": len(found), "samples_per_epoch": samples, "seeds": seeds, **stats}
+
+
+def pooled(groups: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Mean over all values, and its interval by the ratio estimator over groups: with s_g the sum and n_g the
+    count of a group, var = G / (G - 1) sum (s_g - mean n_g)^2 / (sum n_g)^2 (Cochran 1977, section 6.4)."""
+    groups = [g for g in groups if len(g)]
+    total = sum(len(g) for g in groups)
+    if total == 0:
+        return {"mean": None, "ci95": None, "n": 0}
+    mean = math.fsum(float(v) for g in groups for v in g) / total
+    if len(groups) < 2:
+        return {"mean": mean, "ci95": None, "n": total}
+    rest = math.fsum((float(g.sum()) - mean * len(g)) ** 2 for g in groups)
+    spread = math.sqrt(len(groups) / (len(groups) - 1) * rest) / total
+    return {"mean": mean, "ci95": t_quantile(0.975, len(groups) - 1) * spread, "n": total}

@@ -1,0 +1,165 @@
+"""Paired crops (paper 001): the two views of an image come from two different boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from bench.crop import Crop
+from bench.data.base import ImageSet
+from bench.data.boxes import area, clip, scaled_side
+from bench.params import Params, param
+from bench.views.plan import Box, Sampler, Source
+
+if TYPE_CHECKING:
+    from bench.cell import Planner
+    from bench.stage import Stage
+
+TRIES = 100
+Size = tuple[int, int]  # width, height
+
+
+class PairedParams(Params):
+    """Defaults: paper 001 on COCO (section 3 and appendix G)."""
+
+    proposals: str = param(
+        "bing", help="source of boxes; the paper's BING was trained on VOC boxes, so it is supervised"
+    )
+    n_crops: int = param(10, ge=1, help="boxes of an image, one of which is drawn", search=[1, 3, 5, 10])
+    min_size: float = param(
+        224, ge=0, help="a smaller side grows to this around the box's centre, pixels at a short side "
+        "of 480; scales with the image",
+    )  # fmt: skip
+    s_min: float | None = param(
+        0.2, gt=0, le=1, help="least area of a view, fraction of the image: inside boxes the random crop's "
+        "lower limit is s_min / (mean relative area of the boxes); none: the method's own range",
+    )  # fmt: skip
+    two_heads: bool = param(True, help="a projection head for object views and one for the others")
+    mode: Literal["paper", "released_code"] = param(
+        "paper", help="released_code: one sample per box, one head, no s_min rule, w + 224 for small boxes"
+    )
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The proposals of each image, after the minimum-size rule: rows first[i] .. first[i + 1] of boxes."""
+
+    boxes: np.ndarray
+    first: np.ndarray
+    sizes: np.ndarray
+
+    def of(self, image: int) -> np.ndarray:
+        """(n, 4) xyxy, n >= 1."""
+        return self.boxes[self.first[image] : self.first[image + 1]]
+
+
+@dataclass(frozen=True)
+class PairedSampler:
+    """An image is a sample (in the released code: a box); its views' order is drawn with probability 1/2."""
+
+    crop: PairedCrop
+    table: Boxes
+    scale: tuple[float, float] | None
+
+    def __len__(self) -> int:
+        per_box = self.crop.params.mode == "released_code"
+        return len(self.table.boxes) if per_box else len(self.table.first) - 1
+
+    def sources(self, index: int, rng: np.random.Generator) -> list[Source]:
+        if self.crop.params.mode == "released_code":
+            image, row = int(np.searchsorted(self.table.first, index, "right")) - 1, index
+        else:
+            image = index
+            row = int(rng.integers(self.table.first[image], self.table.first[image + 1]))
+        x1, y1, x2, y2 = (float(v) for v in self.table.boxes[row])
+        size = (int(self.table.sizes[image, 0]), int(self.table.sizes[image, 1]))
+        pair = self.crop.pair(image, (x1, y1, x2, y2), size, self.scale, rng)
+        return pair if rng.random() < 0.5 else pair[::-1]
+
+
+class PairedCrop(Crop):
+    """The base of paired crops: a subclass says which two sources a box gives."""
+
+    style: ClassVar[Literal["image", "pseudo", "paired", "multi"]] = "paired"
+    Params: ClassVar[type[Params]] = PairedParams
+    params: PairedParams
+    kinds_differ: ClassVar[bool] = True
+
+    def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
+        return {"regions": plan.proposals(self.params.proposals, data)}
+
+    def heads(self) -> int:
+        return 2 if self.kinds_differ and self.params.two_heads and self.params.mode == "paper" else 1
+
+    def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:
+        from bench.engine.proposals import load_proposals
+
+        p, table = self.params, load_proposals(inputs["regions"])
+        found, shares = [], []
+        for image, (width, height) in zip(images.ids, images.sizes, strict=True):
+            size = (int(width), int(height))
+            boxes = table.boxes(int(image))
+            boxes = boxes[area(boxes) > 0][: p.n_crops]
+            if len(boxes) == 0:
+                boxes = np.array([[0, 0, *size]])
+            boxes = at_least(boxes, scaled_side(p.min_size, *size), size, p.mode)
+            found.append(boxes)
+            shares.append(area(boxes) / (size[0] * size[1]))
+        scale = None
+        if p.s_min is not None and p.mode == "paper" and shares:
+            scale = (min(1.0, p.s_min / float(np.concatenate(shares).mean())), 1.0)
+            scale = (min(scale[0], 0.999), 1.0)  # (1, 1) would mean no random crop
+        boxes = np.concatenate(found).astype(np.float32) if found else np.zeros((0, 4), np.float32)
+        first = np.cumsum([0, *map(len, found)])
+        return PairedSampler(self, Boxes(boxes, first, np.asarray(images.sizes)), scale)
+
+    def pair(
+        self, image: int, box: Box, size: Size, scale: tuple[float, float] | None, rng: np.random.Generator
+    ) -> list[Source]:
+        """The two sources of a box; `scale` is the s_min rule's area range for views inside boxes."""
+        raise NotImplementedError
+
+
+def at_least(boxes: np.ndarray, side: float, size: Size, mode: str = "paper") -> np.ndarray:
+    """The minimum-size rule (appendix G): a side below `side` becomes `side` around the box's centre, moved
+    and cut to lie inside the image. released_code: a box below it on any side grows by side / 2 to the left
+    and right, top and bottom, and is cut at the image's border. (n, 4) -> (n, 4) float64."""
+    boxes = np.asarray(boxes, np.float64)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    if mode == "released_code":
+        grow = np.where((sides < side).any(1, keepdims=True), side / 2, 0.0)
+        return clip(boxes + grow * np.array([-1, -1, 1, 1]), *size)
+    sides = np.minimum(np.maximum(sides, side), size)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    low = np.clip(centre - sides / 2, 0, np.array(size) - sides)
+    return np.concatenate([low, low + sides], 1)
+
+
+def dilate(box: Box, delta: float, size: Size, mode: str = "paper") -> Box:
+    """Each side moved out by delta x the image's size, clipped. released_code: by delta x its own coordinate
+    (truncated to whole pixels), so the left and top sides of a box near the origin hardly move."""
+    x1, y1, x2, y2 = box
+    w, h = size
+    if mode == "released_code":
+        left, top, right, bottom = (int(v * delta) for v in box)
+    else:
+        left = right = delta * w  # type: ignore[assignment]
+        top = bottom = delta * h  # type: ignore[assignment]
+    return max(x1 - left, 0.0), max(y1 - top, 0.0), min(x2 + right, float(w)), min(y2 + bottom, float(h))
+
+
+def shift(box: Box, near: float, far: float, size: Size, rng: np.random.Generator) -> Box:
+    """The box moved by a distance U(near, far) pixels in a random direction, inside the image. Directions and
+    distances are drawn up to 100 times; then the last one is moved back into the image."""
+    x1, y1, x2, y2 = box
+    angle = rng.uniform(0, 2 * np.pi, TRIES)
+    distance = rng.uniform(near, far, TRIES)
+    x, y = x1 + distance * np.cos(angle), y1 + distance * np.sin(angle)
+    limit_x, limit_y = size[0] - (x2 - x1), size[1] - (y2 - y1)
+    inside = (x >= 0) & (x <= limit_x) & (y >= 0) & (y <= limit_y)
+    at = int(inside.argmax()) if inside.any() else TRIES - 1
+    left, top = float(np.clip(x[at], 0, limit_x)), float(np.clip(y[at], 0, limit_y))
+    return left, top, left + x2 - x1, top + y2 - y1

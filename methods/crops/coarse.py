@@ -1,0 +1,42 @@
+"""Our-Crop: coarse object boxes where a network's activations are high (paper 000)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from bench.data.base import ImageSet
+from bench.views.picture import heat
+from methods._pseudo import ProposalCrop
+
+if TYPE_CHECKING:
+    from bench.stage import Stage
+
+
+class Coarse(ProposalCrop):
+    """The 5 anchors of highest mean activation (paper 000, section 4: Our-Crop, N = 5).
+
+    `methods/proposals/anchors_scda.py` scores them; its settings (`--set anchors_scda.gamma=0`) say how.
+    Fewer than `n_crops` anchors that survive suppression are kept as they are; a constant map or an image
+    smaller than the smallest anchor gives the image.
+    """
+
+    source: ClassVar[str] = "anchors_scda"
+
+    def inspect(
+        self, images: ImageSet, index: int, stages: dict[str, Stage], folder: Callable[[Stage], Path]
+    ) -> dict[str, np.ndarray]:
+        from bench.engine.pretrain import load_network
+        from methods.proposals.anchors_scda import AnchorsScdaParams, score_map
+
+        regions = stages["regions"]
+        source = regions.inputs["network"]
+        network = load_network(folder(source), source.params, len(images))
+        image = images.image(index)
+        low, _ = score_map(
+            network.backbone, image, AnchorsScdaParams(**regions.params["proposals"]["params"])
+        )
+        return {"score map": heat(image, low)}

@@ -1,0 +1,13 @@
+"""EdgeBox-Crop: the five best edge boxes (paper 000, Tables 12 and 13)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from methods._pseudo import ProposalCrop
+
+
+class EdgeBoxesCrop(ProposalCrop):
+    """The 5 best-scored edge boxes of each image (paper 000: EdgeBox-Crop)."""
+
+    source: ClassVar[str] = "edge_boxes"

@@ -1,0 +1,35 @@
+"""Obj-Obj+Dilate: one view from an object proposal, the other from the same box enlarged (paper 001)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from bench.params import Params, param
+from bench.views.plan import Box, Source
+from methods._paired import PairedCrop, PairedParams, Size, dilate
+
+
+class ObjObjDilateParams(PairedParams):
+    """How much larger."""
+
+    delta: float = param(
+        0.1, ge=0, le=1, help="each side moves out by delta x the image's size; .1 on COCO, .2 on OpenImages "
+        "(and by default in the released code)", search=["float", 0.0, 0.3],
+    )  # fmt: skip
+
+
+class ObjObjDilate(PairedCrop):
+    """View 1: a random crop inside a proposal; view 2: one inside the same box dilated by `delta` of the
+    image's width and height on each side, clipped (paper 001, section 3 (a)), its best strategy.
+    """
+
+    Params: ClassVar[type[Params]] = ObjObjDilateParams
+    params: ObjObjDilateParams  # type: ignore[assignment]
+
+    def pair(
+        self, image: int, box: Box, size: Size, scale: tuple[float, float] | None, rng: np.random.Generator
+    ) -> list[Source]:
+        larger = dilate(box, self.params.delta, size, self.params.mode)
+        return [Source(image, box, "object", scale), Source(image, larger, "scene", scale)]

@@ -1,0 +1,13 @@
+"""Random boxes, five an image: variant s4 of paper 000."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from methods._pseudo import ProposalCrop
+
+
+class Random(ProposalCrop):
+    """Boxes drawn once for each image with the coarse crop's sizes and ratios (paper 000, Table 11, s4)."""
+
+    source: ClassVar[str] = "random_boxes"
