@@ -75,11 +75,11 @@ def _data(name: str) -> str:
     cls: Any = registry.load("data", name)
     if not cls.needs_path:
         return "generated here"
-    root = os.environ.get("BENCH_DATA")
-    folder = os.path.join(root, name) if root else None
+    root, where = os.environ.get("BENCH_DATA"), cls.folder or name
+    folder = os.path.join(root, where) if root else None
     if folder and os.path.isdir(folder):
         return folder
-    return f"not found; give --data {name}=PATH or put it in $BENCH_DATA/{name}"
+    return f"not found; give --data {name}=PATH or put it in $BENCH_DATA/{where}"
 
 
 def _store() -> dict[str, str]:

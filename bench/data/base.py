@@ -66,8 +66,13 @@ class ImageSet:
         raise NotImplementedError
 
     def semantic(self, index: int) -> np.ndarray | None:
-        """(H, W) uint8: 0 background, 1..K classes, 255 void; None where the image has no such mask."""
+        """(H, W) uint8: 0 background, 1..K the classes in their order, 255 void (not scored); None where the
+        image has no such mask. Raises BadData where the mask file does not decode."""
         return None
+
+    def has_semantic(self) -> np.ndarray:
+        """(N,) bool: the images `semantic` has a mask of, without reading one."""
+        return np.zeros(len(self), bool)
 
     def image(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB, EXIF-upright."""
@@ -83,6 +88,7 @@ class Data(Component):
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
     needs_path: ClassVar[bool] = True
     how_to_get: ClassVar[str] = ""  # what to download, from where, how large, where to put it
+    folder: ClassVar[str] = ""  # where it is looked for under BENCH_DATA; "": a folder of the set's name
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         """The `data` stage of the folder (None: where it is looked for by default), checked cheaply:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.base import ImageSet, Objects
+from bench.data.semantic import read_classes
 from bench.errors import BadData
 from bench.store import write_json
 
@@ -19,12 +20,14 @@ from bench.store import write_json
 @dataclass
 class Row:
     """One image on its way into an index. `annotations`: dicts with box (xyxy), label, crowd, difficult,
-    area, id, segmentation (COCO polygons or RLE, or None), keypoints (flat list, or None)."""
+    area, id, segmentation (COCO polygons or RLE, or None), keypoints (flat list, or None). `file` and
+    `semantic` (the PNG of class indices, or None) are relative to the folder `IndexedImages` is given."""
 
     id: int
     file: str
     size: tuple[int, int]
     annotations: list[dict[str, Any]] = field(default_factory=list)
+    semantic: str | None = None
 
 
 def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
@@ -44,6 +47,8 @@ def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
         "object_ids": np.array([a["id"] for a in flat], np.int64),
     }
     _text(arrays, "files", (r.file for r in ordered))
+    if any(r.semantic for r in ordered):
+        _text(arrays, "semantic", (r.semantic or "" for r in ordered))
     if any(a["segmentation"] is not None for a in flat):
         _text(arrays, "masks", (json.dumps(a["segmentation"], separators=(",", ":")) for a in flat))
     if any(a["keypoints"] is not None for a in flat):
@@ -102,6 +107,16 @@ class IndexedImages(ImageSet):
 
     def file(self, index: int) -> Path:
         return self.root / self._slice("files", index).decode()
+
+    def semantic(self, index: int) -> np.ndarray | None:
+        if not self.has_semantic()[index]:
+            return None
+        return read_classes(self.root / self._slice("semantic", index).decode())
+
+    def has_semantic(self) -> np.ndarray:
+        if not (self.index / "semantic.npy").exists():
+            return super().has_semantic()
+        return np.diff(self._array("semantic_at")) > 0
 
     def _slice(self, name: str, index: int) -> bytes:
         at = self._array(f"{name}_at")

@@ -1,0 +1,64 @@
+"""Semantic masks and image-level labels: what a class says about pixels, and about whole images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from bench.errors import BadData
+
+if TYPE_CHECKING:
+    from bench.data.base import ImageSet
+
+VOID = 255
+
+
+def read_classes(path: Path) -> np.ndarray:
+    """(H, W) uint8: the indices of a palette PNG (never its colours), or the levels of an 8-bit grey one.
+
+    Anything else, a missing or a damaged file raises BadData naming it.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise BadData(
+                    f"mask {path} holds colours ({image.mode}), not class indices; use the original PNG, "
+                    "a copy from an image editor loses its palette"
+                )
+            return np.array(image, dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise BadData(f"mask {path} does not decode ({reason}); download it again") from None
+
+
+def check_classes(path: Path, size: tuple[int, int], n_classes: int) -> None:
+    """BadData unless the mask at `path` is width x height and holds 0..n_classes and 255 only."""
+    mask = read_classes(path)
+    if mask.shape != (size[1], size[0]):
+        raise BadData(
+            f"mask {path} is {mask.shape[1]}x{mask.shape[0]} but its image is {size[0]}x{size[1]}; "
+            "download it again"
+        )
+    wrong = np.setdiff1d(mask, [*range(n_classes + 1), VOID])
+    if len(wrong):
+        raise BadData(
+            f"mask {path} holds {wrong[0]}, not 0 (background), 1..{n_classes} or {VOID} (void); use the "
+            "original PNG"
+        )
+
+
+def image_labels(images: ImageSet) -> np.ndarray:
+    """(N, K) int8, a class of an image: 1 present, 0 only as objects marked difficult, -1 absent.
+
+    These are the values of VOC's per-class image sets (`ImageSets/Main/<class>_<set>.txt`; VOC2007
+    development kit, section on image sets), made from the objects. Classification ignores the zeros.
+    """
+    found = np.full((len(images), len(images.classes)), -1, np.int8)
+    for i in range(len(images)):
+        objects = images.objects(i)
+        found[i, objects.labels[objects.difficult]] = 0
+        found[i, objects.labels[~objects.difficult]] = 1
+    return found

@@ -1,0 +1,30 @@
+"""PASCAL VOC 2007 and 2012 together: train on both trainvals, score on the test set of 2007."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bench.data._voc import Voc
+from bench.params import Params, param
+
+
+class Voc0712Params(Params):
+    """Which image sets are which split: YEAR/SET, several joined by +."""
+
+    train: str = param("2007/trainval+2012/trainval", help="image sets to train on: YEAR/SET+YEAR/SET")
+    val: str = param("2007/test", help="image sets to score on")
+
+
+class Voc0712(Voc):
+    """PASCAL VOC 07+12, the usual detection transfer: train is 2007 trainval (5,011 images) and 2012
+    trainval (11,540), val is 2007 test (4,952). VOCdevkit has both years.
+    """
+
+    years: ClassVar[tuple[str, ...]] = ("2007", "2012")
+    how_to_get: ClassVar[str] = (
+        "VOCtrainval_06-Nov-2007.tar (450 MB), VOCtest_06-Nov-2007.tar (430 MB) and "
+        "VOCtrainval_11-May-2012.tar (2 GB) from host.robots.ox.ac.uk/pascal/VOC, all unpacked in one folder "
+        "with tar xf: they make VOCdevkit"
+    )
+    Params: ClassVar[type[Params]] = Voc0712Params
+    params: Voc0712Params

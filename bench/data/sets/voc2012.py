@@ -1,0 +1,30 @@
+"""PASCAL VOC 2012 in its official layout: 20 classes, boxes, semantic masks."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bench.data._voc import Voc
+from bench.params import Params, param
+
+
+class Voc2012Params(Params):
+    """Which image set is which split: a list of `ImageSets/Main`, or `Segmentation/train` and the like."""
+
+    train: str = param("train", help="image set to train on: trainval, Segmentation/train, ...")
+    val: str = param("val", help="image set to score on: val, Segmentation/val, ...")
+
+
+class Voc2012(Voc):
+    """PASCAL VOC 2012 (Everingham et al. 2015): train (5,717 images) and val (5,823) of `ImageSets/Main`.
+
+    The annotations of the official test set are not public, so val is what there is to score on.
+    """
+
+    years: ClassVar[tuple[str, ...]] = ("2012",)
+    how_to_get: ClassVar[str] = (
+        "VOCtrainval_11-May-2012.tar (2 GB) from host.robots.ox.ac.uk/pascal/VOC, unpacked with tar xf: it makes "
+        "VOCdevkit/VOC2012"
+    )
+    Params: ClassVar[type[Params]] = Voc2012Params
+    params: Voc2012Params
