@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -83,6 +84,10 @@ class Network(nn.Module):
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """Named parameters the optimizer sees."""
         return [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+
+    def fixed_lr(self) -> Sequence[nn.Parameter]:
+        """Those of them whose rate stays at the base rate: neither warm-up nor decay."""
+        return ()
 
 
 class Method(Component):

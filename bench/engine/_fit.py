@@ -57,7 +57,7 @@ class TrainingModule(pl.LightningModule):
         self.between_steps = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return build_optimizer(self.settings, self.network.trainable())
+        return build_optimizer(self.settings, self.network.trainable(), self.network.fixed_lr())
 
     def train_dataloader(self) -> DataLoader:
         order = BatchOrder(
@@ -107,7 +107,8 @@ class TrainingModule(pl.LightningModule):
             self.settings.warmup_ratio, self.settings.lr_step,
         )  # fmt: skip
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.lr
+            if not group.get("fixed_lr"):
+                group["lr"] = self.lr
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         parts = self.network.loss(batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -54,15 +54,27 @@ class LARS(torch.optim.Optimizer):
 
 
 def param_groups(
-    named: Iterable[tuple[str, nn.Parameter]], weight_decay: float, decay_norm_and_bias: bool
+    named: Iterable[tuple[str, nn.Parameter]],
+    weight_decay: float,
+    decay_norm_and_bias: bool,
+    fixed_lr: Sequence[nn.Parameter] = (),
 ) -> list[dict[str, Any]]:
-    """Parameters with decay, and those without: 1-d ones (batch norm, biases) unless told to decay them."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    """Parameters with decay, and those without: 1-d ones (batch norm, biases) unless told to decay them.
+
+    Those in `fixed_lr` come after, in groups that say so with "fixed_lr": True; their rate is never changed.
+    """
+    fixed = {id(p) for p in fixed_lr}
+    found: dict[tuple[bool, bool], list[nn.Parameter]] = {
+        (keeps, decays): [] for keeps in (False, True) for decays in (True, False)
+    }
     for _, p in named:
-        (decayed if decay_norm_and_bias or p.ndim > 1 else plain).append(p)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return [g for g in groups if g["params"]]
+        found[id(p) in fixed, decay_norm_and_bias or p.ndim > 1].append(p)
+    return [
+        {"params": group, "weight_decay": weight_decay if decays else 0.0}
+        | ({"fixed_lr": True} if keeps else {})
+        for (keeps, decays), group in found.items()
+        if group
+    ]
 
 
 def base_lr(params: PretrainParams) -> float:
@@ -71,10 +83,12 @@ def base_lr(params: PretrainParams) -> float:
 
 
 def build_optimizer(
-    params: PretrainParams, named: Iterable[tuple[str, nn.Parameter]]
+    params: PretrainParams,
+    named: Iterable[tuple[str, nn.Parameter]],
+    fixed_lr: Sequence[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """SGD, LARS or AdamW over `named` with the method's settings; the rate is `base_lr`."""
-    groups = param_groups(named, params.weight_decay, params.decay_norm_and_bias)
+    groups = param_groups(named, params.weight_decay, params.decay_norm_and_bias, fixed_lr)
     lr = base_lr(params)
     if params.optimizer == "sgd":
         # The fused kernel takes half the time of the loop on a CPU and saves launches on a GPU.
