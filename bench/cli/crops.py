@@ -112,7 +112,9 @@ def _row(engine: LocalEngine, database: Database, cell: Cell, stage: Stage) -> d
     folder = engine.ensure(stage)
     stats = json.loads((folder / "stats.json").read_text())
     database.record_crop(stage.record(), stats)  # a reused stage may be new to this database
-    return {"crop": cell.crop, "data": cell.data, "stage": stage.key, **stage.params, "stats": stats}
+    where = {"crop": cell.crop, "data": cell.data, "split": stage.params["split"], "stage": stage.key}
+    settings = stage.params["crop"]["params"]
+    return {**where, "source": stage.params["source"], "params": settings, "stats": stats}
 
 
 def _write_csv(rows: list[dict[str, Any]]) -> None:

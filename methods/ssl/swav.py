@@ -132,15 +132,15 @@ class SwavNetwork(Network):
 class Swav(Method):
     """Swapping assignments between views (Caron et al. 2020), with its multi-crop.
 
-    L = mean over global views i and views v != i of -mean_n sum_k q_i,n,k ln softmax_k(c_k z_v,n / 0.1), c the
-    unit prototypes, z the unit projections, q_i the codes of view i: three Sinkhorn iterations at eps 0.05 over
-    the batch and, for small batches, a queue. Two global views of 224 pixels, area U(0.14, 1), and six of 96
-    pixels, area U(0.05, 0.14); a multi-crop strategy brings its own small ones. Paper 001, table 1: 51.3 mAP on
-    OpenImages with a linear probe.
+    L = mean over global views i and views v != i of -mean_n sum_k q_i,n,k ln softmax_k(c_k z_v,n / 0.1), c
+    the unit prototypes, z the unit projections, q_i the codes of view i: three Sinkhorn iterations at eps
+    0.05 over the batch and, for small batches, a queue. Two global views of 224 pixels, area U(0.14, 1), and
+    six of 96 pixels, area U(0.05, 0.14); a multi-crop strategy brings its own small ones. Paper 001, table 1:
+    51.3 mAP on OpenImages with a linear probe.
 
     Where this is not the published code: cosine to 0 (code: to a thousandth of the rate); LARS leaves vectors
-    unscaled (LARC scales them too); torchvision's stem and the loader's normalisation with red's deviation .229
-    (code: a padded stem, .228).
+    unscaled (LARC scales them too); torchvision's stem and the loader's normalisation with red's deviation
+    .229 (code: a padded stem, .228).
     """
 
     Params = SwavParams
