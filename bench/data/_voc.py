@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -162,7 +161,7 @@ class Voc(Data):
 def _files(root: Path, folder: str) -> Listing:
     try:
         with os.scandir(root / folder) as entries:
-            return {f"{folder}/{e.name}": e.stat() for e in entries}
+            return {f"{folder}/{e.name}": e.stat() for e in entries if e.is_file()}
     except OSError:
         return {}
 
@@ -188,13 +187,13 @@ def _fingerprint(root: Path, splits: dict[str, list[Member]], listing: Listing, 
     return digest([parts, _content_hash(root, sorted(content), listing, cache)])
 
 
-def _content_hash(root: Path, files: Iterable[str], listing: Listing, cache: Path) -> str:
+def _content_hash(root: Path, files: list[str], listing: Listing, cache: Path) -> str:
     """One hash of many small files, remembered under `cache` by their names, sizes and times."""
     known = [[f, listing[f].st_size, listing[f].st_mtime_ns] for f in files]
     marker = cache / "hashes" / (digest([str(root), known])[:32] + ".json")
     with suppress(OSError, ValueError):
         return str(json.loads(marker.read_text()))
-    found = digest([[file, hashlib.sha256((root / file).read_bytes()).hexdigest()] for file, _, _ in known])
+    found = digest([[file, hashlib.sha256((root / file).read_bytes()).hexdigest()] for file in files])
     with suppress(OSError):
         marker.parent.mkdir(parents=True, exist_ok=True)
         partly = marker.with_suffix(f".{os.getpid()}")

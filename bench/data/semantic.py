@@ -53,8 +53,8 @@ def check_classes(path: Path, size: tuple[int, int], n_classes: int) -> None:
 def image_labels(images: ImageSet) -> np.ndarray:
     """(N, K) int8, a class of an image: 1 present, 0 only as objects marked difficult, -1 absent.
 
-    These are the values of VOC's per-class image sets (`ImageSets/Main/<class>_<set>.txt`; VOC2007
-    development kit, section on image sets), made from the objects. Classification ignores the zeros.
+    These are the values of VOC's per-class image sets (`ImageSets/Main/<class>_<set>.txt`), made from
+    the objects. VOC's classification task leaves the zeros out.
     """
     found = np.full((len(images), len(images.classes)), -1, np.int8)
     for i in range(len(images)):

@@ -23,7 +23,7 @@ class Voc2007(Voc):
     years: ClassVar[tuple[str, ...]] = ("2007",)
     how_to_get: ClassVar[str] = (
         "VOCtrainval_06-Nov-2007.tar (450 MB) and, to score, VOCtest_06-Nov-2007.tar (430 MB) from "
-        "host.robots.ox.ac.uk/pascal/VOC, both unpacked in one folder with tar xf: they make VOCdevkit/VOC2007"
+        "host.robots.ox.ac.uk/pascal/VOC, both unpacked in one folder: they make VOCdevkit/VOC2007"
     )
     Params: ClassVar[type[Params]] = Voc2007Params
     params: Voc2007Params

@@ -23,8 +23,8 @@ class Voc2012(Voc):
 
     years: ClassVar[tuple[str, ...]] = ("2012",)
     how_to_get: ClassVar[str] = (
-        "VOCtrainval_11-May-2012.tar (2 GB) from host.robots.ox.ac.uk/pascal/VOC, unpacked with tar xf: it makes "
-        "VOCdevkit/VOC2012"
+        "VOCtrainval_11-May-2012.tar (2 GB) from host.robots.ox.ac.uk/pascal/VOC, unpacked with tar xf: it "
+        "makes VOCdevkit/VOC2012"
     )
     Params: ClassVar[type[Params]] = Voc2012Params
     params: Voc2012Params
