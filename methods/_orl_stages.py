@@ -62,8 +62,8 @@ def neighbours(ctx: StageContext) -> None:
     k = int(ctx.params["neighbours"])
     if k >= len(images):
         raise BadInput(
-            f"orl.neighbours must be less than the number of images, got {k} for {len(images)} images; "
-            f"try: --set orl.neighbours={max(1, min(10, len(images) - 1))}"
+            f"neighbours must be less than the number of images, got {k} for {len(images)} images; "
+            f"try: --set neighbours={max(1, min(10, len(images) - 1))}"
         )
     network, device = _network(ctx, len(images))
     advance = ctx.progress.task("image features", len(images))
