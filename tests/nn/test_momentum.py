@@ -15,7 +15,7 @@ from bench import registry
 from bench.method import Batch, Network, Views
 from bench.nn.momentum import Encoded, QueryKey
 
-BATCH, STEPS = 8, 3
+BATCH, STEPS, SIDE = 8, 2, 34
 
 
 def views(images: Tensor, objects: Tensor | None = None) -> Views:
@@ -153,7 +153,7 @@ def train_a_little(case: str, rank: int, size: int) -> dict[str, Any]:
     losses = []
     for step in range(STEPS):
         torch.manual_seed(100 + step)
-        x1, x2 = (torch.randn(BATCH, 3, 64, 64, dtype=torch.float64) for _ in range(2))
+        x1, x2 = (torch.randn(BATCH, 3, SIDE, SIDE, dtype=torch.float64) for _ in range(2))
         loss = steps(Batch({"view1": views(x1[share]), "view2": views(x2[share])}, step=step))
         optimizer.zero_grad()
         loss.backward()
