@@ -15,8 +15,7 @@ from bench.views.sample import MOCO_V2
 
 
 class MocoParams(PretrainParams):
-    """MoCo v2's settings; the defaults are those of COCO pretraining (papers 000, 002, 003 compare with
-    it)."""
+    """MoCo v2's settings; the defaults are those of pretraining on COCO (papers 000, 002 and 003)."""
 
     batch_size: int = param(256, ge=2, help="images per optimiser step over all devices")
     lr: float = param(

@@ -31,9 +31,9 @@ class Contrast:
 class QueryKey(Network):
     """A query backbone and projector, and a key encoder of the same shape that follows them.
 
-    Order within a step (He et al. 2020, algorithm 1): queries; key <- m key + (1 - m) query, parameters only,
-    so the keys of step k come from the query parameters after step k - 1; keys, without gradient.
-    `after_step` does nothing. The key encoder runs in train mode with its own batch-norm buffers.
+    Order within a step (He et al. 2020, algorithm 1): queries; key <- m key + (1 - m) query, parameters only
+    (so step k moves towards the query parameters after step k - 1); keys, without gradient. `after_step`
+    does nothing. The key encoder runs in train mode with its own batch-norm buffers.
 
     Keys must not be told from negatives by batch-norm statistics that they share with their queries:
 
@@ -73,8 +73,7 @@ class QueryKey(Network):
         self.parts.append(name)
 
     def encode(self, nets: Mapping[str, nn.Module], images: Tensor, objects: Tensor | None) -> Encoded:
-        """Tensors of B rows from (B, 3, H, W); `nets` are one encoder's parts by name, `objects` picks
-        heads."""
+        """Tensors of B rows from (B, 3, H, W); `nets`: an encoder's parts by name; `objects` picks heads."""
         raise NotImplementedError
 
     def query(self, images: Tensor, objects: Tensor | None = None) -> Encoded:

@@ -62,8 +62,7 @@ class SplitBatchNorm(nn.Module):
 
 
 def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
-    """`module` with every nn.BatchNorm2d in it made a `SplitBatchNorm` (in place; the state dict is the
-    same)."""
+    """`module` with every nn.BatchNorm2d in it made a `SplitBatchNorm`, in place; same state dict."""
     if isinstance(module, nn.BatchNorm2d):
         return SplitBatchNorm(module, groups)
     for name, child in module.named_children():

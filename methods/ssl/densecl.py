@@ -111,9 +111,9 @@ def dense_head(inputs: int, hidden: int, outputs: int) -> nn.Module:
 class Densecl(Method):
     """Dense Contrastive Learning (Wang et al. 2021), as papers 000 and 001 train it on COCO.
 
-    L = (1 - l) L_global + l L_dense, l = .5. L_global is MoCo v2's. L_dense is the same loss for each cell i
-    of the query's feature map: its positive key is the cell of the other view whose C5 feature is most
-    similar (cosine), its negatives are the other queue, which holds one key per image: the mean of its dense
+    L = (1 - l) L_global + l L_dense, l = .5. L_global is MoCo v2's. L_dense is the same loss for each cell of
+    the query's feature map: its positive key is the cell of the other view whose C5 feature is most similar
+    (cosine), its negatives are the other queue, which holds one key per image: the mean of its dense
     projections, then normalised. Optimisation and views as MoCo v2. Paper 000, table 3: COCO box AP 39.3
     against MoCo v2's 38.2 (Mask R-CNN R50-FPN 1x, 400 epochs on COCO).
     """

@@ -63,11 +63,11 @@ def head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 class MocoV2(Method):
     """Momentum Contrast v2 (Chen et al. 2020), as papers 000, 002 and 003 train it on COCO.
 
-    L = -log [exp(q k+ / tau) / (exp(q k+ / tau) + sum_j exp(q m_j / tau))], mean over the batch, q =
-    g(f(x1)), k+ = g'(f'(x2)), m_j the K keys in the queue, all of unit length; f', g' the moving averages of
-    f, g. The keys of a step are enqueued after its logits. Defaults: SGD, rate .3 at 256 images, weight decay
-    1e-4 on everything, 800 epochs, cosine per epoch, no warm-up, tau .2, K 65536. Paper 002, table 4: COCO
-    box AP 38.5 (Mask R-CNN R50-FPN 1x, 800 epochs on COCO).
+    L = -log [exp(q k+ / tau) / (exp(q k+ / tau) + sum_j exp(q m_j / tau))], the mean over the batch, with
+    q = g(f(x1)), k+ = g'(f'(x2)) and m_j the K keys in the queue, all of unit length; f', g' are the moving
+    averages of f, g. The keys of a step are enqueued after its logits. Defaults: SGD, rate .3 at 256 images,
+    weight decay 1e-4 on everything, 800 epochs, cosine per epoch, no warm-up, tau .2, K 65536. Paper 002,
+    table 4: COCO box AP 38.5 (Mask R-CNN R50-FPN 1x, 800 epochs on COCO).
     """
 
     Params: ClassVar[type[Params]] = MocoParams
