@@ -37,9 +37,7 @@ class SwavParams(PretrainParams):
     lr_step: Literal["epoch", "iter"] = param("iter", help="when the cosine moves")
     hidden: int = param(2048, ge=1, help="hidden width of the projector")
     out: int = param(128, ge=1, help="width of projections and prototypes")
-    prototypes: int = param(
-        3000, ge=2, help="K; 3000 for ImageNet is 3 a class", search=[100, 300, 1000, 3000]
-    )
+    prototypes: int = param(3000, ge=2, help="K; 3000: ImageNet, 3 a class", search=[100, 300, 1000, 3000])
     temperature: float = param(0.1, gt=0, help="t of the predicted softmax")
     eps: float = param(0.05, gt=0, help="Sinkhorn's smoothness; .03: paper 001", search=[0.02, 0.03, 0.05])
     iterations: int = param(3, ge=1, help="Sinkhorn's iterations")
@@ -50,9 +48,7 @@ class SwavParams(PretrainParams):
     min_scale: float = param(0.14, gt=0, le=1, help="least area of a global, largest of a small view")
     n_small: int = param(6, ge=0, help="small views, where the crop brings none", search=[0, 2, 4, 6])
     small_size: int = param(96, ge=8, help="side of small views, pixels")
-    small_min_scale: float = param(
-        0.05, gt=0, le=1, help="least area of a small view, fraction of its source"
-    )
+    small_min_scale: float = param(0.05, gt=0, le=1, help="least area of a small view")
 
     @property
     def queue_rows(self) -> int:
@@ -132,8 +128,8 @@ class SwavNetwork(Network):
 class Swav(Method):
     """Swapping assignments between views (Caron et al. 2020), with its multi-crop.
 
-    L = mean over global views i and views v != i of -mean_n sum_k q_i,n,k ln softmax_k(c_k z_v,n / 0.1), c
-    the unit prototypes, z the unit projections, q_i the codes of view i: three Sinkhorn iterations at eps
+    L = mean over global views i and views v != i of -mean_n sum_k q_i,n,k ln softmax_k(c_k z_v,n / 0.1),
+    c the unit prototypes, z the unit projections, q_i the codes of view i: three Sinkhorn iterations at eps
     0.05 over the batch and, for small batches, a queue. Two global views of 224 pixels, area U(0.14, 1), and
     six of 96 pixels, area U(0.05, 0.14); a multi-crop strategy brings its own small ones. Paper 001, table 1:
     51.3 mAP on OpenImages with a linear probe.
