@@ -66,7 +66,7 @@ def all_rows(rows: Tensor) -> Tensor:
 def info_nce(query: Tensor, key: Tensor, queue: Tensor, tau: float) -> Tensor:
     """Mean over n of -log(exp(q.k/tau) / (exp(q.k/tau) + sum_m exp(q.m/tau))); 0 for n = 0.
 
-    query, key: (n, D), queue: (K, D), unit rows; the gradient reaches the query only. Equation 1 of paper 003.
+    query, key: (n, D), queue: (K, D), unit rows; the gradient reaches the query only. Paper 003, equation 1.
     """
     with torch.autocast(query.device.type, enabled=False):
         query, key = query.float(), key.detach().float()
@@ -122,8 +122,8 @@ def curriculum(progress: float, schedule: str, fixed_beta: float | None = None) 
 def move_boxes(boxes: Tensor, noise: Noise, draws: Tensor, limit: float) -> Tensor:
     """(n, 4) xyxy and draws (n, m, 4) from U(-1, 1) -> (n, m, 4) moved boxes, cut to 0..limit.
 
-    Corner: x' = x + s_x w, y' = y + s_y h; w' = w exp(s_w), h' = h exp(s_h) (equation 7 of paper 003), else the
-    same with the centre for (x, y).
+    Corner: x' = x + s_x w, y' = y + s_y h; w' = w exp(s_w), h' = h exp(s_h) (paper 003, equation 7), else
+    the same with the centre for (x, y).
     """
     sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
     new_sides = sides * torch.exp(draws[..., 2:] * noise.log_size)

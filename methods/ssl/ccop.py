@@ -48,14 +48,14 @@ AUGMENTS: dict[str, tuple[Augment, float]] = {  # recipe, least area of a view
 
 
 class CcopParams(PretrainParams):
-    """Defaults: paper 003 on COCO (section 4.1); where its code differs, each setting says what it follows."""
+    """Defaults: paper 003 on COCO (section 4.1); where its code differs, each setting says so."""
 
     lr: float = param(0.3, gt=0, help="for 256 images; scaled by batch_size/256", search=["log", 1e-2, 1.0])
     batch_size: int = param(256, ge=2, help="images per optimiser step over all devices")
     warmup_epochs: float = param(0.0, ge=0, help="epochs of linear warm-up (the code: 10)")
     bn_groups: int = param(
-        8, ge=1, help="groups of a batch with batch-norm statistics of their own, keys regrouped at random: the "
-        "papers' 8 GPUs with ShuffleBN; groups have 2 images at least",
+        8, ge=1, help="groups of a batch with batch-norm statistics of their own, keys regrouped at random, "
+        "as on the paper's 8 GPUs with ShuffleBN; groups have 2 images at least",
     )  # fmt: skip
     ema: float = param(0.999, ge=0, lt=1, help="momentum of the key network")
     tau: float = param(0.2, gt=0, help="temperature of both contrastive losses")
@@ -75,8 +75,8 @@ class CcopParams(PretrainParams):
         "selective_search", help="source of RoIs; Table 5 also has ground_truth and random boxes"
     )
     min_sqrt_area: float = param(
-        20.0, ge=0, help="RoIs have a larger sqrt(area) at a short side of 480 (the code; the paper: 12); scales "
-        "with the image",
+        20.0, ge=0, help="RoIs have a larger sqrt(area), pixels at a short side of 480 (the code; the paper: "
+        "12); scales with the image",
     )  # fmt: skip
     max_ratio: float = param(3.0, ge=1, help="RoIs have a smaller aspect ratio")
     nms: float = param(0.5, ge=0, le=1, help="largest IoU between an image's RoIs")
@@ -86,8 +86,8 @@ class CcopParams(PretrainParams):
     )
     alpha: float = param(0.4, help="margin of the intra-image loss (Table 7)", search=[0.0, 0.2, 0.4, 0.6])
     sncl: Literal["code", "paper"] = param(
-        "code", help="box noise: code: IoU .8 to .4, centre .075 to .3, log size .175 to .7; paper: IoU .8 to .3, "
-        "corner and log size .3 to 1",
+        "code", help="box noise from start to end; code: IoU .8 to .4, centre .075 to .3, log size .175 to "
+        ".7; paper: IoU .8 to .3, corner and log size .3 to 1",
     )  # fmt: skip
     fixed_beta: float | None = param(
         None, gt=0, le=1, help="hold the IoU bound instead of lowering it; 1: no noise (Table 6)",
