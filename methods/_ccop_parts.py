@@ -177,13 +177,13 @@ def intra_loss(
     "triplet_code": max(q_i . k_j - q_j . k_j + alpha, 0), k without gradient, IoU in the key view. A larger
     alpha weakens the first and strengthens the second.
     """
-    query, key = query.float(), key.detach().float()
-    place = boxes[0] if kind == "hinge_paper" else boxes[1]
-    if kind == "hinge_paper":
-        term = query @ query.transpose(1, 2) - alpha
-    else:
-        cosine = query @ key.transpose(1, 2)
-        term = cosine - torch.diagonal(cosine, dim1=1, dim2=2)[:, None, :] + alpha
+    key, place = key.detach(), boxes[0] if kind == "hinge_paper" else boxes[1]
+    with torch.autocast(query.device.type, enabled=False):
+        if kind == "hinge_paper":
+            term = query.float() @ query.float().transpose(1, 2) - alpha
+        else:
+            cosine = query.float() @ key.float().transpose(1, 2)
+            term = cosine - torch.diagonal(cosine, dim1=1, dim2=2)[:, None, :] + alpha
     pair = real[:, :, None] & real[:, None, :] & (iou(place[:, :, None], place[:, None]) < APART)
     pair = pair & ~torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
     return (term.relu() * pair).sum() / pair.sum().clamp(min=1)
