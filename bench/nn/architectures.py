@@ -1,6 +1,6 @@
 """What a backbone's name means, without importing a network: tasks and methods ask this while planning.
 
-A name is a base and options joined by `_`, in any order: `resnet18`, `resnet50_half`, `resnet18_cifar_zeroinit`.
+A name is a base and options joined by `_`, in any order: `resnet50_half`, `resnet18_cifar_zeroinit`.
 
 - `resnet18`, `resnet34`, `resnet50`, `resnet101`: torchvision's ResNets.
   `half`: the four stages at half width, the stem at full width. `cifar`: a 3x3 stem of stride 1 and no

@@ -66,8 +66,8 @@ class ResNetBackbone(ResNet):
 
 class HalfResNet(ResNetBackbone):
     """A ResNet whose four stages have half as many channels (D = 256 or 1024); the stem keeps its 64, as in
-    CMC's published code (the paper says only "half"). torchvision's `width_per_group` would not narrow a
-    bottleneck's output."""
+    CMC's published code, so that layer1 of ResNet-18 and -34 starts with a projection (`downsample`) that
+    the full width lacks. torchvision's `width_per_group` would not narrow a bottleneck's output."""
 
     narrower = 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ def blocks(dim: int, depth: int, heads: int) -> nn.Sequential:
     """`depth` pre-norm transformer blocks, MLP ratio 4, biases in q, k, v, layer norm eps 1e-6."""
     from timm.models.vision_transformer import Block
 
-    norm = partial(nn.LayerNorm, eps=1e-6)
+    norm: Any = partial(nn.LayerNorm, eps=1e-6)
     return nn.Sequential(*(Block(dim, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth)))
 
 
@@ -70,7 +71,6 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
         init_like_mae(self.blocks)
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(shape.dim, -1))  # as a linear layer
-        nn.init.zeros_(self.patch_embed.proj.bias)
         nn.init.normal_(self.cls_token, std=0.02)
 
     def _grid(self, images: Tensor) -> tuple[int, int]:

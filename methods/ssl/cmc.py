@@ -144,7 +144,7 @@ class CmcNetwork(Network):
         return nce_loss(scores, self._partition(scores, which), self.n)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """"l" (L against the bank of ab) + "ab" (ab against the bank of L), with the same negatives."""
+        """L against the bank of ab ("l"), plus ab against the bank of L ("ab"), with the same negatives."""
         view = batch.views["view1"]
         light, colour = self.project(view.images)
         shape = (len(light), self.negatives)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class MaeParams(PretrainParams):
-    """The recipe of He et al. 2022 (appendix A.1), which paper 000 follows strictly for 800 epochs on COCO."""
+    """The recipe of He et al. 2022 (appendix A.1), which paper 000 follows for 800 epochs on COCO."""
 
     backbone: str = param("vit_b", help="vit_tiny | vit_s | vit_b")
     image_size: int = param(224, ge=16, help="side of a view, pixels; a multiple of the backbone's patch")
@@ -155,7 +155,7 @@ class MaeNetwork(Network):
         return self.decoder_pred(out)[:, 1:]  # type: ignore[no-any-return]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """`mae_loss` under a new random mask; with normalised targets predicting each mean would give 1."""
+        """`mae_loss` under a new random mask; about 1 for normalised targets where the mean is predicted."""
         images = batch.views["view1"].images
         count = (images.shape[-1] // self.patch) ** 2
         kept, places = random_mask(len(images), count, self.params.mask_ratio, images.device)
@@ -198,7 +198,7 @@ class Mae(Method):
     def supports(self, crop: type[Crop]) -> str | None:
         if crop.style in ("image", "pseudo"):
             return None
-        return "MAE reconstructs one view from itself, so further or paired views of a sample would be ignored"
+        return "MAE reconstructs one view from itself, so a sample's further views would be ignored"
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return OneView(self.params.image_size, (self.params.min_scale, 1.0))

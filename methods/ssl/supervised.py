@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SupervisedParams(PretrainParams):
-    """ImageNet's usual recipe (He et al. 2016), ours for labelled scenes: the papers only cite its weights."""
+    """ImageNet's usual recipe (He et al. 2016), our choice for scenes: the papers only cite its weights."""
 
     epochs: int = param(90, ge=1, help="passes over the crop's samples", search=["int", 1, 800])
     batch_size: int = param(256, ge=2, help="images per optimiser step over all devices")
