@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.nn.architectures import architecture
 from bench.params import Params
 from bench.task import Task
 from tasks._detection.protocol import DetectionParams
@@ -54,6 +55,16 @@ class CocoDet(Task):
             "anchors": (16, 32, 64, 128, 256), "canonical": 112, "rois": 256,
         },
     }  # fmt: skip
+
+    def supports(self, backbone: str) -> str | None:
+        found = architecture(backbone)
+        if found.family == "vit":
+            return "the feature pyramid needs four stages of strides 4 to 32; a vision transformer has one"
+        if found.family == "lab":
+            return "the feature pyramid needs the stages of one ResNet; this backbone is two, on L and on ab"
+        if "cifar" in found.options:
+            return "the feature pyramid needs strides 4 to 32; with a 3x3 stem the stages have strides 1 to 8"
+        return None
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         from tasks._detection.pipeline import run_detection

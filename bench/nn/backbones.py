@@ -1,14 +1,24 @@
-"""Backbones: torchvision's ResNets without the classifier, under torchvision's own key names."""
+"""Backbones: torchvision's ResNets without the classifier, under torchvision's own key names, and the others.
+
+A backbone has `feature_dim`, `forward(images)` -> (B, feature_dim), pooled, and `maps(images)` -> (B,
+feature_dim, h, w), its last feature map. `bench.nn.architectures` says what the names mean.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from bench.errors import BadData, BadInput, unknown
+from bench.errors import BadData, BadInput
+from bench.nn.architectures import architecture
+
+if TYPE_CHECKING:
+    from bench.nn.lab import LabResNet
+    from bench.nn.vit import VisionTransformer
 
 RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
@@ -23,12 +33,27 @@ class ResNetBackbone(ResNet):
 
     `forward`: (B, 3, H, W) -> (B, D), pooled. `maps`: (B, 3, H, W) -> C5 (B, D, ceil(H/32), ceil(W/32)).
     D = `feature_dim`: 512 for ResNet-18 and -34, else 2048. The state dict is torchvision's less `fc.*`.
+    zero_init: the last batch norm of each block starts at zero (Goyal et al. 2017, section 5.1).
+    cifar: the stem is a 3x3 convolution of stride 1 without max-pool (He et al. 2016, section 4.2), so C5 has
+    stride 8. channels: of the input.
     """
 
-    def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int]) -> None:
-        super().__init__(block, layers)  # with fc, whose draws keep a seed's weights equal to torchvision's
-        self.feature_dim = 512 * block.expansion
+    narrower = 1  # divides the width of the four stages
+
+    def __init__(
+        self, block: type[BasicBlock | Bottleneck], layers: list[int], zero_init: bool = False,
+        cifar: bool = False, channels: int = 3,
+    ) -> None:  # fmt: skip
+        # with fc, whose draws keep a seed's weights equal to torchvision's
+        super().__init__(block, layers, zero_init_residual=zero_init)
+        self.feature_dim = 512 * block.expansion // self.narrower
         del self.fc
+        if cifar or channels != 3:
+            kernel, stride, padding = (3, 1, 1) if cifar else (7, 2, 3)
+            self.conv1 = nn.Conv2d(channels, 64, kernel, stride, padding, bias=False)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        if cifar:
+            self.maxpool = nn.Identity()
 
     def maps(self, images: Tensor) -> Tensor:
         """C5, the last stage's feature map."""
@@ -39,11 +64,35 @@ class ResNetBackbone(ResNet):
         return torch.flatten(self.avgpool(self.maps(images)), 1)
 
 
-def build_backbone(name: str) -> ResNetBackbone:
+class HalfResNet(ResNetBackbone):
+    """A ResNet whose four stages have half as many channels (D = 256 or 1024); the stem keeps its 64, as in
+    CMC's published code, so that layer1 of ResNet-18 and -34 starts with a projection (`downsample`) that
+    the full width lacks. torchvision's `width_per_group` would not narrow a bottleneck's output."""
+
+    narrower = 2
+
+    def _make_layer(
+        self, block: type[BasicBlock | Bottleneck], planes: int, blocks: int, stride: int = 1,
+        dilate: bool = False,
+    ) -> nn.Sequential:  # fmt: skip
+        return super()._make_layer(block, planes // 2, blocks, stride, dilate)
+
+
+def build_backbone(name: str) -> ResNetBackbone | LabResNet | VisionTransformer:
     """A freshly initialised backbone (the caller has seeded torch); unknown names raise BadInput."""
-    if name not in RESNETS:
-        raise unknown("backbone", name, RESNETS, "--set method.backbone=resnet18")
-    return ResNetBackbone(*RESNETS[name])
+    found = architecture(name)
+    if found.family == "vit":
+        from bench.nn.vit import VisionTransformer  # timm takes seconds to import
+
+        return VisionTransformer(found.base)
+    block, layers = RESNETS[found.base]
+    zero_init, cifar = "zeroinit" in found.options, "cifar" in found.options
+    if found.family == "lab":
+        from bench.nn.lab import LabResNet
+
+        return LabResNet(block, layers, zero_init, cifar)
+    make = HalfResNet if "half" in found.options else ResNetBackbone
+    return make(block, layers, zero_init, cifar)
 
 
 def save_backbone(path: Path, backbone: nn.Module) -> None:

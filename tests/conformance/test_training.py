@@ -16,6 +16,7 @@ from bench.cell import Cell, Planner
 from bench.data._scenes_draw import draw_scene
 from bench.engine.local import LocalEngine
 from bench.errors import Unsupported
+from bench.nn.backbones import build_backbone, load_backbone
 from bench.params import Runtime
 from bench.store import Store
 from tests.core.test_store import Heard
@@ -53,9 +54,12 @@ def test_the_pair_trains_or_is_unsupported(method: str, crop: str, shared_home: 
     folder = engine.ensure(stage)
     state = torch.load(folder / "backbone.pth", weights_only=True)
     name = stage.params["method"]["params"]["backbone"]
-    found = getattr(models, name)().load_state_dict(state, strict=False)
-    assert set(found.missing_keys) == {"fc.weight", "fc.bias"}
-    assert not found.unexpected_keys
+    if hasattr(models, name):
+        found = getattr(models, name)().load_state_dict(state, strict=False)
+        assert set(found.missing_keys) == {"fc.weight", "fc.bias"}
+        assert not found.unexpected_keys
+    else:  # a name torchvision does not know; tests/nn compare these with timm's and torchvision's parts
+        assert load_backbone(folder / "backbone.pth", build_backbone(name)) == len(state) > 50
     assert all(torch.isfinite(t.float()).all() for t in state.values())
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["steps"] == (0 if not registry.load("method", method).trains else summary["samples"] // 4)  # type: ignore[attr-defined]
