@@ -37,8 +37,9 @@ def soco_loss(prediction: Tensor, target: Tensor, corr: Tensor) -> Tensor:
 
     p, z: (B, K, D); corr: (B, K, K). An image without a pair adds 0. No gradient reaches z.
     """
-    p, z = F.normalize(prediction.float(), dim=-1), F.normalize(target.detach().float(), dim=-1)
-    total = ((p @ z.transpose(1, 2)) * corr).sum((1, 2))
+    with torch.autocast(prediction.device.type, enabled=False):
+        p, z = F.normalize(prediction.float(), dim=-1), F.normalize(target.detach().float(), dim=-1)
+        total = ((p @ z.transpose(1, 2)) * corr).sum((1, 2))
     return -2.0 * (total / (corr.sum((1, 2)) + 1e-6)).mean()
 
 

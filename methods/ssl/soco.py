@@ -95,21 +95,18 @@ class SocoViews:
         crops, picks = self._crops(found, home, second.scale or (p.min_scale, 1.0), rng)
         large = (first.size or p.image_size, second.size or p.image_size)
         flips = rng.random(3) < 0.5
-        rows: list[np.ndarray] = []
-        ids: list[np.ndarray] = []
+        pairs: list[tuple[np.ndarray, np.ndarray]] = []
         for at, (crop, pick) in enumerate(zip(crops, picks, strict=True)):
-            size = large[1] // (1, 2)[at]
-            for part, name in self._pair(
-                pick, (region, crop), (large[0], size), (flips[0], flips[at + 1]), rng
-            ):
-                rows.append(part)
-                ids.append(name)
+            sizes = (large[0], large[1] // (1, 2)[at])
+            pairs += self._pair(pick, (region, crop), sizes, (flips[0], flips[at + 1]), rng)
         views = [
             _spec("view1", first, region, large[0], BYOL_1, flips[0]),
             _spec("view2", second, crops[0], large[1], BYOL_2, flips[1]),
             _spec("view3", second, crops[1], large[1] // 2, BYOL_2, flips[2]),
         ]
-        return Sample(views, {"boxes": np.stack(rows), "ids": np.stack(ids)})
+        return Sample(
+            views, {"boxes": np.stack([b for b, _ in pairs]), "ids": np.stack([i for _, i in pairs])}
+        )
 
     def _region(self, source: Source) -> Box:
         width, height = (int(v) for v in self.sizes[source.image])
@@ -233,8 +230,8 @@ class Soco(Method):
     """Selective Object Contrastive learning (Wei et al. 2021), the FPN variant; no loss on whole images.
 
     L = L(1, 2) + L(1, 3), L(a, b) = D(p_a, z_b) + D(p_b, z_a),
-    D = -2 mean_n [sum corr cos / (sum corr + 1e-6)] over the boxes of an image: K = 4 proposals that meet both
-    views, features by RoIAlign on the pyramid level that the box's size asks for, corr = 1 for the same
+    D = -2 mean_n [sum corr cos / (sum corr + 1e-6)] over the boxes of an image: K = 4 proposals that meet
+    both views, features by RoIAlign on the pyramid level that the box's size asks for, corr = 1 for the same
     proposal on the same level. View 1 is the whole image, views 2 and 3 are crops of at least half of it, at
     full and at half size. Boxes of view 1 are jittered.
     Paper 000's reproduction on COCO: 39.1 box AP (Table 3; epochs not stated).
