@@ -65,7 +65,7 @@ def region_features(
     projection: Tensor,
 ) -> np.ndarray:  # fmt: skip
     """(regions of the images `part`, dim) float16: C5 of the image at size x size, RoIAlign to grid x grid
-    cells, projected, at unit length; zeros where the map is blank (a flat image under a bias-free network)."""
+    cells, projected, at unit length; zeros where the map is blank (a flat image without biases)."""
     from torchvision.ops import roi_align
 
     size, device = int(params["size"]), projection.device

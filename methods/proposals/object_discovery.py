@@ -1,4 +1,5 @@
-"""Unsupervised object discovery: regions that recur in neighbour images and stand out (after Vo et al. 2019)."""
+"""Unsupervised object discovery: regions that recur in neighbour images and stand out (after Vo et al.
+2019)."""
 
 from __future__ import annotations
 
@@ -51,8 +52,8 @@ class ObjectDiscovery(Proposals):
 
     Candidate regions of an image are matched with those of its nearest images by probabilistic Hough matching
     (appearance x agreement on how the one image maps onto the other); a match stands out by what it has over
-    the best match of the regions around it; boxes are ranked by the sum, over neighbours, of their best match.
-    Features are an SSL network's: nothing is labelled at any point.
+    the best match of the regions around it; boxes are ranked by the sum, over neighbours, of their best
+    match. Features are an SSL network's: nothing is labelled at any point.
 
     Unlike Vo et al.: neighbours are chosen beforehand by image features (their code matches all pairs within
     one class; O(n^2 r^2) becomes O(n K r^2)); regions are selective search's, not randomized Prim's; features
@@ -72,7 +73,8 @@ class ObjectDiscovery(Proposals):
         p = self.params
         if p.proposals == self.name:
             raise BadInput(
-                f"{self.name} cannot choose among its own boxes; try: --set {self.name}.proposals=selective_search"
+                f"{self.name} cannot choose among its own boxes; "
+                f"try: --set {self.name}.proposals=selective_search"
             )
         network = plan.pretrain(p.phi, "image", data)
         near = Stage(  # ORL's stage, to the letter, so that it is made once

@@ -1,4 +1,5 @@
-"""Object discovery: Hough matching and stand-out scores against plain loops, recall on planted objects, runs."""
+"""Object discovery: Hough matching and stand-out scores against plain loops, recall on planted objects,
+runs."""
 
 from __future__ import annotations
 
@@ -76,8 +77,8 @@ def plain_hough(
             if at is None:
                 continue
             smooth = sum(
-                taps[dx + 2] * taps[dy + 2] * taps[dz + 2] * space.get((at[0] + dx, at[1] + dy, at[2] + dz), 0)
-                for dx in range(-2, 3) for dy in range(-2, 3) for dz in range(-2, 3)
+                taps[dx + 2] * taps[dy + 2] * taps[dz + 2] * space.get((at[0] + dx, at[1] + dy, at[2] + dz),
+                0) for dx in range(-2, 3) for dy in range(-2, 3) for dz in range(-2, 3)
             )  # fmt: skip
             result[k, m] = max(s[k, m], 0) * smooth
     return result

@@ -72,7 +72,8 @@ def test_sinkhorns_marginals() -> None:
 
 
 def test_sinkhorn_at_a_small_eps_stays_finite() -> None:
-    """exp(1 / 0.001) overflows float32, and a prototype far from all samples is emptied; logarithms do not."""
+    """exp(1 / 0.001) overflows float32, and a prototype far from all samples is emptied; logarithms do
+    not."""
     scores = cosines()
     scores[:, 3] = -1.0
     assert not torch.isfinite(lightlys_sinkhorn(scores, 3, 0.001)).all()

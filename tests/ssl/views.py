@@ -11,7 +11,8 @@ from bench.method import Batch, Views
 def batch(
     images: dict[str, Tensor], step: int = 0, total_steps: int = 1, objects: Tensor | None = None
 ) -> Batch:
-    """A batch of `images` by role, (B, 3, S, S) each; `objects` (B,) bool of the first view, by default none."""
+    """A batch of `images` by role, (B, 3, S, S) each; `objects` (B,) bool of the first view, by default
+    none."""
     n = len(next(iter(images.values())))
     none = torch.zeros(n, dtype=torch.bool)
     kinds = [none if objects is None else objects, *[none] * (len(images) - 1)]
