@@ -150,7 +150,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> None:
     console.print(table)
     click.echo(
         "poor < 20 % objectness, precise > 80 %; coverage: objects half of which one crop holds; overlap: "
-        "IoU of an image's crops;\nshared objectness: object pixels in the intersection of a sample's two views"
+        "IoU of an image's crops;\nshared objectness: object pixels in the intersection of the two views"
     )
 
 
