@@ -82,7 +82,7 @@ def truncated_normal(mean: float, spread: float, low: float, high: float, u: flo
 def salient_crop(
     rng: np.random.Generator, salient: Salient, scale: tuple[float, float], least: float, tries: int = 10
 ) -> Box:
-    """A whole-pixel crop of the region that holds enough of the salient pixels (CAST, section 3.1, and code).
+    """A whole-pixel crop of the region that holds enough of the salient pixels (Selvaraju et al. 2021).
 
     Area U(scale) of the region and aspect in 3/4..4/3 (log-uniform), as of a random resized crop; the centre
     is drawn from a normal distribution around the salient pixels' centroid, spread = the region's side, cut

@@ -23,8 +23,8 @@ def boundary_contrast(image: np.ndarray) -> np.ndarray:
 
     u_k(x) = Mahalanobis distance in CIE Lab of pixel x from the colours of border strip k (top, bottom, left,
     right), over its maximum; the map is the sum of the four less the largest, so that one strip that an
-    object covers does no harm. Source: the boundary cue of MB+ (Zhang et al. 2015, section 4.2), after a blur
-    of 2 pixels.
+    object covers does no harm. Source: the image boundary contrast of MB+ (Zhang et al. 2015), here after a
+    blur of 2 pixels.
     """
     import cv2
 

@@ -29,6 +29,19 @@ def gather_rows(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def gather_uneven(x: Tensor) -> Tensor:
+    """(n, ...) of every process, stacked in rank order, where n may differ between them. No gradient."""
+    _, size = rank_and_size()
+    if size == 1:
+        return x.detach()
+    counts = gather_rows(torch.tensor([len(x)], device=x.device)).tolist()
+    padded = x.detach().new_zeros(max(counts), *x.shape[1:])
+    padded[: len(x)] = x.detach()
+    parts = gather_rows(padded).split(max(counts)) if max(counts) else [padded] * size
+    return torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
+
+
+@torch.no_grad()
 def shared_permutation(n: int, device: torch.device) -> Tensor:
     """(n,) int64, a random order of n rows, the same on every process (rank 0's, from torch's generator)."""
     order = torch.randperm(n).to(device)

@@ -149,10 +149,10 @@ class Cast(Method):
 
     The saliency is not the authors' DeepUSPS, a network, but a map of ours (the stage `saliency`), so numbers
     are not theirs. `boundary`, the contrast of colours with the image's border, agrees with object masks at a
-    mean average precision of pixels of .95 on 60 scenes and .57 on 98 photographs of VOC 2012 (Otsu: precision
-    .95 and .57, recall .68 and .51). OpenCV's spectral residual has .71 and .43, its fine-grained map .68 and
-    .39, chance .22 and .22. Robust background detection on superpixels has .81 and .61, at four times the
-    cost; a centre prior helps on photographs (.63) but would pull the crops themselves to the centre.
+    mean average precision of pixels of .95 on 60 scenes and .57 on 98 photographs of VOC 2012 (its masks:
+    precision .95 and .57, recall .68 and .51). OpenCV's spectral residual has .71 and .43, its fine-grained
+    map .68 and .39, chance .22 and .22. Robust background detection on superpixels has .81 and .61, at four
+    times the cost; a centre prior helps on photographs (.63) but would pull the crops themselves inwards.
 
     Not followed of the code: it moves the key encoder twice a step, takes greyscale before jitter, and draws
     another image where nothing is salient; here such an image has a plain crop and no attention loss.
