@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch import distributed as dist
@@ -26,6 +28,28 @@ def gather_rows(x: Tensor) -> Tensor:
     parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(size)]
     dist.all_gather(parts, x.detach().contiguous())
     return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        return gather_rows(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        start = rank_and_size()[0] * ctx.rows
+        return total[start : start + ctx.rows]
+
+
+def gather_with_gradient(x: Tensor) -> Tensor:
+    """`gather_rows` through which gradients flow: that of a row is the sum of what all processes' losses ask
+    of it. With losses that are means over own rows, averaging parameter gradients over processes, as DDP
+    does, then gives the gradient of the whole batch.
+    """
+    return x if rank_and_size()[1] == 1 else _Gather.apply(x)  # type: ignore[no-any-return,no-untyped-call]
 
 
 @torch.no_grad()

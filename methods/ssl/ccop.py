@@ -206,6 +206,7 @@ class Ccop(Method):
     fixed, anisotropic blur and additive brightness of the kornia of that time are not offered.
     """
 
+    version: ClassVar[int] = 2
     Params: ClassVar[type[Params]] = CcopParams
     params: CcopParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {

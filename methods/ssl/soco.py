@@ -241,6 +241,7 @@ class Soco(Method):
     backbone is transferred here; the authors also hand pyramid and head to the detector.
     """
 
+    version: ClassVar[int] = 2
     Params: ClassVar[type[Params]] = SocoParams
     params: SocoParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {
