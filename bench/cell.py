@@ -113,7 +113,7 @@ class Planner:
         """The pretraining of `method` on `crop`; ORL's stage 1 is `pretrain("byol", "image", data)`."""
         learner = self.component("method", method, main)
         cropper = self.component("crop", crop, main)
-        reason = learner.supports(type(cropper))
+        reason = pair_reason(learner, cropper)
         if reason:
             raise Unsupported(reason)
         inputs = {"data": data, **cropper.stages(self, data), **learner.stages(self, data)}
@@ -145,7 +145,7 @@ class Planner:
         engine = str(getattr(task.params, "engine", ""))
         try:
             backbone = self.pretrain(self.cell.method, self.cell.crop, data, main=True)
-            reason = task.supports(backbone.params["method"]["params"]["backbone"])
+            reason = task_reason(backbone.params["method"]["params"]["backbone"], task)
             if reason:
                 raise Unsupported(reason)
         except Unsupported as error:
@@ -156,6 +156,18 @@ class Planner:
             inputs=task.stages(self, backbone, task_data),
         )  # fmt: skip
         return PlannedCell(self.cell, final, engine)
+
+
+def pair_reason(method: Any, crop: Any) -> str | None:
+    """None, or why the method cannot be paired with the crop: the one place that decides it."""
+    reason: str | None = method.supports(type(crop))
+    return reason
+
+
+def task_reason(backbone: str, task: Any) -> str | None:
+    """None, or why the task cannot judge a backbone of that name."""
+    reason: str | None = task.supports(backbone)
+    return reason
 
 
 def match(kind: str, patterns: str) -> list[str]:
