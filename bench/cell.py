@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 from bench import registry
@@ -23,7 +24,8 @@ PRETRAIN_DATA = {"tiny": "scenes", "": "coco"}  # scale -> the data a pretrainin
 
 @dataclass(frozen=True)
 class Cell:
-    """method x crop x pretraining data x task x task data x scale x seed, and overrides."""
+    """method x crop x pretraining data x task x task data x scale x seed, and overrides. With `weights`, the
+    path of a checkpoint made elsewhere, nothing is pretrained: method, crop and data are labels."""
 
     method: str
     crop: str
@@ -33,10 +35,16 @@ class Cell:
     scale: str
     seed: int
     overrides: tuple[tuple[str, str], ...] = ()
+    weights: str = ""
 
     def command(self) -> str:
         """The command line that makes this cell."""
         sets = "".join(f" --set {k}={v}" for k, v in self.overrides)
+        if self.weights:
+            return (
+                f"bench run --backbone {quote(f'weights={self.weights}')} --task {self.task}"
+                f" --scale {self.scale} --seeds {self.seed} --task-data {self.task_data}{sets}"
+            )
         return (
             f"bench run --method {self.method} --crop {self.crop} --task {self.task} --scale {self.scale}"
             f" --seeds {self.seed} --data {self.data} --task-data {self.task_data}{sets}"
@@ -140,11 +148,11 @@ class Planner:
     def plan(self) -> PlannedCell:
         """The cell's stages; an impossible combination is an outcome, bad input an error."""
         task = self.component("task", self.cell.task, main=True)
-        data = self.data(self.cell.data)
+        data = None if self.cell.weights else self.data(self.cell.data)
         task_data = self.data(self.cell.task_data)
         engine = str(getattr(task.params, "engine", ""))
         try:
-            backbone = self.pretrain(self.cell.method, self.cell.crop, data, main=True)
+            backbone = self._backbone(data)
             reason = task_reason(backbone.params["method"]["params"]["backbone"], task)
             if reason:
                 raise Unsupported(reason)
@@ -156,6 +164,14 @@ class Planner:
             inputs=task.stages(self, backbone, task_data),
         )  # fmt: skip
         return PlannedCell(self.cell, final, engine)
+
+    def _backbone(self, data: Stage | None) -> Stage:
+        """What the task judges: a pretraining on `data`, or the file that the cell names."""
+        if data is not None:
+            return self.pretrain(self.cell.method, self.cell.crop, data, main=True)
+        from bench.engine.weights import weights_stage
+
+        return weights_stage(self.cell.weights, self.runtime)
 
 
 def pair_reason(method: Any, crop: Any) -> str | None:
