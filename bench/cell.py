@@ -171,7 +171,10 @@ class Planner:
             return self.pretrain(self.cell.method, self.cell.crop, data, main=True)
         from bench.engine.weights import weights_stage
 
-        return weights_stage(self.cell.weights, self.runtime)
+        marker = ("weights", self.cell.weights)
+        if marker not in self.data_cache:  # the file is read once for all seeds and tasks
+            self.data_cache[marker] = weights_stage(self.cell.weights, self.runtime)
+        return self.data_cache[marker]
 
 
 def pair_reason(method: Any, crop: Any) -> str | None:

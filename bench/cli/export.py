@@ -42,8 +42,8 @@ def command(key: str, style: str, out: Path) -> None:
     click.echo(f"{out}: {name}, {len(state)} tensors, {style}'s keys")
     if style == "detectron2":
         click.echo(
-            "config: INPUT.FORMAT RGB, PIXEL_MEAN [123.675, 116.28, 103.53], PIXEL_STD [58.395, 57.12, 57.375], "
-            "RESNETS.STRIDE_IN_1X1 False"
+            "config: INPUT.FORMAT RGB, PIXEL_MEAN [123.675, 116.28, 103.53], "
+            "PIXEL_STD [58.395, 57.12, 57.375], RESNETS.STRIDE_IN_1X1 False"
         )
 
 
