@@ -111,10 +111,10 @@ def _load(path: Path) -> Any:
         return load_file(path)
     # What training scripts store beside tensors and what is plain data: arguments and NumPy scalars.
     plain: list[Any] = [
-        argparse.Namespace, np.dtype, np.ndarray, type(np.dtype("float64")), type(np.dtype("float32")),
-        type(np.dtype("int64")), (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
-        (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),  # type: ignore[attr-defined]
+        argparse.Namespace, np.dtype, *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "?efd"),
     ]  # fmt: skip
+    scalar = np.float64(0).__reduce__()[0]  # how NumPy unpickles one
+    plain += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]  # NumPy 1 and 2
     with torch.serialization.safe_globals(plain):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -349,9 +350,19 @@ def test_arguments_and_numpy_scalars_are_plain_data(theirs: nn.Module, tmp_path:
         "args": argparse.Namespace(lr=0.1),
         "best": np.float64(0.5),
         "acc": np.float32(1),
-        "n": np.int64(3),
+        "n": np.int32(3),
     }
     assert load({"state_dict": theirs.state_dict(), **more}, tmp_path).backbone == "resnet18"
+
+
+def test_scalars_of_numpy_1(tmp_path: Path) -> None:
+    """NumPy 1 wrote `numpy.core`, which NumPy 2 calls `numpy._core`."""
+    torch.save({"a.weight": torch.arange(3.0), "best": np.float64(0.5)}, tmp_path / "new.pth")
+    with zipfile.ZipFile(tmp_path / "new.pth") as new, zipfile.ZipFile(tmp_path / "old.pth", "w") as old:
+        for entry in new.infolist():
+            old.writestr(entry, new.read(entry).replace(b"numpy._core.", b"numpy.core."))
+    assert b"numpy.core.multiarray" in (tmp_path / "old.pth").read_bytes()
+    assert read_checkpoint(tmp_path / "old.pth")["a.weight"].tolist() == [0, 1, 2]
 
 
 def test_old_and_other_file_formats(theirs: nn.Module, tmp_path: Path) -> None:
