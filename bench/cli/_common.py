@@ -165,7 +165,7 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
-class local_engine:  # noqa: N801, a context manager
+class local_engine:
     """A local engine that reports to the results database."""
 
     def __init__(self, runtime: Runtime) -> None:

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--proposals", "-p", type=Names("proposals"), default="all", show_default=True, help="Names, globs or all."
+    "--proposals",
+    "-p",
+    type=Names("proposals"),
+    default="all",
+    show_default=True,
+    help="Names, globs or all.",
 )
 @click.option("--data", type=Names("data"), default="scenes", show_default=True, help="NAME or NAME=PATH.")
 @click.option("--split", default="train", show_default=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import resource
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +83,11 @@ class Scaling:
         """A row for each number of processes, the first of which is the base.
 
         "serial": CPU seconds of this process, which hands out work and gathers it, as a share of all; by
-        Amdahl's law the speed-up over n processes is at most 1 / (serial + (1 - serial) / n). "busy": CPU
-        seconds over wall seconds x processes; far below 1, other programs had the cores. Raises StageFailed
-        where the proposals depend on the number of processes.
+        Amdahl's law the speed-up over n processes is at most 1 / (serial + (1 - serial) / n). "possible": the
+        speed-up that n free cores would give, from CPU seconds: those of one process over (serial ones +
+        others / n). "busy": CPU seconds over wall seconds x processes; far below 1, other programs had the
+        cores, and "ratio", which is of wall time, says little. Raises StageFailed where the proposals depend
+        on the number of processes.
         """
         taken: dict[int, list[Taken]] = {n: [] for n in processes}
         first, made = self.run(processes[0])
@@ -97,16 +101,20 @@ class Scaling:
             if any(not np.array_equal(made[name], other[name]) for name in made):
                 raise StageFailed(f"{self.stage.name}: other proposals with {n} processes; report this")
 
-        in_turns({str(n): (lambda n=n: way(n)) for n in processes}, repeats, warm_up=0)
+        in_turns({str(n): partial(way, n) for n in processes}, repeats, warm_up=0)
         return [self._row(n, taken[n], taken[processes[0]], images) for n in processes]
 
     def _row(self, n: int, taken: list[Taken], base: list[Taken], images: int) -> dict[str, Any]:
-        cpu = sum(t.here + t.there for t in taken)
-        serial = 0.0 if n < 2 else sum(t.here for t in taken) / cpu
+        here, there = (
+            statistics.median(parts) for parts in zip(*((t.here, t.there) for t in taken), strict=True)
+        )
+        cpu, alone = sum(t.here + t.there for t in taken), statistics.median(t.here + t.there for t in base)
         found = summary([t.wall for t in taken], [t.wall for t in base])
         return {
             "proposals": self.stage.name, "images": images, "processes": n, **found,
-            "ms_per_image": 1000 * found["median"] / images, "serial": serial,
+            "ms_per_image": 1000 * found["median"] / images,
+            "serial": 0.0 if n < 2 else here / (here + there),
+            "possible": alone / (here + there / n),
             "busy": cpu / (sum(t.wall for t in taken) * max(n, 1)),
         }  # fmt: skip
 

@@ -89,7 +89,12 @@ def _rows(
     found = []
     for name, taken in seconds.items():
         who, _, precision = name.partition(" ")
-        row = {"method": method.name, "threads": threads, "who": who, "precision": precision or "fp32"}
+        row: dict[str, Any] = {
+            "method": method.name,
+            "threads": threads,
+            "who": who,
+            "precision": precision or "fp32",
+        }
         row |= {"batch": settings.batch, "size": settings.size, "loss_difference": gap}
         row |= summary(taken, seconds["peer"])
         found.append({**row, "images_per_second": settings.batch / row["median"]})
@@ -175,9 +180,7 @@ def peer_optimizer(method: Method, other: Peer) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
             other.trainable(), lr=lr, betas=(p.momentum, 0.95), weight_decay=p.weight_decay
         )
-    raise BadInput(
-        f"torch has no {p.optimizer} to compare with; try: --set {method.name}.optimizer=sgd"
-    )
+    raise BadInput(f"torch has no {p.optimizer} to compare with; try: --set {method.name}.optimizer=sgd")
 
 
 def loss_gap(method: Method, images: Mapping[str, Tensor]) -> float:
