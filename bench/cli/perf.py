@@ -266,14 +266,18 @@ def _crops_tables(report: dict[str, Any]) -> None:
 def _train_table(report: dict[str, Any]) -> None:
     _table(
         "Training steps, images/s (median)",
-        ("method", "who", "precision", "threads", "batch", "px", "images/s", "ratio", "repeats"),
+        ("method", "who", "precision", "threads", "batch", "px", "images/s", "ratio", "CPU ratio", "repeats"),
         [
             (
                 r["method"], "lightly" if r["who"] == "peer" else "bench", r["precision"], str(r["threads"]),
                 str(r["batch"]), str(r["size"]), f"{r['images_per_second']:.1f}", f"{r['ratio']:.2f}x",
-                str(r["repeats"]),
+                f"{r['cpu_ratio']:.2f}x", str(r["repeats"]),
             )
             for r in report["rows"]
         ],
         left=3,
     )  # fmt: skip
+    click.echo(
+        "CPU ratio: of the CPU seconds of all threads, the better figure where one thread shares its core.\n"
+        "A step is forward, loss, backward, optimizer and moving averages."
+    )

@@ -34,29 +34,50 @@ def peer(reference: str) -> Callable[..., Any]:
     return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
 
-def in_turns(ways: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds of every way, `repeats` times, the ways taking turns so that what else the machine does meets
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one timing: `wall`, and `cpu` of all threads of this process."""
+
+    wall: float
+    cpu: float
+
+
+def in_turns(
+    ways: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 1
+) -> dict[str, list[Timing]]:
+    """Timings of every way, `repeats` of each, the ways taking turns so that what else the machine does meets
     all of them alike; each round starts with another one. `warm_up` rounds before are not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[Timing]] = {name: [] for name in ways}
     names = list(ways)
     for turn in range(warm_up + repeats):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            start = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             ways[name]()
             if turn >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+                found[name].append(Timing(time.perf_counter() - wall, time.process_time() - cpu))
+    return found
 
 
-def summary(seconds: Sequence[float], base: Sequence[float] | None = None) -> dict[str, Any]:
-    """{"median", "fastest", "slowest" (seconds), "repeats", "ratio"}: `ratio` is the base's median over this
-    one's, how many times faster than `base`; 1 without a base."""
-    median = statistics.median(seconds)
-    return {
-        "median": median, "fastest": min(seconds), "slowest": max(seconds), "repeats": len(seconds),
-        "ratio": statistics.median(base) / median if base is not None else 1.0,
+def summary(timings: Sequence[Timing], base: Sequence[Timing] | None = None, n: int = 1) -> dict[str, Any]:
+    """{"median", "fastest", "slowest" (wall seconds), "cpu" (median), "repeats"}, for once of the `n` times
+    that a timing did the work; with `base`, {"ratio", "cpu_ratio"}: the base's median over this one's, how
+    many times faster this is. CPU seconds do not count the time in which others had the cores, but they do
+    count threads that wait by spinning: with one thread on a busy machine `cpu_ratio` is the better figure.
+    """
+    wall, cpu = (_median(timings, kind) / n for kind in ("wall", "cpu"))
+    every = [timing.wall / n for timing in timings]
+    found = {
+        "median": wall, "fastest": min(every), "slowest": max(every), "cpu": cpu, "repeats": len(timings),
     }  # fmt: skip
+    if base is None:
+        return found
+    ratio, cpu_ratio = (_median(base, kind) / _median(timings, kind) for kind in ("wall", "cpu"))
+    return {**found, "ratio": ratio, "cpu_ratio": cpu_ratio}
+
+
+def _median(timings: Sequence[Timing], kind: str) -> float:
+    return max(statistics.median(getattr(timing, kind) for timing in timings), 1e-9)
 
 
 def many(work: Callable[[], Any], at_least: float = 0.02) -> int:

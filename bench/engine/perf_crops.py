@@ -18,7 +18,7 @@ import numpy as np
 from bench import registry
 from bench.engine import proposals
 from bench.engine.context import StageContext
-from bench.engine.perf import Race, in_turns, many, peer, summary, times
+from bench.engine.perf import Race, Timing, in_turns, many, peer, summary, times
 from bench.errors import StageFailed
 from bench.params import Runtime
 from bench.stage import Stage
@@ -41,11 +41,10 @@ def race(one: Race, repeats: int) -> dict[str, Any]:
     if not gap <= one.tolerance:
         raise StageFailed(f"{one.name}: the results that are timed differ by {gap:.2g}; report this")
     n, m = many(one.ours), many(one.plain)
-    seconds = in_turns({"plain": times(one.plain, m), "ours": times(one.ours, n)}, repeats)
-    plain, ours = [s / m for s in seconds["plain"]], [s / n for s in seconds["ours"]]
-    return {
-        "race": one.name, "difference": gap, "plain": summary(plain), "ours": summary(ours, plain),
-    }  # fmt: skip
+    timings = in_turns({"plain": times(one.plain, m), "ours": times(one.ours, n)}, repeats)
+    plain, ours = summary(timings["plain"], n=m), summary(timings["ours"], n=n)
+    ratios = {f"{kind}ratio": plain[of] / ours[of] for kind, of in (("", "median"), ("cpu_", "cpu"))}
+    return {"race": one.name, "difference": gap, "plain": plain, "ours": {**ours, **ratios}}
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,10 @@ class Taken:
     wall: float
     here: float
     there: float
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(self.wall, self.here + self.there)
 
 
 @dataclass
@@ -108,14 +111,13 @@ class Scaling:
         here, there = (
             statistics.median(parts) for parts in zip(*((t.here, t.there) for t in taken), strict=True)
         )
-        cpu, alone = sum(t.here + t.there for t in taken), statistics.median(t.here + t.there for t in base)
-        found = summary([t.wall for t in taken], [t.wall for t in base])
+        found = summary([t.timing for t in taken], [t.timing for t in base])
         return {
             "proposals": self.stage.name, "images": images, "processes": n, **found,
             "ms_per_image": 1000 * found["median"] / images,
             "serial": 0.0 if n < 2 else here / (here + there),
-            "possible": alone / (here + there / n),
-            "busy": cpu / (sum(t.wall for t in taken) * max(n, 1)),
+            "possible": found["cpu"] * found["cpu_ratio"] / (here + there / n),
+            "busy": found["cpu"] / (found["median"] * n),
         }  # fmt: skip
 
 

@@ -85,9 +85,9 @@ def _rows(
 ) -> list[dict[str, Any]]:
     ways: dict[str, Callable[[], Any]] = {"peer": peer_step(method, images)}
     ways |= {f"ours {p}": our_step(_with(method, p), images) for p in settings.precisions}
-    seconds = in_turns(ways, settings.repeats, settings.warm_up)
+    timings = in_turns(ways, settings.repeats, settings.warm_up)
     found = []
-    for name, taken in seconds.items():
+    for name, taken in timings.items():
         who, _, precision = name.partition(" ")
         row: dict[str, Any] = {
             "method": method.name,
@@ -96,7 +96,7 @@ def _rows(
             "precision": precision or "fp32",
         }
         row |= {"batch": settings.batch, "size": settings.size, "loss_difference": gap}
-        row |= summary(taken, seconds["peer"])
+        row |= summary(taken, timings["peer"])
         found.append({**row, "images_per_second": settings.batch / row["median"]})
     return found
 

@@ -15,9 +15,8 @@ import torch
 
 from bench import registry
 from bench.cli import main
-from bench.data.runner import parallel
 from bench.engine import perf, perf_crops, perf_train
-from bench.engine.perf import Race, in_turns, many, peer, summary, times
+from bench.engine.perf import Race, Timing, in_turns, many, peer, summary, times
 from bench.engine.perf_train import Settings, batch_of, fresh, loss_gap, make, shapes
 from bench.engine.proposals import ProposalTable
 from bench.engine.recall import first_hits, recalls
@@ -117,9 +116,12 @@ def test_ways_take_turns_and_warm_up_does_not_count() -> None:
 
 
 def test_summary_is_of_medians() -> None:
-    found = summary([2.0, 1.0, 9.0], [8.0, 6.0, 100.0])
-    assert found == {"median": 2.0, "fastest": 1.0, "slowest": 9.0, "repeats": 3, "ratio": 4.0}
-    assert summary([2.0])["ratio"] == 1.0
+    mine = [Timing(2.0, 1.0), Timing(1.0, 0.5), Timing(9.0, 1.5)]
+    base = [Timing(8.0, 2.0), Timing(6.0, 2.0), Timing(100.0, 2.5)]
+    found = summary(mine, base)
+    assert (found["median"], found["fastest"], found["slowest"], found["cpu"]) == (2.0, 1.0, 9.0, 1.0)
+    assert (found["repeats"], found["ratio"], found["cpu_ratio"]) == (3, 4.0, 2.0)
+    assert summary(mine, n=2)["median"] == 1.0  # a timing did the work twice
 
 
 def test_short_work_is_repeated_in_one_timing() -> None:
@@ -154,21 +156,6 @@ def test_scaling_counts_cpu_time_by_process() -> None:
     assert row["serial"] == pytest.approx(0.5 / 4.5)
     assert row["possible"] == pytest.approx(4.5 / (0.5 + 4.0 / 2))
     assert row["busy"] == pytest.approx(4.5 / 6)
-
-
-class Heavy:
-    """Something that must not be sent to the workers with every item."""
-
-    def __call__(self, item: int) -> int:
-        return item + 1
-
-    def __reduce__(self) -> str:
-        raise AssertionError("sent with the items")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="without fork it is sent once for each worker")
-def test_workers_get_the_function_once() -> None:
-    assert list(parallel(Heavy(), range(9), 2, 2)) == list(range(1, 10))
 
 
 BOXES = np.array([[0, 0, 10, 10], [0, 0, 10, 5], [50, 50, 60, 60]], np.float32)
@@ -258,6 +245,7 @@ def test_perf_train_prints_its_fields() -> None:
     for row in rows:
         assert row["images_per_second"] == pytest.approx(4 / row["median"])
         assert row["ratio"] == pytest.approx(rows[0]["median"] / row["median"])
+        assert row["cpu_ratio"] == pytest.approx(rows[0]["cpu"] / row["cpu"])
         assert row["loss_difference"] < 1e-6
         assert (row["batch"], row["size"], row["threads"], row["repeats"]) == (4, 32, 1, 1)
 
