@@ -85,6 +85,7 @@ class Byol(Method):
 
     Params = ByolParams
     params: ByolParams
+    peer: ClassVar[str] = "methods._lightly:byol"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr": 0.4,

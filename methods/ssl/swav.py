@@ -141,6 +141,7 @@ class Swav(Method):
 
     Params = SwavParams
     params: SwavParams
+    peer: ClassVar[str] = "methods._lightly:swav"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "optimizer": "sgd",
