@@ -40,16 +40,33 @@ def die_with_parent() -> None:
         import cv2
 
         cv2.setNumThreads(0)
+    torch = sys.modules.get("torch")
+    if torch is not None:  # a forked process has none of its parent's OpenMP threads and would wait for them
+        torch.set_num_threads(1)
 
 
 def parallel(function: Callable[[T], R], items: Iterable[T], workers: int, chunk: int = 8) -> Iterator[R]:
-    """function over items, results in the items' order; in this process where workers < 2."""
+    """function over items, results in the items' order; in this process where workers < 2.
+
+    Each process gets `function`, which may hold a network or a large table, once."""
     if workers < 2:
         yield from map(function, items)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with context.Pool(workers, die_with_parent) as pool:
-        yield from pool.imap(function, items, chunk)
+    with context.Pool(workers, _begin, (function,)) as pool:
+        yield from pool.imap(_call, items, chunk)
+
+
+_given: list[Callable[[Any], Any]] = []  # in a worker process: what it applies
+
+
+def _begin(function: Callable[[Any], Any]) -> None:
+    die_with_parent()
+    _given[:] = [function]
+
+
+def _call(item: Any) -> Any:
+    return _given[0](item)
 
 
 def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) -> str:
