@@ -69,13 +69,15 @@ def _prepared(
         return {"": marker, "data": data, **crop.stages(planner, data)}
 
     ((_, found),) = plan_each([replace(cell, task_data=shown)], runtime, places, stages)
+    data = found["data"]
+    engine.ensure(data)
+    maker = registry.load("data", shown).from_identity(dict(data.params["params"]))
+    images = maker.load(engine.store.folder(data), runtime.roots[data.key], "train")  # type: ignore[attr-defined]
+    at = 0 if isinstance(image, Path) else _position(images, image)  # a wrong id waits for no training
     for role, stage in found.items():
         if role:
             engine.ensure(stage)
-    data = found["data"]
-    maker = registry.load("data", shown).from_identity(dict(data.params["params"]))
-    images = maker.load(engine.store.folder(data), runtime.roots[data.key], "train")  # type: ignore[attr-defined]
-    return found, images, 0 if isinstance(image, Path) else _position(images, image)
+    return found, images, at
 
 
 def _position(images: ImageSet, wanted: str) -> int:

@@ -77,7 +77,8 @@ class AnchorsScda(Proposals):
         network = load_network(ctx.inputs["network"], source.params, len(images))
         device = pick_device(ctx.runtime.devices).kind
         write_json(
-            ctx.work / "model.json", {"network": source.key, "method": source.name, "supervised": False}
+            ctx.work / "model.json",
+            {"network": source.key, "method": source.name, "supervised": source.name == "supervised"},
         )
         return _Scorer(self.params, images, network.to(device), device)
 
@@ -154,7 +155,8 @@ def best_anchors(
         unit = 1.0 if params.recipe == "literal" else min(frame) / 480
     sizes = tuple(s * unit for s in p.sizes)
     whole = np.array([[0, 0, shape[1], shape[0]]], np.float32), np.zeros(1, np.float32)
-    if low.max() == low.min() or min(frame) < min(sizes):
+    least = min(frame) if p.resize_short else min(*frame, *shape[:2])  # inputs are at least 32 pixels
+    if low.max() == low.min() or least < min(sizes):
         return whole
     anchors = make_anchors(width, height, (low.shape[0], low.shape[1]), sizes, RATIOS, p.border)
     if len(anchors.boxes) == 0:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import cv2
 import numpy as np
 
-from bench.data.boxes import area, clip, xywh_to_xyxy
+from bench.data.boxes import area, clip, scaled_side, xywh_to_xyxy
 from bench.engine.files import file_stage
 from bench.errors import BadInput
 from bench.params import Params, param
@@ -78,7 +78,7 @@ class EdgeBoxes(Proposals):
         p = self.params
         maker = cv2.ximgproc.createEdgeBoxes(
             alpha=p.alpha, beta=p.beta, minScore=p.min_score, maxBoxes=p.top, maxAspectRatio=p.max_aspect,
-            minBoxArea=max(1.0, p.min_area * (min(width, height) / 480) ** 2),
+            minBoxArea=max(1.0, p.min_area * scaled_side(1, width, height) ** 2),
         )  # fmt: skip
         found, scores = maker.getBoundingBoxes(edges, orientation)
         boxes = clip(xywh_to_xyxy(np.asarray(found, np.float32).reshape(-1, 4)), width, height)
