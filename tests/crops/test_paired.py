@@ -17,7 +17,9 @@ PAIRED = ("obj_scene", "obj_obj", "obj_obj_dilate", "obj_obj_shift", "dilate_dil
 COCO = (640, 480)  # pixels count as the paper's here
 
 
-def one_box(folder: Path, name: str, box: tuple[float, ...], size: tuple[int, int] = COCO, **settings: Any) -> Any:
+def one_box(
+    folder: Path, name: str, box: tuple[float, ...], size: tuple[int, int] = COCO, **settings: Any
+) -> Any:
     images = Boxed([size], [[]])
     return crop(name, **settings).sampler(images, table(folder, images, [[box]]))
 

@@ -79,7 +79,9 @@ def test_gt_pad_by_hand() -> None:
     images = Boxed([(60, 50)], [[(20, 15, 30, 35), (2, 40, 12, 50)]])
     found = boxes_of(crop("gt_pad", pad=0.5).sampler(images, {}))
     assert found == {0: [(15, 5, 35, 45), (0, 35, 17, 50)]}
-    plain, padded = (boxes_of(crop(n, **s).sampler(images, {})) for n, s in (("gt", {}), ("gt_pad", {"pad": 0})))
+    plain, padded = (
+        boxes_of(crop(n, **s).sampler(images, {})) for n, s in (("gt", {}), ("gt_pad", {"pad": 0}))
+    )
     assert plain == padded
 
 
