@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RATIOS = (0.5, 1.0, 2.0)
 REFERENCE_SHORT = 224  # the short side for which the sizes are meant where the input is resized
 LEVELS = ("c2", "c3", "c4", "c5")
+LONGEST = 2048  # pixels of a resized input: a 1 x 1000 image would become 224 x 224000
 
 
 class AnchorsScdaParams(ProposalsParams):
@@ -120,6 +121,7 @@ def score_map(
     p = settings(params)
     height, width = image.shape[:2]
     factor = p.resize_short / min(height, width) if p.resize_short else 1.0
+    factor = min(factor, max(1.0, LONGEST / max(height, width)))
     if p.max_side is not None:
         factor = min(factor, p.max_side / max(height, width))
     size = (max(32, round(height * factor)), max(32, round(width * factor)))

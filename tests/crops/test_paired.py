@@ -1,4 +1,5 @@
-"""Paired crops (paper 001) against boxes worked out by hand: size rule, s_min, dilation, shift, released code."""
+"""Paired crops (paper 001) against boxes worked out by hand: size rule, s_min, dilation, shift, released
+code."""
 
 from __future__ import annotations
 

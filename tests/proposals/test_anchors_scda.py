@@ -196,7 +196,7 @@ def test_boxes_come_back_in_the_images_frame() -> None:
         (np.zeros((7, 7)), (480, 640), {}),  # a constant map ranks nothing
         (noise(1, 4), (20, 100), {"recipe": "literal"}),  # smaller than the smallest anchor
         (noise(2, 1), (31, 20), {"recipe": "literal"}),
-        (noise(2, 2), (60, 60), {"sizes": (90.0,), "border": "drop", "resize_short": 64}),  # none inside
+        (noise(2, 2), (60, 60), {"sizes": (200.0,), "border": "drop", "resize_short": 64}),  # none inside
     ],
 )
 def test_what_cannot_be_ranked_gives_the_image(low: np.ndarray, shape: Any, settings: Any) -> None:
@@ -242,12 +242,13 @@ def test_the_score_map_is_the_networks(backbone: Any) -> None:
 @pytest.mark.parametrize(
     ("shape", "settings", "frame"),
     [((100, 200), {"resize_short": 224}, (224, 448)), ((300, 100), {"resize_short": 64}, (192, 64)),
-     ((100, 200), {"max_side": 50}, (32, 50)), ((9, 1), {}, (32, 32)), ((1, 40), {"resize_short": 64}, (64, 2560)),
+     ((100, 200), {"max_side": 50}, (32, 50)), ((9, 1), {}, (32, 32)),
+     ((1, 100), {"resize_short": 64}, (32, 2048)), ((2500, 10), {}, (2500, 32)),
      ((100, 200), {"resize_short": 224, "recipe": "literal"}, (100, 200))],
 )  # fmt: skip
 def test_the_networks_input(backbone: Any, shape: Any, settings: Any, frame: Any) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    low, found = score_map(backbone, image, params(**{**settings, "level": "c2"}))
+    low, found = score_map(backbone, image, params(**{**settings, "level": "c4"}))
     assert found == frame
     boxes, _ = best_anchors(low, shape, found, params(**settings))
     assert len(boxes) >= 1
