@@ -137,7 +137,7 @@ def test_max_side_scales_boxes_back(tmp_path: Path) -> None:
     theirs, values = make().propose(half, 0)
     assert np.array_equal(boxes, theirs * 2)
     assert np.array_equal(scores, values)
-    assert iou(boxes[:9].astype(float), np.array([(100, 60, 200, 160)], float)).max() > 0.75
+    assert iou(boxes[:1].astype(float), np.array([(100, 60, 200, 160)], float)).max() > 0.6
 
 
 def test_the_result_says_which_edges_were_used(tmp_path: Path) -> None:
