@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -74,3 +76,41 @@ def test_an_index_without_objects(tmp_path: Path) -> None:
     assert objects.segmentations is None
     with pytest.raises(BadData, match="no split 'val'"):
         IndexedImages("toy", "val", tmp_path / "none", tmp_path)
+
+
+def test_a_network_runs_in_processes_of_a_parent_that_has_threads() -> None:
+    """A forked process lacks its parent's OpenMP threads and would wait for them for ever."""
+    code = (
+        "import torch\n"
+        "from bench.data.runner import parallel\n"
+        "net = torch.nn.Conv2d(3, 32, 5)\n"
+        "def total(i): return float(net(torch.full((1, 3, 64, 64), float(i))).detach().mean())\n"
+        "torch.set_num_threads(2)\n"
+        "net(torch.randn(8, 3, 64, 64)).sum().backward()\n"
+        "here = [total(i) for i in range(4)]\n"
+        "there = list(parallel(total, range(4), 2, 1))\n"
+        "assert max(abs(a - b) for a, b in zip(here, there, strict=True)) < 1e-4\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], timeout=120, check=True, env=environment)
+
+
+class Heavy:
+    """A function that says each time it is pickled."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def __reduce__(self) -> tuple[type[Heavy], tuple[Path]]:
+        with open(self.log, "a") as f:
+            f.write("pickled\n")
+        return Heavy, (self.log,)
+
+    def __call__(self, n: int) -> int:
+        return n + 1
+
+
+def test_the_function_is_not_sent_with_every_chunk(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert list(parallel(Heavy(log), range(40), 2, 1)) == list(range(1, 41))
+    assert not log.exists() or len(log.read_text().splitlines()) <= 2
