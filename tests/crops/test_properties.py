@@ -13,13 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import registry
+from bench.cell import Cell, Planner
 from bench.engine import proposals as engine
 from bench.engine.context import StageContext
+from bench.engine.local import LocalEngine
 from bench.params import Runtime
 from bench.registry import load
 from bench.stage import Stage
+from bench.store import Store
 from bench.views.plan import Sampler
 from bench.views.sample import whole_pixels
+from tests.core.test_store import Heard
 from tests.crops.sets import Boxed, crop, epoch, table
 from tests.small_set import SmallSet
 
@@ -138,3 +142,25 @@ def test_generators_do_not_depend_on_processes_or_order(
     shuffled = SmallSet(tmp_path, 5, order=[3, 0, 4, 2, 1])
     assert boxes_by_id(tmp_path / "c", name, shuffled, 0, monkeypatch) == alone
     assert all(len(boxes) for boxes, _ in alone.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "sets"),
+    [("anchors_scda", (("anchors_scda.phi", "random_init"), ("random_init.image_size", "32"))), ("bing", ())],
+)
+def test_generators_that_learn_do_not_depend_on_processes(
+    name: str, sets: tuple[tuple[str, str], ...], tmp_path: Path
+) -> None:
+    found = []
+    for workers in (0, 2):
+        home = tmp_path / str(workers)
+        runtime = Runtime(home=home, database="sqlite://", workers=workers, tracker="none", devices="cpu")
+        overrides = (("scenes.n_train", "6"), ("scenes.n_val", "2"), *sets)
+        planner = Planner(
+            Cell("byol", "image", "coco_det", "scenes", "scenes", "tiny", 0, overrides), runtime
+        )
+        stage = planner.proposals(name, planner.data("scenes"))
+        table_ = engine.load_proposals(LocalEngine(runtime, Store(home), Heard()).ensure(stage))
+        found.append({i: (table_.boxes(i).tolist(), table_.scores(i).tolist()) for i in table_.at})
+    assert len(found[0]) == 6
+    assert found[0] == found[1]
