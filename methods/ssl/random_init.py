@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class RandomInitParams(Params):
     """What an untrained backbone depends on: its architecture (and the stage's seed)."""
 
-    backbone: str = param("resnet50", help="resnet18 | resnet34 | resnet50 | resnet101")
+    backbone: str = param("resnet50", help="any of bench.nn.architectures")
     image_size: int = param(224, ge=16, help="side of an embedded image, pixels")
 
 
