@@ -55,6 +55,7 @@ class EdgeBoxes(Proposals):
     one or one of a pixel's width, gives itself.
     """
 
+    version: ClassVar[int] = 2  # 1 kept OpenCV's offset of a pixel and boxes without a score
     Params: ClassVar[type[Params]] = EdgeBoxesParams
     params: EdgeBoxesParams  # type: ignore[assignment]
 
