@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bench.nn.distributed import draw_uneven, gather_uneven, mean_divisor
 
 QUEUE_SHARE = 65536 / 118287  # the papers' queue over COCO train2017
 APART = 0.05  # boxes of an image whose IoU is less are different objects (paper 003, below equation 3)
@@ -39,7 +40,7 @@ class Queue(nn.Module):
     @torch.no_grad()
     def add(self, keys: Tensor) -> None:
         """Put (n, D) unit keys, all processes' in the order of ranks, over the oldest rows."""
-        keys, length = all_rows(keys), len(self.rows)
+        keys, length = gather_uneven(keys), len(self.rows)
         start = int(self.place)
         if self.overflow == "drop":
             keys = keys[: length - start]
@@ -50,30 +51,18 @@ class Queue(nn.Module):
         self.place.fill_((start + skipped + len(keys)) % length)
 
 
-def all_rows(rows: Tensor) -> Tensor:
-    """(n, D) of this process -> the rows of all processes, in the order of ranks; n may differ."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return rows
-    world = dist.get_world_size()
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]
-    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    most = max(int(c) for c in counts)
-    found = [rows.new_zeros(most, *rows.shape[1:]) for _ in range(world)]
-    dist.all_gather(found, F.pad(rows, (0, 0, 0, most - len(rows))).contiguous())
-    return torch.cat([part[: int(c)] for part, c in zip(found, counts, strict=True)])
-
-
 def info_nce(query: Tensor, key: Tensor, queue: Tensor, tau: float) -> Tensor:
     """Mean over n of -log(exp(q.k/tau) / (exp(q.k/tau) + sum_m exp(q.m/tau))); 0 for n = 0.
 
-    query, key: (n, D), queue: (K, D), unit rows; the gradient reaches the query only. Paper 003, equation 1.
+    query, key: (n, D), queue: (K, D), unit rows; the gradient reaches the query only. n may differ between
+    devices: the devices' mean is that over the rows of all. Paper 003, equation 1.
     """
     with torch.autocast(query.device.type, enabled=False):
         query, key = query.float(), key.detach().float()
         positive = (query * key).sum(1, keepdim=True)
         logits = torch.cat([positive, query @ queue.detach().clone().float().T], 1) / tau
         target = torch.zeros(len(query), dtype=torch.int64, device=query.device)
-        return F.cross_entropy(logits, target, reduction="sum") / max(len(query), 1)
+        return F.cross_entropy(logits, target, reduction="sum") / mean_divisor(torch.full_like(target.sum(), len(query)))
 
 
 def make_mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -82,7 +71,21 @@ def make_mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Seque
     for layer in (first, last):
         nn.init.normal_(layer.weight, std=0.01)
         nn.init.zeros_(layer.bias)
-    return nn.Sequential(first, nn.Dropout(dropout), nn.ReLU(inplace=True), last)
+    return nn.Sequential(first, RowDropout(dropout), nn.ReLU(inplace=True), last)
+
+
+class RowDropout(nn.Module):
+    """Dropout (n, D) -> (n, D) whose mask is drawn for the rows of all devices."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        noise = draw_uneven(lambda n: torch.rand(n, x.shape[1], device=x.device), len(x), x.device)
+        return x * (noise >= self.p) / (1 - self.p)
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,8 @@ def hardest(query: Tensor, keys: Tensor, allowed: Tensor) -> Tensor:
 def intra_loss(
     kind: str, alpha: float, query: Tensor, key: Tensor, boxes: tuple[Tensor, Tensor], real: Tensor
 ) -> Tensor:
-    """Keep objects of one image apart: mean over ordered pairs i != j of an image with IoU < .05, 0 if none.
+    """Keep objects of one image apart: mean over ordered pairs i != j of an image with IoU < .05, 0 if none;
+    the pairs of all devices, as in `info_nce`.
 
     query, key: (B, M, D) unit embeddings of the unmoved boxes in both views; boxes: their (B, M, 4) in the
     query and the key view; real: (B, M) bool, False on padding.
@@ -186,4 +190,4 @@ def intra_loss(
             term = cosine - torch.diagonal(cosine, dim1=1, dim2=2)[:, None, :] + alpha
     pair = real[:, :, None] & real[:, None, :] & (iou(place[:, :, None], place[:, None]) < APART)
     pair = pair & ~torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
-    return (term.relu() * pair).sum() / pair.sum().clamp(min=1)
+    return (term.relu() * pair).sum() / mean_divisor(pair.sum())

@@ -13,8 +13,10 @@ from torch.nn import functional as F
 
 from bench.method import Batch, Method, Network, PretrainParams, Views
 from bench.nn.byol import output_std
+from bench.nn.distributed import Shuffle, draw_uneven
 from bench.nn.ema import ema_update
 from bench.nn.heads import make_head, project
+from bench.nn.split_norm import split_batch_norm
 from bench.params import Params, param
 from bench.stage import Stage
 from bench.views.picture import contact_sheet, draw_boxes
@@ -112,8 +114,8 @@ class CcopNetwork(Network):
 
         p = self.p = params
         online = build_backbone(p.backbone)
-        self.backbone: nn.Module = online
-        self.fpn = build_fpn(online, p.fpn_width)
+        self.backbone: nn.Module = split_batch_norm(online, p.bn_groups)
+        self.fpn = split_batch_norm(build_fpn(online, p.fpn_width), p.bn_groups)
         self.image_head = make_head(lambda: make_mlp(online.feature_dim, p.hidden, p.out, p.dropout), heads)
         self.roi_head = make_mlp(p.fpn_width * POOL**2, p.hidden, p.out, p.dropout)
         for name in ("backbone", "fpn", "image_head", "roi_head"):
@@ -129,13 +131,13 @@ class CcopNetwork(Network):
         """
         p, query, key = self.p, batch.views["view1"], batch.views["view2"]
         boxes, real, row = _unpad(batch)
-        pooled, maps = self._maps(query)
+        pooled, maps = self._maps(query.images)
         small = [v for role, v in batch.views.items() if role.startswith("small")]
         queries = [_unit(project(self.image_head, pooled, query.objects))]
         queries += [_unit(project(self.image_head, self.backbone(v.images), v.objects)) for v in small]
-        rois = self._rois(maps, boxes[:, 0][real], row, query)
+        rois = self._rois(maps, boxes[:, 0][real], row, query.images.shape[-1])
         with torch.no_grad():
-            image_key, roi_keys, allowed = self._keys(key, boxes[:, 1][real], row, batch)
+            image_key, roi_keys, allowed = self._keys(key, boxes[:, 1], real, batch)
             chosen = hardest(rois, roi_keys, allowed)
         image = torch.stack([info_nce(q, image_key, self.image_queue.rows, p.tau) for q in queries]).mean()
         parts = {"image": image, "roi": info_nce(rois, chosen, self.roi_queue.rows, p.tau)}
@@ -148,44 +150,45 @@ class CcopNetwork(Network):
         boxes_per_image = real.sum() / len(real)
         return {"loss": total, **parts, "std": output_std(queries[0].detach()), "boxes": boxes_per_image}
 
-    def _keys(self, view: Views, boxes: Tensor, row: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _keys(self, view: Views, boxes: Tensor, real: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(B, D) image keys, (n, m + 1, D) keys of moved boxes and, last, the box itself, and which of them
-        may be chosen, (n, m + 1)."""
-        p = self.p
-        pooled, maps = self._maps(view, "key_")
-        image_key = _unit(project(self.key_image_head, pooled, view.objects))
-        noise = curriculum(batch.step / batch.total_steps, p.sncl, p.fixed_beta)
-        draws = torch.rand(len(boxes), p.jitters, 4, device=boxes.device) * 2 - 1
-        moved, allowed = candidates(boxes, noise, draws, view.images.shape[-1])
-        many = row.repeat_interleave(p.jitters + 1)
-        keys = self._rois(maps, moved.flatten(0, 1), many, view, "key_")
-        return image_key, keys.view(len(boxes), p.jitters + 1, p.out), allowed
+        may be chosen, (n, m + 1). boxes (B, M, 4), of which the n `real` (B, M) count.
 
-    def _maps(self, view: Views, prefix: str = "") -> tuple[Tensor, list[Tensor]]:
-        """(B, D) pooled C5 and P2..P5, forwarded in groups; the key network's groups are drawn."""
+        The key network's batch-norm groups are drawn over the images of all devices; boxes go with theirs.
+        """
+        p, many = self.p, self.p.jitters + 1
+        noise = curriculum(batch.step / batch.total_steps, p.sncl, p.fixed_beta)
+        device, size = boxes.device, view.images.shape[-1]
+        shuffle = Shuffle(len(boxes), device) if self.training and p.bn_groups > 1 else None
+        draws = draw_uneven(lambda n: torch.rand(n, p.jitters, 4, device=device), int(real.sum()), device)
+        moved, allowed = candidates(boxes[real], noise, draws * 2 - 1, size)
+        places, there = _pad(moved.flatten(1), real), real
+        images, objects = view.images, view.objects
+        if shuffle:
+            images, objects, places, there = map(shuffle.there, (images, objects, places, real))
+        pooled, maps = self._maps(images, "key_")
+        image_key = _unit(project(self.key_image_head, pooled, objects))
+        row = there.nonzero()[:, 0].repeat_interleave(many)
+        keys = self._rois(maps, places[there].view(-1, 4), row, size, "key_").view(-1, many * p.out)
+        if shuffle:
+            image_key, keys = shuffle.home(image_key), shuffle.home(_pad(keys, there))[real]
+        return image_key, keys.view(-1, many, p.out), allowed
+
+    def _maps(self, images: Tensor, prefix: str = "") -> tuple[Tensor, list[Tensor]]:
+        """(B, D) pooled C5 and P2..P5."""
         from bench.nn.fpn import stage_maps
 
-        backbone, fpn = getattr(self, f"{prefix}backbone"), getattr(self, f"{prefix}fpn")
-        images, n = view.images, len(view.images)
-        groups = max(1, min(self.p.bn_groups, n // 2)) if self.training else 1
-        order = torch.arange(n, device=images.device)
-        if prefix and groups > 1:
-            order = torch.randperm(n, device=images.device)
-        pooled, levels = [], []
-        for part in order.tensor_split(groups):
-            maps = stage_maps(backbone, images[part])
-            pooled.append(backbone.avgpool(maps["c5"]).flatten(1))
-            levels.append(list(fpn(maps).values()))
-        back = order.argsort()
-        return torch.cat(pooled)[back], [torch.cat(level)[back] for level in zip(*levels, strict=True)]
+        backbone = getattr(self, f"{prefix}backbone")
+        maps = stage_maps(backbone, images)
+        return backbone.avgpool(maps["c5"]).flatten(1), list(getattr(self, f"{prefix}fpn")(maps).values())
 
     def _rois(
-        self, maps: list[Tensor], boxes: Tensor, row: Tensor, view: Views, prefix: str = ""
+        self, maps: list[Tensor], boxes: Tensor, row: Tensor, size: int, prefix: str = ""
     ) -> Tensor:  # fmt: skip
         """(n, D) unit embeddings of boxes (n, 4) of the batch's rows `row`."""
         from bench.nn.fpn import pool_rois
 
-        features = pool_rois(maps, boxes, row, view.images.shape[-1], POOL)
+        features = pool_rois(maps, boxes, row, size, POOL)
         return _unit(getattr(self, f"{prefix}roi_head")(features.flatten(1)))
 
     def after_step(self, step: int, total_steps: int) -> None:

@@ -12,20 +12,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch.nn import functional as F
 from torchvision.ops import box_iou, roi_align
 
 from bench.data.base import ImageSet
 from bench.errors import BadInput
 from bench.method import Batch, Views
+from bench.nn.distributed import draw_uneven, gather_uneven, mean_divisor, rank_and_size
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.plan import Source
 from bench.views.sample import NONE
 from methods._ccop_parts import (
     Queue,
-    all_rows,
     candidates,
     curriculum,
     hardest,
@@ -36,7 +35,8 @@ from methods._ccop_parts import (
     queue_length,
 )
 from methods._ccop_views import CcopViews, Rois, into_view, load_rois, rois, select_rois, visible
-from methods.ssl.ccop import Ccop, CcopNetwork, CcopParams
+from methods.ssl.ccop import Ccop, CcopNetwork, CcopParams, _unit
+from tests.nn.ranks import on_ranks
 
 
 class Marked(ImageSet):
@@ -271,17 +271,22 @@ def test_queue_equals_a_list(overflow: str, sizes: tuple[int, ...]) -> None:
         assert int(queue.place) == place
 
 
-def _two_ranks(rank: int, folder: str) -> None:
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    found = all_rows(torch.full((3 * rank + 1, 2), float(rank)))
-    torch.save(found, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+def uneven_shares() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rank, _ = rank_and_size()
+    torch.manual_seed(3)
+    n = 3 * rank + 1
+    drawn = draw_uneven(lambda rows: torch.rand(rows, 2), n, torch.device("cpu"))
+    return gather_uneven(torch.full((n, 2), float(rank))), drawn, mean_divisor(torch.tensor(n))
 
 
-def test_keys_of_all_ranks_are_gathered_in_their_order(tmp_path: Path) -> None:
-    mp.start_processes(_two_ranks, (str(tmp_path),), nprocs=2, start_method="fork")
-    for rank in (0, 1):
-        assert torch.load(tmp_path / f"{rank}.pt").tolist() == [[0, 0]] + [[1, 1]] * 4
+def test_ranks_with_different_numbers_of_boxes(tmp_path: Path) -> None:
+    """Keys are gathered in rank order, numbers drawn as for all rows at once, sums divided by 5 / 2."""
+    found = on_ranks(tmp_path, 2, uneven_shares)
+    torch.manual_seed(3)
+    assert torch.equal(torch.cat([drawn for _, drawn, _ in found]), torch.rand(5, 2))
+    for rows, _, divisor in found:
+        assert rows.tolist() == [[0, 0]] + [[1, 1]] * 4
+        assert float(divisor) == 2.5
 
 
 def test_info_nce_equals_the_plain_loop() -> None:
@@ -585,21 +590,26 @@ def test_groups_have_statistics_of_their_own_and_rows_keep_their_place() -> None
     view, other = b.views["view1"], batch(seed=1).views["view1"]
     other.images[:2] = view.images[:2]
     with torch.no_grad():
-        (one, levels), (two, others) = net._maps(view), net._maps(other)
+        (one, levels), (two, others) = net._maps(view.images), net._maps(other.images)
         assert torch.equal(one[:2], two[:2])
         assert torch.equal(levels[0][:2], others[0][:2])
         assert not torch.allclose(one[2:], two[2:])
+        boxes, real = b.extra["boxes"][:, 1], _real(b)
+        torch.manual_seed(0)
+        keys, boxed, _ = net._keys(view, boxes, real, b)
         torch.manual_seed(0)
         order = torch.randperm(4)
-        torch.manual_seed(0)
-        keys, _ = net._maps(view, "key_")
-        expected = torch.zeros_like(keys)
+        n = real.sum(1)
         for part in order.split(2):
-            expected[part] = net.key_backbone(view.images[part])
-        assert torch.allclose(keys, expected, atol=1e-5)
+            pooled, maps = net._maps(view.images[part], "key_")  # two images are one group
+            assert torch.allclose(keys[part], _unit(net.key_image_head(pooled)), atol=1e-5)
+            for at, image in enumerate(part.tolist()):
+                own = net._rois(maps, boxes[image][real[image]], torch.full((n[image],), at), 64, "key_")
+                first = int(n[:image].sum())
+                assert torch.allclose(boxed[first : first + n[image], -1], own, atol=1e-5)
         net.eval()
         torch.manual_seed(1)
-        assert torch.allclose(net._maps(view)[0], net.backbone(view.images), atol=1e-5)
+        assert torch.allclose(net._maps(view.images)[0], net.backbone(view.images), atol=1e-5)
 
 
 def test_the_order_of_a_batch_does_not_matter() -> None:
