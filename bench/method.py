@@ -108,8 +108,8 @@ class Method(Component):
     Params: ClassVar[type[Params]] = PretrainParams
     params: PretrainParams
     trains: ClassVar[bool] = True  # False: `network().backbone` is used as initialised
-    # True: the loss is a mean over samples none of which looks at another (no batch norm, no negatives), so that
-    # a step may be divided into parts whose gradients are averaged (`--accumulate`).
+    # True: the loss is a mean over samples none of which looks at another (no batch norm, no negatives), so
+    # that a step may be divided into parts whose gradients are averaged (`--accumulate`).
     separable: ClassVar[bool] = False
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:

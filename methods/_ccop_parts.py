@@ -62,7 +62,9 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, tau: float) -> Tensor:
         positive = (query * key).sum(1, keepdim=True)
         logits = torch.cat([positive, query @ queue.detach().clone().float().T], 1) / tau
         target = torch.zeros(len(query), dtype=torch.int64, device=query.device)
-        return F.cross_entropy(logits, target, reduction="sum") / mean_divisor(torch.full_like(target.sum(), len(query)))
+        return F.cross_entropy(logits, target, reduction="sum") / mean_divisor(
+            torch.full_like(target.sum(), len(query))
+        )
 
 
 def make_mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:

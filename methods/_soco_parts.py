@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.nn.contrastive import at_least_float32
 from bench.nn.distributed import draw_rows
 from bench.nn.heads import make_head, mlp, project
 
@@ -124,6 +125,8 @@ def align(maps: Sequence[Tensor], boxes: Tensor, levels: Tensor, size: int) -> T
     for level, fmap in enumerate(maps):
         here = (flat == level).nonzero().flatten()
         scale = fmap.shape[-1] / size  # 1/4 .. 1/32, or more where a small view's map is rounded up
-        parts.append(roi_align(fmap.float(), rows[here].float(), BINS, scale, aligned=True))
+        parts.append(
+            roi_align(at_least_float32(fmap), at_least_float32(rows[here]), BINS, scale, aligned=True)
+        )
         order.append(here)
     return torch.cat(parts)[torch.cat(order).argsort()]

@@ -84,7 +84,13 @@ def cell_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--data", type=Names("data"), help="Pretraining data: NAME or NAME=PATH."),
         click.option("--task-data", type=Names("data"), help="The task's data: NAME or NAME=PATH."),
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
-        click.option("--devices", default="auto", show_default=True, help="auto, cpu or a number of GPUs."),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the method's pretraining."),
+        click.option(
+            "--devices",
+            default="auto",
+            show_default=True,
+            help="auto, cpu, or how many GPUs (or CPU processes).",
+        ),
         click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256)),
     ]
     for option in reversed(options):
@@ -94,7 +100,7 @@ def cell_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def make_cells(
     method: str, crop: str, task: str, scale: str, seeds: str, data: str | None, task_data: str | None,
-    sets: tuple[str, ...],
+    sets: tuple[str, ...], precision: str | None = None,
 ) -> tuple[list[Cell], dict[str, Path | None]]:  # fmt: skip
     """Cells of the product of the options, and the data paths given; every name is checked here."""
     from bench import registry
@@ -103,7 +109,7 @@ def make_cells(
     check_scale(scale)
     data_name, data_path = parse_data(data)
     task_data_name, task_data_path = parse_data(task_data)
-    overrides = settings(sets)
+    overrides = settings((*sets, *([f"method.precision={precision}"] if precision else [])))
     cells = []
     for m in match("method", method):
         for c in match("crop", crop):

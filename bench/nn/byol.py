@@ -25,8 +25,8 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def output_std(features: Tensor) -> Tensor:
-    """Mean over dimensions of the standard deviation over the batch of L2-normalised rows of (B, D), B the rows
-    of all devices (each passes equally many).
+    """Mean over dimensions of the standard deviation over the batch of L2-normalised rows of (B, D), B the
+    rows of all devices (each passes equally many).
 
     About 1/sqrt(D) for spread features, 0 for collapsed ones (Chen and He 2021, section 4.1).
     """

@@ -26,7 +26,9 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.rows = len(x)
-        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(rank_and_size()[1])]
+        parts = [
+            torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(rank_and_size()[1])
+        ]
         dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
 
@@ -66,8 +68,8 @@ def gather_uneven(rows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mean_divisor(count: Tensor) -> Tensor:
-    """What a process divides its sum by, so that the processes' mean is the mean over all their terms: the
-    number of terms of all (at least 1) by the number of processes. `count`: a scalar, this process's terms."""
+    """What a process divides its sum by, so that the processes' mean is the mean over all their terms:
+    the number of terms of all (at least 1) by the number of processes. `count`: this process's, a scalar."""
     total, size = count.detach().double(), rank_and_size()[1]
     if size > 1:
         dist.all_reduce(total)

@@ -24,8 +24,9 @@ class SplitBatchNorm(nn.Module):
 
     (B, C, H, W) -> (B, C, H, W), y = weight (x - mean_g) / sqrt(var_g + eps) + bias, g the image's group. The
     groups' sizes differ by at most 1. `groups` counts those of all devices (`group_count`). The running
-    statistics move by the mean over the groups of all devices; in eval mode they are used, as nn.BatchNorm2d does. It has that
-    class's state-dict keys but is not of that class: conversion to synchronised batch norm passes it over.
+    statistics move by the mean over the groups of all devices; in eval mode they are used, as nn.BatchNorm2d
+    does. It has that class's state-dict keys but is not of that class: conversion to synchronised batch norm
+    passes it over.
     """
 
     running_mean: Tensor
@@ -74,8 +75,8 @@ class SplitBatchNorm(nn.Module):
 
 
 def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
-    """`module` with every nn.BatchNorm2d in it made a `SplitBatchNorm`, in place; same state dict. One group is
-    the whole batch: the module stays as it is, and several devices synchronise their statistics."""
+    """`module` with every nn.BatchNorm2d in it made a `SplitBatchNorm`, in place; same state dict. One
+    group is the whole batch: the module stays as it is, and several devices synchronise their statistics."""
     if groups == 1:
         return module
     if isinstance(module, nn.BatchNorm2d):

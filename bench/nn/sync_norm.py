@@ -74,5 +74,5 @@ def synchronise(module: nn.Module, device: str) -> nn.Module:
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-            norm.__class__ = HostSyncBatchNorm
+            norm.__class__ = HostSyncBatchNorm  # type: ignore[assignment]
     return module

@@ -17,6 +17,7 @@ from bench.errors import BadInput
 from bench.method import Batch, Method, Network, PretrainParams
 from bench.nn.architectures import architecture
 from bench.nn.byol import output_std
+from bench.nn.contrastive import at_least_float32
 from bench.nn.distributed import draw_rows, gather_rows
 from bench.params import param
 from bench.views.plan import Augment, Sample, Source, Viewer, ViewSpec
@@ -112,9 +113,9 @@ class CmcNetwork(Network):
         self.pending: tuple[Tensor, Tensor, Tensor] | None = None
 
     def project(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) -> unit vectors of L and of ab, each (B, dim) float32."""
+        """(B, 3, H, W) -> unit vectors of L and of ab, each (B, dim), float32 under autocast too."""
         light, colour = self.backbone.split(images)
-        embedded = self.head_l(light).float(), self.head_ab(colour).float()
+        embedded = [at_least_float32(x) for x in (self.head_l(light), self.head_ab(colour))]
         return F.normalize(embedded[0], dim=1), F.normalize(embedded[1], dim=1)
 
     def _partition(self, scores: Tensor, which: int) -> Tensor:
