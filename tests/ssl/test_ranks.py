@@ -146,7 +146,7 @@ def make_case(home: Path, method: str, crop: str, settings: dict[str, Any]) -> L
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """By case: before, one process, two processes (rank 0, rank 1), and two without synchronised statistics."""
+    """By case: before, one process, two processes (rank 0, rank 1), two without synchronised statistics."""
     home = tmp_path_factory.mktemp("ranks")
     cases = {name: make_case(home, *case) for name, case in CASES.items()}
     torch.save(cases, home / "cases.pt")
