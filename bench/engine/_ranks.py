@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import tempfile
 import time
 import traceback
@@ -46,6 +47,8 @@ def train_on_ranks(ctx: StageContext, setup: Setup) -> dict[str, Any]:
     when asked to stop; asked twice, it stops at once.
     """
     context = multiprocessing.get_context("spawn")
+    # Python's own note that a killed process left semaphores, which it has cleaned up when it says so.
+    sys.warnoptions.append("ignore:resource_tracker")
     stop = context.Event()
     with tempfile.TemporaryDirectory() as folder:
         job = _Job(replace(ctx, progress=Progress(), tracker=Tracker()), setup.device.count, f"{folder}/meet")
