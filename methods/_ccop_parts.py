@@ -1,4 +1,4 @@
-"""CCOP's arithmetic: queue, InfoNCE, spatial noise and its curriculum, the intra-image loss."""
+"""CCOP's arithmetic: heads, spatial noise and its curriculum, the intra-image loss."""
 
 from __future__ import annotations
 
@@ -6,65 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from bench.nn.distributed import draw_uneven, gather_uneven, mean_divisor
+from bench.nn.distributed import draw_uneven, mean_divisor
 
-QUEUE_SHARE = 65536 / 118287  # the papers' queue over COCO train2017
 APART = 0.05  # boxes of an image whose IoU is less are different objects (paper 003, below equation 3)
-
-
-def queue_length(setting: int, n_images: int, batch_size: int) -> int:
-    """`setting` shrunk with the set, so that keys are about half an epoch old: the papers' share of the
-    images (65,536 of COCO's 118,287) in whole batches, at least 4 batches, never above `setting`."""
-    share = round(n_images * QUEUE_SHARE / batch_size) * batch_size
-    return min(setting, max(share, 4 * batch_size))
-
-
-class Queue(nn.Module):
-    """Keys of earlier steps: `rows` (K, D), unit length, random at first; state is saved with the network.
-
-    overflow: what happens to keys past the end. "wrap" goes on from the start; "drop" loses them and starts
-    again at row 0 (paper 003's code).
-    """
-
-    rows: Tensor
-    place: Tensor
-
-    def __init__(self, length: int, width: int, overflow: str = "wrap") -> None:
-        super().__init__()
-        self.overflow = overflow
-        self.register_buffer("rows", F.normalize(torch.randn(length, width), dim=1))
-        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
-
-    @torch.no_grad()
-    def add(self, keys: Tensor) -> None:
-        """Put (n, D) unit keys, all processes' in the order of ranks, over the oldest rows."""
-        keys, length = gather_uneven(keys), len(self.rows)
-        start = int(self.place)
-        if self.overflow == "drop":
-            keys = keys[: length - start]
-        skipped = max(0, len(keys) - length)
-        keys = keys[skipped:]
-        at = torch.arange(start + skipped, start + skipped + len(keys), device=keys.device) % length
-        self.rows[at] = keys.to(self.rows.dtype)
-        self.place.fill_((start + skipped + len(keys)) % length)
-
-
-def info_nce(query: Tensor, key: Tensor, queue: Tensor, tau: float) -> Tensor:
-    """Mean over n of -log(exp(q.k/tau) / (exp(q.k/tau) + sum_m exp(q.m/tau))); 0 for n = 0.
-
-    query, key: (n, D), queue: (K, D), unit rows; the gradient reaches the query only. n may differ between
-    devices: the devices' mean is that over the rows of all. Paper 003, equation 1.
-    """
-    with torch.autocast(query.device.type, enabled=False):
-        query, key = query.float(), key.detach().float()
-        positive = (query * key).sum(1, keepdim=True)
-        logits = torch.cat([positive, query @ queue.detach().clone().float().T], 1) / tau
-        target = torch.zeros(len(query), dtype=torch.int64, device=query.device)
-        return F.cross_entropy(logits, target, reduction="sum") / mean_divisor(
-            torch.full_like(target.sum(), len(query))
-        )
 
 
 def make_mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -174,7 +119,7 @@ def intra_loss(
     kind: str, alpha: float, query: Tensor, key: Tensor, boxes: tuple[Tensor, Tensor], real: Tensor
 ) -> Tensor:
     """Keep objects of one image apart: mean over ordered pairs i != j of an image with IoU < .05, 0 if none;
-    the pairs of all devices, as in `info_nce`.
+    the devices' mean is that over the pairs of all.
 
     query, key: (B, M, D) unit embeddings of the unmoved boxes in both views; boxes: their (B, M, 4) in the
     query and the key view; real: (B, M) bool, False on padding.

@@ -55,16 +55,17 @@ def parallel(function: Callable[[T], R], items: Iterable[T], workers: int, chunk
 def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) -> str:
     """sha256 over the content of `files` and the sorted (name, size) listing of the folders `listings`.
 
-    A file's hash is remembered under `cache` by path, size and modification time.
+    Files count with their names; `content_hash` is of one file's content alone.
     """
-    parts: list[Any] = [[f.name, _cached_hash(f, cache)] for f in files]
+    parts: list[Any] = [[f.name, content_hash(f, cache)] for f in files]
     for folder in listings:
         with os.scandir(folder) as entries:
             parts.append([folder.name, sorted([e.name, e.stat().st_size] for e in entries if e.is_file())])
     return digest(parts)
 
 
-def _cached_hash(file: Path, cache: Path) -> str:
+def content_hash(file: Path, cache: Path) -> str:
+    """sha256 hex of a file's bytes, remembered under `cache` by path, size and modification time."""
     stat = file.stat()
     marker = cache / "hashes" / (digest([str(file), stat.st_size, stat.st_mtime_ns])[:32] + ".json")
     with suppress(OSError, ValueError):

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch.nn import functional as F
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -22,15 +21,25 @@ def rank_and_size() -> tuple[int, int]:
     return 0, 1
 
 
+@torch.no_grad()
+def gather_rows(x: Tensor) -> Tensor:
+    """(b, ...) of every process, stacked in rank order: (world size x b, ...). No gradient.
+
+    Every process must hold equally many rows.
+    """
+    _, size = rank_and_size()
+    if size == 1:
+        return x.detach()
+    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(size)]
+    dist.all_gather(parts, x.detach().contiguous())
+    return torch.cat(parts)
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.rows = len(x)
-        parts = [
-            torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(rank_and_size()[1])
-        ]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
+        return gather_rows(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
@@ -40,30 +49,34 @@ class _Gather(torch.autograd.Function):
         return total[start : start + ctx.rows]
 
 
-def gather_rows(x: Tensor) -> Tensor:
-    """(b, ...) of every process -> (W b, ...), in rank order; every process passes equally many rows.
-
-    The gradient of a row is the sum of what all processes' losses ask of it.
+def gather_with_gradient(x: Tensor) -> Tensor:
+    """`gather_rows` through which gradients flow: that of a row is the sum of what all processes' losses ask
+    of it. With losses that are means over own rows, averaging parameter gradients over processes, as DDP
+    does, then gives the gradient of the whole batch.
     """
     return x if rank_and_size()[1] == 1 else _Gather.apply(x)  # type: ignore[no-any-return,no-untyped-call]
 
 
 @torch.no_grad()
-def row_counts(n: int, device: torch.device) -> list[int]:
-    """`n` of every process, in rank order."""
-    if rank_and_size()[1] == 1:
-        return [n]
-    return [int(c) for c in gather_rows(torch.tensor([n], device=device))]
+def gather_uneven(x: Tensor) -> Tensor:
+    """(n, ...) of every process, stacked in rank order, where n may differ between them. No gradient."""
+    _, size = rank_and_size()
+    if size == 1:
+        return x.detach()
+    counts = gather_rows(torch.tensor([len(x)], device=x.device)).tolist()
+    padded = x.detach().new_zeros(max(counts), *x.shape[1:])
+    padded[: len(x)] = x.detach()
+    parts = gather_rows(padded).split(max(counts)) if max(counts) else [padded] * size
+    return torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
 
 
 @torch.no_grad()
-def gather_uneven(rows: Tensor) -> Tensor:
-    """(n, D) of every process -> the rows of all, in rank order; n may differ. No gradient."""
-    if rank_and_size()[1] == 1:
-        return rows
-    counts = row_counts(len(rows), rows.device)
-    every = gather_rows(F.pad(rows.detach(), (0, 0, 0, max(counts) - len(rows))))
-    return torch.cat([part[:n] for part, n in zip(every.chunk(len(counts)), counts, strict=True)])
+def shared_permutation(n: int, device: torch.device) -> Tensor:
+    """(n,) int64, a random order of n rows, the same on every process (rank 0's, from torch's generator)."""
+    order = torch.randperm(n).to(device)
+    if rank_and_size()[1] > 1:
+        dist.broadcast(order, 0)
+    return order
 
 
 @torch.no_grad()
@@ -88,7 +101,7 @@ def draw_rows(draw: Callable[[int], Tensor], n: int, part: int = 0, parts: int =
 
 def draw_uneven(draw: Callable[[int], Tensor], n: int, device: torch.device) -> Tensor:
     """`draw_rows` where processes have different numbers of rows."""
-    counts = row_counts(n, device)
+    counts = gather_rows(torch.tensor([n], device=device)).tolist()
     start = sum(counts[: rank_and_size()[0]])
     return draw(sum(counts))[start : start + n]
 
@@ -103,9 +116,7 @@ class Shuffle:
     @torch.no_grad()
     def __init__(self, n: int, device: torch.device) -> None:
         rank, size = rank_and_size()
-        order = torch.randperm(size * n).to(device)
-        if size > 1:
-            dist.broadcast(order, 0)
+        order = shared_permutation(size * n, device)
         share = slice(rank * n, (rank + 1) * n)
         self.mine, self.back = order[share], order.argsort()[share]
 
