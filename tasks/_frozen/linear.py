@@ -204,7 +204,7 @@ def _save(ctx: StageContext, step: int, heads: Heads, optimizer: torch.optim.Opt
 
 
 def _log(ctx: StageContext, step: int, losses: dict[str, Tensor], p: LinearParams) -> None:
-    figures = {f"loss_{layer}": float(loss) for layer, loss in losses.items()}
+    figures = {f"loss_{layer}": float(loss.detach()) for layer, loss in losses.items()}
     bad = [n for n, v in figures.items() if not np.isfinite(v)]
     if bad:
         raise StageFailed(f"{ctx.stage}: {bad[0]} is not finite at step {step}; try: --set {ctx.stage.name}.lr={p.lr / 10:g}")

@@ -24,6 +24,7 @@ POSITIVE_WEIGHT = 2.0  # class_weight {1: 2, -1: 1}
 Solver = Literal["batched", "liblinear"]
 
 
+REFIT_TOL = 1e-3  # of what is scored in the end; cross-validation does with less
 SHOT_TOL = 3e-3  # of small samples: their problems are cheap, and few rows decide
 SHOT_FLOATS = 40_000_000  # products of the classes solved together
 
@@ -108,7 +109,7 @@ def train_full(
     folds = np.stack([stratified_folds(column) for column in signs.T], 1)
     cv = cross_validate(rows, signs, folds, costs, progress.task("SVM costs", len(costs)))
     chosen = costs[cv.argmax(1)]
-    w = rows.weights(solve(rows, signs[None], chosen, POSITIVE_WEIGHT))[0]
+    w = rows.weights(solve(rows, signs[None], chosen, POSITIVE_WEIGHT, REFIT_TOL))[0]
     return Trained((prepare(test) @ w).numpy(), chosen, cv)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -94,7 +96,7 @@ def _arrays(file: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
         with np.load(file) as arrays:
             found: dict[str, Any] = {k: arrays[f"{name}_{k}"] for k in ("jpeg", "offsets", "labels")}
             classes = [str(c) for c in arrays["classes"]]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BadData(f"{file} is damaged or no .npz of CIFAR-10 ({error}); make it again") from None
     content, offsets = found["jpeg"], found["offsets"].astype(np.int64)
     labels = found["labels"].astype(np.int64)
