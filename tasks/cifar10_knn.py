@@ -23,9 +23,8 @@ class CifarKnnParams(KnnParams):
 class Cifar10Knn(Task):
     """Weighted kNN on CIFAR-10's test set with its training set as the bank (Wu et al. 2018).
 
-    lightly's benchmark (ResNet-18 with the CIFAR stem, 200 epochs, batch 512) reports 84.8 for SimCLR, 86.8 for
-    BYOL and 84.7 for MoCo v2: maxima over epochs; this task scores the final backbone.
-    """
+    lightly's benchmark (ResNet-18 with the CIFAR stem, 200 epochs, batch 512) reports 84.8 for SimCLR, 86.8
+    for BYOL and 84.7 for MoCo v2: maxima over epochs; this task scores the final backbone."""
 
     Params: ClassVar[type[Params]] = CifarKnnParams
     params: CifarKnnParams

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Knn(Task):
     """Weighted kNN (Wu et al. 2018, section 3.4): no training, the quickest check of a backbone.
 
-    Short side 256, central 224 x 224, pooled features, cosine similarity; the 200 nearest training images vote with
-    weight exp(similarity / 0.1). In sets of scenes an image's label is the class of its largest object.
-    """
+    Short side 256, central 224 x 224, pooled features, cosine similarity; the 200 nearest training images
+    vote with weight exp(similarity / 0.1). In sets of scenes an image's label is the class of its largest
+    object."""
 
     Params: ClassVar[type[Params]] = KnnParams
     params: KnnParams

@@ -32,13 +32,12 @@ class OpenimagesLinearParams(LinearParams):
 class OpenimagesLinear(Task):
     """OpenImages-subset multi-label classification: paper 001 Tables 1-3 and 11.
 
-    Frozen backbone, pooled features, one linear layer started at N(0, .01); binary cross-entropy over 208 classes,
-    SGD 30, momentum .9, no weight decay, batch 256, 100 epochs (the rate falls by 10 after 60 and 80); random
-    resized crop (.08, 1) and flip; test: short side 256, central 224 x 224. mAP is the mean over classes of each
-    class's AP over the whole test set (not interpolated), as Veit et al. 2017, whom the paper cites; its code
-    averages per-batch mAPs (`mAP_batch`; with `batch_map` it becomes `mAP`) and keeps the best epoch on the test
-    set, which is not done here: the last one is scored.
-    """
+    Frozen backbone, pooled features, one linear layer started at N(0, .01); binary cross-entropy over 208
+    classes, SGD 30, momentum .9, no weight decay, batch 256, 100 epochs (the rate falls by 10 after 60 and
+    80); random resized crop (.08, 1) and flip; test: short side 256, central 224 x 224. mAP is the mean
+    over classes of each class's AP over the whole test set (not interpolated), as Veit et al. 2017, whom
+    the paper cites; its code averages per-batch mAPs (`mAP_batch`; with `batch_map` it becomes `mAP`) and
+    keeps the best epoch on the test set, which is not done here: the last one is scored."""
 
     Params: ClassVar[type[Params]] = OpenimagesLinearParams
     params: OpenimagesLinearParams
@@ -61,6 +60,8 @@ class OpenimagesLinear(Task):
         scores, truth = run_linear(ctx, p, multi=True)
         (mine,) = scores.values() if len(scores) == 1 else (scores[p.layers[-1]],)
         ap = class_ap(truth, mine, "area")
-        write_json(ctx.work / "per_class.json", {str(k): float(100 * a) for k, a in enumerate(ap) if np.isfinite(a)})
+        write_json(
+            ctx.work / "per_class.json", {str(k): float(100 * a) for k, a in enumerate(ap) if np.isfinite(a)}
+        )
         whole, batch = 100 * float(np.nanmean(ap)), 100 * batch_map(truth, mine, p.batch_size)
         return {"mAP": batch if p.batch_map else whole, "mAP_dataset": whole, "mAP_batch": batch}

@@ -23,12 +23,12 @@ class Places205LinearParams(LinearParams):
 class Places205Linear(Task):
     """Places205 linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et al. 2019).
 
-    Frozen backbone, batch norm in eval mode; on each of conv1 and res2 to res5, pooled to about 9,000 numbers, a
-    batch norm without affine parameters and a linear classifier. 14 epochs (the rate
-    falls by 10 after 4, 8 and 12) of random resized crops (.08, 1) and flips. SGD .01, batch 256, momentum .9
-    (Nesterov), weight decay 1e-4. Test: short side 256, central 224 x 224. The best layer by test accuracy is reported, as in
-    the paper, and each layer beside it. Where the set has scenes, the label is the largest object's class.
-    """
+    Frozen backbone, batch norm in eval mode; on each of conv1 and res2 to res5, pooled to about 9,000
+    numbers, a batch norm without affine parameters and a linear classifier. 14 epochs (the rate falls by 10
+    after 4, 8 and 12) of random resized crops (.08, 1) and flips. SGD .01, batch 256, momentum .9
+    (Nesterov), weight decay 1e-4. Test: short side 256, central 224 x 224. The best layer by test accuracy
+    is reported, as in the paper, and each layer beside it. Where the set has scenes, the label is the
+    largest object's class."""
 
     Params: ClassVar[type[Params]] = Places205LinearParams
     params: Places205LinearParams

@@ -28,14 +28,14 @@ class Voc07LinearParams(LinearParams):
 
 
 class Voc07Linear(Task):
-    """VOC 2007 linear classification, trainval to test: `mAP_l` of paper 000 (Tables 1, 13, 14), our protocol.
+    """VOC 2007 linear classification, trainval to test: `mAP_l` of paper 000 (Tables 1, 13, 14), our
+    protocol.
 
-    The features of `voc07_svm` before pooling to 2 x 2: short side 256, squashed to 224 x 224, global average.
-    Batch norm without affine parameters, a linear layer, binary cross-entropy (summed over classes; a class that an
-    image shows only as difficult objects is not counted), SGD .01, momentum .9 (Nesterov), weight decay 1e-4,
-    batch 256, 100 epochs, the rate falls by 10 after 60 and 80. Features are extracted once: no augmentation.
-    Difficult-only images are left out of a class at test.
-    """
+    The features of `voc07_svm` before pooling to 2 x 2: short side 256, squashed to 224 x 224, global
+    average. Batch norm without affine parameters, a linear layer, binary cross-entropy (summed over
+    classes; a class that an image shows only as difficult objects is not counted), SGD .01, momentum .9
+    (Nesterov), weight decay 1e-4, batch 256, 100 epochs, the rate falls by 10 after 60 and 80. Features are
+    extracted once: no augmentation. Difficult-only images are left out of a class at test."""
 
     Params: ClassVar[type[Params]] = Voc07LinearParams
     params: Voc07LinearParams
@@ -53,7 +53,9 @@ class Voc07Linear(Task):
     def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params
         layers = ["gap", "res5"]  # those of the SVM tasks, so that the features are shared
-        return feature_stages(backbone, data, Transform("squash", p.resize, p.image_size), layers, p.precision)
+        return feature_stages(
+            backbone, data, Transform("squash", p.resize, p.image_size), layers, p.precision
+        )
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         from bench.data.semantic import image_labels

@@ -21,7 +21,9 @@ SHOTS = (1, 2, 4, 8, 16, 32, 64, 96)
 class LowshotParams(SvmParams):
     """The samples, and how a cost is chosen."""
 
-    ks: tuple[int, ...] = param(SHOTS, help="positives of a class; k=1 takes the cost of the next k, so not alone")
+    ks: tuple[int, ...] = param(
+        SHOTS, help="positives of a class; k=1 takes the cost of the next k, so not alone"
+    )
     seeds: tuple[int, ...] = param((0, 1, 2, 3, 4), help="seeds of the samples, one each")
     cost_selection: Literal["cv", "test"] = param(
         "cv", help="cv: on the sample itself; test: the published code's best cost on the test set"
@@ -31,9 +33,10 @@ class LowshotParams(SvmParams):
 class Voc07Lowshot(Task):
     """Low-shot linear SVMs, trainval to test: paper 002 Table 2 (Goyal et al. 2019).
 
-    Features, SVM and AP as `voc07_svm`. For every class by itself k positives and 19 k negatives (classes - 1
-    times k) are drawn from trainval; images with the class only as difficult objects are never drawn, and left
-    out at test. Samples are drawn with published seeds (the papers' are unseeded) and written to `samples.npz`.
+    Features, SVM and AP as `voc07_svm`. For every class by itself k positives and 19 k negatives (classes -
+    1 times k) are drawn from trainval; images with the class only as difficult objects are never drawn, and
+    left out at test. Samples are drawn with published seeds (the papers' are unseeded) and written to
+    `samples.npz`.
 
     The published code takes, per k, the cost with the best mean *test* mAP: an optimistic figure, always
     reported as `mAP_k<k>_test_cost`. By default `mAP_k<k>` takes a cost per sample by cross-validation on
@@ -66,7 +69,9 @@ class Voc07Lowshot(Task):
 
         p = self.params
         train, val = (load_split(ctx, split, p.layer) for split in ("train", "val"))
-        made = Experiment(image_labels(train.images), image_labels(val.images), p.ks, p.seeds, p.all_costs(), p.ap)
+        made = Experiment(
+            image_labels(train.images), image_labels(val.images), p.ks, p.seeds, p.all_costs(), p.ap
+        )
         made.run(ctx, train.features, val.features, train.images.ids, p.solver)
         metrics, table = summarise(made, p.cost_selection)
         write_json(ctx.work / "per_k.json", table)

@@ -1,4 +1,4 @@
-"""VOC 2007 classification with linear SVMs on frozen features (res5 pooled to 2 x 2), cost by cross-validation."""
+"""VOC 2007 classification: linear SVMs on frozen features (res5, 2 x 2), cost by cross-validation."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Voc07Svm(Task):
     """Linear SVMs, trainval to test: paper 002 Tables 1 and 5 (Goyal et al. 2019).
 
     Images: short side 256, then squashed to 224 x 224. Features: the last map average-pooled to 2 x 2 (8192
-    numbers of ResNet-50), x / (|x| + 1e-5). One SVM per class: squared hinge, L2, positives weighted 2; the cost
-    is the best of 1, 10, 100 and 0.5^4 ... 0.5^19 by the mean average precision over three stratified folds.
-    An image with a class only as difficult objects is a negative of that class in training and left out at
-    test. AP is the area under the monotone precision-recall curve, its mean over classes in percent.
-    A class with fewer than three training positives or none at test is left out; `classes` counts the others.
-    """
+    numbers of ResNet-50), x / (|x| + 1e-5). One SVM per class: squared hinge, L2, positives weighted 2; the
+    cost is the best of 1, 10, 100 and 0.5^4 ... 0.5^19 by the mean average precision over three stratified
+    folds. An image with a class only as difficult objects is a negative of that class in training and left
+    out at test. AP is the area under the monotone precision-recall curve, its mean over classes in percent.
+    A class with fewer than three training positives or none at test is left out; `classes` counts the
+    others."""
 
     Params: ClassVar[type[Params]] = SvmParams
     params: SvmParams

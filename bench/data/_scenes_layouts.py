@@ -1,4 +1,4 @@
-"""Generated scenes written in the official layouts of classification sets, to try a reader or a task without them."""
+"""Generated scenes written in the official layouts of classification sets, to try a reader or a task."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from bench.data._scenes_shapes import CLASSES
 
 FIRST = {"train": 1, "val": 500_001}
 SIZE = (96, 72)
+COLUMNS = (
+    "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
+    "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class Drawn:
     label: int
 
     def jpeg(self, size: tuple[int, int] | None = None) -> bytes:
-        image = self.scene.image if size is None else cv2.resize(self.scene.image, size, interpolation=cv2.INTER_AREA)
+        image = (
+            self.scene.image
+            if size is None
+            else cv2.resize(self.scene.image, size, interpolation=cv2.INTER_AREA)
+        )
         _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         return bytes(encoded.tobytes())
 
@@ -40,7 +48,8 @@ def drawn(split: str, count: int, seed: int = 0) -> Iterator[Drawn]:
 
 
 def write_layout(name: str, root: Path, n_train: int, n_val: int, seed: int = 0) -> dict[str, list[int]]:
-    """Write scenes as data set `name` (a key of `LAYOUTS`) under `root`; the classes by split, in the order of
+    """Write scenes as data set `name` (a key of `LAYOUTS`) under `root`; the classes by split, in the order
+    of
     the reader's ids."""
     root.mkdir(parents=True, exist_ok=True)
     sides = {"train": list(drawn("train", n_train, seed)), "val": list(drawn("val", n_val, seed))}
@@ -107,10 +116,7 @@ def _openimages(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int
         file, folder = names[split]
         with open(root / file, "w", newline="", encoding="utf-8") as lines:
             out = csv.writer(lines)
-            out.writerow(
-                "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,"
-                "IsDepiction,IsInside".split(",")
-            )
+            out.writerow(COLUMNS)
             for d in scenes:
                 _put(root / folder / f"{d.number:016x}.jpg", d.jpeg())
                 out.writerows(_box_rows(d))
@@ -122,7 +128,18 @@ def _box_rows(d: Drawn) -> Iterator[list[object]]:
     for label, mask in zip(d.scene.labels.tolist(), d.scene.masks, strict=True):
         ys, xs = np.nonzero(mask)
         edges = [xs.min() / width, (xs.max() + 1) / width, ys.min() / height, (ys.max() + 1) / height]
-        yield [f"{d.number:016x}", "xclick", f"/m/{label:04d}", 1, *(f"{e:.6f}" for e in edges), 0, 0, 0, 0, 0]
+        yield [
+            f"{d.number:016x}",
+            "xclick",
+            f"/m/{label:04d}",
+            1,
+            *(f"{e:.6f}" for e in edges),
+            0,
+            0,
+            0,
+            0,
+            0,
+        ]
 
 
 def _cifar(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""The features stage: a frozen backbone over one split, extracted once and shared by every task that reads it.
+"""The features stage: a frozen backbone over one split, extracted once and shared by every task.
 
 Leaves `ids.npy` (N,) and one raw float32 array (N, D) per layer, `<layer>.npy`, to be memory-mapped.
 """
@@ -38,7 +38,12 @@ def backbone_name(stage: Stage) -> str:
 
 
 def features_stage(
-    backbone: Stage, data: Stage, split: str, transform: Transform, layers: Sequence[str], precision: str = "fp32"
+    backbone: Stage,
+    data: Stage,
+    split: str,
+    transform: Transform,
+    layers: Sequence[str],
+    precision: str = "fp32",
 ) -> Stage:
     """The features of `split` of `data`: one stage for every task that asks for the same."""
     return Stage(
@@ -81,10 +86,12 @@ def _start_worker(number: int) -> None:
 def batches(
     images: ImageSet, transform: Transform, start: int = 0, workers: int = 0, pin: bool = False
 ) -> Iterator[Tensor]:
-    """(b, 3, s, s) uint8 batches of `BATCH` images from position `start` on, decoded in `workers` processes."""
+    """(b, 3, s, s) uint8 batches of `BATCH` images from position `start` on, decoded in `workers`
+    processes."""
     groups = [range(i, min(i + BATCH, len(images))) for i in range(start, len(images), BATCH)]
     yield from DataLoader(
-        Shown(images, transform), batch_sampler=groups, num_workers=workers, pin_memory=pin,  # type: ignore[arg-type]
+        Shown(images, transform), batch_sampler=groups,  # type: ignore[arg-type]
+        num_workers=workers, pin_memory=pin,
         worker_init_fn=_start_worker if workers else None, prefetch_factor=2 if workers else None,
         collate_fn=_stack,
     )  # fmt: skip
@@ -124,7 +131,9 @@ class Extractor:
         return {name: f.float() for name, f in found.items()}
 
 
-def load_extractor(folder: Path, name: str, layers: Sequence[str], device: Device, precision: str) -> Extractor:
+def load_extractor(
+    folder: Path, name: str, layers: Sequence[str], device: Device, precision: str
+) -> Extractor:
     """The extractor of the backbone file in the stage folder; every tensor must match."""
     from bench.nn.backbones import build_backbone, load_backbone
 
@@ -149,7 +158,9 @@ def run(ctx: StageContext) -> None:
     finally:
         torch.set_num_threads(threads)
     np.save(ctx.work / "ids.npy", np.asarray(images.ids, np.int64))
-    write_json(ctx.work / "info.json", {"images": len(images), "layers": list(p["layers"]), "seconds": seconds})
+    write_json(
+        ctx.work / "info.json", {"images": len(images), "layers": list(p["layers"]), "seconds": seconds}
+    )
 
 
 def _extract(ctx: StageContext, images: ImageSet, transform: Transform, extract: Extractor) -> float:
@@ -162,7 +173,9 @@ def _extract(ctx: StageContext, images: ImageSet, transform: Transform, extract:
         for shown in loaded:
             for name, rows in extract(shown).items():
                 if not bool(torch.isfinite(rows).all()):
-                    raise StageFailed(f"{ctx.stage}: the features of {name} are not finite; was the training sound?")
+                    raise StageFailed(
+                        f"{ctx.stage}: the features of {name} are not finite; was the training sound?"
+                    )
                 if name not in files:
                     files[name] = open_rows(ctx.work / f"{name}.npy", len(images), rows.shape[1], done)
                 files[name].write(rows.cpu().numpy().tobytes())
@@ -179,11 +192,11 @@ def _extract(ctx: StageContext, images: ImageSet, transform: Transform, extract:
 
 
 def open_rows(path: Path, n: int, width: int, start: int) -> BinaryIO:
-    """The .npy file of an (n, width) float32 array, cut off after row `start`, ready for the rows that follow."""
+    """The .npy file of an (n, width) float32 array, cut off after row `start`, ready for what follows."""
     header = np.lib.format.magic(1, 0)
     text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({n}, {width}), }}".encode()
     text += b" " * (HEADER - len(header) - 2 - len(text) - 1) + b"\n"
-    file = open(path, "r+b" if start else "w+b")
+    file = open(path, "r+b" if start else "w+b")  # noqa: SIM115, the caller closes it
     if not start:
         file.write(header + len(text).to_bytes(2, "little") + text)
     file.truncate(HEADER + 4 * start * width)

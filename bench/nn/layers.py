@@ -1,4 +1,4 @@
-"""The five depths of a frozen backbone, pooled to about nine thousand numbers each, as linear probes read them."""
+"""The five depths of a frozen backbone, pooled to about nine thousand numbers each, for probes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def layer_features(backbone: nn.Module, images: Tensor, layers: Iterable[str]) -
         return _vit_features(backbone, images, wanted)
     if isinstance(backbone, LabResNet):
         lab = normalised_lab(images)
-        halves = (_resnet_features(backbone.l, lab[:, :1], wanted), _resnet_features(backbone.ab, lab[:, 1:], wanted))
+        halves = (
+            _resnet_features(backbone.l, lab[:, :1], wanted),
+            _resnet_features(backbone.ab, lab[:, 1:], wanted),
+        )
         return {name: torch.cat([half[name] for half in halves], 1) for name in wanted}
     return _resnet_features(backbone, images, wanted)
 

@@ -23,11 +23,16 @@ class KnnParams(FrozenParams):
 
     resize: int = param(256, ge=16, help="short side before the central crop, pixels")
     k: int = param(200, ge=1, help="neighbours that vote", search=["int", 1, 200])
-    temperature: float = param(0.1, gt=0, help="T of the weight exp(similarity / T)", search=["log", 0.01, 1.0])
+    temperature: float = param(
+        0.1, gt=0, help="T of the weight exp(similarity / T)", search=["log", 0.01, 1.0]
+    )
 
 
-def knn_scores(train: Tensor, labels: Tensor, test: Tensor, classes: int, k: int, temperature: float) -> Tensor:
-    """(M, K) votes: sum over the k training rows most similar to a test row by cosine, of exp(cos / T), by class.
+def knn_scores(
+    train: Tensor, labels: Tensor, test: Tensor, classes: int, k: int, temperature: float
+) -> Tensor:
+    """(M, K) votes: sum over the k training rows most similar to a test row by cosine, of exp(cos / T), by
+    class.
 
     train: (N, D), labels: (N,) int64, test: (M, D). Source: Wu et al. 2018, section 3.4.
     """
@@ -56,7 +61,9 @@ def run_knn(ctx: StageContext, p: KnnParams) -> dict[str, float]:
         known = labels >= 0
         if not known.any():
             raise BadData(f"{s.images.name}/{s.images.split} has no labelled image; try: --task-data scenes")
-        sides.append((torch.from_numpy(np.array(s.features[known])), torch.from_numpy(labels[known]), s.images.classes))
+        sides.append(
+            (torch.from_numpy(np.array(s.features[known])), torch.from_numpy(labels[known]), s.images.classes)
+        )
     (train, labels, classes), (test, truth, _) = sides
     if p.k > len(train):
         raise BadInput(

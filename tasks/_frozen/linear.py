@@ -1,4 +1,4 @@
-"""Linear probes: classifiers on the pooled depths of a frozen backbone, trained together on augmented images."""
+"""Linear probes: classifiers on pooled depths of a frozen backbone, trained on augmented images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class LinearParams(FrozenParams):
     """Every number of a linear probe; the defaults are OpenSelfSup's and paper 002's."""
 
     resize: int = param(256, ge=16, help="short side before the central crop at test, pixels")
-    layers: tuple[str, ...] = param(("conv1", "res2", "res3", "res4", "res5"), help="depths, a classifier each; or gap")
+    layers: tuple[str, ...] = param(
+        ("conv1", "res2", "res3", "res4", "res5"), help="depths, a classifier each; or gap"
+    )
     epochs: int = param(28, ge=1, help="passes over the training images")
     steps: tuple[int, ...] = param((8, 16, 24), help="epochs after which the rate falls by 10")
     batch_size: int = param(256, ge=2, help="images per step")
@@ -78,7 +80,8 @@ class _Crop:
 
 
 def lighting(images: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
-    """Normalised images (B, 3, H, W) plus PCA noise: x + V (a * l), a ~ N(0, deviation^2) per image and axis, on
+    """Normalised images (B, 3, H, W) plus PCA noise: x + V (a * l), a ~ N(0, deviation^2) per image and
+    axis, on
     the [0, 1] scale. Source: Krizhevsky et al. 2012, section 4.1."""
     if deviation == 0:
         return images
@@ -88,7 +91,8 @@ def lighting(images: Tensor, deviation: float, generator: torch.Generator) -> Te
 
 
 class Heads(nn.Module):
-    """A classifier per layer: batch norm without affine parameters (or nothing), then a linear map, N(0, .01)."""
+    """A classifier per layer: batch norm without affine parameters (or nothing), then a linear map, N(0,
+    .01)."""
 
     def __init__(self, widths: dict[str, int], classes: int, batch_norm: bool) -> None:
         super().__init__()
@@ -147,7 +151,9 @@ def _labels(images: ImageSet, multi: bool) -> np.ndarray:
     return found
 
 
-def _train(ctx: StageContext, p: LinearParams, extract: Extractor, images: ImageSet, labels: np.ndarray) -> Heads:
+def _train(
+    ctx: StageContext, p: LinearParams, extract: Extractor, images: ImageSet, labels: np.ndarray
+) -> Heads:
     positions = np.arange(len(labels)) if labels.ndim > 1 else np.flatnonzero(labels >= 0)
     blank = extract(torch.zeros(1, 3, p.image_size, p.image_size, dtype=torch.uint8))
     seed = ctx.seed("linear probe")
@@ -156,7 +162,11 @@ def _train(ctx: StageContext, p: LinearParams, extract: Extractor, images: Image
         heads = Heads({n: blank[n].shape[1] for n in p.layers}, len(images.classes), p.batch_norm)
     heads.to(extract.device)
     optimizer = torch.optim.SGD(
-        heads.parameters(), p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.nesterov and p.momentum > 0
+        heads.parameters(),
+        p.lr,
+        p.momentum,
+        weight_decay=p.weight_decay,
+        nesterov=p.nesterov and p.momentum > 0,
     )
     order = BatchOrder(len(positions), p.batch_size, p.epochs, seed)
     total = p.epochs * order.steps_per_epoch
@@ -207,7 +217,8 @@ def _log(ctx: StageContext, step: int, losses: dict[str, Tensor], p: LinearParam
     figures = {f"loss_{layer}": float(loss.detach()) for layer, loss in losses.items()}
     bad = [n for n, v in figures.items() if not np.isfinite(v)]
     if bad:
-        raise StageFailed(f"{ctx.stage}: {bad[0]} is not finite at step {step}; try: --set {ctx.stage.name}.lr={p.lr / 10:g}")
+        lower = f"{ctx.stage.name}.lr={p.lr / 10:g}"
+        raise StageFailed(f"{ctx.stage}: {bad[0]} is not finite at step {step}; try: --set {lower}")
     ctx.tracker.log(figures, step)
 
 
@@ -243,13 +254,15 @@ def accuracy_metrics(layers: Sequence[str]) -> dict[str, str]:
 def fit_cached(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, p: LinearParams, seed: int
 ) -> np.ndarray:
-    """(M, K) scores of one classifier trained on extracted features: `Heads`, `probe_loss` summed over classes
+    """(M, K) scores of one classifier of extracted features: `Heads`, `probe_loss` summed over classes
     instead of averaged, SGD as the other probes. train: (N, D), labels: (N, K) of `image_labels`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = Heads({"gap": train.shape[1]}, labels.shape[1], p.batch_norm)
     x, y = torch.from_numpy(np.array(train)), torch.from_numpy(labels)
-    optimizer = torch.optim.SGD(heads.parameters(), p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.nesterov)
+    optimizer = torch.optim.SGD(
+        heads.parameters(), p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.nesterov
+    )
     heads.train()
     for step, keys in enumerate(order := BatchOrder(len(x), p.batch_size, p.epochs, seed)):
         at = torch.tensor([i for _, i in keys])

@@ -29,19 +29,31 @@ class Experiment:
     cv: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        if not self.ks or not self.seeds or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks) or max(self.ks) < 2:
+        if (
+            not self.ks
+            or not self.seeds
+            or min(self.ks) < 1
+            or len(set(self.ks)) < len(self.ks)
+            or max(self.ks) < 2
+        ):
             raise BadInput(
-                f"ks are different numbers, one of them above 1 (k = 1 cannot choose a cost), and seeds at least one; "
+                f"ks are different numbers, one of them above 1 (k = 1 cannot choose a cost), and seeds "
+                f"at least one; "
                 f"got ks {self.ks} and seeds {self.seeds}; try: --set ks=1,2,4"
             )
         self.ks = tuple(sorted(self.ks))
         self.ap = np.zeros((len(self.ks), len(self.seeds), len(self.costs)))
         self.cv = np.zeros_like(self.ap)
 
-    def run(self, ctx: StageContext, train: np.ndarray, test: np.ndarray, ids: np.ndarray, solver: Solver) -> None:
-        """Train and score every sample; leaves `samples.npz`: rows (S, 5) of k, seed, class, image id, sign."""
+    def run(
+        self, ctx: StageContext, train: np.ndarray, test: np.ndarray, ids: np.ndarray, solver: Solver
+    ) -> None:
+        """Train and score every sample; leaves `samples.npz`: rows (S, 5) of k, seed, class, image id,
+        sign."""
         samples = {(k, s): draw_sample(self.labels, k, s) for k in self.ks for s in self.seeds}
-        np.savez_compressed(ctx.work / "samples.npz", rows=np.concatenate([_rows(*a, b, ids) for a, b in samples.items()]))
+        np.savez_compressed(
+            ctx.work / "samples.npz", rows=np.concatenate([_rows(*a, b, ids) for a, b in samples.items()])
+        )
         kernel, rows = Kernel(train), prepare(test)
         advance = ctx.progress.task("low-shot samples", len(samples))
         for (k, seed), sample in samples.items():
@@ -61,7 +73,9 @@ class Experiment:
 
 def _rows(k: int, seed: int, sample: np.ndarray, ids: np.ndarray) -> np.ndarray:
     image, c = np.nonzero(sample)
-    return np.stack([np.full(len(c), k), np.full(len(c), seed), c, np.asarray(ids)[image], sample[image, c]], 1)
+    return np.stack(
+        [np.full(len(c), k), np.full(len(c), seed), c, np.asarray(ids)[image], sample[image, c]], 1
+    )
 
 
 def _saved(file: Any, n: int) -> np.ndarray | None:

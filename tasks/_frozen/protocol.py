@@ -1,4 +1,4 @@
-"""What tasks on a frozen backbone share: settings, the stages that extract features, the labels of a split."""
+"""What tasks on a frozen backbone share: settings, and the stages that extract features."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ regularised with the rest (intercept_scaling 1). All problems share the rows x_i
 products for all of them; a row is left out of a problem by y_ip = 0. The published protocols solve the same
 problems one by one.
 
-Newton directions come from preconditioned conjugate gradients, all columns in one product. A column that is not
-done after `MAX_CG` iterations (large costs, where few rows are short of their margin) is solved directly
-instead: with A those rows, the minimiser is w = X_A' b, (K_AA + diag(1 / (2 s_A))) b = y_A (Chapelle 2007).
-"""
+Newton directions come from preconditioned conjugate gradients, all columns in one product. A column that is
+not done after `MAX_CG` iterations (large costs, where few rows are short of their margin) is solved
+directly instead: with A those rows, the minimiser is w = X_A' b, (K_AA + diag(1 / (2 s_A))) b = y_A
+(Chapelle 2007)."""
 
 from __future__ import annotations
 
@@ -63,9 +63,11 @@ def _factor(products: Tensor) -> Tensor:
 
 
 class Reduced:
-    """Training rows as the solver sees them: `rows` (B, n, r) float64 with the products of the originals, which
+    """Training rows as the solver sees them: `rows` (B, n, r) float64 with the products of the originals,
+    which
     `full` holds where `rows` is a rotation of them. `axes` (B, r, q) and `spread` (B, q, 1): the leading
-    principal axes of the rows and their eigenvalues, `rest` (B, 1, 1) the mean of the others: a preconditioner."""
+    principal axes of the rows and their eigenvalues, `rest` (B, 1, 1) the mean of the others: a
+    preconditioner."""
 
     def __init__(self, rows: Tensor, full: Tensor | None) -> None:
         self.rows, self.full = rows, full
@@ -111,9 +113,9 @@ def solve(
     """Weights (B, r, P) float32 of P problems over each of B sets of n rows.
 
     y: (B, n, P) int8, 1, -1, or 0 for a row that is not in the problem. costs: (P,). A positive row's loss
-    counts `positive_weight` times. f is strongly convex with modulus 1, so |w - w*| <= |grad f(w)|: a problem is
-    done when |grad f(w)| <= tol |w|, or a direct Newton step is shorter than tol |w| / 10. start: (B, r, P) where to begin, 0 by default.
-    """
+    counts `positive_weight` times. f is strongly convex with modulus 1, so |w - w*| <= |grad f(w)|: a
+    problem is done when |grad f(w)| <= tol |w|, or a direct Newton step is shorter than tol |w| / 10.
+    start: (B, r, P) where to begin, 0 by default."""
     signs = torch.from_numpy(np.ascontiguousarray(y, np.float32))
     weight = torch.where(signs > 0, positive_weight, 1.0) * (signs != 0)
     slack = weight * torch.from_numpy(np.asarray(costs, np.float32))
@@ -130,7 +132,8 @@ def solve(
 def solve_path(
     rows: Reduced, y: np.ndarray, costs: np.ndarray, positive_weight: float = 2.0, tol: float = 0.02
 ) -> Iterator[tuple[int, Tensor]]:
-    """(position of the cost, weights (B, r, P)) for every cost, each solved from the solution of the one below."""
+    """(position of the cost, weights (B, r, P)) for every cost, each solved from the solution of the one
+    below."""
     w = None
     for at in np.argsort(costs, kind="stable"):
         w = solve(rows, y, np.full(y.shape[2], costs[at]), positive_weight, tol, w)
@@ -156,7 +159,9 @@ def _newton(
         going, size, enough, y, s, v, short, grad = (
             t[..., at] for t in (going, size, enough, y, s, v, short, grad)
         )
-    step = _directions(rows, (y, s, v, short), grad, torch.maximum(0.1 * size, 0.3 * enough), going, todo, hard)
+    step = _directions(
+        rows, (y, s, v, short), grad, torch.maximum(0.1 * size, 0.3 * enough), going, todo, hard
+    )
     moved = x @ step
     length = _line_search(v, step, short, y * moved, s, (grad * step).sum(1, keepdim=True))
     w[..., todo] = v + torch.where(going, length, 0.0) * step
@@ -170,15 +175,23 @@ def _norm(t: Tensor) -> Tensor:
 
 
 def _directions(
-    rows: Reduced, state: tuple[Tensor, ...], grad: Tensor, enough: Tensor, going: Tensor, todo: Tensor, hard: Tensor
+    rows: Reduced,
+    state: tuple[Tensor, ...],
+    grad: Tensor,
+    enough: Tensor,
+    going: Tensor,
+    todo: Tensor,
+    hard: Tensor,
 ) -> Tensor:
     """Newton directions (B, r, P) of the columns `todo`, the easy ones by conjugate gradients to residuals of
     norm `enough` (well below what the gradient must reach, or a tenth of it), the hard ones directly."""
     step = torch.zeros_like(grad)
     easy = (~hard[todo]).nonzero().flatten()
     if len(easy):
-        y, s, v, short = (t[..., easy] for t in state)
-        step[..., easy], done = _conjugate_gradient(rows, 2 * s * (short > 0), -grad[..., easy], enough[..., easy])
+        _, s, _, short = (t[..., easy] for t in state)
+        step[..., easy], done = _conjugate_gradient(
+            rows, 2 * s * (short > 0), -grad[..., easy], enough[..., easy]
+        )
         hard[todo[easy[~done]]] = True
     left = hard[todo].nonzero().flatten()
     if len(left):
@@ -202,7 +215,8 @@ def _direct(rows: Reduced, state: tuple[Tensor, ...], going: Tensor) -> Tensor:
 def _conjugate_gradient(
     rows: Reduced, curve: Tensor, target: Tensor, enough: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """d with (I + X' diag(curve) X) d = target up to residuals of norm `enough` (B, 1, P), and which columns (P,)
+    """d with (I + X' diag(curve) X) d = target up to residuals of norm `enough` (B, 1, P), and which
+    columns (P,)
     got there in `MAX_CG` iterations."""
     x, d = rows.x, torch.zeros_like(target)
     live = torch.arange(target.shape[2])

@@ -14,7 +14,8 @@ from tasks._ranking import class_ap
 
 
 def made_up(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(n, d) float32 features like a network's (not negative, correlated, a spectrum that falls as a power law)
+    """(n, d) float32 features like a network's (not negative, correlated, a spectrum that falls as a power
+    law)
     and (n, classes) int8 labels, 1 or -1, 2 to 12 % of them 1, which the features tell apart in part."""
     rng = np.random.default_rng(seed)
     latent = 600
@@ -29,8 +30,11 @@ def made_up(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np
     return features.astype(np.float32), np.where(scores > cut, 1, -1).astype(np.int8)
 
 
-def full_protocol(n: int, m: int, d: int, classes: int, costs: np.ndarray, timed: int | None = None) -> dict[str, Any]:
-    """CPU seconds of the full protocol with each solver on n training and m test rows, the mAP of each and how
+def full_protocol(
+    n: int, m: int, d: int, classes: int, costs: np.ndarray, timed: int | None = None
+) -> dict[str, Any]:
+    """CPU seconds of the full protocol with each solver on n training and m test rows, the mAP of each and
+    how
     many costs agree. timed: classes given to LIBLINEAR (its time is then scaled up, its results compared
     on those classes)."""
     features, labels = made_up(n + m, d, classes)
@@ -49,7 +53,9 @@ def full_protocol(n: int, m: int, d: int, classes: int, costs: np.ndarray, timed
     }  # fmt: skip
 
 
-def lowshot_protocol(n: int, m: int, d: int, classes: int, ks: tuple[int, ...], costs: np.ndarray) -> dict[str, Any]:
+def lowshot_protocol(
+    n: int, m: int, d: int, classes: int, ks: tuple[int, ...], costs: np.ndarray
+) -> dict[str, Any]:
     """CPU seconds of one low-shot sample of every k with each solver, and the largest difference of a mean AP
     over classes (percent) at any k and cost."""
     features, labels = made_up(n + m, d, classes)

@@ -1,4 +1,4 @@
-"""VOC07 linear SVMs on frozen features: costs by cross-validation, low-shot samples, scores on the test set."""
+"""VOC07 linear SVMs on frozen features: costs by cross-validation, low-shot samples, scores."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class SvmParams(FrozenParams):
     layer: Literal["conv1", "res2", "res3", "res4", "res5", "gap"] = param(
         "res5", help="depth the features are taken at; res5 is the last map pooled to 2 x 2"
     )
-    costs: tuple[float, ...] = param(
-        (1.0, 10.0, 100.0), help="costs tried, besides the powers of one half"
-    )
+    costs: tuple[float, ...] = param((1.0, 10.0, 100.0), help="costs tried, besides the powers of one half")
     powers: tuple[int, int] = param((4, 19), help="first and last power n of the costs 0.5^n")
-    ap: ApKind = param("interpolated", help="average precision on the test set: interpolated, 11point or area")
+    ap: ApKind = param(
+        "interpolated", help="average precision on the test set: interpolated, 11point or area"
+    )
     solver: Solver = param(
         "batched", help="batched: all problems at once; liblinear: one by one, needs scikit-learn"
     )
@@ -100,7 +100,8 @@ def train_full(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, costs: np.ndarray, solver: Solver,
     progress: Progress, workers: int = 0,
 ) -> Trained:  # fmt: skip
-    """One SVM per class of `labels` (N, K): the cost of the best mean "area" AP over three folds (the lowest such
+    """One SVM per class of `labels` (N, K): the cost of the best mean "area" AP over three folds (the
+    lowest such
     cost), then all rows. train: (N, D), test: (M, D) raw features."""
     signs = training_signs(labels)
     if solver == "liblinear":
@@ -136,7 +137,8 @@ def fold_ap(signs: np.ndarray, scores: np.ndarray, held: np.ndarray) -> float:
 
 
 def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
-    """scikit-learn's LinearSVC with the protocol's settings, fitted. x: prepared rows without the constant."""
+    """scikit-learn's LinearSVC with the protocol's settings, fitted. x: prepared rows without the
+    constant."""
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
@@ -151,7 +153,9 @@ def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
         return made.fit(x, y)
 
 
-def _liblinear_class(x: np.ndarray, test: np.ndarray, costs: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+def _liblinear_class(
+    x: np.ndarray, test: np.ndarray, costs: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, ...]:
     cv = liblinear_cv(x, y, stratified_folds(y), costs)
     cost = costs[int(np.argmax(cv))]
     return linear_svc(x, y, cost).decision_function(test), np.array(cost), cv
@@ -169,7 +173,12 @@ def liblinear_cv(x: np.ndarray, y: np.ndarray, folds: np.ndarray, costs: np.ndar
 
 
 def _full_liblinear(
-    train: np.ndarray, signs: np.ndarray, test: np.ndarray, costs: np.ndarray, workers: int, progress: Progress
+    train: np.ndarray,
+    signs: np.ndarray,
+    test: np.ndarray,
+    costs: np.ndarray,
+    workers: int,
+    progress: Progress,
 ) -> Trained:
     x, t = prepare(train)[:, :-1].numpy(), prepare(test)[:, :-1].numpy()
     advance, parts = progress.task("SVM classes", signs.shape[1]), []
@@ -208,7 +217,9 @@ class Shot:
     cv: np.ndarray
 
 
-def train_shot(kernel: Kernel, test: torch.Tensor, sample: np.ndarray, costs: np.ndarray, solver: Solver) -> Shot:
+def train_shot(
+    kernel: Kernel, test: torch.Tensor, sample: np.ndarray, costs: np.ndarray, solver: Solver
+) -> Shot:
     """Every class and cost of one sample (N, K); the folds of its cross-validation are min(3, k)."""
     subsets = np.stack([np.flatnonzero(column) for column in sample.T])
     signs = np.take_along_axis(sample.T, subsets, 1)
@@ -257,6 +268,7 @@ def _shot_liblinear(
 
 
 def pick_by_cv(cv: Sequence[np.ndarray]) -> list[int]:
-    """The cost of every k, ascending, of one sample; k = 1 has no cross-validation and takes that of the next k."""
+    """The cost of every k, ascending, of one sample; k = 1 has no cross-validation and takes that of the
+    next k."""
     found = [-1 if np.isnan(scores).any() else int(np.argmax(scores)) for scores in cv]
     return [next((p for p in found[i:] if p >= 0), -1) for i in range(len(found))]

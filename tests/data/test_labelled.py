@@ -18,6 +18,8 @@ from bench.errors import BadData
 from tests.data.folders import component, make, runtime, split
 from tests.small_set import SmallSet
 
+PLACES = "trainvalsplit_places205/train_places205.csv"
+BOXES = "oidv6-train-annotations-bbox.csv"
 EVERY = {"min_images": 1, "min_classes": 1}
 
 
@@ -29,7 +31,9 @@ def params(name: str) -> dict[str, int]:
 def test_what_is_written_is_read_back(name: str, tmp_path: Path, home: Path) -> None:
     classes = write_layout(name, tmp_path / "set", 6, 3)
     for part, count in (("train", 6), ("val", 3)):
-        images = split(component(name, **params(name)), tmp_path / "set", home, part, workers=2 if part == "val" else 0)
+        images = split(
+            component(name, **params(name)), tmp_path / "set", home, part, workers=2 if part == "val" else 0
+        )
         assert len(images) == count
         assert len(set(images.ids.tolist())) == count
         again = pickle.loads(pickle.dumps(images))
@@ -48,9 +52,7 @@ def test_openimages_boxes_are_those_of_the_scenes(tmp_path: Path, home: Path) ->
     for i, d in enumerate(drawn("train", 4)):
         objects = images.objects(i)
         assert images.ids[i] == d.number
-        assert [images.classes[c] for c in objects.labels] == [
-            CLASSES[c] for c in d.scene.labels
-        ]
+        assert [images.classes[c] for c in objects.labels] == [CLASSES[c] for c in d.scene.labels]
         ys, xs = np.nonzero(d.scene.masks[0])
         expected = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
         np.testing.assert_allclose(objects.boxes[0], expected, atol=1e-3)
@@ -65,7 +67,8 @@ def boxes_csv(file: Path, pairs: list[tuple[str, str]]) -> Path:
 
 
 def test_the_subset_rule_by_hand(tmp_path: Path) -> None:
-    """d is in one image only, so that it goes; image 4 then shows one class only and goes; that leaves b with two
+    """d is in one image only, so that it goes; image 4 then shows one class only and goes; that leaves b
+    with two
     images, as asked for; a second b box in an image is no second class."""
     shown = {"1": "ab", "2": "ab", "3": "ac", "4": "ad", "5": "bbb", "6": "ac"}
     file = boxes_csv(tmp_path / "boxes.csv", [(i, c) for i, cs in shown.items() for c in cs])
@@ -87,11 +90,11 @@ def test_image_ids_fit_64_bits() -> None:
         ("imagenet", lambda r: _cut(next((r / "train").rglob("*.JPEG"))), "truncated JPEG"),
         ("imagenet", lambda r: (r / "val" / "n99999999").mkdir(), "n99999999"),
         ("places205", lambda r: next((r / "images256").rglob("*.jpg")).unlink(), "cannot be read"),
-        ("places205", lambda r: (r / "trainvalsplit_places205/train_places205.csv").write_text("x y z\n"), "IMAGE CLASS"),
+        ("places205", lambda r: (r / PLACES).write_text("x y z\n"), "IMAGE CLASS"),
         ("inat18", lambda r: (r / "train2018.json").write_text('{"images": ['), "half-written"),
         ("inat18", lambda r: _drop_annotation(r / "train2018.json"), "lacks its annotation"),
         ("openimages", lambda r: next((r / "train").glob("*.jpg")).unlink(), "lacks 1 of 6 images"),
-        ("openimages", lambda r: (r / "oidv6-train-annotations-bbox.csv").write_text("ImageID\nx\n"), "no such column"),
+        ("openimages", lambda r: (r / BOXES).write_text("ImageID\nx\n"), "no such column"),
         ("cifar10", lambda r: _cut(r / "cifar10_jpeg.npz"), "damaged"),
     ],
 )  # fmt: skip
@@ -132,7 +135,7 @@ def test_the_key_is_content_not_place(name: str, tmp_path: Path, home: Path) -> 
 
 def test_single_labels_of_scenes_are_the_largest_object(tmp_path: Path) -> None:
     images = SmallSet(tmp_path, 4)
-    expected = [int(l[m.sum((1, 2)).argmax()]) for l, m in zip(images.labels, images.masks, strict=True)]
+    expected = [int(c[m.sum((1, 2)).argmax()]) for c, m in zip(images.labels, images.masks, strict=True)]
     assert single_labels(images).tolist() == expected
 
 

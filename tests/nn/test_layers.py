@@ -5,15 +5,28 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.models import resnet50
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from bench.nn.backbones import build_backbone
 from bench.nn.layers import DEPTHS, layer_features
 
 # OpenSelfSup's MultiPooling, "specified" for ResNet-50
-PUBLISHED = {"conv1": (10, 10, 4), "res2": (16, 8, 0), "res3": (13, 5, 0), "res4": (8, 3, 0), "res5": (6, 1, 0)}
-NODES = {"relu": "conv1", "layer1": "res2", "layer2": "res3", "layer3": "res4", "layer4": "res5", "flatten": "gap"}
+PUBLISHED = {
+    "conv1": (10, 10, 4),
+    "res2": (16, 8, 0),
+    "res3": (13, 5, 0),
+    "res4": (8, 3, 0),
+    "res5": (6, 1, 0),
+}
+NODES = {
+    "relu": "conv1",
+    "layer1": "res2",
+    "layer2": "res3",
+    "layer3": "res4",
+    "layer4": "res5",
+    "flatten": "gap",
+}
 
 
 def test_resnet50_at_224_is_the_published_pooling() -> None:

@@ -27,7 +27,11 @@ from tests.data.folders import Deaf
 
 def knn_problem() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(0)
-    return torch.randn(60, 8, generator=g), torch.randint(0, 4, (60,), generator=g), torch.randn(11, 8, generator=g)
+    return (
+        torch.randn(60, 8, generator=g),
+        torch.randint(0, 4, (60,), generator=g),
+        torch.randn(11, 8, generator=g),
+    )
 
 
 def test_knn_is_the_plain_loop() -> None:
@@ -135,16 +139,25 @@ MORE: dict[str, tuple[tuple[str, str], ...]] = {
     "knn": (("task.k", "5"),), "cifar10_knn": (("task.k", "5"),), "voc07_lowshot": (("task.ks", "1,2"),),
 }  # fmt: skip
 FROZEN = (
-    "cifar10_knn", "imagenet_linear", "inat18_linear", "knn", "openimages_linear", "places205_linear", "voc07_linear",
+    "cifar10_knn", "imagenet_linear", "inat18_linear", "knn", "openimages_linear", "places205_linear",
+    "voc07_linear",
     "voc07_lowshot", "voc07_svm",
 )  # fmt: skip
 
 
-def run(task: str, home: Path, more: tuple[tuple[str, str], ...] = (), seconds: float = 20.0) -> tuple[Path, LocalEngine]:
+def run(
+    task: str, home: Path, more: tuple[tuple[str, str], ...] = (), seconds: float = 20.0
+) -> tuple[Path, LocalEngine]:
     runtime = Runtime(
-        home=home, database="sqlite://", tracker="none", workers=0, devices="cpu", threads=1, checkpoint_seconds=seconds
+        home=home,
+        database="sqlite://",
+        tracker="none",
+        workers=0,
+        devices="cpu",
+        threads=1,
+        checkpoint_seconds=seconds,
     )
-    sets = SMALL + (MORE.get(task, ()) if not more else more)
+    sets = SMALL + (more or MORE.get(task, ()))
     plan = make_plan([Cell("random_init", "image", task, "scenes", "scenes", "tiny", 0, sets)], runtime, {})
     engine = LocalEngine(runtime, Store(home), Deaf())
     final = plan.cells[0].final
@@ -161,7 +174,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_frozen_task_runs_on_scenes(task: str, shared: Path) -> None:
     if task == "voc07_lowshot":
         MORE[task] = (("task.ks", "1,2"), ("scenes.n_train", "90"))
-    folder, engine = run(task, shared)
+    folder, _ = run(task, shared)
     metrics = json.loads((folder / "metrics.json").read_text())
     made: Any = registry.load("task", task)
     assert made.headline in metrics
@@ -169,8 +182,15 @@ def test_every_frozen_task_runs_on_scenes(task: str, shared: Path) -> None:
     assert all(0 <= v <= 100 for v in metrics.values())
 
 
-def test_a_probe_goes_on_bit_equal_after_a_kill(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sets = (("task.epochs", "3"), ("task.steps", "[2]"), ("task.batch_size", "16"), ("task.layers", '["gap", "res4"]'))
+def test_a_probe_goes_on_bit_equal_after_a_kill(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = (
+        ("task.epochs", "3"),
+        ("task.steps", "[2]"),
+        ("task.batch_size", "16"),
+        ("task.layers", '["gap", "res4"]'),
+    )
     whole, _ = run("imagenet_linear", tmp_path / "other", sets)
     step = linear.probe_loss
     calls: list[int] = []
@@ -192,7 +212,7 @@ def test_a_probe_goes_on_bit_equal_after_a_kill(home: Path, tmp_path: Path, monk
 
 
 def test_k_beyond_the_set_says_what_to_do(shared: Path) -> None:
-    with pytest.raises(BadInput, match="--set knn.k="):
+    with pytest.raises(BadInput, match=r"--set knn\.k="):
         run("knn", shared, (("task.k", "100"),))
 
 

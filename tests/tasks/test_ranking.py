@@ -16,7 +16,9 @@ def test_area_is_scikit_learns(seed: int, tied: bool) -> None:
     scores = rng.standard_normal(80)
     scores = scores.round(0) if tied else scores
     relevant = rng.random(80) < 0.2
-    assert average_precision(relevant, scores, "area") == pytest.approx(average_precision_score(relevant, scores))
+    assert average_precision(relevant, scores, "area") == pytest.approx(
+        average_precision_score(relevant, scores)
+    )
 
 
 def test_the_three_kinds_by_hand() -> None:
@@ -95,4 +97,6 @@ def test_top_k_is_scikit_learns() -> None:
     rng = np.random.default_rng(3)
     scores, labels = rng.standard_normal((50, 7)), rng.integers(0, 7, 50)
     for k in (1, 3, 5):
-        assert top_k(labels, scores, k) == pytest.approx(top_k_accuracy_score(labels, scores, k=k, labels=range(7)))
+        assert top_k(labels, scores, k) == pytest.approx(
+            top_k_accuracy_score(labels, scores, k=k, labels=range(7))
+        )

@@ -38,9 +38,13 @@ from tasks._ranking import class_ap
 COSTS = np.array([0.5**14, 0.5**9, 0.5**5, 1.0, 10.0])
 
 
-def transcription(train: np.ndarray, labels: np.ndarray, test: np.ndarray, costs: np.ndarray) -> tuple[np.ndarray, ...]:
+def transcription(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, costs: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """METHODS 3.1 steps 3 to 6, as the published code does it, class by class."""
-    train = train.astype(np.float64) / (np.linalg.norm(train.astype(np.float64), axis=1, keepdims=True) + 1e-5)
+    train = train.astype(np.float64) / (
+        np.linalg.norm(train.astype(np.float64), axis=1, keepdims=True) + 1e-5
+    )
     test = test.astype(np.float64) / (np.linalg.norm(test.astype(np.float64), axis=1, keepdims=True) + 1e-5)
     scores, chosen = [], []
     for c in range(labels.shape[1]):
@@ -89,7 +93,8 @@ def test_the_protocol_is_the_transcription(problem: Any, solver: Any, width: int
 
 
 def test_the_solver_minimises_the_stated_function() -> None:
-    """At the solution the gradient of |w|^2/2 + sum s max(0, 1 - y wx)^2 vanishes, in float64 and by autograd."""
+    """At the solution the gradient of |w|^2/2 + sum s max(0, 1 - y wx)^2 vanishes, in float64 and by
+    autograd."""
     features, labels = made_up(80, 120, 2, 1)
     rows = Kernel(features).reduced()
     for cost in (1e-4, 0.1, 10.0):
@@ -134,7 +139,8 @@ def test_folds_are_scikit_learns(seed: int) -> None:
 
 
 def test_difficult_only_images_are_negatives_in_training(problem: Any) -> None:
-    """...and their score has no part in AP: see test_ranking. Turning them into plain negatives changes nothing;
+    """...and their score has no part in AP: see test_ranking. Turning them into plain negatives changes
+    nothing;
     leaving them out does."""
     train, labels, test, _ = problem
     assert training_signs(np.array([1, 0, -1])).tolist() == [1, -1, -1]
@@ -162,7 +168,7 @@ def test_classes_that_cannot_be_judged_are_left_out() -> None:
 
 def test_liblinear_without_scikit_learn_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(svm, "find_spec", lambda name: None)
-    with pytest.raises(BadInput, match="needs scikit-learn.*--set solver=batched"):
+    with pytest.raises(BadInput, match=r"needs scikit-learn.*--set solver=batched"):
         check_solver("liblinear")
     check_solver("batched")
 

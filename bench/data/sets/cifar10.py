@@ -26,12 +26,13 @@ SPLITS = {"train": "train", "val": "test"}
 class Cifar10(Labelled):
     """CIFAR-10 (Krizhevsky 2009), re-encoded as JPEG (slightly lossy) in one file; val is its test set.
 
-    `<split>_jpeg`: the bytes of all images, one after another, uint8; `<split>_offsets`: (n + 1,) where each begins;
-    `<split>_labels`: (n,), split train or test; `classes`: names. The path is the file or its folder.
-    """
+    `<split>_jpeg`: the bytes of all images, one after another, uint8; `<split>_offsets`: (n + 1,) where
+    each begins; `<split>_labels`: (n,), split train or test; `classes`: names. The path is the file or its
+    folder."""
 
     how_to_get: ClassVar[str] = (
-        "the python version of CIFAR-10 (163 MB) from Alex Krizhevsky's page at cs.toronto.edu, and write each "
+        "the python version of CIFAR-10 (163 MB) from Alex Krizhevsky's page at cs.toronto.edu, and write "
+        "each "
         "split as the arrays that `bench/data/sets/cifar10.py` names to cifar10_jpeg.npz (about 50 MB)"
     )
 

@@ -18,7 +18,8 @@ class Inat18(Labelled):
     """
 
     how_to_get: ClassVar[str] = (
-        "train_val2018.tar.gz (120 GB), train2018.json.tar.gz and val2018.json.tar.gz (26 MB) of the iNaturalist "
+        "train_val2018.tar.gz (120 GB), train2018.json.tar.gz and val2018.json.tar.gz (26 MB) of the "
+        "iNaturalist "
         "competition 2018 (the inat_comp repository of visipedia names the links), all unpacked in one folder"
     )
 
@@ -46,4 +47,6 @@ def _listed(file: Path, table: dict[str, Any], label: dict[int, int]) -> list[Li
         images = {int(i["id"]): str(i["file_name"]) for i in table["images"]}
         return [Listed(i, images[i], of[i]) for i in sorted(images)]
     except (KeyError, TypeError, ValueError) as error:
-        raise BadData(f"{file}: an image lacks its annotation, category or file name ({error}); download it again") from None
+        raise BadData(
+            f"{file}: an image lacks its annotation, category or file name ({error}); download it again"
+        ) from None

@@ -41,19 +41,20 @@ class OpenimagesParams(Params):
 class Openimages(Labelled):
     """OpenImages (Kuznetsova et al. 2020) from the official CSV files, boxes included.
 
-    Subset (paper 001, section 2 and appendix A): training images with boxes of at least two classes, classes
-    with at least 900 images; both are applied in turn until neither drops anything, and boxes of dropped classes
-    are left out. The paper reports 212,753 images of 208 classes with about 12 objects each, and about 40k test
-    images; it does not say which release it drew from nor how, so `report.json` says what yours has. Val images
-    are those with a box of a kept class. `IsGroupOf` boxes are crowds.
-    """
+    Subset (paper 001, section 2 and appendix A): training images with boxes of at least two classes,
+    classes with at least 900 images; both are applied in turn until neither drops anything, and boxes of
+    dropped classes are left out. The paper reports 212,753 images of 208 classes with about 12 objects
+    each, and about 40k test images; it does not say which release it drew from nor how, so `report.json`
+    says what yours has. Val images are those with a box of a kept class. `IsGroupOf` boxes are crowds."""
 
     Params: ClassVar[type[Params]] = OpenimagesParams
     params: OpenimagesParams
     how_to_get: ClassVar[str] = (
         "oidv6-train-annotations-bbox.csv (2.3 GB), validation-annotations-bbox.csv (25 MB) and "
-        "class-descriptions-boxable.csv from the download page of OpenImages V6 or V7, into one folder, and the "
-        "images to train/ and validation/ (561 GB for all 1.7 million with boxes; the list of a subset can be fetched)"
+        "class-descriptions-boxable.csv from the download page of OpenImages V6 or V7, into one folder, "
+        "and the "
+        "images to train/ and validation/ (561 GB for all 1.7 million with boxes; the list of a subset "
+        "can be fetched)"
     )
 
     def _boxes(self, root: Path, split: str) -> Path:
@@ -69,7 +70,9 @@ class Openimages(Labelled):
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         place = self.root(root)
         official = self._official(place)
-        files = [self._boxes(place, o) for o in official.values()] + [place / "class-descriptions-boxable.csv"]
+        files = [self._boxes(place, o) for o in official.values()] + [
+            place / "class-descriptions-boxable.csv"
+        ]
         if not files[-1].is_file():
             raise BadData(f"{place} has no {files[-1].name}; get {self.how_to_get}")
         for name in official.values():
@@ -87,7 +90,9 @@ class Openimages(Labelled):
         root = ctx.runtime.roots[ctx.stage.key]
         names = _class_names(root / "class-descriptions-boxable.csv")
         official = self._official(root)
-        train, kept = choose(self._boxes(root, "train"), names, self.params.min_images, self.params.min_classes)
+        train, kept = choose(
+            self._boxes(root, "train"), names, self.params.min_images, self.params.min_classes
+        )
         if not kept:
             raise BadData(
                 f"no class of {root} has {self.params.min_images} images; "
@@ -96,7 +101,9 @@ class Openimages(Labelled):
         label = {code: i for i, code in enumerate(kept)}
         report = {}
         for split, folder in official.items():
-            rows = _rows(ctx, root, self._boxes(root, folder), folder, label, train if split == "train" else None)
+            rows = _rows(
+                ctx, root, self._boxes(root, folder), folder, label, train if split == "train" else None
+            )
             write_index(ctx.work / split, [names[c] for c in kept], rows)
             report[split] = {
                 "images": len(rows), "classes": len(kept), "objects": sum(len(r.annotations) for r in rows)
@@ -135,7 +142,8 @@ def read_boxes(file: Path) -> Iterator[tuple[str, ...]]:
 def choose(
     file: Path, names: dict[str, str], min_images: int, min_classes: int
 ) -> tuple[set[str], list[str]]:
-    """Images and classes of the subset: drop classes with fewer than `min_images` images and images with fewer than
+    """Images and classes of the subset: drop classes with fewer than `min_images` images and images with
+    fewer than
     `min_classes` classes, in turn, until nothing changes. Classes come in the order of `names`."""
     codes = {code: i for i, code in enumerate(names)}
     images: dict[str, int] = {}
@@ -180,10 +188,13 @@ def _rows(
             missing.append(path.name)
             continue
         width, height = read_size(path)
-        rows.append(Row(image_id(name), f"{folder}/{name}.jpg", (width, height), _annotations(found, width, height)))
+        rows.append(
+            Row(image_id(name), f"{folder}/{name}.jpg", (width, height), _annotations(found, width, height))
+        )
     if missing:
         raise BadData(
-            f"{root / folder} lacks {len(missing)} of {len(boxes)} images, the first is {missing[0]}; fetch them"
+            f"{root / folder} lacks {len(missing)} of {len(boxes)} images, the first is {missing[0]}; "
+            f"fetch them"
         )
     return rows
 
@@ -195,8 +206,9 @@ def _annotations(found: list[tuple[Any, ...]], width: int, height: int) -> list[
         if (box[2:] - box[:2] >= 0.01).all():
             made.append(
                 {
-                    "box": box.tolist(), "label": label, "crowd": group, "difficult": False, "id": number,
-                    "area": float((box[2] - box[0]) * (box[3] - box[1])), "segmentation": None, "keypoints": None,
+                    "box": box.tolist(), "label": label, "crowd": group, "difficult": False,
+                    "id": number, "area": float((box[2] - box[0]) * (box[3] - box[1])),
+                    "segmentation": None, "keypoints": None,
                 }
             )  # fmt: skip
     return made

@@ -32,7 +32,9 @@ class Places205(Labelled):
         names: dict[int, str] = {}
         splits = {}
         for split, name in LISTS.items():
-            file = next((f for f in (root / "trainvalsplit_places205" / name, root / name) if f.is_file()), None)
+            file = next(
+                (f for f in (root / "trainvalsplit_places205" / name, root / name) if f.is_file()), None
+            )
             if file is None and split == "val":
                 continue
             splits[split] = _read(file or root / name, images, names, self.how_to_get)
