@@ -68,7 +68,7 @@ def test_batches_are_the_images_in_their_order(tmp_path: Path, workers: int) -> 
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     levels = (found - (plain * std + mean) * 255).abs()
     assert levels.max() < 2.01, "squashing resizes twice, each time within a grey level"
-    assert levels.mean() < 0.1
+    assert levels.mean() < 0.2
     assert set(loading_speed(images, transform, workers, 1)) == {"ours", "plain", "ratio"}
 
 
