@@ -9,9 +9,8 @@ problems one by one.
 
 Newton directions come from preconditioned conjugate gradients, all columns in one product. A column that is
 not done after about as much work as a direct solution takes (large costs, where few rows are short of
-their margin) is solved
-directly instead: with A those rows, the minimiser is w = X_A' b, (K_AA + diag(1 / (2 s_A))) b = y_A
-(Chapelle 2007)."""
+their margin) is solved directly instead: with A those rows, the minimiser is w = X_A' b,
+(K_AA + diag(1 / (2 s_A))) b = y_A (Chapelle 2007)."""
 
 from __future__ import annotations
 
