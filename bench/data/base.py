@@ -74,6 +74,10 @@ class ImageSet:
         """(N,) bool: the images `semantic` has a mask of, without reading one."""
         return np.zeros(len(self), bool)
 
+    def image_class(self) -> np.ndarray | None:
+        """(N,) int64, the one class of each image, in classification sets; None in sets of scenes."""
+        return None
+
     def image(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB, EXIF-upright."""
         from bench.data.image import read_rgb

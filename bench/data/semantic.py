@@ -62,3 +62,22 @@ def image_labels(images: ImageSet) -> np.ndarray:
         found[i, objects.labels[objects.difficult]] = 0
         found[i, objects.labels[~objects.difficult]] = 1
     return found
+
+
+def single_labels(images: ImageSet) -> np.ndarray:
+    """(N,) int64, one class of each image, -1 where there is none.
+
+    Classification sets say it (`image_class`). In sets of scenes it is the class of the largest object by
+    `area`, crowds and difficult objects aside, the first of equals: what an image is mostly about. So
+    single-label protocols run on scenes too, at a meaning of their own.
+    """
+    known = images.image_class()
+    if known is not None:
+        return known
+    found = np.full(len(images), -1, np.int64)
+    for i in range(len(images)):
+        objects = images.objects(i)
+        plain = np.flatnonzero(~(objects.crowd | objects.difficult))
+        if len(plain):
+            found[i] = objects.labels[plain[np.argmax(objects.area[plain])]]
+    return found
