@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import nn
@@ -19,7 +20,7 @@ from bench.engine.context import StageContext
 from bench.errors import BadData, StageFailed
 from bench.seeds import seed_for
 from tasks._detection.backend import DetectorBackend
-from tasks._detection.data import StepBatches, TrainImages, usable
+from tasks._detection.data import StepBatches, TrainImages, chosen, usable
 from tasks._detection.protocol import DetectionParams
 
 LOG_EVERY = 20
@@ -45,12 +46,14 @@ def loader(
     images: ImageSet, p: DetectionParams, seed: int, steps: int, start: int, workers: int
 ) -> DataLoader:
     """Training batches from step `start` on, as lists of samples."""
-    positions = usable(images)
+    positions = usable(images, "keypoints" in p.kinds)
+    positions = np.intersect1d(positions, chosen(images.ids, p.fraction, p.subset_seed))
     if len(positions) == 0:
-        raise BadData(f"{images.name}/{images.split} has no image with an object that is no crowd")
+        what = "labelled keypoints" if "keypoints" in p.kinds else "an object that is no crowd"
+        raise BadData(f"{images.name}/{images.split} has no image with {what} among those to train on")
     order = StepBatches(images.sizes, positions, p.batch_size, steps, seed, start)
     return DataLoader(
-        TrainImages(images, p.sizes, p.max_size, seed), batch_sampler=order, num_workers=workers,
+        TrainImages(images, p.sizes, p.max_size, seed, p.kinds), batch_sampler=order, num_workers=workers,
         collate_fn=list, worker_init_fn=_start_worker if workers else None,
     )  # fmt: skip
 
