@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import nn
 
 from bench.data.base import ImageSet
 from bench.engine.context import StageContext
-from bench.engine.pretrain import pick_device
+from bench.engine.pretrain import pick_device, step_threads
 from bench.errors import BadData
 from bench.store import write_json
 from bench.views.picture import contact_sheet, draw_boxes
@@ -35,9 +34,7 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
         _write_subset(ctx, images, p)
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
-        torch.set_num_threads(
-            int(os.environ.get("OMP_NUM_THREADS") or 0) or ctx.runtime.threads or len(os.sched_getaffinity(0))
-        )
+        torch.set_num_threads(step_threads(ctx, device))
     fabric = Fabric(accelerator=device.kind, devices=1)
     model = build(ctx, backend, images, p).to(fabric.device, memory_format=torch.channels_last)
     train(ctx, backend, model, images, p, fabric)
