@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,8 @@ def evaluate(
     """(stats, precision) of COCOeval for a kind: the summary in pycocotools' order, and the table IoU x
     recall x class x area x detections. Keypoints that are not COCO's 17 have a sigma of .05 each."""
     mine = [{k: d[k] for k in ("image_id", "category_id", "score", FIELDS[kind])} for d in found]
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*kpt_oks_sigmas", category=UserWarning)
         run = _hotcoco(truth, mine, kind) if evaluator == "hotcoco" else _pycocotools(truth, mine, kind)
         points = [len(a["keypoints"]) // 3 for a in truth["annotations"][:1] if "keypoints" in a]
         if kind == "keypoints" and points and points[0] != len(run.params.kpt_oks_sigmas):
