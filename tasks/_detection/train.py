@@ -11,7 +11,6 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
-from torchvision.ops._utils import split_normalization_params
 
 from bench.data.base import ImageSet
 from bench.data.runner import die_with_parent
@@ -24,6 +23,7 @@ from tasks._detection.data import StepBatches, TrainImages, chosen, usable
 from tasks._detection.protocol import DetectionParams
 
 LOG_EVERY = 20
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def lr_at(step: int, p: DetectionParams) -> float:
@@ -37,7 +37,11 @@ def lr_at(step: int, p: DetectionParams) -> float:
 
 def optimizer_for(model: nn.Module, p: DetectionParams) -> torch.optim.SGD:
     """SGD with momentum; no weight decay on normalisation layers."""
-    norm, other = split_normalization_params(model)
+    norm: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
+    for module in model.modules():
+        kind = norm if isinstance(module, NORMS) else other
+        kind += [q for q in module.parameters(recurse=False) if q.requires_grad]
     groups = [{"params": norm, "weight_decay": 0.0}, {"params": other, "weight_decay": p.weight_decay}]
     return torch.optim.SGD(groups, p.lr, p.momentum)
 
