@@ -49,18 +49,26 @@ def decode_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
     return found
 
 
-def usable(images: ImageSet, keypoints: bool = False) -> np.ndarray:
+def usable(images: ImageSet, kinds: tuple[str, ...] = ("bbox",)) -> np.ndarray:
     """Positions of images with an object that is no crowd (keypoints: and has a labelled keypoint): what
-    detectors train on."""
+    detectors train on. BadData if masks are among the kinds and such an object has none."""
+    return np.array([i for i in range(len(images)) if _usable(images, i, kinds)], np.int64)
 
-    def good(index: int) -> bool:
-        objects = images.objects(index)
-        fit = ~objects.crowd
-        if keypoints and objects.keypoints is not None:
-            fit = fit & (objects.keypoints[:, :, 2] > 0).any(1)
-        return bool(fit.any())
 
-    return np.array([i for i in range(len(images)) if good(i)], np.int64)
+def _usable(images: ImageSet, index: int, kinds: tuple[str, ...]) -> bool:
+    objects = images.objects(index)
+    fit = ~objects.crowd
+    if "segm" in kinds:
+        masks = objects.segmentations or [None] * len(fit)
+        bare = [int(i) for i, m, f in zip(objects.ids, masks, fit, strict=True) if f and not m]
+        if bare:
+            raise BadData(
+                f"{images.name}/{images.split}: annotation {bare[0]} of image {images.ids[index]} has no mask, "
+                "which instance segmentation needs; download the annotations again"
+            )
+    if "keypoints" in kinds and objects.keypoints is not None:
+        fit = fit & (objects.keypoints[:, :, 2] > 0).any(1)
+    return bool(fit.any())
 
 
 def chosen(ids: np.ndarray, fraction: float, seed: int) -> np.ndarray:

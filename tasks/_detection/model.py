@@ -215,7 +215,7 @@ class KeypointHead(nn.Module):
         self.predict = KeypointRCNNPredictor(width, keypoints)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.predict(self.convs(x))  # type: ignore[no-any-return]
+        return self.predict(self.convs(x)).contiguous()  # type: ignore[no-any-return]
 
 
 def box_head(p: FpnParams, norm: Any = nn.BatchNorm2d) -> nn.Module:

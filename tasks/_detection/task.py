@@ -36,7 +36,10 @@ TINY_RPN: dict[str, Any] = {
 TINY_FPN: dict[str, Any] = {
     "fpn": 64, "box_convs": 1, "box_width": 64, "box_fc": 256, "canonical": 56,
 }  # fmt: skip
-TINY_C4: dict[str, Any] = {**TINY_RPN, "proposals_train": 100, "rpn_train": 400, "rois": 32}
+TINY_C4: dict[str, Any] = {
+    **TINY_RPN, "iterations": 200, "steps": (145, 180), "rpn_train": 400, "proposals_train": 100,
+    "proposals": 48, "rois": 16,
+}  # fmt: skip
 SMALL: dict[str, Any] = {
     "iterations": 9000, "steps": (6000, 8000), "warmup": 500, "batch_size": 8, "lr": 0.01, "precise_bn": 100,
     "sizes": (320, 352, 384, 416), "test_size": 400, "max_size": 667,

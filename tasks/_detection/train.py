@@ -50,7 +50,7 @@ def loader(
     images: ImageSet, p: DetectionParams, seed: int, steps: int, start: int, workers: int
 ) -> DataLoader:
     """Training batches from step `start` on, as lists of samples."""
-    positions = usable(images, "keypoints" in p.kinds)
+    positions = usable(images, p.kinds)
     positions = np.intersect1d(positions, chosen(images.ids, p.fraction, p.subset_seed))
     if len(positions) == 0:
         what = "labelled keypoints" if "keypoints" in p.kinds else "an object that is no crowd"
