@@ -63,8 +63,8 @@ def _usable(images: ImageSet, index: int, kinds: tuple[str, ...]) -> bool:
         bare = [int(i) for i, m, f in zip(objects.ids, masks, fit, strict=True) if f and not m]
         if bare:
             raise BadData(
-                f"{images.name}/{images.split}: annotation {bare[0]} of image {images.ids[index]} has no mask, "
-                "which instance segmentation needs; download the annotations again"
+                f"{images.name}/{images.split}: annotation {bare[0]} of image {images.ids[index]} has no "
+                "mask, which instance segmentation needs; download the annotations again"
             )
     if "keypoints" in kinds and objects.keypoints is not None:
         fit = fit & (objects.keypoints[:, :, 2] > 0).any(1)

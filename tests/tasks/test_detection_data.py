@@ -170,7 +170,7 @@ def test_an_image_cut_short_is_named(name: str, tmp_path: Path, home: Path) -> N
         folders.split(folders.component(name), root, tmp_path / "other")
 
 
-MICRO = {"iterations": "4", "steps": "3", "warmup": "1", "batch_size": "2", "precise_bn": "1", "rois": "8",
+MICRO = {"iterations": "4", "steps": "2,3", "warmup": "1", "batch_size": "2", "precise_bn": "1", "rois": "8",
          "proposals": "16", "sizes": "64,80", "test_size": "80"}  # fmt: skip
 
 
