@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from bench.errors import BadInput
 from bench.nn.backbones import load_backbone
 from tasks._detection.c4 import C4Rcnn
+from tasks._detection.cascade import CascadeVitRcnn
 from tasks._detection.data import batch_images
 from tasks._detection.model import Detector, FpnRcnn
 from tasks._detection.protocol import DetectionParams
 from tasks._detection.retinanet import Retina
+from tasks._detection.vitdet import VitRcnn
 
 Samples = list[dict[str, Any]]
-DETECTORS: dict[str, Callable[..., Detector]] = {"fpn": FpnRcnn, "c4": C4Rcnn, "retinanet": Retina}
-TARGETS = ("boxes", "labels", "masks", "scale", "keypoints")
+DETECTORS: dict[str, Callable[..., Detector]] = {
+    "fpn": FpnRcnn, "c4": C4Rcnn, "retinanet": Retina, "vitdet": VitRcnn, "vitdet_cascade": CascadeVitRcnn,
+}  # fmt: skip
+TARGETS = ("boxes", "labels", "masks", "scale", "keypoints", "origin")
 
 
 class DetectorBackend(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class C4Rcnn(Detector):
     averages and the mask head (one deconvolution) reads, so that masks have 14 x 14 logits.
     """
 
-    divisor: ClassVar[int] = 1
+    divisor: int = 1
 
     def __init__(self, backbone: str, classes: int, p: Any, keypoints: int = 0) -> None:
         super().__init__()

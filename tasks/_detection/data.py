@@ -167,6 +167,55 @@ class TrainImages(Dataset[dict[str, Any]]):
         return found
 
 
+class JitteredImages(TrainImages):
+    """Large scale jitter (Ghiasi et al. 2021, as ViTDet uses it): flipped, scaled so that the image fits into
+    `jitter` x the crop's side, then cut to at most that side at a random place. Boxes are those of the
+    visible part of the mask; objects without one are left out."""
+
+    def __init__(
+        self, images: ImageSet, sizes: tuple[int, ...], jitter: tuple[float, float], seed: int
+    ) -> None:
+        super().__init__(images, sizes, 0, seed)
+        self.jitter = jitter
+
+    def __getitem__(self, key: TrainKey) -> dict[str, Any]:
+        rng = rng_for(self.seed, "detector sample", key.step, key.place)
+        image = self.images.image(key.index)
+        height, width = image.shape[:2]
+        side = int(rng.choice(self.sizes))
+        flip, factor = rng.random() < 0.5, float(rng.uniform(*self.jitter))
+        ratio = min(factor * side / height, factor * side / width)
+        size = max(int(width * ratio + 0.5), 1), max(int(height * ratio + 0.5), 1)
+        scale = np.array([width / size[0], height / size[1]])
+        corner = np.array([int(rng.integers(max(s - side, 0) + 1)) for s in size])
+        end = np.minimum(corner + side, size)
+        whole = self._targets(key.index, width, height, scale, flip)
+        boxes = visible_boxes(whole["masks"].numpy(), corner * scale, end * scale)
+        keep = torch.from_numpy((boxes[:, 2:] > boxes[:, :2]).all(1))
+        placed = (boxes - np.tile(corner * scale, 2)) / np.tile(scale, 2)
+        shown = resize_image(np.ascontiguousarray(image[:, ::-1] if flip else image), size)
+        return {
+            "image": shown[:, corner[1] : end[1], corner[0] : end[0]].contiguous(),
+            "boxes": torch.from_numpy(placed.astype(np.float32))[keep], "labels": whole["labels"][keep],
+            "masks": whole["masks"][keep], "scale": whole["scale"],
+            "origin": torch.from_numpy((corner * scale).astype(np.float32)),
+        }  # fmt: skip
+
+
+def visible_boxes(masks: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(n, 4) xyxy of the parts of the masks (n, H, W) between the corners (x, y) `low` and `high`; zeros
+    where nothing is left."""
+    found = np.zeros((len(masks), 4))
+    first, last = np.floor(low).astype(int), np.ceil(high).astype(int)
+    for box, mask in zip(found, masks, strict=True):
+        part = mask[first[1] : last[1], first[0] : last[0]]
+        xs, ys = np.flatnonzero(part.any(0)), np.flatnonzero(part.any(1))
+        if len(xs):
+            edges = np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]) + np.tile(first, 2)
+            box[:] = np.clip(edges, np.tile(low, 2), np.tile(high, 2))
+    return found
+
+
 def flip_keypoints(points: np.ndarray, width: int, names: Sequence[str]) -> np.ndarray:
     """(n, k, 3) mirrored in an image of this width: x becomes width - x, left and right change places by
     their names; keypoints that are not labelled (visibility 0) stay zero."""

@@ -37,7 +37,7 @@ class Detector(nn.Module):
     """A network that the engine can train. `body`: the whole backbone, whose tensors must all match a file.
     `divisor`: image sides are padded to multiples of it."""
 
-    divisor: ClassVar[int] = 32
+    divisor: int = 32
     body: nn.Module
 
     def losses(self, images: ImageList, targets: Targets) -> dict[str, Tensor]:
@@ -74,7 +74,8 @@ def rpn_for(channels: int, anchors: Anchors, p: RpnParams) -> Rpn:
     (count,) = set(anchors.num_anchors_per_location())
     kept = {"training": p.proposals_train or p.proposals, "testing": p.proposals}
     before = {"training": p.rpn_train, "testing": p.rpn_test}
-    return Rpn(anchors, RPNHead(channels, count), 0.7, 0.3, p.rpn_batch, 0.5, before, kept, 0.7)
+    head = RPNHead(channels, count, getattr(p, "rpn_convs", 1))
+    return Rpn(anchors, head, 0.7, 0.3, p.rpn_batch, 0.5, before, kept, 0.7)
 
 
 def propose(
@@ -93,9 +94,11 @@ def roi_heads(head: nn.Module, predictor: nn.Module, p: RpnParams) -> RoIHeads:
 class MaskHead(nn.Module):
     """Convolutions, a deconvolution, one logit map per class (no background), twice the size of the input."""
 
-    def __init__(self, channels: int, convs: int, width: int, classes: int) -> None:
+    def __init__(
+        self, channels: int, convs: int, width: int, classes: int, norm: Any = nn.BatchNorm2d
+    ) -> None:
         super().__init__()
-        self.convs = MaskRCNNHeads(channels, [width] * convs, 1, norm_layer=nn.BatchNorm2d)
+        self.convs = MaskRCNNHeads(channels, [width] * convs, 1, norm_layer=norm)
         self.up = nn.ConvTranspose2d(width if convs else channels, width, 2, 2)
         self.predict = nn.Conv2d(width, classes, 1)
         nn.init.kaiming_normal_(self.up.weight, mode="fan_out", nonlinearity="relu")
@@ -108,11 +111,12 @@ class MaskHead(nn.Module):
 
 
 class BoxPredictor(nn.Module):
-    """Class scores (0 = background) and per-class box deltas."""
+    """Class scores (0 = background) and box deltas, of each class or shared by all."""
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, classes: int, shared: bool = False) -> None:
         super().__init__()
-        self.cls_score, self.bbox_pred = nn.Linear(width, classes + 1), nn.Linear(width, (classes + 1) * 4)
+        boxes = 1 if shared else classes + 1
+        self.cls_score, self.bbox_pred = nn.Linear(width, classes + 1), nn.Linear(width, boxes * 4)
         nn.init.normal_(self.cls_score.weight, std=0.01)
         nn.init.normal_(self.bbox_pred.weight, std=0.001)
         nn.init.zeros_(self.cls_score.bias)
@@ -125,16 +129,20 @@ class BoxPredictor(nn.Module):
 class FpnRcnn(Detector):
     """Faster R-CNN with a feature pyramid, and a mask or keypoint head where the protocol has one.
 
-    body: the ResNet; fpn; rpn; roi: torchvision's sampling and decoding with our heads."""
+    body: the ResNet; fpn; rpn; roi: torchvision's sampling and decoding with our heads. `strides`: of the
+    five levels. `norm`: in the heads."""
+
+    strides: tuple[int, ...] = STRIDES
+    norm: ClassVar[Any] = nn.BatchNorm2d
 
     def __init__(self, backbone: str, classes: int, p: Any, keypoints: int = 0) -> None:
         super().__init__()
         self.p, self.classes = p, classes
         self._pyramid(backbone)
-        self.rpn = rpn_for(p.fpn, Anchors(p.anchors, STRIDES), p)
-        self.roi = roi_heads(box_head(p), BoxPredictor(p.box_fc, classes), p)
+        self.rpn = rpn_for(p.fpn, Anchors(p.anchors, self.strides), p)
+        self.roi = roi_heads(box_head(p, self.norm), BoxPredictor(p.box_fc, classes), p)
         if "segm" in p.kinds:
-            self.mask = MaskHead(p.fpn, p.mask_convs, p.mask_width, classes)
+            self.mask = MaskHead(p.fpn, p.mask_convs, p.mask_width, classes, self.norm)
         if "keypoints" in p.kinds:
             self.keypoints = KeypointHead(p.fpn, p.keypoint_convs, p.keypoint_width, keypoints)
 
@@ -173,7 +181,7 @@ class FpnRcnn(Detector):
 
     def pooled(self, maps: list[Tensor], boxes: list[Tensor], size: int) -> Tensor:
         """(n, C, size, size), each box from its level of the pyramid."""
-        return pool(maps[:4], boxes, size, self.p.canonical, STRIDES)
+        return pool(maps[:4], boxes, size, self.p.canonical, self.strides)
 
     def _head_losses(self, maps: list[Tensor], positive: Sampled, targets: Targets) -> dict[str, Tensor]:
         losses = {}
@@ -263,12 +271,19 @@ def mask_loss(logits: Tensor, positive: Sampled, targets: Targets) -> Tensor:
     classes = torch.cat(positive.labels)
     wanted = torch.cat(
         [
-            mask_targets(t["masks"].to(b.device), b * t["scale"].repeat(2).to(b), m, logits.shape[-1])
+            mask_targets(t["masks"].to(b.device), to_source(b, t), m, logits.shape[-1])
             for t, b, m in zip(targets, positive.boxes, positive.matched, strict=True)
         ]
     )
     own = logits[torch.arange(len(classes), device=logits.device), classes - 1]
     return F.binary_cross_entropy_with_logits(own, wanted)
+
+
+def to_source(boxes: Tensor, target: dict[str, Any]) -> Tensor:
+    """xyxy boxes of the padded frame in the original frame of the masks: times `scale`, plus `origin` (2,),
+    the place of the frame's corner, where the frame is a crop."""
+    found = boxes * target["scale"].repeat(2).to(boxes)
+    return found + target["origin"].repeat(2).to(boxes) if "origin" in target else found
 
 
 def add_masks(found: Found, logits: Tensor) -> None:

@@ -134,6 +134,25 @@ class RetinaParams(CocoParams):
     candidates: int = param(1000, ge=8, help="detections kept per level before suppression")
 
 
+class VitDetParams(MaskFpnParams):
+    """Mask R-CNN with a simple feature pyramid on a vision transformer (Li et al. 2022): AdamW, large scale
+    jitter. `momentum` is AdamW's first beta; `sizes` is the side of the square crops."""
+
+    detector: ClassVar[str] = "vitdet"
+    window: int = param(14, ge=1, help="tokens of a side of the attention windows")
+    global_blocks: int = param(4, ge=1, help="blocks, evenly spaced, that attend to the whole image")
+    drop_path: float = param(0.1, ge=0, lt=1, help="largest rate of stochastic depth")
+    layer_decay: float = param(0.7, gt=0, le=1, help="factor of the rate from one block to the one before")
+    jitter: tuple[float, float] = param((0.1, 2.0), help="range of the scale, relative to the crop's side")
+    rpn_convs: int = param(2, ge=1, help="3x3 convolutions of the proposal network")
+
+
+class CascadeVitDetParams(VitDetParams):
+    """The same with three box heads, each fed by the last, trained at IoU .5, .6 and .7."""
+
+    detector: ClassVar[str] = "vitdet_cascade"
+
+
 class MaskC4Params(C4Params, CocoParams):
     """Mask R-CNN C4."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Retina(Detector):
     P7 come from C5. Classes are one sigmoid each, with prior .01.
     """
 
-    divisor: ClassVar[int] = 32
+    divisor: int = 32
     normaliser: Tensor
 
     def __init__(self, backbone: str, classes: int, p: RetinaParams, keypoints: int = 0) -> None:

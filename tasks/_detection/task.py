@@ -46,6 +46,21 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 SMALL_RPN: dict[str, Any] = {"anchors": (16, 32, 64, 128, 256), "rois": 256}
 
+VITDET: dict[str, Any] = {
+    "iterations": 184_375, "steps": (163_889, 177_546), "warmup": 250, "batch_size": 64, "lr": 1e-4,
+    "weight_decay": 0.1, "precise_bn": 0, "sizes": (1024,), "test_size": 1024, "max_size": 1024,
+}  # fmt: skip
+TINY_VIT: dict[str, Any] = {
+    "iterations": 200, "steps": (160, 185), "warmup": 10, "batch_size": 4, "lr": 1e-3, "sizes": (96,),
+    "test_size": 96, "max_size": 96, "detections": 50, "mask_convs": 1, "mask_width": 64, "window": 4,
+    "global_blocks": 2, "jitter": (0.7, 1.4), "layer_decay": 0.9, "anchors": (6, 12, 24, 48, 96),
+    "rpn_convs": 1,
+}  # fmt: skip
+SMALL_VIT: dict[str, Any] = {
+    "iterations": 9000, "steps": (8000, 8700), "batch_size": 8, "sizes": (448,), "test_size": 448,
+    "max_size": 448, "anchors": (16, 32, 64, 128, 256), "canonical": 112, "rois": 256,
+}  # fmt: skip
+
 
 def coco_names(*kinds: str) -> dict[str, str]:
     """The metrics of these kinds (bbox, segm, keypoints) with their meaning."""
@@ -83,3 +98,12 @@ class C4Task(DetectionTask):
     """A detector whose head is the backbone's last stage."""
 
     needs: ClassVar[str] = "a C4 detector needs"
+
+
+class VitDetTask(DetectionTask):
+    """A detector on a vision transformer."""
+
+    def supports(self, backbone: str) -> str | None:
+        if architecture(backbone).family == "vit":
+            return None
+        return "ViTDet's pyramid is made from the one map of a vision transformer; try a vit_ backbone"
