@@ -377,22 +377,24 @@ def test_a_trained_detector_is_a_function_of_its_seed(name: str, tmp_path: Path)
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
-OVERFIT: dict[str, dict[str, Any]] = {
-    "coco_det": {},
-    "voc0712_det": {},
-    "coco_det_c4": {},
+HEART: dict[str, dict[str, Any]] = {
+    "coco_det": {"iterations": 260, "steps": (220,)},
+    "voc0712_det": {"rois": 16, "batch_size": 2, "lr": 0.02},
     "coco_retinanet": {"lr": 0.02},
     "coco_keypoints": {},
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(OVERFIT))
+@pytest.mark.parametrize("name", sorted(HEART))
 def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
-    p = params(
-        name, iterations=300, steps=(250,), warmup=10, batch_size=4, lr=OVERFIT[name].get("lr", 0.05),
-        sizes=(112,), test_size=112, precise_bn=4,
-    )  # fmt: skip
+    """120 to 260 steps from random weights, a minute or two on a core."""
+    torch.set_num_threads(2)
+    settings = {
+        "iterations": 120, "steps": (100,), "warmup": 5, "batch_size": 4, "lr": 0.05, "sizes": (96,),
+        "test_size": 96, "precise_bn": 4,
+    }  # fmt: skip
+    p = params(name, **(settings | HEART[name]))
     images = prepared(images_for(name, tmp_path, 8), p)
     model = detector(p, len(images.classes))
     ctx, fabric = context(tmp_path / "c"), Fabric(accelerator="cpu", devices=1)
@@ -400,5 +402,6 @@ def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
     training.precise_batch_norm(ctx, TorchvisionBackend(), model, images, p, fabric)
     found = predict(ctx, TorchvisionBackend(), model, images, p, torch.device("cpu"))
     metrics, _ = score(images, found, p)
-    print(name, metrics)
-    assert metrics.get("AP50_bbox", metrics.get("AP50")) > 60
+    assert metrics.get("AP50_bbox", metrics.get("AP50", 0)) > 60
+    assert metrics.get("AP50_keypoints", 100) > 40
+    assert metrics.get("AP50_segm", 100) > 50
