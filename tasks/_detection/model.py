@@ -263,7 +263,8 @@ def box_losses(
     per_class = deltas.view(len(labels), -1, 4)
     own = per_class[positive, labels[positive] if per_class.shape[1] > 1 else 0]
     box = F.smooth_l1_loss(own, targets[positive], reduction="sum", beta=beta)
-    return {"loss_cls": F.cross_entropy(logits, labels), "loss_box": box / max(len(labels), 1)}
+    cls = F.cross_entropy(logits, labels) if len(labels) else logits.sum()  # a mean of nothing is no number
+    return {"loss_cls": cls, "loss_box": box / max(len(labels), 1)}
 
 
 def mask_loss(logits: Tensor, positive: Sampled, targets: Targets) -> Tensor:

@@ -221,6 +221,20 @@ def test_jittered_samples_follow_their_pixels(tmp_path: Path) -> None:
     assert small >= 2
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_a_crop_without_objects_trains(name: str) -> None:
+    model = detector(name).train()
+    empty = {
+        "image": torch.zeros(3, 64, 64, dtype=torch.uint8), "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0, dtype=torch.long), "masks": torch.zeros(0, 90, 90, dtype=torch.uint8),
+        "scale": torch.ones(2), "origin": torch.zeros(2),
+    }  # fmt: skip
+    losses = TorchvisionBackend().losses(model, [empty], torch.device("cpu"))
+    assert all(math.isfinite(v.item()) for v in losses.values())
+    assert losses["loss_mask"].item() == 0
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+
+
 def test_visible_boxes_by_hand() -> None:
     mask = np.zeros((2, 20, 30), np.uint8)
     mask[0, 5:15, 10:25] = 1
