@@ -251,15 +251,16 @@ def test_only_vision_transformers() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
-def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
+def test_it_learns_two_images_by_heart(name: str, tmp_path: Path) -> None:
+    """200 steps from random weights, about a minute on a core; transformers learn slowly from nothing."""
     p = params(
-        name, iterations=160, steps=(130,), warmup=10, batch_size=4, sizes=(96,), test_size=96, max_size=96,
-        jitter=(1.0, 1.0), drop_path=0.0,
+        name, iterations=200, steps=(170,), warmup=10, batch_size=2, lr=1e-3, sizes=(96,), test_size=96,
+        max_size=96, jitter=(1.0, 1.0), drop_path=0.0, layer_decay=1.0, rois=32,
     )  # fmt: skip
-    images = SmallSet(tmp_path, 8)
+    images = SmallSet(tmp_path, 2)
     torch.manual_seed(0)
     model = DETECTORS[p.detector]("vit_tiny", 20, p, 0)
     ctx, backend = context(tmp_path / "c"), TorchvisionBackend()
     training.train(ctx, backend, model, images, p, Fabric(accelerator="cpu", devices=1))
     found = predict(ctx, backend, model, images, p, torch.device("cpu"))
-    assert score(images, found, p)[0]["AP50_bbox"] > 50
+    assert score(images, found, p)[0]["AP50_bbox"] > 60
