@@ -53,6 +53,9 @@ class ImageSet:
     classes: list[str]
     ids: np.ndarray  # (N,) int64, unique; every cached table is keyed by these
     sizes: np.ndarray  # (N, 2) int32, width and height in the frame `read_rgb` returns
+    keypoint_names: tuple[
+        str, ...
+    ] = ()  # of `Objects.keypoints`; "left" and "right" in them are mirror images
 
     def __len__(self) -> int:
         return len(self.ids)
