@@ -37,6 +37,12 @@ def command() -> None:
 @click.option("--split", default="train", show_default=True)
 @click.option("--source", type=click.Choice(["boxes", "masks"]), default="boxes", show_default=True)
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(1, 100), help="Epochs to draw.")
+@click.option(
+    "--image-objectness",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="Weigh the images so that their own mean objectness is this (VOC2007 trainval in the paper: 36.4).",
+)
 @click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
 @click.option("--devices", default="auto", show_default=True)
@@ -44,8 +50,8 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True)
 @click.option("--csv", "as_csv", is_flag=True)
 def stats(
-    crop: str, data: str, split: str, source: str, seeds: int, scale: str, sets: tuple[str, ...], devices:
-    str, workers: int, as_json: bool, as_csv: bool,
+    crop: str, data: str, split: str, source: str, seeds: int, image_objectness: float | None, scale: str,
+    sets: tuple[str, ...], devices: str, workers: int, as_json: bool, as_csv: bool,
 ) -> None:  # fmt: skip
     """Objectness, shares of poor, coarse and precise crops, sizes, coverage of objects, overlap.
 
@@ -60,7 +66,7 @@ def stats(
     with _engine(runtime) as (engine, database):
         for cell, stage in planned:
             try:
-                rows.append(_row(engine, database, cell, stage))
+                rows.append(_row(engine, database, cell, stage, image_objectness))
             except BadInput as error:
                 failed[cell.crop] = str(error)
     if as_json:
@@ -68,7 +74,9 @@ def stats(
     elif as_csv:
         _write_csv(rows)
     else:
-        _table(rows, f"{data.partition('=')[0]} {split}, objects by {source}")
+        title = f"{data.partition('=')[0]} {split}, objects by {source}"
+        weighed = f", images weighed to {image_objectness:g} %" if image_objectness is not None else ""
+        _table(rows, title + weighed)
     for name, reason in failed.items():
         click.echo(f"bench: {name}: {reason}", err=True)
     sys.exit(2 if failed else 0)
@@ -108,10 +116,19 @@ class _engine:
         self.progress.__exit__(*error)
 
 
-def _row(engine: LocalEngine, database: Database, cell: Cell, stage: Stage) -> dict[str, Any]:
+def _row(
+    engine: LocalEngine, database: Database, cell: Cell, stage: Stage, image_objectness: float | None
+) -> dict[str, Any]:
+    import numpy as np
+
+    from bench.engine.crop_stats import tilted
+
     folder = engine.ensure(stage)
     stats = json.loads((folder / "stats.json").read_text())
     database.record_crop(stage.record(), stats)  # a reused stage may be new to this database
+    if image_objectness is not None:
+        with np.load(folder / "per_image.npz") as per_image:
+            stats = tilted(stats, per_image, image_objectness / 100)
     where = {"crop": cell.crop, "data": cell.data, "split": stage.params["split"], "stage": stage.key}
     settings = stage.params["crop"]["params"]
     return {**where, "source": stage.params["source"], "params": settings, "stats": stats}

@@ -1,12 +1,13 @@
 """The crop_stats stage: how much object each crop of a strategy holds, and how its crops cover an image.
 
-Leaves `stats.json`: {name: {"mean", "ci95", "n"}} and counts, as `measure` describes.
+Leaves `stats.json`, as `summarise` describes, and `per_image.npz`: for each measure its sum and count in each
+image ("objectness_sum", "objectness_n", ...), and "image", the objectness of the whole image.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -18,6 +19,7 @@ from bench.data.objectness import count_in, integral, object_mask
 from bench.data.runner import parallel
 from bench.engine.context import StageContext
 from bench.engine.pretrain import build_crop
+from bench.errors import BadInput
 from bench.results.statistics import t_quantile
 from bench.seeds import rng_for
 from bench.store import write_json
@@ -46,7 +48,10 @@ def run(ctx: StageContext) -> None:
     for part in parallel(job, range(len(images)), ctx.runtime.workers, 16):
         found.append(part)
         advance(1)
+    whole = np.array([part.pop("image") for part in found])
     write_json(ctx.work / "stats.json", summarise(found, len(sampler), int(ctx.params["seeds"])))
+    arrays: dict[str, Any] = {"image": whole, **_sums(found)}
+    np.savez(ctx.work / "per_image.npz", **arrays)
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class Job:
         objects = self.images.objects(index)
         boxes = objects.boxes[~objects.crowd & ~objects.difficult].astype(np.float64)
         return {
+            "image": float(table[-1, -1]) / (width * height),
             "objectness": shares, "poor": shares < POOR, "precise": shares > PRECISE,
             "coarse": (shares >= POOR) & (shares <= PRECISE),
             "area": area(drawn.regions) / (width * height), "side": np.sqrt(area(drawn.regions)),
@@ -183,13 +189,62 @@ def summarise(found: Sequence[dict[str, Any]], samples: int, seeds: int) -> dict
 def pooled(groups: Sequence[np.ndarray]) -> dict[str, Any]:
     """Mean over all values, and its interval by the ratio estimator over groups: with s_g the sum and n_g the
     count of a group, var = G / (G - 1) sum (s_g - mean n_g)^2 / (sum n_g)^2 (Cochran 1977, section 6.4)."""
-    groups = [g for g in groups if len(g)]
-    total = sum(len(g) for g in groups)
+    sums = np.array([math.fsum(g) for g in groups])
+    return pooled_sums(sums, np.array([len(g) for g in groups]), np.ones(len(groups)))
+
+
+def pooled_sums(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+    """`pooled` from every group's sum and count, (G,) each, and weight: mean = sum w_g s_g / sum w_g n_g."""
+    some = counts > 0
+    sums, counts, weights = sums[some], counts[some], weights[some]
+    total = int(counts.sum())
     if total == 0:
         return {"mean": None, "ci95": None, "n": 0}
-    mean = math.fsum(float(v) for g in groups for v in g) / total
-    if len(groups) < 2:
+    scale = math.fsum(weights * counts)
+    mean = math.fsum(weights * sums) / scale
+    if len(counts) < 2:
         return {"mean": mean, "ci95": None, "n": total}
-    rest = math.fsum((float(g.sum()) - mean * len(g)) ** 2 for g in groups)
-    spread = math.sqrt(len(groups) / (len(groups) - 1) * rest) / total
-    return {"mean": mean, "ci95": t_quantile(0.975, len(groups) - 1) * spread, "n": total}
+    rest = math.fsum((weights * (sums - mean * counts)) ** 2)
+    spread = math.sqrt(len(counts) / (len(counts) - 1) * rest) / scale
+    return {"mean": mean, "ci95": t_quantile(0.975, len(counts) - 1) * spread, "n": total}
+
+
+def _sums(found: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    sums = {f"{name}_sum": np.array([math.fsum(f[name]) for f in found]) for name in found[0]}
+    return {**sums, **{f"{name}_n": np.array([len(f[name]) for f in found]) for name in found[0]}}
+
+
+def tilted(stats: dict[str, Any], per_image: Mapping[str, np.ndarray], target: float) -> dict[str, Any]:
+    """`stats` over images weighed by w_i = exp(-t o_i), o_i the whole image's objectness, with the t that
+    gives the images a weighted mean objectness of `target`: another data set's mix of small and large
+    objects, as far as these images can show it. Counts, sizes in pixels and quantiles stay as they are.
+
+    Raises BadInput if `target` is not between the smallest and the largest o_i.
+    """
+    weights = tilt(np.asarray(per_image["image"], np.float64), target)
+    again = {
+        name: pooled_sums(per_image[f"{name}_sum"], per_image[f"{name}_n"], weights)
+        for name, value in stats.items() if isinstance(value, dict) and f"{name}_sum" in per_image
+    }  # fmt: skip
+    return {**stats, **again, "image_objectness": target}
+
+
+def tilt(values: np.ndarray, target: float) -> np.ndarray:
+    """(n,) weights exp(-t v), largest 1, with which the mean of `values` is `target` (exponential tilting:
+    of all weights with that mean, the nearest to equal ones in Kullback-Leibler divergence)."""
+    low, high = float(values.min()), float(values.max())
+    if not low < target < high:
+        raise BadInput(
+            f"objectness of the images can only be weighed to a value between {low:.3f} and {high:.3f}, the "
+            f"extremes of these images, not {target:g}"
+        )
+    down, up = -1e4, 1e4
+    for _ in range(200):
+        t = (down + up) / 2
+        logs = -t * values
+        weights = np.exp(logs - logs.max())
+        if float(weights @ values / weights.sum()) > target:
+            down = t
+        else:
+            up = t
+    return weights
