@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import partial
 
@@ -17,7 +16,7 @@ from bench.data.base import ImageSet
 from bench.data.runner import die_with_parent
 from bench.data.semantic import pixel_classes
 from bench.engine.context import StageContext
-from bench.engine.pretrain import pick_device
+from bench.engine.pretrain import pick_device, step_threads
 from bench.errors import BadData
 from bench.nn.backbones import load_backbone
 from bench.store import write_json
@@ -40,7 +39,7 @@ def run_segmentation(ctx: StageContext, p: SegmentationParams) -> dict[str, floa
     usable(ctx, held_out)
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
-        torch.set_num_threads(ctx.runtime.threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(step_threads(ctx, device))
     fabric = Fabric(accelerator=device.kind, devices=1)
     model = build(ctx, images, p).to(fabric.device, memory_format=torch.channels_last)
     train(ctx, model, images, p, fabric)
