@@ -29,8 +29,9 @@ class CamvidSeg(SegmentationTask):
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "camvid"}
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "iterations": 240, "batch_size": 4, "lr": 0.02, "crop": (96, 96), "short": 112, "longest": 224,
-            "scale": (0.75, 1.5), "width": 64, "aux_width": 32, "window": (96, 96), "stride": (64, 64),
+            "iterations": 320, "batch_size": 4, "lr": 0.1, "crop": (112, 112), "short": 112, "longest": 224,
+            "scale": (0.75, 1.5), "photometric": False, "dropout": 0.0, "width": 64, "aux_width": 32,
+            "window": (96, 96), "stride": (64, 64),
         },
         "small": {
             "iterations": 4000, "batch_size": 8, "crop": (180, 240), "short": 180, "width": 256,

@@ -23,9 +23,9 @@ class CityscapesSeg(SegmentationTask):
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "cityscapes"}
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "iterations": 240, "batch_size": 4, "lr": 0.02, "crop": (96, 96), "scale": (0.75, 1.5),
-            "width": 64, "aux_width": 32, "mask": (23, 23), "shrink": 1, "output_stride": 8,
-            "window": (96, 96), "stride": (64, 64),
+            "iterations": 320, "batch_size": 4, "lr": 0.1, "crop": (112, 112), "scale": (0.75, 1.5),
+            "photometric": False, "dropout": 0.0, "width": 64, "aux_width": 32, "mask": (27, 27),
+            "shrink": 1, "window": (96, 96), "stride": (64, 64),
         },
         "small": {
             "iterations": 8000, "batch_size": 8, "lr": 0.01, "crop": (256, 512), "short": 512,

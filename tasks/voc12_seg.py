@@ -33,8 +33,9 @@ class Voc12Seg(SegmentationTask):
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "voc2012_seg"}
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "iterations": 240, "batch_size": 4, "lr": 0.02, "crop": (96, 96), "short": 112, "longest": 224,
-            "scale": (0.75, 1.5), "width": 64, "aux_width": 32, "window": (96, 96), "stride": (64, 64),
+            "iterations": 320, "batch_size": 4, "lr": 0.1, "crop": (112, 112), "short": 112, "longest": 224,
+            "scale": (0.75, 1.5), "photometric": False, "dropout": 0.0, "width": 64, "aux_width": 32,
+            "window": (96, 96), "stride": (64, 64),
         },
         "small": {
             "iterations": 6000, "batch_size": 8, "crop": (256, 256), "short": 256, "longest": 1024,
