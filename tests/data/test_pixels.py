@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bench.data._scenes_draw import draw_scene
-from bench.data._scenes_layouts import scene_pixels, write_camvid, write_cityscapes
+from bench.data._scenes_pixels import scene_pixels, write_camvid, write_cityscapes
 from bench.data.base import ImageSet
 from bench.data.semantic import pixel_classes, pixel_targets, read_classes
 from bench.errors import BadData, BadInput

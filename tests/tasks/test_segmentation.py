@@ -17,7 +17,7 @@ from torchvision.models import resnet50
 
 from bench.cell import Cell, make_plan
 from bench.data._scenes_draw import draw_scene
-from bench.data._scenes_layouts import write_camvid, write_cityscapes
+from bench.data._scenes_pixels import write_camvid, write_cityscapes
 from bench.data.semantic import pixel_targets
 from bench.engine.local import LocalEngine
 from bench.errors import BadData, BadInput, StageFailed
