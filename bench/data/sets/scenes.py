@@ -86,7 +86,24 @@ class Scenes(Data):
     def load(self, folder: Path, root: Path, split: str) -> ImageSet:
         if split not in FOLDERS:
             raise BadData(f"scenes has the splits train and val, not {split!r}")
-        return IndexedImages(self.name, split, folder / "index" / split, folder / FOLDERS[split])
+        return _SceneImages(self.name, split, folder / "index" / split, folder / FOLDERS[split])
+
+
+class _SceneImages(IndexedImages):
+    """The masks of objects are disjoint, so that each pixel has one class, or background."""
+
+    def has_semantic(self) -> np.ndarray:
+        return np.ones(len(self), bool)
+
+    def semantic(self, index: int) -> np.ndarray | None:
+        from pycocotools import mask as coco
+
+        objects = self.objects(index)
+        width, height = self.sizes[index]
+        found = np.zeros((height, width), np.uint8)
+        for label, rle in zip(objects.labels, objects.segmentations or [], strict=True):
+            found[coco.decode({**rle, "counts": rle["counts"].encode()}) > 0] = label + 1
+        return found
 
 
 def _write_scene(
