@@ -74,6 +74,10 @@ class ImageSet:
         """(N,) bool: the images `semantic` has a mask of, without reading one."""
         return np.zeros(len(self), bool)
 
+    def image_classes(self) -> np.ndarray | None:
+        """(N,) int64 in 0..K-1, the one class of each image; None where images have objects instead."""
+        return None
+
     def image(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB, EXIF-upright."""
         from bench.data.image import read_rgb
