@@ -1,4 +1,4 @@
-"""Sets with one class an image, in the layouts of their authors: where the files are, the stage, the labels."""
+"""Sets with one class an image, in their authors' layouts: where the files are, the stage, the labels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Member:
 
 
 class LabelledImages(IndexedImages):
-    """A split with one class an image. cut: rows at the bottom of every file that are no part of the image."""
+    """A split with one class an image. cut: rows at the bottom of every file that are not shown."""
 
     def __init__(self, name: str, split: str, index: Path, images: Path, cut: int = 0) -> None:
         super().__init__(name, split, index, images)
@@ -170,8 +170,8 @@ class LabelledSet(Data):
             np.save(ctx.work / split / CLASSES_FILE, labels)
             counts = np.bincount(labels, minlength=len(classes))
             report[split] = {
-                "images": len(members), "classes": int((counts > 0).sum()), "least_of_a_class": int(counts.min()),
-                "most_of_a_class": int(counts.max()),
+                "images": len(members), "classes": int((counts > 0).sum()),
+                "least_of_a_class": int(counts.min()), "most_of_a_class": int(counts.max()),
             }  # fmt: skip
             self._compare(ctx, split, len(members))
         write_json(ctx.work / "report.json", report)

@@ -54,7 +54,8 @@ def image_labels(images: ImageSet) -> np.ndarray:
     """(N, K) int8, a class of an image: 1 present, 0 only as objects marked difficult, -1 absent.
 
     These are the values of VOC's per-class image sets (`ImageSets/Main/<class>_<set>.txt`), made from
-    the objects. VOC's classification task leaves the zeros out. A set with one class an image has one 1 a row.
+    the objects. VOC's classification task leaves the zeros out. Where an image has one class, its row
+    has one 1.
     """
     found = np.full((len(images), len(images.classes)), -1, np.int8)
     classes = images.image_classes()

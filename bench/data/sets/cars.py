@@ -10,10 +10,11 @@ import numpy as np
 from bench.data._labelled import LabelledSet, Member, number, read_mat
 from bench.errors import BadData
 
+TEST = "cars_test_annos_withlabels.mat"
 PARTS = {  # list -> folder of its images, places of its annotations, what is added to a number for its id
     "train": ("cars_train", ("devkit/cars_train_annos.mat",), 0),
-    "test": ("cars_test", ("cars_test_annos_withlabels.mat", "devkit/cars_test_annos_withlabels.mat"), 1_000_000),
-}  # fmt: skip
+    "test": ("cars_test", (TEST, f"devkit/{TEST}"), 1_000_000),
+}
 
 
 class Cars(LabelledSet):

@@ -21,7 +21,8 @@ class Cub(LabelledSet):
     )  # fmt: skip
     official: ClassVar[dict[str, int]] = {"train": 5994, "test": 5794}
     how_to_get: ClassVar[str] = (
-        "CUB_200_2011.tgz (1.2 GB) from data.caltech.edu/records/65de6-vp158, unpacked: it makes CUB_200_2011/"
+        "CUB_200_2011.tgz (1.2 GB) from data.caltech.edu/records/65de6-vp158, unpacked: it makes "
+        "CUB_200_2011/"
     )
 
     def class_names(self, root: Path) -> list[str]:

@@ -54,7 +54,9 @@ class Pets(LabelledSet):
         if part not in PARTS:
             raise self.no_list(part, PARTS)
         rows = _read(root, part)
-        return rows and [Member(k * 10_000 + n, f"images/{breed}_{n}.jpg", k - 1) for breed, n, k in rows]
+        if rows is None:
+            return None
+        return [Member(k * 10_000 + n, f"images/{breed}_{n}.jpg", k - 1) for breed, n, k in rows]
 
 
 def _read(root: Path, part: str) -> list[tuple[str, int, int]] | None:
