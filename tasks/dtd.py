@@ -8,8 +8,8 @@ from tasks._classification.task import TransferTask
 
 
 class Dtd(TransferTask):
-    """47 textures, train and validation images of the first of ten divisions to its test images, where classes are
-    equal. For another division: `--set dtd.train=train2+val2 --set dtd.val=test2`.
+    """47 textures, train and validation images of the first of ten divisions to its test images, where
+    classes are equal. For another division: `--set dtd.train=train2+val2 --set dtd.val=test2`.
     """
 
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "dtd"}

@@ -17,8 +17,8 @@ class Imagenet10PctParams(SemiParams):
 
 
 class Imagenet10Pct(SemiTask):
-    """Paper 002's Table 3, 10 %: 20 epochs of 256 images, SGD .01 and 1 for the classifier, times .2 after 12 and
-    16 epochs, weight decay 0.0001, random resized crops (.08, 1) with a flip; a central crop at test.
+    """Paper 002's Table 3, 10 %: 20 epochs of 256 images, SGD .01 and 1 for the classifier, times .2 after 12
+    and 16 epochs, weight decay 0.0001, random resized crops (.08, 1) with a flip; a central crop at test.
 
     The published subset is SimCLR's list, `10percent.txt` of its repository:
     `--set imagenet_10pct.subset=FILE`. Without it as many images are drawn, with equal classes.

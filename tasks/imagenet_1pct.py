@@ -17,8 +17,8 @@ class Imagenet1PctParams(SemiParams):
 
 
 class Imagenet1Pct(SemiTask):
-    """Paper 002's Table 3, 1 %: 20 epochs of 256 images, SGD .01 and 1 for the classifier, times .2 after 12 and
-    16 epochs, weight decay 0, random resized crops (.08, 1) with a flip; a central crop at test.
+    """Paper 002's Table 3, 1 %: 20 epochs of 256 images, SGD .01 and 1 for the classifier, times .2 after 12
+    and 16 epochs, weight decay 0, random resized crops (.08, 1) with a flip; a central crop at test.
 
     The published subset is SimCLR's list, `1percent.txt` of its repository:
     `--set imagenet_1pct.subset=FILE`. Without it as many images are drawn, with equal classes.

@@ -59,9 +59,7 @@ class StepBatches(Sampler[list[Key]]):
             places = range(step * self.batch, (step + 1) * self.batch)
             epochs = sorted({n // self.count for n in places})
             orders = {e: orders[e] if e in orders else self._order(e) for e in epochs}
-            yield [
-                Key(step, i, int(orders[n // self.count][n % self.count])) for i, n in enumerate(places)
-            ]
+            yield [Key(step, i, int(orders[n // self.count][n % self.count])) for i, n in enumerate(places)]
 
     def _order(self, epoch: int) -> np.ndarray:
         return rng_for(self.seed, "classification order", epoch).permutation(self.count)

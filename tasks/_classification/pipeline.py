@@ -105,9 +105,7 @@ def many_classes(ctx: StageContext, split: str) -> Labelled:
     return Labelled(images, np.arange(len(images)), image_labels(images))
 
 
-def finetune(
-    ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled, loss: Loss
-) -> np.ndarray:
+def finetune(ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled, loss: Loss) -> np.ndarray:
     """(N, K) float32 scores of the images of `val` after training on `train`."""
     if train.images.classes != val.images.classes:
         raise BadData(f"{train.images.name}: train and val have other classes; check its lists")

@@ -33,8 +33,8 @@ class FinetuneParams(Params):
 
 class TransferParams(FinetuneParams):
     """Fine-tuning on a small set: the form of SimCLR's protocol (Chen et al. 2020, appendix B.8), after
-    Kornblith et al. 2019: 20,000 steps of 256 images, Nesterov momentum, cosine to 0. There rate and decay are
-    chosen per set on a grid over the ranges that `search` has; the defaults here are ours."""
+    Kornblith et al. 2019: 20,000 steps of 256 images, Nesterov momentum, cosine to 0. There rate and decay
+    are chosen per set on a grid over the ranges that `search` has; the defaults here are ours."""
 
     steps: int = param(20_000, ge=1, help="optimiser steps")
     nesterov: bool = param(True, help="Nesterov's form of momentum")

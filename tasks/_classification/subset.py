@@ -38,13 +38,15 @@ def listed(images: ImageSet, positions: np.ndarray, folder: Path, setting: str) 
     for place, position in enumerate(positions):
         name = images.file(int(position)).name
         if name in places:
-            raise BadData(f"{images.name} has two images of the name {name}, so a list of names cannot be used")
+            raise BadData(
+                f"{images.name} has two images of the name {name}, so a list of names cannot be used"
+            )
         places[name] = place
     lacks = [name for name in names if name not in places]
     if lacks:
         raise BadInput(
-            f"{setting}: {len(lacks)} of {len(names)} names are no training image of {images.name}, the first "
-            f"is {lacks[0]!r}; use the list of this data"
+            f"{setting}: {len(lacks)} of {len(names)} names are no training image of {images.name}, the "
+            f"first is {lacks[0]!r}; use the list of this data"
         )
     return np.sort(np.array([places[name] for name in names], np.int64))
 
