@@ -74,8 +74,8 @@ class ImageSet:
         """(N,) bool: the images `semantic` has a mask of, without reading one."""
         return np.zeros(len(self), bool)
 
-    def image_classes(self) -> np.ndarray | None:
-        """(N,) int64 in 0..K-1, the one class of each image; None where images have objects instead."""
+    def image_class(self) -> np.ndarray | None:
+        """(N,) int64, the one class of each image, in classification sets; None in sets of scenes."""
         return None
 
     def image(self, index: int) -> np.ndarray:

@@ -28,6 +28,7 @@ class Row:
     size: tuple[int, int]
     annotations: list[dict[str, Any]] = field(default_factory=list)
     semantic: str | None = None
+    label: int | None = None  # the class of the whole image, in classification sets
 
 
 def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
@@ -47,6 +48,8 @@ def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
         "object_ids": np.array([a["id"] for a in flat], np.int64),
     }
     _text(arrays, "files", (r.file for r in ordered))
+    if any(r.label is not None for r in ordered):
+        arrays["image_class"] = np.array([-1 if r.label is None else r.label for r in ordered], np.int64)
     if any(r.semantic for r in ordered):
         _text(arrays, "semantic", (r.semantic or "" for r in ordered))
     if any(a["segmentation"] is not None for a in flat):
@@ -117,6 +120,11 @@ class IndexedImages(ImageSet):
         if not (self.index / "semantic.npy").exists():
             return super().has_semantic()
         return np.diff(self._array("semantic_at")) > 0
+
+    def image_class(self) -> np.ndarray | None:
+        if not (self.index / "image_class.npy").exists():
+            return None
+        return np.array(self._array("image_class"))
 
     def _slice(self, name: str, index: int) -> bytes:
         at = self._array(f"{name}_at")

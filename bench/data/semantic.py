@@ -54,14 +54,9 @@ def image_labels(images: ImageSet) -> np.ndarray:
     """(N, K) int8, a class of an image: 1 present, 0 only as objects marked difficult, -1 absent.
 
     These are the values of VOC's per-class image sets (`ImageSets/Main/<class>_<set>.txt`), made from
-    the objects. VOC's classification task leaves the zeros out. Where an image has one class, its row
-    has one 1.
+    the objects. VOC's classification task leaves the zeros out.
     """
     found = np.full((len(images), len(images.classes)), -1, np.int8)
-    classes = images.image_classes()
-    if classes is not None:
-        found[np.arange(len(images)), classes] = 1
-        return found
     for i in range(len(images)):
         objects = images.objects(i)
         found[i, objects.labels[objects.difficult]] = 0
@@ -70,16 +65,19 @@ def image_labels(images: ImageSet) -> np.ndarray:
 
 
 def single_labels(images: ImageSet) -> np.ndarray:
-    """(N,) int64, one class an image: `image_classes` where the set has them, else the class of the object of
-    the largest area, the first of equal ones; -1 for an image without an object (crowds and objects marked
-    difficult do not count)."""
-    classes = images.image_classes()
-    if classes is not None:
-        return np.asarray(classes, np.int64)
+    """(N,) int64, one class of each image, -1 where there is none.
+
+    Classification sets say it (`image_class`). In sets of scenes it is the class of the largest object by
+    `area`, crowds and difficult objects aside, the first of equals: what an image is mostly about. So
+    single-label protocols run on scenes too, at a meaning of their own.
+    """
+    known = images.image_class()
+    if known is not None:
+        return known
     found = np.full(len(images), -1, np.int64)
     for i in range(len(images)):
         objects = images.objects(i)
-        plain = np.flatnonzero(~objects.crowd & ~objects.difficult)
+        plain = np.flatnonzero(~(objects.crowd | objects.difficult))
         if len(plain):
             found[i] = objects.labels[plain[np.argmax(objects.area[plain])]]
     return found

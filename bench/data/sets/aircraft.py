@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from bench.data._labelled import LabelledSet, Member, PartsParams, number, read_lines, read_table
+from bench.data._listed import ListedSet, Member, PartsParams, number, read_lines, read_table
 from bench.errors import BadData
 from bench.params import Params, param
 
@@ -21,7 +21,7 @@ class AircraftParams(PartsParams):
     banner: bool = param(False, help="keep the 20 rows with the credit line, which the authors say to remove")
 
 
-class Aircraft(LabelledSet):
+class Aircraft(ListedSet):
     """FGVC-Aircraft 2013b (Maji et al. 2013): `data/images/`, `data/variants.txt`,
     `data/images_variant_<list>.txt`.
 

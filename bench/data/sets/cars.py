@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.data._labelled import LabelledSet, Member, number, read_mat
+from bench.data._listed import ListedSet, Member, number, read_mat
 from bench.errors import BadData
 
 TEST = "cars_test_annos_withlabels.mat"
@@ -17,7 +17,7 @@ PARTS = {  # list -> folder of its images, places of its annotations, what is ad
 }
 
 
-class Cars(LabelledSet):
+class Cars(ListedSet):
     """Stanford Cars (Krause et al. 2013): `cars_train/`, `cars_test/`, `devkit/`, and the labels of the test
     images, `cars_test_annos_withlabels.mat`, beside `devkit/` or in it.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from bench.data._labelled import LabelledSet, Member, number, read_table
+from bench.data._listed import ListedSet, Member, number, read_table
 from bench.errors import BadData
 
 PARTS = {"test": "0", "train": "1"}  # values of train_test_split.txt
 
 
-class Cub(LabelledSet):
+class Cub(ListedSet):
     """CUB-200-2011 (Wah et al. 2011): `images.txt`, `image_class_labels.txt`, `train_test_split.txt` and
     `classes.txt` beside `images/`. Ids are the set's own. Its boxes and parts are not read."""
 

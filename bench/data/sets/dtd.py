@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from bench.data._labelled import LabelledSet, Member, PartsParams, read_lines
+from bench.data._listed import ListedSet, Member, PartsParams, read_lines
 from bench.errors import BadData
 from bench.params import Params, param
 
@@ -21,7 +21,7 @@ class DtdParams(PartsParams):
     val: str = param("test1", help="lists to score on: test1 to test10, or val1 to val10")
 
 
-class Dtd(LabelledSet):
+class Dtd(ListedSet):
     """Describable Textures Dataset (Cimpoi et al. 2014): `images/<class>/`, `labels/train1.txt` and so on.
 
     Each of the ten divisions has 1,880 images to train, to validate and to test. train is train1 and val1,

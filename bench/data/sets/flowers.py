@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bench.data._labelled import LabelledSet, Member, PartsParams, number, read_mat
+from bench.data._listed import ListedSet, Member, PartsParams, number, read_mat
 from bench.errors import BadData
 from bench.params import Params, param
 
@@ -22,7 +22,7 @@ class FlowersParams(PartsParams):
     val: str = param("tstid", help="lists to score on: tstid, valid")
 
 
-class Flowers(LabelledSet):
+class Flowers(ListedSet):
     """Oxford 102 Category Flowers (Nilsback and Zisserman 2008): `jpg/image_00001.jpg` and so on,
     `imagelabels.mat`, `setid.mat`.
 

@@ -6,13 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import ClassVar
 
-from bench.data._labelled import LabelledSet, Member, read_lines
+from bench.data._listed import ListedSet, Member, read_lines
 from bench.errors import BadData
 
 LISTS = {"train": "TrainImages.txt", "test": "TestImages.txt"}
 
 
-class Indoor67(LabelledSet):
+class Indoor67(ListedSet):
     """Indoor scene recognition (Quattoni and Torralba 2009): `Images/<class>/`, `TrainImages.txt` (5,360
     images), `TestImages.txt` (1,340). Images that neither list names are not used. Ids are the first 60 bits
     of the sha256 of an image's path in its list, since files have no numbers.

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from bench.data._labelled import LabelledSet, Member, PartsParams, number, read_table
+from bench.data._listed import ListedSet, Member, PartsParams, number, read_table
 from bench.errors import BadData
 from bench.params import Params, param
 
@@ -21,7 +21,7 @@ class PetsParams(PartsParams):
     val: str = param("test", help="lists to score on")
 
 
-class Pets(LabelledSet):
+class Pets(ListedSet):
     """Oxford-IIIT Pet (Parkhi et al. 2012): `images/<Breed>_<number>.jpg`, `annotations/trainval.txt` (3,680
     images), `annotations/test.txt` (3,669). Classes are the breeds, in the order of their numbers. Ids are
     10,000 times the breed's number plus the image's. Head boxes and masks are not read.
