@@ -114,7 +114,7 @@ def test_multi_loss_equals_a_plain_loop_and_leaves_difficult_out() -> None:
             expected += 0.0 if y == 0 else np.log1p(np.exp(-x * y))
     loss = multi_loss(logits, targets)
     loss.backward()
-    assert float(loss) == pytest.approx(expected / 4)
+    assert float(loss.detach()) == pytest.approx(expected / 4)
     assert logits.grad is not None
     assert (logits.grad[targets == 0] == 0).all()
     assert (logits.grad[targets != 0] != 0).all()
@@ -359,6 +359,19 @@ def test_a_stopped_training_goes_on_bit_equal(tmp_path: Path) -> None:
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
 
 
+def test_bf16_scores_are_near_those_of_fp32(tmp_path: Path) -> None:
+    labelled = small(tmp_path, 3)
+    torch.manual_seed(0)
+    model, ctx = Classifier("resnet18", 5), context(tmp_path / "c")
+    settings = {**MICRO, "precision": "bf16"}
+    whole, half = (
+        pipeline.predict(ctx, model, labelled, TransferParams(**s), torch.device("cpu"))
+        for s in (MICRO, settings)
+    )
+    assert not np.array_equal(whole, half)
+    assert np.abs(whole - half).max() < 0.05 * np.abs(whole).max()
+
+
 LEARN = {"steps": 45, "batch_size": 8, "lr": 0.03, "min_scale": 0.7, "weight_decay": 0.0, "resize": 32}
 
 
@@ -437,11 +450,12 @@ def test_a_given_list_decides_the_subset_and_the_result_says_so(shared: Path, tm
     assert (given["labels"], given["listed"]) == (2.0, 1.0)
     assert np.load(folder / "subset.npy").tolist() == [3, 7]
     assert before.key != after.key
-    (tmp_path / "elsewhere.txt").write_text("000000000003.jpg\n000000000007.jpg\n")
-    moved = row(shared, "imagenet_1pct", subset=str(tmp_path / "elsewhere.txt"))[2]
+    (tmp_path / "elsewhere").mkdir()
+    other = (tmp_path / "1percent.txt").rename(tmp_path / "elsewhere/1percent.txt")
+    moved = row(shared, "imagenet_1pct", subset=str(other))[2]
     assert moved.key == after.key, "the list's place is not identity, its content is"
     with pytest.raises(BadInput, match=r"imagenet_1pct\.subset: nothing lies at"):
-        row(shared, "imagenet_1pct", subset=str(tmp_path / "nowhere.txt"))
+        row(shared, "imagenet_1pct", subset=str(tmp_path / "1percent.txt"))
 
 
 def test_a_whole_run_on_the_official_layout(shared: Path, tmp_path: Path) -> None:
