@@ -17,7 +17,9 @@ from bench.errors import BadInput
 
 if TYPE_CHECKING:
     from bench.cell import Cell, Plan
+    from bench.engine.local import LocalEngine
     from bench.params import Runtime
+    from bench.results.database import Database
 
 
 def home_folder() -> Path:
@@ -201,3 +203,26 @@ def devices_option(text: str) -> int | str:
 def print_json(value: Any) -> None:
     """JSON on stdout."""
     click.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+class local_engine:
+    """A local engine that reports to the results database."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def __enter__(self) -> tuple[LocalEngine, Database]:
+        from bench.cli._progress import terminal_progress
+        from bench.engine.local import LocalEngine
+        from bench.results.database import open_database
+        from bench.results.listener import DatabaseListener
+        from bench.store import Store
+
+        database = open_database(self.runtime.database)
+        self.progress = terminal_progress()
+        progress = self.progress.__enter__()
+        store = Store(self.runtime.home)
+        return LocalEngine(self.runtime, store, DatabaseListener(database), progress), database
+
+    def __exit__(self, *error: Any) -> None:
+        self.progress.__exit__(*error)

@@ -40,16 +40,36 @@ def die_with_parent() -> None:
         import cv2
 
         cv2.setNumThreads(0)
+    if "torch" in sys.modules:  # a fork of a process that has used OpenMP threads must not start its own
+        import torch
+
+        torch.set_num_threads(1)
+
+
+_function: Callable[[Any], Any]  # a worker's
+
+
+def _start_worker(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+    die_with_parent()
+
+
+def _call(item: Any) -> Any:
+    return _function(item)
 
 
 def parallel(function: Callable[[T], R], items: Iterable[T], workers: int, chunk: int = 8) -> Iterator[R]:
-    """function over items, results in the items' order; in this process where workers < 2."""
+    """function over items, results in the items' order; in this process where workers < 2.
+
+    A worker gets the function once, when it starts: a network in it would else be sent with every chunk.
+    """
     if workers < 2:
         yield from map(function, items)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with context.Pool(workers, die_with_parent) as pool:
-        yield from pool.imap(function, items, chunk)
+    with context.Pool(workers, _start_worker, (function,)) as pool:
+        yield from pool.imap(_call, items, chunk)
 
 
 def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) -> str:

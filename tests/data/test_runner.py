@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -34,6 +36,21 @@ def test_parallel_keeps_the_order(workers: int) -> None:
 def test_parallel_hands_on_errors(workers: int) -> None:
     with pytest.raises(BadData, match="five"):
         list(parallel(fails_at_five, range(20), workers, 2))
+
+
+class Heavy:
+    """Something that must not be sent to the workers with every item."""
+
+    def __call__(self, item: int) -> int:
+        return item + 1
+
+    def __reduce__(self) -> str:
+        raise AssertionError("sent with the items")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="without fork it is sent once for each worker")
+def test_workers_get_the_function_once() -> None:
+    assert list(parallel(Heavy(), range(9), 2, 2)) == list(range(1, 10))
 
 
 def test_fingerprints_see_content_names_and_sizes(tmp_path: Path) -> None:
@@ -74,3 +91,20 @@ def test_an_index_without_objects(tmp_path: Path) -> None:
     assert objects.segmentations is None
     with pytest.raises(BadData, match="no split 'val'"):
         IndexedImages("toy", "val", tmp_path / "none", tmp_path)
+
+
+def test_a_network_runs_in_processes_of_a_parent_that_has_threads() -> None:
+    """A forked process lacks its parent's OpenMP threads and would wait for them for ever."""
+    code = (
+        "import torch\n"
+        "from bench.data.runner import parallel\n"
+        "net = torch.nn.Conv2d(3, 32, 5)\n"
+        "def total(i): return float(net(torch.full((1, 3, 64, 64), float(i))).detach().mean())\n"
+        "torch.set_num_threads(2)\n"
+        "net(torch.randn(8, 3, 64, 64)).sum().backward()\n"
+        "here = [total(i) for i in range(4)]\n"
+        "there = list(parallel(total, range(4), 2, 1))\n"
+        "assert max(abs(a - b) for a, b in zip(here, there, strict=True)) < 1e-4\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], timeout=120, check=True, env=environment)
