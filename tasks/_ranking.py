@@ -42,7 +42,8 @@ def average_precision(relevant: np.ndarray, scores: np.ndarray, kind: ApKind = "
 
 
 def class_ap(labels: np.ndarray, scores: np.ndarray, kind: ApKind = "interpolated") -> np.ndarray:
-    """(K,) AP of each class. labels: (N, K), 1 relevant, 0 left out of that class, -1 not relevant (the values
+    """(K,) AP of each class. labels: (N, K), 1 relevant, 0 left out of that class, -1 not relevant (the
+    values
     of `bench.data.semantic.image_labels`). scores: (N, K). nan for a class without a relevant image."""
     found = []
     for k in range(labels.shape[1]):
@@ -52,7 +53,8 @@ def class_ap(labels: np.ndarray, scores: np.ndarray, kind: ApKind = "interpolate
 
 
 def batch_map(labels: np.ndarray, scores: np.ndarray, batch: int) -> float:
-    """Mean over consecutive batches of the mean AP ("area") of the classes with a relevant image in the batch:
+    """Mean over consecutive batches of the mean AP ("area") of the classes with a relevant image in the
+    batch:
     what paper 001's code reports; noisy and higher than the AP of the whole set."""
     parts = []
     for start in range(0, len(labels), batch):

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -46,9 +45,9 @@ class Labelled(Data):
     """A set with one class per image. Subclasses say what the folder lists (`contents`) and which files or
     folders that depends on (`sources`).
 
-    The key covers the lists' content and the names and classes of the images, not their bytes. Making the stage
-    reads every header and looks for the end of every JPEG, which finds truncated files; `report.json` counts.
-    """
+    The key covers the lists' content and the names and classes of the images, not their bytes. Making the
+    stage reads every header and looks for the end of every JPEG, which finds truncated files; `report.json`
+    counts."""
 
     def contents(self, root: Path) -> Contents:
         """What the folder lists; BadData in one line where the layout is not the official one."""
@@ -59,7 +58,8 @@ class Labelled(Data):
         base = os.environ.get("BENCH_DATA")
         if given is None and not base:
             raise BadData(
-                f"no path is known for data {self.name!r}: get {self.how_to_get}; then: --data {self.name}=PATH, or "
+                f"no path is known for data {self.name!r}: get {self.how_to_get}; then: --data "
+                f"{self.name}=PATH, or "
                 f"set BENCH_DATA to the folder that holds {self.folder or self.name}/"
             )
         place = given or Path(base or "").expanduser().absolute() / (self.folder or self.name)
@@ -73,7 +73,9 @@ class Labelled(Data):
         for split, images in found.splits.items():
             if not images:
                 raise BadData(f"{self.name} split {split} is empty in {place}; get {self.how_to_get}")
-        mark = digest([found.classes, {s: [[i.id, i.file, i.label] for i in v] for s, v in found.splits.items()}])
+        mark = digest(
+            [found.classes, {s: [[i.id, i.file, i.label] for i in v] for s, v in found.splits.items()}]
+        )
         stage = Stage(
             "data", self.name, self.version, {"params": self.params.identity(), "fingerprint": mark},
             "bench.data.runner:run",
@@ -87,10 +89,14 @@ class Labelled(Data):
         report = {}
         for split, images in found.splits.items():
             advance = ctx.progress.task(f"check {split}", len(images))
-            rows, bad = [], []
+            rows: list[Row] = []
+            bad: list[str] = []
             for made in parallel(partial(_row, root), images, ctx.runtime.workers, 64):
                 advance(1)
-                (bad if isinstance(made, str) else rows).append(made)  # type: ignore[arg-type]
+                if isinstance(made, str):
+                    bad.append(made)
+                else:
+                    rows.append(made)
             if bad:
                 raise BadData(f"{bad[0]} ({len(bad)} such images)" if len(bad) > 1 else str(bad[0]))
             write_index(ctx.work / split, found.classes, rows)
@@ -110,7 +116,8 @@ class ClassifiedImages(IndexedImages):
         n = int(label >= 0)
         no = np.zeros(n, bool)
         return Objects(
-            np.array([[0, 0, width, height]] * n, np.float32).reshape(n, 4), np.full(n, label, np.int64), no, no,
+            np.array([[0, 0, width, height]] * n, np.float32).reshape(n, 4),
+            np.full(n, label, np.int64), no, no,
             np.full(n, width * height), np.full(n, self.ids[index], np.int64),
         )  # fmt: skip
 
@@ -124,7 +131,9 @@ def _row(root: Path, image: Listed) -> Row | str:
                 if file.read(2) == b"\xff\xd8":
                     file.seek(max(0, path.stat().st_size - 4096))
                     if b"\xff\xd9" not in file.read():
-                        raise BadData(f"image {path} has no end, a truncated JPEG; unpack or download it again")
+                        raise BadData(
+                            f"image {path} has no end, a truncated JPEG; unpack or download it again"
+                        )
     except BadData as error:
         return str(error)
     return Row(image.id, image.file, size, label=image.label)
@@ -147,8 +156,8 @@ def class_folders(root: Path, split: str, get: str) -> dict[str, list[str]]:
 
 
 def folders_of(root: Path, splits: Iterable[str], get: str) -> Contents:
-    """Contents of `root/<split>/<class>/<image>`: ids count from 1 in the order of (class, name); the classes
-    are those of the first split, which the others may not exceed; a split other than the first may be absent."""
+    """Contents of `root/<split>/<class>/<image>`: ids count from 1 in the order of (class, name); the
+    classes are those of the first split, which the others may not exceed; only the first must be there."""
     listed: dict[str, dict[str, list[str]]] = {}
     for split in splits:
         if not listed or (root / split).is_dir():
@@ -158,7 +167,9 @@ def folders_of(root: Path, splits: Iterable[str], get: str) -> Contents:
     for split, found in listed.items():
         more = sorted(set(found) - set(classes))
         if more:
-            raise BadData(f"{root / split} has class {more[0]!r}, which {next(iter(listed))}/ lacks; get {get}")
+            raise BadData(
+                f"{root / split} has class {more[0]!r}, which {next(iter(listed))}/ lacks; get {get}"
+            )
     at = {name: i for i, name in enumerate(classes)}
     made = {}
     for split, found in listed.items():
