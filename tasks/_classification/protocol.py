@@ -48,8 +48,8 @@ class TransferParams(FinetuneParams):
 
 
 class SemiParams(FinetuneParams):
-    """Fine-tuning on a share of the labels: paper 002, appendix ("Semi-supervised learning"). One device holds
-    the whole batch, so that plain batch norm is the synchronised one of the published code."""
+    """Fine-tuning on a share of the labels: paper 002, appendix ("Semi-supervised learning"). One device
+    holds the whole batch, so that plain batch norm is the synchronised one of the published code."""
 
     epochs: int = param(20, ge=1, help="passes over the labelled images")
     drops: tuple[int, ...] = param((12, 16), help="epochs after which the rate falls")
