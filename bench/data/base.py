@@ -53,6 +53,9 @@ class ImageSet:
     classes: list[str]
     ids: np.ndarray  # (N,) int64, unique; every cached table is keyed by these
     sizes: np.ndarray  # (N, 2) int32, width and height in the frame `read_rgb` returns
+    # of `Objects.keypoints`; "left" and "right" in them are mirror images
+    keypoint_names: tuple[str, ...] = ()
+    background: bool = True  # whether 0 of `semantic` is a class that is scored; else no mask holds it
 
     def __len__(self) -> int:
         return len(self.ids)

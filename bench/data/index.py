@@ -74,15 +74,19 @@ def _text(arrays: dict[str, np.ndarray], name: str, texts: Iterable[str]) -> Non
 
 
 class IndexedImages(ImageSet):
-    """An ImageSet served from an index folder; pickles as three paths, arrays are mapped on first use."""
+    """An ImageSet served from an index folder; pickles as a few names, arrays are mapped on first use."""
 
-    def __init__(self, name: str, split: str, index: Path, images: Path) -> None:
+    def __init__(
+        self, name: str, split: str, index: Path, images: Path, keypoint_names: tuple[str, ...] = ()
+    ) -> None:
         self.name, self.split, self.index, self.root = name, split, index, images
+        self.keypoint_names = keypoint_names
         if not (index / "ids.npy").exists():
             raise BadData(f"{name} has no split {split!r} here; try: bench list data")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"name": self.name, "split": self.split, "index": self.index, "root": self.root}
+        names = ("name", "split", "index", "root", "keypoint_names")
+        return {name: getattr(self, name) for name in names}
 
     def _array(self, name: str) -> np.ndarray:
         cache = self.__dict__.setdefault("_arrays", {})

@@ -23,6 +23,8 @@ def read_classes(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
+            if image.mode.startswith("I"):
+                raise BadData(f"mask {path} has 16 bits a pixel ({image.mode}), not 8; use the original PNG")
             if image.mode not in ("P", "L"):
                 raise BadData(
                     f"mask {path} holds colours ({image.mode}), not class indices; use the original PNG, "
@@ -48,6 +50,28 @@ def check_classes(path: Path, size: tuple[int, int], n_classes: int) -> None:
             f"mask {path} holds {wrong[0]}, not 0 (background), 1..{n_classes} or {VOID} (void); use the "
             "original PNG"
         )
+
+
+def pixel_classes(images: ImageSet) -> list[str]:
+    """The names of the values of `pixel_targets`: background first, where the set has it."""
+    return ["background", *images.classes] if images.background else list(images.classes)
+
+
+def pixel_targets(images: ImageSet, index: int) -> np.ndarray:
+    """(H, W) uint8: the position of each pixel's class in `pixel_classes`, 255 void.
+
+    BadData if the image has no mask, or one of another size.
+    """
+    mask = images.semantic(index)
+    width, height = (int(side) for side in images.sizes[index])
+    if mask is None:
+        raise BadData(f"image {images.file(index)} has no semantic mask; leave it out of the image set")
+    if mask.shape != (height, width):
+        raise BadData(
+            f"the mask of {images.file(index)} is {mask.shape[1]}x{mask.shape[0]} but the image is "
+            f"{width}x{height}; download it again"
+        )
+    return mask if images.background else np.where(mask == VOID, VOID, mask - 1).astype(np.uint8)
 
 
 def image_labels(images: ImageSet) -> np.ndarray:
