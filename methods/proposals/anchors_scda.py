@@ -67,7 +67,9 @@ class AnchorsScda(Proposals):
     params: AnchorsScdaParams  # type: ignore[assignment]
     on_device: ClassVar[bool] = True
     peer: ClassVar[str] = "methods._scda_race:races"
-    scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"resize_short": 128, "level": "c4", "gamma": 0.15}}
+    scales: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"resize_short": 128, "level": "c4", "gamma": 0.15}
+    }
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         return {"network": plan.pretrain(self.params.phi, "image", plan.learn_from or data)}
