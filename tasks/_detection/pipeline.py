@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import nn
 
 from bench.data.base import ImageSet
 from bench.engine.context import StageContext
-from bench.engine.pretrain import pick_device
+from bench.engine.pretrain import pick_device, step_threads
 from bench.errors import BadData
 from bench.store import write_json
 from bench.views.picture import contact_sheet, draw_boxes
@@ -32,7 +31,7 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     _needs_masks(held_out)
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
-        torch.set_num_threads(ctx.runtime.threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(step_threads(ctx, device))
     fabric = Fabric(accelerator=device.kind, devices=1)
     model = build(ctx, backend, images, p).to(fabric.device, memory_format=torch.channels_last)
     train(ctx, backend, model, images, p, fabric)
