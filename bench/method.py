@@ -81,6 +81,11 @@ class Network(nn.Module):
         """(B, 3, H, W) normalised -> (B, D), the space in which this method compares images."""
         raise NotImplementedError
 
+    def embed_boxes(self, images: Tensor, boxes: Tensor) -> Tensor:
+        """(1, 3, H, W) normalised, boxes (n, 4) xyxy in its pixels -> (n, D), for methods that have
+        `embeds_boxes`."""
+        raise NotImplementedError
+
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """Named parameters the optimizer sees."""
         return [(n, p) for n, p in self.named_parameters() if p.requires_grad]
@@ -97,6 +102,7 @@ class Method(Component):
     Params: ClassVar[type[Params]] = PretrainParams
     params: PretrainParams
     trains: ClassVar[bool] = True  # False: `network().backbone` is used as initialised
+    embeds_boxes: ClassVar[bool] = False  # True: the network has `embed_boxes`
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         """The input stages besides data and the crop's, by role (ORL: "pairs")."""

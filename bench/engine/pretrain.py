@@ -126,8 +126,9 @@ def pick_device(asked: int | str) -> Device:
 
 def step_threads(ctx: StageContext, device: Device) -> int:
     """torch threads of a step: as set by the runtime or by OMP_NUM_THREADS, else every core this process may
-    use, less the loader's workers on a GPU. On a CPU a step takes far longer than loading its images, so the workers are idle most of the time:
-    two cores with two workers trained 61 images/s with two threads and 36 with one.
+    use, less the loader's workers on a GPU. On a CPU a step takes far longer than loading its images, so the
+    workers are idle most of the time: two cores with two workers trained 61 images/s with two threads and 36
+    with one.
     """
     cores = len(os.sched_getaffinity(0))
     limit = os.environ.get("OMP_NUM_THREADS", "")
