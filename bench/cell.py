@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 from bench import registry
@@ -23,7 +24,8 @@ PRETRAIN_DATA = {"tiny": "scenes", "": "coco"}  # scale -> the data a pretrainin
 
 @dataclass(frozen=True)
 class Cell:
-    """method x crop x pretraining data x task x task data x scale x seed, and overrides."""
+    """method x crop x pretraining data x task x task data x scale x seed, and overrides. With `weights`, the
+    path of a checkpoint made elsewhere, nothing is pretrained: method, crop and data are labels."""
 
     method: str
     crop: str
@@ -33,10 +35,16 @@ class Cell:
     scale: str
     seed: int
     overrides: tuple[tuple[str, str], ...] = ()
+    weights: str = ""
 
     def command(self) -> str:
         """The command line that makes this cell."""
         sets = "".join(f" --set {k}={v}" for k, v in self.overrides)
+        if self.weights:
+            return (
+                f"bench run --backbone {quote(f'weights={self.weights}')} --task {self.task}"
+                f" --scale {self.scale} --seeds {self.seed} --task-data {self.task_data}{sets}"
+            )
         return (
             f"bench run --method {self.method} --crop {self.crop} --task {self.task} --scale {self.scale}"
             f" --seeds {self.seed} --data {self.data} --task-data {self.task_data}{sets}"
@@ -113,7 +121,7 @@ class Planner:
         """The pretraining of `method` on `crop`; ORL's stage 1 is `pretrain("byol", "image", data)`."""
         learner = self.component("method", method, main)
         cropper = self.component("crop", crop, main)
-        reason = learner.supports(type(cropper))
+        reason = pair_reason(learner, cropper)
         if reason:
             raise Unsupported(reason)
         inputs = {"data": data, **cropper.stages(self, data), **learner.stages(self, data)}
@@ -140,12 +148,12 @@ class Planner:
     def plan(self) -> PlannedCell:
         """The cell's stages; an impossible combination is an outcome, bad input an error."""
         task = self.component("task", self.cell.task, main=True)
-        data = self.data(self.cell.data)
+        data = None if self.cell.weights else self.data(self.cell.data)
         task_data = self.data(self.cell.task_data)
         engine = str(getattr(task.params, "engine", ""))
         try:
-            backbone = self.pretrain(self.cell.method, self.cell.crop, data, main=True)
-            reason = task.supports(backbone.params["method"]["params"]["backbone"])
+            backbone = self._backbone(data)
+            reason = task_reason(backbone.params["method"]["params"]["backbone"], task)
             if reason:
                 raise Unsupported(reason)
         except Unsupported as error:
@@ -156,6 +164,29 @@ class Planner:
             inputs=task.stages(self, backbone, task_data),
         )  # fmt: skip
         return PlannedCell(self.cell, final, engine)
+
+    def _backbone(self, data: Stage | None) -> Stage:
+        """What the task judges: a pretraining on `data`, or the file that the cell names."""
+        if data is not None:
+            return self.pretrain(self.cell.method, self.cell.crop, data, main=True)
+        from bench.engine.weights import weights_stage
+
+        marker = ("weights", self.cell.weights)
+        if marker not in self.data_cache:  # the file is read once for all seeds and tasks
+            self.data_cache[marker] = weights_stage(self.cell.weights, self.runtime)
+        return self.data_cache[marker]
+
+
+def pair_reason(method: Any, crop: Any) -> str | None:
+    """None, or why the method cannot be paired with the crop: the one place that decides it."""
+    reason: str | None = method.supports(type(crop))
+    return reason
+
+
+def task_reason(backbone: str, task: Any) -> str | None:
+    """None, or why the task cannot judge a backbone of that name."""
+    reason: str | None = task.supports(backbone)
+    return reason
 
 
 def match(kind: str, patterns: str) -> list[str]:

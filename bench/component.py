@@ -21,6 +21,7 @@ class Component:
     version: ClassVar[int] = 1
     Params: ClassVar[type[Params]] = Params
     scales: ClassVar[dict[str, dict[str, Any]]] = {}
+    peer: ClassVar[str] = ""  # "module:function": the plain way that `bench perf` measures against
 
     def __init__(self, params: Any) -> None:
         self.params = params

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class PretrainParams(Params):
     """What every pretraining has. Defaults are ORL's and BYOL's on COCO (paper 002, section 3.2)."""
 
-    backbone: str = param("resnet50", help="resnet18 | resnet34 | resnet50 | resnet101")
+    backbone: str = param("resnet50", help="resnet18 | 34 | 50 | 101, and _half, _cifar, _zeroinit")
     image_size: int = param(224, ge=16, help="side of the global views, pixels")
     epochs: int = param(800, ge=1, help="passes over the crop's samples", search=["int", 1, 800])
     batch_size: int = param(512, ge=2, help="images per optimiser step over all devices")

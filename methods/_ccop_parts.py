@@ -1,79 +1,13 @@
-"""CCOP's arithmetic: queue, InfoNCE, spatial noise and its curriculum, the intra-image loss."""
+"""CCOP's arithmetic: heads, spatial noise and its curriculum, the intra-image loss."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-QUEUE_SHARE = 65536 / 118287  # the papers' queue over COCO train2017
 APART = 0.05  # boxes of an image whose IoU is less are different objects (paper 003, below equation 3)
-
-
-def queue_length(setting: int, n_images: int, batch_size: int) -> int:
-    """`setting` shrunk with the set, so that keys are about half an epoch old: the papers' share of the
-    images (65,536 of COCO's 118,287) in whole batches, at least 4 batches, never above `setting`."""
-    share = round(n_images * QUEUE_SHARE / batch_size) * batch_size
-    return min(setting, max(share, 4 * batch_size))
-
-
-class Queue(nn.Module):
-    """Keys of earlier steps: `rows` (K, D), unit length, random at first; state is saved with the network.
-
-    overflow: what happens to keys past the end. "wrap" goes on from the start; "drop" loses them and starts
-    again at row 0 (paper 003's code).
-    """
-
-    rows: Tensor
-    place: Tensor
-
-    def __init__(self, length: int, width: int, overflow: str = "wrap") -> None:
-        super().__init__()
-        self.overflow = overflow
-        self.register_buffer("rows", F.normalize(torch.randn(length, width), dim=1))
-        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
-
-    @torch.no_grad()
-    def add(self, keys: Tensor) -> None:
-        """Put (n, D) unit keys, all processes' in the order of ranks, over the oldest rows."""
-        keys, length = all_rows(keys), len(self.rows)
-        start = int(self.place)
-        if self.overflow == "drop":
-            keys = keys[: length - start]
-        skipped = max(0, len(keys) - length)
-        keys = keys[skipped:]
-        at = torch.arange(start + skipped, start + skipped + len(keys), device=keys.device) % length
-        self.rows[at] = keys.to(self.rows.dtype)
-        self.place.fill_((start + skipped + len(keys)) % length)
-
-
-def all_rows(rows: Tensor) -> Tensor:
-    """(n, D) of this process -> the rows of all processes, in the order of ranks; n may differ."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return rows
-    world = dist.get_world_size()
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]
-    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    most = max(int(c) for c in counts)
-    found = [rows.new_zeros(most, *rows.shape[1:]) for _ in range(world)]
-    dist.all_gather(found, F.pad(rows, (0, 0, 0, most - len(rows))).contiguous())
-    return torch.cat([part[: int(c)] for part, c in zip(found, counts, strict=True)])
-
-
-def info_nce(query: Tensor, key: Tensor, queue: Tensor, tau: float) -> Tensor:
-    """Mean over n of -log(exp(q.k/tau) / (exp(q.k/tau) + sum_m exp(q.m/tau))); 0 for n = 0.
-
-    query, key: (n, D), queue: (K, D), unit rows; the gradient reaches the query only. Paper 003, equation 1.
-    """
-    with torch.autocast(query.device.type, enabled=False):
-        query, key = query.float(), key.detach().float()
-        positive = (query * key).sum(1, keepdim=True)
-        logits = torch.cat([positive, query @ queue.detach().clone().float().T], 1) / tau
-        target = torch.zeros(len(query), dtype=torch.int64, device=query.device)
-        return F.cross_entropy(logits, target, reduction="sum") / max(len(query), 1)
 
 
 def make_mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:

@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.base import ImageSet
-from bench.data.boxes import area, nms_in_order
+from bench.data.boxes import area, nms_in_order, scaled_side
 from bench.engine.context import StageContext
 from bench.engine.proposals import load_proposals
 from bench.errors import BadInput
 from bench.seeds import rng_for
 from bench.store import write_json
+from bench.views.boxes import to_view
 from bench.views.plan import Augment, Box, Sample, Source, ViewSpec
 from bench.views.sample import random_resized_crop, whole_pixels
-
-REFERENCE_SIDE = 480  # short side of a COCO image, for which the paper's pixel threshold is meant
 
 
 def select_rois(
@@ -47,7 +46,7 @@ def rois(ctx: StageContext) -> None:
     found = []
     for image, (width, height) in zip(images.ids, images.sizes, strict=True):
         boxes = table.boxes(int(image))
-        least = float(p["min_sqrt_area"]) * min(int(width), int(height)) / REFERENCE_SIDE
+        least = scaled_side(float(p["min_sqrt_area"]), int(width), int(height))
         order = rng_for(0, "roi order", int(image)).permutation(len(boxes))
         found.append(select_rois(boxes, least, float(p["max_ratio"]), float(p["nms"]), int(p["top"]), order))
         advance(1)
@@ -82,13 +81,6 @@ def visible(boxes: np.ndarray, crop: Box) -> np.ndarray:
     """(n, 4) xyxy -> (n,): the fraction of each box's area inside `crop`."""
     inside = np.concatenate([np.maximum(boxes[:, :2], crop[:2]), np.minimum(boxes[:, 2:], crop[2:])], 1)
     return area(inside) / area(boxes)
-
-
-def into_view(boxes: np.ndarray, crop: Box, size: int, flip: bool) -> np.ndarray:
-    """Boxes of the image, xyxy, in the pixels of a view of side `size` that shows `crop`, cut to the view."""
-    factor = size / np.array([crop[2] - crop[0], crop[3] - crop[1]] * 2)
-    moved = np.clip((boxes - np.array([crop[0], crop[1]] * 2)) * factor, 0, size)
-    return np.stack([size - moved[:, 2], moved[:, 1], size - moved[:, 0], moved[:, 3]], 1) if flip else moved
 
 
 @dataclass(frozen=True)
@@ -145,7 +137,7 @@ class CcopViews:
         keep, moved = np.ones(len(boxes), bool), []
         for spec in specs:
             assert spec.box is not None
-            moved.append(into_view(boxes, spec.box, spec.size, bool(spec.flip)))
+            moved.append(to_view(boxes, spec.box, spec.size, bool(spec.flip)))
             enough = area(moved[-1]) > self.least_area * (spec.size / 224) ** 2
             keep &= enough & (visible(boxes, spec.box) > self.part)
         return np.stack(moved)[:, keep][:, : self.top]

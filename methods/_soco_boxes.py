@@ -56,17 +56,6 @@ def jitter(boxes: np.ndarray, region: Box, p: float, ratio: float, rng: np.rando
     return np.where(keep[:, None], moved, boxes)
 
 
-def to_view(boxes: np.ndarray, crop: Box, size: int, flip: bool) -> np.ndarray:
-    """Boxes of the image in the frame of a view that shows `crop` at `size` x `size` pixels, cut to the view,
-    then mirrored if `flip`; (n, 4) float32 xyxy."""
-    width, height = _sides(crop)
-    shifted = clip(np.asarray(boxes, np.float64) - np.array([crop[0], crop[1]] * 2), width, height)
-    x1, y1, x2, y2 = (shifted * np.array([size / width, size / height] * 2)).T
-    if flip:
-        x1, x2 = size - x2, size - x1
-    return np.stack([x1, y1, x2, y2], 1).astype(np.float32)
-
-
 def pad(boxes: np.ndarray, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(m, 4), 1 <= m <= k -> (k, 4) and ids (k,) int64: the boxes with ids 0 .. m - 1, then repeats drawn at
     random, as the published code pads each view on its own."""

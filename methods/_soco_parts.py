@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,16 +9,6 @@ from torch.nn import functional as F
 from bench.nn.heads import make_head, mlp, project
 
 BINS = 7  # RoIAlign's output, 7 x 7
-FRAME = 224  # the view size for which the thresholds of the levels are meant
-
-
-def assign_levels(boxes: Tensor, thresholds: Sequence[float], size: int) -> Tensor:
-    """(..., 4) xyxy in view pixels -> (...) int64: 0 (p2) for sqrt(wh) <= thresholds[0], and so on; larger
-    than all: the last level. Thresholds are pixels at views of 224, scaled by `size` / 224; a smaller view
-    (V3) is not scaled, so that a box of it lies a level lower, as in the published code."""
-    side = ((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])).clamp(min=0).sqrt()
-    limits = torch.tensor(thresholds, device=boxes.device, dtype=side.dtype) * (size / FRAME)
-    return (side.unsqueeze(-1) > limits).sum(-1)
 
 
 def correspondence(ids1: Tensor, ids2: Tensor, levels1: Tensor, levels2: Tensor, same: bool) -> Tensor:
@@ -62,16 +49,6 @@ def cutout(images: Tensor, boxes: Tensor, p: float, share: tuple[float, float]) 
     return images.masked_fill(hole.unsqueeze(1), 0.0)
 
 
-def stages(backbone: nn.Module, images: Tensor) -> OrderedDict[str, Tensor]:
-    """(B, 3, H, W) -> C2 to C5 of a `ResNetBackbone`, by name."""
-    b = backbone
-    x = b.maxpool(b.relu(b.bn1(b.conv1(images))))  # type: ignore[operator]
-    found: OrderedDict[str, Tensor] = OrderedDict()
-    for name, stage in (("c2", b.layer1), ("c3", b.layer2), ("c4", b.layer3), ("c5", b.layer4)):
-        x = found[name] = stage(x)  # type: ignore[operator]
-    return found
-
-
 class RoiHead(nn.Module):
     """(n, width, 7, 7) -> (n, fc): four 3 x 3 convolutions with BN and ReLU, then a linear layer and ReLU."""
 
@@ -92,10 +69,9 @@ class RoiBranch(nn.Module):
 
     def __init__(self, feature_dim: int, width: int, fc: int, hidden: int, out: int, heads: int = 1) -> None:
         super().__init__()
-        from torchvision.ops import FeaturePyramidNetwork
+        from bench.nn.fpn import build_fpn
 
-        channels = [feature_dim // 8, feature_dim // 4, feature_dim // 2, feature_dim]
-        self.fpn = FeaturePyramidNetwork(channels, width, norm_layer=nn.BatchNorm2d)
+        self.fpn = build_fpn(feature_dim, width)
         self.head = RoiHead(width, fc)
         self.projector = make_head(lambda: mlp(fc, hidden, out), heads)
 
@@ -103,25 +79,11 @@ class RoiBranch(nn.Module):
         self, backbone: nn.Module, images: Tensor, boxes: Tensor, levels: Tensor, objects: Tensor | None
     ) -> Tensor:
         """images (B, 3, S, S), boxes (B, n, 4) xyxy in view pixels, levels (B, n) -> (B, n, out)."""
+        from bench.nn.fpn import pool_rois, stage_maps
+
         count = boxes.shape[1]
-        maps = list(self.fpn(stages(backbone, images)).values())
-        features = self.head(align(maps, boxes, levels, images.shape[-1]))
+        maps = list(self.fpn(stage_maps(backbone, images)).values())  # type: ignore[arg-type]
+        image = torch.arange(len(boxes), device=boxes.device).repeat_interleave(count)
+        rois = pool_rois(maps, boxes.flatten(0, 1), image, levels.flatten(), images.shape[-1], BINS)
         rows = None if objects is None else objects.repeat_interleave(count)
-        return project(self.projector, features, rows).view(len(boxes), count, -1)
-
-
-def align(maps: Sequence[Tensor], boxes: Tensor, levels: Tensor, size: int) -> Tensor:
-    """RoIAlign (aligned, 7 x 7) of each box on its own level: maps of (B, C, h_l, w_l) and boxes (B, n, 4) of
-    views of `size` pixels -> (B n, C, 7, 7). A level without a box still takes part in the graph."""
-    from torchvision.ops import roi_align
-
-    batch, count = levels.shape
-    image = torch.arange(batch, device=boxes.device).repeat_interleave(count)
-    rows = torch.cat([image[:, None].to(boxes.dtype), boxes.reshape(-1, 4)], 1)
-    flat, parts, order = levels.reshape(-1), [], []
-    for level, fmap in enumerate(maps):
-        here = (flat == level).nonzero().flatten()
-        scale = fmap.shape[-1] / size  # 1/4 .. 1/32, or more where a small view's map is rounded up
-        parts.append(roi_align(fmap.float(), rows[here].float(), BINS, scale, aligned=True))
-        order.append(here)
-    return torch.cat(parts)[torch.cat(order).argsort()]
+        return project(self.projector, self.head(rois), rows).view(len(boxes), count, -1)

@@ -20,6 +20,7 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "perf": "Measure speed as a ratio to the plain way, in one run.",
     "leaderboard": "Rank what was measured.",
     "results": "Check, export, import or rebuild the results database.",
+    "export": "Write a backbone for torchvision, detectron2 or mmdet.",
     "gc": "Free disk space: partial work and large files no result needs.",
     "doctor": "Report versions, devices, tracker, data and store.",
 }

@@ -17,7 +17,9 @@ from bench.errors import BadInput
 
 if TYPE_CHECKING:
     from bench.cell import Cell, Plan
+    from bench.engine.local import LocalEngine
     from bench.params import Runtime
+    from bench.results.database import Database
 
 
 def home_folder() -> Path:
@@ -76,8 +78,14 @@ class ScaleName(click.ParamType):
 def cell_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which cells: shared by `run` and `plan`."""
     options = [
-        click.option("--method", "-m", type=Names("method"), required=True, help="Names or globs."),
-        click.option("--crop", "-c", type=Names("crop"), default="image", show_default=True),
+        click.option("--method", "-m", type=Names("method"), help="Names or globs."),
+        click.option("--crop", "-c", type=Names("crop"), help="Names or globs; whole images unless told."),
+        click.option(
+            "--backbone",
+            "-b",
+            metavar="NAME|weights=FILE",
+            help="The methods' network; or a checkpoint made elsewhere, and no method.",
+        ),
         click.option("--task", "-t", type=Names("task"), required=True, help="Names or globs."),
         click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True),
         click.option("--seeds", default="0", show_default=True, help="0 | 0,1 | 0-4"),
@@ -93,8 +101,8 @@ def cell_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def make_cells(
-    method: str, crop: str, task: str, scale: str, seeds: str, data: str | None, task_data: str | None,
-    sets: tuple[str, ...],
+    method: str | None, crop: str | None, task: str, scale: str, seeds: str, data: str | None,
+    task_data: str | None, sets: tuple[str, ...], backbone: str | None = None,
 ) -> tuple[list[Cell], dict[str, Path | None]]:  # fmt: skip
     """Cells of the product of the options, and the data paths given; every name is checked here."""
     from bench import registry
@@ -103,17 +111,51 @@ def make_cells(
     check_scale(scale)
     data_name, data_path = parse_data(data)
     task_data_name, task_data_path = parse_data(task_data)
-    overrides = settings(sets)
+    weights, chosen = _backbone(backbone, method=method, crop=crop, data=data)
+    overrides = (*chosen, *settings(sets))
+    if weights:
+        pretrained = [(_label(weights), "-", "unknown")]
+    else:
+        names = match("method", method or ""), match("crop", crop or "image")
+        pretrained = [(m, c, data_name or default_data(scale)) for m in names[0] for c in names[1]]
     cells = []
-    for m in match("method", method):
-        for c in match("crop", crop):
-            for t in match("task", task):
-                defaults: dict[str, str] = registry.load("task", t).data  # type: ignore[attr-defined]
-                wanted = task_data_name or defaults.get(scale, defaults.get("", "")) or default_data(scale)
-                cell = Cell(m, c, t, data_name or default_data(scale), wanted, scale, 0, overrides)
-                cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
+    for m, c, d in pretrained:
+        for t in match("task", task):
+            defaults: dict[str, str] = registry.load("task", t).data  # type: ignore[attr-defined]
+            wanted = task_data_name or defaults.get(scale, defaults.get("", "")) or default_data(scale)
+            cell = Cell(m, c, t, d, wanted, scale, 0, overrides, weights)
+            cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
     paths = _paths((data_name, data_path), (task_data_name, task_data_path))
     return cells, paths
+
+
+def _backbone(given: str | None, **others: str | None) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """(the weights file or "", overrides) of --backbone; BadInput where `others` do not go with it."""
+    kind, equals, path = (given or "").partition("=")
+    if not equals:
+        if not others["method"]:
+            raise BadInput("--method is missing; try: bench list methods, or --backbone weights=FILE")
+        if not kind:
+            return "", ()
+        from bench.nn.architectures import architecture
+
+        architecture(kind)
+        return "", (("method.backbone", kind),)
+    if kind != "weights" or not path:
+        raise BadInput(f"--backbone is NAME or weights=FILE, got {given!r}; try: --backbone resnet50")
+    for name, value in others.items():
+        if value:
+            raise BadInput(
+                f"--{name} says how to pretrain, but --backbone weights=FILE pretrains nothing; try: without "
+                f"--{name}"
+            )
+    return str(Path(path).expanduser().absolute()), ()
+
+
+def _label(weights: str) -> str:
+    from bench.engine.weights import label
+
+    return label(weights)
 
 
 def _paths(*given: tuple[str | None, Path | None]) -> dict[str, Path | None]:
@@ -161,3 +203,26 @@ def devices_option(text: str) -> int | str:
 def print_json(value: Any) -> None:
     """JSON on stdout."""
     click.echo(json.dumps(value, indent=1, allow_nan=False))
+
+
+class local_engine:
+    """A local engine that reports to the results database."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def __enter__(self) -> tuple[LocalEngine, Database]:
+        from bench.cli._progress import terminal_progress
+        from bench.engine.local import LocalEngine
+        from bench.results.database import open_database
+        from bench.results.listener import DatabaseListener
+        from bench.store import Store
+
+        database = open_database(self.runtime.database)
+        self.progress = terminal_progress()
+        progress = self.progress.__enter__()
+        store = Store(self.runtime.home)
+        return LocalEngine(self.runtime, store, DatabaseListener(database), progress), database
+
+    def __exit__(self, *error: Any) -> None:
+        self.progress.__exit__(*error)

@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._common import Names, ScaleName, devices_option, open_runtime, print_json, settings
+from bench.cli._common import (
+    Names,
+    ScaleName,
+    devices_option,
+    local_engine,
+    open_runtime,
+    print_json,
+    settings,
+)
+from bench.cli._recall import recall
 from bench.errors import BadInput
 
 if TYPE_CHECKING:
     from bench.cell import Cell
     from bench.engine.local import LocalEngine
-    from bench.params import Runtime
     from bench.results.database import Database
     from bench.stage import Stage
 
@@ -27,6 +35,9 @@ COLUMNS = ("objectness", "poor", "coarse", "precise", "coverage", "overlap", "sh
 @click.group()
 def command() -> None:
     """Measure and draw where every strategy crops."""
+
+
+command.add_command(recall)
 
 
 @command.command()
@@ -63,7 +74,7 @@ def stats(
 
     planned = plan_each(cells, runtime, paths, lambda p: p.crop_stats(source, seeds), split=split)
     rows, failed = [], {}
-    with _engine(runtime) as (engine, database):
+    with local_engine(runtime) as (engine, database):
         for cell, stage in planned:
             try:
                 rows.append(_row(engine, database, cell, stage, image_objectness))
@@ -91,29 +102,6 @@ def _cells(
     assert name is not None
     first = Cell("", "", "", name, name, check_scale(scale), 0, settings(sets))
     return [replace(first, crop=c) for c in match("crop", "*" if crop == "all" else crop)], {name: path}
-
-
-class _engine:
-    """A local engine that reports to the results database."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-
-    def __enter__(self) -> tuple[LocalEngine, Database]:
-        from bench.cli._progress import terminal_progress
-        from bench.engine.local import LocalEngine
-        from bench.results.database import open_database
-        from bench.results.listener import DatabaseListener
-        from bench.store import Store
-
-        database = open_database(self.runtime.database)
-        self.progress = terminal_progress()
-        progress = self.progress.__enter__()
-        store = Store(self.runtime.home)
-        return LocalEngine(self.runtime, store, DatabaseListener(database), progress), database
-
-    def __exit__(self, *error: Any) -> None:
-        self.progress.__exit__(*error)
 
 
 def _row(
@@ -208,7 +196,7 @@ def show(
     runtime = open_runtime(devices=devices_option(devices), workers=workers)
     cells, paths = _cells(crop, data, scale, sets)
     file = Path(image)
-    with _engine(runtime) as (engine, _):
+    with local_engine(runtime) as (engine, _):
         drawn, left_out = picture(cells, runtime, paths, engine, file if file.is_file() else image, width)
     save_png(out, drawn)
     for name, reason in left_out.items():

@@ -11,7 +11,7 @@ import click
 from bench.cli._common import open_runtime
 from bench.store import Store
 
-DROPPABLE = ("features", "neighbours", "pairs", "proposals", "pretrain", "data")
+DROPPABLE = ("features", "neighbours", "pairs", "proposals", "pretrain", "weights", "file", "data")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""bench list: what exists, from the file tree; imports no component but for `params`."""
+"""bench list: what exists, from the file tree; imports no component but for `params` and `--matrix`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bench import registry
-from bench.cli._common import print_json
+from bench.cli._common import ScaleName, print_json
 from bench.errors import unknown
 
 KINDS = {plural: kind for kind, plural in registry.PLURAL.items()}
@@ -28,9 +28,16 @@ class KindName(click.ParamType):
 @click.command()
 @click.argument("kind", type=KindName(), required=False)
 @click.argument("name", required=False)
+@click.option("--matrix", is_flag=True, help="Which methods go with which crops and tasks, or why not.")
+@click.option("--scale", "-s", type=ScaleName(), default="tiny", help="Of --matrix.", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="[{name, kind, summary, file}]")
-def command(kind: str | None, name: str | None, as_json: bool) -> None:
+def command(kind: str | None, name: str | None, matrix: bool, scale: str, as_json: bool) -> None:
     """List methods, crops, tasks, data or proposals; `list params NAME` lists a component's settings."""
+    if matrix:
+        from bench.cli._matrix import show
+
+        show(scale, as_json)
+        return
     if kind == "params":
         _params(name, as_json)
         return

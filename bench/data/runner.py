@@ -40,31 +40,52 @@ def die_with_parent() -> None:
         import cv2
 
         cv2.setNumThreads(0)
+    if "torch" in sys.modules:  # a fork of a process that has used OpenMP threads must not start its own
+        import torch
+
+        torch.set_num_threads(1)
+
+
+_function: Callable[[Any], Any]  # a worker's
+
+
+def _start_worker(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+    die_with_parent()
+
+
+def _call(item: Any) -> Any:
+    return _function(item)
 
 
 def parallel(function: Callable[[T], R], items: Iterable[T], workers: int, chunk: int = 8) -> Iterator[R]:
-    """function over items, results in the items' order; in this process where workers < 2."""
+    """function over items, results in the items' order; in this process where workers < 2.
+
+    A worker gets the function once, when it starts: a network in it would else be sent with every chunk.
+    """
     if workers < 2:
         yield from map(function, items)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with context.Pool(workers, die_with_parent) as pool:
-        yield from pool.imap(function, items, chunk)
+    with context.Pool(workers, _start_worker, (function,)) as pool:
+        yield from pool.imap(_call, items, chunk)
 
 
 def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) -> str:
     """sha256 over the content of `files` and the sorted (name, size) listing of the folders `listings`.
 
-    A file's hash is remembered under `cache` by path, size and modification time.
+    Files count with their names; `content_hash` is of one file's content alone.
     """
-    parts: list[Any] = [[f.name, _cached_hash(f, cache)] for f in files]
+    parts: list[Any] = [[f.name, content_hash(f, cache)] for f in files]
     for folder in listings:
         with os.scandir(folder) as entries:
             parts.append([folder.name, sorted([e.name, e.stat().st_size] for e in entries if e.is_file())])
     return digest(parts)
 
 
-def _cached_hash(file: Path, cache: Path) -> str:
+def content_hash(file: Path, cache: Path) -> str:
+    """sha256 hex of a file's bytes, remembered under `cache` by path, size and modification time."""
     stat = file.stat()
     marker = cache / "hashes" / (digest([str(file), stat.st_size, stat.st_mtime_ns])[:32] + ".json")
     with suppress(OSError, ValueError):

@@ -51,12 +51,13 @@ def run(ctx: StageContext) -> None:
     workers = 0 if maker.on_device and pick_device(ctx.runtime.devices).kind != "cpu" else ctx.runtime.workers
     todo = list(range(len(done), len(images)))
     chunk: list[Found] = []
-    for made in parallel(job, todo, workers, 4):
+    for made in parallel(job, todo, workers, 1):  # images differ in cost; results are small
         chunk.append(made)
         advance(1)
         if len(chunk) == CHUNK:
             _append(ctx.scratch, len(done), chunk)
-            done, chunk = done + chunk, []
+            done += chunk
+            chunk = []
     done += chunk
     _write(ctx.work, images.ids, done)
     info = {

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from bench.errors import BadData, BadInput
+from bench.errors import BadData
 from bench.nn.architectures import architecture
+from bench.nn.formats import check_fit
 
 if TYPE_CHECKING:
     from bench.nn.lab import LabResNet
@@ -123,20 +124,6 @@ def load_backbone(path: Path, backbone: nn.Module) -> int:
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """`module.load_state_dict(state)`, all or nothing; BadInput names the first difference and the counts."""
-    own = module.state_dict()
-    missing = [k for k in own if k not in state]
-    extra = [k for k in state if k not in own]
-    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
-    if missing or extra or shapes:
-        first = (
-            f"{missing[0]!r} is missing" if missing
-            else f"{extra[0]!r} is unexpected" if extra
-            else f"{shapes[0]!r} is {tuple(state[shapes[0]].shape)}, not {tuple(own[shapes[0]].shape)}"
-        )  # fmt: skip
-        matched = len(own) - len(missing) - len(shapes)
-        raise BadInput(
-            f"{source} does not fit the network: {first} ({len(missing)} missing, {len(extra)} unexpected, "
-            f"{len(shapes)} of another shape, {matched} of {len(own)} match); is it another backbone?"
-        )
+    """`module.load_state_dict(state)`, all or nothing; BadInput names the first differences."""
+    check_fit(module.state_dict(), state, source)
     module.load_state_dict(state, strict=True)

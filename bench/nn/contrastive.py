@@ -13,7 +13,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, tau: float) -> Tensor:
-    """mean_n -log [exp(q_n k_n / tau) / (exp(q_n k_n / tau) + sum_j exp(q_n m_j / tau))].
+    """mean_n -log [exp(q_n k_n / tau) / (exp(q_n k_n / tau) + sum_j exp(q_n m_j / tau))], 0 for N = 0.
 
     queries, keys: (N, D), negatives: (K, D), unit vectors; no gradient reaches keys or negatives. This is
     the cross entropy of 1 + K logits with label 0, computed as softplus(logsumexp_j - positive), in float32
@@ -23,7 +23,7 @@ def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, tau: float) -> Te
         q = at_least_float32(queries) / tau
         positive = (q * keys.detach().to(q.dtype)).sum(1)
         rest = (q @ negatives.detach().to(q.dtype).T).logsumexp(1)
-        return F.softplus(rest - positive).mean()
+        return F.softplus(rest - positive).sum() / max(len(q), 1)
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch import distributed as dist
@@ -26,6 +28,41 @@ def gather_rows(x: Tensor) -> Tensor:
     parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(size)]
     dist.all_gather(parts, x.detach().contiguous())
     return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        return gather_rows(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        start = rank_and_size()[0] * ctx.rows
+        return total[start : start + ctx.rows]
+
+
+def gather_with_gradient(x: Tensor) -> Tensor:
+    """`gather_rows` through which gradients flow: that of a row is the sum of what all processes' losses ask
+    of it. With losses that are means over own rows, averaging parameter gradients over processes, as DDP
+    does, then gives the gradient of the whole batch.
+    """
+    return x if rank_and_size()[1] == 1 else _Gather.apply(x)  # type: ignore[no-any-return,no-untyped-call]
+
+
+@torch.no_grad()
+def gather_uneven(x: Tensor) -> Tensor:
+    """(n, ...) of every process, stacked in rank order, where n may differ between them. No gradient."""
+    _, size = rank_and_size()
+    if size == 1:
+        return x.detach()
+    counts = gather_rows(torch.tensor([len(x)], device=x.device)).tolist()
+    padded = x.detach().new_zeros(max(counts), *x.shape[1:])
+    padded[: len(x)] = x.detach()
+    parts = gather_rows(padded).split(max(counts)) if max(counts) else [padded] * size
+    return torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
 
 
 @torch.no_grad()

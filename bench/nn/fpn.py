@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from bench.nn.backbones import ResNetBackbone
 
-STRIDES = (4, 8, 16, 32)  # of C2..C5 and P2..P5
-LEVEL_SIDES = (48, 96, 192)  # largest sqrt(area) of P2, P3, P4 in a 224-pixel image (SoCo's rule)
+LEVELS = ("c2", "c3", "c4", "c5")  # the four stages; their strides are 4 to 32 (1 to 8 with CIFAR's stem)
+LEVEL_SIDES = (48.0, 96.0, 192.0)  # largest sqrt(area) of P2, P3, P4 in a 224-pixel image (SoCo's rule)
 
 
 def stage_maps(backbone: ResNetBackbone, images: Tensor) -> OrderedDict[str, Tensor]:
@@ -23,39 +25,50 @@ def stage_maps(backbone: ResNetBackbone, images: Tensor) -> OrderedDict[str, Ten
     return found
 
 
-def build_fpn(backbone: ResNetBackbone, width: int = 256) -> nn.Module:
-    """torchvision's FPN with batch norm on C2..C5 (Lin et al. 2017): a dict of maps in, P2..P5 out, under the
-    names of the maps, `width` channels each."""
+def build_fpn(
+    feature_dim: int, width: int = 256, levels: Sequence[str] = LEVELS, norm: bool = True
+) -> nn.Module:
+    """torchvision's FPN (Lin et al. 2017) on the stages `levels`, which end with "c5": a dict of maps in, the
+    pyramid's maps out under the same names, `width` channels each. `feature_dim`: channels of C5; `norm`:
+    batch norm after each convolution, which then has no bias."""
     from torchvision.ops import FeaturePyramidNetwork
 
-    widths = [backbone.feature_dim // n for n in (8, 4, 2, 1)]
-    return FeaturePyramidNetwork(widths, width, norm_layer=nn.BatchNorm2d)
+    widths = [feature_dim >> (3 - LEVELS.index(level)) for level in levels]
+    return FeaturePyramidNetwork(widths, width, norm_layer=nn.BatchNorm2d if norm else None)
 
 
-def level_of(boxes: Tensor, image_size: int) -> Tensor:
-    """(n, 4) xyxy in a view of side `image_size` -> (n,) int64, 0 (P2) to 3 (P5).
+def stride_of(features: Tensor, image_size: int) -> int:
+    """View pixels from one pixel of a map to the next: the power of two nearest to `image_size` over the
+    map's side, which is rounded up."""
+    return int(2 ** round(math.log2(image_size / features.shape[-1])))
+
+
+def level_of(boxes: Tensor, image_size: int, sides: Sequence[float] = LEVEL_SIDES) -> Tensor:
+    """(..., 4) xyxy in a view of side `image_size` -> (...) int64, 0 (P2) to 3 (P5).
 
     P2 up to sqrt(area) = 48, P3 up to 96, P4 up to 192, else P5, in a view of 224; thresholds scale with
     image_size/224. Source: SoCo (Wei et al. 2021), whose rule paper 003's code uses.
     """
-    width, height = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).unbind(1)
-    limits = boxes.new_tensor(LEVEL_SIDES) * (image_size / 224)
-    return torch.bucketize((width * height).sqrt(), limits)
+    width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
+    return torch.bucketize((width * height).sqrt(), boxes.new_tensor(sides) * (image_size / 224))
 
 
-def pool_rois(maps: list[Tensor], boxes: Tensor, image: Tensor, image_size: int, side: int = 7) -> Tensor:
+def pool_rois(
+    maps: Sequence[Tensor], boxes: Tensor, image: Tensor, levels: Tensor, image_size: int, side: int = 7
+) -> Tensor:
     """RoIAlign of each box on its own level: (n, C, side, side).
 
-    maps: P2..P5, (B, C, ., .). boxes: (n, 4) xyxy, pixels of the view; image: (n,) row of the batch. Pixel
-    centres are aligned and samples per bin follow the RoI's size (He et al. 2017; detectron2's ROIAlignV2).
+    maps: P2..P5, (B, C, ., .). boxes: (n, 4) xyxy, pixels of the view of `image_size`; image: (n,) row of the
+    batch; levels: (n,) as from `level_of`. Pixel centres are aligned and samples per bin follow the RoI's
+    size (He et al. 2017; detectron2's ROIAlignV2). A level without a box still takes part in the graph.
     """
     from torchvision.ops import roi_align
 
-    rois = torch.cat([image.to(boxes.dtype)[:, None], boxes], 1)
-    level = level_of(boxes, image_size)
-    found, rows = [], []
-    for number, (features, stride) in enumerate(zip(maps, STRIDES, strict=True)):
-        at = (level == number).nonzero().flatten()
-        found.append(roi_align(features, rois[at], side, 1 / stride, sampling_ratio=0, aligned=True))
+    rois = torch.cat([image.to(boxes.dtype)[:, None], boxes], 1).float()
+    first, found, rows = stride_of(maps[0], image_size), [], []
+    for number, features in enumerate(maps):
+        scale = 1 / (first << number)  # the smallest maps' sides are rounded up too far to tell
+        at = (levels == number).nonzero().flatten()
+        found.append(roi_align(features.float(), rois[at], side, scale, sampling_ratio=0, aligned=True))
         rows.append(at)
     return torch.cat(found)[torch.cat(rows).argsort()]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.nn.gather import gather_rows, world
+from bench.nn.distributed import gather_with_gradient, rank_and_size
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -20,9 +20,9 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """
     with torch.autocast(first.device.type, enabled=False):
         z = F.normalize(torch.cat([first, second]).float(), dim=1)
-        everyone = gather_rows(z)
+        everyone = gather_with_gradient(z)
         own = torch.arange(len(z), device=z.device)
-        start = world()[0] * len(z)
+        start = rank_and_size()[0] * len(z)
         scores = z @ everyone.T / temperature
         scores = scores.index_put((own, own + start), scores.new_tensor(-torch.inf))
         return F.cross_entropy(scores, own.roll(len(first)) + start)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,15 +26,17 @@ class KeyQueue(nn.Module):
     """K unit vectors of D dimensions, at first random ones; new keys replace the oldest.
 
     `keys` (K, D) and `position` (where the next key goes) are persistent buffers: a resumed training goes on
-    with the same queue. K need not be a multiple of the batch: writing goes on at the start. Of more than K
-    keys at once the last K stay.
+    with the same queue. K need not be a multiple of the batch; overflow says what becomes of keys past the
+    end: "wrap" goes on at the start (of more than K keys at once the last K stay), "drop" loses them and
+    starts again at row 0 (paper 003's code).
     """
 
     keys: Tensor
     position: Tensor
 
-    def __init__(self, length: int, dim: int) -> None:
+    def __init__(self, length: int, dim: int, overflow: Literal["wrap", "drop"] = "wrap") -> None:
         super().__init__()
+        self.overflow = overflow
         self.register_buffer("keys", F.normalize(torch.randn(length, dim), dim=1))
         self.register_buffer("position", torch.zeros((), dtype=torch.int64))
 
@@ -45,7 +49,9 @@ class KeyQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Write (N, D) unit vectors over the N oldest, in order."""
+        """Write (N, D) unit vectors over the N oldest, in order; N may be 0."""
+        if self.overflow == "drop":
+            keys = keys[: len(self) - int(self.position)]
         at = (self.position + torch.arange(len(keys), device=self.keys.device)) % len(self)
         self.keys[at[-len(self) :]] = keys.detach().to(self.keys.dtype)[-len(self) :]
         self.position.add_(len(keys)).remainder_(len(self))

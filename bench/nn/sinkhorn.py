@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bench.nn.gather import world
+from bench.nn.distributed import rank_and_size
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def sinkhorn(scores: Tensor, eps: float, iterations: int) -> Tensor:
 
 def _log_sum_of_samples(q: Tensor) -> Tensor:
     """(K,) ln sum_n exp(q_n,k) over the rows of all ranks."""
-    if world()[1] == 1:
+    if rank_and_size()[1] == 1:
         return q.logsumexp(dim=0)
     top = q.amax(dim=0)
     dist.all_reduce(top, dist.ReduceOp.MAX)

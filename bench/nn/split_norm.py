@@ -18,6 +18,14 @@ def group_count(groups: int, batch: int, devices: int = 1) -> int:
     return max(1, min(groups // devices, batch // 2))
 
 
+def group_sizes(n: int, batch: int) -> list[int]:
+    """Sizes of `n` groups of `batch` images that differ by at most 1, larger ones first.
+
+    (`tensor_split` gives the same groups, but its backward pass fills a whole batch for each of them.)
+    """
+    return [batch // n + (g < batch % n) for g in range(n)]
+
+
 class SplitBatchNorm(nn.Module):
     """Batch norm whose statistics in train mode are those of each of `groups` runs of consecutive images.
 
@@ -49,7 +57,7 @@ class SplitBatchNorm(nn.Module):
         means, variances = self.running_mean.repeat(n, 1), self.running_var.repeat(n, 1)
         parts = [
             F.batch_norm(part, means[g], variances[g], self.weight, self.bias, True, self.momentum, self.eps)
-            for g, part in enumerate(x.tensor_split(n))
+            for g, part in enumerate(x.split(group_sizes(n, len(x))))
         ]
         with torch.no_grad():
             self.running_mean.copy_(means.mean(0))

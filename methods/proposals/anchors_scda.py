@@ -65,6 +65,7 @@ class AnchorsScda(Proposals):
     Params: ClassVar[type[Params]] = AnchorsScdaParams
     params: AnchorsScdaParams  # type: ignore[assignment]
     on_device: ClassVar[bool] = True
+    peer: ClassVar[str] = "methods._scda_race:races"
     scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"resize_short": 128, "level": "c4"}}
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,25 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.method import Batch, Method, Network, PretrainParams, Views
+from bench.method import Batch, Method, Network, PretrainParams
 from bench.nn.byol import output_std
-from bench.nn.ema import ema_update
-from bench.nn.heads import make_head, project
+from bench.nn.contrastive import info_nce
+from bench.nn.distributed import gather_rows, gather_uneven
+from bench.nn.heads import project
+from bench.nn.momentum import Encoded, QueryKey
+from bench.nn.queue import KeyQueue, queue_length
+from bench.nn.split_norm import split_batch_norm
 from bench.params import Params, param
 from bench.stage import Stage
 from bench.views.picture import contact_sheet, draw_boxes
 from bench.views.plan import Augment, Sample, Source, Viewer
 from bench.views.sample import MOCO_V2
-from methods._ccop_parts import (
-    Queue,
-    candidates,
-    curriculum,
-    hardest,
-    info_nce,
-    intra_loss,
-    make_mlp,
-    queue_length,
-)
+from methods._ccop_parts import candidates, curriculum, hardest, intra_loss, make_mlp
 from methods._ccop_views import CcopViews, load_rois
 
 if TYPE_CHECKING:
@@ -99,103 +94,83 @@ class CcopParams(PretrainParams):
     lambda_intra: float = param(1.0, ge=0, help="weight of the intra-image loss")
 
 
-class CcopNetwork(Network):
-    """Query and key networks: backbone, FPN, image head on pooled C5, RoI head on P2..P5; two queues.
+class CcopNetwork(QueryKey):
+    """Query and key networks: backbone, FPN, image head ("projector") on pooled C5, RoI head on P2..P5; two
+    queues.
 
     With two heads asked for, the image head is one for each kind of view; RoIs are objects in any view.
     """
 
     def __init__(self, params: CcopParams, n_images: int, heads: int = 1) -> None:
-        super().__init__()
-        from bench.nn.backbones import build_backbone  # torchvision takes a second; plans need none
-        from bench.nn.fpn import build_fpn
-
         p = self.p = params
-        online = build_backbone(p.backbone)
-        self.backbone: nn.Module = online
-        self.fpn = build_fpn(online, p.fpn_width)
-        self.image_head = make_head(lambda: make_mlp(online.feature_dim, p.hidden, p.out, p.dropout), heads)
-        self.roi_head = make_mlp(p.fpn_width * POOL**2, p.hidden, p.out, p.dropout)
-        for name in ("backbone", "fpn", "image_head", "roi_head"):
-            setattr(self, f"key_{name}", copy.deepcopy(getattr(self, name)).requires_grad_(False))
+        super().__init__(
+            p.backbone, lambda inputs: make_mlp(inputs, p.hidden, p.out, p.dropout), p.ema, "shuffle_bn",
+            p.bn_groups, heads,
+        )  # fmt: skip
+        from bench.nn.fpn import build_fpn  # torchvision takes a second; plans need none
+
+        self.add("fpn", split_batch_norm(build_fpn(self.feature_dim, p.fpn_width), p.bn_groups))
+        self.add("roi_head", make_mlp(p.fpn_width * POOL**2, p.hidden, p.out, p.dropout))
         length = queue_length(p.queue, n_images, p.batch_size)
-        self.image_queue = Queue(length, p.out)
-        self.roi_queue = Queue(length, p.out, p.queue_overflow)
+        self.image_queue = KeyQueue(length, p.out)
+        self.roi_queue = KeyQueue(length, p.out, p.queue_overflow)
+
+    def encode(self, nets: Mapping[str, nn.Module], images: Tensor, objects: Tensor | None) -> Encoded:
+        """Unit vectors (B, out) of the images, then P2..P5, (B, fpn_width, ., .) each."""
+        from bench.nn.fpn import stage_maps
+
+        maps = stage_maps(nets["backbone"], images)  # type: ignore[arg-type]
+        whole = project(nets["projector"], maps["c5"].mean((2, 3)), objects)
+        return _unit(whole), *nets["fpn"](maps).values()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """L = l1 L_image + l2 L_roi + l3 L_intra (equation 4); "boxes": RoIs per image.
 
-        Small views are further queries of the image loss, against the key of view 2.
+        Small views are further queries of the image loss, against the key of view 2. The keys are enqueued
+        after that (train mode).
         """
-        p, query, key = self.p, batch.views["view1"], batch.views["view2"]
+        p, found = self.p, self.contrast(batch.views)
         boxes, real, row = _unpad(batch)
-        pooled, maps = self._maps(query)
-        small = [v for role, v in batch.views.items() if role.startswith("small")]
-        queries = [_unit(project(self.image_head, pooled, query.objects))]
-        queries += [_unit(project(self.image_head, self.backbone(v.images), v.objects)) for v in small]
-        rois = self._rois(maps, boxes[:, 0][real], row, query)
+        size = batch.views["view1"].images.shape[-1]
+        query, key = found.pairs[0]
+        rois = self._rois(query, boxes[:, 0][real], row, size, self.roi_head)
         with torch.no_grad():
-            image_key, roi_keys, allowed = self._keys(key, boxes[:, 1][real], row, batch)
+            roi_keys, allowed = self._keys(key, boxes[:, 1][real], row, batch)
             chosen = hardest(rois, roi_keys, allowed)
-        image = torch.stack([info_nce(q, image_key, self.image_queue.rows, p.tau) for q in queries]).mean()
-        parts = {"image": image, "roi": info_nce(rois, chosen, self.roi_queue.rows, p.tau)}
+        negatives, roi_negatives = self.image_queue.negatives(), self.roi_queue.negatives()
+        image = torch.stack([info_nce(q[0], k[0], negatives, p.tau) for q, k in found.pairs]).mean()
+        parts = {"image": image, "roi": info_nce(rois, chosen, roi_negatives, p.tau)}
         both = (_pad(rois, real), _pad(roi_keys[:, -1], real))
         parts["intra"] = intra_loss(p.intra, p.alpha, *both, (boxes[:, 0], boxes[:, 1]), real)
-        self.image_queue.add(image_key)
-        self.roi_queue.add(chosen)
+        if self.training:
+            self.image_queue.enqueue(gather_rows(key[0]))
+            self.roi_queue.enqueue(gather_uneven(chosen))
         weights = (p.lambda_image, p.lambda_roi, p.lambda_intra)
         total = sum((w * part for w, part in zip(weights, parts.values(), strict=True)), image.new_zeros(()))
         boxes_per_image = real.sum() / len(real)
-        return {"loss": total, **parts, "std": output_std(queries[0].detach()), "boxes": boxes_per_image}
+        return {"loss": total, **parts, "std": output_std(query[0]), "boxes": boxes_per_image}
 
-    def _keys(self, view: Views, boxes: Tensor, row: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, D) image keys, (n, m + 1, D) keys of moved boxes and, last, the box itself, and which of them
-        may be chosen, (n, m + 1)."""
-        p = self.p
-        pooled, maps = self._maps(view, "key_")
-        image_key = _unit(project(self.key_image_head, pooled, view.objects))
+    def _keys(self, key: Encoded, boxes: Tensor, row: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(n, m + 1, D) keys of moved boxes and, last, the box itself, and which of them may be chosen,
+        (n, m + 1)."""
+        p, size = self.p, batch.views["view2"].images.shape[-1]
         noise = curriculum(batch.step / batch.total_steps, p.sncl, p.fixed_beta)
         draws = torch.rand(len(boxes), p.jitters, 4, device=boxes.device) * 2 - 1
-        moved, allowed = candidates(boxes, noise, draws, view.images.shape[-1])
+        moved, allowed = candidates(boxes, noise, draws, size)
         many = row.repeat_interleave(p.jitters + 1)
-        keys = self._rois(maps, moved.flatten(0, 1), many, view, "key_")
-        return image_key, keys.view(len(boxes), p.jitters + 1, p.out), allowed
+        keys = self._rois(key, moved.flatten(0, 1), many, size, self.key_roi_head)
+        return keys.view(len(boxes), p.jitters + 1, p.out), allowed
 
-    def _maps(self, view: Views, prefix: str = "") -> tuple[Tensor, list[Tensor]]:
-        """(B, D) pooled C5 and P2..P5, forwarded in groups; the key network's groups are drawn."""
-        from bench.nn.fpn import stage_maps
+    def _rois(self, encoded: Encoded, boxes: Tensor, row: Tensor, size: int, head: nn.Module) -> Tensor:
+        """(n, D) unit embeddings of boxes (n, 4) of the batch's rows `row`, in views of `size` pixels."""
+        from bench.nn.fpn import level_of, pool_rois
 
-        backbone, fpn = getattr(self, f"{prefix}backbone"), getattr(self, f"{prefix}fpn")
-        images, n = view.images, len(view.images)
-        groups = max(1, min(self.p.bn_groups, n // 2)) if self.training else 1
-        order = torch.arange(n, device=images.device)
-        if prefix and groups > 1:
-            order = torch.randperm(n, device=images.device)
-        pooled, levels = [], []
-        for part in order.tensor_split(groups):
-            maps = stage_maps(backbone, images[part])
-            pooled.append(backbone.avgpool(maps["c5"]).flatten(1))
-            levels.append(list(fpn(maps).values()))
-        back = order.argsort()
-        return torch.cat(pooled)[back], [torch.cat(level)[back] for level in zip(*levels, strict=True)]
-
-    def _rois(
-        self, maps: list[Tensor], boxes: Tensor, row: Tensor, view: Views, prefix: str = ""
-    ) -> Tensor:  # fmt: skip
-        """(n, D) unit embeddings of boxes (n, 4) of the batch's rows `row`."""
-        from bench.nn.fpn import pool_rois
-
-        features = pool_rois(maps, boxes, row, view.images.shape[-1], POOL)
-        return _unit(getattr(self, f"{prefix}roi_head")(features.flatten(1)))
-
-    def after_step(self, step: int, total_steps: int) -> None:
-        """Move the key network's parameters before its next forward (equation 2)."""
-        for name in ("backbone", "fpn", "image_head", "roi_head"):
-            ema_update(getattr(self, f"key_{name}"), getattr(self, name), self.p.ema)
+        features = pool_rois(encoded[1:], boxes, row, level_of(boxes, size), size, POOL)
+        return _unit(head(features.flatten(1)))
 
     def embed(self, images: Tensor) -> Tensor:
         """The image head's outputs."""
-        return project(self.image_head, self.backbone(images))
+        return project(self.projector, self.backbone(images))
 
 
 def _unpad(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -231,6 +206,7 @@ class Ccop(Method):
     fixed, anisotropic blur and additive brightness of the kornia of that time are not offered.
     """
 
+    version: ClassVar[int] = 2
     Params: ClassVar[type[Params]] = CcopParams
     params: CcopParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {

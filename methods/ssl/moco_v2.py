@@ -72,6 +72,7 @@ class MocoV2(Method):
 
     Params: ClassVar[type[Params]] = MocoParams
     params: MocoParams
+    peer: ClassVar[str] = "methods._lightly:moco"
     scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": TINY, "small": SMALL}
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:

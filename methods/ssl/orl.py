@@ -16,14 +16,13 @@ from bench.nn.heads import mlp
 from bench.params import Params, param
 from bench.stage import Stage
 from bench.views.picture import contact_sheet, draw_boxes
-from bench.views.plan import Box, Sample, Source, Viewer, ViewSpec
+from bench.views.plan import Augment, Box, Sample, Source, Viewer, ViewSpec
 from bench.views.sample import BYOL_1, BYOL_2
 from methods._orl_boxes import jitter_box
 from methods._orl_stages import Correspondences, load_correspondences
 
 if TYPE_CHECKING:
     from bench.cell import Planner
-    from bench.crop import Crop
 
 
 class OrlParams(PretrainParams):
@@ -68,7 +67,8 @@ class OrlParams(PretrainParams):
 class OrlViews:
     """Six views of an image: two global ones, an RoI and its jitter, and two corresponding RoIs.
 
-    RoI patches are cropped as they are (no random crop), then augmented as global views are.
+    The global views are random crops of the crop's two sources, whose own scale and size win; multi-crop's
+    small ones follow as "small1", ... . RoI patches are cropped as they are, then augmented as global views.
     """
 
     params: OrlParams
@@ -76,8 +76,10 @@ class OrlViews:
     sizes: np.ndarray
 
     def __call__(self, sources: list[Source], rng: np.random.Generator) -> Sample:
-        p, image = self.params, sources[0].image
-        scale = (p.min_scale, 1.0)
+        p = self.params
+        first, second = [s for s in sources if s.role == "view"][:2]
+        small = [s for s in sources if s.role == "small"]
+        image = first.image
         k = int(rng.integers(self.found.neighbours.shape[1]))
         other = int(self.found.neighbours[image, k])
         pairs = self.found.pairs(image, k)
@@ -88,16 +90,21 @@ class OrlViews:
         moved = jitter_box(roi, (width, height), rng, p.jitter_iou_min, p.jitter_aspect)
         return Sample(
             [
-                ViewSpec("view1", image, None, p.image_size, BYOL_1, scale),
-                ViewSpec("view2", image, None, p.image_size, BYOL_2, scale),
+                self._global("view1", first, BYOL_1),
+                self._global("view2", second, BYOL_2),
                 ViewSpec("ipatch1", image, roi, p.patch, BYOL_1, kind="object"),
                 ViewSpec("ipatch2", image, moved, p.patch, BYOL_2, kind="object"),
                 ViewSpec("kpatch1", image, _box(boxes[mine]), p.patch, BYOL_1, kind="object"),
                 ViewSpec(
                     "kpatch2", other, _box(self.found.boxes(other)[theirs]), p.patch, BYOL_2, kind="object"
                 ),
+                *(self._global(f"small{i + 1}", s, (BYOL_1, BYOL_2)[i % 2]) for i, s in enumerate(small)),
             ]
         )
+
+    def _global(self, role: str, s: Source, augment: Augment) -> ViewSpec:
+        scale = s.scale or (self.params.min_scale, 1.0)
+        return ViewSpec(role, s.image, s.box, s.size or self.params.image_size, augment, scale, kind=s.kind)
 
 
 def _box(row: np.ndarray) -> Box:
@@ -107,8 +114,8 @@ def _box(row: np.ndarray) -> Box:
 class OrlNetwork(OnlineTarget):
     """One backbone and projector for all views; a predictor each for global, intra and inter."""
 
-    def __init__(self, params: OrlParams) -> None:
-        super().__init__(params.backbone, params.hidden, params.out, params.ema0)
+    def __init__(self, params: OrlParams, heads: int = 1) -> None:
+        super().__init__(params.backbone, params.hidden, params.out, params.ema0, heads)
         self.weights = {
             "global": params.lambda_global, "intra": params.lambda_intra, "inter": params.lambda_inter,
         }  # fmt: skip
@@ -121,7 +128,10 @@ class OrlNetwork(OnlineTarget):
         separately, so that batch-norm statistics are per branch and view."""
         views = batch.views
         parts: dict[str, Tensor] = {}
-        parts["global"], prediction = self.symmetric(self.predictor_global, views["view1"], views["view2"])
+        small = [v for role, v in views.items() if role.startswith("small")]
+        parts["global"], prediction = self.symmetric(
+            self.predictor_global, views["view1"], views["view2"], small
+        )
         parts["intra"], _ = self.symmetric(self.predictor_intra, views["ipatch1"], views["ipatch2"])
         parts["inter"], _ = self.symmetric(self.predictor_inter, views["kpatch1"], views["kpatch2"])
         total = sum(
@@ -137,6 +147,9 @@ class Orl(Method):
     its projection space, RoIs by selective search, and the most similar RoI pairs by pooled features. Stage 3
     trains from scratch: L = L_global + L_intra + L_inter, each the symmetric BYOL loss. Table 4: COCO box AP
     40.3 against BYOL's 39.5 (Mask R-CNN R50-FPN 1x, 800 epochs each).
+
+    The paper's global views are of whole images. Other crops choose where they come from; RoIs, neighbours
+    and stage 1 are of whole images whatever the crop.
     """
 
     Params: ClassVar[type[Params]] = OrlParams
@@ -152,11 +165,6 @@ class Orl(Method):
             "precision": "bf16", "patch": 64, "roi_size": 128,
         },
     }  # fmt: skip
-
-    def supports(self, crop: type[Crop]) -> str | None:
-        if crop.style == "image":
-            return None
-        return "ORL draws its own object views from whole images, so it goes with crops of whole images only"
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         p = self.params
@@ -183,7 +191,7 @@ class Orl(Method):
         return OrlViews(self.params, load_correspondences(inputs["pairs"], images), np.asarray(images.sizes))
 
     def network(self, n_images: int, heads: int = 1) -> Network:
-        return OrlNetwork(self.params)
+        return OrlNetwork(self.params, heads)
 
     def inspect(self, images: ImageSet, inputs: dict[str, Path]) -> dict[str, object]:
         """The best correspondence of eight images with their nearest neighbour (paper 002, Fig. 3)."""

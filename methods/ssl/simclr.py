@@ -84,6 +84,7 @@ class Simclr(Method):
 
     Params = SimclrParams
     params: SimclrParams
+    peer: ClassVar[str] = "methods._lightly:simclr"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "optimizer": "sgd",

@@ -16,9 +16,10 @@ from bench.nn.byol import output_std
 from bench.nn.ema import cosine_momentum, ema_update
 from bench.nn.heads import mlp
 from bench.params import Params, param
+from bench.views.boxes import to_view
 from bench.views.plan import Augment, Box, Sample, Source, Viewer, ViewSpec
 from bench.views.sample import BYOL_1, BYOL_2, random_resized_crop, whole_pixels
-from methods._soco_boxes import draw, inside, jitter, pad, to_view, usable
+from methods._soco_boxes import draw, inside, jitter, pad, usable
 
 if TYPE_CHECKING:
     from bench.cell import Planner
@@ -104,9 +105,8 @@ class SocoViews:
             _spec("view2", second, crops[0], large[1], BYOL_2, flips[1]),
             _spec("view3", second, crops[1], large[1] // 2, BYOL_2, flips[2]),
         ]
-        return Sample(
-            views, {"boxes": np.stack([b for b, _ in pairs]), "ids": np.stack([i for _, i in pairs])}
-        )
+        boxes, ids = (np.stack(part) for part in zip(*pairs, strict=True))
+        return Sample(views, {"boxes": boxes.astype(np.float32), "ids": ids})
 
     def _region(self, source: Source) -> Box:
         width, height = (int(v) for v in self.sizes[source.image])
@@ -200,9 +200,9 @@ class SocoNetwork(Network):
         }  # fmt: skip
 
     def _levels(self, boxes: Tensor) -> Tensor:
-        from methods._soco_parts import assign_levels
+        from bench.nn.fpn import level_of
 
-        return assign_levels(boxes, self.params_.thresholds, self.params_.image_size)
+        return level_of(boxes, self.params_.image_size, self.params_.thresholds)
 
     def _views(self, batch: Batch) -> dict[str, Tensor]:
         """The views' images, cut out inside the boxes of view 2 and, if asked for, of view 3."""
@@ -241,6 +241,7 @@ class Soco(Method):
     backbone is transferred here; the authors also hand pyramid and head to the detector.
     """
 
+    version: ClassVar[int] = 2
     Params: ClassVar[type[Params]] = SocoParams
     params: SocoParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {

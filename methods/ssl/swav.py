@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from bench.method import Batch, Method, Network, PretrainParams
 from bench.nn.byol import output_std
-from bench.nn.gather import gather_rows, world
+from bench.nn.distributed import gather_rows, rank_and_size
 from bench.nn.heads import make_head, project
 from bench.nn.multicrop import by_size, joined_kinds, ordered
 from bench.nn.sinkhorn import sinkhorn, swapped_loss
@@ -108,7 +108,7 @@ class SwavNetwork(Network):
         """(B, K) of each global view. Queue rows, once there are enough, take part in the assignment and
         are dropped; then this batch's rows enter the queue."""
         p, found = self.params, []
-        rank, ranks = world()
+        rank, ranks = rank_and_size()
         rows = len(z[0]) * ranks
         since = batch.step - p.queue_from_epoch * (batch.total_steps // p.epochs)
         full = p.queue_rows > 0 and since * rows >= p.queue_rows
@@ -141,6 +141,7 @@ class Swav(Method):
 
     Params = SwavParams
     params: SwavParams
+    peer: ClassVar[str] = "methods._lightly:swav"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "optimizer": "sgd",

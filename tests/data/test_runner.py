@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -34,6 +36,32 @@ def test_parallel_keeps_the_order(workers: int) -> None:
 def test_parallel_hands_on_errors(workers: int) -> None:
     with pytest.raises(BadData, match="five"):
         list(parallel(fails_at_five, range(20), workers, 2))
+
+
+class Heavy:
+    """Something that must not be sent to the workers with every item."""
+
+    def __call__(self, item: int) -> int:
+        return item + 1
+
+    def __reduce__(self) -> str:
+        raise AssertionError("sent with the items")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="without fork it is sent once for each worker")
+def test_workers_get_the_function_once() -> None:
+    assert list(parallel(Heavy(), range(9), 2, 2)) == list(range(1, 10))
+
+
+def test_workers_use_torch_after_the_parent_used_its_threads() -> None:
+    """OpenMP's threads do not survive a fork: a worker that starts its own then waits for ever."""
+    code = (
+        "import torch\nfrom bench.data.runner import parallel\ntorch.set_num_threads(2)\n"
+        "def work(n):\n    return float((torch.ones(600, 600) @ torch.ones(600, 600)).sum())\n"
+        "first = work(0)\nassert list(parallel(work, range(4), 2, 1)) == [first] * 4"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", code], env=environment, timeout=120, check=True)
 
 
 def test_fingerprints_see_content_names_and_sizes(tmp_path: Path) -> None:

@@ -119,3 +119,11 @@ def test_dense_loss_of_one_cell_is_info_nce() -> None:
     match = correspondence(torch.randn(5, 6, 1), torch.randn(5, 6, 1))
     dense = dense_info_nce(q[..., None], k[..., None], match, negatives, 0.2)
     assert float(dense) == pytest.approx(float(info_nce(q, k, negatives, 0.2)), rel=1e-6)
+
+
+def test_no_query_costs_nothing_and_is_not_nan() -> None:
+    q = torch.zeros(0, 8, requires_grad=True)
+    loss = info_nce(q, torch.zeros(0, 8), unit(5, 8), 0.2)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert q.grad is not None

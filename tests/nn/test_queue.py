@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Literal
 
 import pytest
 import torch
@@ -42,6 +43,25 @@ def test_holds_the_last_keys_whatever_the_batch(length: int, batch: int) -> None
         order = (int(queue.position) + torch.arange(length)) % length
         assert torch.equal(queue.keys[order], torch.stack(list(want))), f"oldest first, turn {turn}"
         assert 0 <= int(queue.position) < length
+
+
+@pytest.mark.parametrize("overflow", ["wrap", "drop"])
+@pytest.mark.parametrize("sizes", [(3, 4, 0, 2, 6, 7, 1, 5), (19, 3, 30, 2)])
+def test_batches_of_any_size_equal_a_list(overflow: Literal["wrap", "drop"], sizes: tuple[int, ...]) -> None:
+    """ "drop" is paper 003's code: what does not fit before the end is lost."""
+    queue = KeyQueue(7, 4, overflow)
+    rows, place = queue.keys.tolist(), 0
+    for n in sizes:
+        keys = unit(n, 4)
+        for row in keys.tolist():
+            rows[place % 7] = row
+            place += 1
+            if overflow == "drop" and place % 7 == 0:
+                break
+        place %= 7
+        queue.enqueue(keys)
+        assert queue.keys.tolist() == rows
+        assert int(queue.position) == place
 
 
 def test_starts_with_random_unit_vectors_of_the_seed() -> None:

@@ -12,30 +12,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch.nn import functional as F
 from torchvision.ops import box_iou, roi_align
 
 from bench.data.base import ImageSet
 from bench.errors import BadInput
 from bench.method import Batch, Views
+from bench.nn.contrastive import info_nce
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.plan import Source
 from bench.views.sample import NONE
-from methods._ccop_parts import (
-    Queue,
-    all_rows,
-    candidates,
-    curriculum,
-    hardest,
-    info_nce,
-    intra_loss,
-    iou,
-    move_boxes,
-    queue_length,
-)
-from methods._ccop_views import CcopViews, Rois, into_view, load_rois, rois, select_rois, visible
+from methods._ccop_parts import candidates, curriculum, hardest, intra_loss, iou, move_boxes
+from methods._ccop_views import CcopViews, Rois, load_rois, rois, select_rois, visible
 from methods.ssl.ccop import Ccop, CcopNetwork, CcopParams
 
 
@@ -227,13 +216,6 @@ def test_rois_go_by_image_id(tmp_path: Path) -> None:
         load_rois(work, images)
 
 
-def test_flipping_twice_is_no_flip() -> None:
-    boxes = np.array([[10.0, 20, 40, 60]])
-    once = into_view(boxes, (0, 10, 100, 110), 50, True)
-    assert once.tolist() == [[30, 5, 45, 25]]
-    assert into_view(once, (0, 0, 50, 50), 50, True).tolist() == [[5, 5, 20, 25]]
-
-
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
@@ -242,58 +224,6 @@ def boxes_of(*shape: int, seed: int = 0, size: float = 64) -> torch.Tensor:
     rng = torch.Generator().manual_seed(seed)
     low = torch.rand(*shape, 2, generator=rng) * size * 0.7
     return torch.cat([low, low + 2 + torch.rand(*shape, 2, generator=rng) * size * 0.28], -1)
-
-
-def test_the_queue_is_as_long_as_the_papers_on_coco_and_shrinks_with_the_set() -> None:
-    assert queue_length(65536, 118287, 256) == 65536
-    assert queue_length(65536, 240_000, 256) == 65536
-    assert queue_length(65536, 5000, 256) == 2816
-    assert queue_length(65536, 320, 32) == 192
-    assert queue_length(65536, 12, 4) == 16
-    assert queue_length(100, 12, 32) == 100
-
-
-@pytest.mark.parametrize("overflow", ["wrap", "drop"])
-@pytest.mark.parametrize("sizes", [(3, 4, 0, 2, 6, 7, 1, 5), (19, 3, 30, 2)])
-def test_queue_equals_a_list(overflow: str, sizes: tuple[int, ...]) -> None:
-    queue = Queue(7, 4, overflow)
-    rows, place = queue.rows.tolist(), 0
-    for step, n in enumerate(sizes):
-        keys = unit(n, 4, seed=step)
-        for row in keys.tolist():
-            rows[place % 7] = row
-            place += 1
-            if overflow == "drop" and place % 7 == 0:
-                break
-        place %= 7
-        queue.add(keys)
-        assert queue.rows.tolist() == rows
-        assert int(queue.place) == place
-
-
-def _two_ranks(rank: int, folder: str) -> None:
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    found = all_rows(torch.full((3 * rank + 1, 2), float(rank)))
-    torch.save(found, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_keys_of_all_ranks_are_gathered_in_their_order(tmp_path: Path) -> None:
-    mp.start_processes(_two_ranks, (str(tmp_path),), nprocs=2, start_method="fork")
-    for rank in (0, 1):
-        assert torch.load(tmp_path / f"{rank}.pt").tolist() == [[0, 0]] + [[1, 1]] * 4
-
-
-def test_info_nce_equals_the_plain_loop() -> None:
-    q, k, queue = unit(5, 8, seed=1), unit(5, 8, seed=2), unit(20, 8, seed=3)
-    total = 0.0
-    for a, b in zip(q.double(), k.double(), strict=True):
-        top = math.exp(float(a @ b) / 0.2)
-        total -= math.log(top / (top + sum(math.exp(float(a @ n) / 0.2) for n in queue.double())))
-    assert float(info_nce(q, k, queue, 0.2)) == pytest.approx(total / 5, rel=1e-5)
-    assert info_nce(q, q, queue, 0.2) < info_nce(q, k, queue, 0.2)
-    order = torch.randperm(5)
-    assert float(info_nce(q[order], k[order], queue, 0.2)) == pytest.approx(total / 5, rel=1e-5)
 
 
 def test_the_curriculum_starts_and_ends_where_paper_and_code_say() -> None:
@@ -450,7 +380,7 @@ def network(heads: int = 1, **settings: Any) -> CcopNetwork:
     with torch.no_grad():  # N(0, .01) heads say nearly the same of everything; livelier ones test more
         for p in net.parameters():
             p.mul_(3 if p.ndim == 2 else 1)
-        for name in ("image_head", "roi_head"):
+        for name in ("projector", "roi_head"):
             getattr(net, f"key_{name}").load_state_dict(getattr(net, name).state_dict())
     return net
 
@@ -480,7 +410,7 @@ def loop_losses(net: CcopNetwork, b: Batch, draws: torch.Tensor) -> dict[str, fl
         maps = stage_maps(getattr(net, prefix + "backbone"), b.views[role].images)
         levels = list(getattr(net, prefix + "fpn")(maps).values())
         head = getattr(net, prefix + "roi_head")
-        found[prefix + "image"] = F.normalize(getattr(net, prefix + "image_head")(maps["c5"].mean((2, 3))))
+        found[prefix + "image"] = F.normalize(getattr(net, prefix + "projector")(maps["c5"].mean((2, 3))))
 
         def embed(box: torch.Tensor, row: int, levels: Any = levels, head: Any = head) -> torch.Tensor:
             side = math.sqrt(float((box[2] - box[0]) * (box[3] - box[1]))) * 224 / 64
@@ -497,9 +427,9 @@ def loop_losses(net: CcopNetwork, b: Batch, draws: torch.Tensor) -> dict[str, fl
             q = found["embed"](b.extra["boxes"][row, 0, i], row)
             choice = [found["key_embed"](c, row) for c, ok in zip(moved[n], allowed[n], strict=True) if ok]
             keys.append(min(choice, key=lambda k, q=q: float(k @ q)))  # type: ignore[misc]
-            losses.append(info_nce(q[None], keys[-1][None], net.roi_queue.rows, net.p.tau))
+            losses.append(info_nce(q[None], keys[-1][None], net.roi_queue.keys, net.p.tau))
             n += 1
-    image = info_nce(found["image"], found["key_image"], net.image_queue.rows, net.p.tau)
+    image = info_nce(found["image"], found["key_image"], net.image_queue.keys, net.p.tau)
     return {
         "image": float(image.detach()), "roi": float(torch.stack(losses).mean().detach()),
         "keys": torch.stack(keys).detach(), "image_keys": found["key_image"].detach(),
@@ -515,6 +445,7 @@ def test_losses_of_the_network_equal_a_loop_over_boxes(sncl: str) -> None:
     net, b = network(bn_groups=1, sncl=sncl, lambda_roi=2.0, lambda_intra=0.5, queue_overflow="wrap"), batch()
     with torch.no_grad():
         torch.manual_seed(9)
+        torch.randperm(4)  # the order of the keys comes first
         expected: Any = loop_losses(net, b, torch.rand(10, 3, 4) * 2 - 1)
     torch.manual_seed(9)
     parts = {k: v.detach() for k, v in net.loss(b).items()}
@@ -525,13 +456,13 @@ def test_losses_of_the_network_equal_a_loop_over_boxes(sncl: str) -> None:
         float(parts["image"] + 2 * parts["roi"] + 0.5 * parts["intra"])
     )
     assert float(parts["boxes"]) == 2.5
-    assert torch.allclose(net.roi_queue.rows[:10], expected["keys"], atol=1e-4)
-    assert torch.allclose(net.image_queue.rows[:4], expected["image_keys"], atol=1e-4)
+    assert torch.allclose(net.roi_queue.keys[:10], expected["keys"], atol=1e-4)
+    assert torch.allclose(net.image_queue.keys[:4], expected["image_keys"], atol=1e-4)
 
 
 def test_a_batch_without_boxes_has_the_image_loss_alone() -> None:
     net = network()
-    before = net.roi_queue.rows.clone()
+    before = net.roi_queue.keys.clone()
     parts = net.loss(batch((0, 0, 0, 0)))
     assert float(parts["roi"].detach()) == float(parts["intra"].detach()) == 0
     parts["loss"].backward()
@@ -539,7 +470,7 @@ def test_a_batch_without_boxes_has_the_image_loss_alone() -> None:
         assert (p.grad is None) == name.startswith("key_"), name
         assert p.grad is None or torch.isfinite(p.grad).all()
     assert not any(p.grad.any() for p in net.roi_head.parameters() if p.grad is not None)
-    assert torch.equal(net.roi_queue.rows, before)
+    assert torch.equal(net.roi_queue.keys, before)
 
 
 @pytest.mark.parametrize("intra", ["hinge_paper", "triplet_code"])
@@ -553,16 +484,16 @@ def test_gradients_reach_the_query_network_only(intra: str) -> None:
         else:
             assert p.grad is not None, name
             assert torch.isfinite(p.grad).all()
-    for part in (net.backbone, net.fpn, net.image_head, net.roi_head):
+    for part in (net.backbone, net.fpn, net.projector, net.roi_head):
         assert any(p.grad is not None and p.grad.any() for p in part.parameters())
 
 
 def test_small_views_are_further_queries_against_the_key_of_view_2() -> None:
     net, b = network(bn_groups=1).eval(), batch(small=2)
     with torch.no_grad():
-        key = F.normalize(net.key_image_head(net.key_backbone(b.views["view2"].images)))
+        key = F.normalize(net.key_projector(net.key_backbone(b.views["view2"].images)))
         terms = [
-            info_nce(F.normalize(net.embed(b.views[r].images)), key, net.image_queue.rows, 0.2)
+            info_nce(F.normalize(net.embed(b.views[r].images)), key, net.image_queue.keys, 0.2)
             for r in ("view1", "small1", "small2")
         ]
         found = net.loss(b)["image"]
@@ -573,7 +504,7 @@ def test_each_kind_of_view_has_its_image_head() -> None:
     net, b = network(heads=2, bn_groups=1).eval(), batch()
     with torch.no_grad():
         before = net.loss(b)["image"]
-        net.image_queue.rows.copy_(network().image_queue.rows)
+        net.image_queue.keys.copy_(network().image_queue.keys)
         first = float(net.loss(b)["image"])
         b.views["view1"].objects = ~b.views["view1"].objects
         assert float(net.loss(b)["image"]) != pytest.approx(first, abs=1e-4)
@@ -585,21 +516,19 @@ def test_groups_have_statistics_of_their_own_and_rows_keep_their_place() -> None
     view, other = b.views["view1"], batch(seed=1).views["view1"]
     other.images[:2] = view.images[:2]
     with torch.no_grad():
-        (one, levels), (two, others) = net._maps(view), net._maps(other)
-        assert torch.equal(one[:2], two[:2])
-        assert torch.equal(levels[0][:2], others[0][:2])
-        assert not torch.allclose(one[2:], two[2:])
+        one, two = net.query(view.images), net.query(other.images)
+        for mine, theirs in zip(one, two, strict=True):  # the image's vector and P2 to P5
+            assert torch.equal(mine[:2], theirs[:2])
+            assert not torch.allclose(mine[2:], theirs[2:])
         torch.manual_seed(0)
         order = torch.randperm(4)
         torch.manual_seed(0)
-        keys, _ = net._maps(view, "key_")
-        expected = torch.zeros_like(keys)
-        for part in order.split(2):
-            expected[part] = net.key_backbone(view.images[part])
-        assert torch.allclose(keys, expected, atol=1e-5)
-        net.eval()
-        torch.manual_seed(1)
-        assert torch.allclose(net._maps(view)[0], net.backbone(view.images), atol=1e-5)
+        keys = net.key(view.images, view.objects)
+        for at, mine in enumerate(keys):
+            expected = torch.zeros_like(mine)
+            for part in order.split(2):
+                expected[part] = net.query(view.images[part])[at]
+            assert torch.allclose(mine, expected, atol=1e-4)
 
 
 def test_the_order_of_a_batch_does_not_matter() -> None:
@@ -614,14 +543,14 @@ def test_the_order_of_a_batch_does_not_matter() -> None:
 
 
 def test_the_key_network_follows_and_the_state_is_complete() -> None:
-    """After `after_step` every key parameter is m k + (1 - m) q; a copy by state dict goes on bit-equal."""
+    """The next loss first makes every key parameter m k + (1 - m) q; a copy by state dict goes on alike."""
     net, b = network(ema=0.9), batch()
     net.loss(b)["loss"].backward()
     with torch.no_grad():
         for p in net.backbone.parameters():
             p.add_(p.grad, alpha=-0.1)
     before = {n: p.detach().clone() for n, p in net.named_parameters()}
-    net.after_step(0, 10)
+    net.loss(b)
     for name, p in net.named_parameters():
         if name.startswith("key_"):
             expected = 0.9 * before[name] + 0.1 * before[name.removeprefix("key_")]
@@ -633,7 +562,7 @@ def test_the_key_network_follows_and_the_state_is_complete() -> None:
         torch.manual_seed(3)
         losses.append(one.loss(batch(seed=4))["loss"].detach())
     assert torch.equal(*losses)
-    assert torch.equal(net.roi_queue.rows, other.roi_queue.rows)
+    assert torch.equal(net.roi_queue.keys, other.roi_queue.keys)
 
 
 def test_paper_settings() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torchvision.ops import box_iou
 
 from bench.data.boxes import scaled_side
 from bench.method import Batch, Views
+from bench.nn.heads import KindHeads
 from bench.nn.neighbours import nearest
 from bench.views.plan import Source
 from methods._orl_boxes import filter_boxes, jitter_box, top_pairs
@@ -213,10 +216,29 @@ def test_views_come_from_the_right_images_and_boxes() -> None:
     assert seen == allowed
 
 
-def test_orl_goes_with_whole_images_only() -> None:
-    from bench.registry import load
+def test_the_crop_says_where_global_views_come_from() -> None:
+    viewer = OrlViews(TINY, found_table(), np.array([[100, 80], [100, 80]]))
+    tiny = Source(1, scale=(0.05, 0.14), size=24, role="small")
+    sources = [Source(1, (1, 2, 30, 40), "object", (0.5, 1.0)), Source(1), tiny, tiny]
+    views = {v.role: v for v in viewer(sources, np.random.default_rng(0)).views}
+    first, second = views["view1"], views["view2"]
+    assert (first.image, first.box, first.scale, first.kind) == (1, (1, 2, 30, 40), (0.5, 1.0), "object")
+    assert (second.image, second.box, second.scale, second.kind) == (1, None, (0.08, 1.0), "scene")
+    assert [(views[f"small{i}"].size, views[f"small{i}"].scale) for i in (1, 2)] == [(24, (0.05, 0.14))] * 2
+    assert views["ipatch1"].box in {(5, 5, 45, 45), (50, 50, 99, 79)}, "RoIs of the sources' image"
+    assert list(views)[2:6] == ["ipatch1", "ipatch2", "kpatch1", "kpatch2"]
 
-    orl = load("method", "orl").resolve("tiny")
-    assert orl.supports(load("crop", "image")) is None  # type: ignore[arg-type]
-    pseudo = type("Grid", (load("crop", "image"),), {"style": "pseudo"})
-    assert "whole images" in str(orl.supports(pseudo))  # type: ignore[arg-type]
+
+def test_two_heads_and_small_views_reach_the_global_loss_only() -> None:
+    torch.manual_seed(0)
+    network = OrlNetwork(TINY, heads=2)
+    given = batch()
+    views = {n: replace(v, objects=torch.full_like(v.objects, n[0] in "ik")) for n, v in given.views.items()}
+    parts = network.loss(Batch(views))
+    assert isinstance(network.projector, KindHeads)
+    parts["global"].backward()
+    assert any(p.grad is not None and p.grad.any() for p in network.projector.other.parameters())
+    assert not any(p.grad is not None and p.grad.any() for p in network.projector.object.parameters())
+    small = replace(views["view1"], images=torch.randn(len(given.views["view1"].images), 3, 32, 32))
+    more = network.loss(Batch({**views, "small1": small}))
+    assert float(more["global"]) != float(parts["global"])

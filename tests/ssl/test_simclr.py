@@ -12,7 +12,7 @@ from lightly.loss import NTXentLoss
 from torch import Tensor, nn
 
 from bench import registry
-from bench.nn.gather import world
+from bench.nn.distributed import rank_and_size
 from bench.nn.ntxent import nt_xent
 from bench.views.plan import Source
 from bench.views.sample import SIMCLR
@@ -81,7 +81,7 @@ def test_half_precision_outputs_are_compared_in_float32() -> None:
 def share_of_a_step(n: int) -> tuple[Tensor, Tensor]:
     """(loss, weight gradient) of this rank's share of a batch of `n` through one linear layer."""
     first, second = pairs(n)
-    rank, ranks = world()
+    rank, ranks = rank_and_size()
     mine = slice(rank * n // ranks, (rank + 1) * n // ranks)
     torch.manual_seed(0)
     layer = nn.Linear(5, 4)

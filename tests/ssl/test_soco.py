@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from torchvision.ops import roi_align
 
 from bench import registry
 from bench.data.base import ImageSet
 from bench.engine.proposals import ProposalTable
 from bench.method import Batch, Views
+from bench.nn.fpn import level_of
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.plan import Sample, Source
 from bench.views.sample import NONE
-from methods._soco_boxes import draw, inside, jitter, pad, to_view, usable
-from methods._soco_parts import align, assign_levels, correspondence, cutout, soco_loss
+from methods._soco_boxes import draw, inside, jitter, pad, usable
+from methods._soco_parts import correspondence, cutout, soco_loss
 from methods.ssl.soco import SocoNetwork, SocoViews
 
 Paired = type("Paired", (), {"style": "paired"})
@@ -225,23 +225,6 @@ def test_without_common_boxes_the_whole_views_correspond(tmp_path: Path) -> None
     assert sample.extra["boxes"][0].tolist() == [[0, 0, 64, 64]] * 4
 
 
-def test_to_view_by_hand() -> None:
-    box = np.array([[30, 20, 50, 60]])
-    assert to_view(box, (20, 10, 60, 90), 80, False).tolist() == [[20, 10, 60, 50]]
-    assert to_view(box, (20, 10, 60, 90), 80, True).tolist() == [[20, 10, 60, 50]]
-    assert to_view(box, (40, 10, 80, 90), 80, False).tolist() == [[0, 10, 20, 50]], "cut at the crop's edge"
-    assert to_view(box, (40, 10, 80, 90), 80, True).tolist() == [[60, 10, 80, 50]]
-
-
-def test_levels_by_hand() -> None:
-    """Thresholds 48, 96, 192 at 224 pixels; at 112 half of them."""
-    limits = (48.0, 96.0, 192.0)
-    sides = torch.tensor([1.0, 48, 48.5, 96, 97, 192, 193, 224])
-    boxes = torch.stack([sides * 0, sides * 0, sides * 2, sides / 2], 1)
-    assert assign_levels(boxes, limits, 224).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert assign_levels(boxes / 2, limits, 112).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-
-
 def test_correspondence_by_hand() -> None:
     ids1, ids2 = torch.tensor([[0, 1, 2, 0]]), torch.tensor([[0, 1, 2, 1]])
     levels1, levels2 = torch.tensor([[0, 1, 3, 0]]), torch.tensor([[0, 2, 3, 1]])
@@ -270,19 +253,6 @@ def test_loss_against_a_loop() -> None:
     assert float(soco_loss(p, 3 * p, diagonal)) == pytest.approx(-2, abs=1e-5), "its minimum"
     shuffle = [2, 0, 1]
     assert float(soco_loss(p[shuffle], z[shuffle], corr[shuffle])) == pytest.approx(-2 * total / 3, abs=1e-5)
-
-
-def test_align_takes_each_box_from_its_own_level_as_torchvision_does() -> None:
-    torch.manual_seed(0)
-    maps = [torch.randn(2, 3, s, s) for s in (56, 28, 14, 7)]
-    low = torch.rand(2, 6, 2) * 90
-    boxes = torch.cat([low, low + 6 + torch.rand(2, 6, 2) * 120], -1)
-    levels = torch.randint(0, 3, (2, 6))
-    found = align(maps, boxes, levels, 224)
-    for at, (n, i) in enumerate((n, i) for n in range(2) for i in range(6)):
-        level = int(levels[n, i])
-        alone = roi_align(maps[level][n : n + 1], [boxes[n, i : i + 1]], 7, 1 / (4 * 2**level), aligned=True)
-        assert torch.equal(found[at : at + 1], alone)
 
 
 def test_cutout_against_a_loop() -> None:
@@ -336,7 +306,7 @@ def test_network_loss_is_four_directions_with_features_computed_apart() -> None:
 
     def features(row: int, target: bool) -> torch.Tensor:
         view = b.views[VIEW_OF[row]]
-        levels = assign_levels(boxes[:, row], (48, 96, 192), 64)
+        levels = level_of(boxes[:, row], 64, (48, 96, 192))
         if target:
             return network.target_branch(network.target_backbone, view.images, boxes[:, row], levels, None)
         z = network.branch(network.backbone, view.images, boxes[:, row], levels, None)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench import registry
 from bench.engine.pretrain import run
-from bench.nn.gather import world
+from bench.nn.distributed import rank_and_size
 from bench.nn.sinkhorn import sinkhorn, swapped_loss
 from bench.views.plan import Source
 from bench.views.sample import SWAV
@@ -82,7 +82,7 @@ def test_sinkhorn_at_a_small_eps_stays_finite() -> None:
 
 
 def sinkhorn_of_a_share(scores: Tensor) -> Tensor:
-    return sinkhorn(scores[:5] if world()[0] == 0 else scores[5:], 0.05, 3)
+    return sinkhorn(scores[:5] if rank_and_size()[0] == 0 else scores[5:], 0.05, 3)
 
 
 def test_ranks_share_the_codes_of_one_batch_and_one_queue(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_ranks_share_the_codes_of_one_batch_and_one_queue(tmp_path: Path) -> Non
 def codes_of_a_share(n: int) -> tuple[list[Tensor], Tensor]:
     """Codes of this rank's rows of the third batch of `n` (the queue is full then), and its queue."""
     network = swav(queue=2 * n, queue_from_epoch=0, batch_size=n).network(10)
-    rank, ranks = world()
+    rank, ranks = rank_and_size()
     mine = slice(rank * n // ranks, (rank + 1) * n // ranks)
     weight = torch.nn.functional.normalize(cosines(10, 16, seed=9), dim=1)
     for step in range(3):

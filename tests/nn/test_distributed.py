@@ -1,0 +1,41 @@
+"""Rows of two processes: equal and different numbers of them, with and without gradient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.nn.distributed import gather_rows, gather_uneven, gather_with_gradient, rank_and_size
+from tests.nn.ranks import on_ranks
+
+
+def _exchange() -> dict[str, Tensor]:
+    rank, _ = rank_and_size()
+    x = torch.full((2, 3), float(rank + 1), requires_grad=True)
+    everyone = gather_with_gradient(x)
+    (everyone * (rank + 1)).sum().backward()
+    assert x.grad is not None
+    return {
+        "rows": gather_rows(x.detach()), "same": everyone.detach(), "gradient": x.grad,
+        "uneven": gather_uneven(torch.full((3 * rank + 1, 2), float(rank))),
+        "one": gather_uneven(torch.full((rank, 2), 5.0)),
+        "none": gather_uneven(torch.zeros(0, 2)),
+    }  # fmt: skip
+
+
+def test_rows_come_in_the_order_of_ranks(tmp_path: Path) -> None:
+    for found in on_ranks(tmp_path, 2, _exchange):
+        assert found["rows"].tolist() == found["same"].tolist() == [[1.0] * 3] * 2 + [[2.0] * 3] * 2
+        assert found["uneven"].tolist() == [[0, 0]] + [[1, 1]] * 4
+        assert found["one"].tolist() == [[5, 5]]
+        assert found["none"].shape == (0, 2)
+        assert found["gradient"].tolist() == [[3.0] * 3] * 2, "what both losses ask of it: 1 + 2"
+
+
+def test_one_process_keeps_its_rows() -> None:
+    x = torch.randn(3, 2, requires_grad=True)
+    assert gather_with_gradient(x) is x
+    assert torch.equal(gather_uneven(x), x)
+    assert not gather_uneven(x).requires_grad
