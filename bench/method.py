@@ -57,12 +57,17 @@ class Views:
 
 @dataclass
 class Batch:
-    """A training batch: views by role, the method's extra arrays stacked, and where training is."""
+    """A training batch: views by role, the method's extra arrays stacked, and where training is.
+
+    It is `part` of the `parts` into which this process's share of the step was divided.
+    """
 
     views: dict[str, Views]
     extra: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
     total_steps: int = 1
+    part: int = 0
+    parts: int = 1
 
 
 class Network(nn.Module):
@@ -71,7 +76,13 @@ class Network(nn.Module):
     backbone: nn.Module
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalars; "loss" is minimised, the others are logged."""
+        """Scalars; "loss" is minimised, the others are logged, and "std" is among them: the collapse monitor,
+        `bench.nn.byol.output_std` of the representation that the method compares or predicts.
+
+        The loss is a mean over this process's rows whose mean over processes is that of the whole batch, and
+        random numbers of rows come from `bench.nn.distributed.draw_rows`: what is learnt does not depend on
+        the number of devices.
+        """
         raise NotImplementedError
 
     def after_step(self, step: int, total_steps: int) -> None:
@@ -103,6 +114,9 @@ class Method(Component):
     params: PretrainParams
     trains: ClassVar[bool] = True  # False: `network().backbone` is used as initialised
     embeds_boxes: ClassVar[bool] = False  # True: the network has `embed_boxes`
+    # True: the loss is a mean over samples none of which looks at another (no batch norm, no negatives), so
+    # that a step may be divided into parts whose gradients are averaged (`--accumulate`).
+    separable: ClassVar[bool] = False
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         """The input stages besides data and the crop's, by role (ORL: "pairs")."""

@@ -97,8 +97,12 @@ class Runtime(BaseModel):
     home: Path
     database: str
     devices: int | str = "auto"
-    workers: int = Field(2, ge=0, description="loader and proposal processes")
+    workers: int = Field(2, ge=0, description="proposal processes, and loader processes of each device")
     threads: int = Field(0, ge=0, description="torch threads of a training step; 0: the cores that are free")
+    nodes: int = Field(1, ge=1, description="machines that train together, with `devices` each")
+    node: int = Field(0, ge=0, description="which of them this is; the first one writes")
+    accumulate: int = Field(1, ge=1, description="parts of a device's share of a step, one after another")
+    compile: bool = Field(False, description="torch.compile the networks of a pretraining")
     tracker: str = Field("wandb", description="wandb | none")
     checkpoint_seconds: float = Field(20.0, ge=0, description="longest training time a kill can cost")
     force: bool = False

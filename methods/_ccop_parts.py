@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bench.nn.distributed import draw_uneven, mean_divisor
+
 APART = 0.05  # boxes of an image whose IoU is less are different objects (paper 003, below equation 3)
 
 
@@ -16,7 +18,21 @@ def make_mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Seque
     for layer in (first, last):
         nn.init.normal_(layer.weight, std=0.01)
         nn.init.zeros_(layer.bias)
-    return nn.Sequential(first, nn.Dropout(dropout), nn.ReLU(inplace=True), last)
+    return nn.Sequential(first, RowDropout(dropout), nn.ReLU(inplace=True), last)
+
+
+class RowDropout(nn.Module):
+    """Dropout (n, D) -> (n, D) whose mask is drawn for the rows of all devices."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        noise = draw_uneven(lambda n: torch.rand(n, x.shape[1], device=x.device), len(x), x.device)
+        return x * (noise >= self.p) / (1 - self.p)
 
 
 @dataclass(frozen=True)
@@ -102,7 +118,8 @@ def hardest(query: Tensor, keys: Tensor, allowed: Tensor) -> Tensor:
 def intra_loss(
     kind: str, alpha: float, query: Tensor, key: Tensor, boxes: tuple[Tensor, Tensor], real: Tensor
 ) -> Tensor:
-    """Keep objects of one image apart: mean over ordered pairs i != j of an image with IoU < .05, 0 if none.
+    """Keep objects of one image apart: mean over ordered pairs i != j of an image with IoU < .05, 0 if none;
+    the devices' mean is that over the pairs of all.
 
     query, key: (B, M, D) unit embeddings of the unmoved boxes in both views; boxes: their (B, M, 4) in the
     query and the key view; real: (B, M) bool, False on padding.
@@ -120,4 +137,4 @@ def intra_loss(
             term = cosine - torch.diagonal(cosine, dim1=1, dim2=2)[:, None, :] + alpha
     pair = real[:, :, None] & real[:, None, :] & (iou(place[:, :, None], place[:, None]) < APART)
     pair = pair & ~torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
-    return (term.relu() * pair).sum() / pair.sum().clamp(min=1)
+    return (term.relu() * pair).sum() / mean_divisor(pair.sum())

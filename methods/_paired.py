@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.crop import Crop
 from bench.data.base import ImageSet
-from bench.data.boxes import area, clip, scaled_side
+from bench.data.boxes import area, scaled_side
 from bench.params import Params, param
 from bench.views.plan import Box, Sampler, Source
 
@@ -39,13 +39,14 @@ class PairedParams(Params):
     )  # fmt: skip
     two_heads: bool = param(True, help="a projection head for object views and one for the others")
     mode: Literal["paper", "released_code"] = param(
-        "paper", help="released_code: one sample per box, one head, no s_min rule, w + 224 for small boxes"
+        "paper",
+        help="released_code: one sample per box, one head, no s_min rule, sides below 224 grow by 224",
     )
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """The proposals of each image, after the minimum-size rule: rows first[i] .. first[i + 1] of boxes."""
+    """The proposals of each image as they were found: rows first[i] .. first[i + 1] of boxes."""
 
     boxes: np.ndarray
     first: np.ndarray
@@ -81,7 +82,11 @@ class PairedSampler:
 
 
 class PairedCrop(Crop):
-    """The base of paired crops: a subclass says which two sources a box gives."""
+    """The base of paired crops: a subclass says which two sources a box gives.
+
+    An image without boxes of positive area is its own box. A box of any smaller size, one below 2 pixels
+    too, grows by the minimum-size rule; with `min_size` 0 it stays, and a view shows at least one pixel.
+    """
 
     style: ClassVar[Literal["image", "pseudo", "paired", "multi"]] = "paired"
     Params: ClassVar[type[Params]] = PairedParams
@@ -105,9 +110,9 @@ class PairedCrop(Crop):
             boxes = boxes[area(boxes) > 0][: p.n_crops]
             if len(boxes) == 0:
                 boxes = np.array([[0, 0, *size]])
-            boxes = at_least(boxes, scaled_side(p.min_size, *size), size, p.mode)
             found.append(boxes)
-            shares.append(area(boxes) / (size[0] * size[1]))
+            grown = at_least(boxes, scaled_side(p.min_size, *size), size)
+            shares.append(area(grown) / (size[0] * size[1]))
         scale = None
         if p.s_min is not None and p.mode == "paper" and shares:
             scale = (min(1.0, p.s_min / float(np.concatenate(shares).mean())), 1.0)
@@ -116,39 +121,61 @@ class PairedCrop(Crop):
         first = np.cumsum([0, *map(len, found)])
         return PairedSampler(self, Boxes(boxes, first, np.asarray(images.sizes)), scale)
 
+    def grown(self, box: Box, size: Size) -> Box:
+        """The box after the minimum-size rule."""
+        side = scaled_side(self.params.min_size, *size)
+        x1, y1, x2, y2 = (float(v) for v in at_least(np.array([box]), side, size, self.params.mode)[0])
+        return x1, y1, x2, y2
+
+    def dilated(self, box: Box, delta: float, size: Size) -> Box:
+        """The box grown, then dilated, so that it holds the grown one; released_code: dilated, then grown."""
+        if self.params.mode == "released_code":
+            return self.grown(dilate(box, delta, size, "released_code"), size)
+        return dilate(self.grown(box, size), delta, size)
+
     def pair(
         self, image: int, box: Box, size: Size, scale: tuple[float, float] | None, rng: np.random.Generator
     ) -> list[Source]:
-        """The two sources of a box; `scale` is the s_min rule's area range for views inside boxes."""
+        """The two sources of a proposal; `scale` is the s_min rule's area range for views inside boxes."""
         raise NotImplementedError
 
 
 def at_least(boxes: np.ndarray, side: float, size: Size, mode: str = "paper") -> np.ndarray:
     """The minimum-size rule (appendix G): a side below `side` becomes `side` around the box's centre, moved
-    and cut to lie inside the image. released_code: a box below it on any side grows by side / 2 to the left
-    and right, top and bottom, and is cut at the image's border. (n, 4) -> (n, 4) float64."""
+    and cut to lie inside the image. (n, 4) -> (n, 4) float64.
+
+    released_code, for width and height alike: a side below `side` has its start moved back by side / 2, or,
+    where that leaves the image, becomes (0, side); then its end moved on by side / 2, or, where that leaves
+    the image, its start put `side` before its end. So it has w + side, w + side / 2 or `side`. Clipped.
+    """
     boxes = np.asarray(boxes, np.float64)
-    sides = boxes[:, 2:] - boxes[:, :2]
     if mode == "released_code":
-        grow = np.where((sides < side).any(1, keepdims=True), side / 2, 0.0)
-        return clip(boxes + grow * np.array([-1, -1, 1, 1]), *size)
-    sides = np.minimum(np.maximum(sides, side), size)
+        ends = [[_released(b[i], b[i + 2], side, size[i]) for i in (0, 1)] for b in boxes]
+        return np.array(ends, np.float64).reshape(-1, 2, 2).transpose(0, 2, 1).reshape(-1, 4)
+    sides = np.minimum(np.maximum(boxes[:, 2:] - boxes[:, :2], side), size)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     low = np.clip(centre - sides / 2, 0, np.array(size) - sides)
     return np.concatenate([low, low + sides], 1)
 
 
+def _released(low: float, high: float, side: float, length: int) -> tuple[float, float]:
+    if high - low < side:
+        low, high = (low - side / 2, high) if low - side / 2 > 0 else (0, side)
+        low, high = (low, high + side / 2) if high + side / 2 < length else (high - side, high)
+    return max(low, 0.0), min(high, float(length))
+
+
 def dilate(box: Box, delta: float, size: Size, mode: str = "paper") -> Box:
     """Each side moved out by delta x the image's size, clipped. released_code: by delta x its own coordinate
-    (truncated to whole pixels), so the left and top sides of a box near the origin hardly move."""
+    (truncated to whole pixels), so the left and top sides of a box near the origin hardly move; not clipped,
+    as the minimum-size rule comes after it."""
     x1, y1, x2, y2 = box
-    w, h = size
     if mode == "released_code":
         left, top, right, bottom = (int(v * delta) for v in box)
-    else:
-        left = right = delta * w  # type: ignore[assignment]
-        top = bottom = delta * h  # type: ignore[assignment]
-    return max(x1 - left, 0.0), max(y1 - top, 0.0), min(x2 + right, float(w)), min(y2 + bottom, float(h))
+        return x1 - left, y1 - top, x2 + right, y2 + bottom
+    w, h = size
+    x, y = delta * w, delta * h
+    return max(x1 - x, 0.0), max(y1 - y, 0.0), min(x2 + x, float(w)), min(y2 + y, float(h))
 
 
 def shift(box: Box, near: float, far: float, size: Size, rng: np.random.Generator) -> Box:

@@ -11,9 +11,9 @@ import numpy as np
 
 from bench.crop import Crop
 from bench.data.base import ImageSet
+from bench.data.boxes import clip
 from bench.params import Params, param
 from bench.views.plan import Sampler, Source
-from bench.views.sample import whole_pixels
 
 if TYPE_CHECKING:
     from bench.cell import Planner
@@ -90,14 +90,16 @@ class PseudoCrop(Crop):
 
 
 def usable(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The boxes on whole pixels inside the image, float32, less those narrower or lower than 2 pixels."""
-    rows = [b for b in np.asarray(boxes, np.float64).reshape(-1, 4) if (b[2:] - b[:2]).min() > 0]
-    whole = np.array([whole_pixels(tuple(b), width, height) for b in rows], np.float32).reshape(-1, 4)
-    return whole[(whole[:, 2:] - whole[:, :2]).min(1, initial=np.inf) >= min(LEAST, width, height)]
+    """The boxes (n, 4) on whole pixels (half to even) inside the image, float32, less those narrower or lower
+    than 2 pixels; where the image itself is 1 pixel wide or high, its crops may be as well."""
+    whole = clip(np.rint(np.asarray(boxes, np.float64).reshape(-1, 4)), width, height).astype(np.float32)
+    least = np.minimum(LEAST, (width, height))
+    return whole[(whole[:, 2:] - whole[:, :2] >= least).all(1)]
 
 
 class ProposalCrop(PseudoCrop):
-    """The first `n_crops` boxes of a proposal generator; an image without any usable box is one crop."""
+    """The first `n_crops` boxes of a proposal generator that have 2 pixels each way; an image without any is
+    one crop, the whole of it, and one with fewer gives those."""
 
     Params: ClassVar[type[Params]] = TopParams
     params: TopParams  # type: ignore[assignment]
@@ -111,6 +113,6 @@ class ProposalCrop(PseudoCrop):
 
         table = load_proposals(inputs["regions"])
         for image, (width, height) in zip(images.ids, images.sizes, strict=True):
-            boxes = usable(table.boxes(int(image))[: 4 * self.params.n_crops], int(width), int(height))
+            boxes = usable(table.boxes(int(image)), int(width), int(height))
             whole = np.array([[0, 0, width, height]], np.float32)
             yield boxes[: self.params.n_crops] if len(boxes) else whole

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from bench.method import Views
 from bench.nn.contrastive import at_least_float32, info_nce
+from bench.nn.distributed import mean_divisor
 
 FRAME = 224  # the view side for which window sides and strides are meant
 SLACK = 1e-3  # pixels a window may leave a view by rounding
@@ -85,12 +86,12 @@ def pooled_cells(maps: Tensor) -> Tensor:
 
 
 def window_loss(queries: Tensor, keys: Tensor, inside: Tensor, negatives: list[Tensor], tau: float) -> Tensor:
-    """InfoNCE of windows: queries, keys (B, n, D), inside (B, n) bool; the mean over windows that are inside,
-    0 if none is. negatives: (K, D) unit vectors for each of equally large runs of images. No gradient reaches
-    keys or negatives."""
+    """InfoNCE of windows: queries, keys (B, n, D), inside (B, n) bool; the mean over windows that are inside
+    (on any device), 0 if none is. negatives: (K, D) unit vectors for each of equally large runs of images. No
+    gradient reaches keys or negatives."""
     total = queries.new_zeros((), dtype=torch.promote_types(queries.dtype, torch.float32))
     runs = [x.tensor_split(len(negatives)) for x in (queries, keys, inside)]
     for q, k, here, other in zip(*runs, negatives, strict=True):
         rows = (F.normalize(x[here], dim=1) for x in (q, k))
         total = total + info_nce(*rows, other, tau) * here.sum()
-    return total / inside.sum().clamp(min=1)
+    return total / mean_divisor(inside.sum())

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.nn.distributed import draw_rows
 from bench.nn.heads import make_head, mlp, project
 
 BINS = 7  # RoIAlign's output, 7 x 7
@@ -38,7 +39,8 @@ def cutout(images: Tensor, boxes: Tensor, p: float, share: tuple[float, float]) 
     Draws come from torch's global generator on the CPU, so that a seed gives equal squares on any device.
     """
     batch, k, _ = boxes.shape
-    on, part, *at = torch.rand(4, batch, k).to(boxes.device)
+    draws = draw_rows(lambda rows: torch.rand(4, rows, k).transpose(0, 1), batch)
+    on, part, *at = draws.to(boxes.device).unbind(1)
     low, sides = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
     half = ((share[0] + part * (share[1] - share[0])) * sides.prod(-1)).sqrt() / 2
     half = torch.where(on < p, half, torch.zeros_like(half)).unsqueeze(-1)

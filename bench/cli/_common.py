@@ -92,7 +92,13 @@ def cell_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--data", type=Names("data"), help="Pretraining data: NAME or NAME=PATH."),
         click.option("--task-data", type=Names("data"), help="The task's data: NAME or NAME=PATH."),
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
-        click.option("--devices", default="auto", show_default=True, help="auto, cpu or a number of GPUs."),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the method's pretraining."),
+        click.option(
+            "--devices",
+            default="auto",
+            show_default=True,
+            help="auto, cpu, or how many GPUs (or CPU processes).",
+        ),
         click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256)),
     ]
     for option in reversed(options):
@@ -103,6 +109,7 @@ def cell_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def make_cells(
     method: str | None, crop: str | None, task: str, scale: str, seeds: str, data: str | None,
     task_data: str | None, sets: tuple[str, ...], backbone: str | None = None,
+    precision: str | None = None,
 ) -> tuple[list[Cell], dict[str, Path | None]]:  # fmt: skip
     """Cells of the product of the options, and the data paths given; every name is checked here."""
     from bench import registry
@@ -112,6 +119,8 @@ def make_cells(
     data_name, data_path = parse_data(data)
     task_data_name, task_data_path = parse_data(task_data)
     weights, chosen = _backbone(backbone, method=method, crop=crop, data=data)
+    if precision:
+        sets = (*sets, f"method.precision={precision}")
     overrides = (*chosen, *settings(sets))
     if weights:
         pretrained = [(_label(weights), "-", "unknown")]

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from bench.cli._common import Names, ScaleName, devices_option, open_runtime, plan_from_options, print_json
+from bench.cli._common import (
+    Names,
+    ScaleName,
+    devices_option,
+    local_engine,
+    open_runtime,
+    plan_from_options,
+    print_json,
+)
 
 
 @click.command()
@@ -31,23 +39,17 @@ def learning(
     Ordinary cells: what is done is reused. Prints a Markdown table; methods that do not train are the
     reference. Exit code 1 if a cell failed.
     """
-    from bench.cli._progress import terminal_progress
     from bench.engine.learning import learned
-    from bench.engine.local import LocalEngine
-    from bench.results.database import open_database
-    from bench.results.listener import DatabaseListener
     from bench.store import Store
 
     runtime = open_runtime(devices=devices_option(devices), workers=workers)
     store = Store(runtime.home)
-    names = "*" if method == "all" else method
     plan = plan_from_options(
-        runtime, method=names, crop=crop, task=task, data=data, task_data=data, scale=scale, seeds=seeds,
-        sets=sets,
+        runtime, method="*" if method == "all" else method, crop=crop, task=task, data=data, task_data=data,
+        scale=scale, seeds=seeds, sets=sets,
     )  # fmt: skip
-    with terminal_progress() as progress:
-        listener = DatabaseListener(open_database(runtime.database))
-        outcome = LocalEngine(runtime, store, listener, progress).run(plan)
+    with local_engine(runtime) as (engine, _):
+        outcome = engine.run(plan)
     done = [c for c in plan.cells if c.final and c.final.key not in outcome.errors]
     rows = [learned(c, store) for c in done]
     if as_json:

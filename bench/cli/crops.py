@@ -21,12 +21,11 @@ from bench.cli._common import (
     settings,
 )
 from bench.cli._recall import recall
-from bench.errors import BadInput
+from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.cell import Cell
     from bench.engine.local import LocalEngine
-    from bench.results.database import Database
     from bench.stage import Stage
 
 COLUMNS = ("objectness", "poor", "coarse", "precise", "coverage", "overlap", "shared_objectness")
@@ -73,24 +72,27 @@ def stats(
     from bench.cell import plan_each
 
     planned = plan_each(cells, runtime, paths, lambda p: p.crop_stats(source, seeds), split=split)
-    rows, failed = [], {}
-    with local_engine(runtime) as (engine, database):
+    rows: list[dict[str, Any]] = []
+    failed: dict[str, list[str]] = {}
+    code = 0
+    with local_engine(runtime) as (engine, _):
         for cell, stage in planned:
             try:
-                rows.append(_row(engine, database, cell, stage, image_objectness))
-            except BadInput as error:
-                failed[cell.crop] = str(error)
+                rows.append(_row(engine, cell, stage, image_objectness))
+            except BenchError as error:
+                failed.setdefault(str(error), []).append(cell.crop)
+                code = max(code, error.exit_code)
     if as_json:
         print_json(rows)
     elif as_csv:
         _write_csv(rows)
-    else:
+    elif rows:
         title = f"{data.partition('=')[0]} {split}, objects by {source}"
         weighed = f", images weighed to {image_objectness:g} %" if image_objectness is not None else ""
         _table(rows, title + weighed)
-    for name, reason in failed.items():
-        click.echo(f"bench: {name}: {reason}", err=True)
-    sys.exit(2 if failed else 0)
+    for reason, names in failed.items():
+        click.echo(f"bench: {', '.join(names)}: {reason}", err=True)
+    sys.exit(code)
 
 
 def _cells(
@@ -104,16 +106,16 @@ def _cells(
     return [replace(first, crop=c) for c in match("crop", "*" if crop == "all" else crop)], {name: path}
 
 
-def _row(
-    engine: LocalEngine, database: Database, cell: Cell, stage: Stage, image_objectness: float | None
-) -> dict[str, Any]:
+def _row(engine: LocalEngine, cell: Cell, stage: Stage, image_objectness: float | None) -> dict[str, Any]:
     import numpy as np
 
     from bench.engine.crop_stats import tilted
 
     folder = engine.ensure(stage)
     stats = json.loads((folder / "stats.json").read_text())
-    database.record_crop(stage.record(), stats)  # a reused stage may be new to this database
+    for part in (stage.inputs["data"], stage):  # reused ones may be new to this database
+        made = engine.store.folder(part)
+        engine.listener.stage_done(part, made, json.loads((made / "provenance.json").read_text()))
     if image_objectness is not None:
         with np.load(folder / "per_image.npz") as per_image:
             stats = tilted(stats, per_image, image_objectness / 100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._common import cell_options, devices_option, open_runtime, plan_from_options
+from bench.errors import BadInput
 
 if TYPE_CHECKING:
     from bench.cell import Plan, PlannedCell
@@ -22,14 +24,30 @@ if TYPE_CHECKING:
 @click.command()
 @cell_options
 @click.option("--force", is_flag=True, help="Make every stage of the plan again.")
-def command(force: bool, devices: str, workers: int, **options: Any) -> None:
+@click.option(
+    "--threads", default=0, type=click.IntRange(0, 1024), help="Torch threads of a step; 0: free cores."
+)
+@click.option(
+    "--nodes", default=1, type=click.IntRange(1), help="Machines that train together (NODE_RANK says which)."
+)
+@click.option(
+    "--accumulate", default=1, type=click.IntRange(1), help="Parts of a step, where that changes no result."
+)
+@click.option("--compile", is_flag=True, help="torch.compile the networks of pretrainings.")
+def command(
+    force: bool, devices: str, workers: int, threads: int, nodes: int, accumulate: int, compile: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Pretrain, transfer and score cells: method x crop x task x seed.
 
     The same command again reuses what is done; after Ctrl-C or a kill it goes on.
     """
     from bench.store import Store
 
-    runtime = open_runtime(devices=devices_option(devices), workers=workers, force=force)
+    runtime = open_runtime(
+        devices=devices_option(devices), workers=workers, force=force, threads=threads, nodes=nodes,
+        node=node_number(nodes), accumulate=accumulate, compile=compile,
+    )  # fmt: skip
     store = Store(runtime.home)
     plan = plan_from_options(runtime, **options)
 
@@ -51,6 +69,21 @@ def command(force: bool, devices: str, workers: int, **options: Any) -> None:
             err=True,
         )
     sys.exit(exit_code(outcome, plan) or (2 if listener.error else 0))
+
+
+def node_number(nodes: int) -> int:
+    """Which of `nodes` machines this is, from the environment that a training on several of them needs."""
+    if nodes == 1:
+        return 0
+    place = os.environ.get("NODE_RANK") or os.environ.get("SLURM_NODEID") or ""
+    address = all(os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT"))
+    if not (address and place.isdecimal() and int(place) < nodes):
+        raise BadInput(
+            f"--nodes {nodes} needs MASTER_ADDR, MASTER_PORT and NODE_RANK (0 to {nodes - 1}) in the "
+            "environment of the same command on each machine, and a BENCH_HOME that all of them see; "
+            f"try: MASTER_ADDR=HOST MASTER_PORT=29500 NODE_RANK=0 bench run --nodes {nodes} ..."
+        )
+    return int(place)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

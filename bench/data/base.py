@@ -53,6 +53,9 @@ class ImageSet:
     classes: list[str]
     ids: np.ndarray  # (N,) int64, unique; every cached table is keyed by these
     sizes: np.ndarray  # (N, 2) int32, width and height in the frame `read_rgb` returns
+    # of `Objects.keypoints`; "left" and "right" in them are mirror images
+    keypoint_names: tuple[str, ...] = ()
+    background: bool = True  # whether 0 of `semantic` is a class that is scored; else no mask holds it
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,6 +76,10 @@ class ImageSet:
     def has_semantic(self) -> np.ndarray:
         """(N,) bool: the images `semantic` has a mask of, without reading one."""
         return np.zeros(len(self), bool)
+
+    def image_class(self) -> np.ndarray | None:
+        """(N,) int64, the one class of each image, in classification sets; None in sets of scenes."""
+        return None
 
     def image(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB, EXIF-upright."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
 import cv2
@@ -22,11 +24,16 @@ def read_rgb(path: Path) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise BadData(f"image {path} cannot be read ({error.strerror}); download it again") from None
+    return decode_rgb(data, str(path))
+
+
+def decode_rgb(data: bytes, name: str) -> np.ndarray:
+    """`read_rgb` of an image file's bytes; `name` is what an error calls it."""
     if _plain(data):
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
         if picture is not None:
             return picture
-    return _with_pil(path)
+    return _with_pil(data, name)
 
 
 def _plain(data: bytes) -> bool:
@@ -42,9 +49,9 @@ def _plain(data: bytes) -> bool:
     return False
 
 
-def _with_pil(path: Path) -> np.ndarray:
+def _with_pil(data: bytes, name: str) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(data)) as image:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith(("I", "F")):
                 levels = np.asarray(upright, dtype=np.float64)
@@ -55,8 +62,8 @@ def _with_pil(path: Path) -> np.ndarray:
                 return np.repeat(grey[..., None], 3, axis=2)
             return np.asarray(upright.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise BadData(f"image {path} does not decode ({reason}); download it again") from None
+        reason = re.sub(r" <_io[^>]*>", "", " ".join(str(error).split()))[:120]
+        raise BadData(f"image {name} does not decode ({reason}); download it again") from None
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -28,6 +28,7 @@ class Row:
     size: tuple[int, int]
     annotations: list[dict[str, Any]] = field(default_factory=list)
     semantic: str | None = None
+    label: int | None = None  # the class of the whole image, in classification sets
 
 
 def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
@@ -47,6 +48,8 @@ def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
         "object_ids": np.array([a["id"] for a in flat], np.int64),
     }
     _text(arrays, "files", (r.file for r in ordered))
+    if any(r.label is not None for r in ordered):
+        arrays["image_class"] = np.array([-1 if r.label is None else r.label for r in ordered], np.int64)
     if any(r.semantic for r in ordered):
         _text(arrays, "semantic", (r.semantic or "" for r in ordered))
     if any(a["segmentation"] is not None for a in flat):
@@ -71,15 +74,19 @@ def _text(arrays: dict[str, np.ndarray], name: str, texts: Iterable[str]) -> Non
 
 
 class IndexedImages(ImageSet):
-    """An ImageSet served from an index folder; pickles as three paths, arrays are mapped on first use."""
+    """An ImageSet served from an index folder; pickles as a few names, arrays are mapped on first use."""
 
-    def __init__(self, name: str, split: str, index: Path, images: Path) -> None:
+    def __init__(
+        self, name: str, split: str, index: Path, images: Path, keypoint_names: tuple[str, ...] = ()
+    ) -> None:
         self.name, self.split, self.index, self.root = name, split, index, images
+        self.keypoint_names = keypoint_names
         if not (index / "ids.npy").exists():
             raise BadData(f"{name} has no split {split!r} here; try: bench list data")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"name": self.name, "split": self.split, "index": self.index, "root": self.root}
+        names = ("name", "split", "index", "root", "keypoint_names")
+        return {name: getattr(self, name) for name in names}
 
     def _array(self, name: str) -> np.ndarray:
         cache = self.__dict__.setdefault("_arrays", {})
@@ -117,6 +124,11 @@ class IndexedImages(ImageSet):
         if not (self.index / "semantic.npy").exists():
             return super().has_semantic()
         return np.diff(self._array("semantic_at")) > 0
+
+    def image_class(self) -> np.ndarray | None:
+        if not (self.index / "image_class.npy").exists():
+            return None
+        return np.array(self._array("image_class"))
 
     def _slice(self, name: str, index: int) -> bytes:
         at = self._array(f"{name}_at")

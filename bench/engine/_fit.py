@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -17,22 +17,26 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bench.engine._training import History, read_history, save_checkpoint
 from bench.engine.context import StageContext
-from bench.engine.pretrain import Setup, resume
+from bench.engine.pretrain import Setup, fresh_network, resume
 from bench.errors import StageFailed
 from bench.method import Batch, Network
+from bench.nn.distributed import gather_rows
 from bench.nn.optim import base_lr, build_optimizer
 from bench.nn.schedules import lr_factor
+from bench.nn.sync_norm import synchronise
 from bench.seeds import seed_for
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.picture import contact_sheet
 
 LOGGED_STEPS = 200  # rows of a history, points of a learning curve
+COLLAPSED = 1e-3  # outputs of any usual width spread less than this only if they are all but equal
 
 
 class _Stopped(Exception):
@@ -40,11 +44,15 @@ class _Stopped(Exception):
 
 
 class TrainingModule(pl.LightningModule):
-    """Steps, learning rate, checkpoints and figures of one pretraining."""
+    """Steps, learning rate, checkpoints and figures of one pretraining.
+
+    `stop`: asked by the first process after every step; None: this process listens to signals itself.
+    """
 
     def __init__(
-        self, ctx: StageContext, setup: Setup, network: Network, state: dict[str, Any] | None
-    ) -> None:
+        self, ctx: StageContext, setup: Setup, network: Network, state: dict[str, Any] | None,
+        stop: Callable[[], bool] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.network = network
         self.ctx, self.setup_, self.state = ctx, setup, state
@@ -52,8 +60,9 @@ class TrainingModule(pl.LightningModule):
         self.total = setup.total_steps
         self.step = self.start_step = int(state["step"]) if state else 0
         self.every = math.ceil(self.total / LOGGED_STEPS)
+        self.parts, self.part = setup.parts, 0
         self.loss_parts: dict[str, Tensor] = {}
-        self.asked_to_stop = False
+        self.stop, self.signalled = stop, False
         self.between_steps = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -62,7 +71,7 @@ class TrainingModule(pl.LightningModule):
     def train_dataloader(self) -> DataLoader:
         order = BatchOrder(
             len(self.setup_.sampler), self.settings.batch_size, self.settings.epochs,
-            self.ctx.seed("order"), self.start_step, self.global_rank, self.trainer.world_size,
+            self.ctx.seed("order"), self.start_step, self.global_rank, self.trainer.world_size, self.parts,
         )  # fmt: skip
         return make_loader(
             self.setup_.images, self.setup_.sampler, self.setup_.viewer, self.ctx.seed("views"), order,
@@ -82,21 +91,26 @@ class TrainingModule(pl.LightningModule):
             )
         self.saved_at = self.logged_at = time.monotonic()
         self.logged_step = self.start_step
-        if threading.current_thread() is threading.main_thread():
+        if self.stop is None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._stop_asked)
             signal.signal(signal.SIGTERM, self._stop_asked)
 
     def _stop_asked(self, signum: int, frame: FrameType | None) -> None:
         """Finish the step first: a checkpoint between backward and update would not be bit-equal."""
-        if self.asked_to_stop:
+        if self.signalled:
             raise KeyboardInterrupt  # asked twice: leave at once, with the last checkpoint
-        self.asked_to_stop = True
+        self.signalled = True
+
+    @property
+    def asked_to_stop(self) -> bool:
+        return self.signalled or (self.stop is not None and self.stop())
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
         # What a step draws depends on its number alone, so that a resumed training draws the same.
         torch.manual_seed(seed_for(self.ctx.seed("step"), "step", self.step))
         moved = to_device(batch, device, self.step, self.total)
-        if self.step == self.start_step and self.trainer.is_global_zero:
+        moved.part, moved.parts = self.part, self.parts
+        if self.step == self.start_step and self.part == 0 and self.trainer.is_global_zero:
             self.ctx.tracker.image("views", views_picture(moved), self.step)
         return moved
 
@@ -112,7 +126,10 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         parts = self.network.loss(batch)
-        self.loss_parts = {name: value.detach() for name, value in parts.items()}
+        found = {name: value.detach() / self.parts for name, value in parts.items()}
+        if self.part:
+            found = {name: value + self.loss_parts[name] for name, value in found.items()}
+        self.loss_parts = found
         if self.device.type == "cpu":
             self._check_finite()
         return parts["loss"]
@@ -122,12 +139,25 @@ class TrainingModule(pl.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.grad_clip)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.part = (self.part + 1) % self.parts
+        if self.part:
+            return
         self.network.after_step(self.step, self.total)
         self.step += 1
         self.between_steps = True
-        if not self.trainer.is_global_zero:
-            return
-        if self.step % self.every == 0 or self.step == self.total:
+        log = self.step % self.every == 0 or self.step == self.total
+        if log:
+            self._average_parts()
+        if self.trainer.is_global_zero:
+            self._first_process_only(log)
+
+    def _average_parts(self) -> None:
+        """What is logged becomes the mean over processes, each of which has a share of the batch."""
+        rows = gather_rows(torch.stack([v.float() for v in self.loss_parts.values()])[None])
+        self.loss_parts = dict(zip(self.loss_parts, rows.mean(0), strict=True))
+
+    def _first_process_only(self, log: bool) -> None:
+        if log:
             self._log()
         else:
             self.advance(1)
@@ -193,26 +223,63 @@ def fit(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any]]:
 
     Raises StageFailed if the loss is not finite, KeyboardInterrupt (after a checkpoint) when asked to stop.
     """
+    if setup.devices == 1:
+        return train(ctx, setup)
+    from bench.engine._ranks import load_final, train_on_ranks
+
+    summary = train_on_ranks(ctx, setup)
+    network = fresh_network(ctx, setup.method, len(setup.images))
+    network.load_state_dict(load_final(ctx.scratch))
+    return network, summary
+
+
+def train(
+    ctx: StageContext, setup: Setup, stop: Callable[[], bool] | None = None
+) -> tuple[Network, dict[str, Any]]:
+    """`fit` in this process, which is one of `setup.devices`."""
     network, state = resume(ctx, setup)
-    module = TrainingModule(ctx, setup, network.to(memory_format=torch.channels_last), state)
+    if setup.devices > 1:
+        network = synchronise(network, setup.device.kind)  # type: ignore[assignment]
+    module = TrainingModule(ctx, setup, network.to(memory_format=torch.channels_last), state, stop)
+    if ctx.runtime.compile:
+        compile_parts(network)
     started = time.monotonic()
     if module.start_step < module.total:
         _run(module)
     seconds = time.monotonic() - started
     steps = module.total - module.start_step
     last = (read_history(ctx.work / "history.jsonl") or [{}])[-1]
+    if last.get("std", 1.0) < COLLAPSED:
+        ctx.progress.note(
+            f"{ctx.stage}: its outputs have collapsed (std {last['std']:.1g}): all images look alike to it"
+        )
     return module.network.to("cpu"), {
         "steps": module.total,
+        "steps_per_epoch": setup.steps_per_epoch,
         "epochs": setup.method.params.epochs,
         "samples": module.total * setup.batch,
+        "samples_per_epoch": len(setup.sampler),
+        "batch": setup.batch,
         "resumed_at": module.start_step,
         "seconds": round(seconds, 3),
         "images_per_second": round(steps * setup.batch / seconds, 2),
         "loss": last.get("loss"),
+        "std": last.get("std"),
         "device": setup.device.kind,
-        "devices": setup.device.count,
+        "devices": setup.devices,
+        "nodes": ctx.runtime.nodes,
+        "accumulate": setup.parts,
         "threads": torch.get_num_threads(),
     }
+
+
+def compile_parts(network: Network) -> None:
+    """torch.compile each part of the network where it is called, `forward` and `maps` alike; what the parts
+    are called, hold and save does not change."""
+    for part in network.children():
+        part.compile()
+        if hasattr(part, "maps"):
+            part.maps = torch.compile(part.maps)  # type: ignore[arg-type,assignment]
 
 
 def _run(module: TrainingModule) -> None:
@@ -243,20 +310,28 @@ def _trainer(module: TrainingModule) -> pl.Trainer:
     return pl.Trainer(
         accelerator=device.kind,
         devices=device.count,
-        # Forked ranks: relaunching the command, Lightning's default, would wait for this process's locks.
-        strategy="auto" if device.count == 1 else "ddp_fork",
+        num_nodes=module.ctx.runtime.nodes,
+        strategy=_strategy(module.setup_),
         precision="bf16-mixed" if module.settings.precision == "bf16" else "32-true",
         max_epochs=1,
+        accumulate_grad_batches=module.parts,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        sync_batchnorm=device.count > 1,
         plugins=[LightningEnvironment()],
         default_root_dir=module.ctx.scratch,
     )
+
+
+def _strategy(setup: Setup) -> Strategy | str:
+    """DDP in processes that bench started (`_ranks`). Buffers are alike everywhere by construction: sending
+    a queue around every step would cost more than the gradients of a small network."""
+    if setup.devices == 1:
+        return "auto"
+    return DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 @contextmanager

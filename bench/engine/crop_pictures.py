@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -39,9 +38,9 @@ def picture(
     """
     panels: list[np.ndarray] = []
     left_out: dict[str, str] = {}
-    for cell in cells:
+    for cell, stages in _planned(cells, runtime, paths, image):
         try:
-            stages, images, index = _prepared(cell, runtime, paths, engine, image)
+            images, index = _prepared(stages, runtime, engine, image)
             panels += _panels(cell, stages, images, index, engine, width)
         except BenchError as error:
             left_out[cell.crop] = str(error)
@@ -51,31 +50,39 @@ def picture(
     return contact_sheet(rows, gap=6), left_out
 
 
-def _prepared(
-    cell: Cell, runtime: Runtime, paths: Mapping[str, Path | None], engine: LocalEngine, image: Path | str
-) -> tuple[dict[str, Stage], ImageSet, int]:
-    """The crop's stages, made, and where the image is."""
+def _planned(
+    cells: Sequence[Cell], runtime: Runtime, paths: Mapping[str, Path | None], image: Path | str
+) -> list[tuple[Cell, dict[str, Stage]]]:
+    """Every crop's stages by role, its data, and under "" its identity."""
     places = dict(paths)
-    shown = cell.data
     if isinstance(image, Path):
-        shown, places["images"] = "images", image.absolute()
+        places["images"] = image.absolute()
 
     def stages(planner: Planner) -> dict[str, Stage]:
+        cell = planner.cell
         if isinstance(image, Path):
             planner.learn_from = planner.data(cell.data)
-        data = planner.data(shown)
+        data = planner.data("images" if isinstance(image, Path) else cell.data)
         crop = planner.component("crop", cell.crop, main=True)
         marker = Stage("crop", cell.crop, 1, {"crop": crop.identity()}, "")
         return {"": marker, "data": data, **crop.stages(planner, data)}
 
-    ((_, found),) = plan_each([replace(cell, task_data=shown)], runtime, places, stages)
-    for role, stage in found.items():
+    return plan_each(cells, runtime, places, stages)
+
+
+def _prepared(
+    stages: dict[str, Stage], runtime: Runtime, engine: LocalEngine, image: Path | str
+) -> tuple[ImageSet, int]:
+    """Where the image is; the crop's stages are made."""
+    data = stages["data"]
+    engine.ensure(data)
+    maker = registry.load("data", data.name).from_identity(dict(data.params["params"]))
+    images = maker.load(engine.store.folder(data), runtime.roots[data.key], "train")  # type: ignore[attr-defined]
+    at = 0 if isinstance(image, Path) else _position(images, image)  # a wrong id waits for no training
+    for role, stage in stages.items():
         if role:
             engine.ensure(stage)
-    data = found["data"]
-    maker = registry.load("data", shown).from_identity(dict(data.params["params"]))
-    images = maker.load(engine.store.folder(data), runtime.roots[data.key], "train")  # type: ignore[attr-defined]
-    return found, images, 0 if isinstance(image, Path) else _position(images, image)
+    return images, at
 
 
 def _position(images: ImageSet, wanted: str) -> int:

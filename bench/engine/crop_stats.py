@@ -43,13 +43,14 @@ def run(ctx: StageContext) -> None:
     sampler = crop.sampler(images, dict(ctx.inputs))
     advance = ctx.progress.task(f"objectness {crop.name}", len(images))
     source = cast(ObjectSource, ctx.params["source"])
-    job = Job(images, source, grouped(sampler, images, int(ctx.params["seeds"])))
+    seeds = int(ctx.params["seeds"])
+    job = Job(images, source, grouped(sampler, images, seeds), seeds)
     found: list[dict[str, Any]] = []
     for part in parallel(job, range(len(images)), ctx.runtime.workers, 16):
         found.append(part)
         advance(1)
     whole = np.array([part.pop("image") for part in found])
-    write_json(ctx.work / "stats.json", summarise(found, len(sampler), int(ctx.params["seeds"])))
+    write_json(ctx.work / "stats.json", summarise(found, len(sampler), seeds))
     arrays: dict[str, Any] = {"image": whole, **_sums(found)}
     np.savez(ctx.work / "per_image.npz", **arrays)
 
@@ -109,6 +110,7 @@ class Job:
     images: ImageSet
     source: ObjectSource
     drawn: list[Drawn]
+    seeds: int = 1
 
     def __call__(self, index: int) -> dict[str, Any]:
         drawn = self.drawn[index]
@@ -122,7 +124,7 @@ class Job:
             "objectness": shares, "poor": shares < POOR, "precise": shares > PRECISE,
             "coarse": (shares >= POOR) & (shares <= PRECISE),
             "area": area(drawn.regions) / (width * height), "side": np.sqrt(area(drawn.regions)),
-            "coverage": _coverage(boxes, drawn), "overlap": _overlap(drawn),
+            "coverage": _coverage(boxes, drawn, self.seeds), "overlap": _overlap(drawn),
             **_shared(table, drawn.views),
         }  # fmt: skip
 
@@ -132,17 +134,17 @@ def _by_seed(drawn: Drawn) -> Iterator[np.ndarray]:
         yield drawn.regions[drawn.seeds == seed].astype(np.float64)
 
 
-def _coverage(boxes: np.ndarray, drawn: Drawn) -> np.ndarray:
+def _coverage(boxes: np.ndarray, drawn: Drawn, seeds: int) -> np.ndarray:
     """Per object and seed: does one region hold at least half of its box? Without regions, no."""
-    if len(boxes) == 0:
-        return np.zeros(0)
+    if len(boxes) == 0 or len(drawn.regions) == 0:
+        return np.zeros(len(boxes) * seeds)
     found = []
     for regions in _by_seed(drawn):
         low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
         high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
         sides = np.maximum(high - low, 0)
         found.append((sides[..., 0] * sides[..., 1] / area(boxes)[:, None]).max(1) >= COVERED)
-    return np.concatenate(found) if found else np.zeros(len(boxes))
+    return np.concatenate(found)
 
 
 def _overlap(drawn: Drawn) -> np.ndarray:

@@ -23,9 +23,19 @@ from bench.stage import Stage, walk
 from bench.store import Store
 from bench.track.base import Tracker, make_tracker
 
+FOLLOW_SECONDS = 86400.0
+
 
 class Listener(Protocol):
     """Who is told what happens (the results database)."""
+
+    def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None: ...
+    def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None: ...
+    def cell_done(self, cell: PlannedCell, folder: Path) -> None: ...
+
+
+class Silent:
+    """Hears nothing: the first machine keeps the record."""
 
     def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None: ...
     def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None: ...
@@ -58,6 +68,8 @@ class LocalEngine:
     def run(self, plan: Plan) -> Outcome:
         """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
         start = time.monotonic()
+        if self.runtime.node > 0:
+            self.listener = Silent()
         for planned in plan.cells:
             self._label(planned)
         for planned in plan.cells:
@@ -100,6 +112,8 @@ class LocalEngine:
         if self._hit(stage):
             self._note_reuse(stage)
             return self.store.folder(stage)
+        if self.runtime.node > 0:
+            return self._follow(stage)
         try:
             inputs = {role: self._input(child) for role, child in stage.inputs.items()}
             with self.store.lock(stage, lambda who: self.progress.note(f"{stage}: waiting for {who}")):
@@ -110,6 +124,22 @@ class LocalEngine:
         except BenchError as error:
             self.outcome.errors.setdefault(stage.key, error)
             raise
+
+    def _follow(self, stage: Stage) -> Path:
+        """On another machine than the first: take part where the stage's runner is done by all (`join` beside
+        it), and wait until the first machine has committed it."""
+        inputs = {role: self.ensure(child) for role, child in stage.inputs.items()}
+        module = importlib.import_module(stage.runner.partition(":")[0])
+        join: Callable[[StageContext], None] | None = getattr(module, "join", None)
+        if join and not self.store.done(stage):
+            join(StageContext(stage, self.store.work(stage), inputs, self.runtime))
+        until = time.monotonic() + FOLLOW_SECONDS
+        while not self.store.done(stage):
+            if time.monotonic() > until:
+                raise StageFailed(f"{stage}: the first machine has not made it within a day; look there")
+            time.sleep(0.5)
+        self._note_reuse(stage)
+        return self.store.folder(stage)
 
     def _note_reuse(self, stage: Stage) -> None:
         if stage.key not in self.outcome.made:

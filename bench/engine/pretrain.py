@@ -46,6 +46,8 @@ class Setup:
     device: Device
     steps_per_epoch: int
     batch: int  # samples a step, over all devices; fewer than `batch_size` where the set has fewer
+    devices: int = 1  # of all machines
+    parts: int = 1  # into which a device divides its share of a step
 
     @property
     def total_steps(self) -> int:
@@ -71,6 +73,15 @@ def run(ctx: StageContext) -> None:
     finally:
         torch.set_num_threads(threads)
     write_outputs(ctx, network, summary)
+
+
+def join(ctx: StageContext) -> None:
+    """Take part, on another machine than the first, in the training that the first one runs and writes."""
+    method = build_method(ctx.params["method"])
+    if method.trains:
+        from bench.engine._ranks import train_on_ranks
+
+        train_on_ranks(ctx, prepare(ctx, method, ctx.images("data", str(ctx.params["split"]))))
 
 
 def build_crop(identity: Mapping[str, Any]) -> Crop:
@@ -101,10 +112,20 @@ def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
         raise BadData(
             f"crop {crop.name} finds nothing to crop in {images.name}/{images.split}; try: --crop image"
         )
-    order = BatchOrder(len(sampler), method.params.batch_size, method.params.epochs, seed=0)
+    device, parts = pick_device(ctx.runtime.devices), ctx.runtime.accumulate
+    if parts > 1 and not method.separable:
+        raise BadInput(
+            f"--accumulate {parts}: {method.name} normalises or compares the images of a batch with each "
+            "other, so that dividing it would change the result; try: more --devices, or a smaller "
+            f"--set {method.name}.batch_size"
+        )
+    devices = device.count * ctx.runtime.nodes
+    order = BatchOrder(
+        len(sampler), method.params.batch_size, method.params.epochs, 0, world_size=devices, parts=parts
+    )
     return Setup(
-        method, images, sampler, method.viewer(images, inputs), pick_device(ctx.runtime.devices),
-        order.steps_per_epoch, order.batch,
+        method, images, sampler, method.viewer(images, inputs), device, order.steps_per_epoch, order.batch,
+        devices, parts,
     )  # fmt: skip
 
 
@@ -125,12 +146,12 @@ def pick_device(asked: int | str) -> Device:
 
 
 def step_threads(ctx: StageContext, device: Device) -> int:
-    """torch threads of a step: as set by the runtime or by OMP_NUM_THREADS, else every core this process may
-    use, less the loader's workers on a GPU. On a CPU a step takes far longer than loading its images, so the
-    workers are idle most of the time: two cores with two workers trained 61 images/s with two threads and 36
-    with one.
+    """torch threads of a step: as set by the runtime or by OMP_NUM_THREADS, else the cores this process may
+    use, divided over the devices, less the loader's workers on a GPU. On a CPU a step takes far longer
+    than loading its images, so the workers are idle most of the time: two cores with two workers trained 61
+    images/s with two threads and 36 with one.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = max(1, len(os.sched_getaffinity(0)) // device.count)
     limit = os.environ.get("OMP_NUM_THREADS", "")
     if not ctx.runtime.threads and limit.isdecimal() and int(limit):
         return int(limit)

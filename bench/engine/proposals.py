@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import pickle
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from bench import registry
 from bench.data.runner import parallel
@@ -51,13 +54,13 @@ def run(ctx: StageContext) -> None:
     workers = 0 if maker.on_device and pick_device(ctx.runtime.devices).kind != "cpu" else ctx.runtime.workers
     todo = list(range(len(done), len(images)))
     chunk: list[Found] = []
-    for made in parallel(job, todo, workers, 1):  # images differ in cost; results are small
-        chunk.append(made)
-        advance(1)
-        if len(chunk) == CHUNK:
-            _append(ctx.scratch, len(done), chunk)
-            done += chunk
-            chunk = []
+    with _one_thread():
+        for made in parallel(job, todo, workers, 1):  # images differ in cost; results are small
+            chunk.append(made)
+            advance(1)
+            if len(chunk) == CHUNK:
+                _append(ctx.scratch, len(done), chunk)
+                done, chunk = done + chunk, []
     done += chunk
     _write(ctx.work, images.ids, done)
     info = {
@@ -66,6 +69,17 @@ def run(ctx: StageContext) -> None:
         "seconds_per_image_made": (time.monotonic() - start) / max(len(todo), 1),
     }  # fmt: skip
     write_json(ctx.work / "info.json", info)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch computes as it does in a worker process: the number of threads changes the last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _append(scratch: Path, first: int, chunk: list[Found]) -> None:

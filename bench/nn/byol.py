@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.method import Network, Views
+from bench.nn.distributed import gather_rows
 from bench.nn.ema import cosine_momentum, ema_update
 from bench.nn.heads import make_head, mlp, project
 
@@ -24,11 +25,13 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def output_std(features: Tensor) -> Tensor:
-    """Mean over dimensions of the standard deviation over the batch of L2-normalised rows of (B, D).
+    """Mean over dimensions of the standard deviation over the batch of L2-normalised rows of (B, D), B the
+    rows of all devices (each passes equally many).
 
     About 1/sqrt(D) for spread features, 0 for collapsed ones (Chen and He 2021, section 4.1).
     """
-    return F.normalize(features.float(), dim=-1).std(dim=0, unbiased=False).mean()
+    rows = gather_rows(features.detach().float())
+    return F.normalize(rows, dim=-1).std(dim=0, unbiased=False).mean()
 
 
 class OnlineTarget(Network):

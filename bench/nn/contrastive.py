@@ -6,24 +6,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.nn.distributed import mean_divisor
+
 
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` in float32, or as it is in float64."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, tau: float) -> Tensor:
+def info_nce(
+    queries: Tensor, keys: Tensor, negatives: Tensor, tau: float, uneven: bool = False
+) -> Tensor:  # fmt: skip
     """mean_n -log [exp(q_n k_n / tau) / (exp(q_n k_n / tau) + sum_j exp(q_n m_j / tau))], 0 for N = 0.
 
     queries, keys: (N, D), negatives: (K, D), unit vectors; no gradient reaches keys or negatives. This is
     the cross entropy of 1 + K logits with label 0, computed as softplus(logsumexp_j - positive), in float32
-    under autocast too. All vectors equal: log(K + 1). Source: He et al. 2020, equation 1.
+    under autocast too. All vectors equal: log(K + 1). uneven: N may differ between devices, whose mean is
+    then that over the rows of all. Source: He et al. 2020, equation 1.
     """
     with torch.autocast(queries.device.type, enabled=False):
         q = at_least_float32(queries) / tau
         positive = (q * keys.detach().to(q.dtype)).sum(1)
         rest = (q @ negatives.detach().to(q.dtype).T).logsumexp(1)
-        return F.softplus(rest - positive).sum() / max(len(q), 1)
+        count = mean_divisor(torch.tensor(len(q), device=q.device)) if uneven else max(len(q), 1)
+        return F.softplus(rest - positive).sum() / count
 
 
 @torch.no_grad()

@@ -1,7 +1,12 @@
-"""What a step exchanges between devices; on one device every function is the identity."""
+"""What a step exchanges between devices; on one device every function is the identity.
+
+Losses are means over a process's own rows and DDP averages the gradients of all processes, so that together
+they are those of the whole batch. What looks at other rows (negatives, queues, statistics) goes through here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,3 +77,53 @@ def shared_permutation(n: int, device: torch.device) -> Tensor:
     if rank_and_size()[1] > 1:
         dist.broadcast(order, 0)
     return order
+
+
+@torch.no_grad()
+def mean_divisor(count: Tensor) -> Tensor:
+    """What a process divides its sum by, so that the processes' mean is the mean over all their terms:
+    the number of terms of all (at least 1) by the number of processes. `count`: this process's, a scalar."""
+    total, size = count.detach().double(), rank_and_size()[1]
+    if size > 1:
+        dist.all_reduce(total)
+    return (total.clamp(min=1) / size).float()
+
+
+def draw_rows(draw: Callable[[int], Tensor], n: int, part: int = 0, parts: int = 1) -> Tensor:
+    """This process's `n` rows of `draw(N)`, N the rows of all processes and of all `parts` of a step.
+
+    Processes share torch's seed, so a row's random numbers do not depend on how a batch is divided.
+    """
+    rank, size = rank_and_size()
+    start = (rank * parts + part) * n
+    return draw(size * parts * n)[start : start + n]
+
+
+def draw_uneven(draw: Callable[[int], Tensor], n: int, device: torch.device) -> Tensor:
+    """`draw_rows` where processes have different numbers of rows."""
+    counts = gather_rows(torch.tensor([n], device=device)).tolist()
+    start = sum(counts[: rank_and_size()[0]])
+    return draw(sum(counts))[start : start + n]
+
+
+class Shuffle:
+    """A random order of the rows of all processes, rank 0's, from torch's generator.
+
+    `there(x)`: (b, ...) of every process -> this process's share of the rows in that order; `home(y)`: what
+    was computed of them -> this process's rows in their own order. No gradient.
+    """
+
+    @torch.no_grad()
+    def __init__(self, n: int, device: torch.device) -> None:
+        rank, size = rank_and_size()
+        order = shared_permutation(size * n, device)
+        share = slice(rank * n, (rank + 1) * n)
+        self.mine, self.back = order[share], order.argsort()[share]
+
+    @torch.no_grad()
+    def there(self, x: Tensor) -> Tensor:
+        return gather_rows(x)[self.mine]
+
+    @torch.no_grad()
+    def home(self, y: Tensor) -> Tensor:
+        return gather_rows(y)[self.back]

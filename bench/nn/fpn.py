@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.nn.backbones import ResNetBackbone
+from bench.nn.contrastive import at_least_float32
 
 LEVELS = ("c2", "c3", "c4", "c5")  # the four stages; their strides are 4 to 32 (1 to 8 with CIFAR's stem)
 LEVEL_SIDES = (48.0, 96.0, 192.0)  # largest sqrt(area) of P2, P3, P4 in a 224-pixel image (SoCo's rule)
@@ -64,11 +65,12 @@ def pool_rois(
     """
     from torchvision.ops import roi_align
 
-    rois = torch.cat([image.to(boxes.dtype)[:, None], boxes], 1).float()
+    rois = at_least_float32(torch.cat([image.to(boxes.dtype)[:, None], boxes], 1))
     first, found, rows = stride_of(maps[0], image_size), [], []
     for number, features in enumerate(maps):
         scale = 1 / (first << number)  # the smallest maps' sides are rounded up too far to tell
         at = (levels == number).nonzero().flatten()
-        found.append(roi_align(features.float(), rois[at], side, scale, sampling_ratio=0, aligned=True))
+        values = at_least_float32(features)
+        found.append(roi_align(values, rois[at].to(values), side, scale, sampling_ratio=0, aligned=True))
         rows.append(at)
     return torch.cat(found)[torch.cat(rows).argsort()]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from bench.nn.contrastive import at_least_float32
 from bench.views.augment import MEAN, STD
 
 # sRGB primaries and the D65 white point (IEC 61966-2-1), as scikit-image and OpenCV use them.
@@ -17,11 +18,12 @@ LAB_STD = (50.0, (86.183 + 98.233) / 2, (107.857 + 94.478) / 2)
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """(B, 3, H, W) sRGB in [0, 1] -> (B, 3, H, W) float32 Lab: L in 0..100, a and b about -108..99.
+    """(B, 3, H, W) sRGB in [0, 1] -> (B, 3, H, W) Lab, float32 at least: L in 0..100, a and b about
+    -108..99.
 
     Source: CIE 1976 L*a*b* under D65; sRGB's transfer function. Values outside [0, 1] are clipped.
     """
-    v = rgb.float().clamp(0, 1)
+    v = at_least_float32(rgb).clamp(0, 1)
     linear = torch.where(v > 0.04045, ((v + 0.055) / 1.055).pow(2.4), v / 12.92)
     r, g, b = linear.unbind(1)
     # Written out: autocast would run a matrix product in bf16.
@@ -38,7 +40,7 @@ def _root(t: Tensor) -> Tensor:
 
 def normalised_lab(images: Tensor) -> Tensor:
     """(B, 3, H, W) RGB normalised by ImageNet's mean and deviation -> (B, 3, H, W) Lab, about [-1, 1]."""
-    images = images.float()
+    images = at_least_float32(images)
     mean, std = images.new_tensor(MEAN).view(3, 1, 1), images.new_tensor(STD).view(3, 1, 1)
     lab = rgb_to_lab(images * std + mean)
     return (lab - lab.new_tensor(LAB_MEAN).view(3, 1, 1)) / lab.new_tensor(LAB_STD).view(3, 1, 1)

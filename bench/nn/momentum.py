@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.method import Network, Views
-from bench.nn.distributed import gather_rows, rank_and_size, shared_permutation
+from bench.nn.distributed import Shuffle
 from bench.nn.ema import ema_update
 from bench.nn.heads import make_head
 from bench.nn.split_norm import split_batch_norm
@@ -87,13 +87,9 @@ class QueryKey(Network):
         nets = {n: getattr(self, f"key_{n}") for n in self.parts}
         if self.shuffle == "sync" or not self.training:
             return self.encode(nets, images, objects)
-        rank, _ = rank_and_size()
-        everything, kinds = gather_rows(images), gather_rows(objects)
-        order = shared_permutation(len(everything), images.device)
-        share = slice(rank * len(images), (rank + 1) * len(images))
-        encoded = self.encode(nets, everything[order[share]], kinds[order[share]])
-        back = order.argsort()[share]
-        return tuple(gather_rows(x)[back] for x in encoded)
+        order = Shuffle(len(images), images.device)
+        encoded = self.encode(nets, order.there(images), order.there(objects))
+        return tuple(order.home(x) for x in encoded)
 
     def update_keys(self) -> None:
         """Move the key encoder's parameters one step towards the query encoder's."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.nn.distributed import rank_and_size
+from bench.errors import BadInput
+from bench.nn.distributed import gather_rows, rank_and_size
 
 
 def group_count(groups: int, batch: int, devices: int = 1) -> int:
@@ -31,8 +32,9 @@ class SplitBatchNorm(nn.Module):
 
     (B, C, H, W) -> (B, C, H, W), y = weight (x - mean_g) / sqrt(var_g + eps) + bias, g the image's group. The
     groups' sizes differ by at most 1. `groups` counts those of all devices (`group_count`). The running
-    statistics move by the mean over groups; in eval mode they are used, as nn.BatchNorm2d does. It has that
-    class's state-dict keys but is not of that class: conversion to synchronised batch norm passes it over.
+    statistics move by the mean over the groups of all devices; in eval mode they are used, as nn.BatchNorm2d
+    does. It has that class's state-dict keys but is not of that class: conversion to synchronised batch norm
+    passes it over.
     """
 
     running_mean: Tensor
@@ -53,24 +55,38 @@ class SplitBatchNorm(nn.Module):
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
-        n = group_count(self.groups, len(x), rank_and_size()[1])
+        n = group_count(self.groups, len(x), self._devices())
         means, variances = self.running_mean.repeat(n, 1), self.running_var.repeat(n, 1)
         parts = [
             F.batch_norm(part, means[g], variances[g], self.weight, self.bias, True, self.momentum, self.eps)
             for g, part in enumerate(x.split(group_sizes(n, len(x))))
         ]
         with torch.no_grad():
-            self.running_mean.copy_(means.mean(0))
-            self.running_var.copy_(variances.mean(0))
+            # every device holds equally many groups, so the mean over all is the mean of theirs
+            found = gather_rows(torch.stack([means.mean(0), variances.mean(0)])[None]).mean(0)
+            self.running_mean.copy_(found[0])
+            self.running_var.copy_(found[1])
             self.num_batches_tracked.add_(1)
         return torch.cat(parts) if n > 1 else parts[0]
+
+    def _devices(self) -> int:
+        devices = rank_and_size()[1]
+        if self.groups % devices:
+            raise BadInput(
+                f"{self.groups} batch-norm groups do not divide over {devices} devices, on which the result "
+                f"would then depend; try: --set method.bn_groups={-(-self.groups // devices) * devices}"
+            )
+        return devices
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, groups={self.groups}, eps={self.eps}, momentum={self.momentum}"
 
 
 def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
-    """`module` with every nn.BatchNorm2d in it made a `SplitBatchNorm`, in place; same state dict."""
+    """`module` with every nn.BatchNorm2d in it made a `SplitBatchNorm`, in place; same state dict. One
+    group is the whole batch: the module stays as it is, and several devices synchronise their statistics."""
+    if groups == 1:
+        return module
     if isinstance(module, nn.BatchNorm2d):
         return SplitBatchNorm(module, groups)
     for name, child in module.named_children():

@@ -14,17 +14,17 @@ from bench.store import committed, file_hash, read_done
 
 def rebuild(store_root: Path, database: Database) -> tuple[int, int]:
     """Record every committed stage and result; returns how many of each."""
-    stages = results = 0
-    for folder, record in committed(store_root):
+    found, results = list(committed(store_root)), 0
+    for folder, record in found:
         provenance = json.loads((folder / "provenance.json").read_text())
         database.record_stage(record, f"{folder.parent.name}/{folder.name}", provenance)
-        stages += 1
+    for folder, record in found:  # after all stages: a crop's row names its data
         if record["kind"] == "crop_stats":
             database.record_crop(record, json.loads((folder / "stats.json").read_text()))
         if (folder / "result.json").exists():
             database.record_result(read_result(folder))
             results += 1
-    return stages, results
+    return len(found), results
 
 
 def problems(store_root: Path, database: Database) -> list[str]:

@@ -105,35 +105,39 @@ class BatchOrder(Sampler[list[Key]]):
     crops with equally many samples see them in one order.
 
     n: samples an epoch; the last partial batch is dropped, but a set smaller than a batch is one batch.
-    start_step: where to begin. rank, world_size: a process takes its share of each global batch.
+    start_step: where to begin. rank, world_size: a process takes its share of each global batch, and in
+    `parts` equal parts one after another.
     """
 
     def __init__(
         self, n: int, batch_size: int, epochs: int, seed: int, start_step: int = 0, rank: int = 0,
-        world_size: int = 1,
+        world_size: int = 1, parts: int = 1,
     ) -> None:  # fmt: skip
         self.n, self.batch, self.epochs, self.seed = n, min(batch_size, n), epochs, seed
-        self.start, self.rank, self.world = start_step, rank, world_size
+        self.start, self.rank, self.world, self.parts = start_step, rank, world_size, parts
         self.steps_per_epoch = steps_per_epoch(n, batch_size)
-        if self.batch % world_size:
+        share = world_size * parts
+        if self.batch % share:
             from bench.errors import BadInput
 
+            what = f"{world_size} devices" + (f" x {parts} parts" if parts > 1 else "")
             raise BadInput(
-                f"batch_size {self.batch} must divide over {world_size} devices; "
-                f"try: --set method.batch_size={(self.batch // world_size or 1) * world_size}"
+                f"batch_size {self.batch} must divide over {what}; "
+                f"try: --set method.batch_size={(self.batch // share or 1) * share}"
             )
 
     def __len__(self) -> int:
-        return self.epochs * self.steps_per_epoch - self.start
+        return (self.epochs * self.steps_per_epoch - self.start) * self.parts
 
     def __iter__(self) -> Iterator[list[Key]]:
-        share = self.batch // self.world
+        share, size = self.batch // self.world, self.batch // self.world // self.parts
         for epoch in range(self.start // self.steps_per_epoch, self.epochs):
             order = rng_for(self.seed, "order", epoch).permutation(self.n)
             skip = max(0, self.start - epoch * self.steps_per_epoch)
             for step in range(skip, self.steps_per_epoch):
                 low = step * self.batch + self.rank * share
-                yield [(epoch, int(i)) for i in order[low : low + share]]
+                for first in range(low, low + share, size):
+                    yield [(epoch, int(i)) for i in order[first : first + size]]
 
 
 def _start_worker(number: int) -> None:

@@ -28,14 +28,17 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> np.ndar
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB."""
+    """Write (H, W, 3) uint8 RGB; BadInput where that cannot be."""
     done, encoded = cv2.imencode(".png", picture[..., ::-1])
     if not done:
         raise BadInput(
             f"a picture of {picture.shape[1]} x {picture.shape[0]} pixels cannot be written as PNG"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded.tobytes())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}); try another file") from None
 
 
 def titled(image: np.ndarray, text: str) -> np.ndarray:

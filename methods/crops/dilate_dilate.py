@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.params import Params
 from bench.views.plan import Box, Source
-from methods._paired import PairedCrop, Size, dilate
+from methods._paired import PairedCrop, Size
 from methods.crops.obj_obj_dilate import ObjObjDilateParams
 
 
@@ -24,5 +24,5 @@ class DilateDilate(PairedCrop):
     def pair(
         self, image: int, box: Box, size: Size, scale: tuple[float, float] | None, rng: np.random.Generator
     ) -> list[Source]:
-        larger = dilate(box, self.params.delta, size, self.params.mode)
+        larger = self.dilated(box, self.params.delta, size)
         return [Source(image, larger, "object", scale)] * 2

@@ -20,4 +20,4 @@ class ObjObj(PairedCrop):
     def pair(
         self, image: int, box: Box, size: Size, scale: tuple[float, float] | None, rng: np.random.Generator
     ) -> list[Source]:
-        return [Source(image, box, "object", scale)] * 2
+        return [Source(image, self.grown(box, size), "object", scale)] * 2

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.params import Params, param
 from bench.views.plan import Box, Source
-from methods._paired import PairedCrop, PairedParams, Size, dilate
+from methods._paired import PairedCrop, PairedParams, Size
 
 
 class ObjObjDilateParams(PairedParams):
@@ -23,6 +23,8 @@ class ObjObjDilateParams(PairedParams):
 class ObjObjDilate(PairedCrop):
     """View 1: a random crop inside a proposal; view 2: one inside the same box dilated by `delta` of the
     image's width and height on each side, clipped (paper 001, section 3 (a)), its best strategy.
+
+    released_code moves each side by `delta` x its own coordinate, outwards from the image's origin.
     """
 
     Params: ClassVar[type[Params]] = ObjObjDilateParams
@@ -31,5 +33,5 @@ class ObjObjDilate(PairedCrop):
     def pair(
         self, image: int, box: Box, size: Size, scale: tuple[float, float] | None, rng: np.random.Generator
     ) -> list[Source]:
-        larger = dilate(box, self.params.delta, size, self.params.mode)
-        return [Source(image, box, "object", scale), Source(image, larger, "scene", scale)]
+        inner, larger = self.grown(box, size), self.dilated(box, self.params.delta, size)
+        return [Source(image, inner, "object", scale), Source(image, larger, "scene", scale)]

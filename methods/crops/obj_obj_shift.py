@@ -9,7 +9,7 @@ import numpy as np
 from bench.data.boxes import scaled_side
 from bench.params import Params, param
 from bench.views.plan import Box, Source
-from methods._paired import PairedCrop, PairedParams, Size, shift
+from methods._paired import TRIES, PairedCrop, PairedParams, Size, shift
 
 WINDOW = 224
 
@@ -30,7 +30,8 @@ class ObjObjShift(PairedCrop):
     section 3 (c)). Where no direction fits, the box is moved back into the image.
 
     released_code uses no proposals: a window of 224 pixels at random, and a second one at distance x
-    (cos a, sin b) with two independent angles; two random crops of the image where none fits.
+    (cos a, sin b) with two independent angles, both only resized; two random crops of the image where 100
+    draws find no second one inside.
     """
 
     Params: ClassVar[type[Params]] = ObjObjShiftParams
@@ -43,6 +44,7 @@ class ObjObjShift(PairedCrop):
         far = scaled_side(self.params.shift_min + self.params.shift_range, *size)
         if self.params.mode == "released_code":
             return _windows(image, scaled_side(WINDOW, *size), near, far, size, rng)
+        box = self.grown(box, size)
         moved = shift(box, near, far, size, rng)
         return [Source(image, box, "object", scale), Source(image, moved, "scene", scale)]
 
@@ -50,15 +52,15 @@ class ObjObjShift(PairedCrop):
 def _windows(
     image: int, side: float, near: float, far: float, size: Size, rng: np.random.Generator
 ) -> list[Source]:
-    """Two windows of `side` pixels; the whole image twice where 100 draws find no second one inside."""
+    """Two windows of `side` pixels, or the whole image twice."""
     limit = np.array(size) - side
     if limit.min() < 0:
-        return [Source(image), Source(image)]
-    for _ in range(100):
-        first = rng.uniform(0, limit)
+        return [Source(image)] * 2
+    first = rng.uniform(0, limit)
+    for _ in range(TRIES):
         a, b = rng.uniform(0, 2 * np.pi, 2)
         second = first + rng.uniform(near, far) * np.array([np.cos(a), np.sin(b)])
         if (second >= 0).all() and (second <= limit).all():
             boxes = [(*map(float, low), *map(float, low + side)) for low in (first, second)]
-            return [Source(image, b, "object") for b in boxes]  # type: ignore[arg-type]
-    return [Source(image), Source(image)]
+            return [Source(image, b, "object", (1.0, 1.0)) for b in boxes]  # type: ignore[arg-type]
+    return [Source(image)] * 2

@@ -17,4 +17,4 @@ class ObjScene(PairedCrop):
         self, image: int, box: Box, size: Size, scale: tuple[float, float] | None, rng: np.random.Generator
     ) -> list[Source]:
         inside = (1.0, 1.0) if self.params.mode == "released_code" else scale
-        return [Source(image, box, "object", inside), Source(image)]
+        return [Source(image, self.grown(box, size), "object", inside), Source(image)]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RATIOS = (0.5, 1.0, 2.0)
 REFERENCE_SHORT = 224  # the short side for which the sizes are meant where the input is resized
 LEVELS = ("c2", "c3", "c4", "c5")
+LONGEST = 2048  # pixels of a resized input: a 1 x 1000 image would become 224 x 224000
 
 
 class AnchorsScdaParams(ProposalsParams):
@@ -66,7 +67,9 @@ class AnchorsScda(Proposals):
     params: AnchorsScdaParams  # type: ignore[assignment]
     on_device: ClassVar[bool] = True
     peer: ClassVar[str] = "methods._scda_race:races"
-    scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"resize_short": 128, "level": "c4"}}
+    scales: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"resize_short": 128, "level": "c4", "gamma": 0.15}
+    }
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         return {"network": plan.pretrain(self.params.phi, "image", plan.learn_from or data)}
@@ -78,7 +81,8 @@ class AnchorsScda(Proposals):
         network = load_network(ctx.inputs["network"], source.params, len(images))
         device = pick_device(ctx.runtime.devices).kind
         write_json(
-            ctx.work / "model.json", {"network": source.key, "method": source.name, "supervised": False}
+            ctx.work / "model.json",
+            {"network": source.key, "method": source.name, "supervised": source.name == "supervised"},
         )
         return _Scorer(self.params, images, network.to(device), device)
 
@@ -120,6 +124,7 @@ def score_map(
     p = settings(params)
     height, width = image.shape[:2]
     factor = p.resize_short / min(height, width) if p.resize_short else 1.0
+    factor = min(factor, max(1.0, LONGEST / max(height, width)))
     if p.max_side is not None:
         factor = min(factor, p.max_side / max(height, width))
     size = (max(32, round(height * factor)), max(32, round(width * factor)))
@@ -155,7 +160,8 @@ def best_anchors(
         unit = 1.0 if params.recipe == "literal" else min(frame) / 480
     sizes = tuple(s * unit for s in p.sizes)
     whole = np.array([[0, 0, shape[1], shape[0]]], np.float32), np.zeros(1, np.float32)
-    if low.max() == low.min() or min(frame) < min(sizes):
+    least = min(frame) if p.resize_short else min(*frame, *shape[:2])  # inputs are at least 32 pixels
+    if low.max() == low.min() or least < min(sizes):
         return whole
     anchors = make_anchors(width, height, (low.shape[0], low.shape[1]), sizes, RATIOS, p.border)
     if len(anchors.boxes) == 0:

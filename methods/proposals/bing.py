@@ -79,7 +79,7 @@ class Bing(Proposals):
         p = self.params
         if p.model is not None:
             return {"model": opencv_stage(p.model, plan.runtime)}
-        source = data if p.train_on == "data" else plan.data("scenes")
+        source = (plan.learn_from or data) if p.train_on == "data" else plan.data("scenes")
         settings = {
             "split": "train", "images": p.train_images, "per_size": p.per_size, "scale_sizes": p.scale_sizes,
             "max_side": p.max_side, "seed": 0,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import cv2
 import numpy as np
 
-from bench.data.boxes import area, clip, xywh_to_xyxy
+from bench.data.boxes import area, clip, scaled_side, xywh_to_xyxy
 from bench.engine.files import file_stage
 from bench.errors import BadInput
 from bench.params import Params, param
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bench.data.base import ImageSet
     from bench.engine.context import StageContext
     from bench.stage import Stage
+
+
+LEAST_EDGE = 1.0  # gradient of a quarter of a grey level; less is rounding, not an edge
 
 
 class EdgeBoxesParams(ProposalsParams):
@@ -42,14 +45,17 @@ class EdgeBoxesParams(ProposalsParams):
 
 
 class EdgeBoxes(Proposals):
-    """OpenCV's Edge Boxes on RGB, best score first, clipped (OpenCV's boxes may leave the image by a pixel).
+    """OpenCV's Edge Boxes on RGB, best score first. OpenCV scores the pixels x .. x + w and returns x + 1 and
+    w, so the left and top sides are moved back by a pixel; then boxes are clipped. Boxes of a few pixels,
+    whose score may be 0 or no finite number, are left out.
 
     The published method needs a structured-forest edge detector, trained on BSDS500. Without `model`, the
     edge map is the gradient magnitude of the smoothed image, thinned along the gradient and divided by its
-    99.5th percentile; the stage's `model.json` says which edges were used. An image without any box gives
-    itself.
+    99.5th percentile; the stage's `model.json` says which edges were used. An image without any box, a flat
+    one or one of a pixel's width, gives itself.
     """
 
+    version: ClassVar[int] = 2  # 1 kept OpenCV's offset of a pixel and boxes without a score
     Params: ClassVar[type[Params]] = EdgeBoxesParams
     params: EdgeBoxesParams  # type: ignore[assignment]
 
@@ -66,6 +72,8 @@ class EdgeBoxes(Proposals):
                 "edge_boxes.model is no structured-forest model (.yml or .yml.gz); "
                 "try: --set edge_boxes.model=model.yml.gz"
             )
+        if files:
+            _check(files[0])
         edges = "structured forest" if files else "image gradients"
         write_json(ctx.work / "model.json", {"edges": edges, "supervised": bool(files)})
         return _Proposer(self, images, files[0] if files else None)
@@ -78,12 +86,13 @@ class EdgeBoxes(Proposals):
         p = self.params
         maker = cv2.ximgproc.createEdgeBoxes(
             alpha=p.alpha, beta=p.beta, minScore=p.min_score, maxBoxes=p.top, maxAspectRatio=p.max_aspect,
-            minBoxArea=max(1.0, p.min_area * (min(width, height) / 480) ** 2),
+            minBoxArea=max(1.0, p.min_area * scaled_side(1, width, height) ** 2),
         )  # fmt: skip
         found, scores = maker.getBoundingBoxes(edges, orientation)
-        boxes = clip(xywh_to_xyxy(np.asarray(found, np.float32).reshape(-1, 4)), width, height)
+        boxes = xywh_to_xyxy(np.asarray(found, np.float32).reshape(-1, 4)) - np.float32([1, 1, 0, 0])
+        boxes = clip(boxes, width, height)
         scores = np.asarray(scores, np.float32).reshape(-1)
-        kept = area(boxes) > 0
+        kept = (area(boxes) > 0) & np.isfinite(scores) & (scores > 0)
         if not kept.any():
             return np.array([[0, 0, width, height]], np.float32), np.zeros(1, np.float32)
         order = np.argsort(-scores[kept], kind="stable")
@@ -108,15 +117,28 @@ class _Proposer:
         return scale_back(boxes, factor, image.shape[:2]), scores
 
 
+def _check(model: Path) -> None:
+    """OpenCV reads any YAML as a model and divides by its stride: 0 where there is none ends the process."""
+    try:
+        file = cv2.FileStorage(str(model), cv2.FILE_STORAGE_READ)
+        good = file.isOpened() and file.getNode("options").getNode("stride").real() >= 1
+        good = good and file.getNode("thresholds").size() > 0
+        file.release()
+    except (cv2.error, SystemError):  # the binding's own, on text that is no YAML
+        good = False
+    if not good:
+        raise BadInput(
+            f"edge_boxes.model {model.name} is no structured-forest edge model of OpenCV's; "
+            "try: --set edge_boxes.model=model.yml.gz"
+        )
+
+
 _DETECTORS: dict[Path, Any] = {}
 
 
 def _forest_edges(image: np.ndarray, model: Path) -> tuple[np.ndarray, np.ndarray]:
     if model not in _DETECTORS:
-        try:
-            _DETECTORS[model] = cv2.ximgproc.createStructuredEdgeDetection(str(model))
-        except cv2.error:
-            raise BadInput(f"{model.name} is no structured-forest edge model of OpenCV's") from None
+        _DETECTORS[model] = cv2.ximgproc.createStructuredEdgeDetection(str(model))
     detector = _DETECTORS[model]
     edges = detector.detectEdges(np.ascontiguousarray(image.astype(np.float32) / 255))
     orientation = detector.computeOrientation(edges)
@@ -139,7 +161,7 @@ def gradient_edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     orientation = np.mod(np.arctan2(gy, gx), np.pi).astype(np.float32)
     thin = _thinned(edges, orientation)
     high = float(np.percentile(edges, 99.5))
-    return np.clip(thin / max(high, 1e-6), 0, 1).astype(np.float32), orientation
+    return np.clip(thin / max(high, LEAST_EDGE), 0, 1).astype(np.float32), orientation
 
 
 def _thinned(edges: np.ndarray, orientation: np.ndarray) -> np.ndarray:

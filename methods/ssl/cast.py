@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from bench.method import Batch, Method, Network
 from bench.nn.byol import output_std
 from bench.nn.contrastive import at_least_float32, info_nce
-from bench.nn.distributed import gather_rows
+from bench.nn.distributed import gather_rows, mean_divisor
 from bench.nn.heads import project
 from bench.nn.momentum import Encoded, QueryKey
 from bench.nn.queue import KeyQueue, queue_length
@@ -132,7 +132,7 @@ def attention_loss(maps: Tensor, gradient: Tensor, where: Tensor, reading: str) 
         there = mask.sum(1) > 0
         if reading == "image_paper":
             cosine = F.cosine_similarity(cam.relu(), mask, dim=1)
-            return ((1 - cosine) * there).sum() / there.sum().clamp(min=1)
+            return ((1 - cosine) * there).sum() / mean_divisor(there.sum())
         cam = cam - cam.amin(1, keepdim=True)
         cam = cam / (cam.amax(1, keepdim=True) + 1e-7) * there[:, None]
         return (1 - F.cosine_similarity(cam.flatten(), mask.flatten(), dim=0)) * there.any()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from bench.method import Batch, Method, Network, PretrainParams
 from bench.nn.byol import output_std
 from bench.nn.contrastive import info_nce
-from bench.nn.distributed import gather_rows, gather_uneven
+from bench.nn.distributed import draw_uneven, gather_rows, gather_uneven
 from bench.nn.heads import project
 from bench.nn.momentum import Encoded, QueryKey
 from bench.nn.queue import KeyQueue, queue_length
@@ -139,7 +139,7 @@ class CcopNetwork(QueryKey):
             chosen = hardest(rois, roi_keys, allowed)
         negatives, roi_negatives = self.image_queue.negatives(), self.roi_queue.negatives()
         image = torch.stack([info_nce(q[0], k[0], negatives, p.tau) for q, k in found.pairs]).mean()
-        parts = {"image": image, "roi": info_nce(rois, chosen, roi_negatives, p.tau)}
+        parts = {"image": image, "roi": info_nce(rois, chosen, roi_negatives, p.tau, uneven=True)}
         both = (_pad(rois, real), _pad(roi_keys[:, -1], real))
         parts["intra"] = intra_loss(p.intra, p.alpha, *both, (boxes[:, 0], boxes[:, 1]), real)
         if self.training:
@@ -155,8 +155,10 @@ class CcopNetwork(QueryKey):
         (n, m + 1)."""
         p, size = self.p, batch.views["view2"].images.shape[-1]
         noise = curriculum(batch.step / batch.total_steps, p.sncl, p.fixed_beta)
-        draws = torch.rand(len(boxes), p.jitters, 4, device=boxes.device) * 2 - 1
-        moved, allowed = candidates(boxes, noise, draws, size)
+        draws = draw_uneven(
+            lambda n: torch.rand(n, p.jitters, 4, device=boxes.device), len(boxes), boxes.device
+        )
+        moved, allowed = candidates(boxes, noise, draws * 2 - 1, size)
         many = row.repeat_interleave(p.jitters + 1)
         keys = self._rois(key, moved.flatten(0, 1), many, size, self.key_roi_head)
         return keys.view(len(boxes), p.jitters + 1, p.out), allowed
@@ -171,6 +173,16 @@ class CcopNetwork(QueryKey):
     def embed(self, images: Tensor) -> Tensor:
         """The image head's outputs."""
         return project(self.projector, self.backbone(images))
+
+    def embed_boxes(self, images: Tensor, boxes: Tensor) -> Tensor:
+        """The RoI head's unit outputs; a box's level follows its share of the image, as in a view."""
+        from bench.nn.fpn import level_of, pool_rois
+
+        height, width = images.shape[2:]
+        row = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+        levels = level_of(boxes, round((height * width) ** 0.5))
+        features = pool_rois(self.query(images)[1:], boxes, row, levels, width, POOL)
+        return _unit(self.roi_head(features.flatten(1)))
 
 
 def _unpad(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -209,6 +221,7 @@ class Ccop(Method):
     version: ClassVar[int] = 2
     Params: ClassVar[type[Params]] = CcopParams
     params: CcopParams
+    embeds_boxes: ClassVar[bool] = True
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr": 0.5,

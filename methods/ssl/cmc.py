@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import field_validator
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import BadInput
 from bench.method import Batch, Method, Network, PretrainParams
 from bench.nn.architectures import architecture
+from bench.nn.byol import output_std
+from bench.nn.contrastive import at_least_float32
+from bench.nn.distributed import draw_rows, gather_rows
 from bench.params import param
 from bench.views.plan import Augment, Sample, Source, Viewer, ViewSpec
 
@@ -87,16 +90,6 @@ def estimate_z(scores: Tensor, n: int) -> Tensor:
     return scores.detach().float().exp().mean() * n
 
 
-def gathered(x: Tensor) -> Tensor:
-    """The rows of all devices, in the order of their ranks; (B, ...) -> (world B, ...), without gradient."""
-    x = x.detach()
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return x
-    parts = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, x.contiguous())
-    return torch.cat(parts)
-
-
 class CmcNetwork(Network):
     """Two encoders with a linear head each, and a memory bank of unit vectors (n_images, dim) per encoder."""
 
@@ -120,14 +113,14 @@ class CmcNetwork(Network):
         self.pending: tuple[Tensor, Tensor, Tensor] | None = None
 
     def project(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) -> unit vectors of L and of ab, each (B, dim) float32."""
+        """(B, 3, H, W) -> unit vectors of L and of ab, each (B, dim), float32 under autocast too."""
         light, colour = self.backbone.split(images)
-        embedded = self.head_l(light).float(), self.head_ab(colour).float()
+        embedded = [at_least_float32(x) for x in (self.head_l(light), self.head_ab(colour))]
         return F.normalize(embedded[0], dim=1), F.normalize(embedded[1], dim=1)
 
     def _partition(self, scores: Tensor, which: int) -> Tensor:
         """Z of this step's scores; sets or moves the buffer."""
-        now = gathered(estimate_z(scores, self.n)[None]).mean()
+        now = gather_rows(estimate_z(scores, self.n)[None]).mean()
         with torch.no_grad():
             if self.params.partition == "average":
                 self.z[which] = torch.where(self.z[which] > 0, 0.99 * self.z[which] + 0.01 * now, now)
@@ -147,15 +140,16 @@ class CmcNetwork(Network):
         """L against the bank of ab ("l"), plus ab against the bank of L ("ab"), with the same negatives."""
         view = batch.views["view1"]
         light, colour = self.project(view.images)
-        shape = (len(light), self.negatives)
-        negatives = torch.randint(self.n, shape, device=light.device)
+        negatives = draw_rows(
+            lambda rows: torch.randint(self.n, (rows, self.negatives), device=light.device), len(light)
+        )
         chosen = torch.cat([view.index[:, None], negatives], 1)
         parts = {
             "l": self._contrast(light, self.bank_ab, chosen, 0),
             "ab": self._contrast(colour, self.bank_l, chosen, 1),
         }
-        self.pending = gathered(view.index), gathered(light), gathered(colour)
-        return {"loss": parts["l"] + parts["ab"], **parts}
+        self.pending = gather_rows(view.index), gather_rows(light.detach()), gather_rows(colour.detach())
+        return {"loss": parts["l"] + parts["ab"], **parts, "std": output_std(torch.cat([light, colour], 1))}
 
     @torch.no_grad()
     def after_step(self, step: int, total_steps: int) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from bench.method import Batch, Method, Network, PretrainParams
 from bench.nn.architectures import VITS
+from bench.nn.byol import output_std
+from bench.nn.distributed import draw_rows
 from bench.params import param
 from bench.views.plan import Augment, Sample, Source, Viewer, ViewSpec
 
@@ -96,11 +98,14 @@ def unpatchify(patches: Tensor, patch: int, height: int, width: int) -> Tensor:
     return cells.permute(0, 5, 1, 3, 2, 4).reshape(b, c, height, width)
 
 
-def random_mask(batch: int, count: int, ratio: float, device: torch.device) -> tuple[Tensor, Tensor]:
+def random_mask(
+    batch: int, count: int, ratio: float, device: torch.device, part: int = 0, parts: int = 1
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(kept, places) int64: `kept` (B, n) are the patches each sample keeps, n = floor(count (1 - ratio)) but
     at least 1, the first of an argsort of uniform noise; `places` (B, count) is that sort's inverse, so that
-    patch i is kept exactly where places[i] < n."""
-    order = torch.rand(batch, count, device=device).argsort(1)
+    patch i is kept exactly where places[i] < n. `part` of `parts`: as `draw_rows` has it."""
+    noise = draw_rows(lambda rows: torch.rand(rows, count, device=device), batch, part, parts)
+    order = noise.argsort(1)
     return order[:, : max(1, int(count * (1 - ratio)))], order.argsort(1)
 
 
@@ -145,10 +150,17 @@ class MaeNetwork(Network):
 
     def predict(self, images: Tensor, kept: Tensor, places: Tensor) -> Tensor:
         """(B, 3, S, S) and `random_mask`'s result -> (B, N, p*p*3), from the kept patches alone."""
+        return self.decode(self.see(images, kept), places)
+
+    def see(self, images: Tensor, kept: Tensor) -> Tensor:
+        """(B, 1 + n, D): the encoder's class token and kept patches (B, n)."""
         tokens = self.backbone.tokens(images)
-        seen = self.backbone.encode(tokens.gather(1, _wide(kept, tokens)))
+        return self.backbone.encode(tokens.gather(1, _wide(kept, tokens)))
+
+    def decode(self, seen: Tensor, places: Tensor) -> Tensor:
+        """(B, 1 + n, D) and `places` (B, N) -> (B, N, p*p*3)."""
         seen = self.decoder_embed(seen)
-        missing = self.mask_token.to(seen.dtype).expand(len(seen), places.shape[1] - kept.shape[1], -1)
+        missing = self.mask_token.to(seen.dtype).expand(len(seen), places.shape[1] - seen.shape[1] + 1, -1)
         shuffled = torch.cat([seen[:, 1:], missing], 1)
         every = torch.cat([seen[:, :1], shuffled.gather(1, _wide(places, shuffled))], 1)
         out = self.decoder_norm(self.decoder_blocks(every + self.decoder_pos_embed))
@@ -158,10 +170,13 @@ class MaeNetwork(Network):
         """`mae_loss` under a new random mask; about 1 for normalised targets where the mean is predicted."""
         images = batch.views["view1"].images
         count = (images.shape[-1] // self.patch) ** 2
-        kept, places = random_mask(len(images), count, self.params.mask_ratio, images.device)
+        kept, places = random_mask(
+            len(images), count, self.params.mask_ratio, images.device, batch.part, batch.parts
+        )
         target = pixel_targets(images, self.patch, self.params.norm_pix)
-        predicted = self.predict(images, kept, places)
-        return {"loss": mae_loss(predicted, target, (places >= kept.shape[1]).float())}
+        seen = self.see(images, kept)
+        loss = mae_loss(self.decode(seen, places), target, (places >= kept.shape[1]).float())
+        return {"loss": loss, "std": output_std(seen[:, 1:].mean(1))}
 
     def embed(self, images: Tensor) -> Tensor:
         """The mean patch token of the whole image, nothing masked."""
@@ -184,6 +199,7 @@ class Mae(Method):
 
     Params = MaeParams
     params: MaeParams
+    separable: ClassVar[bool] = True
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "vit_tiny", "image_size": 64, "epochs": 20, "batch_size": 32, "lr": 0.008,

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from bench.errors import BadData, BadInput
 from bench.method import Batch, Method, Network, PretrainParams
+from bench.nn.byol import output_std
 from bench.params import param
 from bench.views.plan import Augment, Box, Sample, Source, Viewer, ViewSpec
 
@@ -92,10 +93,13 @@ class SupervisedNetwork(Network):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """`classification_loss`, and "precision", the share of samples whose best class is present."""
         labels = batch.extra["present"]
-        logits = self.classifier(self.backbone(batch.views["view1"].images))
+        features = self.backbone(batch.views["view1"].images)
+        logits = self.classifier(features)
         with torch.no_grad():
             precision = labels.gather(1, logits.argmax(1, keepdim=True)).mean()
-        return {"loss": classification_loss(logits, labels), "precision": precision}
+        return {
+            "loss": classification_loss(logits, labels), "precision": precision, "std": output_std(features),
+        }  # fmt: skip
 
     def embed(self, images: Tensor) -> Tensor:
         """Pooled features."""

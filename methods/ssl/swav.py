@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from bench.method import Batch, Method, Network, PretrainParams
 from bench.nn.byol import output_std
+from bench.nn.contrastive import at_least_float32
 from bench.nn.distributed import gather_rows, rank_and_size
 from bench.nn.heads import make_head, project
 from bench.nn.multicrop import by_size, joined_kinds, ordered
@@ -83,7 +84,8 @@ class SwavNetwork(Network):
         """The swapped prediction loss, near ln(prototypes) at the start; "std" near 0: collapsed outputs."""
         views = ordered(batch.views)
         z = F.normalize(
-            project(self.projector, by_size(self.backbone, views), joined_kinds(views)).float(), dim=1
+            at_least_float32(project(self.projector, by_size(self.backbone, views), joined_kinds(views))),
+            dim=1,
         )
         with torch.autocast(z.device.type, enabled=False):
             weight = self._unit_prototypes(batch)

@@ -24,25 +24,27 @@ def cell_anchors(size: float, ratios: Sequence[float] = RATIOS) -> Tensor:
 
 
 class Anchors(nn.Module):
-    """One size per level at fixed strides, centres at multiples of the stride (torchvision derives strides
-    from padded sizes, which moves anchors by up to 36 pixels at 800 x 1333)."""
+    """The sizes of each level at fixed strides, centres at multiples of the stride (torchvision derives
+    strides from padded sizes, which moves anchors by up to 36 pixels at 800 x 1333)."""
 
-    def __init__(self, sizes: Sequence[float], strides: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[float | Sequence[float]], strides: Sequence[int]) -> None:
         super().__init__()
-        self.sizes, self.strides = tuple(sizes), tuple(strides)
+        self.sizes = [tuple(s) if isinstance(s, Sequence) else (s,) for s in sizes]
+        self.strides = tuple(strides)
 
     def num_anchors_per_location(self) -> list[int]:
-        return [len(RATIOS)] * len(self.sizes)
+        return [len(RATIOS) * len(sizes) for sizes in self.sizes]
 
     def grid(self, level: int, height: int, width: int, device: torch.device) -> Tensor:
-        """(height x width x 3, 4) xyxy, row by row, all ratios of a place together."""
+        """(height x width x 3 sizes, 4) xyxy, row by row, the anchors of a place together, size by size."""
         stride = self.strides[level]
         y, x = torch.meshgrid(
             torch.arange(height, device=device) * stride, torch.arange(width, device=device) * stride,
             indexing="ij",
         )  # fmt: skip
         shifts = torch.stack([x, y, x, y], -1).reshape(-1, 1, 4).float()
-        return (shifts + cell_anchors(self.sizes[level]).to(device)).reshape(-1, 4)
+        cell = torch.cat([cell_anchors(size) for size in self.sizes[level]])
+        return (shifts + cell.to(device)).reshape(-1, 4)
 
     def forward(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
         parts = [self.grid(i, *m.shape[-2:], m.device) for i, m in enumerate(maps)]  # type: ignore[misc]
@@ -57,11 +59,16 @@ def assign_levels(boxes: Tensor, canonical: float, levels: int) -> Tensor:
     return level.clamp(0, levels - 1).long()
 
 
+def rois_of(boxes: list[Tensor]) -> Tensor:
+    """Boxes per image -> (n, 5): the image's place in the batch, xyxy."""
+    return torch.cat([torch.cat([b.new_full((len(b), 1), i), b], 1) for i, b in enumerate(boxes)])
+
+
 def pool(
     maps: list[Tensor], boxes: list[Tensor], size: int, canonical: float, strides: Sequence[int]
 ) -> Tensor:
     """RoIAlign with half-pixel alignment and adaptive sampling from each box's level: (n, C, size, size)."""
-    rois = torch.cat([torch.cat([b.new_full((len(b), 1), i), b], 1) for i, b in enumerate(boxes)])
+    rois = rois_of(boxes)
     level = assign_levels(rois[:, 1:], canonical, len(maps))
     found = maps[0].new_zeros(len(rois), maps[0].shape[1], size, size)
     for i, features in enumerate(maps):

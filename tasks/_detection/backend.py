@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,16 +12,25 @@ from torch import Tensor, nn
 
 from bench.errors import BadInput
 from bench.nn.backbones import load_backbone
+from tasks._detection.c4 import C4Rcnn
+from tasks._detection.cascade import CascadeVitRcnn
 from tasks._detection.data import batch_images
-from tasks._detection.model import MaskRcnn
+from tasks._detection.model import Detector, FpnRcnn
 from tasks._detection.protocol import DetectionParams
+from tasks._detection.retinanet import Retina
+from tasks._detection.vitdet import VitRcnn
 
 Samples = list[dict[str, Any]]
+DETECTORS: dict[str, Callable[..., Detector]] = {
+    "fpn": FpnRcnn, "c4": C4Rcnn, "retinanet": Retina, "vitdet": VitRcnn, "vitdet_cascade": CascadeVitRcnn,
+}  # fmt: skip
+TARGETS = ("boxes", "labels", "masks", "scale", "keypoints", "origin")
 
 
 class DetectorBackend(Protocol):
     """What an engine must do. Samples are `tasks._detection.data`'s: uint8 images already resized, boxes xyxy
-    in that frame, labels 1..K, masks in the original frame."""
+    in that frame, labels 1..K; where the protocol's kinds ask for them, masks in the original frame,
+    keypoints in the resized one."""
 
     name: str
     version: str
@@ -29,7 +39,9 @@ class DetectorBackend(Protocol):
         """None, or why this engine cannot express the protocol."""
         ...
 
-    def build(self, backbone: str, weights: Path, classes: int, p: DetectionParams) -> tuple[nn.Module, int]:
+    def build(
+        self, backbone: str, weights: Path, classes: int, p: DetectionParams, keypoints: int = 0
+    ) -> tuple[nn.Module, int]:
         """The detector with the backbone file in it, and how many tensors matched; raises unless all did."""
         ...
 
@@ -38,7 +50,8 @@ class DetectorBackend(Protocol):
         ...
 
     def predict(self, model: nn.Module, samples: Samples, device: torch.device) -> list[dict[str, Tensor]]:
-        """Per image boxes (n, 4) in the resized frame, scores, labels 1..K, masks (n, 28, 28)."""
+        """Per image boxes (n, 4) in the resized frame, scores, labels 1..K, and maybe
+        masks (n, S, S) of the boxes, keypoints (n, k, 3)."""
         ...
 
 
@@ -51,18 +64,20 @@ class TorchvisionBackend:
     def supports(self, p: DetectionParams) -> str | None:
         return None
 
-    def build(self, backbone: str, weights: Path, classes: int, p: DetectionParams) -> tuple[nn.Module, int]:
-        model = MaskRcnn(backbone, classes, p)
+    def build(
+        self, backbone: str, weights: Path, classes: int, p: DetectionParams, keypoints: int = 0
+    ) -> tuple[nn.Module, int]:
+        model = DETECTORS[p.detector](backbone, classes, p, keypoints)
         return model, load_backbone(weights, model.body)
 
     def losses(self, model: nn.Module, samples: Samples, device: torch.device) -> dict[str, Tensor]:
-        assert isinstance(model, MaskRcnn)
-        targets = [{k: s[k].to(device) for k in ("boxes", "labels", "masks", "scale")} for s in samples]
-        return model.losses(batch_images(samples, device), targets)
+        assert isinstance(model, Detector)
+        targets = [{k: s[k].to(device) for k in TARGETS if k in s} for s in samples]
+        return model.losses(batch_images(samples, device, model.divisor), targets)
 
     def predict(self, model: nn.Module, samples: Samples, device: torch.device) -> list[dict[str, Tensor]]:
-        assert isinstance(model, MaskRcnn)
-        return model.detect(batch_images(samples, device))
+        assert isinstance(model, Detector)
+        return model.detect(batch_images(samples, device, model.divisor))
 
 
 def select(p: DetectionParams) -> DetectorBackend:
@@ -70,7 +85,7 @@ def select(p: DetectionParams) -> DetectorBackend:
     if p.engine != "torchvision":
         raise BadInput(
             f"detector engine {p.engine!r} is not built in yet, only 'torchvision' is; "
-            "try: --set coco_det.engine=torchvision"
+            "try: --set engine=torchvision"
         )
     backend = TorchvisionBackend()
     reason = backend.supports(p)

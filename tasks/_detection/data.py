@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,10 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 from torchvision.models.detection.image_list import ImageList
 
-from bench.data.base import ImageSet
+from bench.data.base import ImageSet, Objects
+from bench.errors import BadData
 from bench.seeds import rng_for
 from bench.views.augment import MEAN, STD
-
-DIVISOR = 32
 
 
 def resized(width: int, height: int, short: int, longest: int) -> tuple[int, int]:
@@ -48,9 +49,33 @@ def decode_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
     return found
 
 
-def usable(images: ImageSet) -> np.ndarray:
-    """Positions of images with an object that is no crowd: what detectors train on."""
-    return np.array([i for i in range(len(images)) if not images.objects(i).crowd.all()], np.int64)
+def usable(images: ImageSet, kinds: tuple[str, ...] = ("bbox",)) -> np.ndarray:
+    """Positions of images with an object that is no crowd (keypoints: and has a labelled keypoint): what
+    detectors train on. BadData if masks are among the kinds and such an object has none."""
+    return np.array([i for i in range(len(images)) if _usable(images, i, kinds)], np.int64)
+
+
+def _usable(images: ImageSet, index: int, kinds: tuple[str, ...]) -> bool:
+    objects = images.objects(index)
+    fit = ~objects.crowd
+    if "segm" in kinds:
+        masks = objects.segmentations or [None] * len(fit)
+        bare = [int(i) for i, m, f in zip(objects.ids, masks, fit, strict=True) if f and not m]
+        if bare:
+            raise BadData(
+                f"{images.name}/{images.split}: annotation {bare[0]} of image {images.ids[index]} has no "
+                "mask, which instance segmentation needs; download the annotations again"
+            )
+    if "keypoints" in kinds and objects.keypoints is not None:
+        fit = fit & (objects.keypoints[:, :, 2] > 0).any(1)
+    return bool(fit.any())
+
+
+def chosen(ids: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Positions, ascending, of the round(fraction x n) images whose sha256 of the text "seed/id" is least, so
+    that a subset is known from its seed and the ids alone."""
+    rank = [hashlib.sha256(f"{seed}/{int(image)}".encode()).hexdigest() for image in ids]
+    return np.sort(np.argsort(np.array(rank))[: max(round(fraction * len(ids)), 1)])
 
 
 @dataclass(frozen=True)
@@ -95,30 +120,136 @@ class StepBatches(Sampler[list[TrainKey]]):
 class TrainImages(Dataset[dict[str, Any]]):
     """Samples by TrainKey: resized, flipped, with targets; the same whatever the number of workers."""
 
-    def __init__(self, images: ImageSet, sizes: tuple[int, ...], longest: int, seed: int) -> None:
-        self.images, self.sizes, self.longest, self.seed = images, sizes, longest, seed
+    def __init__(
+        self, images: ImageSet, sizes: tuple[int, ...], longest: int, seed: int,
+        kinds: tuple[str, ...] = ("bbox", "segm"),
+    ) -> None:  # fmt: skip
+        self.images, self.sizes, self.longest, self.seed, self.kinds = images, sizes, longest, seed, kinds
 
     def __getitem__(self, key: TrainKey) -> dict[str, Any]:
         rng = rng_for(self.seed, "detector sample", key.step, key.place)
         image = self.images.image(key.index)
         height, width = image.shape[:2]
         size = resized(width, height, int(rng.choice(self.sizes)), self.longest)
-        objects = self.images.objects(key.index)
+        scale = np.array([width / size[0], height / size[1]])
+        flip = rng.random() < 0.5
+        targets = self._targets(key.index, width, height, scale, flip)
+        if flip:
+            image = image[:, ::-1]
+        return {"image": resize_image(np.ascontiguousarray(image), size), **targets}
+
+    def _targets(
+        self, index: int, width: int, height: int, scale: np.ndarray, flip: bool
+    ) -> dict[str, torch.Tensor]:
+        objects = self.images.objects(index)
         keep = ~objects.crowd
         boxes = objects.boxes[keep].astype(np.float64)
-        segmentations = [s for s, k in zip(objects.segmentations or [], keep, strict=True) if k]
-        masks = np.stack([decode_mask(s, height, width) for s in segmentations])
-        if rng.random() < 0.5:
-            image, masks = image[:, ::-1], masks[:, :, ::-1]
+        if flip:
             boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-        scale = np.array([width / size[0], height / size[1]])
-        return {
-            "image": resize_image(np.ascontiguousarray(image), size),
+        found = {
             "boxes": torch.from_numpy((boxes / np.tile(scale, 2)).astype(np.float32)),
             "labels": torch.from_numpy(objects.labels[keep] + 1),
-            "masks": torch.from_numpy(np.ascontiguousarray(masks)),
             "scale": torch.from_numpy(scale.astype(np.float32)),
         }
+        if "segm" in self.kinds:
+            segmentations = [s for s, k in zip(objects.segmentations or [], keep, strict=True) if k]
+            masks = np.stack([decode_mask(s, height, width) for s in segmentations])
+            masks = masks[:, :, ::-1] if flip else masks
+            found["masks"] = torch.from_numpy(np.ascontiguousarray(masks))
+        if "keypoints" in self.kinds:
+            assert objects.keypoints is not None
+            points = objects.keypoints[keep].astype(np.float64)
+            points[:, :, :2] += 0.5  # COCO gives indices of pixels
+            if flip:
+                points = flip_keypoints(points, width, self.images.keypoint_names)
+            points[:, :, :2] /= scale
+            found["keypoints"] = torch.from_numpy(points.astype(np.float32))
+        return found
+
+
+class JitteredImages(TrainImages):
+    """Large scale jitter (Ghiasi et al. 2021, as ViTDet uses it): flipped, scaled so that the image fits into
+    `jitter` x the crop's side, then cut to at most that side at a random place. Boxes are those of the
+    visible part of the mask; objects without one are left out."""
+
+    def __init__(
+        self, images: ImageSet, sizes: tuple[int, ...], jitter: tuple[float, float], seed: int
+    ) -> None:
+        super().__init__(images, sizes, 0, seed)
+        self.jitter = jitter
+
+    def __getitem__(self, key: TrainKey) -> dict[str, Any]:
+        rng = rng_for(self.seed, "detector sample", key.step, key.place)
+        image = self.images.image(key.index)
+        height, width = image.shape[:2]
+        side = int(rng.choice(self.sizes))
+        flip, factor = rng.random() < 0.5, float(rng.uniform(*self.jitter))
+        ratio = min(factor * side / height, factor * side / width)
+        size = max(int(width * ratio + 0.5), 1), max(int(height * ratio + 0.5), 1)
+        scale = np.array([width / size[0], height / size[1]])
+        corner = np.array([int(rng.integers(max(s - side, 0) + 1)) for s in size])
+        end = np.minimum(corner + side, size)
+        whole = self._targets(key.index, width, height, scale, flip)
+        boxes = visible_boxes(whole["masks"].numpy(), corner * scale, end * scale)
+        keep = torch.from_numpy((boxes[:, 2:] > boxes[:, :2]).all(1))
+        placed = (boxes - np.tile(corner * scale, 2)) / np.tile(scale, 2)
+        shown = resize_image(np.ascontiguousarray(image[:, ::-1] if flip else image), size)
+        return {
+            "image": shown[:, corner[1] : end[1], corner[0] : end[0]].contiguous(),
+            "boxes": torch.from_numpy(placed.astype(np.float32))[keep], "labels": whole["labels"][keep],
+            "masks": whole["masks"][keep], "scale": whole["scale"],
+            "origin": torch.from_numpy((corner * scale).astype(np.float32)),
+        }  # fmt: skip
+
+
+def visible_boxes(masks: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(n, 4) xyxy of the parts of the masks (n, H, W) between the corners (x, y) `low` and `high`; zeros
+    where nothing is left."""
+    found = np.zeros((len(masks), 4))
+    first, last = np.floor(low).astype(int), np.ceil(high).astype(int)
+    for box, mask in zip(found, masks, strict=True):
+        part = mask[first[1] : last[1], first[0] : last[0]]
+        xs, ys = np.flatnonzero(part.any(0)), np.flatnonzero(part.any(1))
+        if len(xs):
+            edges = np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]) + np.tile(first, 2)
+            box[:] = np.clip(edges, np.tile(low, 2), np.tile(high, 2))
+    return found
+
+
+def flip_keypoints(points: np.ndarray, width: int, names: Sequence[str]) -> np.ndarray:
+    """(n, k, 3) mirrored in an image of this width: x becomes width - x, left and right change places by
+    their names; keypoints that are not labelled (visibility 0) stay zero."""
+    other = {"left": "right", "right": "left"}
+    swapped = ["_".join(other.get(part, part) for part in name.split("_")) for name in names]
+    found = points[:, [list(names).index(name) for name in swapped]].copy()
+    found[:, :, 0] = np.where(found[:, :, 2] > 0, width - found[:, :, 0], 0)
+    return found
+
+
+class OneClass(ImageSet):
+    """The objects of one class of a set, the only one with keypoints: "person", or the set's one class."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images, self.name, self.split = images, images.name, images.split
+        self.ids, self.sizes, self.keypoint_names = images.ids, images.sizes, images.keypoint_names
+        self.label = images.classes.index("person") if "person" in images.classes else 0
+        if "person" not in images.classes and len(images.classes) > 1:
+            raise BadData(f"{images.name}/{images.split} has several classes, none of them person")
+        self.classes = [images.classes[self.label]]
+
+    def file(self, index: int) -> Path:
+        return self.images.file(index)
+
+    def objects(self, index: int) -> Objects:
+        whole = self.images.objects(index)
+        mine = whole.labels == self.label
+        kept = {
+            f.name: getattr(whole, f.name)[mine]
+            for f in fields(Objects)
+            if f.name not in ("segmentations", "labels")
+        }
+        masks = whole.segmentations and [s for s, m in zip(whole.segmentations, mine, strict=True) if m]
+        return Objects(**kept, labels=np.zeros(int(mine.sum()), np.int64), segmentations=masks)
 
 
 class TestImages(Dataset[dict[str, Any]]):
@@ -137,12 +268,12 @@ class TestImages(Dataset[dict[str, Any]]):
         return {"image": resize_image(image, size), "original": (width, height), "index": index}
 
 
-def batch_images(samples: list[dict[str, Any]], device: torch.device) -> ImageList:
-    """Normalised images padded with zeros at the right and bottom to one size divisible by 32."""
+def batch_images(samples: list[dict[str, Any]], device: torch.device, divisor: int = 32) -> ImageList:
+    """Normalised images padded with zeros at the right and bottom to one size divisible by `divisor`."""
     mean = torch.tensor(MEAN, device=device).view(3, 1, 1) * 255
     std = torch.tensor(STD, device=device).view(3, 1, 1) * 255
     tensors = [(s["image"].to(device).float() - mean) / std for s in samples]
-    height = max(-(-t.shape[1] // DIVISOR) * DIVISOR for t in tensors)
-    width = max(-(-t.shape[2] // DIVISOR) * DIVISOR for t in tensors)
+    height = max(-(-t.shape[1] // divisor) * divisor for t in tensors)
+    width = max(-(-t.shape[2] // divisor) * divisor for t in tensors)
     padded = torch.stack([F.pad(t, (0, width - t.shape[2], 0, height - t.shape[1])) for t in tensors])
     return ImageList(padded, [(t.shape[1], t.shape[2]) for t in tensors])

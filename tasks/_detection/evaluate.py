@@ -1,16 +1,16 @@
-"""Predictions in original coordinates, and COCO's metrics by pycocotools."""
+"""Predictions in original coordinates, and COCO's metrics."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -22,7 +22,10 @@ from tasks._detection.model import paste
 from tasks._detection.protocol import DetectionParams
 from tasks._detection.train import _start_worker
 
+FIELDS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+POINT_STATS = ("AP", "AP50", "AP75", "APm", "APl")
+OTHER_SIGMA = 0.05  # of keypoints that are not COCO's, for which no measured spread exists
 
 
 @torch.inference_mode()
@@ -35,7 +38,7 @@ def predict(
     device: torch.device,
 ) -> list[dict[str, Any]]:
     """Detections of every image in COCO's result format: image_id, category_id (label + 1), bbox (xywh,
-    original pixels), score, segmentation (compressed RLE)."""
+    original pixels), score, and maybe segmentation (compressed RLE), keypoints (flat x, y, score)."""
     model.eval()
     advance = ctx.progress.task("predict", len(images))
     workers = ctx.runtime.workers
@@ -54,20 +57,29 @@ def predict(
 
 def _results(made: dict[str, torch.Tensor], sample: dict[str, Any], image_id: int) -> list[dict[str, Any]]:
     width, height = sample["original"]
-    boxes = to_original(made["boxes"], sample["image"].shape[-2:], (width, height))
+    frame = sample["image"].shape[-2:]
+    boxes = to_original(made["boxes"], frame, (width, height))
     keep = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
-    boxes, scores, labels = boxes[keep].cpu(), made["scores"][keep].tolist(), made["labels"][keep].tolist()
-    masks = paste(made["masks"][keep].cpu(), boxes, height, width).numpy().astype(np.uint8)
-    results = []
-    for box, score, label, mask in zip(boxes.tolist(), scores, labels, masks, strict=True):
-        rle = coco_mask.encode(np.asfortranarray(mask))
-        results.append(
-            {
-                "image_id": image_id, "category_id": int(label), "score": float(score),
-                "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-                "segmentation": {"size": [height, width], "counts": rle["counts"].decode()},
-            }
-        )  # fmt: skip
+    boxes = boxes[keep].cpu()
+    results: list[dict[str, Any]] = [
+        {
+            "image_id": image_id, "category_id": int(label), "score": float(score),
+            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+        }
+        for box, score, label in zip(
+            boxes.tolist(), made["scores"][keep].tolist(), made["labels"][keep].tolist(), strict=True
+        )
+    ]  # fmt: skip
+    if "masks" in made:
+        masks = paste(made["masks"][keep].cpu(), boxes, height, width).numpy().astype(np.uint8)
+        for result, mask in zip(results, masks, strict=True):
+            rle = coco_mask.encode(np.asfortranarray(mask))
+            result["segmentation"] = {"size": [height, width], "counts": rle["counts"].decode()}
+    if "keypoints" in made:
+        scale = torch.tensor([width / frame[1], height / frame[0], 1.0])
+        points = made["keypoints"][keep].cpu() * scale - torch.tensor([0.5, 0.5, 0.0])  # COCO counts pixels
+        for result, place in zip(results, points, strict=True):
+            result["keypoints"] = place.flatten().tolist()
     return results
 
 
@@ -79,22 +91,24 @@ def to_original(boxes: torch.Tensor, resized: tuple[int, int], original: tuple[i
 
 
 def ground_truth(images: ImageSet) -> dict[str, Any]:
-    """The split as a COCO instances dict, categories 1..K, with areas, crowds and masks."""
+    """The split as a COCO instances dict, categories 1..K, with areas, crowds, masks and keypoints."""
     annotations = []
     for i in range(len(images)):
         o = images.objects(i)
         for j in range(len(o.boxes)):
             x1, y1, x2, y2 = (float(v) for v in o.boxes[j])
-            annotations.append(
-                {
-                    "id": len(annotations) + 1, "image_id": int(images.ids[i]),
-                    "category_id": int(o.labels[j]) + 1, "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": float(o.area[j]), "iscrowd": int(o.crowd[j]),
-                    "segmentation": o.segmentations[j] if o.segmentations else [],
-                }
-            )  # fmt: skip
+            made = {
+                "id": len(annotations) + 1, "image_id": int(images.ids[i]),
+                "category_id": int(o.labels[j]) + 1, "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": float(o.area[j]), "iscrowd": int(o.crowd[j]),
+                "segmentation": o.segmentations[j] if o.segmentations else [],
+            }  # fmt: skip
+            if o.keypoints is not None:
+                made["keypoints"] = o.keypoints[j].flatten().tolist()
+                made["num_keypoints"] = int((o.keypoints[j][:, 2] > 0).sum())
+            annotations.append(made)
     records = [
-        {"id": int(image), "width": int(w), "height": int(h)}
+        {"id": int(image), "width": int(w), "height": int(h), "file_name": f"{int(image)}"}
         for image, (w, h) in zip(images.ids, images.sizes, strict=True)
     ]
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(images.classes)]
@@ -102,45 +116,73 @@ def ground_truth(images: ImageSet) -> dict[str, Any]:
 
 
 def coco_metrics(
-    truth: dict[str, Any], found: list[dict[str, Any]], kinds: tuple[str, ...] = ("bbox", "segm")
+    truth: dict[str, Any],
+    found: list[dict[str, Any]],
+    kinds: tuple[str, ...] = ("bbox", "segm"),
+    evaluator: str = "hotcoco",
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """COCO metrics in percent, AP_bbox ... APl_segm, and AP per class and kind.
+    """COCO metrics in percent, AP_bbox ... APl_segm, AP_keypoints, and AP per class and kind.
 
     A size bin or class without ground truth (pycocotools' -1) is left out. No detections: 0.
+    evaluator: the library, "hotcoco" or "pycocotools"; their numbers are equal.
     """
     metrics: dict[str, float] = {}
     per_class: dict[str, dict[str, float]] = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        gold = COCO()
-        gold.dataset = truth
-        gold.createIndex()
-        for kind in kinds:
-            evaluation = COCOeval(gold, _detections(gold, found, kind), kind)
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-            for name, value in zip(STATS, evaluation.stats[:6], strict=True):
-                if value > -1:
-                    metrics[f"{name}_{kind}"] = 100 * float(value)
-            per_class[kind] = _per_class(evaluation, truth)
+    for kind in kinds:
+        stats, precision = evaluate(truth, found, kind, evaluator)
+        names = POINT_STATS if kind == "keypoints" else STATS
+        for name, value in zip(names, stats, strict=False):
+            if value > -1:
+                metrics[f"{name}_{kind}"] = 100 * float(value)
+        per_class[kind] = _per_class(precision, truth)
     return metrics, per_class
 
 
-def _detections(gold: COCO, found: list[dict[str, Any]], kind: str) -> COCO:
+def evaluate(
+    truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str = "pycocotools"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(stats, precision) of COCOeval for a kind: the summary in pycocotools' order, and the table IoU x
+    recall x class x area x detections. Keypoints that are not COCO's 17 have a sigma of .05 each."""
+    mine = [{k: d[k] for k in ("image_id", "category_id", "score", FIELDS[kind])} for d in found]
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*kpt_oks_sigmas", category=UserWarning)
+        run = _hotcoco(truth, mine, kind) if evaluator == "hotcoco" else _pycocotools(truth, mine, kind)
+        points = [len(a["keypoints"]) // 3 for a in truth["annotations"][:1] if "keypoints" in a]
+        if kind == "keypoints" and points and points[0] != len(run.params.kpt_oks_sigmas):
+            run.params.kpt_oks_sigmas = np.full(points[0], OTHER_SIGMA)
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return np.asarray(run.stats, np.float64), np.asarray(run.eval["precision"], np.float64)
+
+
+def _pycocotools(truth: dict[str, Any], found: list[dict[str, Any]], kind: str) -> Any:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    gold = COCO()
+    gold.dataset = copy.deepcopy(truth)  # evaluation marks the annotations
+    gold.createIndex()
     if found:
-        fields = ("image_id", "category_id", "score", "bbox" if kind == "bbox" else "segmentation")
-        return gold.loadRes([{k: d[k] for k in fields} for d in found])
+        return COCOeval(gold, gold.loadRes(copy.deepcopy(found)), kind)
     empty = COCO()
     empty.dataset = {**gold.dataset, "annotations": []}
     empty.createIndex()
-    return empty
+    return COCOeval(gold, empty, kind)
 
 
-def _per_class(evaluation: COCOeval, truth: dict[str, Any]) -> dict[str, float]:
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class, all areas, 100 detections
+def _hotcoco(truth: dict[str, Any], found: list[dict[str, Any]], kind: str) -> Any:
+    import hotcoco
+
+    gold = hotcoco.COCO(truth)
+    return hotcoco.COCOeval(gold, gold.loadRes(found), kind)
+
+
+def _per_class(precision: np.ndarray, truth: dict[str, Any]) -> dict[str, float]:
+    table = precision[:, :, :, 0, -1]  # all areas, most detections
     names = {c["id"]: c["name"] for c in truth["categories"]}
     return {
-        names[category]: 100 * float(precision[:, :, at].mean())
-        for at, category in enumerate(evaluation.params.catIds)
-        if (precision[:, :, at] > -1).all()
+        names[category]: 100 * float(table[:, :, at].mean())
+        for at, category in enumerate(sorted(names))
+        if (table[:, :, at] > -1).all()
     }

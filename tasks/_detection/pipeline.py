@@ -1,7 +1,8 @@
-"""From a backbone file to COCO metrics."""
+"""From a backbone file to metrics."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -16,9 +17,11 @@ from bench.errors import BadData
 from bench.store import write_json
 from bench.views.picture import contact_sheet, draw_boxes
 from tasks._detection.backend import DetectorBackend, select
+from tasks._detection.data import OneClass, chosen
 from tasks._detection.evaluate import coco_metrics, ground_truth, predict
-from tasks._detection.protocol import DetectionParams
+from tasks._detection.protocol import DetectionParams, VocParams
 from tasks._detection.train import precise_batch_norm, train
+from tasks._detection.voc import voc_metrics
 
 
 def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
@@ -26,9 +29,9 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     backend = select(p)
     from lightning.fabric import Fabric
 
-    images, held_out = ctx.images("data", "train"), ctx.images("data", "val")
-    _needs_masks(images)
-    _needs_masks(held_out)
+    images, held_out = prepared(ctx.images("data", "train"), p), prepared(ctx.images("data", "val"), p)
+    if p.fraction < 1:
+        _write_subset(ctx, images, p)
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
@@ -39,18 +42,44 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "detector.pth")
     found = predict(ctx, backend, model, held_out, p, fabric.device)
     (ctx.work / "detections.json").write_text(json.dumps(found))
-    metrics, per_class = coco_metrics(ground_truth(held_out), found)
+    metrics, per_class = score(held_out, found, p)
     write_json(ctx.work / "per_class.json", per_class)
     ctx.tracker.image("predictions", prediction_picture(held_out, found))
     return metrics
 
 
-def _needs_masks(images: ImageSet) -> None:
-    if images.objects(0).segmentations is None:
+def prepared(images: ImageSet, p: DetectionParams) -> ImageSet:
+    """The split as the protocol uses it; BadData where it lacks annotations that the protocol needs."""
+    other = "try: --task-data coco=PATH or --task-data scenes"
+    if len(images) and "segm" in p.kinds and images.objects(0).segmentations is None:
         raise BadData(
-            f"{images.name}/{images.split} has no masks, which instance segmentation needs; "
-            "try: --task-data coco=PATH or --task-data scenes"
+            f"{images.name}/{images.split} has no masks, which instance segmentation needs; {other}"
         )
+    if "keypoints" not in p.kinds:
+        return images
+    if not images.keypoint_names or images.objects(0).keypoints is None:
+        raise BadData(f"{images.name}/{images.split} has no keypoints; {other}_keypoints")
+    return OneClass(images)
+
+
+def score(
+    images: ImageSet, found: list[dict[str, Any]], p: DetectionParams
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """The protocol's metrics in percent, and per class."""
+    if isinstance(p, VocParams):
+        return voc_metrics(images, found, p.ap_rule)
+    return coco_metrics(ground_truth(images), found, p.kinds, getattr(p, "evaluator", "pycocotools"))
+
+
+def _write_subset(ctx: StageContext, images: ImageSet, p: DetectionParams) -> None:
+    """Which images were trained on: `subset.json`."""
+    ids = [int(i) for i in images.ids[chosen(images.ids, p.fraction, p.subset_seed)]]
+    text = "\n".join(map(str, ids))
+    report = {
+        "fraction": p.fraction, "seed": p.subset_seed, "images": len(ids),
+        "sha256_of_ids": hashlib.sha256(text.encode()).hexdigest(), "ids": ids,
+    }  # fmt: skip
+    write_json(ctx.work / "subset.json", report)
 
 
 def build(ctx: StageContext, backend: DetectorBackend, images: ImageSet, p: DetectionParams) -> nn.Module:
@@ -58,7 +87,8 @@ def build(ctx: StageContext, backend: DetectorBackend, images: ImageSet, p: Dete
     name = ctx.stage.inputs["backbone"].params["method"]["params"]["backbone"]
     torch.manual_seed(ctx.seed("detector init"))
     weights = ctx.inputs["backbone"] / "backbone.pth"
-    model, matched = backend.build(name, weights, len(images.classes), p)
+    points = len(images.keypoint_names) if "keypoints" in p.kinds else 0
+    model, matched = backend.build(name, weights, len(images.classes), p, points)
     report = {
         "backbone": name,
         "tensors_matched": matched,

@@ -6,11 +6,11 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
-from torchvision.ops._utils import split_normalization_params
 
 from bench.data.base import ImageSet
 from bench.data.runner import die_with_parent
@@ -19,10 +19,11 @@ from bench.engine.context import StageContext
 from bench.errors import BadData, StageFailed
 from bench.seeds import seed_for
 from tasks._detection.backend import DetectorBackend
-from tasks._detection.data import StepBatches, TrainImages, usable
-from tasks._detection.protocol import DetectionParams
+from tasks._detection.data import JitteredImages, StepBatches, TrainImages, chosen, usable
+from tasks._detection.protocol import DetectionParams, VitDetParams
 
 LOG_EVERY = 20
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def lr_at(step: int, p: DetectionParams) -> float:
@@ -34,23 +35,48 @@ def lr_at(step: int, p: DetectionParams) -> float:
     return p.lr * factor
 
 
-def optimizer_for(model: nn.Module, p: DetectionParams) -> torch.optim.SGD:
-    """SGD with momentum; no weight decay on normalisation layers."""
-    norm, other = split_normalization_params(model)
+def optimizer_for(model: nn.Module, p: DetectionParams) -> torch.optim.Optimizer:
+    """SGD with momentum, for transformers AdamW with smaller rates for earlier blocks; no weight decay on
+    normalisation layers."""
+    if isinstance(p, VitDetParams):
+        return _adamw(model, p)
+    norm: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
+    for module in model.modules():
+        kind = norm if isinstance(module, NORMS) else other
+        kind += [q for q in module.parameters(recurse=False) if q.requires_grad]
     groups = [{"params": norm, "weight_decay": 0.0}, {"params": other, "weight_decay": p.weight_decay}]
     return torch.optim.SGD(groups, p.lr, p.momentum)
+
+
+def _adamw(model: nn.Module, p: VitDetParams) -> torch.optim.AdamW:
+    """A group per (rate, weight decay). The rate of block i of n, from 0, is times layer_decay^(n - i); of
+    the patch and position embeddings times layer_decay^(n + 1); no decay on the latter."""
+    norms = {id(q) for m in model.modules() if isinstance(m, NORMS) for q in m.parameters(recurse=False)}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, q in model.named_parameters():
+        decay = 0.0 if id(q) in norms or name.endswith("pos_embed") else p.weight_decay
+        if q.requires_grad:
+            groups.setdefault((p.layer_decay ** model.depth_of(name), decay), []).append(q)  # type: ignore[operator]
+    made = [{"params": qs, "weight_decay": d, "scale": s} for (s, d), qs in groups.items()]
+    return torch.optim.AdamW(made, p.lr, (p.momentum, 0.999))
 
 
 def loader(
     images: ImageSet, p: DetectionParams, seed: int, steps: int, start: int, workers: int
 ) -> DataLoader:
     """Training batches from step `start` on, as lists of samples."""
-    positions = usable(images)
+    positions = usable(images, p.kinds)
+    positions = np.intersect1d(positions, chosen(images.ids, p.fraction, p.subset_seed))
     if len(positions) == 0:
-        raise BadData(f"{images.name}/{images.split} has no image with an object that is no crowd")
+        what = "labelled keypoints" if "keypoints" in p.kinds else "an object that is no crowd"
+        raise BadData(f"{images.name}/{images.split} has no image with {what} among those to train on")
     order = StepBatches(images.sizes, positions, p.batch_size, steps, seed, start)
+    data = TrainImages(images, p.sizes, p.max_size, seed, p.kinds)
+    if isinstance(p, VitDetParams):
+        data = JitteredImages(images, p.sizes, p.jitter, seed)
     return DataLoader(
-        TrainImages(images, p.sizes, p.max_size, seed), batch_sampler=order, num_workers=workers,
+        data, batch_sampler=order, num_workers=workers,
         collate_fn=list, worker_init_fn=_start_worker if workers else None,
     )  # fmt: skip
 
@@ -79,7 +105,7 @@ def train(
     batches = loader(images, p, seed, p.iterations, start, ctx.runtime.workers)
     for step, samples in enumerate(batches, start):
         for group in optimizer.param_groups:
-            group["lr"] = lr_at(step, p)
+            group["lr"] = lr_at(step, p) * group.get("scale", 1.0)
         losses = _step(backend, model, optimizer, samples, seed_for(seed, "step", step), fabric)
         if step % LOG_EVERY == 0 or step == p.iterations - 1:
             _log(ctx, step, losses, p)

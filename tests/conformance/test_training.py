@@ -1,4 +1,8 @@
-"""Every method x crop pair trains on a dozen scenes, or says why it cannot; every generator proposes."""
+"""Methods and crops train together on a dozen scenes, or say why they cannot; every generator proposes.
+
+`tests/core/test_matrix.py` plans every pair. Trained are: the plainest two-view method with every crop, and
+every method with one crop of each kind (style and number of heads): a method sees no more of a crop.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,19 @@ from bench.store import Store
 from tests.core.test_store import Heard
 
 SMALL = {"epochs": 1, "batch_size": 4, "warmup_epochs": 0, "image_size": 32, "patch": 32, "roi_size": 32}
-PAIRS = [(m, c) for m in registry.names("method") for c in registry.names("crop")]
+PLAINEST = "byol"
+
+
+def pairs() -> list[tuple[str, str]]:
+    kinds: dict[tuple[str, int], str] = {}
+    for name in registry.names("crop"):
+        crop: Any = registry.load("crop", name).resolve("tiny")
+        kinds.setdefault((crop.style, crop.heads()), name)
+    found = [(m, c) for m in registry.names("method") for c in kinds.values()]
+    return sorted({*found, *((PLAINEST, c) for c in registry.names("crop"))})
+
+
+PAIRS = pairs()
 
 
 def overrides() -> tuple[tuple[str, str], ...]:

@@ -26,9 +26,11 @@ def _rank(
         dist.destroy_process_group()
 
 
-def on_ranks(folder: Path, world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """`function(*arguments)` of every rank, by rank; a rank that fails or takes over a minute fails the call,
-    and none is left running."""
+def on_ranks(
+    folder: Path, world: int, function: Callable[..., Any], *arguments: Any, seconds: float = 90
+) -> list[Any]:  # fmt: skip
+    """`function(*arguments)` of every rank, by rank; a rank that fails or takes over `seconds` fails the
+    call, and none is left running."""
     context = multiprocessing.get_context("spawn")
     ranks = [
         context.Process(target=_rank, args=(i, world, str(folder), function, arguments), daemon=True)
@@ -38,7 +40,7 @@ def on_ranks(folder: Path, world: int, function: Callable[..., Any], *arguments:
         for process in ranks:
             process.start()
         for process in ranks:
-            process.join(90)
+            process.join(seconds)
         assert [process.exitcode for process in ranks] == [0] * world
     finally:
         for process in ranks:

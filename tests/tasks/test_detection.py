@@ -31,7 +31,7 @@ from tasks._detection.anchors import Anchors, assign_levels, cell_anchors, pool
 from tasks._detection.backend import TorchvisionBackend, select
 from tasks._detection.data import StepBatches, TrainImages, TrainKey, batch_images, decode_mask, resized
 from tasks._detection.evaluate import coco_metrics, ground_truth, predict, to_original
-from tasks._detection.model import MaskRcnn, Rpn, box_losses, mask_targets, paste
+from tasks._detection.model import FpnRcnn, Rpn, box_losses, mask_targets, paste
 from tests.small_set import SmallSet
 
 BACKEND = TorchvisionBackend()
@@ -270,7 +270,7 @@ def test_the_backbone_is_in_the_detector_or_it_fails_loudly(tmp_path: Path) -> N
     torch.manual_seed(0)
     source = build_backbone("resnet18")
     save_backbone(tmp_path / "b.pth", source)
-    model = MaskRcnn("resnet18", 3, micro())
+    model = FpnRcnn("resnet18", 3, micro())
     assert load_backbone(tmp_path / "b.pth", model.body) == len(source.state_dict()) == 120
     images = torch.randn(1, 3, 64, 64)
     source.eval()
@@ -301,7 +301,7 @@ def test_learning_rate_schedule() -> None:
 
 
 def test_no_weight_decay_on_normalisation() -> None:
-    model = MaskRcnn("resnet18", 3, micro())
+    model = FpnRcnn("resnet18", 3, micro())
     groups = training.optimizer_for(model, micro()).param_groups
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert groups[0]["weight_decay"] == 0
@@ -317,7 +317,7 @@ def context(folder: Path, seconds: float = 1e9) -> StageContext:
 
 def fit(ctx: StageContext, images: SmallSet, p: Any) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    model = MaskRcnn("resnet18", 20, p)
+    model = FpnRcnn("resnet18", 20, p)
     fabric = Fabric(accelerator="cpu", devices=1)
     training.train(ctx, BACKEND, model, images, p, fabric)
     training.precise_batch_norm(ctx, BACKEND, model, images, p, fabric)
@@ -348,7 +348,7 @@ def test_a_stopped_training_goes_on_bit_equal(tmp_path: Path, monkeypatch: pytes
 def test_precise_batch_norm_is_the_mean_over_batches(tmp_path: Path) -> None:
     images, p = SmallSet(tmp_path, 4), micro(precise_bn=3)
     torch.manual_seed(0)
-    model = MaskRcnn("resnet18", 20, p)
+    model = FpnRcnn("resnet18", 20, p)
     fabric = Fabric(accelerator="cpu", devices=1)
     ctx = context(tmp_path / "c")
     seen: list[torch.Tensor] = []
@@ -366,7 +366,7 @@ def test_it_learns_two_images(tmp_path: Path) -> None:
     images = SmallSet(tmp_path, 2, first=1)
     p = micro(iterations=70, steps=(60,), warmup=5, lr=0.02, sizes=(96,), test_size=96, precise_bn=0, rois=48)
     torch.manual_seed(0)
-    model = MaskRcnn("resnet18", 20, p)
+    model = FpnRcnn("resnet18", 20, p)
     ctx = context(tmp_path / "c")
     losses: list[float] = []
     ctx.tracker = SimpleNamespace(log=lambda figures, step: losses.append(figures["loss"]))  # type: ignore[assignment]

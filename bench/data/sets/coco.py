@@ -21,6 +21,11 @@ from bench.stage import Stage
 from bench.store import write_json
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
+KEYPOINTS = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee",
+    "left_ankle", "right_ankle",
+)  # fmt: skip
 FIELDS = {
     "images": {"id", "file_name", "width", "height"},
     "annotations": {"id", "image_id", "category_id", "bbox"},
@@ -122,7 +127,7 @@ class Coco(Data):
             raise BadData(f"coco has the splits train and val, not {split!r}")
         if not (folder / split).is_dir():
             raise BadData(f"COCO at {root} has no {FOLDERS[split]}/; get {self.how_to_get}")
-        return IndexedImages(self.name, split, folder / split, root / FOLDERS[split])
+        return IndexedImages(self.name, split, folder / split, root / FOLDERS[split], KEYPOINTS)
 
 
 def _annotations(root: Path, split: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from bench.data._scenes_draw import draw_scene
+from bench.data._scenes_draw import Scene, draw_scene
 from bench.data._scenes_shapes import CLASSES
 from bench.data.base import Data, ImageSet
 from bench.data.index import IndexedImages
@@ -43,8 +43,14 @@ class Scenes(Data):
     needs_path: ClassVar[bool] = False
     how_to_get: ClassVar[str] = "nothing: it is generated"
 
+    categories: ClassVar[list[str]] = CLASSES
+
     Params: ClassVar[type[Params]] = ScenesParams
     params: ScenesParams
+
+    def describe(self, scene: Scene, position: int) -> dict[str, Any]:
+        """What an annotation says of the object beside its place: the category and so on."""
+        return {"category_id": int(scene.labels[position]) + 1}
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         if root is not None:
@@ -60,10 +66,10 @@ class Scenes(Data):
         report: dict[str, Any] = {}
         for split, count in (("train", self.params.n_train), ("val", self.params.n_val)):
             (ctx.work / FOLDERS[split]).mkdir(exist_ok=True)
-            draw = partial(_write_scene, self.params, split, ctx.work)
+            draw = partial(_write_scene, self, split, ctx.work)
             content: dict[str, Any] = {
                 "images": [], "annotations": [],
-                "categories": [{"id": i + 1, "name": n} for i, n in enumerate(CLASSES)],
+                "categories": [{"id": i + 1, "name": n} for i, n in enumerate(self.categories)],
             }  # fmt: skip
             for image, objects in parallel(draw, range(count), ctx.runtime.workers, 16):
                 content["images"].append(image)
@@ -73,37 +79,55 @@ class Scenes(Data):
             (ctx.work / "annotations").mkdir(exist_ok=True)
             write_json(ctx.work / "annotations" / f"instances_{FOLDERS[split]}.json", content)
             sizes = {i["id"]: (i["width"], i["height"]) for i in content["images"]}
-            report[split] = index_coco(ctx.work / "index" / split, content, sizes)
+            points = {a["id"]: a["keypoints"] for a in content["annotations"] if "keypoints" in a}
+            report[split] = index_coco(ctx.work / "index" / split, content, sizes, points or None)
         write_json(ctx.work / "report.json", report)
 
     def load(self, folder: Path, root: Path, split: str) -> ImageSet:
         if split not in FOLDERS:
             raise BadData(f"scenes has the splits train and val, not {split!r}")
-        return IndexedImages(self.name, split, folder / "index" / split, folder / FOLDERS[split])
+        return _SceneImages(self.name, split, folder / "index" / split, folder / FOLDERS[split])
+
+
+class _SceneImages(IndexedImages):
+    """The masks of objects are disjoint, so that each pixel has one class, or background."""
+
+    def has_semantic(self) -> np.ndarray:
+        return np.ones(len(self), bool)
+
+    def semantic(self, index: int) -> np.ndarray | None:
+        from pycocotools import mask as coco
+
+        objects = self.objects(index)
+        width, height = self.sizes[index]
+        found = np.zeros((height, width), np.uint8)
+        for label, rle in zip(objects.labels, objects.segmentations or [], strict=True):
+            found[coco.decode({**rle, "counts": rle["counts"].encode()}) > 0] = label + 1
+        return found
 
 
 def _write_scene(
-    params: Any, split: str, folder: Path, index: int
+    data: Scenes, split: str, folder: Path, index: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Draw one scene, write its JPEG; its COCO image and annotation records (without annotation ids)."""
     number = FIRST_ID[split] + index
-    scene = draw_scene(params.seed, number, (params.width, params.height))
+    scene = draw_scene(data.params.seed, number, (data.params.width, data.params.height))
     name = f"{number:012d}.jpg"
     _, encoded = cv2.imencode(".jpg", scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
     (folder / FOLDERS[split] / name).write_bytes(encoded.tobytes())
     height, width = scene.image.shape[:2]
     record = {"id": number, "file_name": name, "width": width, "height": height}
     return record, [
-        _record(number, int(label), mask) for label, mask in zip(scene.labels, scene.masks, strict=True)
+        {**_record(number, mask), **data.describe(scene, i)} for i, mask in enumerate(scene.masks)
     ]
 
 
-def _record(image: int, label: int, mask: np.ndarray) -> dict[str, Any]:
+def _record(image: int, mask: np.ndarray) -> dict[str, Any]:
     from pycocotools import mask as coco
 
     rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {
-        "image_id": image, "category_id": label + 1, "iscrowd": 0, "area": float(coco.area(rle)),
+        "image_id": image, "iscrowd": 0, "area": float(coco.area(rle)),
         "bbox": [float(x) for x in coco.toBbox(rle)],
         "segmentation": {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode()},
     }  # fmt: skip

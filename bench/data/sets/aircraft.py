@@ -1,0 +1,62 @@
+"""FGVC-Aircraft in its official layout: 100 variants, 100 images each, a credit line at the foot of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from bench.data._listed import ListedSet, Member, PartsParams, number, read_lines, read_table
+from bench.errors import BadData
+from bench.params import Params, param
+
+PARTS = ("train", "val", "trainval", "test")
+FOOT = 20  # rows of the credit line
+
+
+class AircraftParams(PartsParams):
+    """Which list is which split, and the credit line."""
+
+    train: str = param("trainval", help="lists to train on: train, val, trainval")
+    val: str = param("test", help="lists to score on: test, val")
+    banner: bool = param(False, help="keep the 20 rows with the credit line, which the authors say to remove")
+
+
+class Aircraft(ListedSet):
+    """FGVC-Aircraft 2013b (Maji et al. 2013): `data/images/`, `data/variants.txt`,
+    `data/images_variant_<list>.txt`.
+
+    Classes are the 100 variants. train is trainval (6,667 images), val is test (3,333). The authors ask to
+    remove the 20 rows with the credit line before use; much published code does not: `banner` keeps them.
+    Ids are the numbers of the files.
+    """
+
+    folder: ClassVar[str] = "fgvc-aircraft-2013b"
+    marks: ClassVar[tuple[str, ...]] = ("data/images", "data/variants.txt")
+    official: ClassVar[dict[str, int]] = {"train": 3334, "val": 3333, "trainval": 6667, "test": 3333}
+    how_to_get: ClassVar[str] = (
+        "fgvc-aircraft-2013b.tar.gz (2.75 GB) from robots.ox.ac.uk/~vgg/data/fgvc-aircraft, unpacked: it "
+        "makes fgvc-aircraft-2013b/"
+    )
+    Params: ClassVar[type[Params]] = AircraftParams
+    params: AircraftParams
+
+    def foot(self) -> int:
+        return 0 if self.params.banner else FOOT
+
+    def class_names(self, root: Path) -> list[str]:
+        return read_lines(root / "data/variants.txt", "list")
+
+    def members(self, root: Path, part: str, classes: list[str]) -> list[Member] | None:
+        if part not in PARTS:
+            raise self.no_list(part, PARTS)
+        file = root / f"data/images_variant_{part}.txt"
+        if not file.is_file():
+            return None
+        places, found = {name: k for k, name in enumerate(classes)}, []
+        for image, variant in read_table(file, "list", "IMAGE VARIANT", 1):
+            if variant not in places:
+                raise BadData(
+                    f"{file} has the variant {variant!r}, which variants.txt lacks; unpack it again"
+                )
+            found.append(Member(number(image, file), f"data/images/{image}.jpg", places[variant]))
+        return found

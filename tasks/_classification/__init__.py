@@ -1,0 +1,1 @@
+"""Classification by fine-tuning: what its tasks share."""

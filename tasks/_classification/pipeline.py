@@ -1,0 +1,187 @@
+"""From a backbone file to classification metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from bench.data.runner import die_with_parent
+from bench.data.semantic import image_labels, single_labels
+from bench.engine.context import StageContext
+from bench.engine.pretrain import pick_device, step_threads
+from bench.errors import BadData
+from bench.nn.backbones import load_backbone
+from bench.store import write_json
+from bench.views.augment import normalise
+from tasks._classification.data import Labelled, StepBatches, TestCrops, TrainCrops
+from tasks._classification.metrics import class_recalls, multi_metrics, single_metrics
+from tasks._classification.model import Classifier, multi_loss, optimizer_for, single_loss
+from tasks._classification.protocol import FinetuneParams, SemiParams
+from tasks._classification.subset import balanced, listed
+from tasks._finetune import Loop, fit
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+TEST_BATCH = 64
+
+
+def run_single(ctx: StageContext, p: FinetuneParams) -> dict[str, float]:
+    """Train on "train", score on "val", one class an image; leaves classifier.pth, weights.json,
+    per_class.json, predictions.npy (class positions, in the order of the images that have one)."""
+    train, val = one_class(ctx, "train"), one_class(ctx, "val")
+    return _single(ctx, p, train, val)
+
+
+def run_semi(ctx: StageContext, p: SemiParams) -> dict[str, float]:
+    """`run_single` on a share of the labels; also leaves subset.json and subset.npy, the ids."""
+    every, val = one_class(ctx, "train"), one_class(ctx, "val")
+    folder = ctx.inputs.get("subset")
+    if folder is None:
+        total = max(1, int(p.fraction * len(every)))
+        train = every.part(balanced(every.targets, total, p.subset_seed))
+        what = f"drawn with equal classes, seed {p.subset_seed}: not the published list"
+    else:
+        train = every.part(listed(every.images, every.positions, folder, f"{ctx.stage.name}.subset"))
+        what = "those of the given list"
+    ctx.progress.note(f"{ctx.stage.name}: {len(train)} of {len(every)} labels, {what}")
+    write_json(ctx.work / "subset.json", {"images": len(train), "of": len(every), "which": what})
+    np.save(ctx.work / "subset.npy", train.images.ids[train.positions])
+    found = _single(ctx, p, train, val)
+    return {**found, "labels": float(len(train)), "listed": float(folder is not None)}
+
+
+def run_multi(ctx: StageContext, p: FinetuneParams) -> dict[str, float]:
+    """Train on "train", score on "val", any number of classes an image; leaves classifier.pth, weights.json,
+    per_class.json, scores.npy."""
+    train, val = many_classes(ctx, "train"), many_classes(ctx, "val")
+    scores = finetune(ctx, p, train, val, multi_loss)
+    metrics, ap = multi_metrics(val.targets, scores)
+    np.save(ctx.work / "scores.npy", scores)
+    _per_class(ctx, train, "AP", ap)
+    return metrics
+
+
+def _single(ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled) -> dict[str, float]:
+    scores = finetune(ctx, p, train, val, single_loss)
+    predicted = scores.argmax(1)
+    np.save(ctx.work / "predictions.npy", predicted)
+    _per_class(ctx, train, "accuracy", class_recalls(val.targets, predicted, scores.shape[1]))
+    return single_metrics(val.targets, scores)
+
+
+def _per_class(ctx: StageContext, labelled: Labelled, what: str, values: np.ndarray) -> None:
+    """Percent by class; a class that the scored split lacks has none."""
+    names = labelled.images.classes
+    write_json(
+        ctx.work / "per_class.json",
+        {n: {what: 100 * float(v)} if np.isfinite(v) else {} for n, v in zip(names, values, strict=True)},
+    )
+
+
+def one_class(ctx: StageContext, split: str) -> Labelled:
+    """The images of a split that have a class; BadData if none has, a note if some have not."""
+    images = ctx.images("data", split)
+    labels = single_labels(images)
+    found = np.flatnonzero(labels >= 0)
+    if not len(found):
+        raise BadData(f"{images.name}/{images.split} has no image with a class; try: --task-data scenes")
+    if len(found) < len(images):
+        ctx.progress.note(
+            f"{images.name}/{images.split}: {len(images) - len(found)} of {len(images)} images have no class "
+            "and are left out"
+        )
+    return Labelled(images, found, labels[found])
+
+
+def many_classes(ctx: StageContext, split: str) -> Labelled:
+    """Every image of a split with the values of `image_labels`."""
+    images = ctx.images("data", split)
+    return Labelled(images, np.arange(len(images)), image_labels(images))
+
+
+def finetune(ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled, loss: Loss) -> np.ndarray:
+    """(N, K) float32 scores of the images of `val` after training on `train`."""
+    if train.images.classes != val.images.classes:
+        raise BadData(f"{train.images.name}: train and val have other classes; check its lists")
+    device = pick_device(ctx.runtime.devices)
+    if device.kind == "cpu":
+        torch.set_num_threads(step_threads(ctx, device))
+    fabric = Fabric(accelerator=device.kind, devices=1)
+    model = build(ctx, len(train.images.classes)).to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fit_classifier(ctx, model, train, p, loss, fabric)
+    torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "classifier.pth")
+    return predict(ctx, model, val, p, fabric.device)
+
+
+def build(ctx: StageContext, classes: int) -> Classifier:
+    """The network with the stage's backbone in it; every backbone tensor must match."""
+    name = ctx.stage.inputs["backbone"].params["method"]["params"]["backbone"]
+    torch.manual_seed(ctx.seed("classifier init"))
+    model = Classifier(name, classes)
+    matched = load_backbone(ctx.inputs["backbone"] / "backbone.pth", model.backbone)
+    write_json(ctx.work / "weights.json", {"backbone": name, "tensors_matched": matched})
+    return model
+
+
+def fit_classifier(
+    ctx: StageContext, model: Classifier, train: Labelled, p: FinetuneParams, loss: Loss, fabric: Fabric
+) -> None:
+    """SGD over random resized crops, all layers, batch norm in training mode."""
+    seed, steps = ctx.seed("classifier"), p.total_steps(len(train))
+    data = TrainCrops(train, p.image_size, p.min_scale, seed)
+
+    def batches(start: int) -> DataLoader:
+        order = StepBatches(len(train), p.batch_size, steps, seed, start)
+        return DataLoader(data, batch_sampler=order, **_loading(ctx, fabric.device))
+
+    def losses(batch: list[Tensor]) -> dict[str, Tensor]:
+        crops, targets = (x.to(fabric.device, non_blocking=True) for x in batch)
+        return {"classification": loss(_forward(model, crops, p), targets)}
+
+    loop = Loop(steps, batches, losses, partial(_rate, p, len(train)), seed)
+    fit(ctx, model, optimizer_for(model, p), loop, fabric)
+
+
+def _rate(p: FinetuneParams, n: int, step: int) -> float:
+    return p.rate(step, n)
+
+
+def _forward(model: Classifier, crops: Tensor, p: FinetuneParams) -> Tensor:
+    """(B, 3, s, s) uint8 -> (B, K) float32."""
+    shown = normalise(crops.float() / 255).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(crops.device.type, torch.bfloat16, enabled=p.precision == "bf16"):
+        return model(shown).float()  # type: ignore[no-any-return]
+
+
+@torch.inference_mode()
+def predict(
+    ctx: StageContext, model: Classifier, labelled: Labelled, p: FinetuneParams, device: torch.device
+) -> np.ndarray:
+    """(N, K) float32 scores of the central crops."""
+    model.eval()
+    advance = ctx.progress.task("predict", len(labelled))
+    crops = TestCrops(labelled, p.resize, p.image_size)
+    found = []
+    for batch in DataLoader(crops, batch_size=TEST_BATCH, **_loading(ctx, device)):
+        found.append(_forward(model, batch.to(device, non_blocking=True), p).cpu().numpy())
+        advance(len(batch))
+    return np.concatenate(found)
+
+
+def _loading(ctx: StageContext, device: torch.device) -> dict[str, Any]:
+    workers = ctx.runtime.workers
+    return {
+        "num_workers": workers, "worker_init_fn": _start_worker if workers else None,
+        "pin_memory": device.type == "cuda",
+    }  # fmt: skip
+
+
+def _start_worker(number: int) -> None:
+    torch.set_num_threads(1)
+    die_with_parent()

@@ -1,0 +1,73 @@
+"""What the tasks of each protocol declare alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.params import Params
+from bench.task import Task
+from tasks._classification.protocol import FinetuneParams, SemiParams, TransferParams
+
+if TYPE_CHECKING:
+    from bench.cell import Planner
+    from bench.engine.context import StageContext
+    from bench.stage import Stage
+
+SINGLE = {
+    "top1": "share of images whose best class is right, percent",
+    "top5": "share of images whose class is among the best five, percent",
+    "mean_per_class": "share of a class's images that are right, mean of classes, percent",
+}
+TINY = {"batch_size": 16, "image_size": 64, "resize": 72}
+SMALL = {"batch_size": 64, "image_size": 128, "resize": 146}
+
+
+class TransferTask(Task):
+    """One class an image, a small set: `TransferParams`. Trains on "train", scores on "val", all layers.
+
+    Training shows random resized crops (.08, 1) with a flip, the test a central crop. A set whose images have
+    objects instead of one class counts each as the class of its largest object.
+    """
+
+    Params: ClassVar[type[Params]] = TransferParams
+    params: FinetuneParams
+    headline: ClassVar[str] = "top1"
+    metrics: ClassVar[dict[str, str]] = SINGLE
+    scales: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {**TINY, "steps": 60, "lr": 0.02},
+        "small": {**SMALL, "steps": 3000},
+    }
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        from tasks._classification.pipeline import run_single
+
+        return run_single(ctx, self.params)
+
+
+class SemiTask(Task):
+    """Fine-tuning on a share of the labels: `SemiParams`. Trains on "train", scores on "val", all layers.
+
+    The labelled images are those that the file `subset` names, else a class-balanced draw of `fraction` of
+    the training images; the metric `listed` and subset.json say which.
+    """
+
+    params: SemiParams
+    headline: ClassVar[str] = "top1"
+    metrics: ClassVar[dict[str, str]] = {
+        **SINGLE,
+        "labels": "training images whose labels were used",
+        "listed": "1 if a given list named them, 0 if they were drawn",
+    }
+
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
+        found = {"backbone": backbone, "data": data}
+        if self.params.subset is not None:
+            from bench.engine.files import file_stage
+
+            found["subset"] = file_stage("subset", self.params.subset, plan.runtime, f"{self.name}.subset")
+        return found
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        from tasks._classification.pipeline import run_semi
+
+        return run_semi(ctx, self.params)

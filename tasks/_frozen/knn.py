@@ -1,0 +1,77 @@
+"""Weighted k-nearest-neighbour classification on frozen features."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.data.preprocess import Transform
+from bench.engine.context import StageContext
+from bench.errors import BadData, BadInput
+from bench.params import param
+from bench.stage import Stage
+from tasks._frozen.protocol import FrozenParams, feature_stages, load_split
+from tasks._ranking import top_k
+
+BLOCK = 1024  # test rows at a time
+
+
+class KnnParams(FrozenParams):
+    """Wu et al. 2018, as lightly and most repositories run it."""
+
+    resize: int = param(256, ge=16, help="short side before the central crop, pixels")
+    k: int = param(200, ge=1, help="neighbours that vote", search=["int", 1, 200])
+    temperature: float = param(
+        0.1, gt=0, help="T of the weight exp(similarity / T)", search=["log", 0.01, 1.0]
+    )
+
+
+def knn_scores(
+    train: Tensor, labels: Tensor, test: Tensor, classes: int, k: int, temperature: float
+) -> Tensor:
+    """(M, K) votes: sum over the k training rows most similar to a test row by cosine, of exp(cos / T), by
+    class.
+
+    train: (N, D), labels: (N,) int64, test: (M, D). Source: Wu et al. 2018, section 3.4.
+    """
+    bank, found = F.normalize(train.float(), dim=1), []
+    for part in test.split(BLOCK):
+        near = (F.normalize(part.float(), dim=1) @ bank.T).topk(k, dim=1)
+        votes = torch.zeros(len(part), classes, device=part.device)
+        found.append(votes.scatter_add_(1, labels[near.indices], (near.values / temperature).exp()))
+    return torch.cat(found)
+
+
+def knn_stages(backbone: Stage, data: Stage, p: KnnParams) -> dict[str, Stage]:
+    """The pooled features of the central crop."""
+    return feature_stages(backbone, data, Transform("center", p.resize, p.image_size), ["gap"], p.precision)
+
+
+def run_knn(ctx: StageContext, p: KnnParams) -> dict[str, float]:
+    """top1 and top5 in percent over the val images that have a label."""
+    from bench.data.semantic import single_labels
+    from bench.engine.pretrain import pick_device
+
+    sides = []
+    for split in ("train", "val"):
+        s = load_split(ctx, split, "gap")
+        labels = single_labels(s.images)
+        known = labels >= 0
+        if not known.any():
+            raise BadData(f"{s.images.name}/{s.images.split} has no labelled image; try: --task-data scenes")
+        sides.append(
+            (torch.from_numpy(np.array(s.features[known])), torch.from_numpy(labels[known]), s.images.classes)
+        )
+    (train, labels, classes), (test, truth, _) = sides
+    if p.k > len(train):
+        raise BadInput(
+            f"k is at most the number of labelled training images, {len(train)}, got {p.k}; "
+            f"try: --set {ctx.stage.name}.k={min(20, len(train))}"
+        )
+    device = pick_device(ctx.runtime.devices).kind
+    made = knn_scores(train.to(device), labels.to(device), test.to(device), len(classes), p.k, p.temperature)
+    scores = made.cpu().numpy()
+    np.save(ctx.work / "predicted.npy", scores.argmax(1))
+    return {f"top{n}": 100 * top_k(truth.numpy(), scores, n) for n in (1, 5)}

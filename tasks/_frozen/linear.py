@@ -1,0 +1,276 @@
+"""Linear probes: classifiers on pooled depths of a frozen backbone, trained on augmented images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.data.base import ImageSet
+from bench.data.preprocess import Transform
+from bench.engine._training import load_checkpoint, save_checkpoint
+from bench.engine.context import StageContext
+from bench.engine.features import BATCH, Extractor, backbone_name, batches, load_extractor
+from bench.engine.pretrain import pick_device, step_threads
+from bench.errors import BadData, StageFailed
+from bench.params import param
+from bench.seeds import seed_for
+from bench.views.augment import STD
+from bench.views.loader import BatchOrder, make_loader, to_device
+from bench.views.plan import Augment, Sample, Source, ViewSpec
+from tasks._frozen.protocol import FrozenParams
+
+# PCA of ImageNet's RGB values in [0, 1] (Krizhevsky et al. 2012): eigenvalues and eigenvectors (columns)
+LIGHT_VALUES = (0.2175, 0.0188, 0.0045)
+LIGHT_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+LOG_EVERY = 20
+
+
+class LinearParams(FrozenParams):
+    """Every number of a linear probe; the defaults are OpenSelfSup's and paper 002's."""
+
+    resize: int = param(256, ge=16, help="short side before the central crop at test, pixels")
+    layers: tuple[str, ...] = param(
+        ("conv1", "res2", "res3", "res4", "res5"), help="depths, a classifier each; or gap"
+    )
+    epochs: int = param(28, ge=1, help="passes over the training images")
+    steps: tuple[int, ...] = param((8, 16, 24), help="epochs after which the rate falls by 10")
+    batch_size: int = param(256, ge=2, help="images per step")
+    lr: float = param(0.01, gt=0, help="learning rate", search=["log", 1e-3, 100.0])
+    momentum: float = param(0.9, ge=0, lt=1, help="of SGD")
+    nesterov: bool = param(True, help="Nesterov momentum, as the published code has it")
+    weight_decay: float = param(1e-4, ge=0, help="on weights and biases of the classifiers")
+    batch_norm: bool = param(True, help="batch norm without affine parameters before each classifier")
+    min_scale: float = param(0.08, gt=0, le=1, help="least area of a training crop, fraction of the image")
+    jitter: float = param(0.0, ge=0, le=1, help="strength of brightness, contrast and saturation jitter")
+    lighting: float = param(0.0, ge=0, help="deviation of PCA lighting noise")
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Every labelled image, whole."""
+
+    positions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def sources(self, index: int, rng: np.random.Generator) -> list[Source]:
+        return [Source(int(self.positions[index]))]
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """A random resized crop with a flip, and colour jitter where asked for."""
+
+    size: int
+    min_scale: float
+    jitter: float
+
+    def __call__(self, sources: list[Source], rng: np.random.Generator) -> Sample:
+        j = self.jitter
+        colour = Augment(p_jitter=float(j > 0), jitter=(j, j, j, 0.0))
+        return Sample([ViewSpec("view1", sources[0].image, None, self.size, colour, (self.min_scale, 1.0))])
+
+
+def lighting(images: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    """Normalised images (B, 3, H, W) plus PCA noise: x + V (a * l), a ~ N(0, deviation^2) per image and
+    axis, on
+    the [0, 1] scale. Source: Krizhevsky et al. 2012, section 4.1."""
+    if deviation == 0:
+        return images
+    alpha = torch.randn(len(images), 3, generator=generator) * deviation
+    shift = (alpha * torch.tensor(LIGHT_VALUES)) @ torch.tensor(LIGHT_VECTORS).T
+    return images + (shift / torch.tensor(STD)).to(images)[:, :, None, None]
+
+
+class Heads(nn.Module):
+    """A classifier per layer: batch norm without affine parameters (or nothing), then a linear map, N(0,
+    .01)."""
+
+    def __init__(self, widths: dict[str, int], classes: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict()
+        for name, width in widths.items():
+            linear = nn.Linear(width, classes)
+            nn.init.normal_(linear.weight, std=0.01)
+            nn.init.zeros_(linear.bias)
+            norm = nn.BatchNorm1d(width, affine=False) if batch_norm else nn.Identity()
+            self.heads[name] = nn.Sequential(norm, linear)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: head(features[name]) for name, head in self.heads.items()}
+
+
+def probe_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy for labels (B,) int64; for labels (B, K) of 1, 0 (not counted), -1: binary cross-entropy
+    averaged over what counts."""
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels)
+    counted = (labels != 0).float()
+    each = F.binary_cross_entropy_with_logits(logits, (labels > 0).float(), reduction="none")
+    return (each * counted).sum() / counted.sum().clamp(min=1)
+
+
+def lr_at(epoch: int, p: LinearParams) -> float:
+    """lr / 10^(steps that lie behind)."""
+    return float(p.lr * 0.1 ** sum(epoch >= s for s in p.steps))
+
+
+def run_linear(ctx: StageContext, p: LinearParams, multi: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Train on "train" and score "val": (M, K) scores by layer, and the labels of those images: (M,) or, with
+    `multi`, (M, K) of `image_labels`. Images without a label are left out of both."""
+    train, val = ctx.images("data", "train"), ctx.images("data", "val")
+    labels, truth = _labels(train, multi), _labels(val, multi)
+    device = pick_device(ctx.runtime.devices)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(step_threads(ctx, device))
+    try:
+        name = backbone_name(ctx.stage.inputs["backbone"])
+        extract = load_extractor(ctx.inputs["backbone"], name, p.layers, device, p.precision)
+        heads = _train(ctx, p, extract, train, labels)
+        scores = _score(ctx, p, extract, heads, val)
+    finally:
+        torch.set_num_threads(threads)
+    known = truth >= 0 if not multi else np.ones(len(truth), bool)
+    return {layer: s[known] for layer, s in scores.items()}, truth[known]
+
+
+def _labels(images: ImageSet, multi: bool) -> np.ndarray:
+    from bench.data.semantic import image_labels, single_labels
+
+    found = image_labels(images) if multi else single_labels(images)
+    if not images.classes or (not multi and not (found >= 0).any()):
+        raise BadData(f"{images.name}/{images.split} has no labelled image; try: --task-data scenes")
+    return found
+
+
+def _train(
+    ctx: StageContext, p: LinearParams, extract: Extractor, images: ImageSet, labels: np.ndarray
+) -> Heads:
+    positions = np.arange(len(labels)) if labels.ndim > 1 else np.flatnonzero(labels >= 0)
+    blank = extract(torch.zeros(1, 3, p.image_size, p.image_size, dtype=torch.uint8))
+    seed = ctx.seed("linear probe")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heads = Heads({n: blank[n].shape[1] for n in p.layers}, len(images.classes), p.batch_norm)
+    heads.to(extract.device)
+    optimizer = torch.optim.SGD(
+        heads.parameters(),
+        p.lr,
+        p.momentum,
+        weight_decay=p.weight_decay,
+        nesterov=p.nesterov and p.momentum > 0,
+    )
+    order = BatchOrder(len(positions), p.batch_size, p.epochs, seed)
+    total = p.epochs * order.steps_per_epoch
+    start = _resume(ctx, heads, optimizer, total)
+    order.start = start
+    crop = _Crop(p.image_size, p.min_scale, p.jitter)
+    loaded = make_loader(images, _Whole(positions), crop, seed, order, ctx.runtime.workers)
+    advance, saved = ctx.progress.task("linear probe", total, start), time.monotonic()
+    targets = torch.from_numpy(labels)
+    heads.train()
+    for step, raw in enumerate(loaded, start):
+        view = to_device(raw, extract.device, step, total).views["view1"]
+        generator = torch.Generator().manual_seed(seed_for(seed, "lighting", step))
+        for group in optimizer.param_groups:
+            group["lr"] = lr_at(step // order.steps_per_epoch, p)
+        outputs = heads(extract(lighting(view.images, p.lighting, generator)))
+        target = targets[view.index.cpu()].to(extract.device)
+        losses = {layer: probe_loss(out, target) for layer, out in outputs.items()}
+        optimizer.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()  # type: ignore[union-attr]
+        optimizer.step()
+        advance(1)
+        if step % LOG_EVERY == 0 or step == total - 1:
+            _log(ctx, step, losses, p)
+        if time.monotonic() - saved >= ctx.runtime.checkpoint_seconds:
+            _save(ctx, step + 1, heads, optimizer)
+            saved = time.monotonic()
+    if start < total:
+        _save(ctx, total, heads, optimizer)
+    return heads.eval()
+
+
+def _resume(ctx: StageContext, heads: Heads, optimizer: torch.optim.Optimizer, total: int) -> int:
+    state = load_checkpoint(ctx.scratch, total, ctx.progress.note)
+    if state is None:
+        return 0
+    heads.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+def _save(ctx: StageContext, step: int, heads: Heads, optimizer: torch.optim.Optimizer) -> None:
+    state: dict[str, Any] = {"step": step, "network": heads.state_dict(), "optimizer": optimizer.state_dict()}
+    save_checkpoint(ctx.scratch, state)
+
+
+def _log(ctx: StageContext, step: int, losses: dict[str, Tensor], p: LinearParams) -> None:
+    figures = {f"loss_{layer}": float(loss.detach()) for layer, loss in losses.items()}
+    bad = [n for n, v in figures.items() if not np.isfinite(v)]
+    if bad:
+        lower = f"{ctx.stage.name}.lr={p.lr / 10:g}"
+        raise StageFailed(f"{ctx.stage}: {bad[0]} is not finite at step {step}; try: --set {lower}")
+    ctx.tracker.log(figures, step)
+
+
+@torch.no_grad()
+def _score(
+    ctx: StageContext, p: LinearParams, extract: Extractor, heads: Heads, images: ImageSet
+) -> dict[str, np.ndarray]:
+    advance = ctx.progress.task("score", len(images))
+    found: dict[str, list[Tensor]] = {layer: [] for layer in p.layers}
+    transform = Transform("center", p.resize, p.image_size)
+    for shown in batches(images, transform, workers=ctx.runtime.workers, pin=extract.device.type == "cuda"):
+        for layer, out in heads(extract(shown)).items():
+            found[layer].append(out.float().cpu())
+        advance(min(BATCH, len(shown)))
+    return {layer: torch.cat(parts).numpy() for layer, parts in found.items()}
+
+
+def accuracies(scores: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
+    """top1 and top5 in percent of every layer (`top1_res5`), and of the layer with the best top1."""
+    from tasks._ranking import top_k
+
+    found = {f"top{k}_{layer}": 100 * top_k(truth, s, k) for layer, s in scores.items() for k in (1, 5)}
+    best = max(scores, key=lambda layer: found[f"top1_{layer}"])
+    return {"top1": found[f"top1_{best}"], "top5": found[f"top5_{best}"], **found}
+
+
+def accuracy_metrics(layers: Sequence[str]) -> dict[str, str]:
+    """What `accuracies` returns, described."""
+    best = {"top1": "accuracy of the best layer, percent", "top5": "its top-5 accuracy, percent"}
+    return best | {f"top{k}_{n}": f"top-{k} accuracy of {n}, percent" for n in layers for k in (1, 5)}
+
+
+def fit_cached(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, p: LinearParams, seed: int
+) -> np.ndarray:
+    """(M, K) scores of one classifier of extracted features: `Heads`, `probe_loss` summed over classes
+    instead of averaged, SGD as the other probes. train: (N, D), labels: (N, K) of `image_labels`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heads = Heads({"gap": train.shape[1]}, labels.shape[1], p.batch_norm)
+    x, y = torch.from_numpy(np.array(train)), torch.from_numpy(labels)
+    optimizer = torch.optim.SGD(
+        heads.parameters(), p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.nesterov
+    )
+    heads.train()
+    for step, keys in enumerate(order := BatchOrder(len(x), p.batch_size, p.epochs, seed)):
+        at = torch.tensor([i for _, i in keys])
+        for group in optimizer.param_groups:
+            group["lr"] = lr_at(step // order.steps_per_epoch, p)
+        optimizer.zero_grad(set_to_none=True)
+        (probe_loss(heads({"gap": x[at]})["gap"], y[at]) * labels.shape[1]).backward()
+        optimizer.step()
+    heads.eval()
+    with torch.no_grad():
+        return heads({"gap": torch.from_numpy(np.array(test))})["gap"].numpy()  # type: ignore[no-any-return]

@@ -1,0 +1,53 @@
+"""What tasks on a frozen backbone share: settings, and the stages that extract features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from bench.params import Params, param
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.data.base import ImageSet
+    from bench.data.preprocess import Transform
+    from bench.engine.context import StageContext
+    from bench.stage import Stage
+
+
+class FrozenParams(Params):
+    """What the backbone is shown, and in which precision it runs."""
+
+    image_size: int = param(224, ge=16, help="side of an image the backbone is shown, pixels")
+    precision: Literal["fp32", "bf16"] = param("fp32", help="of the backbone's forward passes")
+
+
+def feature_stages(
+    backbone: Stage, data: Stage, transform: Transform, layers: Sequence[str], precision: str
+) -> dict[str, Stage]:
+    """Inputs of a task that reads extracted features: backbone, data and the features of train and val."""
+    from bench.engine.features import features_stage
+
+    found = {"backbone": backbone, "data": data}
+    for split in ("train", "val"):
+        found[f"features_{split}"] = features_stage(backbone, data, split, transform, layers, precision)
+    return found
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split with its features: images, (N, D) float32 memory-mapped."""
+
+    images: ImageSet
+    features: np.ndarray
+
+
+def load_split(ctx: StageContext, split: str, layer: str) -> Split:
+    """The images of a split and the layer that the features stage extracted."""
+    from bench.engine.features import load_features
+
+    images = ctx.images("data", split)
+    return Split(images, load_features(ctx.inputs[f"features_{split}"], layer, images))

@@ -1,0 +1,274 @@
+"""VOC07 linear SVMs on frozen features: costs by cross-validation, low-shot samples, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from bench.data.runner import parallel
+from bench.engine.context import Advance, Progress
+from bench.errors import BadInput
+from bench.params import param
+from bench.seeds import rng_for
+from tasks._frozen.protocol import FrozenParams
+from tasks._frozen.solver import Kernel, Reduced, prepare, solve, solve_path
+from tasks._ranking import ApKind, average_precision
+
+POSITIVE_WEIGHT = 2.0  # class_weight {1: 2, -1: 1}
+Solver = Literal["batched", "liblinear"]
+
+
+REFIT_TOL = 1e-3  # of what is scored in the end; cross-validation does with less
+SHOT_TOL = 3e-3  # of small samples: their problems are cheap, and few rows decide
+SHOT_FLOATS = 40_000_000  # products of the classes solved together
+
+
+class SvmParams(FrozenParams):
+    """What both SVM protocols share (METHODS 3.1: the FAIR benchmark's files, OpenSelfSup, paper 002)."""
+
+    resize: int = param(256, ge=16, help="short side before the image is squashed, pixels")
+    layer: Literal["conv1", "res2", "res3", "res4", "res5", "gap"] = param(
+        "res5", help="depth the features are taken at; res5 is the last map pooled to 2 x 2"
+    )
+    costs: tuple[float, ...] = param((1.0, 10.0, 100.0), help="costs tried, besides the powers of one half")
+    powers: tuple[int, int] = param((4, 19), help="first and last power n of the costs 0.5^n")
+    ap: ApKind = param(
+        "interpolated", help="average precision on the test set: interpolated, 11point or area"
+    )
+    solver: Solver = param(
+        "batched", help="batched: all problems at once; liblinear: one by one, needs scikit-learn"
+    )
+
+    def all_costs(self) -> np.ndarray:
+        """The costs tried, ascending."""
+        halves = [0.5**n for n in range(self.powers[0], self.powers[1] + 1)]
+        return np.array(sorted({*map(float, self.costs), *halves}))
+
+
+def check_solver(solver: str) -> None:
+    """BadInput where LIBLINEAR is asked for and not there."""
+    if solver == "liblinear" and find_spec("sklearn") is None:
+        raise BadInput(
+            "solver 'liblinear' needs scikit-learn, which is not installed; try: --set solver=batched, or "
+            "pip install scikit-learn"
+        )
+
+
+def training_signs(labels: np.ndarray) -> np.ndarray:
+    """(N, K) labels 1, 0 (only difficult), -1 -> 1 or -1: an image that shows a class only as difficult
+    objects is a negative in training (at test it is left out of that class)."""
+    return np.where(np.asarray(labels) == 1, 1, -1).astype(np.int8)
+
+
+def stratified_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
+    """(n,) fold of each row, unshuffled and stratified as scikit-learn's `StratifiedKFold` makes them.
+
+    Rows sorted by class (in order of first appearance) are dealt to the folds in turn, which says how many of
+    a class each fold gets; a class's rows then fill the folds one after another in their order.
+    """
+    _, first, inverse = np.unique(y, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))[inverse]
+    order = np.sort(rank)
+    found = np.empty(len(y), np.int64)
+    for c in range(int(rank.max()) + 1):
+        counts = [int((order[f::folds] == c).sum()) for f in range(folds)]
+        found[rank == c] = np.repeat(np.arange(folds), counts)
+    return found
+
+
+def usable_classes(train: np.ndarray, test: np.ndarray, least: int = 3) -> np.ndarray:
+    """Classes with at least `least` training positives and one at test; others cannot be judged."""
+    return np.flatnonzero(((train == 1).sum(0) >= least) & ((test == 1).sum(0) > 0))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """scores: (M, K) on the test rows. chosen: (K,) cost. cv: (K, C) mean AP of the folds in [0, 1]."""
+
+    scores: np.ndarray
+    chosen: np.ndarray
+    cv: np.ndarray
+
+
+def train_full(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, costs: np.ndarray, solver: Solver,
+    progress: Progress, workers: int = 0,
+) -> Trained:  # fmt: skip
+    """One SVM per class of `labels` (N, K): the cost of the best mean "area" AP over three folds (the
+    lowest such
+    cost), then all rows. train: (N, D), test: (M, D) raw features."""
+    signs = training_signs(labels)
+    if solver == "liblinear":
+        return _full_liblinear(train, signs, test, costs, workers, progress)
+    rows = Kernel(train).reduced()
+    folds = np.stack([stratified_folds(column) for column in signs.T], 1)
+    cv = cross_validate(rows, signs, folds, costs, progress.task("SVM costs", len(costs)))
+    chosen = costs[cv.argmax(1)]
+    w = rows.weights(solve(rows, signs[None], chosen, POSITIVE_WEIGHT, REFIT_TOL))[0]
+    return Trained((prepare(test) @ w).numpy(), chosen, cv)
+
+
+def cross_validate(
+    rows: Reduced, signs: np.ndarray, folds: np.ndarray, costs: np.ndarray, advance: Advance
+) -> np.ndarray:
+    """(K, C) mean over folds of the "area" AP of held-out rows, for every cost. signs, folds: (n, K)."""
+    n_folds, k = int(folds.max()) + 1, signs.shape[1]
+    y = np.concatenate([np.where(folds == f, 0, signs) for f in range(n_folds)], 1).astype(np.int8)
+    found = np.zeros((k, len(costs)))
+    for at, w in solve_path(rows, y[None], costs, POSITIVE_WEIGHT):
+        scores = (rows.x @ w)[0].numpy()
+        for p in range(y.shape[1]):
+            f, c = divmod(p, k)
+            found[c, at] += fold_ap(signs[:, c], scores[:, p], folds[:, c] == f) / n_folds
+        advance(1)
+    return found
+
+
+def fold_ap(signs: np.ndarray, scores: np.ndarray, held: np.ndarray) -> float:
+    """AP ("area") of the held-out rows; 0 where none of them is positive, as scikit-learn scores it."""
+    ap = average_precision(signs[held] == 1, scores[held], "area")
+    return 0.0 if np.isnan(ap) else ap
+
+
+def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
+    """scikit-learn's LinearSVC with the protocol's settings, fitted. x: prepared rows without the
+    constant."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    made = LinearSVC(
+        C=cost, penalty="l2", loss="squared_hinge", dual=True, tol=1e-4, max_iter=2000, intercept_scaling=1.0,
+        class_weight={1: POSITIVE_WEIGHT, -1: 1.0}, random_state=0,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # expected at large costs, part of the protocol
+        return made.fit(x, y)
+
+
+def _liblinear_class(
+    x: np.ndarray, test: np.ndarray, costs: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    cv = liblinear_cv(x, y, stratified_folds(y), costs)
+    cost = costs[int(np.argmax(cv))]
+    return linear_svc(x, y, cost).decision_function(test), np.array(cost), cv
+
+
+def liblinear_cv(x: np.ndarray, y: np.ndarray, folds: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """(C,) what `cross_validate` finds, for one class."""
+    n_folds = int(folds.max()) + 1
+    found = np.zeros(len(costs))
+    for at, cost in enumerate(costs):
+        for f in range(n_folds):
+            fit = linear_svc(x[folds != f], y[folds != f], cost)
+            found[at] += fold_ap(y, fit.decision_function(x), folds == f) / n_folds
+    return found
+
+
+def _full_liblinear(
+    train: np.ndarray,
+    signs: np.ndarray,
+    test: np.ndarray,
+    costs: np.ndarray,
+    workers: int,
+    progress: Progress,
+) -> Trained:
+    x, t = prepare(train)[:, :-1].numpy(), prepare(test)[:, :-1].numpy()
+    advance, parts = progress.task("SVM classes", signs.shape[1]), []
+    for part in parallel(partial(_liblinear_class, x, t, costs), list(signs.T), workers, 1):
+        parts.append(part)
+        advance(1)
+    return Trained(*(np.stack(p, axis) for p, axis in zip(zip(*parts, strict=True), (1, 0, 0), strict=True)))
+
+
+def draw_sample(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """(N, K) int8 of 1 (drawn positives), -1 (drawn negatives), 0 (ignored): for every class by itself, k
+    images that show it and (K - 1) k that do not, without replacement. Images that show a class only as
+    difficult objects are never drawn for it. The published code draws with an unseeded `random.sample`."""
+    n, classes = labels.shape
+    found = np.zeros((n, classes), np.int8)
+    for c in range(classes):
+        rng = rng_for(seed, "low-shot", c, k)
+        for value, count in ((1, k), (-1, (classes - 1) * k)):
+            pool = np.flatnonzero(labels[:, c] == value)
+            if len(pool) < count:
+                kind = "show" if value == 1 else "do not show"
+                raise BadInput(
+                    f"k={k} needs {count} images that {kind} class {c}, there are {len(pool)}; "
+                    f"try smaller ones: --set ks=1,2,4"
+                )
+            found[rng.choice(pool, count, replace=False), c] = value
+    return found
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One sample of k. scores: (C, M, K) on the test rows for every cost. cv: (C,) mean over classes of the
+    held-out AP, nan for k = 1."""
+
+    scores: np.ndarray
+    cv: np.ndarray
+
+
+def train_shot(
+    kernel: Kernel, test: torch.Tensor, sample: np.ndarray, costs: np.ndarray, solver: Solver
+) -> Shot:
+    """Every class and cost of one sample (N, K); the folds of its cross-validation are min(3, k)."""
+    subsets = np.stack([np.flatnonzero(column) for column in sample.T])
+    signs = np.take_along_axis(sample.T, subsets, 1)
+    if solver == "liblinear":
+        parts = [_shot_liblinear(kernel, test, *one, costs) for one in zip(subsets, signs, strict=True)]
+    else:
+        size = max(1, SHOT_FLOATS // subsets.shape[1] ** 2)
+        groups = [slice(i, i + size) for i in range(0, len(subsets), size)]
+        parts = [one for g in groups for one in _shot_batched(kernel, test, subsets[g], signs[g], costs)]
+    return Shot(np.stack([scores for scores, _ in parts], 2), np.mean([cv for _, cv in parts], 0))
+
+
+def _shot_folds(y: np.ndarray) -> np.ndarray | None:
+    k = int((y == 1).sum())
+    return None if k < 2 else stratified_folds(y, min(3, k))
+
+
+def _shot_batched(
+    kernel: Kernel, test: torch.Tensor, subsets: np.ndarray, signs: np.ndarray, costs: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Scores (C, M) and cross-validation (C,) of classes whose samples have equally many rows."""
+    rows, c = kernel.reduced(subsets), len(costs)
+    folds = [_shot_folds(y) for y in signs]
+    n_folds = 0 if folds[0] is None else int(folds[0].max()) + 1
+    columns = [signs] + [np.where(np.stack(folds) == f, 0, signs) for f in range(n_folds)]  # type: ignore[arg-type]
+    y = np.concatenate([np.repeat(column[:, :, None], c, 2) for column in columns], 2)
+    w = solve(rows, y, np.tile(costs, len(columns)), POSITIVE_WEIGHT, SHOT_TOL)
+    held = (rows.x @ w[..., c:]).numpy()
+    found = []
+    for at, weights in enumerate(rows.weights(w[..., :c])):
+        cv = np.full(c, np.nan) if n_folds == 0 else np.zeros(c)
+        for f in range(n_folds):
+            mine = folds[at] == f
+            cv += [fold_ap(signs[at], held[at, :, f * c + i], mine) / n_folds for i in range(c)]
+        found.append(((test @ weights).float().numpy().T, cv))
+    return found
+
+
+def _shot_liblinear(
+    kernel: Kernel, test: torch.Tensor, subset: np.ndarray, y: np.ndarray, costs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    x, t = kernel.rows[torch.from_numpy(subset), :-1].numpy(), test[:, :-1].numpy()
+    folds = _shot_folds(y)
+    cv = np.full(len(costs), np.nan) if folds is None else liblinear_cv(x, y, folds, costs)
+    return np.stack([linear_svc(x, y, cost).decision_function(t) for cost in costs]), cv
+
+
+def pick_by_cv(cv: Sequence[np.ndarray]) -> list[int]:
+    """The cost of every k, ascending, of one sample; k = 1 has no cross-validation and takes that of the
+    next k."""
+    found = [-1 if np.isnan(scores).any() else int(np.argmax(scores)) for scores in cv]
+    return [next((p for p in found[i:] if p >= 0), -1) for i in range(len(found))]

@@ -1,0 +1,1 @@
+"""Semantic segmentation: the protocol, dilated backbones and heads, training, inference, metrics."""

@@ -1,0 +1,55 @@
+"""The confusion matrix of pixels, streamed, and what follows from it: mIoU, mAcc, aAcc."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.data.semantic import VOID
+from bench.errors import BadData
+
+
+class Confusion:
+    """(K, K) int64: rows the class that is there, columns the one that was predicted; void is not counted."""
+
+    def __init__(self, classes: int) -> None:
+        self.matrix = np.zeros((classes, classes), np.int64)
+
+    def add(self, truth: Tensor, predicted: Tensor) -> None:
+        """Count an image: both (H, W), truth in 0..K-1 or 255, predicted in 0..K-1."""
+        classes = len(self.matrix)
+        scored = truth != VOID
+        pairs = truth[scored].long() * classes + predicted[scored].long()
+        counts = torch.bincount(pairs, minlength=classes**2).cpu().numpy()
+        self.matrix += counts.reshape(classes, classes)
+
+
+def iou_and_accuracy(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per class TP / (TP + FP + FN) and TP / (TP + FN), float64; NaN where the divisor is 0."""
+    hits, there, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
+    with np.errstate(invalid="ignore"):
+        return hits / (there + predicted - hits), hits / there
+
+
+def segmentation_metrics(matrix: np.ndarray) -> dict[str, float]:
+    """mIoU and mAcc, means over the classes where they are defined, and aAcc, all in percent.
+
+    BadData if no pixel was scored."""
+    if not matrix.sum():
+        raise BadData("no pixel of the split to score on has a class: its masks are void everywhere")
+    iou, accuracy = iou_and_accuracy(matrix)
+    return {
+        "mIoU": 100 * float(np.nanmean(iou)),
+        "mAcc": 100 * float(np.nanmean(accuracy)),
+        "aAcc": 100 * float(np.trace(matrix) / matrix.sum()),
+    }
+
+
+def per_class(matrix: np.ndarray, classes: list[str]) -> dict[str, dict[str, float]]:
+    """IoU and accuracy in percent by class name; a class where one is not defined lacks it."""
+    made: dict[str, dict[str, float]] = {}
+    for name, *values in zip(classes, *iou_and_accuracy(matrix), strict=True):
+        figures = zip(("IoU", "Acc"), values, strict=True)
+        made[name] = {what: 100 * float(value) for what, value in figures if np.isfinite(value)}
+    return made

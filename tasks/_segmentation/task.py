@@ -1,0 +1,42 @@
+"""What every segmentation task declares alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.nn.architectures import architecture
+from bench.task import Task
+from tasks._segmentation.protocol import SegmentationParams
+
+if TYPE_CHECKING:
+    from bench.engine.context import StageContext
+
+
+class SegmentationTask(Task):
+    """Train on "train", score on "val", in percent; the confusion matrix is summed over the whole split.
+
+    A class that is neither in the ground truth nor predicted is left out of the means.
+    """
+
+    params: SegmentationParams
+    headline: ClassVar[str] = "mIoU"
+    metrics: ClassVar[dict[str, str]] = {
+        "mIoU": "intersection over union of pixels, mean of classes, percent",
+        "mAcc": "share of a class's pixels that are found, mean of classes, percent",
+        "aAcc": "share of all pixels that are right, percent",
+    }
+
+    def supports(self, backbone: str) -> str | None:
+        found = architecture(backbone)
+        if found.family == "vit":
+            return "dilation keeps the stride of a ResNet's last stages small; a vision transformer has none"
+        if found.family == "lab":
+            return "the heads need the stages of one ResNet; this backbone is two, on L and on ab"
+        if "cifar" in found.options:
+            return "dilation starts from total stride 32; with a 3x3 stem it is 8 already"
+        return None
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        from tasks._segmentation.pipeline import run_segmentation
+
+        return run_segmentation(ctx, self.params)

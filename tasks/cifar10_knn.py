@@ -1,0 +1,43 @@
+"""CIFAR-10 by k nearest neighbours of frozen features at 32 x 32 pixels (k = 200, T = 0.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.params import Params, param
+from bench.task import Task
+from tasks._frozen.knn import KnnParams, knn_stages, run_knn
+
+if TYPE_CHECKING:
+    from bench.engine.context import StageContext
+    from bench.stage import Stage
+
+
+class CifarKnnParams(KnnParams):
+    """CIFAR images as they are: 32 pixels, neither resized nor cropped."""
+
+    image_size: int = param(32, ge=16, help="side of an image the backbone is shown, pixels")
+    resize: int = param(32, ge=16, help="short side before the central crop, pixels")
+
+
+class Cifar10Knn(Task):
+    """Weighted kNN on CIFAR-10's test set with its training set as the bank (Wu et al. 2018).
+
+    lightly's benchmark (ResNet-18 with the CIFAR stem, 200 epochs, batch 512) reports 84.8 for SimCLR, 86.8
+    for BYOL and 84.7 for MoCo v2: maxima over epochs; this task scores the final backbone."""
+
+    Params: ClassVar[type[Params]] = CifarKnnParams
+    params: CifarKnnParams
+    headline: ClassVar[str] = "top1"
+    metrics: ClassVar[dict[str, str]] = {
+        "top1": "images whose class gets most votes, percent",
+        "top5": "images whose class is among the five with most votes, percent",
+    }
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "cifar10"}
+    scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"k": 20}}
+
+    def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
+        return knn_stages(backbone, data, self.params)
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        return run_knn(ctx, self.params)

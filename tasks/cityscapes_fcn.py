@@ -1,0 +1,37 @@
+"""Cityscapes segmentation: a fully convolutional head on a dilated ResNet, 40,000 iterations."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from bench.params import Params, param
+from tasks._segmentation.protocol import FcnParams
+from tasks._segmentation.task import SegmentationTask
+
+
+class CityscapesFcnParams(FcnParams):
+    """FCN-D8 on Cityscapes."""
+
+    lr: float = param(0.01, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1])
+    batch_size: int = param(8, ge=1, help="crops per step")
+
+
+class CityscapesFcn(SegmentationTask):
+    """FCN-R50 (Long et al. 2015) in MMSegmentation's 40k schedule: rate .01 at batch 8, else as
+    `cityscapes_seg`. None of the four papers reports it; it tells the backbone from the attention.
+    """
+
+    Params: ClassVar[type[Params]] = CityscapesFcnParams
+    params: CityscapesFcnParams
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "cityscapes"}
+    scales: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {
+            "iterations": 320, "batch_size": 4, "lr": 0.1, "crop": (112, 112), "scale": (0.75, 1.5),
+            "photometric": False, "dropout": 0.0, "width": 64, "aux_width": 32, "window": (96, 96),
+            "stride": (64, 64),
+        },
+        "small": {
+            "iterations": 8000, "crop": (256, 512), "short": 512, "width": 256, "aux_width": 128,
+            "window": (256, 512), "stride": (171, 342),
+        },
+    }  # fmt: skip

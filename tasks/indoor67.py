@@ -1,0 +1,15 @@
+"""MIT Indoor 67, fine-tuned end to end: accuracy, mean of the 67 rooms."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tasks._classification.task import TransferTask
+
+
+class Indoor67(TransferTask):
+    """67 kinds of rooms, train to test. The mean of the classes' accuracies counts (Quattoni and Torralba
+    2009)."""
+
+    headline: ClassVar[str] = "mean_per_class"
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "indoor67"}

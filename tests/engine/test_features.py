@@ -1,0 +1,148 @@
+"""What a frozen backbone is shown, and the features stage: order, resuming, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms as T
+
+from bench.cell import Cell, Planner
+from bench.data.preprocess import Transform
+from bench.data.sets.scenes import Scenes
+from bench.engine import features
+from bench.engine.context import StageContext
+from bench.engine.features import (
+    BATCH,
+    PlainShown,
+    batches,
+    features_stage,
+    load_features,
+    loading_speed,
+    rows_done,
+)
+from bench.engine.local import LocalEngine
+from bench.errors import BadData
+from bench.nn.backbones import build_backbone, load_backbone
+from bench.params import Runtime
+from bench.stage import Stage
+from bench.store import Store
+from bench.views.augment import MEAN, STD
+from tests.data.folders import Deaf
+from tests.small_set import SmallSet
+
+
+@pytest.mark.parametrize("mode", ["squash", "center"])
+@pytest.mark.parametrize(("width", "height"), [(200, 120), (121, 333), (64, 64), (40, 30), (97, 96)])
+def test_the_transform_is_torchvisions_on_pil_images(mode: Any, width: int, height: int) -> None:
+    """At most one grey level apart: torch's uint8 resize rounds once, PIL after each direction."""
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    second = T.Resize((64, 64)) if mode == "squash" else T.CenterCrop(64)
+    expected = T.Compose([T.Resize(73), second, T.PILToTensor()])(Image.fromarray(image))
+    found = Transform(mode, 73, 64)(image)
+    assert found.shape == (3, 64, 64)
+    assert (found.int() - expected.int()).abs().max() <= 1
+
+
+def test_a_small_image_is_padded_as_by_torchvision() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    expected = T.Compose([T.Resize(40), T.CenterCrop(61), T.PILToTensor()])(Image.fromarray(image))
+    assert (Transform("center", 40, 61)(image).int() - expected.int()).abs().max() <= 1
+
+
+def test_images_that_fit_are_shown_as_they_are() -> None:
+    image = np.random.default_rng(2).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    assert np.array_equal(Transform("center", 32, 32)(image).permute(1, 2, 0).numpy(), image)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_images_in_their_order(tmp_path: Path, workers: int) -> None:
+    images, transform = SmallSet(tmp_path, 5), Transform("squash", 40, 32)
+    found = torch.cat(list(batches(images, transform, 0, workers)))
+    assert all(torch.equal(found[i], transform(images.image(i))) for i in range(5))
+    plain = torch.stack([PlainShown(images, transform)[i] for i in range(5)])
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    levels = (found - (plain * std + mean) * 255).abs()
+    assert levels.max() < 2.01, "squashing resizes twice, each time within a grey level"
+    assert levels.mean() < 0.2
+    assert set(loading_speed(images, transform, workers, 1)) == {"ours", "plain", "ratio"}
+
+
+def planned(home: Path) -> tuple[Runtime, Stage]:
+    runtime = Runtime(home=home, database="sqlite://", tracker="none", workers=0, devices="cpu", threads=1)
+    sets = (("scenes.n_train", str(BATCH + 9)), ("scenes.n_val", "2"))
+    planner = Planner(Cell("random_init", "image", "knn", "scenes", "scenes", "tiny", 0, sets), runtime)
+    data = planner.data("scenes")
+    backbone = planner.pretrain("random_init", "image", data, main=True)
+    return runtime, features_stage(backbone, data, "train", Transform("center", 36, 32), ["gap", "res5"])
+
+
+class Stop(Exception):
+    pass
+
+
+def test_the_stage_goes_on_bit_equal_after_a_kill(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, stage = planned(home)
+    engine = LocalEngine(runtime, Store(home), Deaf())
+    whole = engine.ensure(stage)
+    inputs = {role: engine.ensure(child) for role, child in stage.inputs.items()}
+    folder = tmp_path / "work"
+    folder.mkdir()
+    eager = runtime.model_copy(update={"checkpoint_seconds": 0.0})
+    ctx = StageContext(stage, folder, inputs, eager)
+
+    calls: list[int] = []
+    forward = features.Extractor.__call__
+
+    def dies(self: Any, shown: torch.Tensor) -> Any:
+        if calls:
+            raise Stop
+        calls.append(len(shown))
+        return forward(self, shown)
+
+    monkeypatch.setattr(features.Extractor, "__call__", dies)
+    with pytest.raises(Stop):
+        features.run(ctx)
+    assert rows_done(ctx.scratch, BATCH + 9) == BATCH
+    with open(folder / "gap.npy", "ab") as file:
+        file.write(b"rows that were never noted")
+    seen: list[int] = []
+    monkeypatch.setattr(
+        features.Extractor, "__call__", lambda self, x: seen.append(len(x)) or forward(self, x)
+    )
+    features.run(ctx)
+    assert seen == [9], "only the rest is extracted"
+    for name in ("gap.npy", "res5.npy", "ids.npy"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    images = Scenes.resolve("tiny", {"n_train": BATCH + 9, "n_val": 2}).load(
+        inputs["data"], inputs["data"], "train"
+    )
+    rows = load_features(whole, "gap", images)
+    assert isinstance(rows, np.memmap)
+    assert rows.shape == (BATCH + 9, 512)
+    backbone = build_backbone("resnet18").eval()
+    load_backbone(inputs["backbone"] / "backbone.pth", backbone)
+    shown = PlainShown(images, Transform("center", 36, 32))[70]
+    with torch.inference_mode():
+        expected = backbone(shown[None])[0].numpy()
+    assert np.abs(rows[70] - expected).max() < 0.03 * np.abs(expected).max()
+    other = Scenes.resolve("tiny", {"n_train": BATCH + 9, "n_val": 2}).load(
+        inputs["data"], inputs["data"], "val"
+    )
+    with pytest.raises(BadData, match="other images"):
+        load_features(whole, "gap", other)
+
+
+def test_the_same_question_is_the_same_stage(home: Path) -> None:
+    _, stage = planned(home)
+    data, backbone = stage.inputs["data"], stage.inputs["backbone"]
+    again = features_stage(backbone, data, "train", Transform("center", 36, 32), ["res5", "gap"])
+    assert again.key == stage.key
+    other = features_stage(backbone, data, "train", Transform("squash", 36, 32), ["res5", "gap"])
+    assert other.key != stage.key
