@@ -67,7 +67,7 @@ def learning(
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """A line per method and crop, means over seeds; metrics in the order of the first row."""
+    """A line per method and crop, means over seeds; metrics in their task's order."""
     names = list(rows[0]["metrics"]) if rows else []
     lines = ["| method | crop | seeds | steps | loss | std of outputs | " + " | ".join(names) + " |"]
     lines.append("|---|---|" + "---:|" * (len(names) + 4))

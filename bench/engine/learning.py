@@ -31,11 +31,13 @@ def learned(planned: PlannedCell, store: Store) -> dict[str, Any]:
     history = read_history(folder / "history.jsonl")
     summary = _json(folder / "summary.json")
     method: Any = registry.load("method", planned.cell.method)
+    task: Any = registry.load("task", planned.cell.task)
+    scores = _json(store.folder(planned.final) / "metrics.json")
     return {
         "method": planned.cell.method, "crop": planned.cell.crop, "seed": planned.cell.seed,
         "trained": method.trains, "steps": summary["steps"], "seconds": summary["seconds"],
         "loss": ends(history, "loss"), "std": ends(history, "std"),
-        "metrics": _json(store.folder(planned.final) / "metrics.json"),
+        "metrics": {n: scores[n] for n in task.metrics if n in scores},
     }  # fmt: skip
 
 
