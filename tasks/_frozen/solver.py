@@ -34,17 +34,24 @@ class Kernel:
 
     def __init__(self, features: np.ndarray) -> None:
         self.rows = prepare(features)
-        self.products: Tensor | None = None
+        self._products: Tensor | None = None
 
-    def reduced(self, subsets: np.ndarray | None = None) -> Reduced:
-        """The rows of subsets (B, n) (None: all rows, B = 1) in as few dimensions as hold their products."""
-        at = torch.arange(len(self.rows))[None] if subsets is None else torch.from_numpy(subsets)
-        rows = self.rows[at]
-        if rows.shape[2] <= rows.shape[1]:
-            return Reduced(rows, None)
-        if self.products is None:
-            self.products = self.rows @ self.rows.T
-        return Reduced(_factor(torch.stack([self.products[i][:, i] for i in at])), rows)
+    def products(self) -> Tensor:
+        """(N, N) float64, computed once."""
+        if self._products is None:
+            self._products = self.rows @ self.rows.T
+        return self._products
+
+    def of(self, subset: np.ndarray) -> Tensor:
+        """(n, n) float64, of the rows `subset` (n,)."""
+        at = torch.from_numpy(subset)
+        return self.products().index_select(0, at).index_select(1, at)
+
+    def reduced(self) -> Reduced:
+        """All rows in as few dimensions as hold their products."""
+        if self.rows.shape[1] <= self.rows.shape[0]:
+            return Reduced(self.rows[None], None)
+        return Reduced(_factor(self.products()[None].clone()), self.rows[None])
 
 
 def prepare(features: np.ndarray) -> Tensor:
