@@ -18,23 +18,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tasks._frozen.solver import Kernel
+
 MAX_NEWTON, MIN_CG, MAX_CG = 80, 4, 60
 AXES = 64
 WELL_POSED = 1e-6  # least diagonal over the trace for which a system is factored in float32
 
 
 class Gram:
-    """products: (n, n) float64, of rows with each other. `axes` (n, q): coefficients of the leading principal
-    axes (orthonormal combinations of the rows), `shown` (n, q): the rows along them."""
+    """The rows `subset` (n,) of a kernel: `k` (n, n) float32, their products. `axes` (n, q): coefficients of
+    the leading principal axes (orthonormal combinations of the rows), `shown` (n, q): the rows along them."""
 
-    def __init__(self, products: Tensor) -> None:
-        self.exact = products
-        self.k = products.float()
+    def __init__(self, kernel: Kernel, subset: np.ndarray) -> None:
+        self.kernel, self.subset = kernel, torch.from_numpy(subset)
+        self.k = _part(kernel.single, self.subset)
         self.axes, self.shown = _principal(self.k)
         self.squares = self.shown**2
-        self.rest = (self.k.diagonal() - self.squares.sum(1)).clamp(min=0) / max(
-            len(products) - self.axes.shape[1], 1
-        )
+        others = max(len(subset) - self.axes.shape[1], 1)
+        self.rest = (self.k.diagonal() - self.squares.sum(1)).clamp(min=0) / others
+
+    def system(self, at: Tensor, extra: Tensor) -> Tensor:
+        """(m, m) products of the rows `at` (m,) plus `extra` (m,) on the diagonal, float32 where that factors
+        safely, else float64."""
+        safe = float(extra.min()) > WELL_POSED * float(extra.sum() + self.k.diagonal()[at].sum())
+        made = _part(self.k, at) if safe else _part(self.kernel.products, self.subset[at])
+        made.diagonal().add_(extra)
+        return made
 
     def preconditioned(self, r: Tensor, kr: Tensor, scale: _Scale) -> tuple[Tensor, Tensor]:
         """(I + X' diag(curve) X)^-1 r, nearly, and its products: exact in the diagonal on the axes, the mean
@@ -45,6 +54,10 @@ class Gram:
     def scale(self, curve: Tensor) -> _Scale:
         base = 1 / (1 + curve @ self.rest[:, None])
         return _Scale(base, 1 / (1 + curve @ self.squares) - base)
+
+
+def _part(products: Tensor, at: Tensor) -> Tensor:
+    return products.index_select(0, at).index_select(1, at)
 
 
 @dataclass
@@ -147,10 +160,7 @@ def _direct(gram: Gram, now: _State, short: Tensor) -> Tensor:
     for p in range(len(active)):
         at = active[p].nonzero().flatten()
         extra = 0.5 / now.s[p, at]
-        fine = float(extra.min()) > WELL_POSED * float(extra.sum() + gram.k.diagonal()[at].sum())
-        k = gram.k if fine else gram.exact
-        system = k.index_select(0, at).index_select(1, at)
-        system.diagonal().add_(extra)
+        system = gram.system(at, extra)
         goal = (target[p, at] - extra * now.a[p, at]).to(system.dtype)
         made[p, at] = torch.cholesky_solve(goal[:, None], torch.linalg.cholesky(system)).float()[:, 0]
     return made

@@ -34,24 +34,22 @@ class Kernel:
 
     def __init__(self, features: np.ndarray) -> None:
         self.rows = prepare(features)
-        self._products: Tensor | None = None
 
+    @cached_property
     def products(self) -> Tensor:
-        """(N, N) float64, computed once."""
-        if self._products is None:
-            self._products = self.rows @ self.rows.T
-        return self._products
+        """(N, N) float64."""
+        return self.rows @ self.rows.T
 
-    def of(self, subset: np.ndarray) -> Tensor:
-        """(n, n) float64, of the rows `subset` (n,)."""
-        at = torch.from_numpy(subset)
-        return self.products().index_select(0, at).index_select(1, at)
+    @cached_property
+    def single(self) -> Tensor:
+        """The products in float32."""
+        return self.products.float()
 
     def reduced(self) -> Reduced:
         """All rows in as few dimensions as hold their products."""
         if self.rows.shape[1] <= self.rows.shape[0]:
             return Reduced(self.rows[None], None)
-        return Reduced(_factor(self.products()[None].clone()), self.rows[None])
+        return Reduced(_factor(self.products[None].clone()), self.rows[None])
 
 
 def prepare(features: np.ndarray) -> Tensor:
