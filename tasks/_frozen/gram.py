@@ -1,9 +1,9 @@
 """Many linear SVMs on few rows: the squared-hinge primal, solved in the coefficients of the rows.
 
-The function of `tasks._frozen.solver`, with w = sum_i a_i x_i. With fewer rows than dimensions everything is a
-product with their n x n matrix K = X X': margins K a, |w|^2 = a' K a, and the gradient is the combination
-g = a - 2 s y max(0, 1 - y K a) of the rows, its square g' K g. All costs and folds of a class share K. Problems
-are rows (P, n), so that a product with a few of them reads K once, in order.
+The function of `tasks._frozen.solver`, with w = sum_i a_i x_i. With fewer rows than dimensions everything is
+a product with their n x n matrix K = X X': margins K a, |w|^2 = a' K a, and the gradient is the combination
+g = a - 2 s y max(0, 1 - y K a) of the rows, its square g' K g. All costs and folds of a class share K.
+Problems are rows (P, n), so that a product with a few of them reads K once, in order.
 
 Newton directions come from preconditioned conjugate gradients in the space of w, written in coefficients: one
 product with K an iteration. A problem that is not done after about as much work as a direct solution takes is
@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks._frozen.solver import Kernel
+from tasks._frozen.solver import Kernel, part, safe, solved, system
 
 MAX_NEWTON, MIN_CG, MAX_CG = 80, 4, 60
 AXES = 64
-WELL_POSED = 1e-6  # least diagonal over the trace for which a system is factored in float32
 
 
 class Gram:
@@ -31,19 +30,17 @@ class Gram:
 
     def __init__(self, kernel: Kernel, subset: np.ndarray) -> None:
         self.kernel, self.subset = kernel, torch.from_numpy(subset)
-        self.k = _part(kernel.single, self.subset)
+        self.k = part(kernel.single, self.subset)
         self.axes, self.shown = _principal(self.k)
         self.squares = self.shown**2
         others = max(len(subset) - self.axes.shape[1], 1)
         self.rest = (self.k.diagonal() - self.squares.sum(1)).clamp(min=0) / others
 
     def system(self, at: Tensor, extra: Tensor) -> Tensor:
-        """(m, m) products of the rows `at` (m,) plus `extra` (m,) on the diagonal, float32 where that factors
-        safely, else float64."""
-        safe = float(extra.min()) > WELL_POSED * float(extra.sum() + self.k.diagonal()[at].sum())
-        made = _part(self.k, at) if safe else _part(self.kernel.products, self.subset[at])
-        made.diagonal().add_(extra)
-        return made
+        """(m, m) products of the rows `at` (m,) plus `extra` (m,) on the diagonal."""
+        if safe(self.k, at, extra):
+            return system(self.k, at, extra)
+        return system(self.kernel.products, self.subset[at], extra)
 
     def preconditioned(self, r: Tensor, kr: Tensor, scale: _Scale) -> tuple[Tensor, Tensor]:
         """(I + X' diag(curve) X)^-1 r, nearly, and its products: exact in the diagonal on the axes, the mean
@@ -54,10 +51,6 @@ class Gram:
     def scale(self, curve: Tensor) -> _Scale:
         base = 1 / (1 + curve @ self.rest[:, None])
         return _Scale(base, 1 / (1 + curve @ self.squares) - base)
-
-
-def _part(products: Tensor, at: Tensor) -> Tensor:
-    return products.index_select(0, at).index_select(1, at)
 
 
 @dataclass
@@ -113,8 +106,8 @@ def solve(
 
 
 def _newton(gram: Gram, problems: _State, todo: Tensor, hard: Tensor, tol: float) -> Tensor:
-    """One Newton step of the problems in `todo`, in place; those which were not done yet. `hard` (P,): problems
-    that are solved directly; those that turn out to be are added."""
+    """One Newton step of the problems in `todo`, in place; those which were not done yet. `hard` (P,):
+    problems that are solved directly; those that turn out to be are added."""
     now = problems.take(todo)
     short = 1 - now.y * now.o
     g = now.a - 2 * now.s * now.y * short.clamp(min=0)
@@ -160,9 +153,7 @@ def _direct(gram: Gram, now: _State, short: Tensor) -> Tensor:
     for p in range(len(active)):
         at = active[p].nonzero().flatten()
         extra = 0.5 / now.s[p, at]
-        system = gram.system(at, extra)
-        goal = (target[p, at] - extra * now.a[p, at]).to(system.dtype)
-        made[p, at] = torch.cholesky_solve(goal[:, None], torch.linalg.cholesky(system)).float()[:, 0]
+        made[p, at] = solved(gram.system(at, extra), target[p, at] - extra * now.a[p, at])
     return made
 
 

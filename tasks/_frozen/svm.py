@@ -16,9 +16,9 @@ from bench.engine.context import Advance, Progress
 from bench.errors import BadInput
 from bench.params import param
 from bench.seeds import rng_for
-from tasks._frozen.protocol import FrozenParams
 from tasks._frozen.gram import Gram
 from tasks._frozen.gram import solve as solve_rows
+from tasks._frozen.protocol import FrozenParams
 from tasks._frozen.solver import Kernel, Reduced, prepare, solve, solve_path
 from tasks._ranking import ApKind, average_precision
 
@@ -213,8 +213,8 @@ def draw_sample(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Shot:
-    """One sample of k. scores: (C, M, K) on the test rows for every cost. cv: (C,) mean over classes of the
-    held-out AP, nan for k = 1."""
+    """One sample of k. scores: (C, M, K) on the test rows for every cost. cv: (C, K) AP of held-out rows, nan
+    for k = 1."""
 
     scores: np.ndarray
     cv: np.ndarray
@@ -228,7 +228,7 @@ def train_shot(
     signs = np.take_along_axis(sample.T, subsets, 1)
     one = _shot_liblinear if solver == "liblinear" else _shot_batched
     parts = [one(kernel, test, *of, costs) for of in zip(subsets, signs, strict=True)]
-    return Shot(np.stack([scores for scores, _ in parts], 2), np.mean([cv for _, cv in parts], 0))
+    return Shot(np.stack([scores for scores, _ in parts], 2), np.stack([cv for _, cv in parts], 1))
 
 
 def _shot_folds(y: np.ndarray) -> np.ndarray | None:
