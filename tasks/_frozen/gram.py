@@ -20,17 +20,20 @@ from torch import Tensor
 
 from tasks._frozen.solver import Kernel, part, safe, solved, system
 
+LARGE_COST = 1000.0
 MAX_NEWTON, MIN_CG, MAX_CG = 80, 4, 60
 AXES = 64
 
 
 class Gram:
-    """The rows `subset` (n,) of a kernel: `k` (n, n) float32, their products. `axes` (n, q): coefficients of
-    the leading principal axes (orthonormal combinations of the rows), `shown` (n, q): the rows along them."""
+    """The rows `subset` (n,) of a kernel: `k` (n, n), their products, float32 unless costs are above
+    `LARGE_COST` (there coefficients grow with the cost and cancel in w). `axes` (n, q): coefficients of the
+    leading principal axes (orthonormal combinations of the rows), `shown` (n, q): the rows along them."""
 
-    def __init__(self, kernel: Kernel, subset: np.ndarray) -> None:
+    def __init__(self, kernel: Kernel, subset: np.ndarray, largest_cost: float) -> None:
         self.kernel, self.subset = kernel, torch.from_numpy(subset)
-        self.k = part(kernel.single, self.subset)
+        source = kernel.products if largest_cost > LARGE_COST else kernel.single
+        self.k = part(source, self.subset)
         self.axes, self.shown = _principal(self.k)
         self.squares = self.shown**2
         others = max(len(subset) - self.axes.shape[1], 1)
@@ -62,7 +65,7 @@ class _Scale:
 def _principal(k: Tensor) -> tuple[Tensor, Tensor]:
     """By two rounds of subspace iteration: near enough for a preconditioner."""
     n = len(k)
-    basis = torch.randn(n, max(1, min(AXES, n // 4)), generator=torch.Generator().manual_seed(0))
+    basis = torch.randn(n, max(1, min(AXES, n // 4)), generator=torch.Generator().manual_seed(0)).to(k)
     for _ in range(2):
         basis = torch.linalg.qr(k @ basis)[0]
     image = k @ basis
@@ -88,14 +91,14 @@ class _State:
 def solve(
     gram: Gram, y: np.ndarray, costs: np.ndarray, positive_weight: float = 2.0, tol: float = 0.02
 ) -> tuple[Tensor, Tensor]:
-    """Coefficients a (P, n) float32 of P problems, and what the rows score, a K.
+    """Coefficients a (P, n) of P problems, and what the rows score, a K.
 
     y: (P, n) int8, 1, -1, or 0 for a row that is not in the problem. costs: (P,). The rest as
     `tasks._frozen.solver.solve`: done when |grad f(w)| <= tol |w|, or a direct step is shorter than
     tol |w| / 10."""
-    signs = torch.from_numpy(np.ascontiguousarray(y, np.float32))
+    signs = torch.from_numpy(y).to(gram.k)
     weight = torch.where(signs > 0, positive_weight, 1.0) * (signs != 0)
-    slack = weight * torch.from_numpy(np.asarray(costs, np.float32))[:, None]
+    slack = weight * torch.from_numpy(costs).to(signs)[:, None]
     all_ = _State(signs, slack, torch.zeros_like(signs), torch.zeros_like(signs))
     todo, hard = torch.arange(len(signs)), torch.zeros(len(signs), dtype=torch.bool)
     for _ in range(MAX_NEWTON):

@@ -243,9 +243,9 @@ def safe(products: Tensor, at: Tensor, extra: Tensor) -> bool:
 
 
 def solved(system: Tensor, target: Tensor) -> Tensor:
-    """(m,) float32 system^-1 target, factored in the precision of the system."""
+    """(m,) system^-1 target, factored in the precision of the system."""
     found = torch.cholesky_solve(target.to(system.dtype)[:, None], torch.linalg.cholesky(system))
-    return found[:, 0].float()
+    return found[:, 0].to(target)
 
 
 def _conjugate_gradient(

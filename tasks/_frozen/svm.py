@@ -243,7 +243,7 @@ def _shot_batched(
     folds, c = _shot_folds(y), len(costs)
     n_folds = 0 if folds is None else int(folds.max()) + 1
     rows = [y] + [np.where(folds == f, 0, y) for f in range(n_folds)]
-    gram = Gram(kernel, subset)
+    gram = Gram(kernel, subset, costs.max())
     a, shown = solve_rows(gram, np.repeat(rows, c, 0), np.tile(costs, len(rows)), POSITIVE_WEIGHT, SHOT_TOL)
     cv = np.full(c, np.nan) if folds is None else np.zeros(c)
     for f in range(n_folds):

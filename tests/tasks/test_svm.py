@@ -210,28 +210,31 @@ def sums(w: torch.Tensor, x: torch.Tensor, y: torch.Tensor, cost: torch.Tensor) 
     return 0.5 * (w * w).sum(1) + (weight * (1 - y * (w @ x.T)).clamp(min=0) ** 2).sum(1)
 
 
+@pytest.mark.parametrize("most", [100.0, 1e5])
 @pytest.mark.parametrize("width", [20, 200])
-def test_the_solver_in_coefficients_minimises_the_same_function(width: int) -> None:
+def test_the_solver_in_coefficients_minimises_the_same_function(width: int, most: float) -> None:
     """By autograd in float64, with more and with fewer rows than dimensions, copies among the rows, a fold
-    left out, costs small and far too large for float32; `o` are the rows' scores."""
+    left out, costs of the protocol and, in float64, a far larger one; `o` are the rows' scores."""
     features, labels = made_up(90, width, 1, 3)
     features[50:60] = features[:10]
-    kernel, costs = Kernel(features), np.array([1e-5, 0.05, 1.0, 100.0, 1e5])
+    kernel, costs = Kernel(features), np.array([1e-5, 0.05, 1.0, most])
     subset = np.random.default_rng(0).permutation(90)[:70]
     labels[subset[:5]] = 1
     y = np.repeat(labels[subset, 0][None], len(costs), 0)
     y[1::2, 40:] = 0
-    a, o = gram.solve(gram.Gram(kernel, subset), y, costs, 2.0, 1e-3)
+    a, o = gram.solve(gram.Gram(kernel, subset, most), y, costs, 2.0, 1e-3)
     x, signs = kernel.rows[torch.from_numpy(subset)], torch.from_numpy(y).double()
     w = (a.double() @ x).requires_grad_()
     [grad] = torch.autograd.grad(sums(w, x, signs, torch.from_numpy(costs)).sum(), w)
-    assert (grad.norm(dim=1) / w.norm(dim=1))[:4].max() < 2e-3
+    assert (grad.norm(dim=1) / w.norm(dim=1))[:3].max() < 2e-3  # at large costs it is all float32's rounding
     assert (o - w.detach() @ x.T).abs().max() < 1e-3 * o.abs().max()
     for p, cost in enumerate(costs):
         theirs = svm.linear_svc(x[:, :-1][y[p] != 0].numpy(), y[p][y[p] != 0], cost)
         best = torch.cat([torch.from_numpy(theirs.coef_), torch.from_numpy(theirs.intercept_)[None]], 1)
-        mine, other = (sums(v, x, signs[p : p + 1], torch.tensor([cost])) for v in (w[p : p + 1], best))
-        assert float(mine) <= 1.001 * float(other)
+        mine, other = (
+            sums(v, x, signs[p : p + 1], torch.tensor([cost])) for v in (w.detach()[p : p + 1], best)
+        )
+        assert float(mine) <= 1.0001 * float(other), cost
 
 
 def test_cost_selection() -> None:
