@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.engine.perf_eval import Work
-from tasks._detection.evaluate import FIELDS, evaluate
+from tasks._detection.evaluate import evaluate
 
 # images x detections an image, of boxes, masks and keypoints
 SIZES = {"tiny": (10, 4, 4), "small": (200, 50, 50), "paper": (2000, 200, 500)}
@@ -116,10 +116,12 @@ def _detection(
     other = int(rng.integers(classes)) + 1
     made: dict[str, Any] = {
         "image_id": image, "category_id": near["category_id"] if rng.random() < 0.9 else other,
-        "bbox": box, "score": float(rng.integers(0, 1001)) / 1000,
+        "score": float(rng.integers(0, 1001)) / 1000,
     }  # fmt: skip
-    if kind == "keypoints":
-        places = np.array(near["keypoints"]).reshape(-1, 3)
-        places[:, :2] += rng.normal(0, 0.06 * np.sqrt(w * h), (POINTS, 2))
-        return made | {FIELDS[kind]: places.ravel().tolist()}
-    return made | _shape(rng, kind, box)
+    if kind == "bbox":
+        return made | {"bbox": box}
+    if kind == "segm":
+        return made | _shape(rng, kind, box)
+    places = np.array(near["keypoints"]).reshape(-1, 3)
+    places[:, :2] += rng.normal(0, 0.06 * np.sqrt(w * h), (POINTS, 2))
+    return made | {"keypoints": places.ravel().tolist()}

@@ -69,7 +69,8 @@ def full(scale: str) -> list[Work]:
 
     return [
         Work(
-            "SVM", f"{n} x {d} features, {classes} classes x {len(costs)} costs; plain: {part} classes, scaled",
+            "SVM",
+            f"{n} x {d} features, {classes} classes x {len(costs)} costs; plain: {part} classes, scaled",
             lambda: solved("batched", classes), lambda: solved("liblinear", part), compare, POINTS,
             classes / part, long=True,
         )
