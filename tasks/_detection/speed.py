@@ -36,7 +36,8 @@ def _work(kind: str, images: int, detections: int) -> Work:
     private = copy.deepcopy(truth)  # pycocotools writes into what it is given
     return Work(
         f"COCO {kind}", f"{images} images x {detections} detections, {len(truth['categories'])} classes",
-        partial(evaluate, truth, found, kind, "hotcoco"), partial(plain, private, found, kind), compare, TOLERANCE,
+        partial(evaluate, truth, found, kind, "hotcoco"), partial(plain, private, found, kind), compare,
+        TOLERANCE,
     )  # fmt: skip
 
 
