@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from bench.data._labelled import Labelled
-from bench.data.base import ImageSet
+from bench.data.base import HowToGet, ImageSet
 from bench.data.image import read_size
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import fingerprint
@@ -49,13 +49,19 @@ class Openimages(Labelled):
 
     Params: ClassVar[type[Params]] = OpenimagesParams
     params: OpenimagesParams
-    how_to_get: ClassVar[str] = (
-        "oidv6-train-annotations-bbox.csv (2.3 GB), validation-annotations-bbox.csv (25 MB) and "
-        "class-descriptions-boxable.csv from the download page of OpenImages V6 or V7, into one folder, "
-        "and the "
-        "images to train/ and validation/ (561 GB for all 1.7 million with boxes; the list of a subset "
-        "can be fetched)"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={
+            "oidv6-train-annotations-bbox.csv": 2300,
+            "validation-annotations-bbox.csv": 25,
+            "class-descriptions-boxable.csv": 0,
+            "the images": 561_000,
+        },
+        site="the download page of OpenImages V6 or V7",
+        layout="into one folder: the three CSV files, train/ and validation/ (the size is that of all 1.7 "
+        "million images with boxes; the list of a subset can be fetched)",
     )
+    sample: ClassVar[str] = "bench.data._scenes_layouts:write_openimages"
+    sample_settings: ClassVar[tuple[str, ...]] = ("min_images=1", "min_classes=1")
 
     def _boxes(self, root: Path, split: str) -> Path:
         found = next((root / name for name in BOXES[split] if (root / name).is_file()), None)

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.data._scenes_draw import Scene, draw_scene
 from bench.data._scenes_shapes import CLASSES
-from bench.data.base import Data, ImageSet
+from bench.data.base import Data, HowToGet, ImageSet
 from bench.data.index import IndexedImages
 from bench.data.runner import parallel
 from bench.data.sets.coco import FOLDERS, index_coco
@@ -41,7 +41,9 @@ class Scenes(Data):
     """
 
     needs_path: ClassVar[bool] = False
-    how_to_get: ClassVar[str] = "nothing: it is generated"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        layout="it is generated",
+    )
 
     categories: ClassVar[list[str]] = CLASSES
 
