@@ -151,8 +151,8 @@ class Data(Component):
         found = given or cls.default_place()
         if found is None:
             raise BadData(
-                f"no path is known for data {cls.name!r}: get {cls.how_to_get}; then: --data {cls.name}=PATH, "
-                f"or set BENCH_DATA to the folder that holds {cls.folder or cls.name}/"
+                f"no path is known for data {cls.name!r}: get {cls.how_to_get}; then: --data "
+                f"{cls.name}=PATH, or set BENCH_DATA to the folder that holds {cls.folder or cls.name}/"
             )
         return found
 

@@ -37,7 +37,8 @@ class Cars(ListedSet):
             "car_devkit.tgz": 0,
             "cars_test_annos_withlabels.mat": 0,
         },
-        site="the authors (their page, ai.stanford.edu/~jkrause/cars, no longer serves them, so ask for a copy with these names)",
+        site="the authors (their page, ai.stanford.edu/~jkrause/cars, no longer serves them, so ask for a "
+        "copy with these names)",
         layout="all in one folder stanford_cars/: cars_train/, cars_test/, devkit/ and the .mat file",
     )
     sample: ClassVar[str] = "bench.data._scenes_listed:write_cars"

@@ -48,7 +48,7 @@ class Places205(Labelled):
         return Contents([names[c] for c in sorted(names)], splits)
 
 
-def _read(file: Path, images: str, names: dict[int, str], get: str) -> list[Listed]:
+def _read(file: Path, images: str, names: dict[int, str], get: HowToGet) -> list[Listed]:
     found = []
     for number, line in enumerate(read_text(file, get), 1):
         path, _, label = line.replace(",", " ").strip().rpartition(" ")
