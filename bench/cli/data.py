@@ -54,7 +54,8 @@ def list_sets(as_json: bool) -> None:
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         size = size_text(row["megabytes"]) if row["files"] else "no download"
-        tasks = ", ".join(row["tasks"]) or "no task by default"
+        tasks = ", ".join(row["tasks"][:8]) or "no task by default"
+        tasks += f" and {len(row['tasks']) - 8} more" if len(row["tasks"]) > 8 else ""
         click.echo(f"{row['name']:<{width}}  {row['summary']}")
         click.echo(f"{'':<{width}}  {size}; {_whereabouts(row)}; {tasks}")
     click.echo("How to get one: bench data prepare NAME")
@@ -91,7 +92,8 @@ def _whereabouts(row: dict[str, Any]) -> str:
 def check(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: bool) -> None:
     """Read every image and annotation again; count them and report damage. Exit code 2 when damaged.
 
-    A set that is whole is ready for runs afterwards, as after `bench data prepare`.
+    Images are decoded; of the largest labelled sets (ImageNet, Places, iNaturalist, OpenImages) only the
+    header and the end are read. A set that is whole is ready for runs afterwards, as after `bench data prepare`.
     """
     component, path = _component(data, scale, sets)
     absent = component.needs_path and not component.place(path).exists()
@@ -145,18 +147,11 @@ def _guide(component: Data, place: Path | None, as_json: bool) -> None:
     for file, megabytes in get.files.items():
         click.echo(f"  {file:<44} {size_text(megabytes) if megabytes else 'under 1 MB'}")
     click.echo(f"layout: {get.layout}")
-    folder = component.folder or name
-    under = f", or in $BENCH_DATA/{folder}" if type(component).default_place.__func__ is _usual() else ""  # type: ignore[attr-defined]
+    under = f", or in $BENCH_DATA/{component.folder or name}" if get.files else ""
     click.echo(f"where: anywhere, named by --data {name}=PATH{under}")
     click.echo(f"then: bench data check {name}=PATH")
     if component.sample:
         click.echo(f"to try without it: bench data make {name} --out PATH")
-
-
-def _usual() -> Any:
-    from bench.data.base import Data
-
-    return Data.default_place.__func__  # type: ignore[attr-defined]
 
 
 @command.command()

@@ -85,7 +85,7 @@ class Labelled(Data):
         for split, images in found.splits.items():
             advance = ctx.progress.task(f"check {split}", len(images))
             rows[split] = []
-            for made in parallel(partial(_row, root), images, ctx.runtime.workers, 64):
+            for made in parallel(partial(check_row, root), images, ctx.runtime.workers, 64):
                 advance(1)
                 if isinstance(made, str):
                     bad.append(made)
@@ -117,7 +117,8 @@ class ClassifiedImages(IndexedImages):
         )  # fmt: skip
 
 
-def _row(root: Path, image: Listed) -> Row | str:
+def check_row(root: Path, image: Listed) -> Row | str:
+    """The index row of an image with a header and an end; or what is wrong, one line."""
     path = root / image.file
     try:
         size = read_size(path)

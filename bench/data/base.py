@@ -149,6 +149,8 @@ class Data(Component):
     def place(cls, given: Path | None) -> Path:
         """The path given, or the default one; BadData where there is neither. It need not exist."""
         found = given or cls.default_place()
+        if found is None and not cls.how_to_get.files:
+            raise BadData(f"data {cls.name!r} needs a path; try: --data {cls.name}=FOLDER")
         if found is None:
             raise BadData(
                 f"no path is known for data {cls.name!r}: get {cls.how_to_get}; then: --data "

@@ -36,8 +36,7 @@ class Images(Data):
         return None
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
-        if root is None:
-            raise BadData("data 'images' needs a path; try: --data images=FOLDER")
+        root = self.place(root)
         files = _files(root)
         base = _base(root)
         listing = [[str(f.relative_to(base)), f.stat().st_size] for f in files]

@@ -16,7 +16,7 @@ from bench.data.index import IndexedImages
 from bench.data.runner import parallel
 from bench.data.sets.coco import FOLDERS, index_coco
 from bench.engine.context import StageContext
-from bench.errors import BadData
+from bench.errors import BadData, BadInput
 from bench.params import Params, Runtime, param
 from bench.stage import Stage
 from bench.store import write_json
@@ -56,7 +56,7 @@ class Scenes(Data):
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         if root is not None:
-            raise BadData(f"data 'scenes' is generated and takes no path, got {root}; try: --data scenes")
+            raise BadInput(f"data 'scenes' is generated and takes no path, got {root}; try: --data scenes")
         made = Stage(
             "data", self.name, self.version, {"params": self.params.identity()}, "bench.data.runner:run"
         )
