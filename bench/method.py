@@ -92,6 +92,11 @@ class Network(nn.Module):
         """(B, 3, H, W) normalised -> (B, D), the space in which this method compares images."""
         raise NotImplementedError
 
+    def embed_boxes(self, images: Tensor, boxes: Tensor) -> Tensor:
+        """(1, 3, H, W) normalised, boxes (n, 4) xyxy in its pixels -> (n, D), for methods that have
+        `embeds_boxes`."""
+        raise NotImplementedError
+
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """Named parameters the optimizer sees."""
         return [(n, p) for n, p in self.named_parameters() if p.requires_grad]
@@ -108,6 +113,7 @@ class Method(Component):
     Params: ClassVar[type[Params]] = PretrainParams
     params: PretrainParams
     trains: ClassVar[bool] = True  # False: `network().backbone` is used as initialised
+    embeds_boxes: ClassVar[bool] = False  # True: the network has `embed_boxes`
     # True: the loss is a mean over samples none of which looks at another (no batch norm, no negatives), so
     # that a step may be divided into parts whose gradients are averaged (`--accumulate`).
     separable: ClassVar[bool] = False

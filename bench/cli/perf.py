@@ -1,4 +1,4 @@
-"""bench perf: ratios to the plain way of doing the same, timed in turns in one run."""
+"""bench perf: ratios to the plain way of doing the same, timed in turns in one run; what trainings learn."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._common import Names, ScaleName, local_engine, open_runtime, settings
+from bench.cli._learning import learning
 from bench.errors import BadInput, unknown
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def command() -> None:
 
     Ratios within a table can be trusted, absolute figures depend on what else the machine does.
     """
+
+
+command.add_command(learning)
 
 
 @command.command()

@@ -174,6 +174,16 @@ class CcopNetwork(QueryKey):
         """The image head's outputs."""
         return project(self.projector, self.backbone(images))
 
+    def embed_boxes(self, images: Tensor, boxes: Tensor) -> Tensor:
+        """The RoI head's unit outputs; a box's level follows its share of the image, as in a view."""
+        from bench.nn.fpn import level_of, pool_rois
+
+        height, width = images.shape[2:]
+        row = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+        levels = level_of(boxes, round((height * width) ** 0.5))
+        features = pool_rois(self.query(images)[1:], boxes, row, levels, width, POOL)
+        return _unit(self.roi_head(features.flatten(1)))
+
 
 def _unpad(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes (B, 2, M, 4), which of the M are real (B, M) bool, and the image row of each real one (n,)."""
@@ -211,6 +221,7 @@ class Ccop(Method):
     version: ClassVar[int] = 2
     Params: ClassVar[type[Params]] = CcopParams
     params: CcopParams
+    embeds_boxes: ClassVar[bool] = True
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr": 0.5,

@@ -584,3 +584,17 @@ def test_the_pictures_show_both_views_and_the_noise(tmp_path: Path) -> None:
     assert picture.shape == (8 * 66, 4 * 66, 3)
     drawn = (np.ptp(picture.astype(int), axis=2) > 120).reshape(8, 66, 4, 66).any((1, 3))
     assert drawn.any(0).tolist() == [True] * 4
+
+
+def test_a_boxs_embedding_is_its_rois_in_a_view_of_that_size() -> None:
+    torch.manual_seed(0)
+    net = CcopNetwork(CcopParams(**Ccop.scales["tiny"]), 64).eval()
+    images = torch.randn(1, 3, 64, 64)
+    boxes = torch.tensor([[0.0, 0.0, 12.0, 12.0], [5.0, 6.0, 40.0, 30.0], [0.0, 0.0, 64.0, 64.0]])
+    with torch.no_grad():
+        found = net.embed_boxes(images, boxes)
+        expected = net._rois(net.query(images), boxes, torch.zeros(3, dtype=torch.long), 64, net.roi_head)
+        wide = net.embed_boxes(torch.cat([images, images.flip(3)], 3), boxes)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert wide.shape == found.shape
+    assert wide.norm(dim=1) == pytest.approx(torch.ones(3))

@@ -1,0 +1,87 @@
+"""bench perf learning: what every method learns on small data."""
+
+from __future__ import annotations
+
+import sys
+from statistics import mean
+from typing import Any
+
+import click
+
+from bench.cli._common import (
+    Names,
+    ScaleName,
+    devices_option,
+    local_engine,
+    open_runtime,
+    plan_from_options,
+    print_json,
+)
+
+
+@click.command()
+@click.option("--task", "-t", type=Names("task"), required=True, help="What to score by, e.g. object_*.")
+@click.option("--method", "-m", type=Names("method"), default="all", show_default=True)
+@click.option("--crop", "-c", type=Names("crop"), default="image", show_default=True)
+@click.option("--data", type=Names("data"), default=None, help="NAME or NAME=PATH.")
+@click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
+@click.option("--seeds", default="0", show_default=True, help="A number, a list, or a range: 0-2.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
+@click.option("--devices", default="auto", show_default=True)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))
+@click.option("--json", "as_json", is_flag=True)
+def learning(
+    task: str, method: str, crop: str, data: str | None, scale: str, seeds: str, sets: tuple[str, ...],
+    devices: str, workers: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Train every method, show how its loss fell and what its features are worth.
+
+    Ordinary cells: what is done is reused. Prints a Markdown table; methods that do not train are the
+    reference. Exit code 1 if a cell failed.
+    """
+    from bench.engine.learning import learned
+    from bench.store import Store
+
+    runtime = open_runtime(devices=devices_option(devices), workers=workers)
+    store = Store(runtime.home)
+    plan = plan_from_options(
+        runtime, method="*" if method == "all" else method, crop=crop, task=task, data=data, task_data=data,
+        scale=scale, seeds=seeds, sets=sets,
+    )  # fmt: skip
+    with local_engine(runtime) as (engine, _):
+        outcome = engine.run(plan)
+    done = [c for c in plan.cells if c.final and c.final.key not in outcome.errors]
+    rows = [learned(c, store) for c in done]
+    if as_json:
+        print_json(rows)
+    else:
+        click.echo(markdown(rows))
+    for planned in plan.cells:
+        if planned.unsupported:
+            click.echo(
+                f"unsupported: {planned.cell.method} x {planned.cell.crop}: {planned.unsupported}", err=True
+            )
+    for error in dict.fromkeys(str(e) for e in outcome.errors.values()):
+        click.echo(f"bench: {error}", err=True)
+    sys.exit(1 if outcome.errors else 0)
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """A line per method and crop, means over seeds; metrics in their task's order."""
+    names = list(rows[0]["metrics"]) if rows else []
+    lines = ["| method | crop | seeds | steps | loss | std of outputs | " + " | ".join(names) + " |"]
+    lines.append("|---|---|" + "---:|" * (len(names) + 4))
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["method"], row["crop"]), []).append(row)
+    for (method, crop), group in sorted(groups.items(), key=lambda g: (g[1][0]["trained"], g[0])):
+        scores = [f"{mean(r['metrics'].get(n, float('nan')) for r in group):.1f}" for n in names]
+        cells = [method, crop, str(len(group)), f"{mean(r['steps'] for r in group):.0f}"]
+        cells += [_ends(group, "loss", ".2f"), _ends(group, "std", ".3f"), *scores]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _ends(group: list[dict[str, Any]], name: str, form: str) -> str:
+    found = [row[name] for row in group if row[name] is not None]
+    return " to ".join(f"{mean(f[i] for f in found):{form}}" for i in (0, 1)) if found else "-"

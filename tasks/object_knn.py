@@ -1,0 +1,76 @@
+"""Retrieval of objects by ground-truth box: how many of the k nearest have the same class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from bench.errors import BadInput
+from bench.params import Params, param
+from bench.task import Task
+
+if TYPE_CHECKING:
+    from bench.cell import Planner
+    from bench.engine.context import StageContext
+    from bench.stage import Stage
+
+KS = (1, 5, 10, 20, 50, 100)
+
+
+class ObjectKnnParams(Params):
+    """The paper gives neither the input size nor the pooling; ours are the detection protocol's."""
+
+    features: Literal["pooled", "crop", "embedding"] = param(
+        "pooled", help="pooled: the mean of the last map inside the box; crop: the backbone's output on the "
+        "box cut out; embedding: the method's own embedding of a box",
+        search=["pooled", "crop"],
+    )  # fmt: skip
+    size: int = param(800, ge=16, help="short side of the image, or side of a cut-out box, pixels")
+    max_size: int = param(1333, ge=16, help="longest side of the image, pixels")
+    split: str = param("val", help="split whose objects are queries and answers")
+    min_side: int = param(2, ge=1, help="objects with a shorter side, in pixels of the file, are left out")
+
+
+class ObjectKnn(Task):
+    """kNN recall of paper 003, Table 9 (CCOP on COCO val: 48.1 % at k = 1 from pooled features, 50.1 % from
+    box embeddings; 28.3 % and 30.5 % at k = 100).
+
+    For each object of the split (no crowds, no difficult ones): the k others with the largest cosine
+    similarity; the share of them with its class, averaged over objects, in percent. `chance` is the share
+    that random answers have: mean over objects of (n_c - 1) / (n - 1), n_c the objects of its class. A k that
+    is not smaller than the number of objects is left out. Answers may lie in the query's own image, as the
+    paper's may. Nothing is trained. At `tiny`, boxes are cut out: a 64-pixel network's last map is too coarse
+    for small objects.
+    """
+
+    Params: ClassVar[type[Params]] = ObjectKnnParams
+    params: ObjectKnnParams
+    headline: ClassVar[str] = "recall_k1"
+    metrics: ClassVar[dict[str, str]] = {
+        **{f"recall_k{k}": f"share of the {k} nearest objects of the same class, percent" for k in KS},
+        "chance": "the same share for random answers, percent",
+    }
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "coco"}
+    scales: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"features": "crop", "size": 64},
+        "small": {"size": 480, "max_size": 800},
+    }
+
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
+        found = super().stages(plan, backbone, data)
+        if self.params.features != "embedding":
+            return found
+        from bench import registry
+
+        if not registry.load("method", backbone.name).embeds_boxes:  # type: ignore[attr-defined]
+            raise BadInput(
+                f"{backbone.name} has no embedding of boxes, which features=embedding asks for; "
+                f"try: --set {self.name}.features=pooled"
+            )
+        return {**found, "learned_from": backbone.inputs["data"]}
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        from tasks._retrieval import object_features, recalls, save
+
+        features, table = object_features(ctx, self.params)
+        save(ctx, features, table)
+        return recalls(features, table["label"], KS)
