@@ -93,7 +93,7 @@ def check(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: b
     """Read every image and annotation again; count them and report damage. Exit code 2 when damaged.
 
     Images are decoded; of the largest labelled sets (ImageNet, Places, iNaturalist, OpenImages) only the
-    header and the end are read. A set that is whole is ready for runs afterwards, as after `bench data prepare`.
+    header and the end are read. A set that is whole is ready for runs afterwards, as after `prepare`.
     """
     component, path = _component(data, scale, sets)
     absent = component.needs_path and not component.place(path).exists()
