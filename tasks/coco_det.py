@@ -24,6 +24,7 @@ class CocoDet(DetectionTask):
     headline: ClassVar[str] = "AP_bbox"
     metrics: ClassVar[dict[str, str]] = coco_names("bbox", "segm")
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "coco"}
+    peer: ClassVar[str] = "tasks._detection.speed:boxes_and_masks"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {**TINY, **TINY_RPN, **TINY_FPN, "mask_convs": 2, "mask_width": 64},
         "small": {**SMALL, **SMALL_RPN, "canonical": 112},

@@ -29,6 +29,7 @@ class CocoKeypoints(DetectionTask):
     headline: ClassVar[str] = "AP_keypoints"
     metrics: ClassVar[dict[str, str]] = coco_names("keypoints", "bbox")
     data: ClassVar[dict[str, str]] = {"tiny": "scenes_keypoints", "": "coco"}
+    peer: ClassVar[str] = "tasks._detection.speed:keypoints"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {**TINY, **TINY_RPN, **TINY_FPN, "keypoint_convs": 2, "keypoint_width": 64, "box_convs": 0},
         "small": {**SMALL, **SMALL_RPN, "canonical": 112, "iterations": 18_000, "steps": (12_000, 16_000)},

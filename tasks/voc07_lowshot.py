@@ -52,6 +52,7 @@ class Voc07Lowshot(Task):
         **{f"mAP_k{k}_test_cost": f"the same, cost chosen on the test set, k = {k}, percent" for k in SHOTS},
     }
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "voc2007"}
+    peer: ClassVar[str] = "tasks._frozen.speed:lowshot"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"image_size": 96, "resize": 110, "ks": (1, 2, 4, 8), "seeds": (0, 1), "powers": (4, 10)},
         "small": {"image_size": 128, "resize": 146},

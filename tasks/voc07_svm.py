@@ -35,6 +35,7 @@ class Voc07Svm(Task):
         "classes": "classes that were scored",
     }
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "voc2007"}
+    peer: ClassVar[str] = "tasks._frozen.speed:full"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"image_size": 96, "resize": 110, "powers": (4, 10)},
         "small": {"image_size": 128, "resize": 146},

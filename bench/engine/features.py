@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -124,7 +124,7 @@ class Extractor:
 
         x = images.to(self.device, non_blocking=True)
         if x.dtype == torch.uint8:
-            x = (x.float() - self.mean) / self.std
+            x = x.float().sub_(self.mean).div_(self.std)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             found = layer_features(self.backbone, x, self.layers)
@@ -219,48 +219,3 @@ def rows_done(scratch: Path, n: int) -> int:
     except (OSError, ValueError, KeyError, TypeError):
         return 0
     return found if found == n or (0 <= found < n and found % BATCH == 0) else 0
-
-
-def loading_speed(
-    images: ImageSet, transform: Transform, workers: int = 0, repeats: int = 3
-) -> dict[str, float]:
-    """Images per second of our loader and of a plain one on the same images, each the best of `repeats` turns
-    taken alternately after a first that warms the disk cache. Plain: PIL decode, torchvision's Resize (and
-    CenterCrop), ToTensor and Normalize, a DataLoader with as many workers. `ratio` is ours / plain."""
-    best = {"ours": 0.0, "plain": 0.0}
-    plain = PlainShown(images, transform)
-    for turn in range(repeats + 1):
-        ours = _rate(batches(images, transform, workers=workers))
-        theirs = _rate(DataLoader(plain, BATCH, num_workers=workers))
-        if turn:
-            best = {"ours": max(best["ours"], ours), "plain": max(best["plain"], theirs)}
-    return {**best, "ratio": best["ours"] / best["plain"]}
-
-
-def _rate(loaded: Any) -> float:
-    start, n = time.perf_counter(), 0
-    for batch in loaded:
-        n += len(batch)
-    return n / (time.perf_counter() - start)
-
-
-class PlainShown(Dataset[Tensor]):
-    """The usual way: PIL and torchvision, normalised float tensors."""
-
-    def __init__(self, images: ImageSet, transform: Transform) -> None:
-        from torchvision import transforms as T
-
-        size = transform.size
-        second = T.Resize((size, size)) if transform.mode == "squash" else T.CenterCrop(size)
-        self.images = images
-        self.steps = T.Compose([T.Resize(transform.resize), second, T.ToTensor(), T.Normalize(MEAN, STD)])
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        from PIL import Image
-
-        with Image.open(self.images.file(index)) as image:
-            found: Tensor = self.steps(image.convert("RGB"))
-        return found

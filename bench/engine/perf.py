@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "numpy", "opencv-contrib-python", "lightning", "lightly")
+PACKAGES = (
+    "torch", "torchvision", "numpy", "opencv-contrib-python", "pillow", "lightning", "lightly", "pycocotools",
+    "hotcoco", "scikit-learn",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def peer(reference: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one timing: `wall`, and `cpu` of all threads of this process."""
+    """Seconds of one timing: `wall`, and `cpu` of all threads of this process and of those it waited for."""
 
     wall: float
     cpu: float
@@ -52,11 +56,17 @@ def in_turns(
     for turn in range(warm_up + repeats):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            wall, cpu = time.perf_counter(), time.process_time()
+            wall, cpu = time.perf_counter(), cpu_seconds()
             ways[name]()
             if turn >= warm_up:
-                found[name].append(Timing(time.perf_counter() - wall, time.process_time() - cpu))
+                found[name].append(Timing(time.perf_counter() - wall, cpu_seconds() - cpu))
     return found
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of the processes it has waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def summary(timings: Sequence[Timing], base: Sequence[Timing] | None = None, n: int = 1) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Experiment:
             if found is None:
                 shot = train_shot(kernel, rows, sample, self.costs, solver)
                 ap = [float(np.nanmean(class_ap(self.truth, scores, self.kind))) for scores in shot.scores]
-                found = np.stack([ap, shot.cv])
+                found = np.stack([ap, shot.cv.mean(1)])
                 partial = ctx.scratch / "part.npy"
                 np.save(partial, found)
                 partial.replace(file)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 MAX_NEWTON, MIN_CG, MAX_CG = 80, 4, 60
 AXES = 384
+WELL_POSED = 2e-7  # least diagonal over the trace for which a system is factored in float32
 
 
 class Kernel:
@@ -34,17 +35,22 @@ class Kernel:
 
     def __init__(self, features: np.ndarray) -> None:
         self.rows = prepare(features)
-        self.products: Tensor | None = None
 
-    def reduced(self, subsets: np.ndarray | None = None) -> Reduced:
-        """The rows of subsets (B, n) (None: all rows, B = 1) in as few dimensions as hold their products."""
-        at = torch.arange(len(self.rows))[None] if subsets is None else torch.from_numpy(subsets)
-        rows = self.rows[at]
-        if rows.shape[2] <= rows.shape[1]:
-            return Reduced(rows, None)
-        if self.products is None:
-            self.products = self.rows @ self.rows.T
-        return Reduced(_factor(torch.stack([self.products[i][:, i] for i in at])), rows)
+    @cached_property
+    def products(self) -> Tensor:
+        """(N, N) float64."""
+        return self.rows @ self.rows.T
+
+    @cached_property
+    def single(self) -> Tensor:
+        """The products in float32."""
+        return self.products.float()
+
+    def reduced(self) -> Reduced:
+        """All rows in as few dimensions as hold their products."""
+        if self.rows.shape[1] <= self.rows.shape[0]:
+            return Reduced(self.rows[None], None)
+        return Reduced(_factor(self.products[None].clone()), self.rows[None])
 
 
 def prepare(features: np.ndarray) -> Tensor:
@@ -78,6 +84,11 @@ class Reduced:
     def products(self) -> Tensor:
         """(B, n, n) float64."""
         return self.rows @ self.rows.mT
+
+    @cached_property
+    def single(self) -> Tensor:
+        """The products in float32."""
+        return self.products.float()
 
     def weights(self, w: Tensor) -> Tensor:
         """(B, r, P) weights of reduced rows -> (B, D + 1, P) weights of original ones, float64."""
@@ -195,21 +206,46 @@ def _directions(
         hard[todo[easy[~done]]] = True
     left = hard[todo].nonzero().flatten()
     if len(left):
-        step[..., left] = _direct(rows, tuple(t[..., left] for t in state), going[..., left])
+        step[..., left] = _direct(rows, tuple(t[..., left] for t in state), grad[..., left], going[..., left])
     return step
 
 
-def _direct(rows: Reduced, state: tuple[Tensor, ...], going: Tensor) -> Tensor:
-    """Exact Newton directions (B, r, P), problem by problem."""
-    y, s, v, short = state
-    made = torch.zeros_like(v)
+def _direct(rows: Reduced, state: tuple[Tensor, ...], grad: Tensor, going: Tensor) -> Tensor:
+    """Exact Newton directions (B, r, P), problem by problem, as corrections: what rounding leaves, the next
+    step takes."""
+    _, s, _, short = state
+    made = torch.zeros_like(grad)
     for b, p in going[:, 0].nonzero().tolist():
         at = ((short[b, :, p] > 0) & (s[b, :, p] > 0)).nonzero().flatten()
-        system = rows.products[b][at][:, at]
-        system.diagonal().add_(0.5 / s[b, at, p].double())
-        beta = torch.cholesky_solve(y[b, at, p, None].double(), torch.linalg.cholesky(system))
-        made[b, :, p] = (rows.x[b, at].T @ beta.float())[:, 0] - v[b, :, p]
+        extra, g = 0.5 / s[b, at, p], grad[b, :, p]
+        k = rows.single[b] if safe(rows.single[b], at, extra) else rows.products[b]
+        x = rows.x[b].index_select(0, at)
+        made[b, :, p] = x.T @ solved(system(k, at, extra), x @ g) - g
     return made
+
+
+def part(products: Tensor, at: Tensor) -> Tensor:
+    """The products of the rows `at` with each other."""
+    return products.index_select(0, at).index_select(1, at)
+
+
+def system(products: Tensor, at: Tensor, extra: Tensor) -> Tensor:
+    """(m, m) `part` plus `extra` (m,) on the diagonal."""
+    made = part(products, at)
+    made.diagonal().add_(extra)
+    return made
+
+
+def safe(products: Tensor, at: Tensor, extra: Tensor) -> bool:
+    """Can that system be factored in float32? Its smallest eigenvalue is at least min(extra), its largest at
+    most its trace."""
+    return float(extra.min()) > WELL_POSED * float(extra.sum() + products.diagonal()[at].sum())
+
+
+def solved(system: Tensor, target: Tensor) -> Tensor:
+    """(m,) system^-1 target, factored in the precision of the system."""
+    found = torch.cholesky_solve(target.to(system.dtype)[:, None], torch.linalg.cholesky(system))
+    return found[:, 0].to(target)
 
 
 def _conjugate_gradient(

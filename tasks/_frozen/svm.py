@@ -16,6 +16,8 @@ from bench.engine.context import Advance, Progress
 from bench.errors import BadInput
 from bench.params import param
 from bench.seeds import rng_for
+from tasks._frozen.gram import Gram
+from tasks._frozen.gram import solve as solve_rows
 from tasks._frozen.protocol import FrozenParams
 from tasks._frozen.solver import Kernel, Reduced, prepare, solve, solve_path
 from tasks._ranking import ApKind, average_precision
@@ -25,8 +27,7 @@ Solver = Literal["batched", "liblinear"]
 
 
 REFIT_TOL = 1e-3  # of what is scored in the end; cross-validation does with less
-SHOT_TOL = 3e-3  # of small samples: their problems are cheap, and few rows decide
-SHOT_FLOATS = 40_000_000  # products of the classes solved together
+SHOT_TOL = 5e-4  # of small samples: their problems are cheap, and few rows decide
 
 
 class SvmParams(FrozenParams):
@@ -125,14 +126,15 @@ def cross_validate(
         scores = (rows.x @ w)[0].numpy()
         for p in range(y.shape[1]):
             f, c = divmod(p, k)
-            found[c, at] += fold_ap(signs[:, c], scores[:, p], folds[:, c] == f) / n_folds
+            held = folds[:, c] == f
+            found[c, at] += fold_ap(signs[held, c], scores[held, p]) / n_folds
         advance(1)
     return found
 
 
-def fold_ap(signs: np.ndarray, scores: np.ndarray, held: np.ndarray) -> float:
-    """AP ("area") of the held-out rows; 0 where none of them is positive, as scikit-learn scores it."""
-    ap = average_precision(signs[held] == 1, scores[held], "area")
+def fold_ap(signs: np.ndarray, scores: np.ndarray) -> float:
+    """AP ("area") of held-out rows; 0 where none of them is positive, as scikit-learn scores it."""
+    ap = average_precision(signs == 1, scores, "area")
     return 0.0 if np.isnan(ap) else ap
 
 
@@ -167,8 +169,9 @@ def liblinear_cv(x: np.ndarray, y: np.ndarray, folds: np.ndarray, costs: np.ndar
     found = np.zeros(len(costs))
     for at, cost in enumerate(costs):
         for f in range(n_folds):
-            fit = linear_svc(x[folds != f], y[folds != f], cost)
-            found[at] += fold_ap(y, fit.decision_function(x), folds == f) / n_folds
+            held = folds == f
+            fit = linear_svc(x[~held], y[~held], cost)
+            found[at] += fold_ap(y[held], fit.decision_function(x[held])) / n_folds
     return found
 
 
@@ -210,8 +213,8 @@ def draw_sample(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Shot:
-    """One sample of k. scores: (C, M, K) on the test rows for every cost. cv: (C,) mean over classes of the
-    held-out AP, nan for k = 1."""
+    """One sample of k. scores: (C, M, K) on the test rows for every cost. cv: (C, K) AP of held-out rows, nan
+    for k = 1."""
 
     scores: np.ndarray
     cv: np.ndarray
@@ -223,13 +226,9 @@ def train_shot(
     """Every class and cost of one sample (N, K); the folds of its cross-validation are min(3, k)."""
     subsets = np.stack([np.flatnonzero(column) for column in sample.T])
     signs = np.take_along_axis(sample.T, subsets, 1)
-    if solver == "liblinear":
-        parts = [_shot_liblinear(kernel, test, *one, costs) for one in zip(subsets, signs, strict=True)]
-    else:
-        size = max(1, SHOT_FLOATS // subsets.shape[1] ** 2)
-        groups = [slice(i, i + size) for i in range(0, len(subsets), size)]
-        parts = [one for g in groups for one in _shot_batched(kernel, test, subsets[g], signs[g], costs)]
-    return Shot(np.stack([scores for scores, _ in parts], 2), np.mean([cv for _, cv in parts], 0))
+    one = _shot_liblinear if solver == "liblinear" else _shot_batched
+    parts = [one(kernel, test, *of, costs) for of in zip(subsets, signs, strict=True)]
+    return Shot(np.stack([scores for scores, _ in parts], 2), np.stack([cv for _, cv in parts], 1))
 
 
 def _shot_folds(y: np.ndarray) -> np.ndarray | None:
@@ -238,24 +237,21 @@ def _shot_folds(y: np.ndarray) -> np.ndarray | None:
 
 
 def _shot_batched(
-    kernel: Kernel, test: torch.Tensor, subsets: np.ndarray, signs: np.ndarray, costs: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Scores (C, M) and cross-validation (C,) of classes whose samples have equally many rows."""
-    rows, c = kernel.reduced(subsets), len(costs)
-    folds = [_shot_folds(y) for y in signs]
-    n_folds = 0 if folds[0] is None else int(folds[0].max()) + 1
-    columns = [signs] + [np.where(np.stack(folds) == f, 0, signs) for f in range(n_folds)]  # type: ignore[arg-type]
-    y = np.concatenate([np.repeat(column[:, :, None], c, 2) for column in columns], 2)
-    w = solve(rows, y, np.tile(costs, len(columns)), POSITIVE_WEIGHT, SHOT_TOL)
-    held = (rows.x @ w[..., c:]).numpy()
-    found = []
-    for at, weights in enumerate(rows.weights(w[..., :c])):
-        cv = np.full(c, np.nan) if n_folds == 0 else np.zeros(c)
-        for f in range(n_folds):
-            mine = folds[at] == f
-            cv += [fold_ap(signs[at], held[at, :, f * c + i], mine) / n_folds for i in range(c)]
-        found.append(((test @ weights).float().numpy().T, cv))
-    return found
+    kernel: Kernel, test: torch.Tensor, subset: np.ndarray, y: np.ndarray, costs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (C, M) and cross-validation (C,) of one class: its costs and folds together."""
+    folds, c = _shot_folds(y), len(costs)
+    n_folds = 0 if folds is None else int(folds.max()) + 1
+    rows = [y] + [np.where(folds == f, 0, y) for f in range(n_folds)]
+    gram = Gram(kernel, subset, costs.max())
+    a, shown = solve_rows(gram, np.repeat(rows, c, 0), np.tile(costs, len(rows)), POSITIVE_WEIGHT, SHOT_TOL)
+    cv = np.full(c, np.nan) if folds is None else np.zeros(c)
+    for f in range(n_folds):
+        held = folds == f
+        scores = shown[(f + 1) * c : (f + 2) * c, torch.from_numpy(held)].numpy()
+        cv += [fold_ap(y[held], one) / n_folds for one in scores]
+    weights = a[:c].double() @ kernel.rows[torch.from_numpy(subset)]
+    return (weights @ test.T).numpy(), cv
 
 
 def _shot_liblinear(

@@ -15,13 +15,14 @@ import torch
 
 from bench import registry
 from bench.cli import main
-from bench.engine import perf, perf_crops, perf_train
+from bench.engine import perf, perf_crops, perf_eval, perf_train
 from bench.engine.perf import Race, Timing, in_turns, many, peer, summary, times
 from bench.engine.perf_train import Settings, batch_of, fresh, loss_gap, make, shapes
 from bench.engine.proposals import ProposalTable
 from bench.engine.recall import first_hits, recalls
 from bench.errors import StageFailed
 from bench.method import Method
+from tasks._detection import speed as coco_speed
 from tests.e2e.micro import bench
 from tests.small_set import SmallSet
 
@@ -250,6 +251,99 @@ def test_perf_train_prints_its_fields() -> None:
         assert (row["batch"], row["size"], row["threads"], row["repeats"]) == (4, 32, 1, 1)
 
 
+def work(ours: float, plain: float, seen: list[str], **more: Any) -> perf_eval.Work:
+    def way(name: str, value: float) -> Any:
+        return lambda: seen.append(name) or value
+
+    def compare(a: float, b: float) -> tuple[float, dict[str, float]]:
+        return abs(a - b), {"sum": a + b}
+
+    return perf_eval.Work("sums", "numbers", way("o", ours), way("p", plain), compare, 0.1, **more)
+
+
+def test_evaluations_are_compared_before_they_are_timed() -> None:
+    seen: list[str] = []
+    with pytest.raises(StageFailed, match=r"sums: .* differ by 0\.5"):
+        perf_eval.measure(work(1.0, 1.5, seen), 3)
+    assert sorted(seen) == ["o", "p"], "once each, not timed"
+    seen.clear()
+    row = perf_eval.measure(work(1.0, 1.05, seen), 3)
+    assert len(seen) == 2 * 4
+    assert row["difference"] == pytest.approx(0.05)
+    assert row["facts"] == {"sum": 2.05}
+    assert row["ours"]["repeats"] == row["plain"]["repeats"] == 3
+    assert row["ours"]["ratio"] == pytest.approx(row["plain"]["median"] / row["ours"]["median"])
+    with pytest.raises(StageFailed, match="differ by nan"):
+        perf_eval.measure(work(float("nan"), 1.0, seen), 1)
+
+
+def test_a_part_of_long_work_counts_for_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    timings = {"plain": [Timing(2.0, 1.0)], "ours": [Timing(1.0, 0.25)]}
+    monkeypatch.setattr(
+        perf_eval, "in_turns", lambda ways, *_, **__: [w() for w in ways.values()] and timings
+    )
+    row = perf_eval.measure(work(1.0, 1.0, seen, times=5.0, long=True), 3)
+    assert len(seen) == 2, "once, and what was timed is compared"
+    assert (row["plain"]["median"], row["plain"]["cpu"]) == (10.0, 5.0)
+    assert (row["ours"]["ratio"], row["ours"]["cpu_ratio"]) == (10.0, 20.0)
+    with pytest.raises(StageFailed, match="differ by 1"):
+        perf_eval.measure(work(1.0, 2.0, seen, long=True), 3)
+
+
+def test_cpu_time_of_other_processes_counts() -> None:
+    code = "x = sum(i * i for i in range(3_000_000))"
+    [timing] = in_turns({"a": lambda: subprocess.run([sys.executable, "-c", code], check=True)}, 1, 0)["a"]
+    assert timing.cpu > 0.05
+
+
+def test_made_up_detections_are_evaluated_alike_and_say_when_not() -> None:
+    for found in (coco_speed.boxes_and_masks("tiny"), coco_speed.keypoints("tiny")):
+        for one in found:
+            ours, theirs = one.ours(), one.plain()
+            gap, facts = one.compare(ours, theirs)
+            assert gap <= 1e-6, one.name
+            assert 1 < facts["AP"] < 99, "neither all wrong nor all right"
+            assert one.compare(ours, one.plain())[0] == gap, "the plain way twice"
+            ours[1][ours[1] > 0.5] -= 0.01
+            assert one.compare(ours, theirs)[0] == pytest.approx(0.01)
+
+
+def test_loaders_of_a_set_several_times_over(tmp_path: Path) -> None:
+    images = SmallSet(tmp_path, 3)
+    many = perf_eval.Repeated(images, 2)
+    assert len(many) == 6
+    assert many.file(4) == images.file(1)
+    found = perf_eval.loading(images, [0], 2)
+    assert [w.name for w in found] == ["loader, center, 0 workers", "loader, squash, 0 workers"]
+    for one in found:
+        ours, plain = one.ours(), one.plain()
+        assert ours.shape == plain.shape == (6, 3, 224, 224)
+        assert one.compare(ours, plain)[0] <= one.tolerance
+        assert one.compare(ours.flip(3), plain)[0] > one.tolerance
+
+
+def test_perf_eval_prints_its_fields(tmp_path: Path) -> None:
+    done = bench(
+        "perf", "eval", "-s", "tiny", "--repeats", "1", "--workers", "0", "--json", str(tmp_path / "x")
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {r["work"]: r for r in json.loads((tmp_path / "x").read_text())["rows"]}
+    assert set(rows) == {
+        "COCO bbox", "COCO segm", "COCO keypoints", "SVM", "low-shot SVM",
+        "loader, center, 0 workers", "loader, squash, 0 workers",
+    }  # fmt: skip
+    for name, row in rows.items():
+        assert name in done.stdout
+        assert row["ours"]["ratio"] == pytest.approx(row["plain"]["median"] / row["ours"]["median"])
+        assert row["ours"]["cpu_ratio"] == pytest.approx(row["plain"]["cpu"] / row["ours"]["cpu"])
+        assert row["what"] in done.stdout
+    assert rows["COCO bbox"]["difference"] < 1e-6
+    assert rows["SVM"]["times"] == 2
+    assert rows["SVM"]["difference"] < 0.5
+    assert {"same cost", "classes compared", "samples"} <= set(rows["low-shot SVM"]["facts"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -257,6 +351,8 @@ def test_perf_train_prints_its_fields() -> None:
         ("perf train -m byol --precision fp16", "--precision is a list of fp32 and bf16"),
         ("perf train -m byol --set moco_v2.tau=1", "unknown method to time 'moco_v2'"),
         ("perf train -m byol --set byol.optimizer=lars --size 32 --batch 4", "torch has no lars"),
+        ("perf eval -t knn", "nothing to compare knn's evaluation with"),
+        ("perf eval --workers some", "--workers is a list of numbers from 0"),
         ("perf crops --processes 0", "--processes is a list of positive numbers"),
         ("perf crops --size big", "--size is WIDTHxHEIGHT"),
         ("crops recall --boxes none", "--boxes is a list of positive numbers"),

@@ -18,7 +18,7 @@ from bench.errors import BadInput
 from bench.params import Runtime
 from bench.registry import load
 from bench.stage import Stage
-from tasks._frozen import svm
+from tasks._frozen import gram, svm
 from tasks._frozen.lowshot import Experiment, summarise
 from tasks._frozen.solver import Kernel, prepare, solve
 from tasks._frozen.speed import made_up
@@ -198,9 +198,43 @@ def test_the_solvers_agree_on_samples(k: int) -> None:
     for scores, theirs in zip(one.scores, other.scores, strict=True):
         assert np.abs(scores - theirs).max() < 0.01 * np.abs(theirs).max()
         assert abs(class_ap(labels[500:], scores).mean() - class_ap(labels[500:], theirs).mean()) < 2e-3
+    assert one.cv.shape == (len(COSTS), 4)
     assert np.isnan(one.cv).all() == np.isnan(other.cv).all() == (k == 1)
     if k > 1:
-        assert int(one.cv.argmax()) == int(other.cv.argmax())
+        assert int(one.cv.mean(1).argmax()) == int(other.cv.mean(1).argmax())
+
+
+def sums(w: torch.Tensor, x: torch.Tensor, y: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:
+    """|w|^2/2 + sum s max(0, 1 - y wx)^2 of the rows of w (P, D), float64."""
+    weight = torch.where(y > 0, 2.0, 1.0) * (y != 0) * cost[:, None]
+    return 0.5 * (w * w).sum(1) + (weight * (1 - y * (w @ x.T)).clamp(min=0) ** 2).sum(1)
+
+
+@pytest.mark.parametrize("most", [100.0, 1e5])
+@pytest.mark.parametrize("width", [20, 200])
+def test_the_solver_in_coefficients_minimises_the_same_function(width: int, most: float) -> None:
+    """By autograd in float64, with more and with fewer rows than dimensions, copies among the rows, a fold
+    left out, costs of the protocol and, in float64, a far larger one; `o` are the rows' scores."""
+    features, labels = made_up(90, width, 1, 3)
+    features[50:60] = features[:10]
+    kernel, costs = Kernel(features), np.array([1e-5, 0.05, 1.0, most])
+    subset = np.random.default_rng(0).permutation(90)[:70]
+    labels[subset[:5]] = 1
+    y = np.repeat(labels[subset, 0][None], len(costs), 0)
+    y[1::2, 40:] = 0
+    a, o = gram.solve(gram.Gram(kernel, subset, most), y, costs, 2.0, 1e-3)
+    x, signs = kernel.rows[torch.from_numpy(subset)], torch.from_numpy(y).double()
+    w = (a.double() @ x).requires_grad_()
+    [grad] = torch.autograd.grad(sums(w, x, signs, torch.from_numpy(costs)).sum(), w)
+    assert (grad.norm(dim=1) / w.norm(dim=1))[:3].max() < 2e-3  # at large costs it is all float32's rounding
+    assert (o - w.detach() @ x.T).abs().max() < 1e-3 * o.abs().max()
+    for p, cost in enumerate(costs):
+        theirs = svm.linear_svc(x[:, :-1][y[p] != 0].numpy(), y[p][y[p] != 0], cost)
+        best = torch.cat([torch.from_numpy(theirs.coef_), torch.from_numpy(theirs.intercept_)[None]], 1)
+        mine, other = (
+            sums(v, x, signs[p : p + 1], torch.tensor([cost])) for v in (w.detach()[p : p + 1], best)
+        )
+        assert float(mine) <= 1.0001 * float(other), cost
 
 
 def test_cost_selection() -> None:

@@ -1,0 +1,156 @@
+"""Speed of evaluation: what a task's `peer` measures, and how fast images reach a frozen backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bench.data.base import ImageSet
+from bench.data.preprocess import Transform
+from bench.engine.features import BATCH, batches
+from bench.engine.perf import in_turns, peer, summary
+from bench.errors import StageFailed
+from bench.views.augment import MEAN, STD
+
+RESIZE, SIZE = 256, 224
+LEVELS = 0.2  # mean difference of two resizings in grey levels, each rounded to whole ones
+
+
+@dataclass(frozen=True)
+class Work:
+    """Two ways to evaluate one thing; both return what they found.
+
+    `compare(ours, plain)`: (largest difference, further figures to report). At more than `tolerance` nothing
+    is timed. The plain way may do a part of the work only: its seconds are taken `times` as long. `long`:
+    what was timed is compared, once, instead of a run before.
+    """
+
+    name: str
+    what: str
+    ours: Callable[[], Any]
+    plain: Callable[[], Any]
+    compare: Callable[[Any, Any], tuple[float, dict[str, float]]]
+    tolerance: float
+    times: float = 1.0
+    long: bool = False
+
+
+def works(tasks: Iterable[type[Any]], scale: str) -> list[Work]:
+    """Of the tasks that have a `peer`; tasks that share one are measured once."""
+    references = dict.fromkeys(task.peer for task in tasks if task.peer)
+    return [work for reference in references for work in peer(reference)(scale)]
+
+
+def measure(work: Work, repeats: int) -> dict[str, Any]:
+    """{"work", "what", "difference", "facts", "times", "ours", "plain"} of one thread of ours; raises
+    StageFailed where the two ways do not find the same."""
+    found: dict[str, Any] = {}
+
+    def way(name: str, do: Callable[[], Any]) -> Callable[[], None]:
+        return lambda: found.__setitem__(name, do())
+
+    ways = {"plain": way("plain", work.plain), "ours": way("ours", work.ours)}
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if not work.long:
+            in_turns(ways, 1, warm_up=0)
+            gap, facts = _same(work, found)
+        timings = in_turns(ways, 1 if work.long else repeats, warm_up=0)
+        gap, facts = _same(work, found)
+    finally:
+        torch.set_num_threads(before)
+    plain, ours = summary(timings["plain"], n=1), summary(timings["ours"])
+    plain |= {name: work.times * plain[name] for name in ("median", "fastest", "slowest", "cpu")}
+    ours |= {"ratio": plain["median"] / ours["median"], "cpu_ratio": plain["cpu"] / ours["cpu"]}
+    return {
+        "work": work.name, "what": work.what, "difference": gap, "facts": facts, "times": work.times,
+        "plain": plain, "ours": ours,
+    }  # fmt: skip
+
+
+def _same(work: Work, found: dict[str, Any]) -> tuple[float, dict[str, float]]:
+    gap, facts = work.compare(found["ours"], found["plain"])
+    if not gap <= work.tolerance:
+        raise StageFailed(f"{work.name}: the results that are timed differ by {gap:.2g}; report this")
+    return gap, facts
+
+
+def loading(images: ImageSet, workers: Iterable[int], passes: int) -> list[Work]:
+    """Images read, resized and normalised, `passes` times over: ours, and PIL's decoder with torchvision's
+    transforms."""
+    many = Repeated(images, passes)
+    kinds = [Transform("center", RESIZE, SIZE), Transform("squash", RESIZE, SIZE)]
+    return [_loading(many, transform, n) for n in workers for transform in kinds]
+
+
+def _loading(images: ImageSet, transform: Transform, workers: int) -> Work:
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (MEAN, STD))
+
+    def ours() -> Tensor:
+        loaded = batches(images, transform, workers=workers)
+        return _first(x.float().sub_(255 * mean).div_(255 * std) for x in loaded)
+
+    def plain() -> Tensor:
+        return _first(DataLoader(PlainShown(images, transform), BATCH, num_workers=workers))
+
+    def compare(one: Tensor, other: Tensor) -> tuple[float, dict[str, float]]:
+        return float(((one - other) * 255 * std).abs().mean()), {}
+
+    return Work(
+        f"loader, {transform.mode}, {workers} workers",
+        f"{len(images)} images of {Path(images.file(0)).suffix[1:]}, short side {RESIZE}, to {SIZE} px",
+        ours, plain, compare, LEVELS,
+    )  # fmt: skip
+
+
+def _first(loaded: Iterable[Tensor]) -> Tensor:
+    """The first batch; the others are only loaded."""
+    first = None
+    for batch in loaded:
+        first = batch if first is None else first
+    assert first is not None
+    return first
+
+
+class PlainShown(Dataset[Tensor]):
+    """The usual way: PIL and torchvision, normalised float tensors."""
+
+    def __init__(self, images: ImageSet, transform: Transform) -> None:
+        from torchvision import transforms as T
+
+        size = transform.size
+        second = T.Resize((size, size)) if transform.mode == "squash" else T.CenterCrop(size)
+        self.images = images
+        self.steps = T.Compose([T.Resize(transform.resize), second, T.ToTensor(), T.Normalize(MEAN, STD)])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        from PIL import Image
+
+        with Image.open(self.images.file(index)) as image:
+            found: Tensor = self.steps(image.convert("RGB"))
+        return found
+
+
+class Repeated(ImageSet):
+    """The images of a set, `passes` times over, so that starting workers takes little of the time."""
+
+    def __init__(self, images: ImageSet, passes: int) -> None:
+        self.of, self.passes = images, passes
+        self.ids = np.tile(images.ids, passes)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def file(self, index: int) -> Path:
+        return self.of.file(index % len(self.of))
