@@ -179,9 +179,8 @@ def evaluation(
 
     counts = _numbers("--workers", workers, least=0)
     kinds = [registry.load("task", n) for n in match("task", "*" if task == "all" else task)]
-    lacking = [kind.name for kind in kinds if not kind.peer]
-    if task != "all" and lacking:
-        raise BadInput(f"nothing to compare {lacking[0]}'s evaluation with; try: bench perf eval --task all")
+    if not any(kind.peer for kind in kinds):
+        raise BadInput(f"nothing to compare {task}'s evaluation with; try: bench perf eval --task all")
     todo = works(kinds, check_scale(scale))
     where = machine()
     rows = [measure(work, repeats) for work in todo]
