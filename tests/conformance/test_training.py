@@ -83,7 +83,7 @@ def test_the_pair_trains_or_is_unsupported(method: str, crop: str, shared_home: 
     again = LocalEngine(runtime, Store(shared_home), Heard())
     assert again.ensure(stage) == folder
     assert not again.outcome.made
-    if crop != "image":  # those of whole images are other trainings' inputs; all together take 20 GB
+    if crop != "image":  # those of whole images are inputs of other trainings
         shutil.rmtree(folder)
 
 
