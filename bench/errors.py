@@ -17,7 +17,18 @@ class BadInput(BenchError):
 
 
 class BadData(BenchError):
-    """A dataset that is missing, half-written or damaged."""
+    """A dataset that is missing, half-written or damaged. `findings`: all that is wrong, where the message
+    names the first of several."""
+
+    findings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, findings: list[str]) -> BadData:
+        """The error of damaged images: the first one and how many there are."""
+        more = f" ({len(findings)} such images)" if len(findings) > 1 else ""
+        error = cls(findings[0] + more)
+        error.findings = tuple(findings)
+        return error
 
 
 class Unsupported(BenchError):

@@ -15,6 +15,7 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "run": "Pretrain, transfer and score cells: method x crop x task.",
     "plan": "Show the stages a run would make or reuse; runs nothing.",
     "list": "List methods, crops, tasks, data, proposals or params.",
+    "data": "List, check and prepare data sets; write a small one in a set's layout.",
     "show": "Show a stage: provenance, resolved config, the command that made it.",
     "crops": "Measure and draw where every strategy crops: objectness, coverage, pictures.",
     "perf": "Measure speed as a ratio to the plain way, in one run.",

@@ -75,11 +75,10 @@ def _data(name: str) -> str:
     cls: Any = registry.load("data", name)
     if not cls.needs_path:
         return "generated here"
-    root, where = os.environ.get("BENCH_DATA"), cls.folder or name
-    folder = os.path.join(root, where) if root else None
-    if folder and os.path.isdir(folder):
-        return folder
-    return f"not found; give --data {name}=PATH or put it in $BENCH_DATA/{where}"
+    folder = cls.default_place()
+    if folder and folder.exists():
+        return str(folder)
+    return f"not found; give --data {name}=PATH or put it in $BENCH_DATA/{cls.folder or name}"
 
 
 def _store() -> dict[str, str]:

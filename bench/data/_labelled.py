@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.base import Data, ImageSet, Objects
+from bench.data.base import Data, HowToGet, ImageSet, Objects
 from bench.data.image import read_size
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import parallel
@@ -55,14 +55,7 @@ class Labelled(Data):
 
     def root(self, given: Path | None) -> Path:
         """The folder given, or `$BENCH_DATA/<name>`."""
-        base = os.environ.get("BENCH_DATA")
-        if given is None and not base:
-            raise BadData(
-                f"no path is known for data {self.name!r}: get {self.how_to_get}; then: --data "
-                f"{self.name}=PATH, or "
-                f"set BENCH_DATA to the folder that holds {self.folder or self.name}/"
-            )
-        place = given or Path(base or "").expanduser().absolute() / (self.folder or self.name)
+        place = self.place(given)
         if not place.exists():
             raise BadData(f"nothing lies at {place}; get {self.how_to_get}; then: --data {self.name}=PATH")
         return place
@@ -87,20 +80,22 @@ class Labelled(Data):
         root = ctx.runtime.roots[ctx.stage.key]
         found = self.contents(root)
         report = {}
+        rows: dict[str, list[Row]] = {}
+        bad: list[str] = []
         for split, images in found.splits.items():
             advance = ctx.progress.task(f"check {split}", len(images))
-            rows: list[Row] = []
-            bad: list[str] = []
-            for made in parallel(partial(_row, root), images, ctx.runtime.workers, 64):
+            rows[split] = []
+            for made in parallel(partial(check_row, root), images, ctx.runtime.workers, 64):
                 advance(1)
                 if isinstance(made, str):
                     bad.append(made)
                 else:
-                    rows.append(made)
-            if bad:
-                raise BadData(f"{bad[0]} ({len(bad)} such images)" if len(bad) > 1 else str(bad[0]))
-            write_index(ctx.work / split, found.classes, rows)
-            report[split] = {"images": len(rows), "classes": len({r.label for r in rows})}
+                    rows[split].append(made)
+        if bad:
+            raise BadData.of(bad)
+        for split, whole in rows.items():
+            write_index(ctx.work / split, found.classes, whole)
+            report[split] = {"images": len(whole), "classes": len({r.label for r in whole})}
         write_json(ctx.work / "report.json", report)
 
     def load(self, folder: Path, root: Path, split: str) -> ImageSet:
@@ -122,7 +117,8 @@ class ClassifiedImages(IndexedImages):
         )  # fmt: skip
 
 
-def _row(root: Path, image: Listed) -> Row | str:
+def check_row(root: Path, image: Listed) -> Row | str:
+    """The index row of an image with a header and an end; or what is wrong, one line."""
     path = root / image.file
     try:
         size = read_size(path)
@@ -139,7 +135,7 @@ def _row(root: Path, image: Listed) -> Row | str:
     return Row(image.id, image.file, size, label=image.label)
 
 
-def class_folders(root: Path, split: str, get: str) -> dict[str, list[str]]:
+def class_folders(root: Path, split: str, get: HowToGet) -> dict[str, list[str]]:
     """Image names by class folder of `root/split`, sorted; BadData where there are no class folders."""
     place = root / split
     if not place.is_dir():
@@ -155,7 +151,7 @@ def class_folders(root: Path, split: str, get: str) -> dict[str, list[str]]:
     return found
 
 
-def folders_of(root: Path, splits: Iterable[str], get: str) -> Contents:
+def folders_of(root: Path, splits: Iterable[str], get: HowToGet) -> Contents:
     """Contents of `root/<split>/<class>/<image>`: ids count from 1 in the order of (class, name); the
     classes are those of the first split, which the others may not exceed; only the first must be there."""
     listed: dict[str, dict[str, list[str]]] = {}
@@ -178,7 +174,7 @@ def folders_of(root: Path, splits: Iterable[str], get: str) -> Contents:
     return Contents(classes, made)
 
 
-def read_text(file: Path, get: str) -> list[str]:
+def read_text(file: Path, get: HowToGet) -> list[str]:
     """The lines of a list, or BadData."""
     with suppress(OSError, ValueError):
         return [line for line in file.read_text().splitlines() if line.strip()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -69,7 +68,6 @@ class ListedSet(Data):
     """
 
     marks: ClassVar[tuple[str, ...]]
-    official: ClassVar[dict[str, int]] = {}
     Params: ClassVar[type[Params]] = PartsParams
     params: PartsParams
 
@@ -97,13 +95,7 @@ class ListedSet(Data):
         return stage
 
     def _root(self, given: Path | None) -> Path:
-        base = os.environ.get("BENCH_DATA")
-        if given is None and not base:
-            raise BadData(
-                f"no path is known for data {self.name!r}: get {self.how_to_get}; then: --data "
-                f"{self.name}=PATH, or set BENCH_DATA to the folder that holds {self.folder}/"
-            )
-        place = given or Path(base or "").expanduser().absolute() / self.folder
+        place = self.place(given)
         choices = [place, place / self.folder]
         for choice in choices:
             if all((choice / mark).exists() for mark in self.marks):
@@ -155,8 +147,12 @@ class ListedSet(Data):
         root = ctx.runtime.roots[ctx.stage.key]
         classes, splits = self._splits(root)
         report: dict[str, Any] = {}
+        bad: list[str] = []
+        rows = {split: self._rows(ctx, root, split, members, bad) for split, members in splits.items()}
+        if bad:
+            raise BadData.of(bad)
         for split, members in splits.items():
-            write_index(ctx.work / split, classes, self._rows(ctx, root, split, members))
+            write_index(ctx.work / split, classes, rows[split])
             counts = np.bincount([m.label for m in members], minlength=len(classes))
             report[split] = {
                 "images": len(members), "classes": int((counts > 0).sum()),
@@ -165,23 +161,21 @@ class ListedSet(Data):
             self._compare(ctx, split, len(members))
         write_json(ctx.work / "report.json", report)
 
-    def _rows(self, ctx: StageContext, root: Path, split: str, members: list[Member]) -> list[Row]:
+    def _rows(
+        self, ctx: StageContext, root: Path, split: str, members: list[Member], bad: list[str]
+    ) -> list[Row]:
         advance = ctx.progress.task(f"check {split}", len(members))
         rows: list[Row] = []
-        bad: list[str] = []
         for found in parallel(partial(_read_row, root, self.foot()), members, ctx.runtime.workers, 8):
             advance(1)
             if isinstance(found, str):
                 bad.append(found)
             else:
                 rows.append(found)
-        if bad:
-            raise BadData(bad[0] + (f" ({len(bad)} such images)" if len(bad) > 1 else ""))
         return rows
 
     def _compare(self, ctx: StageContext, split: str, count: int) -> None:
-        parts = getattr(self.params, split).split("+")
-        published = sum(self.official.get(part, 0) for part in parts)
+        published = self.published().get(split)
         if published and count != published:
             ctx.progress.note(f"{self.name} {split}: {count} images, the published lists have {published}")
 

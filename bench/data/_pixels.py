@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -83,13 +82,7 @@ class PixelSet(Data):
         return stage
 
     def _root(self, given: Path | None) -> Path:
-        base = os.environ.get("BENCH_DATA")
-        if given is None and not base:
-            raise BadData(
-                f"no path is known for data {self.name!r}: get {self.how_to_get}; then: --data "
-                f"{self.name}=PATH, or set BENCH_DATA to the folder that holds {self.folder}/"
-            )
-        place = given or Path(base or "").expanduser().absolute() / self.folder
+        place = self.place(given)
         for choice in (place, place / self.folder):
             if all((choice / mark).exists() for mark in self.marks):
                 return choice
@@ -131,8 +124,14 @@ class PixelSet(Data):
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
         report = {}
-        for split, members in self._splits(root).items():
-            rows = _read_all(ctx, root, split, members, self.images.table)
+        bad: list[str] = []
+        found = {
+            split: _read_all(ctx, root, split, members, self.images.table, bad)
+            for split, members in self._splits(root).items()
+        }
+        if bad:
+            raise BadData.of(bad)
+        for split, rows in found.items():
             write_index(ctx.work / split, list(self.classes), rows)
             report[split] = {"images": len(rows), "masks": len(rows)}
         write_json(ctx.work / "report.json", report)
@@ -185,17 +184,15 @@ def _read_row(root: Path, table: np.ndarray, member: Member) -> Row | str:
 
 
 def _read_all(
-    ctx: StageContext, root: Path, split: str, members: list[Member], table: np.ndarray
+    ctx: StageContext, root: Path, split: str, members: list[Member], table: np.ndarray, bad: list[str]
 ) -> list[Row]:
+    """The rows of the images that are whole; what is wrong with the others goes to `bad`."""
     advance = ctx.progress.task(f"check {split}", len(members))
     rows: list[Row] = []
-    bad: list[str] = []
     for found in parallel(partial(_read_row, root, table), members, ctx.runtime.workers, 8):
         advance(1)
         if isinstance(found, str):
             bad.append(found)
         else:
             rows.append(found)
-    if bad:
-        raise BadData(bad[0] + (f" ({len(bad)} such images)" if len(bad) > 1 else ""))
     return rows

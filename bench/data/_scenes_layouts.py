@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -30,33 +31,33 @@ class Drawn:
     scene: Scene
     label: int
 
-    def jpeg(self, size: tuple[int, int] | None = None) -> bytes:
-        image = (
-            self.scene.image
-            if size is None
-            else cv2.resize(self.scene.image, size, interpolation=cv2.INTER_AREA)
-        )
+    def jpeg(self, size: tuple[int, int] | None = None, foot: int = 0) -> bytes:
+        """The image encoded, at its own or another (width, height), with `foot` white rows below."""
+        image = self.scene.image
+        if size is not None:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        image = np.pad(image, ((0, foot), (0, 0), (0, 0)), constant_values=255)
         _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         return bytes(encoded.tobytes())
 
 
-def drawn(split: str, count: int, seed: int = 0) -> Iterator[Drawn]:
-    """The first `count` scenes of a split."""
+def drawn(split: str, count: int, seed: int = 0, size: tuple[int, int] = SIZE) -> Iterator[Drawn]:
+    """The first `count` scenes of a split, of mean (width, height) `size`."""
     for number in range(FIRST[split], FIRST[split] + count):
-        scene = draw_scene(seed, number, SIZE)
+        scene = draw_scene(seed, number, size)
         yield Drawn(number, scene, int(scene.labels[scene.masks.sum((1, 2)).argmax()]))
 
 
 def write_layout(name: str, root: Path, n_train: int, n_val: int, seed: int = 0) -> dict[str, list[int]]:
     """Write scenes as data set `name` (a key of `LAYOUTS`) under `root`; the classes by split, in the order
-    of
-    the reader's ids."""
+    of the reader's ids."""
     root.mkdir(parents=True, exist_ok=True)
     sides = {"train": list(drawn("train", n_train, seed)), "val": list(drawn("val", n_val, seed))}
     return LAYOUTS[name](root, sides)
 
 
-def _put(file: Path, content: bytes) -> None:
+def put(file: Path, content: bytes) -> None:
+    """Write a file, its folder made if need be."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
 
@@ -68,7 +69,7 @@ def _folders(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
         for label in range(len(CLASSES)):
             (root / split / f"n{label:08d}").mkdir(parents=True, exist_ok=True)
         for d in scenes:
-            _put(root / split / f"n{d.label:08d}" / f"{d.number:08d}.JPEG", d.jpeg())
+            put(root / split / f"n{d.label:08d}" / f"{d.number:08d}.JPEG", d.jpeg())
         found[split] = sorted(d.label for d in scenes)
     return found
 
@@ -82,9 +83,9 @@ def _places(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
         for d in scenes:
             label = numbers.setdefault(d.label, len(numbers))
             name = f"{CLASSES[d.label][0]}/{CLASSES[d.label].replace(' ', '_')}/gsun_{d.number}.jpg"
-            _put(root / "images256" / name, d.jpeg())
+            put(root / "images256" / name, d.jpeg())
             lines.append(f"{name} {label}\n")
-        _put(root / "trainvalsplit_places205" / f"{split}_places205.csv", "".join(lines).encode())
+        put(root / "trainvalsplit_places205" / f"{split}_places205.csv", "".join(lines).encode())
         found[split] = [numbers[d.label] for d in scenes]
     return found
 
@@ -95,12 +96,12 @@ def _inat(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
         images, annotations = [], []
         for d in scenes:
             name = f"train_val2018/{CLASSES[d.label].split()[1]}/{d.label}/{d.number}.jpg"
-            _put(root / name, d.jpeg())
+            put(root / name, d.jpeg())
             height, width = d.scene.image.shape[:2]
             images.append({"id": d.number, "file_name": name, "width": width, "height": height})
             annotations.append({"id": d.number, "image_id": d.number, "category_id": d.label})
         table = {"images": images, "annotations": annotations, "categories": categories}
-        _put(root / f"{split}2018.json", json.dumps(table).encode())
+        put(root / f"{split}2018.json", json.dumps(table).encode())
     return {split: [d.label for d in scenes] for split, scenes in sides.items()}
 
 
@@ -118,7 +119,7 @@ def _openimages(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int
             out = csv.writer(lines)
             out.writerow(COLUMNS)
             for d in scenes:
-                _put(root / folder / f"{d.number:016x}.jpg", d.jpeg())
+                put(root / folder / f"{d.number:016x}.jpg", d.jpeg())
                 out.writerows(_box_rows(d))
     return {split: [d.label for d in scenes] for split, scenes in sides.items()}
 
@@ -160,3 +161,8 @@ LAYOUTS: dict[str, Callable[[Path, dict[str, list[Drawn]]], dict[str, list[int]]
     "openimages": _openimages,
     "cifar10": _cifar,
 }
+write_imagenet = partial(write_layout, "imagenet")
+write_places205 = partial(write_layout, "places205")
+write_inat18 = partial(write_layout, "inat18")
+write_openimages = partial(write_layout, "openimages")
+write_cifar10 = partial(write_layout, "cifar10")

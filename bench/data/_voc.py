@@ -53,13 +53,7 @@ class Voc(Data):
 
     def _root(self, given: Path | None) -> Path:
         """VOCdevkit, from what was given."""
-        base = os.environ.get("BENCH_DATA")
-        if given is None and not base:
-            raise BadData(
-                f"no path is known for data {self.name!r}: get {self.how_to_get}; then: --data "
-                f"{self.name}=PATH, or set BENCH_DATA to the folder that holds {self.folder}/"
-            )
-        place = given or Path(base or "").expanduser().absolute() / self.folder
+        place = self.place(given)
         choices = [place, place / self.folder]
         if place.is_dir() and place.name.startswith("VOC2"):
             choices.append(place.parent)
@@ -136,8 +130,13 @@ class Voc(Data):
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
         report: dict[str, dict[str, int]] = {}
+        found: dict[str, list[Row]] = {}
+        bad: list[str] = []
         for split, members in self._splits(root)[0].items():
-            rows, report[split] = _read_all(ctx, root, split, members)
+            found[split], report[split] = _read_all(ctx, root, split, members, bad)
+        if bad:
+            raise BadData.of(bad)
+        for split, rows in found.items():
             write_index(ctx.work / split, list(CLASSES), rows)
             clipped, dropped = report[split]["clipped"], report[split]["dropped"]
             if clipped + dropped:
@@ -214,11 +213,11 @@ def _check_once(root: Path, splits: dict[str, list[Member]], marker: Path) -> No
 
 
 def _read_all(
-    ctx: StageContext, root: Path, split: str, members: list[Member]
+    ctx: StageContext, root: Path, split: str, members: list[Member], bad: list[str]
 ) -> tuple[list[Row], dict[str, int]]:
-    """Rows and summed counts; BadData naming the first bad image and how many there are."""
+    """Rows and summed counts of the images that are whole; what is wrong with the others goes to `bad`."""
     advance = ctx.progress.task(f"check {split}", len(members))
-    rows, bad, counts = [], [], Counter[str]()
+    rows, counts = [], Counter[str]()
     for found in parallel(partial(read_row, root), members, ctx.runtime.workers, 16):
         advance(1)
         if isinstance(found, str):
@@ -226,6 +225,4 @@ def _read_all(
         else:
             rows.append(found[0])
             counts.update(found[1])
-    if bad:
-        raise BadData(bad[0] + (f" ({len(bad)} such images)" if len(bad) > 1 else ""))
     return rows, {name: int(n) for name, n in counts.items()}

@@ -21,6 +21,16 @@ CLASSES = (
 )  # fmt: skip
 NAME = re.compile(r"\d{6}|[12]\d{3}_\d{6}")  # VOC2007, and the years after it
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+COUNTS = {  # images of the published image sets
+    "2007": {
+        "train": 2501, "val": 2510, "trainval": 5011, "test": 4952, "Segmentation/train": 209,
+        "Segmentation/val": 213, "Segmentation/trainval": 422, "Segmentation/test": 210,
+    },
+    "2012": {
+        "train": 5717, "val": 5823, "trainval": 11540, "Segmentation/train": 1464, "Segmentation/val": 1449,
+        "Segmentation/trainval": 2913, "Segmentation/train_aug": 10582,
+    },
+}  # fmt: skip
 OBJECTS = 10_000  # ids of objects: image id * OBJECTS + position in the file
 
 

@@ -6,13 +6,16 @@ fingerprint of the content, never a path; the folder of this run is in `Runtime.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from bench.component import Component
+from bench.errors import BadData
 
 if TYPE_CHECKING:
     from bench.engine.context import StageContext
@@ -87,6 +90,40 @@ class ImageSet:
 
         return read_rgb(self.file(index))
 
+    def counts(self) -> dict[str, int]:
+        """How much the split holds: images, and what else is known without reading an image."""
+        return {"images": len(self)}
+
+
+@dataclass(frozen=True)
+class HowToGet:
+    """What to download for a set, from whom, and what becomes of it. As a text it follows the word "get".
+
+    files: MB (10^6 bytes; 0: less than one) by the name their authors give them, none where there is nothing
+    to download. site: whose page has them. layout: where to put them and what the folder then holds.
+    """
+
+    files: Mapping[str, float] = field(default_factory=dict)
+    site: str = ""
+    layout: str = ""
+
+    @property
+    def megabytes(self) -> float:
+        """All files together."""
+        return sum(self.files.values())
+
+    def __str__(self) -> str:
+        if not self.files:
+            return f"nothing: {self.layout}"
+        named = [f"{name} ({size_text(mb)})" if mb else name for name, mb in self.files.items()]
+        head, last = named[:-1], named[-1]
+        return f"{', '.join(head)}{' and ' if head else ''}{last} from {self.site}, {self.layout}"
+
+
+def size_text(megabytes: float) -> str:
+    """`241 MB`, `18 GB`."""
+    return f"{megabytes / 1000:.3g} GB" if megabytes >= 1000 else f"{max(megabytes, 1):.0f} MB"
+
 
 class Data(Component):
     """A dataset in its official layout (`bench/data/sets/`)."""
@@ -94,8 +131,41 @@ class Data(Component):
     kind: ClassVar[str] = "data"
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
     needs_path: ClassVar[bool] = True
-    how_to_get: ClassVar[str] = ""  # what to download, from where, how large, where to put it
+    how_to_get: ClassVar[HowToGet]
     folder: ClassVar[str] = ""  # where it is looked for under BENCH_DATA; "": a folder of the set's name
+    official: ClassVar[Mapping[str, int]] = {}  # images of the published lists (or splits) by their names
+    # "module:function" that writes generated scenes in this set's layout, (root, n_train, n_val, seed); ""
+    # for sets that are generated. sample_settings: what the few images need to be read (FIELD=VALUE)
+    sample: ClassVar[str] = ""
+    sample_settings: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def default_place(cls) -> Path | None:
+        """Where the set is looked for when no path is given: `$BENCH_DATA/<folder>`."""
+        base = os.environ.get("BENCH_DATA")
+        return Path(base).expanduser().absolute() / (cls.folder or cls.name) if base else None
+
+    @classmethod
+    def place(cls, given: Path | None) -> Path:
+        """The path given, or the default one; BadData where there is neither. It need not exist."""
+        found = given or cls.default_place()
+        if found is None and not cls.how_to_get.files:
+            raise BadData(f"data {cls.name!r} needs a path; try: --data {cls.name}=FOLDER")
+        if found is None:
+            raise BadData(
+                f"no path is known for data {cls.name!r}: get {cls.how_to_get}; then: --data "
+                f"{cls.name}=PATH, or set BENCH_DATA to the folder that holds {cls.folder or cls.name}/"
+            )
+        return found
+
+    def published(self) -> dict[str, int]:
+        """How many images the published lists give each split; a split with another list is left out."""
+        found = {}
+        for split in self.splits:
+            parts = str(getattr(self.params, split, split)).split("+")
+            if all(part in self.official for part in parts):
+                found[split] = sum(self.official[part] for part in parts)
+        return found
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         """The `data` stage of the folder (None: where it is looked for by default), checked cheaply:

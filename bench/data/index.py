@@ -150,3 +150,18 @@ class IndexedImages(ImageSet):
             segmentations=[json.loads(self._slice("masks", i)) for i in range(low, high)] if masks else None,
             keypoints=np.array(self._array("keypoints")[part]) if points else None,
         )
+
+    def counts(self) -> dict[str, int]:
+        """Images; objects, of which crowds, difficult ones and ones with keypoints; semantic masks; classes
+        there are and, where images or objects have one, classes that are shown. None that is zero."""
+        labels, kinds = self._array("labels"), self.image_class()
+        points = self._array("keypoints") if (self.index / "keypoints.npy").exists() else np.zeros((0, 1, 3))
+        shown = labels if kinds is None else kinds[kinds >= 0]
+        found = {
+            "objects": len(labels), "crowds": int(self._array("crowd").sum()),
+            "difficult": int(self._array("difficult").sum()),
+            "with_keypoints": int((points[:, :, 2] > 0).any(1).sum()),
+            "masks": int(self.has_semantic().sum()), "classes": len(self.classes),
+            "classes_shown": len(np.unique(shown)),
+        }  # fmt: skip
+        return {"images": len(self)} | {name: n for name, n in found.items() if n}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -28,6 +29,14 @@ def run(ctx: StageContext) -> None:
     """Make a data stage's folder."""
     data = cast(Data, registry.load("data", ctx.stage.name).from_identity(dict(ctx.params["params"])))
     data.run(ctx)
+
+
+def write_sample(data: type[Data], root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
+    """Write generated scenes under `root` in the official layout of a set (`Data.sample`)."""
+    module, _, function = data.sample.partition(":")
+    write = getattr(importlib.import_module(module), function)
+    root.mkdir(parents=True, exist_ok=True)
+    write(root, n_train, n_val, seed)
 
 
 def die_with_parent() -> None:

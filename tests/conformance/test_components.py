@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from bench import registry
 from bench.component import SCALES, Component
+from bench.data.base import HowToGet
 from bench.params import Params, canonical
 
 EVERY = sorted(registry.entries())
@@ -82,6 +84,28 @@ def test_task_declares_its_metrics(component: type[Component]) -> None:
     assert task.headline in task.metrics
     for wanted in task.data.values():
         registry.entry("data", wanted)
+
+
+def test_data_says_how_to_get_it_and_can_be_tried(component: type[Component]) -> None:
+    """Files with sizes, whose page has them, what the folder then holds; a writer of its layout."""
+    if component.kind != "data":
+        pytest.skip("no data set")
+    data: Any = component
+    get = data.how_to_get
+    assert isinstance(get, HowToGet)
+    assert get.layout
+    assert "\n" not in str(get)
+    assert bool(get.files) == bool(get.site)
+    assert all(name and megabytes >= 0 for name, megabytes in get.files.items())
+    assert not get.files or get.megabytes > 0
+    assert all(count > 0 for count in data.official.values())
+    assert bool(data.sample) == data.needs_path, "generated scenes in its layout, so that it can be tried"
+    if data.sample:
+        module, _, function = data.sample.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
+    for setting in data.sample_settings:
+        data.resolve("tiny", dict([setting.split("=")]))
+    assert set(data.resolve("paper").published()) <= set(data.splits)
 
 
 def test_supports_answers_for_every_pair(component: type[Component]) -> None:

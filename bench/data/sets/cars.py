@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from bench.data._listed import ListedSet, Member, number, read_mat
+from bench.data.base import HowToGet
 from bench.errors import BadData
 
 TEST = "cars_test_annos_withlabels.mat"
@@ -27,12 +29,19 @@ class Cars(ListedSet):
 
     folder: ClassVar[str] = "stanford_cars"
     marks: ClassVar[tuple[str, ...]] = ("cars_train", "devkit/cars_meta.mat", "devkit/cars_train_annos.mat")
-    official: ClassVar[dict[str, int]] = {"train": 8144, "test": 8041}
-    how_to_get: ClassVar[str] = (
-        "cars_train.tgz and cars_test.tgz (0.9 GB each), car_devkit.tgz (makes devkit/) and "
-        "cars_test_annos_withlabels.mat, all in one folder stanford_cars/; the authors' page, "
-        "ai.stanford.edu/~jkrause/cars, no longer serves them, so ask for a copy with these names"
+    official: ClassVar[Mapping[str, int]] = {"train": 8144, "test": 8041}
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={
+            "cars_train.tgz": 900,
+            "cars_test.tgz": 900,
+            "car_devkit.tgz": 0,
+            "cars_test_annos_withlabels.mat": 0,
+        },
+        site="the authors (their page, ai.stanford.edu/~jkrause/cars, no longer serves them, so ask for a "
+        "copy with these names)",
+        layout="all in one folder stanford_cars/: cars_train/, cars_test/, devkit/ and the .mat file",
     )
+    sample: ClassVar[str] = "bench.data._scenes_listed:write_cars"
 
     def class_names(self, root: Path) -> list[str]:
         (names,) = read_mat(root / "devkit/cars_meta.mat", "class_names")

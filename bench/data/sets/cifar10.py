@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bench.data._labelled import ClassifiedImages, Contents, Labelled
-from bench.data.base import ImageSet
+from bench.data.base import HowToGet, ImageSet
 from bench.data.image import decode_rgb
 from bench.data.index import Row, write_index
 from bench.data.runner import fingerprint
@@ -30,11 +31,14 @@ class Cifar10(Labelled):
     each begins; `<split>_labels`: (n,), split train or test; `classes`: names. The path is the file or its
     folder."""
 
-    how_to_get: ClassVar[str] = (
-        "the python version of CIFAR-10 (163 MB) from Alex Krizhevsky's page at cs.toronto.edu, and write "
-        "each "
-        "split as the arrays that `bench/data/sets/cifar10.py` names to cifar10_jpeg.npz (about 50 MB)"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"cifar-10-python.tar.gz": 163},
+        site="Alex Krizhevsky's page at cs.toronto.edu",
+        layout="and write each split as the arrays that `bench/data/sets/cifar10.py` names to "
+        "cifar10_jpeg.npz (about 50 MB)",
     )
+    official: ClassVar[Mapping[str, int]] = {"train": 50_000, "val": 10_000}
+    sample: ClassVar[str] = "bench.data._scenes_layouts:write_cifar10"
 
     def contents(self, root: Path) -> Contents:
         raise NotImplementedError  # the images lie in one file, not in many

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from bench.data._pixels import Member, PixelImages, PixelSet, lookup
+from bench.data.base import HowToGet
 from bench.data.semantic import VOID
 from bench.errors import BadData, nearest
 from bench.params import Params, param
@@ -49,10 +51,13 @@ class Cityscapes(PixelSet):
 
     folder: ClassVar[str] = "cityscapes"
     marks: ClassVar[tuple[str, ...]] = ("leftImg8bit", "gtFine")
-    how_to_get: ClassVar[str] = (
-        "leftImg8bit_trainvaltest.zip (11 GB) and gtFine_trainvaltest.zip (241 MB) from "
-        "cityscapes-dataset.com (free registration), unpacked into one folder"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"leftImg8bit_trainvaltest.zip": 11_000, "gtFine_trainvaltest.zip": 241},
+        site="cityscapes-dataset.com (free registration)",
+        layout="unpacked into one folder: leftImg8bit/ and gtFine/",
     )
+    official: ClassVar[Mapping[str, int]] = {"train": 2975, "val": 500}
+    sample: ClassVar[str] = "bench.data._scenes_pixels:write_cityscapes"
     classes: ClassVar[tuple[str, ...]] = tuple(LABELS.values())
     images: ClassVar[type[PixelImages]] = CityscapesImages
     Params: ClassVar[type[Params]] = CityscapesParams

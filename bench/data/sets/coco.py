@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from bench.data.base import Data, ImageSet
+from bench.data.base import Data, HowToGet, ImageSet
 from bench.data.image import read_rgb
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import fingerprint, parallel, read_json
@@ -41,13 +41,16 @@ class Coco(Data):
     narrower or lower than 0.01 pixel are dropped (official train2017 has some of zero height).
     """
 
-    how_to_get = (
-        "train2017.zip (18 GB), val2017.zip (1 GB) and annotations_trainval2017.zip (241 MB) from "
-        "cocodataset.org, unpacked into one folder"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"train2017.zip": 18_000, "val2017.zip": 1000, "annotations_trainval2017.zip": 241},
+        site="cocodataset.org",
+        layout="unpacked into one folder: train2017/, val2017/, annotations/",
     )
+    official: ClassVar[Mapping[str, int]] = {"train": 118_287, "val": 5000}
+    sample: ClassVar[str] = "bench.data._scenes_boxes:write_coco"
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
-        root = root or self._default_root()
+        root = self.place(root)
         if not root.is_dir():
             raise BadData(f"no COCO folder at {root}; get {self.how_to_get}; then: --data coco=PATH")
         splits = self._splits(root)
@@ -62,15 +65,6 @@ class Coco(Data):
         )  # fmt: skip
         runtime.roots[stage.key] = root
         return stage
-
-    def _default_root(self) -> Path:
-        base = os.environ.get("BENCH_DATA")
-        if base:
-            return Path(base).expanduser().absolute() / "coco"
-        raise BadData(
-            f"no path is known for data 'coco': get {self.how_to_get}; then: --data coco=PATH, or set "
-            "BENCH_DATA to the folder that holds coco/"
-        )
 
     def _splits(self, root: Path) -> list[str]:
         """The splits that are there, train must be; each has its image folder and its annotations."""
@@ -110,10 +104,16 @@ class Coco(Data):
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
         report: dict[str, Any] = {}
-        for split in self._splits(root):
-            content = _load(root, split)
-            sizes = _decode_all(ctx, root / FOLDERS[split], content["images"])
-            report[split] = index_coco(ctx.work / split, content, sizes, _keypoints(root, split))
+        bad: list[str] = []
+        contents = {split: _load(root, split) for split in self._splits(root)}
+        sizes = {
+            split: _decode_all(ctx, root / FOLDERS[split], content["images"], bad)
+            for split, content in contents.items()
+        }
+        if bad:
+            raise BadData.of(bad)
+        for split, content in contents.items():
+            report[split] = index_coco(ctx.work / split, content, sizes[split], _keypoints(root, split))
             repaired = report[split]["clipped"] + report[split]["dropped"]
             if repaired:
                 ctx.progress.note(
@@ -177,10 +177,12 @@ def _size(path: Path) -> tuple[int, int] | str:
         return str(error)
 
 
-def _decode_all(ctx: StageContext, folder: Path, images: list[dict[str, Any]]) -> dict[int, tuple[int, int]]:
-    """Decode every image; sizes by image id, or BadData naming the first bad file and how many there are."""
+def _decode_all(
+    ctx: StageContext, folder: Path, images: list[dict[str, Any]], bad: list[str]
+) -> dict[int, tuple[int, int]]:
+    """Decode every image; sizes by image id of those that are whole, what is wrong with others to `bad`."""
     advance = ctx.progress.task(f"check {folder.name}", len(images))
-    bad, sizes = [], {}
+    sizes = {}
     found = parallel(_size, (folder / i["file_name"] for i in images), ctx.runtime.workers, 16)
     for image, size in zip(images, found, strict=True):
         advance(1)
@@ -193,8 +195,6 @@ def _decode_all(ctx: StageContext, folder: Path, images: list[dict[str, Any]]) -
             )
         else:
             sizes[image["id"]] = size
-    if bad:
-        raise BadData(bad[0] + (f" ({len(bad)} such images)" if len(bad) > 1 else ""))
     return sizes
 
 

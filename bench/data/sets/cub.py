@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from bench.data._listed import ListedSet, Member, number, read_table
+from bench.data.base import HowToGet
 from bench.errors import BadData
 
 PARTS = {"test": "0", "train": "1"}  # values of train_test_split.txt
@@ -19,11 +21,13 @@ class Cub(ListedSet):
     marks: ClassVar[tuple[str, ...]] = (
         "images", "images.txt", "classes.txt", "image_class_labels.txt", "train_test_split.txt",
     )  # fmt: skip
-    official: ClassVar[dict[str, int]] = {"train": 5994, "test": 5794}
-    how_to_get: ClassVar[str] = (
-        "CUB_200_2011.tgz (1.2 GB) from data.caltech.edu/records/65de6-vp158, unpacked: it makes "
-        "CUB_200_2011/"
+    official: ClassVar[Mapping[str, int]] = {"train": 5994, "test": 5794}
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"CUB_200_2011.tgz": 1200},
+        site="data.caltech.edu/records/65de6-vp158",
+        layout="unpacked: it makes CUB_200_2011/ with images/ and the lists",
     )
+    sample: ClassVar[str] = "bench.data._scenes_listed:write_cub"
 
     def class_names(self, root: Path) -> list[str]:
         rows = read_table(root / "classes.txt", "list", "NUMBER NAME")

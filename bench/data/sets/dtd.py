@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from bench.data._listed import ListedSet, Member, PartsParams, read_lines
+from bench.data.base import HowToGet
 from bench.errors import BadData
 from bench.params import Params, param
 
@@ -31,10 +33,13 @@ class Dtd(ListedSet):
 
     folder: ClassVar[str] = "dtd"
     marks: ClassVar[tuple[str, ...]] = ("images", "labels/train1.txt", "labels/val1.txt", "labels/test1.txt")
-    official: ClassVar[dict[str, int]] = dict.fromkeys(PARTS, 1880)
-    how_to_get: ClassVar[str] = (
-        "dtd-r1.0.1.tar.gz (600 MB) from robots.ox.ac.uk/~vgg/data/dtd, unpacked: it makes dtd/"
+    official: ClassVar[Mapping[str, int]] = dict.fromkeys(PARTS, 1880)
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"dtd-r1.0.1.tar.gz": 600},
+        site="robots.ox.ac.uk/~vgg/data/dtd",
+        layout="unpacked: it makes dtd/ with images/ and labels/",
     )
+    sample: ClassVar[str] = "bench.data._scenes_listed:write_dtd"
     Params: ClassVar[type[Params]] = DtdParams
     params: DtdParams
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bench.data._listed import ListedSet, Member, PartsParams, number, read_mat
+from bench.data.base import HowToGet
 from bench.errors import BadData
 from bench.params import Params, param
 
@@ -32,11 +34,13 @@ class Flowers(ListedSet):
 
     folder: ClassVar[str] = "flowers-102"
     marks: ClassVar[tuple[str, ...]] = ("jpg", "imagelabels.mat", "setid.mat")
-    official: ClassVar[dict[str, int]] = {"trnid": 1020, "valid": 1020, "tstid": 6149}
-    how_to_get: ClassVar[str] = (
-        "102flowers.tgz (345 MB, makes jpg/), imagelabels.mat and setid.mat from "
-        "robots.ox.ac.uk/~vgg/data/flowers/102, all three in one folder flowers-102/"
+    official: ClassVar[Mapping[str, int]] = {"trnid": 1020, "valid": 1020, "tstid": 6149}
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"102flowers.tgz": 345, "imagelabels.mat": 0, "setid.mat": 0},
+        site="robots.ox.ac.uk/~vgg/data/flowers/102",
+        layout="all in one folder flowers-102/: jpg/ from the archive and the two .mat files",
     )
+    sample: ClassVar[str] = "bench.data._scenes_listed:write_flowers"
     Params: ClassVar[type[Params]] = FlowersParams
     params: FlowersParams
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from bench.data.base import Data, ImageSet, Objects
+from bench.data.base import Data, HowToGet, ImageSet, Objects
 from bench.data.image import read_rgb
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import parallel
@@ -26,11 +26,17 @@ class Images(Data):
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train",)
-    how_to_get: ClassVar[str] = "nothing: any folder with images"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        layout="any folder with images",
+    )
+    sample: ClassVar[str] = "bench.data._scenes_boxes:write_images"
+
+    @classmethod
+    def default_place(cls) -> Path | None:
+        return None
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
-        if root is None:
-            raise BadData("data 'images' needs a path; try: --data images=FOLDER")
+        root = self.place(root)
         files = _files(root)
         base = _base(root)
         listing = [[str(f.relative_to(base)), f.stat().st_size] for f in files]
@@ -45,12 +51,18 @@ class Images(Data):
         root = ctx.runtime.roots[ctx.stage.key]
         files, base = _files(root), _base(root)
         advance = ctx.progress.task("check images", len(files))
-        rows = []
+        rows: list[Row] = []
+        bad: list[str] = []
         for number, (file, size) in enumerate(
             zip(files, parallel(_size, files, ctx.runtime.workers), strict=True), 1
         ):
-            rows.append(Row(number, str(file.relative_to(base)), size))
             advance(1)
+            if isinstance(size, str):
+                bad.append(size)
+            else:
+                rows.append(Row(number, str(file.relative_to(base)), size))
+        if bad:
+            raise BadData.of(bad)
         write_index(ctx.work / "train", [], rows)
         write_json(ctx.work / "report.json", {"train": {"images": len(rows)}})
 
@@ -78,6 +90,9 @@ def _files(root: Path) -> list[Path]:
     return found
 
 
-def _size(file: Path) -> tuple[int, int]:
-    height, width = read_rgb(file).shape[:2]
+def _size(file: Path) -> tuple[int, int] | str:
+    try:
+        height, width = read_rgb(file).shape[:2]
+    except BadData as error:
+        return str(error)
     return width, height

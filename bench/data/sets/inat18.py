@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bench.data._labelled import Contents, Labelled, Listed
+from bench.data.base import HowToGet
 from bench.data.runner import read_json
 from bench.errors import BadData
 
@@ -17,11 +19,13 @@ class Inat18(Labelled):
     not read.
     """
 
-    how_to_get: ClassVar[str] = (
-        "train_val2018.tar.gz (120 GB), train2018.json.tar.gz and val2018.json.tar.gz (26 MB) of the "
-        "iNaturalist "
-        "competition 2018 (the inat_comp repository of visipedia names the links), all unpacked in one folder"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"train_val2018.tar.gz": 120_000, "train2018.json.tar.gz": 26, "val2018.json.tar.gz": 0},
+        site="the iNaturalist competition 2018 (the inat_comp repository of visipedia names the links)",
+        layout="all unpacked in one folder: train_val2018/, train2018.json, val2018.json",
     )
+    official: ClassVar[Mapping[str, int]] = {"train": 437_513, "val": 24_426}
+    sample: ClassVar[str] = "bench.data._scenes_layouts:write_inat18"
 
     def contents(self, root: Path) -> Contents:
         tables = {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from bench.data._listed import ListedSet, Member, read_lines
+from bench.data.base import HowToGet
 from bench.errors import BadData
 
 LISTS = {"train": "TrainImages.txt", "test": "TestImages.txt"}
@@ -20,11 +22,13 @@ class Indoor67(ListedSet):
 
     folder: ClassVar[str] = "indoor67"
     marks: ClassVar[tuple[str, ...]] = ("Images", "TrainImages.txt", "TestImages.txt")
-    official: ClassVar[dict[str, int]] = {"train": 5360, "test": 1340}
-    how_to_get: ClassVar[str] = (
-        "indoorCVPR_09.tar (2.4 GB, makes Images/), TrainImages.txt and TestImages.txt from "
-        "web.mit.edu/torralba/www/indoor.html, all three in one folder indoor67/"
+    official: ClassVar[Mapping[str, int]] = {"train": 5360, "test": 1340}
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"indoorCVPR_09.tar": 2400, "TrainImages.txt": 0, "TestImages.txt": 0},
+        site="web.mit.edu/torralba/www/indoor.html",
+        layout="all in one folder indoor67/: Images/ from the archive and the two lists",
     )
+    sample: ClassVar[str] = "bench.data._scenes_listed:write_indoor67"
 
     def class_names(self, root: Path) -> list[str]:
         return sorted(

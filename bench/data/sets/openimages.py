@@ -6,18 +6,18 @@ import csv
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from bench.data._labelled import Labelled
-from bench.data.base import ImageSet
-from bench.data.image import read_size
+from bench.data._labelled import Labelled, Listed, check_row
+from bench.data.base import HowToGet, ImageSet
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import fingerprint
 from bench.engine.context import StageContext
-from bench.errors import BadData
+from bench.errors import BadData, BadInput
 from bench.params import Params, Runtime, param
 from bench.stage import Stage
 from bench.store import write_json
@@ -49,13 +49,19 @@ class Openimages(Labelled):
 
     Params: ClassVar[type[Params]] = OpenimagesParams
     params: OpenimagesParams
-    how_to_get: ClassVar[str] = (
-        "oidv6-train-annotations-bbox.csv (2.3 GB), validation-annotations-bbox.csv (25 MB) and "
-        "class-descriptions-boxable.csv from the download page of OpenImages V6 or V7, into one folder, "
-        "and the "
-        "images to train/ and validation/ (561 GB for all 1.7 million with boxes; the list of a subset "
-        "can be fetched)"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={
+            "oidv6-train-annotations-bbox.csv": 2300,
+            "validation-annotations-bbox.csv": 25,
+            "class-descriptions-boxable.csv": 0,
+            "the images": 561_000,
+        },
+        site="the download page of OpenImages V6 or V7",
+        layout="into one folder: the three CSV files, train/ and validation/ (the size is that of all 1.7 "
+        "million images with boxes; the list of a subset can be fetched)",
     )
+    sample: ClassVar[str] = "bench.data._scenes_layouts:write_openimages"
+    sample_settings: ClassVar[tuple[str, ...]] = ("min_images=1", "min_classes=1")
 
     def _boxes(self, root: Path, split: str) -> Path:
         found = next((root / name for name in BOXES[split] if (root / name).is_file()), None)
@@ -94,7 +100,7 @@ class Openimages(Labelled):
             self._boxes(root, "train"), names, self.params.min_images, self.params.min_classes
         )
         if not kept:
-            raise BadData(
+            raise BadInput(
                 f"no class of {root} has {self.params.min_images} images; "
                 f"try: --set {self.name}.min_images=0 --set {self.name}.min_classes=1"
             )
@@ -180,22 +186,27 @@ def _rows(
         if row[1] in label and (only is None or row[0] in only):
             boxes[row[0]].append((number, label[row[1]], *map(float, row[2:6]), row[6] == "1"))
     advance = ctx.progress.task(f"check {folder}", len(boxes))
-    rows, missing = [], []
+    rows: list[Row] = []
+    missing: list[str] = []
+    bad: list[str] = []
     for name, found in boxes.items():
         path = root / folder / f"{name}.jpg"
         advance(1)
         if not path.is_file():
             missing.append(path.name)
             continue
-        width, height = read_size(path)
-        rows.append(
-            Row(image_id(name), f"{folder}/{name}.jpg", (width, height), _annotations(found, width, height))
-        )
+        made = check_row(root, Listed(image_id(name), f"{folder}/{name}.jpg", -1))
+        if isinstance(made, str):
+            bad.append(made)
+        else:
+            rows.append(replace(made, label=None, annotations=_annotations(found, *made.size)))
     if missing:
         raise BadData(
             f"{root / folder} lacks {len(missing)} of {len(boxes)} images, the first is {missing[0]}; "
             f"fetch them"
         )
+    if bad:
+        raise BadData.of(bad)
     return rows
 
 

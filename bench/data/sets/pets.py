@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from bench.data._listed import ListedSet, Member, PartsParams, number, read_table
+from bench.data.base import HowToGet
 from bench.errors import BadData
 from bench.params import Params, param
 
@@ -29,11 +31,13 @@ class Pets(ListedSet):
 
     folder: ClassVar[str] = "oxford-iiit-pet"
     marks: ClassVar[tuple[str, ...]] = ("images", "annotations/trainval.txt")
-    official: ClassVar[dict[str, int]] = {"trainval": 3680, "test": 3669}
-    how_to_get: ClassVar[str] = (
-        "images.tar.gz (792 MB) and annotations.tar.gz (19 MB) from robots.ox.ac.uk/~vgg/data/pets, both "
-        "unpacked in one folder oxford-iiit-pet/"
+    official: ClassVar[Mapping[str, int]] = {"trainval": 3680, "test": 3669}
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"images.tar.gz": 792, "annotations.tar.gz": 19},
+        site="robots.ox.ac.uk/~vgg/data/pets",
+        layout="both unpacked in one folder oxford-iiit-pet/: images/ and annotations/",
     )
+    sample: ClassVar[str] = "bench.data._scenes_listed:write_pets"
     Params: ClassVar[type[Params]] = PetsParams
     params: PetsParams
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from bench.data._labelled import Contents, Labelled, Listed, read_text
+from bench.data.base import HowToGet
 from bench.errors import BadData
 
 LISTS = {"train": "train_places205.csv", "val": "val_places205.csv"}
@@ -20,10 +22,13 @@ class Places205(Labelled):
     Ids are line numbers. A class is named by the folder of its first image.
     """
 
-    how_to_get: ClassVar[str] = (
-        "imagesPlaces205_resize.tar.gz (126 GB) and trainvalsplit_places205.tar.gz (57 MB) from "
-        "places.csail.mit.edu, both unpacked in one folder"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"imagesPlaces205_resize.tar.gz": 126_000, "trainvalsplit_places205.tar.gz": 57},
+        site="places.csail.mit.edu",
+        layout="both unpacked in one folder: images256/ (a longer path will do) and trainvalsplit_places205/",
     )
+    official: ClassVar[Mapping[str, int]] = {"train": 2_448_873, "val": 20_500}
+    sample: ClassVar[str] = "bench.data._scenes_layouts:write_places205"
 
     def contents(self, root: Path) -> Contents:
         images = next((name for name in IMAGES if (root / name).is_dir()), None)
@@ -43,7 +48,7 @@ class Places205(Labelled):
         return Contents([names[c] for c in sorted(names)], splits)
 
 
-def _read(file: Path, images: str, names: dict[int, str], get: str) -> list[Listed]:
+def _read(file: Path, images: str, names: dict[int, str], get: HowToGet) -> list[Listed]:
     found = []
     for number, line in enumerate(read_text(file, get), 1):
         path, _, label = line.replace(",", " ").strip().rpartition(" ")

@@ -11,12 +11,12 @@ import numpy as np
 
 from bench.data._scenes_draw import Scene, draw_scene
 from bench.data._scenes_shapes import CLASSES
-from bench.data.base import Data, ImageSet
+from bench.data.base import Data, HowToGet, ImageSet
 from bench.data.index import IndexedImages
 from bench.data.runner import parallel
 from bench.data.sets.coco import FOLDERS, index_coco
 from bench.engine.context import StageContext
-from bench.errors import BadData
+from bench.errors import BadData, BadInput
 from bench.params import Params, Runtime, param
 from bench.stage import Stage
 from bench.store import write_json
@@ -41,7 +41,9 @@ class Scenes(Data):
     """
 
     needs_path: ClassVar[bool] = False
-    how_to_get: ClassVar[str] = "nothing: it is generated"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        layout="it is generated",
+    )
 
     categories: ClassVar[list[str]] = CLASSES
 
@@ -54,7 +56,7 @@ class Scenes(Data):
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         if root is not None:
-            raise BadData(f"data 'scenes' is generated and takes no path, got {root}; try: --data scenes")
+            raise BadInput(f"data 'scenes' is generated and takes no path, got {root}; try: --data scenes")
         made = Stage(
             "data", self.name, self.version, {"params": self.params.identity()}, "bench.data.runner:run"
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from bench.data._voc import Voc
+from bench.data._voc_files import COUNTS
+from bench.data.base import HowToGet
 from bench.params import Params, param
 
 
@@ -21,10 +24,18 @@ class Voc0712(Voc):
     """
 
     years: ClassVar[tuple[str, ...]] = ("2007", "2012")
-    how_to_get: ClassVar[str] = (
-        "VOCtrainval_06-Nov-2007.tar (450 MB), VOCtest_06-Nov-2007.tar (430 MB) and "
-        "VOCtrainval_11-May-2012.tar (2 GB) from host.robots.ox.ac.uk/pascal/VOC, all unpacked in one folder "
-        "with tar xf: they make VOCdevkit"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={
+            "VOCtrainval_06-Nov-2007.tar": 450,
+            "VOCtest_06-Nov-2007.tar": 430,
+            "VOCtrainval_11-May-2012.tar": 2000,
+        },
+        site="host.robots.ox.ac.uk/pascal/VOC",
+        layout="all unpacked in one folder with tar xf: they make VOCdevkit/VOC2007 and VOCdevkit/VOC2012",
     )
+    official: ClassVar[Mapping[str, int]] = {
+        f"{year}/{name}": count for year, counts in COUNTS.items() for name, count in counts.items()
+    }
+    sample: ClassVar[str] = "bench.data._scenes_boxes:write_voc0712"
     Params: ClassVar[type[Params]] = Voc0712Params
     params: Voc0712Params

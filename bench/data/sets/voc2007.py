@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from bench.data._voc import Voc
+from bench.data._voc_files import COUNTS
+from bench.data.base import HowToGet
 from bench.params import Params, param
 
 
@@ -21,9 +24,13 @@ class Voc2007(Voc):
     """
 
     years: ClassVar[tuple[str, ...]] = ("2007",)
-    how_to_get: ClassVar[str] = (
-        "VOCtrainval_06-Nov-2007.tar (450 MB) and, to score, VOCtest_06-Nov-2007.tar (430 MB) from "
-        "host.robots.ox.ac.uk/pascal/VOC, both unpacked in one folder: they make VOCdevkit/VOC2007"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"VOCtrainval_06-Nov-2007.tar": 450, "VOCtest_06-Nov-2007.tar": 430},
+        site="host.robots.ox.ac.uk/pascal/VOC",
+        layout="both unpacked in one folder (the second is only needed to score): they make "
+        "VOCdevkit/VOC2007",
     )
+    official: ClassVar[Mapping[str, int]] = COUNTS["2007"]
+    sample: ClassVar[str] = "bench.data._scenes_boxes:write_voc2007"
     Params: ClassVar[type[Params]] = Voc2007Params
     params: Voc2007Params

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from bench.data._voc import Voc
+from bench.data._voc_files import COUNTS
+from bench.data.base import HowToGet
 from bench.params import Params, param
 
 
@@ -22,9 +25,12 @@ class Voc2012(Voc):
     """
 
     years: ClassVar[tuple[str, ...]] = ("2012",)
-    how_to_get: ClassVar[str] = (
-        "VOCtrainval_11-May-2012.tar (2 GB) from host.robots.ox.ac.uk/pascal/VOC, unpacked with tar xf: it "
-        "makes VOCdevkit/VOC2012"
+    how_to_get: ClassVar[HowToGet] = HowToGet(
+        files={"VOCtrainval_11-May-2012.tar": 2000},
+        site="host.robots.ox.ac.uk/pascal/VOC",
+        layout="unpacked with tar xf: it makes VOCdevkit/VOC2012",
     )
+    official: ClassVar[Mapping[str, int]] = COUNTS["2012"]
+    sample: ClassVar[str] = "bench.data._scenes_boxes:write_voc2012"
     Params: ClassVar[type[Params]] = Voc2012Params
     params: Voc2012Params
