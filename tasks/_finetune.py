@@ -1,32 +1,67 @@
-"""The loop of a fine-tuning: steps that depend on their number alone, checkpoints, progress, figures."""
+"""A fine-tuning: batches and steps that depend on their number alone, checkpoints, progress, figures."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 
 from bench.engine._training import load_checkpoint, save_checkpoint
 from bench.engine.context import StageContext
 from bench.errors import StageFailed
-from bench.seeds import seed_for
+from bench.seeds import rng_for, seed_for
 
 LOG_EVERY = 20
 
 
 @dataclass(frozen=True)
+class Key:
+    """One training sample: optimiser step, place in the batch, position among what is trained on."""
+
+    step: int
+    place: int
+    index: int
+
+
+class StepBatches(Sampler[list[Key]]):
+    """The batches of a training from step `start`: an endless stream of permutations of `positions` (n,),
+    from the seed alone."""
+
+    def __init__(self, positions: np.ndarray, batch: int, steps: int, seed: int, start: int) -> None:
+        self.positions, self.batch, self.steps, self.seed, self.start = positions, batch, steps, seed, start
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        count = len(self.positions)
+        orders: dict[int, np.ndarray] = {}
+        for step in range(self.start, self.steps):
+            places = range(step * self.batch, (step + 1) * self.batch)
+            epochs = {n // count for n in places}
+            orders = {e: orders[e] if e in orders else self._order(e) for e in epochs}
+            yield [Key(step, i, int(orders[n // count][n % count])) for i, n in enumerate(places)]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return rng_for(self.seed, "order", epoch).permutation(self.positions)
+
+
+@dataclass(frozen=True)
 class Loop:
-    """batches(start): one batch per step from there. losses(batch): the step's losses, to be summed.
-    rate(step): the learning rate; a group of the optimiser may have a `factor` on it. seed: of what a step
-    draws."""
+    """batches(start): one batch per step from there. losses(batch): the step's losses, to be summed; what it
+    draws from torch's generator depends on `seed` and the step alone. rate(step): the learning rate; a group
+    of the optimiser may have a `factor` on it. lr: the setting to lower where the loss is not finite."""
 
     steps: int
+    lr: float
     batches: Callable[[int], Iterable[Any]]
     losses: Callable[[Any], dict[str, Tensor]]
     rate: Callable[[int], float]
@@ -52,7 +87,7 @@ def fit(
         optimizer.step()
         figures = {}
         if step % LOG_EVERY == 0 or step == loop.steps - 1:
-            figures = {"loss": _log(ctx, step, losses, rate)}
+            figures = {"loss": _log(ctx, step, losses, loop)}
         advance(1, **figures)
         if time.monotonic() - saved >= ctx.runtime.checkpoint_seconds and step + 1 < loop.steps:
             _save(ctx, step + 1, model, optimizer)
@@ -75,13 +110,13 @@ def _save(ctx: StageContext, step: int, model: nn.Module, optimizer: torch.optim
     save_checkpoint(ctx.scratch, state)
 
 
-def _log(ctx: StageContext, step: int, losses: dict[str, Tensor], rate: float) -> float:
+def _log(ctx: StageContext, step: int, losses: dict[str, Tensor], loop: Loop) -> float:
     figures = {name: float(loss.detach()) for name, loss in losses.items()}
     total = sum(figures.values())
     if not math.isfinite(total):
         raise StageFailed(
             f"{ctx.stage}: the loss is {total} at iteration {step}, not finite; "
-            f"try: --set {ctx.stage.name}.lr={rate / 4:.3g}"
+            f"try: --set {ctx.stage.name}.lr={loop.lr / 4:g}"
         )
-    ctx.tracker.log({**figures, "loss": total, "lr": rate}, step)
+    ctx.tracker.log({**figures, "loss": total, "lr": loop.rate(step)}, step)
     return total

@@ -68,6 +68,11 @@ def _call(item: Any) -> Any:
     return _function(item)
 
 
+def start_worker(number: int) -> None:
+    """`worker_init_fn` of a DataLoader: one torch thread, and the process dies with its parent."""
+    die_with_parent()
+
+
 def parallel(function: Callable[[T], R], items: Iterable[T], workers: int, chunk: int = 8) -> Iterator[R]:
     """function over items, results in the items' order; in this process where workers < 2.
 

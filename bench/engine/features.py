@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.data.base import ImageSet
 from bench.data.preprocess import Transform
-from bench.data.runner import die_with_parent
+from bench.data.runner import start_worker
 from bench.engine.context import StageContext
 from bench.engine.pretrain import Device, pick_device, step_threads
 from bench.errors import BadData, StageFailed
@@ -78,11 +78,6 @@ class Shown(Dataset[Tensor]):
         return self.transform(self.images.image(index))
 
 
-def _start_worker(number: int) -> None:
-    torch.set_num_threads(1)
-    die_with_parent()
-
-
 def batches(
     images: ImageSet, transform: Transform, start: int = 0, workers: int = 0, pin: bool = False
 ) -> Iterator[Tensor]:
@@ -92,7 +87,7 @@ def batches(
     yield from DataLoader(
         Shown(images, transform), batch_sampler=groups,  # type: ignore[arg-type]
         num_workers=workers, pin_memory=pin,
-        worker_init_fn=_start_worker if workers else None, prefetch_factor=2 if workers else None,
+        worker_init_fn=start_worker if workers else None, prefetch_factor=2 if workers else None,
         collate_fn=_stack,
     )  # fmt: skip
 

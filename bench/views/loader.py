@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bench.data.runner import die_with_parent
+from bench.data.runner import start_worker
 from bench.method import Batch, Views
 from bench.seeds import rng_for
 from bench.views.augment import augment
@@ -140,11 +140,6 @@ class BatchOrder(Sampler[list[Key]]):
                     yield [(epoch, int(i)) for i in order[first : first + size]]
 
 
-def _start_worker(number: int) -> None:
-    torch.set_num_threads(1)
-    die_with_parent()
-
-
 def make_loader(
     images: ImageSet, sampler: CropSampler, viewer: Viewer, seed: int, order: BatchOrder, workers: int,
     pin: bool = False,
@@ -153,7 +148,7 @@ def make_loader(
     dataset = ViewDataset(images, sampler, viewer, seed)
     return DataLoader(
         dataset, batch_sampler=order, num_workers=workers, collate_fn=collate, pin_memory=pin,
-        worker_init_fn=_start_worker if workers else None, prefetch_factor=4 if workers else None,
+        worker_init_fn=start_worker if workers else None, prefetch_factor=4 if workers else None,
     )  # fmt: skip
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from bench.data.base import ImageSet
 from bench.data.preprocess import Transform
 from bench.seeds import rng_for
 from bench.views.loader import crop_resize
 from bench.views.sample import random_resized_crop
+from tasks._finetune import Key
 
 
 @dataclass(frozen=True)
@@ -32,37 +32,6 @@ class Labelled:
     def part(self, places: np.ndarray) -> Labelled:
         """The images at `places` of `positions`."""
         return Labelled(self.images, self.positions[places], self.targets[places])
-
-
-@dataclass(frozen=True)
-class Key:
-    """One training crop: optimiser step, place in the batch, which of the labelled images."""
-
-    step: int
-    place: int
-    index: int
-
-
-class StepBatches(Sampler[list[Key]]):
-    """The batches of a training from `start`: an endless stream of permutations of `count` images, from the
-    seed alone."""
-
-    def __init__(self, count: int, batch: int, steps: int, seed: int, start: int) -> None:
-        self.count, self.batch, self.steps, self.seed, self.start = count, batch, steps, seed, start
-
-    def __len__(self) -> int:
-        return self.steps - self.start
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        orders: dict[int, np.ndarray] = {}
-        for step in range(self.start, self.steps):
-            places = range(step * self.batch, (step + 1) * self.batch)
-            epochs = sorted({n // self.count for n in places})
-            orders = {e: orders[e] if e in orders else self._order(e) for e in epochs}
-            yield [Key(step, i, int(orders[n // self.count][n % self.count])) for i, n in enumerate(places)]
-
-    def _order(self, epoch: int) -> np.ndarray:
-        return rng_for(self.seed, "classification order", epoch).permutation(self.count)
 
 
 class TrainCrops(Dataset[tuple[Tensor, Tensor]]):

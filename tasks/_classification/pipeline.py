@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bench.data.runner import die_with_parent
+from bench.data.runner import start_worker
 from bench.data.semantic import image_labels, single_labels
 from bench.engine.context import StageContext
 from bench.engine.pretrain import pick_device, step_threads
@@ -20,12 +20,12 @@ from bench.errors import BadData
 from bench.nn.backbones import load_backbone
 from bench.store import write_json
 from bench.views.augment import normalise
-from tasks._classification.data import Labelled, StepBatches, TestCrops, TrainCrops
+from tasks._classification.data import Labelled, TestCrops, TrainCrops
 from tasks._classification.metrics import class_recalls, multi_metrics, single_metrics
 from tasks._classification.model import Classifier, multi_loss, optimizer_for, single_loss
 from tasks._classification.protocol import FinetuneParams, SemiParams
 from tasks._classification.subset import balanced, listed
-from tasks._finetune import Loop, fit
+from tasks._finetune import Loop, StepBatches, fit
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 TEST_BATCH = 64
@@ -137,14 +137,14 @@ def fit_classifier(
     data = TrainCrops(train, p.image_size, p.min_scale, seed)
 
     def batches(start: int) -> DataLoader:
-        order = StepBatches(len(train), p.batch_size, steps, seed, start)
+        order = StepBatches(np.arange(len(train)), p.batch_size, steps, seed, start)
         return DataLoader(data, batch_sampler=order, **_loading(ctx, fabric.device))
 
     def losses(batch: list[Tensor]) -> dict[str, Tensor]:
         crops, targets = (x.to(fabric.device, non_blocking=True) for x in batch)
         return {"classification": loss(_forward(model, crops, p), targets)}
 
-    loop = Loop(steps, batches, losses, partial(_rate, p, len(train)), seed)
+    loop = Loop(steps, p.lr, batches, losses, partial(_rate, p, len(train)), seed)
     fit(ctx, model, optimizer_for(model, p), loop, fabric)
 
 
@@ -177,11 +177,6 @@ def predict(
 def _loading(ctx: StageContext, device: torch.device) -> dict[str, Any]:
     workers = ctx.runtime.workers
     return {
-        "num_workers": workers, "worker_init_fn": _start_worker if workers else None,
+        "num_workers": workers, "worker_init_fn": start_worker if workers else None,
         "pin_memory": device.type == "cuda",
     }  # fmt: skip
-
-
-def _start_worker(number: int) -> None:
-    torch.set_num_threads(1)
-    die_with_parent()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bench.data.base import ImageSet, Objects
 from bench.errors import BadData
 from bench.seeds import rng_for
 from bench.views.augment import MEAN, STD
+from tasks._finetune import Key
 
 
 def resized(width: int, height: int, short: int, longest: int) -> tuple[int, int]:
@@ -78,16 +79,7 @@ def chosen(ids: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     return np.sort(np.argsort(np.array(rank))[: max(round(fraction * len(ids)), 1)])
 
 
-@dataclass(frozen=True)
-class TrainKey:
-    """One training sample: optimiser step, place in the batch, image position."""
-
-    step: int
-    place: int
-    index: int
-
-
-class StepBatches(Sampler[list[TrainKey]]):
+class StepBatches(Sampler[list[Key]]):
     """The batches of a whole training from `start`: images of one orientation together, an endless stream of
     permutations, from the seed alone."""
 
@@ -100,7 +92,7 @@ class StepBatches(Sampler[list[TrainKey]]):
     def __len__(self) -> int:
         return self.steps - self.start
 
-    def __iter__(self) -> Iterator[list[TrainKey]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         step, epoch = 0, 0
         waiting: tuple[list[int], list[int]] = ([], [])
         while step < self.steps:
@@ -112,13 +104,13 @@ class StepBatches(Sampler[list[TrainKey]]):
                 if len(bucket) < self.batch or step >= self.steps:
                     continue
                 if step >= self.start:
-                    yield [TrainKey(step, i, at) for i, at in enumerate(bucket)]
+                    yield [Key(step, i, at) for i, at in enumerate(bucket)]
                 bucket.clear()
                 step += 1
 
 
 class TrainImages(Dataset[dict[str, Any]]):
-    """Samples by TrainKey: resized, flipped, with targets; the same whatever the number of workers."""
+    """Samples by Key: resized, flipped, with targets; the same whatever the number of workers."""
 
     def __init__(
         self, images: ImageSet, sizes: tuple[int, ...], longest: int, seed: int,
@@ -126,7 +118,7 @@ class TrainImages(Dataset[dict[str, Any]]):
     ) -> None:  # fmt: skip
         self.images, self.sizes, self.longest, self.seed, self.kinds = images, sizes, longest, seed, kinds
 
-    def __getitem__(self, key: TrainKey) -> dict[str, Any]:
+    def __getitem__(self, key: Key) -> dict[str, Any]:
         rng = rng_for(self.seed, "detector sample", key.step, key.place)
         image = self.images.image(key.index)
         height, width = image.shape[:2]
@@ -178,7 +170,7 @@ class JitteredImages(TrainImages):
         super().__init__(images, sizes, 0, seed)
         self.jitter = jitter
 
-    def __getitem__(self, key: TrainKey) -> dict[str, Any]:
+    def __getitem__(self, key: Key) -> dict[str, Any]:
         rng = rng_for(self.seed, "detector sample", key.step, key.place)
         image = self.images.image(key.index)
         height, width = image.shape[:2]

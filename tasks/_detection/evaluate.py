@@ -15,12 +15,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from bench.data.base import ImageSet
+from bench.data.runner import start_worker
 from bench.engine.context import StageContext
 from tasks._detection.backend import DetectorBackend
 from tasks._detection.data import TestImages
 from tasks._detection.model import paste
 from tasks._detection.protocol import DetectionParams
-from tasks._detection.train import _start_worker
 
 FIELDS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -44,7 +44,7 @@ def predict(
     workers = ctx.runtime.workers
     data = DataLoader(
         TestImages(images, p.test_size, p.max_size), num_workers=workers, collate_fn=list,
-        worker_init_fn=_start_worker if workers else None,
+        worker_init_fn=start_worker if workers else None,
     )  # fmt: skip
     found: list[dict[str, Any]] = []
     for samples in data:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from typing import Any
 
 import numpy as np
@@ -13,16 +11,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from bench.data.base import ImageSet
-from bench.data.runner import die_with_parent
-from bench.engine._training import load_checkpoint, save_checkpoint
+from bench.data.runner import start_worker
 from bench.engine.context import StageContext
-from bench.errors import BadData, StageFailed
+from bench.errors import BadData
 from bench.seeds import seed_for
 from tasks._detection.backend import DetectorBackend
 from tasks._detection.data import JitteredImages, StepBatches, TrainImages, chosen, usable
 from tasks._detection.protocol import DetectionParams, VitDetParams
+from tasks._finetune import Loop, fit
 
-LOG_EVERY = 20
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -58,7 +55,7 @@ def _adamw(model: nn.Module, p: VitDetParams) -> torch.optim.AdamW:
         decay = 0.0 if id(q) in norms or name.endswith("pos_embed") else p.weight_decay
         if q.requires_grad:
             groups.setdefault((p.layer_decay ** model.depth_of(name), decay), []).append(q)  # type: ignore[operator]
-    made = [{"params": qs, "weight_decay": d, "scale": s} for (s, d), qs in groups.items()]
+    made = [{"params": qs, "weight_decay": d, "factor": s} for (s, d), qs in groups.items()]
     return torch.optim.AdamW(made, p.lr, (p.momentum, 0.999))
 
 
@@ -77,13 +74,8 @@ def loader(
         data = JitteredImages(images, p.sizes, p.jitter, seed)
     return DataLoader(
         data, batch_sampler=order, num_workers=workers,
-        collate_fn=list, worker_init_fn=_start_worker if workers else None,
+        collate_fn=list, worker_init_fn=start_worker if workers else None,
     )  # fmt: skip
-
-
-def _start_worker(number: int) -> None:
-    torch.set_num_threads(1)
-    die_with_parent()
 
 
 def train(
@@ -91,60 +83,16 @@ def train(
     fabric: Fabric,
 ) -> None:  # fmt: skip
     """Fine-tune `model` in place; a killed training goes on from its checkpoint, bit-equal on the CPU."""
-    optimizer = optimizer_for(model, p)
-    state = load_checkpoint(ctx.scratch, p.iterations, ctx.progress.note)
-    start = 0
-    if state is not None:
-        model.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        start = int(state["step"])
     seed = ctx.seed("detector")
-    advance = ctx.progress.task(f"train {ctx.stage.name}", p.iterations, start)
-    saved = time.monotonic()
-    model.train()
-    batches = loader(images, p, seed, p.iterations, start, ctx.runtime.workers)
-    for step, samples in enumerate(batches, start):
-        for group in optimizer.param_groups:
-            group["lr"] = lr_at(step, p) * group.get("scale", 1.0)
-        losses = _step(backend, model, optimizer, samples, seed_for(seed, "step", step), fabric)
-        if step % LOG_EVERY == 0 or step == p.iterations - 1:
-            _log(ctx, step, losses, p)
-            advance(1, loss=float(sum(losses.values())))
-        else:
-            advance(1)
-        if time.monotonic() - saved >= ctx.runtime.checkpoint_seconds and step + 1 < p.iterations:
-            _save(ctx, step + 1, model, optimizer)
-            saved = time.monotonic()
-    if start < p.iterations:
-        _save(ctx, p.iterations, model, optimizer)
 
+    def batches(start: int) -> DataLoader:
+        return loader(images, p, seed, p.iterations, start, ctx.runtime.workers)
 
-def _step(
-    backend: DetectorBackend, model: nn.Module, optimizer: torch.optim.Optimizer,
-    samples: list[dict[str, Any]], seed: int, fabric: Fabric,
-) -> dict[str, torch.Tensor]:  # fmt: skip
-    torch.manual_seed(seed)  # what a step samples depends on its number alone
-    losses = backend.losses(model, samples, fabric.device)
-    optimizer.zero_grad(set_to_none=True)
-    fabric.backward(sum(losses.values()))
-    optimizer.step()
-    return {name: loss.detach() for name, loss in losses.items()}
+    def losses(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        return backend.losses(model, samples, fabric.device)
 
-
-def _save(ctx: StageContext, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    state = {"step": step, "network": model.state_dict(), "optimizer": optimizer.state_dict()}
-    save_checkpoint(ctx.scratch, state)
-
-
-def _log(ctx: StageContext, step: int, losses: dict[str, torch.Tensor], p: DetectionParams) -> None:
-    figures = {name: float(loss) for name, loss in losses.items()}
-    total = sum(figures.values())
-    if not math.isfinite(total):
-        raise StageFailed(
-            f"{ctx.stage}: the loss is {total} at iteration {step}, not finite; "
-            f"try: --set {ctx.stage.name}.lr={p.lr / 4:g}"
-        )
-    ctx.tracker.log({**figures, "loss": total, "lr": lr_at(step, p)}, step)
+    loop = Loop(p.iterations, p.lr, batches, losses, lambda step: lr_at(step, p), seed)
+    fit(ctx, model, optimizer_for(model, p), loop, fabric)
 
 
 @torch.no_grad()

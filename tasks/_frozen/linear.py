@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from bench.data.base import ImageSet
 from bench.data.preprocess import Transform
-from bench.engine._training import load_checkpoint, save_checkpoint
 from bench.engine.context import StageContext
 from bench.engine.features import BATCH, Extractor, backbone_name, batches, load_extractor
 from bench.engine.pretrain import pick_device, step_threads
-from bench.errors import BadData, StageFailed
+from bench.errors import BadData
+from bench.method import Batch
 from bench.params import param
-from bench.seeds import seed_for
 from bench.views.augment import STD
-from bench.views.loader import BatchOrder, make_loader, to_device
+from bench.views.loader import BatchOrder, make_loader, steps_per_epoch, to_device
 from bench.views.plan import Augment, Sample, Source, ViewSpec
+from tasks._finetune import Loop, fit
 from tasks._frozen.protocol import FrozenParams
 
 # PCA of ImageNet's RGB values in [0, 1] (Krizhevsky et al. 2012): eigenvalues and eigenvectors (columns)
 LIGHT_VALUES = (0.2175, 0.0188, 0.0045)
 LIGHT_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
-LOG_EVERY = 20
 
 
 class LinearParams(FrozenParams):
@@ -79,13 +78,12 @@ class _Crop:
         return Sample([ViewSpec("view1", sources[0].image, None, self.size, colour, (self.min_scale, 1.0))])
 
 
-def lighting(images: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
-    """Normalised images (B, 3, H, W) plus PCA noise: x + V (a * l), a ~ N(0, deviation^2) per image and
-    axis, on
-    the [0, 1] scale. Source: Krizhevsky et al. 2012, section 4.1."""
+def lighting(images: Tensor, deviation: float) -> Tensor:
+    """Normalised images (B, 3, H, W) plus PCA noise on the [0, 1] scale: x + V (a * l), a ~ N(0, deviation^2)
+    of torch's generator, per image and axis. Source: Krizhevsky et al. 2012, section 4.1."""
     if deviation == 0:
         return images
-    alpha = torch.randn(len(images), 3, generator=generator) * deviation
+    alpha = torch.randn(len(images), 3) * deviation
     shift = (alpha * torch.tensor(LIGHT_VALUES)) @ torch.tensor(LIGHT_VECTORS).T
     return images + (shift / torch.tensor(STD)).to(images)[:, :, None, None]
 
@@ -168,58 +166,22 @@ def _train(
         weight_decay=p.weight_decay,
         nesterov=p.nesterov and p.momentum > 0,
     )
-    order = BatchOrder(len(positions), p.batch_size, p.epochs, seed)
-    total = p.epochs * order.steps_per_epoch
-    start = _resume(ctx, heads, optimizer, total)
-    order.start = start
-    crop = _Crop(p.image_size, p.min_scale, p.jitter)
-    loaded = make_loader(images, _Whole(positions), crop, seed, order, ctx.runtime.workers)
-    advance, saved = ctx.progress.task("linear probe", total, start), time.monotonic()
-    targets = torch.from_numpy(labels)
-    heads.train()
-    for step, raw in enumerate(loaded, start):
-        view = to_device(raw, extract.device, step, total).views["view1"]
-        generator = torch.Generator().manual_seed(seed_for(seed, "lighting", step))
-        for group in optimizer.param_groups:
-            group["lr"] = lr_at(step // order.steps_per_epoch, p)
-        outputs = heads(extract(lighting(view.images, p.lighting, generator)))
+    crop, targets = _Crop(p.image_size, p.min_scale, p.jitter), torch.from_numpy(labels)
+    per_epoch = steps_per_epoch(len(positions), p.batch_size)
+
+    def loaded(start: int) -> DataLoader:
+        order = BatchOrder(len(positions), p.batch_size, p.epochs, seed, start)
+        return make_loader(images, _Whole(positions), crop, seed, order, ctx.runtime.workers)
+
+    def losses(raw: Batch) -> dict[str, Tensor]:
+        view = to_device(raw, extract.device, 0, 1).views["view1"]
         target = targets[view.index.cpu()].to(extract.device)
-        losses = {layer: probe_loss(out, target) for layer, out in outputs.items()}
-        optimizer.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()  # type: ignore[union-attr]
-        optimizer.step()
-        advance(1)
-        if step % LOG_EVERY == 0 or step == total - 1:
-            _log(ctx, step, losses, p)
-        if time.monotonic() - saved >= ctx.runtime.checkpoint_seconds:
-            _save(ctx, step + 1, heads, optimizer)
-            saved = time.monotonic()
-    if start < total:
-        _save(ctx, total, heads, optimizer)
+        outputs = heads(extract(lighting(view.images, p.lighting)))
+        return {f"loss_{layer}": probe_loss(out, target) for layer, out in outputs.items()}
+
+    loop = Loop(p.epochs * per_epoch, p.lr, loaded, losses, lambda step: lr_at(step // per_epoch, p), seed)
+    fit(ctx, heads, optimizer, loop, Fabric(accelerator=extract.device.type, devices=1))
     return heads.eval()
-
-
-def _resume(ctx: StageContext, heads: Heads, optimizer: torch.optim.Optimizer, total: int) -> int:
-    state = load_checkpoint(ctx.scratch, total, ctx.progress.note)
-    if state is None:
-        return 0
-    heads.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
-
-
-def _save(ctx: StageContext, step: int, heads: Heads, optimizer: torch.optim.Optimizer) -> None:
-    state: dict[str, Any] = {"step": step, "network": heads.state_dict(), "optimizer": optimizer.state_dict()}
-    save_checkpoint(ctx.scratch, state)
-
-
-def _log(ctx: StageContext, step: int, losses: dict[str, Tensor], p: LinearParams) -> None:
-    figures = {f"loss_{layer}": float(loss.detach()) for layer, loss in losses.items()}
-    bad = [n for n, v in figures.items() if not np.isfinite(v)]
-    if bad:
-        lower = f"{ctx.stage.name}.lr={p.lr / 10:g}"
-        raise StageFailed(f"{ctx.stage}: {bad[0]} is not finite at step {step}; try: --set {lower}")
-    ctx.tracker.log(figures, step)
 
 
 @torch.no_grad()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from bench.data.base import ImageSet
 from bench.data.semantic import VOID, pixel_targets
 from bench.seeds import rng_for
 from bench.views.augment import MEAN, STD
+from tasks._finetune import Key
 from tasks._segmentation.protocol import SegmentationParams
 
 TRIES = 10  # crops drawn until no class has too large a share; the last one stays
@@ -103,35 +101,6 @@ def augment(
     pixels[:, :height, :width] = normalised(image)
     classes[:height, :width] = torch.from_numpy(np.ascontiguousarray(target))
     return pixels, classes
-
-
-@dataclass(frozen=True)
-class Key:
-    """One training crop: optimiser step, place in the batch, image position."""
-
-    step: int
-    place: int
-    index: int
-
-
-class StepBatches(Sampler[list[Key]]):
-    """The batches of a training from `start`: an endless stream of permutations, from the seed alone."""
-
-    def __init__(self, positions: np.ndarray, batch: int, steps: int, seed: int, start: int) -> None:
-        self.positions, self.batch, self.steps, self.seed, self.start = positions, batch, steps, seed, start
-
-    def __len__(self) -> int:
-        return self.steps - self.start
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        count = len(self.positions)
-        for step in range(self.start, self.steps):
-            places = range(step * self.batch, (step + 1) * self.batch)
-            orders = {e: self._order(e) for e in {n // count for n in places}}
-            yield [Key(step, i, int(orders[n // count][n % count])) for i, n in enumerate(places)]
-
-    def _order(self, epoch: int) -> np.ndarray:
-        return rng_for(self.seed, "segmentation order", epoch).permutation(self.positions)
 
 
 class TrainCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bench.data.base import ImageSet
-from bench.data.runner import die_with_parent
+from bench.data.runner import start_worker
 from bench.data.semantic import pixel_classes
 from bench.engine.context import StageContext
 from bench.engine.pretrain import pick_device, step_threads
@@ -21,8 +21,8 @@ from bench.errors import BadData
 from bench.nn.backbones import load_backbone
 from bench.store import write_json
 from bench.views.picture import contact_sheet
-from tasks._finetune import Loop, fit
-from tasks._segmentation.data import StepBatches, TestImages, TrainCrops
+from tasks._finetune import Loop, StepBatches, fit
+from tasks._segmentation.data import TestImages, TrainCrops
 from tasks._segmentation.infer import infer
 from tasks._segmentation.metrics import Confusion, per_class, segmentation_metrics
 from tasks._segmentation.model import Segmenter, optimizer_for
@@ -88,7 +88,7 @@ def train(
     def batches(start: int) -> DataLoader:
         order = StepBatches(positions, p.batch_size, p.iterations, seed, start)
         return DataLoader(
-            data, batch_sampler=order, num_workers=workers, worker_init_fn=_start_worker if workers else None,
+            data, batch_sampler=order, num_workers=workers, worker_init_fn=start_worker if workers else None,
             pin_memory=fabric.device.type == "cuda",
         )  # fmt: skip
 
@@ -96,13 +96,8 @@ def train(
         crops, targets = (x.to(fabric.device, non_blocking=True) for x in batch)
         return model.losses(crops.contiguous(memory_format=torch.channels_last), targets)
 
-    loop = Loop(p.iterations, batches, losses, partial(poly, p=p), seed)
+    loop = Loop(p.iterations, p.lr, batches, losses, partial(poly, p=p), seed)
     fit(ctx, model, optimizer_for(model, p), loop, fabric)
-
-
-def _start_worker(number: int) -> None:
-    torch.set_num_threads(1)
-    die_with_parent()
 
 
 @torch.inference_mode()
@@ -131,7 +126,7 @@ def predictions(
     advance = ctx.progress.task("predict", len(positions))
     data = DataLoader(
         TestImages(images, positions, p), batch_size=None, num_workers=workers,
-        worker_init_fn=_start_worker if workers else None,
+        worker_init_fn=start_worker if workers else None,
     )  # fmt: skip
     for index, image, truth in data:
         logits = infer(model, image[None].to(device, memory_format=torch.channels_last), p)

@@ -27,11 +27,12 @@ from bench.registry import load
 from bench.stage import Stage
 from bench.store import Store
 from tasks._classification import pipeline
-from tasks._classification.data import Labelled, StepBatches, TestCrops, TrainCrops
+from tasks._classification.data import Labelled, TestCrops, TrainCrops
 from tasks._classification.metrics import class_recalls, multi_metrics, single_metrics
 from tasks._classification.model import Classifier, multi_loss, optimizer_for, single_loss
 from tasks._classification.protocol import SemiParams, TransferParams
 from tasks._classification.subset import balanced, listed
+from tasks._finetune import StepBatches
 from tests.data.folders import Deaf
 from tests.data.listed_folders import write_cub
 from tests.small_set import SmallSet
@@ -170,13 +171,13 @@ def small(folder: Path, n: int, **more: Any) -> Labelled:
 
 
 def test_batches_from_any_step_are_the_same_and_cover_every_image() -> None:
-    whole = list(StepBatches(10, 4, 9, 3, 0))
-    assert list(StepBatches(10, 4, 9, 3, 5)) == whole[5:]
+    whole = list(StepBatches(np.arange(10), 4, 9, 3, 0))
+    assert list(StepBatches(np.arange(10), 4, 9, 3, 5)) == whole[5:]
     seen = [k.index for keys in whole for k in keys]
     assert sorted(seen[:10]) == sorted(seen[10:20]) == list(range(10))
     assert seen[:10] != seen[10:20]
     assert len({(k.step, k.place) for keys in whole for k in keys}) == 36
-    many = next(iter(StepBatches(3, 8, 1, 0, 0)))
+    many = next(iter(StepBatches(np.arange(3), 8, 1, 0, 0)))
     assert Counter(k.index for k in many).most_common()[-1][1] >= 2, "a set smaller than a batch repeats"
 
 
@@ -189,7 +190,7 @@ def test_a_training_crop_shows_its_image_flipped_half_of_the_time(tmp_path: Path
     )[0]  # fmt: skip
     crops = TrainCrops(labelled, 32, 1.0, 0)
     flips = 0
-    for keys in StepBatches(3, 3, 40, 0, 0):
+    for keys in StepBatches(np.arange(3), 3, 40, 0, 0):
         key = next(k for k in keys if k.index == 1)
         crop, target = crops[key]
         assert crop.dtype == torch.uint8
@@ -205,7 +206,7 @@ def test_crops_do_not_depend_on_the_workers(tmp_path: Path) -> None:
     found = []
     for workers in (0, 2):
         data = TrainCrops(labelled, 24, 0.08, 1)
-        order = StepBatches(5, 4, 3, 1, 0)
+        order = StepBatches(np.arange(5), 4, 3, 1, 0)
         found.append(list(torch.utils.data.DataLoader(data, batch_sampler=order, num_workers=workers)))
     for (crops, targets), (others, wanted) in zip(*found, strict=True):
         assert torch.equal(crops, others)

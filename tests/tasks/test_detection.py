@@ -26,10 +26,11 @@ from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from bench.params import Runtime
 from bench.registry import load
 from bench.stage import Stage
+from tasks import _finetune
 from tasks._detection import train as training
 from tasks._detection.anchors import Anchors, assign_levels, cell_anchors, pool
 from tasks._detection.backend import TorchvisionBackend, select
-from tasks._detection.data import StepBatches, TrainImages, TrainKey, batch_images, decode_mask, resized
+from tasks._detection.data import Key, StepBatches, TrainImages, batch_images, decode_mask, resized
 from tasks._detection.evaluate import coco_metrics, ground_truth, predict, to_original
 from tasks._detection.model import FpnRcnn, Rpn, box_losses, mask_targets, paste
 from tests.small_set import SmallSet
@@ -168,8 +169,8 @@ def test_a_training_sample_follows_its_pixels(tmp_path: Path) -> None:
     data = TrainImages(SmallSet(tmp_path, 4), (64, 96), 224, 0)
     flips = 0
     for step in range(12):
-        sample = data[TrainKey(step, 0, step % 4)]
-        again = data[TrainKey(step, 0, step % 4)]
+        sample = data[Key(step, 0, step % 4)]
+        again = data[Key(step, 0, step % 4)]
         assert torch.equal(sample["image"], again["image"])
         original = data.images.objects(step % 4).boxes
         scaled = sample["boxes"].numpy() * sample["scale"].repeat(2).numpy()
@@ -328,7 +329,7 @@ def test_a_stopped_training_goes_on_bit_equal(tmp_path: Path, monkeypatch: pytes
     torch.set_num_threads(2)
     images, p = SmallSet(tmp_path, 6), micro()
     whole = fit(context(tmp_path / "whole"), images, p)
-    real, calls = training._step, []
+    real, calls = TorchvisionBackend.losses, []
 
     def dies(*arguments: Any) -> Any:
         if len(calls) == 3:
@@ -336,10 +337,10 @@ def test_a_stopped_training_goes_on_bit_equal(tmp_path: Path, monkeypatch: pytes
         calls.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(training, "_step", dies)
+    monkeypatch.setattr(TorchvisionBackend, "losses", dies)
     with pytest.raises(KeyboardInterrupt):
         fit(context(tmp_path / "cut", 0.0), images, p)
-    monkeypatch.setattr(training, "_step", real)
+    monkeypatch.setattr(TorchvisionBackend, "losses", real)
     resumed = fit(context(tmp_path / "cut", 0.0), images, p)
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
@@ -370,11 +371,11 @@ def test_it_learns_two_images(tmp_path: Path) -> None:
     ctx = context(tmp_path / "c")
     losses: list[float] = []
     ctx.tracker = SimpleNamespace(log=lambda figures, step: losses.append(figures["loss"]))  # type: ignore[assignment]
-    training.LOG_EVERY, every = 1, training.LOG_EVERY
+    _finetune.LOG_EVERY, every = 1, _finetune.LOG_EVERY
     try:
         training.train(ctx, BACKEND, model, images, p, Fabric(accelerator="cpu", devices=1))
     finally:
-        training.LOG_EVERY = every
+        _finetune.LOG_EVERY = every
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
     metrics, _ = coco_metrics(
         ground_truth(images), predict(ctx, BACKEND, model, images, p, torch.device("cpu"))

@@ -18,8 +18,8 @@ from bench.errors import BadData
 from bench.params import Runtime
 from bench.registry import load
 from bench.store import Store
+from tasks._detection.data import Key, TrainImages, usable
 from tasks._detection.data import TestImages as ShownImages
-from tasks._detection.data import TrainImages, TrainKey, usable
 from tasks._detection.evaluate import ground_truth
 from tasks._detection.pipeline import prepared, score
 from tasks._detection.train import loader
@@ -53,7 +53,7 @@ def sample(images: ImageSet, index: int, kinds: tuple[str, ...], flip: bool = Fa
     """The training sample of a place whose coin falls as asked, at the original size."""
     size = int(images.sizes[index].min())
     for step in range(50):
-        made = TrainImages(images, (size,), 2000, 0, kinds)[TrainKey(step, 0, index)]
+        made = TrainImages(images, (size,), 2000, 0, kinds)[Key(step, 0, index)]
         source = images.image(index)
         if (not np.array_equal(made["image"].numpy().transpose(1, 2, 0), source)) == flip:
             return made
@@ -163,7 +163,7 @@ def test_an_image_cut_short_is_named(name: str, tmp_path: Path, home: Path) -> N
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadData, match=f"{file.name} does not decode"):
-        TrainImages(images, (40,), 100, 0, ("bbox",))[TrainKey(0, 0, 0)]
+        TrainImages(images, (40,), 100, 0, ("bbox",))[Key(0, 0, 0)]
     with pytest.raises(BadData, match=f"{file.name} does not decode"):
         ShownImages(images, 40, 100)[0]
     with pytest.raises(BadData, match=f"{file.name} does not decode"):

@@ -28,9 +28,9 @@ from tasks._detection import train as training
 from tasks._detection.backend import DETECTORS, TorchvisionBackend
 from tasks._detection.c4 import C4Rcnn
 from tasks._detection.data import (
+    Key,
     OneClass,
     TrainImages,
-    TrainKey,
     batch_images,
     chosen,
     flip_keypoints,
@@ -87,7 +87,7 @@ def context(folder: Path) -> StageContext:
 def sample_targets(name: str, folder: Path, p: Any) -> tuple[ImageList, list[dict[str, Any]]]:
     images = prepared(images_for(name, folder, 2), p)
     data = TrainImages(images, p.sizes, p.max_size, 0, p.kinds)
-    samples = [data[TrainKey(0, i, i)] for i in range(2)]
+    samples = [data[Key(0, i, i)] for i in range(2)]
     return batch_images(samples, torch.device("cpu")), samples
 
 
@@ -302,7 +302,7 @@ def test_keypoints_go_into_a_sample_and_come_back(tmp_path: Path) -> None:
     data = TrainImages(images, (64, 100), 224, 0, ("bbox", "keypoints"))
     flips = 0
     for step in range(10):
-        sample, gold = data[TrainKey(step, 0, step % 3)], images.objects(step % 3)
+        sample, gold = data[Key(step, 0, step % 3)], images.objects(step % 3)
         width, height = (int(v) for v in images.sizes[step % 3])
         n = len(gold.boxes)
         made = {

@@ -26,9 +26,9 @@ from bench.params import Runtime
 from bench.registry import load
 from bench.store import Store
 from tasks import _finetune
+from tasks._finetune import StepBatches
 from tasks._segmentation import pipeline
 from tasks._segmentation.data import (
-    StepBatches,
     TestImages,
     TrainCrops,
     augment,
@@ -322,7 +322,7 @@ def test_every_weight_is_in_one_group(tmp_path: Path) -> None:
     optimizer.register_step_pre_hook(lambda o, *_: seen.append([g["lr"] for g in o.param_groups]))
     batch = torch.randn(2, 3, 48, 64), torch.zeros(2, 48, 64, dtype=torch.uint8)
     loop = _finetune.Loop(
-        3, lambda start: [batch] * 3, lambda b: model.losses(*b), lambda s: 0.1 / (s + 1), 0
+        3, 0.1, lambda start: [batch] * 3, lambda b: model.losses(*b), lambda s: 0.1 / (s + 1), 0
     )
     _finetune.fit(context(tmp_path), model, optimizer, loop, Fabric(accelerator="cpu", devices=1))
     assert [v for pair in seen for v in pair] == pytest.approx([0.1, 1.0, 0.05, 0.5, 0.1 / 3, 1 / 3])

@@ -18,7 +18,7 @@ from bench.registry import load
 from tasks._detection import train as training
 from tasks._detection.backend import DETECTORS, TorchvisionBackend
 from tasks._detection.cascade import CascadeVitRcnn, cascade_targets, scale_gradient
-from tasks._detection.data import JitteredImages, TrainKey, batch_images, visible_boxes
+from tasks._detection.data import JitteredImages, Key, batch_images, visible_boxes
 from tasks._detection.evaluate import predict
 from tasks._detection.model import Sampled, to_source
 from tasks._detection.pipeline import score
@@ -111,7 +111,7 @@ def test_the_backbone_is_in_it_and_learns(name: str, tmp_path: Path) -> None:
     model = detector(name, jitter=(1.0, 1.0)).train()
     assert load_backbone(tmp_path / "b.pth", model.body) == len(source.state_dict())
     data = JitteredImages(SmallSet(tmp_path, 2), (64,), (1.0, 1.0), 0)
-    samples = [data[TrainKey(0, i, i)] for i in range(2)]
+    samples = [data[Key(0, i, i)] for i in range(2)]
     losses = TorchvisionBackend().losses(model, samples, torch.device("cpu"))
     sum(losses.values()).backward()  # type: ignore[union-attr]
     assert all(math.isfinite(v.item()) for v in losses.values())
@@ -201,7 +201,7 @@ def test_jittered_samples_follow_their_pixels(tmp_path: Path) -> None:
     data = JitteredImages(images, (80,), (0.5, 2.0), 0)
     cropped = small = 0
     for step in range(16):
-        made, again = data[TrainKey(step, 0, step % 3)], data[TrainKey(step, 0, step % 3)]
+        made, again = data[Key(step, 0, step % 3)], data[Key(step, 0, step % 3)]
         assert all(torch.equal(made[k], again[k]) for k in made)
         height, width = made["image"].shape[1:]
         assert max(height, width) <= 80
