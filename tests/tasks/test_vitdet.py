@@ -130,7 +130,7 @@ def test_rates_fall_from_block_to_block() -> None:
     model = detector(layer_decay=0.7)
     optimizer = training.optimizer_for(model, p)
     assert isinstance(optimizer, torch.optim.AdamW)
-    scale = {id(q): (g["scale"], g["weight_decay"]) for g in optimizer.param_groups for q in g["params"]}
+    scale = {id(q): (g["factor"], g["weight_decay"]) for g in optimizer.param_groups for q in g["params"]}
     named = dict(model.named_parameters())
     assert len(scale) == len(named)
     wanted = {
