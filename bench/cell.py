@@ -271,6 +271,12 @@ def default_data(scale: str) -> str:
     return PRETRAIN_DATA.get(scale, PRETRAIN_DATA[""])
 
 
+def default_task_data(task: str, scale: str) -> str:
+    """The data that a task is scored on at a scale."""
+    defaults: dict[str, str] = registry.load("task", task).data  # type: ignore[attr-defined]
+    return defaults.get(scale, defaults.get("", "")) or default_data(scale)
+
+
 def make_plan(cells: Iterable[Cell], runtime: Runtime, paths: Mapping[str, Path | None]) -> Plan:
     """Plan and validate every cell before anything runs; unknown or ambiguous settings are errors."""
     return Plan([made for _, made in plan_each(cells, runtime, paths, lambda planner: planner.plan())])

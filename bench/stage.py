@@ -72,4 +72,4 @@ def walk(*roots: Stage) -> Iterator[Stage]:
         elif stage.key not in seen:
             seen.add(stage.key)
             waiting.append((stage, True))
-            waiting += [(child, False) for child in reversed(stage.inputs.values())]
+            waiting += [(child, False) for child in reversed(list(stage.inputs.values()))]

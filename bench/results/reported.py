@@ -1,5 +1,5 @@
-"""The numbers the four papers print: read from `data/reported.csv`, with citation and doubts, never mixed with
-what is measured here."""
+"""The numbers the four papers print, from `data/reported.csv`, with citation and doubts. They are never mixed
+with what is measured here."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ CITATIONS = {
         Citation(
             "001", "Object-Aware Cropping for Self-Supervised Learning",
             "Shlok Mishra, Anshul Shah, Ankan Bansal, Abhyuday Jagannatha, Janit Anjaria, Abhishek Sharma, "
-            "David Jacobs, Dilip Krishnan", "arXiv:2112.00319; Transactions on Machine Learning Research", 2022,
+            "David Jacobs, Dilip Krishnan",
+            "arXiv:2112.00319; Transactions on Machine Learning Research", 2022,
         ),
         Citation(
             "002", "Unsupervised Object-Level Representation Learning from Scene Images",
@@ -100,8 +101,8 @@ def values() -> tuple[Value, ...]:
 
 
 def parse(lines: Iterable[str]) -> list[Value]:
-    """The numbers of CSV lines with a header; BadData unless every field is there, every value is a number and
-    no (paper, table, row, task, protocol, metric) comes twice."""
+    """The numbers of CSV lines with a header; BadData unless every field is there, every value is a number
+    and no (paper, table, row, task, protocol, metric) comes twice."""
     reader = csv.DictReader(lines)
     if tuple(reader.fieldnames or ()) != FIELDS:
         raise BadData(f"reported numbers have the columns {', '.join(FIELDS)}, got {reader.fieldnames}")
