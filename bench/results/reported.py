@@ -4,6 +4,7 @@ with what is measured here."""
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -111,7 +112,10 @@ def parse(lines: Iterable[str]) -> list[Value]:
         where = f"reported.csv, line {reader.line_num}"
         try:
             epochs = int(row["epochs"]) if row["epochs"] else None
-            made = Value(**{**row, "epochs": epochs, "value": float(row["value"])})  # type: ignore[arg-type]
+            value = float(row["value"])
+            if not math.isfinite(value):
+                raise ValueError(f"{value} is no number")
+            made = Value(**{**row, "epochs": epochs, "value": value})  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
             raise BadData(f"{where}: {error}") from None
         if made.paper not in CITATIONS:
