@@ -143,8 +143,8 @@ def _claim(claim: Frame) -> str:
         right = [c for c in measured if c["holds"]]
         line += f": {len(right)} of {len(measured)} measured differences have this sign"
         told = [c for c in measured if c["separated"] is not None]
-        beyond = sum(c["separated"] for c in right)
-        against = sum(c["separated"] for c in told if not c["holds"])
+        beyond = sum(bool(c["separated"]) for c in right)
+        against = sum(bool(c["separated"]) for c in told if not c["holds"])
         line += (
             f", {beyond} beyond the 95 % interval; {against} beyond it the other way"
             if told

@@ -11,6 +11,7 @@ import click
 
 from bench.cli._common import Names, ScaleName, local_engine, open_runtime, settings
 from bench.cli._learning import learning
+from bench.cli._planning import planning
 from bench.errors import BadInput, unknown
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def command() -> None:
 
 
 command.add_command(learning)
+command.add_command(planning, "plan")
 
 
 @command.command()

@@ -106,7 +106,7 @@ def _chosen(table: Table, scale: str, rows: str, tasks: str) -> dict[str, list[C
 
     found: dict[str, list[Cell]] = {}
     for cell, places in table.cells(scale).items():
-        labels = [label for label, _ in places if fnmatchcase(label, rows)]
+        labels = [label for label, _ in places if label == rows or fnmatchcase(label, rows)]
         if labels and fnmatchcase(cell.task, tasks):
             data = default_task_data(cell.task, scale)
             found.setdefault(labels[0], []).append(replace(cell, task_data=data))
