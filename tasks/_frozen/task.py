@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 class LinearTask(Task):
     """A linear classifier on each of five depths of a frozen backbone: `LinearParams`; the best layer counts.
 
-    Frozen backbone, batch norm in eval mode; on each of conv1 and res2 to res5, pooled to about 9,000 numbers,
-    a batch norm without affine parameters and a linear classifier. Random resized crops (.08, 1) and flips. SGD
-    .01, batch 256, momentum .9 (Nesterov), weight decay 1e-4. Test: short side 256, central 224 x 224. The best
-    layer by test accuracy is reported, as in paper 002, and each layer beside it. Where the set has scenes, the
-    label is the largest object's class.
+    Frozen backbone, batch norm in eval mode; on each of conv1 and res2 to res5, pooled to about 9,000
+    numbers, a batch norm without affine parameters and a linear classifier. Random resized crops (.08, 1) and
+    flips. SGD .01, batch 256, momentum .9 (Nesterov), weight decay 1e-4. Test: short side 256, central 224 x
+    224. The best layer by test accuracy is reported, as in paper 002, and each layer beside it. Where the set
+    has scenes, the label is the largest object's class.
     """
 
     params: LinearParams
