@@ -127,6 +127,8 @@ def make_cells(
     if precision:
         sets = (*sets, f"method.precision={precision}")
     overrides = (*chosen, *settings(sets))
+    if engine and any(key.rpartition(".")[2] == "engine" for key, _ in overrides):
+        raise BadInput("--engine and --set ...engine= say the same twice; try: one of the two")
     if weights:
         pretrained = [(_label(weights), "-", "unknown")]
     else:

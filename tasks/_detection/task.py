@@ -76,6 +76,7 @@ def coco_names(*kinds: str) -> dict[str, str]:
 class DetectionTask(Task):
     """A detector fine-tuned end to end from the backbone."""
 
+    version: ClassVar[int] = 2  # proposals ordered by logits; RetinaNet: bias before group norm, clipped last
     params: DetectionParams
     needs: ClassVar[str] = "the feature pyramid needs"
 
