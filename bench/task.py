@@ -35,8 +35,8 @@ class Task(Component):
 
     @classmethod
     def pick_engine(cls, name: str) -> str | None:
-        """The engine (a value of the `engine` setting) that `--engine` names: "auto" is the best one that is
-        installed. None where the task has no engines and "auto" asks for none; BadInput where it cannot be."""
+        """The engine (a value of the `engine` setting) that `--engine` names; "auto" is the best one installed.
+        None where the task has no engines and "auto" asks for none; BadInput where it cannot be."""
         if name == "auto":
             return None
         raise BadInput(f"task {cls.name!r} has no detector engine; try: without --engine, or --engine auto")

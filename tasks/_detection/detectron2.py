@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.nn.architectures import architecture
 from bench.nn.backbones import read_backbone
-from bench.nn.formats import check_fit, from_detectron2, to_detectron2
+from bench.nn.formats import check_fit, from_detectron2
 from bench.views.augment import MEAN, STD
 from tasks._detection.anchors import RATIOS
 from tasks._detection.model import mask_targets, to_source

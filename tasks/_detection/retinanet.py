@@ -109,7 +109,7 @@ class Retina(Detector):
 
 
 def retina_head(channels: int, anchors: int, classes: int, convs: int, norm: Any) -> RetinaNetHead:
-    """torchvision's head with `convs` convolutions instead of its four, which keep their bias before a norm."""
+    """torchvision's head with `convs` convolutions instead of four, which keep their bias before a norm."""
     head = RetinaNetHead(channels, anchors, classes)
     for part in (head.classification_head, head.regression_head):
         part.conv = part.conv[:convs]

@@ -57,7 +57,9 @@ def _name(key: str, state: dict[str, Tensor]) -> str:
 
 def _head_name(key: str, state: dict[str, Tensor]) -> str:
     """Convolutions with norm, fully connected layers."""
-    match = re.match(r"(roi\.box_head|mask\.convs|head\.\w+_head\.conv|keypoints\.convs)\.(\d+)(\.[01])?", key)
+    match = re.match(
+        r"(roi\.box_head|mask\.convs|head\.\w+_head\.conv|keypoints\.convs)\.(\d+)(\.[01])?", key
+    )
     assert match, key
     part, at, inner, tail = match[1], int(match[2]), match[3], key[match.end() :]
     if part == "keypoints.convs":

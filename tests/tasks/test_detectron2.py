@@ -207,7 +207,9 @@ def test_initial_weights_have_the_same_spread(name: str) -> None:
             assert same or ".conv" in key, key
         else:
             n = a.numel()
-            assert float(a.mean() - b.mean()) == pytest.approx(0, abs=6 * float(b.std()) * (2 / n) ** 0.5), key
+            assert float(a.mean() - b.mean()) == pytest.approx(0, abs=6 * float(b.std()) * (2 / n) ** 0.5), (
+                key
+            )
             assert float(a.std() / b.std()) == pytest.approx(1, abs=6 * n**-0.5), key
 
 
@@ -364,7 +366,9 @@ class Killed(Detectron2Backend):
     def __init__(self, after: int) -> None:
         self.left = after
 
-    def losses(self, model: nn.Module, samples: list[dict[str, Any]], device: torch.device) -> dict[str, Tensor]:
+    def losses(
+        self, model: nn.Module, samples: list[dict[str, Any]], device: torch.device
+    ) -> dict[str, Tensor]:
         if not self.left:
             raise KeyboardInterrupt
         self.left -= 1

@@ -1,4 +1,4 @@
-"""Choosing the detector engine: errors before anything runs, identity, what `auto` means. Needs no detectron2."""
+"""Choosing the detector engine without having it: errors before anything runs, identity, `auto`."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def planned(home: Path, **changes: Any) -> PlannedCell:
     return cell
 
 
-@pytest.fixture()
+@pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "missing", lambda: None)
 
 
-@pytest.fixture()
+@pytest.fixture
 def absent(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [m for m in sys.modules if m.partition(".")[0] == "detectron2"]:
         monkeypatch.delitem(sys.modules, name)
@@ -44,8 +44,13 @@ def absent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("absent")
 @pytest.mark.parametrize(
-    "how", [{"engine": "detectron2"}, {"sets": ("coco_det.engine=detectron2",)}, {"sets": ("engine=detectron2",)}]
-)  # fmt: skip
+    "how",
+    [
+        {"engine": "detectron2"},
+        {"sets": ("coco_det.engine=detectron2",)},
+        {"sets": ("engine=detectron2",)},
+    ],
+)
 def test_an_engine_that_is_not_there_says_how_to_get_it(home: Path, how: dict[str, Any]) -> None:
     with pytest.raises(BadInput) as error:
         planned(home, **how)
