@@ -35,7 +35,7 @@ class Task(Component):
 
     @classmethod
     def pick_engine(cls, name: str) -> str | None:
-        """The engine (a value of the `engine` setting) that `--engine` names; "auto" is the best one installed.
+        """The engine (a value of the setting `engine`) that `--engine` names; "auto": the best one installed.
         None where the task has no engines and "auto" asks for none; BadInput where it cannot be."""
         if name == "auto":
             return None
