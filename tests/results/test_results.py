@@ -131,7 +131,7 @@ def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     database = open_database(url(tmp_path))
     with database.engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE bench_version SET version_num = '9999'"))
     with pytest.raises(BadInput, match="schema 9999, newer"):
         open_database(url(tmp_path))
 
