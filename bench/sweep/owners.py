@@ -92,11 +92,14 @@ def _found(
     for choice in (having, of_named, [] if of_named else claiming):
         if len(choice) == 1:
             return (*choice[0], tuple(n for k, n in having if (k, n) != choice[0]))
-    choices = of_named or having
-    ways = ", ".join(f"--param {n}.{field}{rest}" for _, n in sorted(choices))
+    choices = sorted(of_named or having)
+    names = "; ".join(
+        f"{registry.PLURAL[kind]} {', '.join(n for k, n in choices if k == kind)}"
+        for kind in dict.fromkeys(k for k, _ in choices)
+    )
     raise BadInput(
-        f"{field!r} is a setting of {len(choices)} components; say which, with --method, --crop or --task, "
-        f"or one of: {ways}"
+        f"{field!r} is a setting of several components: {names}; say which: bench sweep --param "
+        f"{choices[0][1]}.{field}{rest}, or with --{choices[0][0]} {choices[0][1]}"
     )
 
 

@@ -86,8 +86,8 @@ def resolve(
             continue
         if chosen.setdefault(o.kind, o.owner) != o.owner:
             raise BadInput(
-                f"{o.name} is swept but the {o.kind} is {chosen[o.kind]}; try: without --{o.kind}, or "
-                f"--param {chosen[o.kind]}.{o.field}"
+                f"{o.name} is swept but the {o.kind} is {chosen[o.kind]}; try: --{o.kind} {o.owner}, or "
+                f"bench list params {chosen[o.kind]}"
             )
     for kind in ("method", "task"):
         if kind not in chosen and (pretrains or kind == "task"):

@@ -85,6 +85,7 @@ class Byol(Method):
 
     Params = ByolParams
     params: ByolParams
+    usual: ClassVar[bool] = True
     peer: ClassVar[str] = "methods._lightly:byol"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {

@@ -71,7 +71,6 @@ class MocoV2(Method):
     """
 
     Params: ClassVar[type[Params]] = MocoParams
-    usual: ClassVar[bool] = True
     params: MocoParams
     peer: ClassVar[str] = "methods._lightly:moco"
     scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": TINY, "small": SMALL}
