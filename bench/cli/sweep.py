@@ -73,7 +73,7 @@ def command(
         _work(runtime, str(study), options, worker_of, until)
         return
     until = min(until, time.time() + seconds(timeout))
-    sweep, paths = _open(runtime, study, options)
+    sweep, paths = _open(runtime, study, {**options, "timed": timeout is not None})
     say = click.echo if not as_json else _quiet
     _introduce(sweep, runtime, workers, say)
     _drive(sweep, runtime, workers, until, options, as_json)
@@ -105,7 +105,7 @@ def _open(
     from bench.sweep.setup import study_name
     from bench.sweep.study import Sweep
 
-    given = {k for k, v in options.items() if v and v != "auto" and k not in MORE}
+    given = {k for k, v in options.items() if v and v != "auto" and k not in (*MORE, "timed")}
     if study and not given:
         return Sweep.load(runtime.database, study), _places(options)
     if not options["params"]:
@@ -130,7 +130,9 @@ def _setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[str, 
         raise BadInput("--task is missing; try: bench list tasks")
     named = {kind: options[kind] for kind in ("method", "crop", "task")}
     owned, chosen, notes = resolve(options["params"], scale, named, pretrains=not weights)
-    sampler, pruner, trials = searched(owned, options["sampler"], options["pruner"], options["trials"])
+    sampler, pruner, trials = searched(
+        owned, options["sampler"], options["pruner"], options["trials"], options["timed"]
+    )
     places: dict[str, Path | None] = {}
 
     def made(crop: str | None) -> Setup:
@@ -164,6 +166,8 @@ def _introduce(sweep: Sweep, runtime: Runtime, workers: int, say: Any) -> None:
     """What will be done, and every choice that was not asked for."""
     from sqlalchemy.engine import make_url
 
+    from bench.sweep.setup import MANY
+
     setup, cell = sweep.setup, sweep.setup.cells[0]
     seeds = ", ".join(str(c.seed) for c in setup.cells)
     say(f"study {sweep.name} in {make_url(runtime.database).render_as_string(hide_password=True)}")
@@ -176,7 +180,8 @@ def _introduce(sweep: Sweep, runtime: Runtime, workers: int, say: Any) -> None:
         f"  score: {setup.headline} of {cell.task} on {setup.holdout:.0%} of the training images of "
         f"{cell.task_data}; the best is scored on the test images once"
     )
-    say(f"  sampler {setup.sampler}, pruner {setup.pruner}, {setup.trials} trials, {workers} worker(s)")
+    count = "any number of" if setup.trials >= MANY else setup.trials
+    say(f"  sampler {setup.sampler}, pruner {setup.pruner}, {count} trials, {workers} worker(s)")
 
 
 def _drive(
@@ -251,8 +256,7 @@ def _finish(sweep: Sweep, runtime: Runtime, paths: Mapping[str, Path | None], as
     from bench.results.studies import importances_of, lost, trial_row
     from bench.sweep.report import best_of, params_text, score_text
 
-    trials = sweep.trials()
-    rows = [trial_row(t) for t in trials if not lost(t)]
+    rows = [trial_row(t) for t in sweep.trials() if not lost(t)]
     failed = [r for r in rows if r["state"] == "fail"]
     for row in failed:
         click.echo(f"bench: trial {row['number']} ({params_text(row['params'])}): {row['reason']}", err=True)
@@ -260,12 +264,9 @@ def _finish(sweep: Sweep, runtime: Runtime, paths: Mapping[str, Path | None], as
     if best is None:
         say("no trial is complete; the same command goes on")
         return 1
-    left = len(trials) - len(rows) > 0 and sweep.more()
-    winner = None
-    if any(r["state"] in ("waiting", "running") for r in rows) or left:
-        say("trials are left, so that nothing was scored on the test images; the same command goes on")
-    else:
-        winner = _winner(sweep, best["params"], runtime, paths)
+    if sweep.left():
+        say("the time is over but trials are left: the same command goes on")
+    winner = _winner(sweep, best["params"], runtime, paths)
     shares = importances_of(sweep.study)
     if as_json:
         print_json({"study": sweep.name, "trials": rows, "winner": winner, "importances": shares})

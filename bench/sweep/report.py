@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.results.statistics import summary
-from bench.sweep.setup import Setup
+from bench.sweep.setup import MANY, Setup
 from bench.sweep.space import text_of
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -
     from rich.table import Table
 
     done = sum(r["state"] not in ("waiting", "running") for r in rows)
-    total = max(setup.trials, len(rows))
-    found = Table(title=f"{done} of {total} trials", title_justify="left")
+    of = f" of {max(setup.trials, len(rows))}" if setup.trials < MANY else ""
+    found = Table(title=f"{done}{of} trials", title_justify="left")
     for name in ("trial", *(s.name for s in setup.spaces), f"{setup.headline} (validation)", "state", "time"):
         found.add_column(name, no_wrap=name != "state", justify="right" if "validation" in name else "left")
     best = best_of(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.sweep.space import Space, text_of
 
 SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "qmc", "gp")
 PRUNERS = ("auto", "none", "median", "halving", "hyperband")
+MANY = 100_000  # where the time ends it
 TRIALS = 20  # of a search that has no end of its own
 
 
@@ -123,12 +125,16 @@ def with_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str
     raise BadInput(f"{len(using)} crops use {owners}; say which: {names or 'bench list crops'}")
 
 
-def searched(owned: Sequence[Owned], sampler: str, pruner: str, trials: int | None) -> tuple[str, str, int]:
+def searched(
+    owned: Sequence[Owned], sampler: str, pruner: str, trials: int | None, timed: bool
+) -> tuple[str, str, int]:
     """The sampler, pruner and number of trials, chosen where not given: a grid of all values where every
-    setting has a list, else TPE with the median pruner."""
+    setting has a list, else TPE with the median pruner. `timed`: a time ends the search."""
     for what, got, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
         if got not in known:
             raise BadInput(f"--{what} is one of {', '.join(known)}, got {got!r}; try: --{what} {known[1]}")
+    if sampler == "cmaes" and find_spec("cmaes") is None:
+        raise BadInput("sampler 'cmaes' needs the package cmaes; try: pip install cmaes, or --sampler tpe")
     endless = [o for o in owned if not o.space.finite]
     if sampler == "auto":
         sampler = "tpe" if endless else "grid"
@@ -143,7 +149,7 @@ def searched(owned: Sequence[Owned], sampler: str, pruner: str, trials: int | No
     size = 1
     for o in owned:
         size *= len(o.space.values)
-    return sampler, pruner, trials or (size if sampler == "grid" else TRIALS)
+    return sampler, pruner, trials or (size if sampler == "grid" else MANY if timed else TRIALS)
 
 
 def keyed(setup: Setup, runtime: Runtime, paths: Mapping[str, Path | None]) -> Setup:
