@@ -107,6 +107,6 @@ def knn_accuracy(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> 
     training rows (N, D)."""
     bank, labels, truth = F.normalize(train, dim=1), labels.to(train.device), truth.to(train.device)
     near = (F.normalize(test, dim=1) @ bank.T).topk(min(NEIGHBOURS, len(bank)), dim=1)
-    votes = torch.zeros(len(test), int(labels.max()) + 1, device=train.device)
+    votes = near.values.new_zeros(len(test), int(labels.max()) + 1)
     votes.scatter_add_(1, labels[near.indices], (near.values / TEMPERATURE).exp())
     return 100 * float((votes.argmax(1) == truth).float().mean())

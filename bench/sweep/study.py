@@ -100,7 +100,9 @@ class Sweep:
                 raise BadInput(f"study {name!r} was not made by bench sweep; try another --study")
             study.set_user_attr(SETUP, setup.plain())
             sweep = cls(storage, study, setup)
-            sweep._enqueue()
+            with sweep.gate():
+                sweep.give_back()  # or a lost point would be queued twice
+                sweep._enqueue()
         return sweep
 
     @classmethod
@@ -231,7 +233,7 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
 
     makers = {
         "grid": lambda: samplers.RandomSampler(seed),  # points are queued; none is drawn
-        "tpe": lambda: samplers.TPESampler(seed=seed, constant_liar=True, multivariate=True, group=True),
+        "tpe": lambda: samplers.TPESampler(seed=seed, constant_liar=True, multivariate=True),
         "random": lambda: samplers.RandomSampler(seed),
         "cmaes": lambda: samplers.CmaEsSampler(seed=seed),
         "qmc": lambda: samplers.QMCSampler(seed=seed, scramble=False),
