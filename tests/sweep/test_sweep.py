@@ -119,10 +119,10 @@ def wait_for(condition: object, seconds: float = 120) -> None:
 
 
 def test_kills_lose_nothing(home: Path) -> None:
-    """Two workers share a study; one is killed in the middle of a training, then the driver is; the same
-    command finishes, and goes on from the checkpoints."""
+    """Two workers share a study; one and the driver are killed in the middle of a training; the other leaves with
+    a checkpoint; the same command finishes. (That a living driver replaces a worker: test_drive.)"""
     arguments = (
-        "--param", "byol.epochs=10,11,12", *TRAINED, "--workers", "2", "--loaders", "0", "--devices", "cpu",
+        "--param", "byol.epochs=8,9", *TRAINED, "--workers", "2", "--loaders", "0", "--devices", "cpu",
         "--study", "s",
     )  # fmt: skip
     driver = start(*arguments)
@@ -138,17 +138,16 @@ def test_kills_lose_nothing(home: Path) -> None:
     wait_for(lambda: len(running()) == 2 and training())
     first, second = running()
     os.kill(int(first.split(":")[1]), signal.SIGKILL)
-    wait_for(lambda: first not in running() and len(running()) == 2)  # another took its trial
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    wait_for(lambda: not running())  # the workers leave when the driver is gone, and give back
+    wait_for(lambda: second not in running())
     again = start(*arguments)
     said = again.communicate(timeout=200)[0]
     assert again.returncode == 0, said
     found = studies.trials(database, "s")
-    assert sorted(t["params"]["byol.epochs"] for t in found) == [10, 11, 12]
+    assert sorted(t["params"]["byol.epochs"] for t in found) == [8, 9]
     assert {t["state"] for t in found} == {"complete"}
-    assert evaluated(home) == 4  # three trials, one winner
+    assert evaluated(home) == 3  # two trials, one winner
     resumed = [
         json.loads(f.read_text())["resumed_at"] for f in (home / "store").glob("pretrain/*/summary.json")
     ]
