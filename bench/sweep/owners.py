@@ -29,9 +29,10 @@ class Owned:
         return f"{self.owner}.{self.field}"
 
 
-def components() -> dict[tuple[str, str], type[Component]]:
-    """Every component whose settings may be swept, imported."""
-    return {(k, n): registry.load(k, n) for k, n in registry.entries() if k in KINDS}
+def components(name: str = "") -> dict[tuple[str, str], type[Component]]:
+    """Every component whose settings may be swept, or those of one name, imported."""
+    wanted = [(k, n) for k, n in registry.entries() if k in KINDS and name in ("", n)]
+    return {entry: registry.load(*entry) for entry in wanted}
 
 
 def usual(kind: str) -> str:
@@ -43,8 +44,8 @@ def usual(kind: str) -> str:
 
 
 def find(text: str, named: Mapping[str, str], scale: str) -> Owned:
-    """The setting that `--param TEXT` means: `field`, `owner.field`, either with `=SPACE`. `named`: the
-    components that other options name, by kind; they win where several components have the field.
+    """The setting that `--param TEXT` means: `field`, `owner.field` or `kind.field`, each with or without
+    `=SPACE`. `named`: the components that other options name, by kind; they win where several components have the field.
 
     A bare name belongs to the only component that has it, else to the only one of those named, else to the
     one that claims it (`Component.sweeps`); else BadInput lists the owners.
@@ -53,7 +54,9 @@ def find(text: str, named: Mapping[str, str], scale: str) -> Owned:
     owner, dot, field = key.rpartition(".")
     if not field or (dot and not owner) or (equals and not wanted):
         raise BadInput(f"--param takes NAME or NAME=SPACE, got {text!r}; try: --param NAME=1,3,5")
-    every = components()
+    if owner in registry.PLURAL and owner in KINDS:  # method.lr: that of the sweep's method
+        owner = named.get(owner) or usual(owner)
+    every = components(owner)
     kind, name, others = (
         _explicit(owner, field, every) if dot else _found(field, equals + wanted, every, named)
     )
@@ -68,14 +71,13 @@ Found = tuple[str, str, tuple[str, ...]]  # kind, name, other owners
 
 
 def _explicit(owner: str, field: str, every: dict[tuple[str, str], type[Component]]) -> Found:
-    mine = [(k, n) for k, n in every if n == owner]
-    if not mine:
-        guess = nearest(owner, {n for _, n in every})
+    if not every:
+        guess = nearest(owner, {n for k, n in registry.entries() if k in KINDS})
         hint = f" (did you mean {guess!r}?)" if guess else ""
         raise BadInput(f"unknown component {owner!r}{hint}; try: bench list params")
-    having = [e for e in mine if field in every[e].Params.model_fields]
+    having = [e for e, cls in every.items() if field in cls.Params.model_fields]
     if not having:
-        fields = {f for e in mine for f in every[e].Params.model_fields}
+        fields = {f for cls in every.values() for f in cls.Params.model_fields}
         raise _unknown(field, fields, f" of {owner}", f"bench list params {owner}")
     return (*having[0], ())
 

@@ -77,7 +77,7 @@ def plot(rows: Sequence[dict[str, Any]], name: str, metric: str) -> list[str]:
         bar = "█" * round(BAR * (mean - low) / (high - low))
         single = members[0] if len(members) == 1 else {"value": mean, "ci95": None}
         count = f"  ({len(members)} trials)" if len(members) > 1 else ""
-        best = "  best" if mean == high else ""
+        best = "  best" if mean == high and not any("  best" in line for line in lines) else ""
         lines.append(f"  {label:>{width}}  {bar:<{BAR}}  {score_text(single)}{count}{best}")
     return lines
 

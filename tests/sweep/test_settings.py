@@ -96,6 +96,8 @@ def test_n_crops_belongs_to_coarse() -> None:
     assert find("n_crops", {"crop": "grid"}, "tiny").owner == "coarse"  # grid has none
     assert find("n_crops=2", {"crop": "obj_obj"}, "tiny").owner == "obj_obj"
     assert find("poor.n_crops", {}, "tiny").owner == "poor"
+    assert find("method.lr", {}, "tiny").owner == "byol"
+    assert find("method.lr", {"method": "simclr"}, "tiny").owner == "simclr"
 
 
 def test_a_claim_is_unique() -> None:

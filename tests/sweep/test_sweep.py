@@ -119,8 +119,8 @@ def wait_for(condition: object, seconds: float = 120) -> None:
 
 
 def test_kills_lose_nothing(home: Path) -> None:
-    """Two workers share a study; one and the driver are killed in the middle of a training; the other leaves with
-    a checkpoint; the same command finishes. (That a living driver replaces a worker: test_drive.)"""
+    """Two workers share a study; one and the driver are killed in the middle of a training; the other leaves
+    with a checkpoint; the same command finishes. (That a living driver replaces a worker: test_drive.)"""
     arguments = (
         "--param", "byol.epochs=8,9", *TRAINED, "--workers", "2", "--loaders", "0", "--devices", "cpu",
         "--study", "s",
