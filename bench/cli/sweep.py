@@ -308,6 +308,12 @@ def _plots(rows: list[dict[str, Any]], setup: Setup, shares: Mapping[str, float]
         click.echo("importance: " + ", ".join(f"{k} {v:.0%}" for k, v in shares.items()))
 
 
+def _all_seeds(sweep: Sweep, command: str) -> str:
+    """The command of the first seed's cell, for all seeds."""
+    seeds = [str(c.seed) for c in sweep.setup.cells]
+    return command.replace(f" --seeds {seeds[0]} ", f" --seeds {','.join(seeds)} ")
+
+
 def _where(sweep: Sweep, best: Mapping[str, Any], winner: Mapping[str, Any] | None) -> None:
     """Commands to reproduce, to show and to go on."""
     from bench.cli import VERBS
@@ -315,9 +321,9 @@ def _where(sweep: Sweep, best: Mapping[str, Any], winner: Mapping[str, Any] | No
 
     if winner:
         click.echo(f"test: {winner_text(sweep.setup.headline, winner['scores'])}")
-        for line in winner["commands"]:
-            click.echo(f"reproduce: {line}")
-    click.echo(f"its trial, {best['number']}: " + "  ".join(f"bench show {k[:12]}" for k in best["cells"]))
+        click.echo(f"reproduce: {_all_seeds(sweep, winner['commands'][0])}")
+    click.echo(f"its trial, {best['number']}: {_all_seeds(sweep, best['commands'][0])}")
+    click.echo("  " + "   ".join(f"bench show {k[:12]}" for k in best["cells"]))
     click.echo(f"go on: bench sweep --study {sweep.name}   with other values: --param NAME=VALUES as well")
     hint = "bench dashboard; " if "dashboard" in VERBS else ""
     click.echo(f"look at it: {hint}optuna-dashboard, given the database's URL")
