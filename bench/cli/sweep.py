@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bench.sweep.setup import Setup
     from bench.sweep.study import Sweep
 
+SEARCH = {"params", "sampler", "pruner", "trials", "timed"}  # options that change a known study
 MORE = ("data", "task_data")  # options that may come with --study alone: where this machine has the data
 HOLDOUT = 0.2
 
@@ -102,12 +103,16 @@ def _open(
     runtime: Runtime, study: str | None, options: dict[str, Any]
 ) -> tuple[Sweep, dict[str, Path | None]]:
     """The sweep of the options, or the study of that name alone; and where the data are."""
-    from bench.sweep.setup import study_name
+    from bench.sweep.setup import changed, study_name
     from bench.sweep.study import Sweep
 
-    given = {k for k, v in options.items() if v and v != "auto" and k not in (*MORE, "timed")}
-    if study and not given:
-        return Sweep.load(runtime.database, study), _places(options)
+    given = {k for k, v in options.items() if v and v != "auto" and k not in MORE}
+    if study and not given - SEARCH and (not options["params"] or Sweep.exists(runtime.database, study)):
+        sweep = Sweep.load(runtime.database, study)
+        if given - {"timed"}:
+            setup = changed(sweep.setup, **{k: options[k] for k in SEARCH})
+            sweep = Sweep.start(runtime.database, study, setup)
+        return sweep, _places(options)
     if not options["params"]:
         raise BadInput("--param is missing; try: bench sweep --param n_crops, or bench list params NAME")
     setup, paths = _setup(runtime, options)
@@ -131,7 +136,7 @@ def _setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[str, 
     named = {kind: options[kind] for kind in ("method", "crop", "task")}
     owned, chosen, notes = resolve(options["params"], scale, named, pretrains=not weights)
     sampler, pruner, trials = searched(
-        owned, options["sampler"], options["pruner"], options["trials"], options["timed"]
+        [o.space for o in owned], options["sampler"], options["pruner"], options["trials"], options["timed"]
     )
     places: dict[str, Path | None] = {}
 

@@ -44,7 +44,7 @@ def usual(kind: str) -> str:
 
 
 def find(text: str, named: Mapping[str, str], scale: str) -> Owned:
-    """The setting that `--param TEXT` means: `field`, `owner.field` or `kind.field`, with or without `=SPACE`.
+    """The setting that `--param TEXT` means: `field`, `owner.field`, `kind.field`, with or without `=SPACE`.
     `named`: the components that other options name, by kind; they win where several have the field.
 
     A bare name belongs to the only component that has it, else to the only one of those named, else to the

@@ -110,6 +110,24 @@ def _whose(o: Owned) -> str:
     return f"{o.field} belongs to {o.kind} {o.owner}{more}"
 
 
+def changed(
+    setup: Setup, params: Sequence[str], sampler: str, pruner: str, trials: int | None, timed: bool
+) -> Setup:
+    """The setup with other values of the same settings, another search or number of trials."""
+    cell = setup.cells[0]
+    named = {"task": cell.task} if cell.weights else {k: getattr(cell, k) for k in ("method", "crop", "task")}
+    owned, _, _ = resolve(params, cell.scale, named, not cell.weights)
+    spaces = {s.name: s for s in setup.spaces}
+    other = [o.name for o in owned if o.name not in spaces]
+    if other:
+        raise BadInput(f"the study sweeps {', '.join(spaces)}, not {other[0]}; try: without --study")
+    spaces |= {o.name: o.space for o in owned}
+    how = searched(tuple(spaces.values()), sampler, pruner, trials, timed)
+    if (how[0] == "grid") != setup.grid:
+        raise BadInput(f"the study is a {setup.sampler} search, now {how[0]}; try: without --study")
+    return replace(setup, spaces=tuple(spaces.values()), sampler=how[0], pruner=how[1], trials=how[2])
+
+
 def with_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str:
     """The sweep's crop: the one chosen; else the only one that uses the proposal generators that are swept
     (`works(crop)` says if it does); else whole images."""
@@ -126,7 +144,7 @@ def with_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str
 
 
 def searched(
-    owned: Sequence[Owned], sampler: str, pruner: str, trials: int | None, timed: bool
+    spaces: Sequence[Space], sampler: str, pruner: str, trials: int | None, timed: bool
 ) -> tuple[str, str, int]:
     """The sampler, pruner and number of trials, chosen where not given: a grid of all values where every
     setting has a list, else TPE with the median pruner. `timed`: a time ends the search."""
@@ -135,20 +153,20 @@ def searched(
             raise BadInput(f"--{what} is one of {', '.join(known)}, got {got!r}; try: --{what} {known[1]}")
     if sampler == "cmaes" and find_spec("cmaes") is None:
         raise BadInput("sampler 'cmaes' needs the package cmaes; try: pip install cmaes, or --sampler tpe")
-    endless = [o for o in owned if not o.space.finite]
+    endless = [s for s in spaces if not s.finite]
     if sampler == "auto":
         sampler = "tpe" if endless else "grid"
     if sampler == "grid" and endless:
-        name, space = endless[0].name, endless[0].space
+        space = endless[0]
         raise BadInput(
-            f"a grid needs a list of values, {name} has the range {space}; try: --param "
-            f"{name}={text_of(space.low)},{text_of(space.high)}, or --sampler tpe"
+            f"a grid needs a list of values, {space.name} has the range {space}; try: --param "
+            f"{space.name}={text_of(space.low)},{text_of(space.high)}, or --sampler tpe"
         )
     if pruner == "auto":
         pruner = "none" if sampler == "grid" else "median"
     size = 1
-    for o in owned:
-        size *= len(o.space.values)
+    for s in spaces:
+        size *= len(s.values)
     return sampler, pruner, trials or (size if sampler == "grid" else MANY if timed else TRIALS)
 
 

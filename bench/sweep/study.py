@@ -106,6 +106,13 @@ class Sweep:
         return sweep
 
     @classmethod
+    def exists(cls, url: str, name: str) -> bool:
+        """Whether there is a study of that name."""
+        import optuna
+
+        return name in optuna.get_all_study_names(open_storage(url))
+
+    @classmethod
     def load(cls, url: str, name: str) -> Sweep:
         """The study of that name, to go on with."""
         import optuna

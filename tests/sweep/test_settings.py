@@ -138,9 +138,12 @@ def test_defaults_are_stated_and_owners_become_the_cell() -> None:
         resolve(["n_crops=1", "coarse.n_crops=2"], "tiny", {})
 
 
+def _spaces(*params: str) -> list[Space]:
+    return [o.space for o in resolve(params, "tiny", {})[0]]
+
+
 def test_search_that_suits_the_space() -> None:
-    grid, _, _ = resolve(["n_crops", "knn.k=5,10"], "tiny", {})
-    endless, _, _ = resolve(["n_crops", "byol.lr"], "tiny", {})
+    grid, endless = _spaces("n_crops", "knn.k=5,10"), _spaces("n_crops", "byol.lr")
     assert searched(grid, "auto", "auto", None, False) == ("grid", "none", 8)
     assert searched(endless, "auto", "auto", None, False) == ("tpe", "median", 20)
     assert searched(endless, "auto", "none", 7, False) == ("tpe", "none", 7)

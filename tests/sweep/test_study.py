@@ -86,6 +86,13 @@ def test_the_same_command_finds_the_same_study_and_adds_what_is_new() -> None:
     assert [t.user_attrs["values"]["knn.k"] for t in wider.trials()] == [3, 5, 7]
     loaded = Sweep.load(runtime.database, sweep.name)
     assert loaded.setup == wider.setup
+    more, _ = opened("--study", sweep.name, "--param", "k=9")
+    assert [t.user_attrs["values"]["knn.k"] for t in more.trials()] == [3, 5, 7, 9]
+    assert opened("--study", sweep.name)[0].setup == more.setup
+    with pytest.raises(BadInput, match=r"sweeps knn.k, not knn.temperature"):
+        opened("--study", sweep.name, "--param", "temperature=0.1")
+    with pytest.raises(BadInput, match="is a grid search, now tpe"):
+        opened("--study", sweep.name, "--param", "k=1:200")
     other, _ = opened("--param", "knn.k=3,5", *CHEAP, "--seeds", "1")
     assert other.name != sweep.name
     with pytest.raises(BadInput, match="other cells or settings"):
