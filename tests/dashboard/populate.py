@@ -19,7 +19,7 @@ from sqlalchemy import insert
 
 from bench.results.database import Database, open_database
 from bench.results.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
-from bench.source import source_digest
+from bench.source import component_names, source_digest
 from bench.store import write_json
 
 METHODS = (
@@ -58,7 +58,7 @@ class Filler:
         }
         self.results = 0
         self.known: set[str] = set()
-        self.digests: dict[tuple[str, str], str] = {}
+        self.digests: dict[Any, str] = {}
 
     def flush(self) -> None:
         with self.database.engine.begin() as connection:
@@ -77,10 +77,10 @@ class Filler:
         self.known.add(made)
         runner = {"data": "bench.data.runner:run"}.get(kind, f"bench.engine.{kind}:run")
         part = {"pretrain": "method", "evaluate": "task"}.get(kind, "")
-        if (kind, name) not in self.digests:
-            named = {k: v for k, v in params.items() if isinstance(v, dict)}
-            self.digests[kind, name] = source_digest(runner, named)
-        digest = self.digests[kind, name]
+        marker = runner, component_names(params)
+        if marker not in self.digests:
+            self.digests[marker] = source_digest(runner, params)
+        digest = self.digests[marker]
         if kind == "pretrain" and part and int(made[:4], 16) % 50 == 0:
             digest = "0" * 64
         folder = f"{kind}/{name}-{made[:12]}"
