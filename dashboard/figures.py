@@ -33,11 +33,16 @@ def class_bars(scores: Mapping[str, Mapping[str, float]], score: str) -> alt.Cha
         alt.Chart(frame)
         .mark_bar(color=PALETTE[0])
         .encode(
-            x=alt.X("value:Q", title=f"{score}, percent", scale=alt.Scale(domain=[0, 100])),
-            y=alt.Y("class:N", sort="-x", title=None, axis=alt.Axis(labelLimit=180)),
+            x=alt.X(
+                "value:Q",
+                title=f"{score}, percent",
+                scale=alt.Scale(domain=[0, 100]),
+                axis=alt.Axis(tickCount=5),
+            ),
+            y=alt.Y("class:N", sort="-x", title=None, axis=alt.Axis(labelLimit=180, labelOverlap=False)),
             tooltip=["class:N", alt.Tooltip("value:Q", format=".1f", title=score)],
         )
-        .properties(height=alt.Step(16))
+        .properties(height=alt.Step(20))
     )
 
 

@@ -17,6 +17,7 @@ SYMBOLS = {
 STYLE = """<style>
 .stApp { --line: color-mix(in srgb, currentColor 14%, transparent); --soft: color-mix(in srgb, currentColor 65%,
  transparent); --bar: #56B4E9; --bad: light-dark(#B04A00, #F08A4B); --good: light-dark(#006B4F, #3CC9A0);
+ --link: light-dark(#005B8E, #7CC4EE);
  --tint: color-mix(in srgb, currentColor 5%, transparent); }
 .block-container { padding-top: 1.6rem; padding-bottom: 2rem; max-width: 1700px; }
 .b-title { font-size: 1.35rem; font-weight: 650; margin: 0; }
@@ -25,6 +26,7 @@ STYLE = """<style>
 .b-note { border-left: 4px solid #0072B2; background: var(--tint); padding: .6rem .9rem; overflow-wrap: anywhere; }
 .b-note.warn { border-color: #E69F00; }
 .b-scroll { overflow-x: auto; width: fit-content; max-width: 100%; border: 1px solid var(--line); border-radius: .35rem; }
+.b-scroll.full { width: 100%; }
 .b-scroll:focus-visible, .b-scroll a:focus-visible { outline: 2px solid #E69F00; outline-offset: -2px; }
 table.b { border-collapse: separate; border-spacing: 0; width: 100%; margin: 0; font-size: .86rem;
  font-variant-numeric: tabular-nums; }
@@ -62,9 +64,12 @@ table.board tr.reported > th:first-child, table.board tr.reported > td:first-chi
 .b-good { color: var(--good); font-weight: 600; } .b-bad { color: var(--bad); font-weight: 600; }
 .b-tree, .b-tree ul { list-style: none; margin: 0; padding-left: 1.1rem; border-left: 1px solid var(--line); }
 .b-tree { padding-left: .4rem; } .b-tree li { margin: .15rem 0; font-size: .88rem; }
+.b-tree a, .b-soft a, .b-go a { color: var(--link); }
 .b-tree .on { font-weight: 700; }
 table.cover td { text-align: center; padding: .3rem .35rem; } table.cover td.done { background:
- color-mix(in srgb, #009E73 38%, transparent); } table.cover td.running { background: color-mix(in srgb, #56B4E9
+ color-mix(in srgb, #009E73 38%, transparent); } table.cover td.part {
+ background: linear-gradient(90deg, color-mix(in srgb, #009E73 38%, transparent) var(--share, 0%), transparent
+ var(--share, 0%)); } table.cover td.running { background: color-mix(in srgb, #56B4E9
  38%, transparent); } table.cover td.failed, table.cover td.interrupted { background: color-mix(in srgb, #D55E00
  38%, transparent); } table.cover td.unsupported { color: var(--soft); background: repeating-linear-gradient(
  45deg, transparent 0 4px, var(--line) 4px 5px); }
@@ -146,9 +151,10 @@ def table(
     )
 
 
-def framed(inner: str) -> str:
-    """Scrolls sideways on a small screen, by touch and by keyboard."""
-    return f'<div class="b-scroll" tabindex="0" role="region" aria-label="table">{inner}</div>'
+def framed(inner: str, full: bool = False) -> str:
+    """Scrolls sideways on a small screen, by touch and by keyboard; `full`: as wide as the page."""
+    kind = "b-scroll full" if full else "b-scroll"
+    return f'<div class="{kind}" tabindex="0" role="region" aria-label="table">{inner}</div>'
 
 
 def shown(value: Any) -> str:

@@ -33,7 +33,8 @@ def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
         cells = "".join(_cell(board, column, row, where) for column in board.columns)
         body.append(f'<tr class="{escape(row.source)}">{_name(row)}{cells}</tr>')
     return framed(
-        f'<table class="b board"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+        f'<table class="b board"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody></table>',
+        full=True,
     )
 
 

@@ -13,10 +13,12 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLA
 from sqlalchemy.pool import NullPool
 
 from bench.errors import BadInput, BenchError
+from bench.results import database
 from bench.results.database import HEAD
 from bench.results.models import ResultRow
 
 FIRST_COMMAND = "bench run --method orl --task coco_det"
+VERSION_TABLE: str = getattr(database, "VERSION_TABLE", "alembic_version")
 WAIT_SECONDS = 5.0  # for a writer
 
 
@@ -81,7 +83,7 @@ class Reader:
             raise NothingYet(f"there is no results database at {self.file} yet; run first: {FIRST_COMMAND}")
         try:
             with self.engine.connect() as connection:
-                found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+                found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
         except DatabaseError as error:
             if "alembic_version" in str(
                 error.orig

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, String, cast, select
 
+from bench.results.entries import collector_off
 from bench.results.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
 from bench.results.queries import in_parts
 from bench.source import component_names, digest_of
@@ -110,6 +111,11 @@ def state_of_code(runner: str, params: Mapping[str, Any], recorded: str) -> str:
 
 def changed_labels(connection: Connection) -> frozenset[str]:
     """Keys of every stage, so of every cell, that code changed since went into, directly or through an input."""
+    with collector_off():
+        return _changed_labels(connection)
+
+
+def _changed_labels(connection: Connection) -> frozenset[str]:
     changed = _changed_stages(connection)
     if not changed:
         return frozenset()

@@ -33,7 +33,7 @@ def page(source: Source) -> None:
     tasks = list(dict.fromkeys([*used, *there_is.tasks]))
     chosen = address.several("Tasks", "task", tasks, where=columns[2]) or tuple(tasks)
     squares = matrix(entries, chosen, there_is)
-    st.html(grid(squares, len(chosen)))
+    st.html(grid(squares, len(chosen), {"scale": scale, "data": data}))
     st.html(
         soft(" · ".join(f"{SYMBOLS[s]} {s}" for s in STATES) + f". Numbers: tasks done of {len(chosen)}.")
     )
@@ -42,13 +42,13 @@ def page(source: Source) -> None:
     address.write()
 
 
-def grid(squares: Mapping[tuple[str, str], Square], tasks: int) -> str:
+def grid(squares: Mapping[tuple[str, str], Square], tasks: int, where: Mapping[str, str]) -> str:
     """Methods down, crops across."""
     methods = sorted({m for m, _ in squares})
     crops = sorted({c for _, c in squares})
     head = "".join(f'<th scope="col">{escape(c)}</th>' for c in crops)
     body = "".join(
-        f'<tr><th scope="row">{escape(m)}</th>{"".join(square(squares[m, c], m, c, tasks) for c in crops)}</tr>'
+        f'<tr><th scope="row">{escape(m)}</th>{"".join(square(squares[m, c], m, c, tasks, where) for c in crops)}</tr>'
         for m in methods
     )
     return framed(
@@ -56,26 +56,31 @@ def grid(squares: Mapping[tuple[str, str], Square], tasks: int) -> str:
     )
 
 
-def square(found: Square, method: str, crop: str, tasks: int) -> str:
+def square(found: Square, method: str, crop: str, tasks: int, where: Mapping[str, str]) -> str:
+    """How many tasks are done; a link to the row on the leaderboard."""
     counts = ", ".join(f"{n} {s}" for s in STATES if (n := found.states.get(s)))
     hint = "; ".join([f"{method} × {crop}: {counts}", *found.reasons[:3]])
     done = found.states.get("done", 0)
-    text = (
-        SYMBOLS["unsupported"] if found.state == "unsupported" else f"{SYMBOLS[found.state]} {done}/{tasks}"
-    )
-    return f'<td class="{escape(found.state)}"{hinted(hint)}>{text}</td>'
+    if found.state == "unsupported":
+        return f'<td class="unsupported"{hinted(hint)}>{SYMBOLS["unsupported"]}</td>'
+    kind = "part" if done and found.state == "missing" else found.state
+    to = href("leaderboard", method=method, crop=crop, **where) if done else ""
+    text = f"{SYMBOLS[found.state]} {done}/{tasks}"
+    inner = f'<a href="{to}" target="_self">{text}</a>' if to else text
+    share = f' style="--share:{100 * done // max(1, tasks)}%"'
+    return f'<td class="{escape(kind)}"{share}{hinted(hint)}>{inner}</td>'
 
 
 def totals(source: Source, scale: str, squares: Mapping[tuple[str, str], Square]) -> None:
     """Counts, and the time that the missing cells would take."""
     counts = {s: sum(q.states.get(s, 0) for q in squares.values()) for s in STATES}
     needed = cost(squares, source.usual_seconds(scale))
-    unknown = f", and {needed.unknown} parts that nothing like was made of yet" if needed.unknown else ""
+    unknown = f", and {needed.unknown:,} parts nothing like which was made yet" if needed.unknown else ""
     st.html(section("What filling it would cost"))
     st.html(table(("state", "cells"), [(s, f"{n:,}") for s, n in counts.items()], numbers=(1,)))
     st.html(
         soft(
-            f"{needed.cells} cells to fill, one seed each: {duration(needed.seconds)} of one device{unknown}. Medians "
+            f"{needed.cells:,} cells to fill, one seed each: {duration(needed.seconds)} of one device{unknown}. Medians "
             f"of what was made at this scale; a pretraining is counted once for all tasks."
         )
     )

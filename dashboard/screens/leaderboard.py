@@ -34,7 +34,7 @@ def page(source: Source) -> None:
     shown = board.rows
     pages = max(1, -(-len(shown) // PAGE_ROWS))
     line, pager = st.columns([5, 1], vertical_alignment="bottom")
-    at = address.count("Page", "part", 1, pages, where=pager, disabled=pages == 1)
+    at = address.count("Page", "part", 1, pages, where=pager) if pages > 1 else 1
     part = shown[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
     line.html(soft(counted(board, part, at)))
     if shown:
@@ -128,7 +128,7 @@ def compare(board: Board, part: list, address: Address, where: dict[str, str]) -
     )  # fmt: skip
     if len(picked) > 1:
         right.html(
-            f'<a href="{href("compare", row=picked, **where)}" target="_self">Compare {len(picked)} rows →</a>'
+            f'<a href="{href("compare", row=picked, **where)}" target="_self">Compare {len(picked)} rows →</a></div>'
         )
 
 
