@@ -1,5 +1,5 @@
-"""Which code gives a stage its meaning, as a digest: a result whose digest differs from today's was made by code
-that has changed since."""
+"""Which code gives a stage its meaning, as a digest: a result whose digest differs from today's was made by
+code that has changed since."""
 
 from __future__ import annotations
 

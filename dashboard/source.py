@@ -1,4 +1,4 @@
-"""What pages read: one reader of the results database, and what was made of it, kept until something is written."""
+"""What pages read: the results database, and what was made of it, kept until something is written."""
 
 from __future__ import annotations
 

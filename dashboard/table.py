@@ -32,10 +32,8 @@ def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
         section = row.section
         cells = "".join(_cell(board, column, row, where) for column in board.columns)
         body.append(f'<tr class="{escape(row.source)}">{_name(row)}{cells}</tr>')
-    return framed(
-        f'<table class="b board"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody></table>',
-        full=True,
-    )
+    head = f"<thead><tr>{''.join(heads)}</tr></thead>"
+    return framed(f'<table class="b board">{head}<tbody>{"".join(body)}</tbody></table>', full=True)
 
 
 def _head(column: Column) -> str:

@@ -1,8 +1,8 @@
-"""A board: rows are pretrainings (method x crop), columns are evaluations (task), cells say how well or why not.
+"""A board: rows are pretrainings (method x crop), columns are evaluations (task), cells are results.
 
-A row is complete when every column it is ranked over has a result in it. Complete rows are ranked by the mean of
-their ranks in those columns; incomplete rows are never ranked. Two numbers tie when Welch's t-test at 5 % does
-not tell them apart; with one seed on either side nobody knows.
+A row is complete when every column it is ranked over has a result in it. Complete rows are ranked by the mean
+of their ranks in those columns; incomplete rows are never ranked. Two numbers tie when Welch's t-test at 5 %
+does not tell them apart; with one seed on either side nobody knows.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class Table:
 
 
 def make_table(entries: Iterable[Entry], content: str = "") -> Table:
-    """Entries put into rows and columns. Another content of the pretraining set is another table: `content` is
-    its key, by default that with most results."""
+    """Entries put into rows and columns. Another content of the pretraining set is another table:
+    `content` is its key, by default that with most results."""
     entries = list(entries)
     counts: Counter[str] = Counter()
     for entry in entries:
@@ -156,12 +156,12 @@ def _names(entry: Entry) -> tuple[str, ...]:
 def _column(key: str, entry: Entry, several: bool) -> Column:
     settings = own_settings(entry)
     note = f"{shown_settings(settings)} [{key[:4]}]".strip() if several else ""
-    return Column(key, *_names(entry), entry.headline, note, settings)
+    return Column(key, entry.task, entry.task_data, entry.engine, entry.headline, note, settings)
 
 
 def _rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
-    """Entries put into their rows. One whose stages are unknown (its combination is impossible) goes to the row
-    and the columns of its names."""
+    """Entries put into their rows. One whose stages are unknown (its combination is impossible) goes to the
+    row and the columns of its names."""
     rows: dict[str, Row] = {}
     alike: dict[tuple[str, ...], list[Row]] = {}
     places = {c.key for c in columns}

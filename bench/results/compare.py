@@ -14,7 +14,7 @@ def paired(one: Mapping[int, float], other: Mapping[int, float]) -> dict[str, An
     """`other - one` over the seeds both have: {mean, ci95, n, seeds}; ci95 is the half-width of the 95 %
     Student-t interval of the mean difference, None for one seed. None where no seed is common.
 
-    The same seed is the same data order and the same initial weights, so that pairing takes out what both share.
+    The same seed is the same data order and initial weights: pairing takes out what both share.
     """
     seeds = sorted(set(one) & set(other))
     if not seeds:
@@ -23,7 +23,7 @@ def paired(one: Mapping[int, float], other: Mapping[int, float]) -> dict[str, An
 
 
 def verdict(difference: Mapping[str, Any] | None) -> str:
-    """ "better", "worse", "not distinguishable" (the interval holds 0) or "unknown" (fewer than two seeds)."""
+    """ "better", "worse", "not distinguishable" (the interval holds 0) or "unknown" (one seed)."""
     if difference is None or difference["ci95"] is None:
         return "unknown"
     if abs(difference["mean"]) <= difference["ci95"]:
@@ -32,7 +32,7 @@ def verdict(difference: Mapping[str, Any] | None) -> str:
 
 
 def settings_of(stages: Mapping[str, StageInfo], key: str) -> dict[str, str]:
-    """Every setting of the stage `key` and of the stages it needs: {"role.path.of.setting": value as JSON}."""
+    """Every setting of the stage `key` and of those it needs: {"role/kind.setting": value as JSON}."""
     found: dict[str, str] = {}
 
     def visit(at: str, path: str) -> None:
@@ -56,7 +56,7 @@ def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
 
 
 def differing(settings: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    """{setting: its value in each configuration, "-" where it has none}, for settings that are not all equal."""
+    """{setting: its value in each configuration, "-" for none}, for settings that are not all equal."""
     names = dict.fromkeys(name for each in settings for name in each)
     table = {name: [each.get(name, "-") for each in settings] for name in names}
     return {name: values for name, values in table.items() if len(set(values)) > 1}

@@ -31,8 +31,8 @@ class Possible:
 
 
 def possible(scale: str) -> Possible:
-    """Asks `bench list --matrix` in a process of its own: it imports every component, which a reader of results
-    has no use for. Empty where that fails."""
+    """Asks `bench list --matrix` in a process of its own: it imports every component, which a reader of
+    results has no use for. Empty where that fails."""
     code = "from bench.cli import main; main()"
     command = [sys.executable, "-c", code, "list", "--matrix", "--scale", scale, "--json"]
     try:
@@ -144,8 +144,8 @@ class Cost:
 
 
 def cost(squares: Mapping[tuple[str, str], Square], usual: Mapping[tuple[str, str], float]) -> Cost:
-    """What the missing cells would take, a seed each: the median of each task, and a pretraining of the median
-    length where the square has no result yet. Proposals and data are not counted."""
+    """What the missing cells would take, a seed each: the median of each task, and a pretraining of the
+    median length where the square has no result yet. Proposals and data are not counted."""
     seconds, cells, unknown = 0.0, 0, 0
     for (method, _), square in squares.items():
         for task in square.missing:

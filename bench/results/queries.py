@@ -1,4 +1,4 @@
-"""What the tables are asked: SQL and plain tuples, no mapped objects, so that 100,000 results take a moment."""
+"""What the tables are asked: SQL and plain tuples, no mapped objects, so that 100,000 results are quick."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Reader:
         self.engine, self.file = engine, file
 
     def check(self) -> None:
-        """NothingYet or BadInput, in one line, where the database is missing, damaged or of another schema."""
+        """NothingYet or BadInput, one line, where the database is missing, damaged or of another schema."""
         if self.file is not None and not self.file.exists():
             raise NothingYet(f"there is no results database at {self.file} yet; run first: {FIRST_COMMAND}")
         try:

@@ -47,7 +47,7 @@ class CellInfo:
 
 
 def find_cell(connection: Connection, prefix: str) -> CellInfo | None:
-    """The cell whose label starts with `prefix` (at least 4 hex digits), or None where there is not just one."""
+    """The cell whose label starts with `prefix` (at least 4 hex digits), or None unless there is just one."""
     if len(prefix) < 4 or not re.fullmatch(r"[0-9a-f]+", prefix):
         return None
     query = select(CellRow.__table__).where(CellRow.label.startswith(prefix)).limit(2)
@@ -110,7 +110,7 @@ def state_of_code(runner: str, params: Mapping[str, Any], recorded: str) -> str:
 
 
 def changed_labels(connection: Connection) -> frozenset[str]:
-    """Keys of every stage, so of every cell, that code changed since went into, directly or through an input."""
+    """Keys of every stage, and so cell, made by code that changed since, itself or one of its inputs."""
     with collector_off():
         return _changed_labels(connection)
 

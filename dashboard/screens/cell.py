@@ -101,7 +101,9 @@ def head(source: Source, info: CellInfo) -> None:
     others = {s["label"]: s for s in source.ask(siblings, cell["group"])}
     if len(others) > 1:
         links = [
-            f"<b>{s['seed']}</b>" if label == cell["label"] else link("cell", str(s["seed"]), s["state"], key=label[:16])
+            f"<b>{s['seed']}</b>"
+            if label == cell["label"]
+            else link("cell", str(s["seed"]), s["state"], key=label[:16])
             for label, s in others.items()
         ]  # fmt: skip
         st.html(f'<div class="b-soft">seeds: {" · ".join(links)}</div>')
@@ -164,7 +166,8 @@ def cost(stages: dict[str, StageInfo]) -> None:
         rows.append(
             (
                 f"{stage.kind}/{stage.name}", made.get("steps", "-"), duration(seconds),
-                f"{speed:,.0f}" if isinstance(speed, int | float) else "-", stage.provenance.get("device", "-"),
+                f"{speed:,.0f}" if isinstance(speed, int | float) else "-",
+                stage.provenance.get("device", "-"),
             )
         )  # fmt: skip
     heads = ("stage", "gradient steps", "wall time", "images/s", "device")

@@ -9,7 +9,7 @@ import streamlit as st
 
 from bench.results.coverage import STATES, Possible, Square, cost, matrix
 from dashboard.address import Address
-from dashboard.look import SYMBOLS, duration, framed, hinted, note, section, soft, table, title
+from dashboard.look import SYMBOLS, duration, framed, hinted, href, note, section, soft, table, title
 from dashboard.screens.leaderboard import which_board
 from dashboard.source import Source, possible
 
@@ -47,13 +47,12 @@ def grid(squares: Mapping[tuple[str, str], Square], tasks: int, where: Mapping[s
     methods = sorted({m for m, _ in squares})
     crops = sorted({c for _, c in squares})
     head = "".join(f'<th scope="col">{escape(c)}</th>' for c in crops)
-    body = "".join(
-        f'<tr><th scope="row">{escape(m)}</th>{"".join(square(squares[m, c], m, c, tasks, where) for c in crops)}</tr>'
-        for m in methods
-    )
-    return framed(
-        f'<table class="b cover"><thead><tr><th scope="col">method</th>{head}</tr></thead><tbody>{body}</tbody></table>'
-    )
+    body = ""
+    for m in methods:
+        cells = "".join(square(squares[m, c], m, c, tasks, where) for c in crops)
+        body += f'<tr><th scope="row">{escape(m)}</th>{cells}</tr>'
+    head = f'<thead><tr><th scope="col">method</th>{head}</tr></thead>'
+    return framed(f'<table class="b cover">{head}<tbody>{body}</tbody></table>')
 
 
 def square(found: Square, method: str, crop: str, tasks: int, where: Mapping[str, str]) -> str:
@@ -80,8 +79,8 @@ def totals(source: Source, scale: str, squares: Mapping[tuple[str, str], Square]
     st.html(table(("state", "cells"), [(s, f"{n:,}") for s, n in counts.items()], numbers=(1,)))
     st.html(
         soft(
-            f"{needed.cells:,} cells to fill, one seed each: {duration(needed.seconds)} of one device{unknown}. Medians "
-            f"of what was made at this scale; a pretraining is counted once for all tasks."
+            f"{needed.cells:,} cells to fill, one seed each: {duration(needed.seconds)} of one device{unknown}. "
+            f"Medians of what was made at this scale; a pretraining is counted once for all tasks."
         )
     )
 
@@ -94,7 +93,8 @@ def commands(squares: Mapping[tuple[str, str], Square], scale: str, data: str) -
         for missing in dict.fromkeys(mine.values()):
             crops = ",".join(c for c, tasks in mine.items() if tasks == missing)
             lines.append(
-                f"bench run --method {method} --crop {crops} --task {','.join(missing)} --scale {scale} --data {data}"
+                f"bench run --method {method} --crop {crops} --task {','.join(missing)} --scale {scale} "
+                f"--data {data}"
             )
     if lines:
         with st.expander(f"Commands that fill it ({len(lines)})"):

@@ -127,9 +127,8 @@ def compare(board: Board, part: list, address: Address, where: dict[str, str]) -
         placeholder="pick two to four of this page",
     )  # fmt: skip
     if len(picked) > 1:
-        right.html(
-            f'<a href="{href("compare", row=picked, **where)}" target="_self">Compare {len(picked)} rows →</a></div>'
-        )
+        to = href("compare", row=picked, **where)
+        right.html(f'<div class="b-go"><a href="{to}" target="_self">Compare {len(picked)} rows →</a></div>')
 
 
 def downloads(board: Board) -> None:
@@ -138,6 +137,6 @@ def downloads(board: Board) -> None:
         st.html(soft(f"Download these {len(board.rows)} rows:"))
         for form, mime in FORMATS.items():
             st.download_button(
-                NAMES[form], partial(exported, board, form), f"leaderboard.{form}", mime, key=f"download.{form}",
-                on_click="ignore",
+                NAMES[form], partial(exported, board, form), f"leaderboard.{form}", mime,
+                key=f"download.{form}", on_click="ignore",
             )  # fmt: skip

@@ -23,8 +23,8 @@ from bench.source import component_names, source_digest
 from bench.store import write_json
 
 METHODS = (
-    "byol", "orl", "moco_v2", "simclr", "simsiam", "densecl", "swav", "soco", "ccop", "resim", "lewel", "cast",
-    "self_emd", "mae", "cmc",
+    "byol", "orl", "moco_v2", "simclr", "simsiam", "densecl", "swav", "soco", "ccop", "resim", "lewel",
+    "cast", "self_emd", "mae", "cmc",
 )  # fmt: skip
 CROPS = (
     "image", "grid", "gt", "gt_pad", "coarse", "selective_search", "edge_boxes", "bing", "random", "multi",
@@ -130,12 +130,13 @@ class Filler:
             group = key(pretraining, protocol)
         sets = "".join(f" --set {k}={v}" for k, v in overrides.items())
         names_ = {
-            "label": label, "method": method, "crop": crop, "task": task, "scale": scale, "pretrain_data": data,
-            "pretrain_data_key": source, "task_data": f"{task}_set", "task_data_key": target, "engine": engine,
+            "label": label, "method": method, "crop": crop, "task": task, "scale": scale,
+            "pretrain_data": data, "pretrain_data_key": source, "task_data": f"{task}_set",
+            "task_data_key": target, "engine": engine,
             "seed": seed, "overrides": overrides, "group": group, "pretraining": pretraining,
             "protocol": protocol,
-            "command": f"bench run --method {method} --crop {crop} --task {task} --scale {scale} --seeds {seed}"
-            f" --data {data} --task-data {task}_set{sets}",
+            "command": f"bench run --method {method} --crop {crop} --task {task} --scale {scale}"
+            f" --seeds {seed} --data {data} --task-data {task}_set{sets}",
         }  # fmt: skip
         self.rows[CellRow].append({**names_, "state": state, "reason": how.get("reason")})
         if state == "done":
@@ -210,7 +211,7 @@ def write_stage(folder: Path, stage: dict[str, Any], provenance: dict[str, Any])
     write_json(folder / "provenance.json", provenance)
     if stage["kind"] == "pretrain":
         rows = [
-            {"step": s, "loss": 4 / (1 + s / 200), "lr": 0.03 * (1 - s / 1000), "std": 0.03, "images_per_second": 900.0}
+            {"step": s, "loss": 4 / (1 + s / 200), "lr": 0.03 * (1 - s / 1000), "images_per_second": 900.0}
             for s in range(0, 1000, 5)
         ]  # fmt: skip
         (folder / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
