@@ -13,7 +13,6 @@ from bench.results.board import cell_command
 from bench.results.compare import settings_of
 from bench.results.files import class_scores, learning_curve, stage_folder, summary_of
 from bench.results.stages import CellInfo, StageInfo, code_state, find_cell, graph, siblings
-from dashboard.figures import class_bars, curves
 from dashboard.look import Markup, duration, link, note, section, soft, table, title, web_link
 from dashboard.source import Source
 
@@ -142,6 +141,8 @@ def training(stages: dict[str, StageInfo]) -> None:
         st.segmented_control("Figure", figures, default=figures[0], label_visibility="collapsed")
         or figures[0]
     )
+    from dashboard.figures import curves  # Altair and pandas take their time: not for the leaderboard
+
     st.altair_chart(curves(rows, figure))
 
 
@@ -220,6 +221,8 @@ def classes(stages: dict[str, StageInfo], key: str) -> None:
     names = list(dict.fromkeys(n for s in scores.values() for n in s))
     name = st.segmented_control("Score", names, default=names[0], label_visibility="collapsed") or names[0]
     chart, numbers = st.columns([3, 2])
+    from dashboard.figures import class_bars
+
     chart.altair_chart(class_bars(scores, name))
     rows = [(c, *(f"{s[n]:.1f}" if n in s else "-" for n in names)) for c, s in scores.items()]
     numbers.html(table(("class", *names), rows, numbers=range(1, len(names) + 1)))

@@ -12,7 +12,6 @@ from bench.results.entries import Entry
 from bench.results.export import number
 from bench.results.stages import find_cell, graph
 from dashboard.address import Address
-from dashboard.figures import differences
 from dashboard.look import Markup, link, note, section, soft, table, title
 from dashboard.screens.leaderboard import which_board, which_content
 from dashboard.source import Source
@@ -114,6 +113,8 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
         )
     )
     if drawn:
+        from dashboard.figures import differences  # imports Altair and pandas
+
         st.altair_chart(differences(drawn))
 
 
