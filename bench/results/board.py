@@ -135,8 +135,8 @@ def _columns(entries: Sequence[Entry]) -> list[Column]:
         if key not in first or (entry.values and not first[key].values):
             first[key] = entry
         counts[key] += entry.n
-    named = {_names(e) for k, e in first.items() if e.protocol}
-    first = {k: e for k, e in first.items() if e.protocol or _names(e) not in named}
+    named = {_names(e) for e in first.values() if e.protocol or e.values}
+    first = {k: e for k, e in first.items() if e.protocol or e.values or _names(e) not in named}
     order = sorted(first, key=lambda k: (-counts[k], first[k].task, k))
     tasks = Counter(first[k].task for k in order)
     return [_column(k, first[k], tasks[first[k].task] > 1) for k in order]
@@ -160,14 +160,14 @@ def _column(key: str, entry: Entry, several: bool) -> Column:
 
 
 def _rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
-    """Entries put into their rows. One whose stages are unknown (its combination is impossible) goes to the
-    row and the columns of its names."""
+    """Entries put into their rows. One without a result whose stages are unknown (its combination is
+    impossible) goes to the rows and columns of its names."""
     rows: dict[str, Row] = {}
     alike: dict[tuple[str, ...], list[Row]] = {}
     places = {c.key for c in columns}
-    for entry in sorted(entries, key=lambda e: not e.pretraining):
+    for entry in sorted(entries, key=lambda e: (not e.pretraining, not e.values)):
         names = _row_names(entry)
-        if entry.pretraining or not alike.get(names):
+        if entry.pretraining or entry.values or not alike.get(names):
             key = _row_key(entry, rows)
             if key not in rows:
                 row = Row(key, entry.method, entry.crop, shown_settings(row_settings(entry)), entry.source)
