@@ -170,7 +170,8 @@ def _rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
         if entry.pretraining or entry.values or not alike.get(names):
             key = _row_key(entry, rows)
             if key not in rows:
-                row = Row(key, entry.method, entry.crop, shown_settings(row_settings(entry)), entry.source)
+                note = entry.cited or shown_settings(row_settings(entry))
+                row = Row(key, entry.method, entry.crop, note, entry.source)
                 rows[key] = row
                 alike.setdefault(names, []).append(row)
             targets = [rows[key]]

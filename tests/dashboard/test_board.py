@@ -28,7 +28,8 @@ def entry(method: str = "byol", task: str = "knn", values: Any = (), **other: An
         "group": f"{method}{crop}{lr}{task}", "source": "measured", "method": method, "crop": crop,
         "task": task, "scale": "tiny", "pretrain_data": "scenes", "pretrain_data_key": "a" * 64,
         "task_data": "scenes", "task_data_key": "a" * 64, "engine": "",
-        "overrides": {f"{method}.lr": lr} if lr else {}, "pretraining": f"{method}-{crop}-{lr}", "protocol": f"{task}-protocol", "headline": "top1",
+        "overrides": {f"{method}.lr": lr} if lr else {}, "pretraining": f"{method}-{crop}-{lr}",
+        "protocol": f"{task}-protocol", "headline": "top1",
         "command": f"bench run --method {method} --crop {crop} --task {task} --scale tiny --seeds 0"
         f" --data scenes --task-data scenes{f' --set {method}.lr={lr}' if lr else ''}",
     }  # fmt: skip
@@ -223,3 +224,21 @@ def test_markdown_and_latex_show_the_same_numbers() -> None:
 def test_numbers_have_one_decimal_and_no_interval_for_one_seed() -> None:
     assert number(entry(values=(38.149,))) == "38.1"
     assert number(entry(values=(38.0, 38.2))) == "38.1 ± 1.3"
+
+
+def test_what_papers_report_becomes_rows_of_its_own_with_its_citation() -> None:
+    from importlib.util import find_spec
+
+    from bench.results.published import TABLES, reported_entries
+
+    if find_spec(TABLES) is None:
+        pytest.skip("the papers' tables are not part of this version")
+    said = reported_entries("coco")
+    orl = [e for e in said if e.method == "orl" and e.task == "coco_det" and e.headline == "AP_bbox"]
+    assert 40.3 in [e.mean for e in orl]  # ORL, table 4: Mask R-CNN on COCO after 800 epochs on COCO
+    assert all(e.n == 0 and e.ci95 is None and "2021" in e.cited for e in orl)
+    found = board(entry("orl", "coco_det", (39.0,), headline="AP_bbox", pretrain_data="coco"), *said)
+    assert found.total == 1
+    assert found.rows[0].source == "measured"
+    assert {r.rank for r in found.rows[1:]} == {None}
+    assert found.best[found.columns[0].key].mean == 39.0
