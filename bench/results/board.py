@@ -60,6 +60,7 @@ class Row:
     crop: str
     note: str
     source: str
+    settings: str = ""  # of the pretraining
     entries: dict[str, Entry] = field(default_factory=dict)
     section: str = "ranked"  # or "incomplete" or "reported"
     rank: int | None = None
@@ -170,8 +171,9 @@ def _rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
         if entry.pretraining or entry.values or not alike.get(names):
             key = _row_key(entry, rows)
             if key not in rows:
-                note = entry.cited or shown_settings(row_settings(entry))
-                row = Row(key, entry.method, entry.crop, note, entry.source)
+                settings = shown_settings(row_settings(entry))
+                note = " ".join(part for part in (entry.cited, settings) if part)
+                row = Row(key, entry.method, entry.crop, note, entry.source, settings)
                 rows[key] = row
                 alike.setdefault(names, []).append(row)
             targets = [rows[key]]
@@ -283,18 +285,19 @@ def _rank(rows: list[Row], over: Sequence[str]) -> None:
 
 
 def _with_reported(rows: list[Row], reported: list[Row]) -> list[Row]:
-    """What papers report, below the first row of its method and crop; the rest at the end."""
-    waiting: dict[tuple[str, str], list[Row]] = {}
+    """What papers report, below the first row of its method, crop and settings. At the end what has no such
+    row, unless it has settings of its own: a paper's ablations are a page of their own."""
+    waiting: dict[tuple[str, str, str], list[Row]] = {}
     for row in reported:
         row.section = "reported"
-        waiting.setdefault((row.method, row.crop), []).append(row)
+        waiting.setdefault((row.method, row.crop, row.settings), []).append(row)
     made: list[Row] = []
     for row in rows:
         made.append(row)
-        for found in waiting.pop((row.method, row.crop), []):
+        for found in waiting.pop((row.method, row.crop, row.settings), []):
             found.section = row.section
             made.append(found)
-    return made + [row for members in waiting.values() for row in members]
+    return made + [row for members in waiting.values() for row in members if not row.settings]
 
 
 def ties(one: Entry, other: Entry) -> bool | None:

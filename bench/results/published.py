@@ -1,4 +1,4 @@
-"""What papers report, as entries of a board: beside what is measured here, never averaged or ranked with it."""
+"""What papers report, as entries of a board: beside what is measured, never averaged or ranked with it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ TABLES = "bench.results.tables"  # knows which of our cells answers to which num
 
 @cache
 def reported_entries(data: str) -> tuple[Entry, ...]:
-    """The numbers whose method, crop and task there are here, of networks pretrained on `data`. A number that a
-    paper prints twice comes once."""
+    """The numbers whose method, crop and task there are here, of networks pretrained on `data`; one for every
+    paper, method, crop, settings, task and metric: the first that the paper prints."""
     if importlib.util.find_spec(TABLES) is None:
         return ()
     from bench.cell import default_data
     from bench.results.reported import table_names
     from bench.results.tables.model import load
 
-    found = []
+    found: dict[str, Entry] = {}
     for name in table_names():
         table = load(name)
         rows, columns = {r.label: r for r in table.rows}, {c.name: c for c in table.columns}
@@ -30,8 +30,9 @@ def reported_entries(data: str) -> tuple[Entry, ...]:
             pretrained = column.data or row.data or table.data or default_data("paper")
             wanted = row.reported_only is None and column.reported_only is None and not value.repeats
             if wanted and pretrained == data:
-                found.append(_entry(row, column, value))
-    return tuple(found)
+                entry = _entry(row, column, value)
+                found.setdefault(entry.group, entry)
+    return tuple(found.values())
 
 
 def _entry(row: Any, column: Any, value: Any) -> Entry:
@@ -41,12 +42,13 @@ def _entry(row: Any, column: Any, value: Any) -> Entry:
     first = citation.authors.partition(",")[0].split()[-1]
     settings = {**row.settings, **row.by_scale.get("paper", {}), **column.settings}
     doubt = f"; {value.notes}" if value.notes else ""
+    pretraining = "/".join((value.paper, row.method, row.crop, *map(str, sorted(settings.items()))))
     return Entry(
-        group=f"{value.paper}/{value.table}/{value.row_label}/{column.name}", source="reported",
+        group=f"{pretraining}/{column.runs}/{column.metric}", source="reported",
         method=row.method, crop=row.crop, task=column.runs, scale="paper", pretrain_data=value.pretrain_data,
         pretrain_data_key="", task_data="", task_data_key="", engine="", overrides=settings,
-        pretraining=f"{value.paper}/{value.table}/{value.row_label}", protocol="", command="",
+        pretraining=pretraining, protocol="", command="",
         headline=column.metric, mean=value.value,
-        cited=f"{first} {citation.year}, {value.table}: {value.row_label}",
+        cited=f"{first} {citation.year}",
         reason=f"{value.row_label}, {value.protocol}; {citation}, table {value.table}{doubt}",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`bench dashboard` starts, answers on this machine only, ends with Ctrl-C; `bench show` tells changed code."""
+"""`bench dashboard` starts, answers on this machine only, ends with Ctrl-C; `bench show` on changed code."""
 
 from __future__ import annotations
 
