@@ -237,7 +237,7 @@ def test_what_papers_report_becomes_rows_of_its_own_with_its_citation() -> None:
     orl = [e for e in said if e.method == "orl" and e.task == "coco_det" and e.headline == "AP_bbox"]
     assert [e.mean for e in orl if not e.overrides] == [
         40.3
-    ]  # ORL, table 4: Mask R-CNN on COCO after 800 epochs on COCO
+    ]  # its table 4
     assert all(e.n == 0 and e.ci95 is None and e.cited == "Xie 2021" for e in orl)
     found = board(entry("orl", "coco_det", (39.0,), headline="AP_bbox", pretrain_data="coco"), *said)
     assert found.total == 1
