@@ -29,7 +29,6 @@ class Choice:
     seeds: int = 1  # at least, in every result of a row
     code: str = ""  # "": any, "current" or "changed"
     rank: str = ""  # the task to rank by; all columns
-    reported: bool = True
 
 
 @dataclass(frozen=True)
@@ -221,7 +220,7 @@ def _wanted(row: Row, columns: Sequence[Column], choice: Choice, changed: frozen
         return False
     found = [row.entries[c.key] for c in columns if c.key in row.entries]
     if row.source == "reported":
-        return choice.reported and bool(found)
+        return bool(found)
     if any(e.values and e.n < choice.seeds for e in found):
         return False
     if choice.code and changed.isdisjoint(_labels(found)) != (choice.code == "current"):

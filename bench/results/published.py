@@ -37,7 +37,8 @@ def _entry(row: Row, column: Column, value: Value) -> Entry:
     pretraining = "/".join((value.paper, row.method, row.crop, *map(str, sorted(settings.items()))))
     return Entry(
         group=f"{pretraining}/{column.runs}/{column.metric}", source="reported",
-        method=row.method, crop=row.crop, task=column.runs, scale=SCALES[-1], pretrain_data=value.pretrain_data,
+        method=row.method, crop=row.crop, task=column.runs, scale=SCALES[-1],
+        pretrain_data=value.pretrain_data,
         pretrain_data_key="", task_data="", task_data_key="", engine="", overrides=settings,
         pretraining=pretraining, protocol="", command="",
         headline=column.metric, mean=value.value,

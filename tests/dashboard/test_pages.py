@@ -307,3 +307,12 @@ def test_figures_hold_the_numbers_given() -> None:
     assert next(iter(bars["datasets"].values())) == [{"class": "cat", "value": 3.0}]
     line = {"task": "knn", "row": "a", "mean": 1.0, "low": 0.5, "high": 1.5}
     assert [line] in differences([line]).to_dict()["datasets"].values()
+
+
+def test_numbers_of_papers_are_shown_where_asked_for(database: Database) -> None:
+    assert "reported" not in words(show(task=["coco_det"], method=["orl"]))
+    found = html(show(task=["coco_det"], method=["orl"], reported="yes"))
+    assert '<tr class="reported">' in found
+    assert "Xie 2021" in found
+    assert ">40.3<" in found
+    assert "Unsupervised Object-Level Representation Learning from Scene Images" in unescape(found)
