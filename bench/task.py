@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.component import Component
+from bench.errors import BadInput
 from bench.params import Params, param
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ class Task(Component):
     def supports(self, backbone: str) -> str | None:
         """None, or why a backbone of that name cannot be judged by this task."""
         return None
+
+    @classmethod
+    def pick_engine(cls, name: str) -> str | None:
+        """The engine (a value of the setting `engine`) that `--engine` names; "auto": the best one installed.
+        None where the task has no engines and "auto" asks for none; BadInput where it cannot be."""
+        if name == "auto":
+            return None
+        raise BadInput(f"task {cls.name!r} has no detector engine; try: without --engine, or --engine auto")
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         """Evaluate `ctx.inputs["backbone"] / "backbone.pth"`; returns finite metrics by name."""

@@ -69,8 +69,8 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
             label = row["method"] if row["source"] == "measured" else f"{row['method']} ({row['source']})"
             changed = " ".join(f"--set {k}={v}" for k, v in row["overrides"].items())
             if changed:
-                notes.append(changed)
-                label += f" *{len(notes)}"
+                notes += [changed] * (changed not in notes)
+                label += f" *{notes.index(changed) + 1}"
             table.add_row(label, row["crop"], str(len(row["seeds"])), *(_cell(row, n) for n in names))
         console.print(table, markup=False)
         for number, note in enumerate(notes, 1):
