@@ -48,6 +48,10 @@ class Source:
     def entries(self, scale: str, data: str) -> list[entries.Entry]:
         return _entries(self.mark, scale, data, self)
 
+    def settings(self, scale: str, data: str) -> list[coverage.Settings]:
+        """The settings that pretrainings of a board were changed by."""
+        return _settings(self.mark, scale, data, self)
+
     def changed(self) -> frozenset[str]:
         """Labels of cells whose code has changed since."""
         return _changed(self.mark, self)
@@ -76,6 +80,11 @@ def _table(
 
         found = [*found, *reported_entries(data)]
     return board.make_table(found, content)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _settings(mark: tuple[Any, ...], scale: str, data: str, _source: Source) -> list[coverage.Settings]:
+    return coverage.settings_used(_source.entries(scale, data))
 
 
 @st.cache_resource(max_entries=2, show_spinner="comparing code")

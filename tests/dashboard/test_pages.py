@@ -269,6 +269,19 @@ def test_coverage_counts_what_is_there(database: Database) -> None:
     assert "one seed" in found
 
 
+def test_coverage_of_changed_settings_has_commands_with_them(database: Database) -> None:
+    with database.engine.begin() as connection:
+        where = CellRow.crop == "grid", CellRow.scale == "small"
+        connection.execute(update(CellRow).where(*where).values(overrides={"byol.lr": "0.5"}))
+        connection.execute(delete(CellRow).where(*where, CellRow.task == "knn"))
+    app = show("coverage")
+    assert "grid" not in words(app)
+    app.selectbox(key="coverage.settings").set_value("byol.lr=0.5").run()
+    assert "5/6" in words(app)
+    assert app.query_params["settings"] == "byol.lr=0.5"
+    assert any("--task knn" in c.value and "--set byol.lr=0.5" in c.value for c in app.code)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_values_of_the_database_are_never_html(database: Database, page: str) -> None:
     with database.engine.begin() as connection:
