@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._common import cell_options, devices_option, open_runtime, plan_from_options
+from bench.cli._common import (
+    cell_options,
+    devices_option,
+    engine_options,
+    local_engine,
+    open_runtime,
+    plan_from_options,
+)
 from bench.errors import BadInput
 
 if TYPE_CHECKING:
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @cell_options
+@engine_options
 @click.option("--force", is_flag=True, help="Make every stage of the plan again.")
 @click.option(
     "--threads", default=0, type=click.IntRange(0, 1024), help="Torch threads of a step; 0: free cores."
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--compile", is_flag=True, help="torch.compile the networks of pretrainings.")
 def command(
     force: bool, devices: str, workers: int, threads: int, nodes: int, accumulate: int, compile: bool,
-    **options: Any,
+    launcher: str, max_parallel: int, ray_address: str, **options: Any,
 ) -> None:  # fmt: skip
     """Pretrain, transfer and score cells: method x crop x task x seed.
 
@@ -47,28 +53,22 @@ def command(
     runtime = open_runtime(
         devices=devices_option(devices), workers=workers, force=force, threads=threads, nodes=nodes,
         node=node_number(nodes), accumulate=accumulate, compile=compile,
+        launcher=launcher, max_parallel=max_parallel, ray_address=ray_address,
     )  # fmt: skip
     store = Store(runtime.home)
     plan = plan_from_options(runtime, **options)
 
-    from bench.cli._progress import terminal_progress
-    from bench.engine.local import LocalEngine
-    from bench.results.database import open_database
-    from bench.results.listener import DatabaseListener
-
-    signal.signal(signal.SIGTERM, _terminate)
-    database = open_database(runtime.database)
-    with terminal_progress() as progress:
-        listener = DatabaseListener(database)
-        outcome = LocalEngine(runtime, store, listener, progress).run(plan)
-    _summary(plan, store, outcome, None if listener.error else database)
-    if listener.error:
+    with local_engine(runtime) as (engine, database):
+        outcome = engine.run(plan)
+    lost = getattr(engine.listener, "error", None)
+    _summary(plan, store, outcome, None if lost else database)
+    if lost:
         click.echo(
-            f"bench: the results database could not be written ({listener.error}); nothing is lost: "
+            f"bench: the results database could not be written ({lost}); nothing is lost: "
             "mend that, then: bench results rebuild",
             err=True,
         )
-    sys.exit(exit_code(outcome, plan) or (2 if listener.error else 0))
+    sys.exit(exit_code(outcome, plan) or (2 if lost else 0))
 
 
 def node_number(nodes: int) -> int:
@@ -84,11 +84,6 @@ def node_number(nodes: int) -> int:
             f"try: MASTER_ADDR=HOST MASTER_PORT=29500 NODE_RANK=0 bench run --nodes {nodes} ..."
         )
     return int(place)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """SIGTERM checkpoints and leaves like Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 def exit_code(outcome: Outcome, plan: Plan) -> int:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,6 +21,7 @@ from torch.utils.data import DataLoader
 from bench.engine._training import History, read_history, save_checkpoint
 from bench.engine.context import StageContext
 from bench.engine.pretrain import Setup, fresh_network, resume
+from bench.engine.signals import StopRequest, listening
 from bench.errors import StageFailed
 from bench.method import Batch, Network
 from bench.nn.distributed import gather_rows
@@ -62,7 +60,7 @@ class TrainingModule(pl.LightningModule):
         self.every = math.ceil(self.total / LOGGED_STEPS)
         self.parts, self.part = setup.parts, 0
         self.loss_parts: dict[str, Tensor] = {}
-        self.stop, self.signalled = stop, False
+        self.stop, self.request, self.signals = stop, StopRequest(), ExitStack()
         self.between_steps = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -91,19 +89,12 @@ class TrainingModule(pl.LightningModule):
             )
         self.saved_at = self.logged_at = time.monotonic()
         self.logged_step = self.start_step
-        if self.stop is None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._stop_asked)
-            signal.signal(signal.SIGTERM, self._stop_asked)
-
-    def _stop_asked(self, signum: int, frame: FrameType | None) -> None:
-        """Finish the step first: a checkpoint between backward and update would not be bit-equal."""
-        if self.signalled:
-            raise KeyboardInterrupt  # asked twice: leave at once, with the last checkpoint
-        self.signalled = True
+        if self.stop is None:  # only now: Lightning sets handlers of its own before
+            self.request = self.signals.enter_context(listening())
 
     @property
     def asked_to_stop(self) -> bool:
-        return self.signalled or (self.stop is not None and self.stop())
+        return self.request.asked or (self.stop is not None and self.stop())
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
         # What a step draws depends on its number alone, so that a resumed training draws the same.
@@ -283,7 +274,6 @@ def compile_parts(network: Network) -> None:
 
 
 def _run(module: TrainingModule) -> None:
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         with _quiet():
             _trainer(module).fit(module)
@@ -300,9 +290,7 @@ def _run(module: TrainingModule) -> None:
             module.save()
         raise KeyboardInterrupt from None
     finally:
-        if threading.current_thread() is threading.main_thread():
-            for signum, handler in handlers.items():
-                signal.signal(signum, handler)
+        module.signals.close()
 
 
 def _trainer(module: TrainingModule) -> pl.Trainer:
