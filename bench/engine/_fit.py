@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -60,7 +60,7 @@ class TrainingModule(pl.LightningModule):
         self.every = math.ceil(self.total / LOGGED_STEPS)
         self.parts, self.part = setup.parts, 0
         self.loss_parts: dict[str, Tensor] = {}
-        self.stop, self.request, self.signals = stop, StopRequest(), ExitStack()
+        self.stop, self.request = stop, StopRequest()
         self.between_steps = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -89,8 +89,8 @@ class TrainingModule(pl.LightningModule):
             )
         self.saved_at = self.logged_at = time.monotonic()
         self.logged_step = self.start_step
-        if self.stop is None:  # only now: Lightning sets handlers of its own before
-            self.request = self.signals.enter_context(listening())
+        if self.stop is None:
+            self.request.install()  # again: Lightning has set handlers of its own
 
     @property
     def asked_to_stop(self) -> bool:
@@ -274,6 +274,14 @@ def compile_parts(network: Network) -> None:
 
 
 def _run(module: TrainingModule) -> None:
+    if module.stop is None:
+        with listening() as module.request:
+            _fit(module)
+    else:
+        _fit(module)
+
+
+def _fit(module: TrainingModule) -> None:
     try:
         with _quiet():
             _trainer(module).fit(module)
@@ -289,8 +297,6 @@ def _run(module: TrainingModule) -> None:
         if module.between_steps:
             module.save()
         raise KeyboardInterrupt from None
-    finally:
-        module.signals.close()
 
 
 def _trainer(module: TrainingModule) -> pl.Trainer:

@@ -11,6 +11,7 @@ import json
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from bench.cell import Plan, PlannedCell
@@ -35,6 +36,10 @@ class GraphEngine(LocalEngine):
     def reports(self, wanted: Mapping[str, Stage]) -> Iterator[Report]:
         """Make the stages (inputs come before what needs them): a report of each that was made or failed.
         Ends early, every process saved and gone, once `self.stop` was asked."""
+
+    def opened(self) -> AbstractContextManager[None]:
+        """What must be open while stages are made."""
+        return nullcontext()
 
     def run(self, plan: Plan) -> Outcome:
         """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it after all have saved."""
@@ -71,7 +76,7 @@ class GraphEngine(LocalEngine):
     def _make_wanted(self) -> None:
         advance = self.progress.task("stages", len(self.wanted))
         try:
-            with listening() as self.stop:
+            with self.opened(), listening() as self.stop:
                 for report in self.reports(self.wanted):
                     self._hear(report)
                     advance(1)

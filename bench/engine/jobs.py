@@ -67,6 +67,16 @@ def make(job: Job, progress: Progress) -> Report:
     return report
 
 
+def threads_of(runtime: Runtime, cpus: int) -> int:
+    """Torch threads of a step that has `cpus` cores: as told, else the cores divided over the devices, and no
+    more than OMP_NUM_THREADS."""
+    if runtime.threads:
+        return runtime.threads
+    share = max(1, cpus // (runtime.devices if isinstance(runtime.devices, int) else 1))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(limit)) if limit.isdecimal() and int(limit) else share
+
+
 def limit_threads(count: int) -> None:
     """At most `count` threads of torch, OpenCV and BLAS in this process, imported already or not."""
     for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):

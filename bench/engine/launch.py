@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bench.engine.context import Progress
+from bench.engine.jobs import threads_of
 from bench.engine.local import Listener, LocalEngine
 from bench.errors import BadInput, unknown
 from bench.params import Runtime
@@ -26,7 +27,12 @@ def launcher(name: str) -> Launch:
     if name not in LAUNCHERS:
         raise unknown("launcher", name, LAUNCHERS, "bench run --launcher local ...")
     module, _, function = LAUNCHERS[name].partition(":")
-    found: Launch = getattr(import_module(module), function)
+    try:
+        found: Launch = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise BadInput(
+            f"--launcher {name} needs the package {error.name}; try: pip install 'ssl-crop-bench[{name}]'"
+        ) from None
     return found
 
 
@@ -43,7 +49,8 @@ def local(runtime: Runtime, store: Store, listener: Listener, progress: Progress
     from bench.engine.parallel import ParallelEngine
     from bench.engine.workers import Slot
 
-    slots = [Slot(threads(runtime, count), groups[n % len(groups)] if groups else None) for n in range(count)]
+    threads = threads_of(runtime, len(os.sched_getaffinity(0)) // count)
+    slots = [Slot(threads, groups[n % len(groups)] if groups else None) for n in range(count)]
     return ParallelEngine(runtime, store, listener, progress, slots=slots)
 
 
@@ -57,14 +64,3 @@ def gpu_groups(runtime: Runtime) -> list[str]:
     names = visible.split(",") if visible else [str(n) for n in range(torch.cuda.device_count())]
     each = 1 if runtime.devices == "auto" else int(runtime.devices)
     return [",".join(names[n : n + each]) for n in range(0, len(names) - each + 1, each)]
-
-
-def threads(runtime: Runtime, count: int) -> int:
-    """Torch threads of a step where `count` stages share the machine: as told, else the cores divided over
-    stages and devices, and no more than OMP_NUM_THREADS."""
-    if runtime.threads:
-        return runtime.threads
-    each = 1 if isinstance(runtime.devices, str) else runtime.devices
-    share = max(1, len(os.sched_getaffinity(0)) // (count * each))
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return min(share, int(limit)) if limit.isdecimal() and int(limit) else share

@@ -35,22 +35,25 @@ class StopRequest:
         if again or self.at_once:
             raise KeyboardInterrupt
 
+    def install(self) -> None:
+        """Become the handler of the stop signals; only a main thread can."""
+        if threading.current_thread() is threading.main_thread():
+            for s in STOP_SIGNALS:
+                signal.signal(s, self.hear)
+
 
 @contextmanager
 def listening(at_once: bool = False) -> Iterator[StopRequest]:
     """Hear stop signals while the block runs. Only a main thread can; in another nothing is heard."""
-    request = StopRequest(at_once)
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
     before = {s: signal.getsignal(s) for s in STOP_SIGNALS}
+    request = StopRequest(at_once)
     try:
-        for s in STOP_SIGNALS:
-            signal.signal(s, request.hear)
+        request.install()
         yield request
     finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
+        if threading.current_thread() is threading.main_thread():
+            for s, handler in before.items():
+                signal.signal(s, handler)
 
 
 @contextmanager

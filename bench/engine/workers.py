@@ -1,8 +1,8 @@
 """Processes of this machine, one for each stage being made.
 
 They are forked from a server that has imported what stages need and has touched neither a GPU nor OpenMP, so
-that a stage starts at once, its memory is returned when it ends, and what kills it kills nothing else. A worker
-dies with the server, the server with this process.
+that a stage starts at once, its memory is returned when it ends, and what kills it kills nothing else. A
+worker dies with the server, the server with this process.
 """
 
 from __future__ import annotations
