@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.postgres import Server, server
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
@@ -20,6 +23,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BENCH_TRACKER", "none")
     monkeypatch.setenv("WANDB_MODE", "offline")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of our own."""
+    with server() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
+    DBAPIError,
     IntegrityError,
     NoSuchModuleError,
     OperationalError,
@@ -25,7 +26,9 @@ from bench.results.models import CellRow, CropRow, MetricRow, ProvenanceRow, Res
 from bench.results.statistics import summary
 
 HEAD = "0002"  # the newest migration; a test compares it with the migrations folder
-TRIES = 20  # of a write that collides with another process
+VERSION_TABLE = "bench_version"  # Optuna's studies, in the same database, have alembic_version
+TRIES = 20  # of a write that collides with another process or loses its connection; 4 s in all
+CONNECT_SECONDS = 10  # psycopg waits two minutes for a server that does not answer
 NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
 
 
@@ -35,7 +38,8 @@ def open_database(url: str) -> Database:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url)
+        waits = {"connect_timeout": CONNECT_SECONDS} if parsed.get_backend_name() == "postgresql" else {}
+        engine = create_engine(url, pool_pre_ping=True, connect_args=waits)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite)
         _patiently(engine)
@@ -77,9 +81,9 @@ def _sqlite(connection: Any, record: Any) -> None:
 
 
 def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
 
 
 def _upgrade(engine: Engine) -> None:
@@ -104,6 +108,7 @@ def _upgrade(engine: Engine) -> None:
                 f"{HEAD}; try: pip install --upgrade ssl-crop-bench"
             )
         config.attributes["connection"] = connection
+        config.attributes["version_table"] = VERSION_TABLE
         command.upgrade(config, "head")
         connection.commit()
 
@@ -126,6 +131,15 @@ def _one_at_a_time(engine: Engine) -> Iterator[None]:
         yield
 
 
+def _passing(error: DBAPIError) -> bool:
+    """Whether the same write may succeed a moment later."""
+    if isinstance(error, IntegrityError) or error.connection_invalidated:
+        return True
+    state = str(getattr(error.orig, "sqlstate", None) or "")  # PostgreSQL's
+    refused = isinstance(error, OperationalError) and "connection" in str(error.orig) and not state
+    return "locked" in str(error.orig) or refused or state[:2] in ("08", "40", "57")
+
+
 class Database:
     """The open database."""
 
@@ -134,17 +148,23 @@ class Database:
         self.session = sessionmaker(engine)
 
     def _write(self, action: Callable[[Session], None]) -> None:
-        """One transaction; tried again where another process wrote the same row first or holds the file."""
+        """One transaction; tried again where another process wrote the same row first or holds the file, and
+        where the connection was lost (every write is idempotent: it may have arrived)."""
         for attempt in range(TRIES):
             try:
                 with self.session.begin() as session:
                     action(session)
                 return
-            except (IntegrityError, OperationalError) as error:
-                passing = isinstance(error, IntegrityError) or "locked" in str(error.orig)
-                if not passing or attempt == TRIES - 1:
+            except DBAPIError as error:
+                if not _passing(error) or attempt == TRIES - 1:
                     raise
                 time.sleep(0.02 * (attempt + 1))
+
+    def without(self, keys: Iterable[str]) -> set[str]:
+        """Those of the stages that are not recorded."""
+        asked = set(keys)
+        with self.session() as session:
+            return asked - {key for (key,) in session.query(StageRow.key).where(StageRow.key.in_(asked))}
 
     def record_stage(self, record: dict[str, Any], folder: str, provenance: dict[str, Any]) -> None:
         """A committed stage (`Stage.record()`), its folder relative to the store, its provenance."""

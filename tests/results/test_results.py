@@ -49,7 +49,8 @@ def record(ap: float, **cell: Any) -> dict[str, Any]:
 def test_migrations_give_the_declared_schema(tmp_path: Path) -> None:
     database = open_database(url(tmp_path))
     with database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        context = MigrationContext.configure(connection, opts={"version_table": module.VERSION_TABLE})
+        assert compare_metadata(context, Base.metadata) == []
     folder = Path(module.__file__).parent / "migrations"
     assert ScriptDirectory(str(folder)).get_current_head() == module.HEAD
 
@@ -131,7 +132,7 @@ def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     database = open_database(url(tmp_path))
     with database.engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE bench_version SET version_num = '9999'"))
     with pytest.raises(BadInput, match="schema 9999, newer"):
         open_database(url(tmp_path))
 
