@@ -159,8 +159,9 @@ class Store:
                     waiting(_owner(handle))
                     told = True
                 time.sleep(0.2)
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{socket.gethostname()} pid {os.getpid()}".encode(), 0)
+            with suppress(OSError):  # only for people: a full disk has no room for it
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"{socket.gethostname()} pid {os.getpid()}".encode(), 0)
             yield
         finally:
             if mine:

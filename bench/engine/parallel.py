@@ -23,6 +23,7 @@ class ParallelEngine(GraphEngine):
 
     slots: list[Slot] = field(default_factory=list)
     killed: dict[str, int] = field(default_factory=dict)  # stage -> how often its process was
+    peaks: dict[tuple[str, str], int] = field(default_factory=dict)  # MiB, by kind and name
     told: set[str] = field(default_factory=set)
     asked: bool = False
 
@@ -97,9 +98,17 @@ class ParallelEngine(GraphEngine):
     def _ended(self) -> Iterator[Report]:
         for worker in self.workers.wait(LOOK_SECONDS):
             if worker.report and not worker.report.stopped:
+                for made, record in worker.report.made:
+                    self._learn(made, int(record["peak_memory_mib"]))
                 yield worker.report
             elif not self.stop.asked:
                 yield from self._again(worker)
+
+    def _learn(self, made: Stage, peak: int) -> None:
+        """What a stage took at most is what others of its kind and name are expected to take."""
+        like = made.kind, made.name
+        self.peaks[like] = max(peak, self.peaks.get(like, 0))
+        self.needs |= {k: self.peaks[like] for k, s in self.wanted.items() if (s.kind, s.name) == like}
 
     def _again(self, worker: Worker) -> Iterator[Report]:
         """The process was killed, or asked to stop when this one was not."""

@@ -11,9 +11,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -24,6 +26,8 @@ from bench.engine.signals import held_back, listening
 from bench.stage import Stage
 
 PRELOAD = {"bench.engine.pretrain": "bench.engine._fit"}  # what a runner's module imports late, after seconds
+
+TRIES = 5  # to start a process
 
 
 @dataclass(frozen=True)
@@ -59,18 +63,30 @@ class Workers:
         late = [PRELOAD[m] for m in modules if m in PRELOAD]
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload([__name__, *sorted(modules), *late])
+        resource_tracker.ensure_running()  # later it would undo `held_back`
         # Python's own note that a killed process left semaphores, which it has cleaned up when it says so.
         sys.warnoptions.append("ignore:resource_tracker")
 
     def start(self, job: Job, slot: Slot) -> None:
         """Begin with a stage."""
         pipe, says = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=_main, args=(job, slot, says))
-        with held_back():
-            process.start()
+        process = self._process(job, slot, says)
         says.close()
         mark = job.stage.short[:6]
         self.running.append(Worker(job.stage, slot, process, pipe, Replay(self.progress, mark)))
+
+    def _process(self, *arguments: Any) -> Any:
+        for attempt in range(TRIES):
+            process = self.context.Process(target=_main, args=arguments)
+            with held_back():
+                try:
+                    process.start()
+                    return process
+                except (OSError, EOFError):  # the server was killed in this moment; a new one is started
+                    if attempt == TRIES - 1:
+                        raise
+            time.sleep(0.1)
+        return None
 
     def wait(self, seconds: float) -> list[Worker]:
         """Show what the workers say, for up to `seconds`; those that have ended, with their report if they
