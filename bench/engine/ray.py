@@ -35,6 +35,7 @@ from bench.store import Store
 
 RETRIES = 3  # of a stage whose worker or machine was lost
 LOOK_SECONDS = 0.5
+CONNECT_SECONDS = 10
 ON_CPU = ("data", "crop_stats", "recall", "file", "weights")  # kinds of stages that use no GPU
 
 
@@ -220,13 +221,14 @@ def connected(address: str) -> Iterator[None]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address:
+            _reach(address)
             ray.init(address=address, **quiet)
         else:
             ray.init(
                 address="local", num_cpus=len(os.sched_getaffinity(0)), include_dashboard=False,
                 _node_ip_address="127.0.0.1", object_store_memory=128 << 20, **quiet,
             )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())[:200]
         raise BadInput(
             f"no Ray at {address or 'this machine'} ({text}); try: ray status, or without --ray-address"
@@ -235,6 +237,13 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """An OSError at once where nothing listens at HOST:PORT: Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 def _cancel(pending: Mapping[Any, str], force: bool = False) -> None:
