@@ -81,7 +81,8 @@ class Replay:
             self.bars[number] = self.progress.task(f"{label} {self.mark}".rstrip(), total, done)
         elif kind == "advance":
             number, n, figures = rest
-            self.bars[number](n, **figures)
+            if number in self.bars:
+                self.bars[number](n, **figures)
         elif kind == "note":
             self.progress.note(*rest)
         else:

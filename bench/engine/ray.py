@@ -18,7 +18,6 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError, TaskCancelledError
-from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bench.engine._relay import Relay, Replay
@@ -50,6 +49,20 @@ def launch(runtime: Runtime, store: Store, listener: Listener, progress: Progres
     return RayEngine(runtime, store, listener, progress)
 
 
+class Box:
+    """Where workers put what they say, each in its order, until the first process takes it."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[Any, ...]] = []
+
+    def put(self, message: tuple[Any, ...]) -> None:
+        self.said.append(message)
+
+    def take(self) -> list[tuple[Any, ...]]:
+        found, self.said = self.said, []
+        return found
+
+
 @dataclass(frozen=True)
 class Share:
     """What a stage asks a machine for."""
@@ -64,6 +77,7 @@ class RayEngine(GraphEngine):
     """Ray runs the stages; this process keeps the record."""
 
     replays: dict[str, Replay] = field(default_factory=dict)
+    box: Any = None
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -71,14 +85,14 @@ class RayEngine(GraphEngine):
         with connected(self.runtime.ray_address):
             self.share = share(self.runtime, [n["Resources"] for n in ray.nodes() if n["Alive"]])
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-            self.box = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+            self.box = ray.remote(Box).options(num_cpus=0, scheduling_strategy=here).remote()
             self.marker = self.store.home / "work" / f".ray-{socket.gethostname()}-{os.getpid()}"
             self.marker.touch()
             try:
                 yield
             finally:
                 self.marker.unlink(missing_ok=True)
-                self.box.shutdown(force=True)
+                ray.kill(self.box)
 
     def reports(self, wanted: Mapping[str, Stage]) -> Iterator[Report]:
         self.needs = needs(self.store, wanted.values())
@@ -127,7 +141,7 @@ class RayEngine(GraphEngine):
     def _listen(self) -> None:
         """What the workers said since."""
         with suppress(RayError):
-            for key, kind, *rest in self.box.get_nowait_batch(self.box.qsize()):
+            for key, kind, *rest in ray.get(self.box.take.remote()):
                 if kind == "begun":
                     self._begun(key)
                 elif key in self.replays:
@@ -156,7 +170,7 @@ class RayEngine(GraphEngine):
             ))  # fmt: skip
 
 
-def task(job: Job, threads: int, box: Queue, marker: Path, *inputs: Report) -> Report:
+def task(job: Job, threads: int, box: Any, marker: Path, *inputs: Report) -> Report:
     """One stage, in a Ray worker. Raises Preempted, so that Ray runs it again, where the worker was asked to
     stop."""
     for made in inputs:
@@ -170,9 +184,8 @@ def task(job: Job, threads: int, box: Queue, marker: Path, *inputs: Report) -> R
     limit_threads(threads)
 
     def say(*message: Any) -> None:
-        actor: Any = box.actor
         with suppress(RayError):
-            actor.put_nowait.remote((job.stage.key, *message))
+            box.put.remote((job.stage.key, *message))
 
     say("begun")
     report = Report(job.stage.key, stopped=True)
