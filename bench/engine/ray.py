@@ -86,7 +86,7 @@ class RayEngine(GraphEngine):
             self.share = share(self.runtime, [n["Resources"] for n in ray.nodes() if n["Alive"]])
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
             self.box = ray.remote(Box).options(num_cpus=0, scheduling_strategy=here).remote()
-            self.marker = self.store.home / "work" / f".ray-{socket.gethostname()}-{os.getpid()}"
+            self.marker = self.store.home / "locks" / f"ray-{socket.gethostname()}-{os.getpid()}"
             self.marker.touch()
             try:
                 yield

@@ -217,7 +217,7 @@ def test_a_machine_that_does_not_see_the_home_says_so(home: Path) -> None:
 
     stage = plan(1).stages[0]
     runtime = Runtime(home=home, database="sqlite://", tracker="none")
-    report = task(Job(stage, runtime, "", None), 1, None, home / "work" / ".ray-x-1")  # type: ignore[arg-type]
+    report = task(Job(stage, runtime, "", None), 1, None, home / "locks" / "ray-x-1")  # type: ignore[arg-type]
     assert isinstance(report.error, BadInput)
     assert "does not see BENCH_HOME" in str(report.error)
 
