@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from bench.errors import BadInput
 if TYPE_CHECKING:
     from bench.cell import Plan, PlannedCell
     from bench.engine.local import Outcome
+    from bench.params import Runtime
     from bench.results.database import Database
     from bench.store import Store
 
@@ -57,18 +59,36 @@ def command(
     )  # fmt: skip
     store = Store(runtime.home)
     plan = plan_from_options(runtime, **options)
+    made = run_plan(plan, runtime)
+    _summary(plan, store, made.outcome, made.database)
+    sys.exit(made.exit_code(plan))
 
+
+@dataclass(frozen=True)
+class Made:
+    """What a run left; the database is None where results could not be written to it (`error`)."""
+
+    outcome: Outcome
+    database: Database | None
+    error: str | None
+
+    def exit_code(self, plan: Plan) -> int:
+        """That of the outcome; says so where results are missing in the database."""
+        if self.error:
+            click.echo(
+                f"bench: the results database could not be written ({self.error}); nothing is lost: "
+                "mend that, then: bench results rebuild",
+                err=True,
+            )
+        return exit_code(self.outcome, plan) or (2 if self.error else 0)
+
+
+def run_plan(plan: Plan, runtime: Runtime) -> Made:
+    """Run every cell of a plan."""
     with local_engine(runtime) as (engine, database):
         outcome = engine.run(plan)
-    lost = getattr(engine.listener, "error", None)
-    _summary(plan, store, outcome, None if lost else database)
-    if lost:
-        click.echo(
-            f"bench: the results database could not be written ({lost}); nothing is lost: "
-            "mend that, then: bench results rebuild",
-            err=True,
-        )
-    sys.exit(exit_code(outcome, plan) or (2 if lost else 0))
+    error = getattr(engine.listener, "error", None)
+    return Made(outcome, None if error else database, error)
 
 
 def node_number(nodes: int) -> int:

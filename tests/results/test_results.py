@@ -20,7 +20,7 @@ from sqlalchemy import text
 from bench.cell import Cell, PlannedCell
 from bench.errors import BadInput
 from bench.results import database as module
-from bench.results.database import open_database
+from bench.results.database import VERSION_TABLE, open_database
 from bench.results.models import Base
 from bench.results.record import cell_record, result_record
 from bench.results.statistics import summary, t_quantile
@@ -49,8 +49,12 @@ def record(ap: float, **cell: Any) -> dict[str, Any]:
 def test_migrations_give_the_declared_schema(tmp_path: Path) -> None:
     database = open_database(url(tmp_path))
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": module.VERSION_TABLE})
-        assert compare_metadata(context, Base.metadata) == []
+        assert (
+            compare_metadata(
+                MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}), Base.metadata
+            )
+            == []
+        )
     folder = Path(module.__file__).parent / "migrations"
     assert ScriptDirectory(str(folder)).get_current_head() == module.HEAD
 
