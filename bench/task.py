@@ -6,11 +6,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench.component import Component
 from bench.errors import BadInput
+from bench.params import Params, param
 
 if TYPE_CHECKING:
     from bench.cell import Planner
     from bench.engine.context import StageContext
     from bench.stage import Stage
+
+
+class TaskParams(Params):
+    """What every task has."""
+
+    holdout: float = param(
+        0.0, ge=0, le=0.5, later=True, help="validation: score on this share of the training images and "
+        "train on the others (bench.data.holdout); 0: score on the test images",
+    )  # fmt: skip
 
 
 class Task(Component):
@@ -21,6 +31,7 @@ class Task(Component):
     """
 
     kind: ClassVar[str] = "task"
+    Params: ClassVar[type[Params]] = TaskParams
     headline: ClassVar[str]
     metrics: ClassVar[dict[str, str]] = {}
     data: ClassVar[dict[str, str]] = {}  # scale -> default data name; "" is the fallback

@@ -24,8 +24,11 @@ FIELDS = (
     "--limit", default=20, show_default=True, type=click.IntRange(1), help="Rows of a table; see --all."
 )
 @click.option("--all", "every", is_flag=True, help="Every row.")
+@click.option("--validation", is_flag=True, help="Also what sweeps scored on a part of the training images.")
 @click.option("--json", "as_json", is_flag=True, help="Every row as JSON.")
-def command(as_json: bool, every: bool, limit: int, data: str | None, **given: str | None) -> None:
+def command(
+    as_json: bool, validation: bool, every: bool, limit: int, data: str | None, **given: str | None
+) -> None:
     """Rank what was measured: mean over seeds, 95 % Student-t interval where there are two or more.
 
     bench dashboard shows the same with cells that failed or are missing, and the papers' numbers.
@@ -36,7 +39,7 @@ def command(as_json: bool, every: bool, limit: int, data: str | None, **given: s
     if data:
         filters["pretrain_data"] = data.split(",")
     database = open_database(open_runtime().database)
-    rows, total = database.best(None if every or as_json else limit, **filters)
+    rows, total = database.best(None if every or as_json else limit, validation, **filters)
     if as_json:
         print_json([{k: row[k] for k in FIELDS} for row in rows])
     elif rows:

@@ -92,13 +92,14 @@ def board_names(connection: Connection) -> list[BoardName]:
 
 
 def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
-    """The entries of the cells of a scale and a pretraining set."""
+    """The entries of the cells of a scale and a pretraining set, but for those that sweeps score on a part of
+    the training images."""
     with collector_off():
         return _load(connection, scale, data)
 
 
 def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
-    here = (CellRow.scale == scale, CellRow.pretrain_data == data)
+    here = (CellRow.scale == scale, CellRow.pretrain_data == data, CellRow.validation.is_(False))
     names = _group_names(connection, here)
     made: dict[tuple[str, str], Entry] = {}
     query = select(

@@ -13,12 +13,10 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLA
 from sqlalchemy.pool import NullPool
 
 from bench.errors import BadInput, BenchError
-from bench.results import database
-from bench.results.database import HEAD
+from bench.results.database import HEAD, VERSION_TABLE
 from bench.results.models import ResultRow
 
 FIRST_COMMAND = "bench run --method orl --task coco_det"
-VERSION_TABLE: str = getattr(database, "VERSION_TABLE", "alembic_version")
 WAIT_SECONDS = 5.0  # for a writer
 
 
