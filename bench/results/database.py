@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -254,16 +254,18 @@ class Database:
 
     def rows(self, validation: bool = False, **filters: Any) -> list[dict[str, Any]]:
         """Leaderboard rows: cells equal in everything but the seed are one row. Filters are column=values
-        (`method=["orl"]`). Best headline first within a task and scale. Cells that are scored on a
-        part of the training images (`holdout`) are left out but for `validation`."""
+        (`method=["orl"]`). Best headline first within a task and scale. Cells that are scored on a part of
+        the training images (`holdout`) are left out but for `validation`."""
         return self.best(None, validation, **filters)[0]
 
     def best(
         self, limit: int | None, validation: bool = False, **filters: Any
     ) -> tuple[list[dict[str, Any]], int]:
         """The best `limit` rows of every board (None: all), and how many rows there are in all."""
+        if not validation:
+            filters["validation"] = [False]
         with self.engine.connect() as connection:
-            found = queries.heads(connection, filters, validation)
+            found = queries.heads(connection, filters)
             shown: dict[tuple[str, ...], list[queries.Head]] = {}
             for head in found:
                 shown.setdefault(head.board, []).append(head)
@@ -306,14 +308,21 @@ def _plain(row: CellRow) -> dict[str, Any]:
     return {**_cell_dict(row), "state": row.state, "reason": row.reason}
 
 
+def held_out(overrides: Mapping[str, Any]) -> bool:
+    """Whether a cell with these settings is scored on a part of the training images."""
+    return any(k.endswith(".holdout") and float(v) for k, v in overrides.items())
+
+
 def _cell_dict(row: CellRow) -> dict[str, Any]:
-    fields = [c.key for c in CellRow.__table__.columns if c.key not in ("state", "reason")]
+    fields = [c.key for c in CellRow.__table__.columns if c.key not in ("state", "reason", "validation")]
     return {name: getattr(row, name) for name in fields}
 
 
 def _cell_row(cell: dict[str, Any], state: str, reason: str | None) -> CellRow:
     fields = {c.key for c in CellRow.__table__.columns}
-    return CellRow(**{k: v for k, v in cell.items() if k in fields}, state=state, reason=reason)
+    values = {k: v for k, v in cell.items() if k in fields}
+    values |= {"state": state, "reason": reason, "validation": held_out(cell["overrides"])}
+    return CellRow(**values)
 
 
 def _metric_rows(session: Session) -> list[Any]:
