@@ -20,6 +20,7 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "crops": "Measure and draw where every strategy crops: objectness, coverage, pictures.",
     "perf": "Measure speed as a ratio to the plain way, in one run.",
     "leaderboard": "Rank what was measured.",
+    "dashboard": "Show results in a browser: leaderboard, cells, comparisons, coverage.",
     "results": "Check, export, import or rebuild the results database.",
     "export": "Write a backbone for torchvision, detectron2 or mmdet.",
     "gc": "Free disk space: partial work and large files no result needs.",

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from bench.component import SCALES
 from bench.errors import BadInput
+from bench.results.place import database_url, home_folder
 
 if TYPE_CHECKING:
     from bench.cell import Cell, Plan
@@ -22,26 +23,15 @@ if TYPE_CHECKING:
     from bench.results.database import Database
 
 
-def home_folder() -> Path:
-    """`BENCH_HOME`, by default a per-user data folder."""
-    given = os.environ.get("BENCH_HOME")
-    if given:
-        return Path(given).expanduser().absolute()
-    from platformdirs import user_data_path
-
-    return user_data_path("bench")
-
-
 def open_runtime(**given: Any) -> Runtime:
     """The Runtime of this process: `BENCH_HOME`, `BENCH_DB` (default SQLite in the home), options given."""
     from bench.params import Runtime
 
     home = home_folder()
-    database = os.environ.get("BENCH_DB") or f"sqlite:///{home / 'results.db'}"
     tracker = os.environ.get("BENCH_TRACKER", "wandb")
     if tracker not in ("wandb", "none"):
         raise BadInput(f"BENCH_TRACKER is wandb or none, got {tracker!r}; try: BENCH_TRACKER=none bench ...")
-    return Runtime(home=home, database=database, tracker=tracker, **given)
+    return Runtime(home=home, database=database_url(), tracker=tracker, **given)
 
 
 class Names(click.ParamType):

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from bench import __version__, registry
-from bench.cli._common import home_folder, open_runtime, print_json
+from bench.cli._common import open_runtime, print_json
+from bench.results.place import home_folder
 
 PACKAGES = ("torch", "torchvision", "lightning", "wandb", "optuna", "opencv-contrib-python", "numpy",
             "pycocotools", "streamlit", "sqlalchemy", "pydantic")  # fmt: skip

@@ -20,19 +20,29 @@ FIELDS = (
 @click.option("--task", type=Names("task"))
 @click.option("--scale", type=ScaleName())
 @click.option("--data", type=Names("data"), help="Pretraining data.")
-@click.option("--json", "as_json", is_flag=True, help="Rows as JSON.")
-def command(as_json: bool, data: str | None, **given: str | None) -> None:
-    """Rank what was measured: mean over seeds, 95 % Student-t interval where there are two or more."""
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1), help="Rows of a table; see --all."
+)
+@click.option("--all", "every", is_flag=True, help="Every row.")
+@click.option("--json", "as_json", is_flag=True, help="Every row as JSON.")
+def command(as_json: bool, every: bool, limit: int, data: str | None, **given: str | None) -> None:
+    """Rank what was measured: mean over seeds, 95 % Student-t interval where there are two or more.
+
+    bench dashboard shows the same with cells that failed or are missing, and the papers' numbers.
+    """
     from bench.results.database import open_database
 
     filters = {name: value.split(",") for name, value in given.items() if value}
     if data:
         filters["pretrain_data"] = data.split(",")
-    rows = open_database(open_runtime().database).rows(**filters)
+    database = open_database(open_runtime().database)
+    rows, total = database.best(None if every or as_json else limit, **filters)
     if as_json:
         print_json([{k: row[k] for k in FIELDS} for row in rows])
     elif rows:
         print_rows(rows)
+        if len(rows) < total:
+            click.echo(f"{len(rows)} of {total} rows; try: bench leaderboard --all, or --task NAME")
     else:
         what = (
             "matches; try: bench leaderboard"

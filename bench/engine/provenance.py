@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
 import platform
 import resource
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__
+from bench.source import source_digest
 from bench.stage import Stage
 
 PACKAGES = ("torch", "torchvision", "lightning", "numpy", "opencv-contrib-python", "pycocotools", "wandb")
@@ -49,27 +48,6 @@ def _packages() -> dict[str, str]:
     return found
 
 
-def source_digest(stage: Stage) -> str:
-    """sha256 over the source files that give the stage its meaning: the runner's module and the files of
-    the components its params name. A result whose digest differs from today's is "code changed since"."""
-    files = {_file(stage.runner.partition(":")[0])}
-    for part, value in stage.params.items():
-        if isinstance(value, dict) and "name" in value and part in ("method", "crop", "proposals", "task"):
-            from bench.registry import entries
-
-            known = entries().get((part, value["name"]))  # a weights file's "method" is no component
-            files |= {known.file} if known else set()
-    total = hashlib.sha256()
-    for file in sorted(str(f) for f in files if f):
-        total.update(Path(file).read_bytes())
-    return total.hexdigest()
-
-
-def _file(module: str) -> Path | None:
-    spec = importlib.util.find_spec(module)
-    return Path(spec.origin) if spec and spec.origin else None
-
-
 def provenance(stage: Stage, started: float, seconds: float, extra: dict[str, Any]) -> dict[str, Any]:
     """The provenance record of a stage that took `seconds` from `started` (Unix time)."""
     commit, dirty = _commit(Path(__file__).resolve().parents[2])
@@ -88,6 +66,6 @@ def provenance(stage: Stage, started: float, seconds: float, extra: dict[str, An
         "seconds": round(seconds, 3),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "arguments": sys.argv[1:],
-        "source_digest": source_digest(stage),
+        "source_digest": source_digest(stage.runner, stage.params),
         **extra,
     }

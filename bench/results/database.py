@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -21,12 +21,11 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.errors import BadInput
+from bench.results import queries
 from bench.results.models import CellRow, CropRow, MetricRow, ProvenanceRow, ResultRow, StageRow
-from bench.results.statistics import summary
 
-HEAD = "0002"  # the newest migration; a test compares it with the migrations folder
+HEAD = "0003"  # the newest migration; a test compares it with the migrations folder
 TRIES = 20  # of a write that collides with another process
-NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
 
 
 def open_database(url: str) -> Database:
@@ -151,7 +150,11 @@ class Database:
 
         def action(session: Session) -> None:
             fields = {k: record[k] for k in ("key", "kind", "name", "version", "params", "inputs")}
-            session.merge(StageRow(**fields, folder=folder))
+            made = {
+                "runner": record.get("runner", ""), "seconds": provenance.get("seconds"),
+                "source_digest": provenance.get("source_digest") or "",
+            }  # fmt: skip
+            session.merge(StageRow(**fields, **made, folder=folder))
             session.flush()
             session.merge(ProvenanceRow(stage_key=record["key"], record=provenance))
 
@@ -201,6 +204,7 @@ class Database:
                 session.add(result)
                 session.flush()
             result.headline = record["headline"]
+            result.value = record["metrics"].get(record["headline"])
             session.query(MetricRow).filter_by(result_id=result.id).delete()
             for position, name in enumerate(record["order"]):
                 session.add(
@@ -213,19 +217,27 @@ class Database:
 
     def rows(self, **filters: Any) -> list[dict[str, Any]]:
         """Leaderboard rows: cells equal in everything but the seed are one row. Filters are column=values
-        (`method=["orl"]`) or `labels=[...]`. Best headline first within a task and scale."""
-        with self.session() as session:
-            found = _metric_rows(session, filters)
-        groups: dict[tuple[str, str], list[Any]] = {}
-        for row in found:
-            groups.setdefault((row[0].group, row[1].source), []).append(row)
-        return sorted((_board_row(rows) for rows in groups.values()), key=_rank)
+        (`method=["orl"]`). Best headline first within a task and scale."""
+        return self.best(None, **filters)[0]
+
+    def best(self, limit: int | None, **filters: Any) -> tuple[list[dict[str, Any]], int]:
+        """The best `limit` rows of every board (None: all), and how many rows there are in all."""
+        with self.engine.connect() as connection:
+            found = queries.heads(connection, filters)
+            shown: dict[tuple[str, ...], list[queries.Head]] = {}
+            for head in found:
+                shown.setdefault(head.board, []).append(head)
+            wanted = [head for members in shown.values() for head in members[:limit]]
+            return sorted(queries.board_rows(connection, wanted), key=_rank), len(found)
 
     def rows_of(self, labels: Iterable[str]) -> list[dict[str, Any]]:
         """The rows that contain these cells, with all their seeds."""
-        with self.session() as session:
-            groups = [g for (g,) in session.query(CellRow.group).where(CellRow.label.in_(list(labels)))]
-        return self.rows(group=groups)
+        with self.engine.connect() as connection:
+            groups: list[str] = []
+            for some in queries.in_parts(labels):
+                query = select(CellRow.group).where(CellRow.label.in_(some)).distinct()
+                groups += connection.scalars(query)
+        return self.rows(group=groups) if groups else []
 
     def cells(self) -> list[dict[str, Any]]:
         """Every cell with its state and reason."""
@@ -235,7 +247,7 @@ class Database:
     def results(self) -> list[dict[str, Any]]:
         """Every result as {source, cell, headline, metrics, order}, sorted: what export writes."""
         with self.session() as session:
-            found = _metric_rows(session, {})
+            found = _metric_rows(session)
         made: dict[int, dict[str, Any]] = {}
         for cell, result, metric in found:
             entry = made.setdefault(
@@ -264,29 +276,10 @@ def _cell_row(cell: dict[str, Any], state: str, reason: str | None) -> CellRow:
     return CellRow(**{k: v for k, v in cell.items() if k in fields}, state=state, reason=reason)
 
 
-def _metric_rows(session: Session, filters: dict[str, Any]) -> list[Any]:
+def _metric_rows(session: Session) -> list[Any]:
     query = session.query(CellRow, ResultRow, MetricRow).join(ResultRow, ResultRow.label == CellRow.label)
     query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
-    for column, values in filters.items():
-        if values:
-            query = query.where(getattr(CellRow, column).in_(list(values)))
     return query.order_by(CellRow.seed, CellRow.label, MetricRow.position).all()
-
-
-def _board_row(rows: list[Any]) -> dict[str, Any]:
-    cell, result, _ = rows[0]
-    values: dict[str, list[float]] = {}
-    for _, _, metric in rows:
-        values.setdefault(metric.name, []).append(metric.value)
-    return {
-        **{name: getattr(cell, name) for name in NAMES},
-        "seeds": sorted({r[0].seed for r in rows}),
-        "metrics": {name: summary(v) for name, v in values.items()},
-        "headline": result.headline,
-        "overrides": cell.overrides,
-        "source": result.source,
-        "cells": list(dict.fromkeys(r[0].label for r in rows)),
-    }
 
 
 def _rank(row: dict[str, Any]) -> tuple[Any, ...]:

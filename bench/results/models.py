@@ -7,6 +7,14 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+BOARD = (
+    "scale",
+    "pretrain_data",
+    "task",
+    "task_data",
+    "engine",
+)  # rows that differ in one may not be compared
+
 
 class Base(DeclarativeBase):
     """All tables."""
@@ -23,6 +31,9 @@ class StageRow(Base):
     params: Mapped[dict[str, Any]] = mapped_column(JSON)
     inputs: Mapped[dict[str, Any]] = mapped_column(JSON)
     folder: Mapped[str] = mapped_column(Text)  # relative to the store
+    runner: Mapped[str] = mapped_column(String(128), server_default="", default="")
+    source_digest: Mapped[str] = mapped_column(String(64), server_default="", default="")  # of its code
+    seconds: Mapped[float | None] = mapped_column(Float(53))
 
 
 class ProvenanceRow(Base):
@@ -67,12 +78,16 @@ class CellRow(Base):
     seed: Mapped[int] = mapped_column(Integer)
     overrides: Mapped[dict[str, Any]] = mapped_column(JSON)
     group: Mapped[str] = mapped_column(String(64))  # digest of everything but the seed: a leaderboard row
+    # Digests of the seedless pretraining and of the rest of the final stage: a row and a column of a board.
+    pretraining: Mapped[str] = mapped_column(String(64), server_default="", default="")
+    protocol: Mapped[str] = mapped_column(String(64), server_default="", default="")
     command: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(16), index=True)
     reason: Mapped[str | None] = mapped_column(Text)
     __table_args__ = (
         Index("cells_by_names", "task", "method", "crop", "scale"),
         Index("cells_by_group", "group"),
+        Index("cells_board", *BOARD, "group", "label", "seed", "state"),
     )
 
 
@@ -84,7 +99,11 @@ class ResultRow(Base):
     label: Mapped[str] = mapped_column(ForeignKey("cells.label", ondelete="CASCADE"), index=True)
     source: Mapped[str] = mapped_column(String(16))
     headline: Mapped[str] = mapped_column(String(64))
-    __table_args__ = (UniqueConstraint("label", "source"),)
+    value: Mapped[float | None] = mapped_column(Float(53))  # of the headline metric
+    __table_args__ = (
+        UniqueConstraint("label", "source"),
+        Index("results_board", "label", "source", "headline", "value"),
+    )
 
 
 class MetricRow(Base):

@@ -32,7 +32,17 @@ def cell_record(planned: PlannedCell) -> dict[str, Any]:
     keys = _data_keys(final) if final else {"pretrain_data_key": "", "task_data_key": ""}
     label = final.key if final else digest({**names, "unsupported": True})
     group = digest(_seedless(final)) if final else digest({**names, "seed": None})
-    return {**names, **keys, "label": label, "group": group, "command": cell.command()}
+    return {**names, **keys, **_places(final), "label": label, "group": group, "command": cell.command()}
+
+
+def _places(final: Stage | None) -> dict[str, str]:
+    """The cell's row and column on a board: digests of its seedless backbone, and of the rest of its final
+    stage. "" where there is none."""
+    backbone = final.inputs.get("backbone") if final else None
+    if final is None or backbone is None:
+        return {"pretraining": "", "protocol": ""}
+    rest = _seedless(final, without=backbone.key)
+    return {"pretraining": digest(_seedless(backbone)), "protocol": digest(rest)}
 
 
 def _data_keys(final: Stage) -> dict[str, str]:
@@ -45,13 +55,16 @@ def _data_keys(final: Stage) -> dict[str, str]:
     }
 
 
-def _seedless(stage: Stage) -> dict[str, Any]:
-    """The stage's identity without the seeds that a cell's seed sets (data and proposals keep theirs)."""
+def _seedless(stage: Stage, without: str = "") -> dict[str, Any]:
+    """The stage's identity without the seeds that a cell's seed sets (data and proposals keep theirs), and
+    without the stage whose key is `without`."""
+    if stage.key == without:
+        return {}
     keeps = stage.kind in ("data", "proposals")
     params = {k: v for k, v in stage.params.items() if keeps or k != "seed"}
     return {
         "kind": stage.kind, "name": stage.name, "version": stage.version, "params": params,
-        "inputs": {role: digest(_seedless(child)) for role, child in stage.inputs.items()},
+        "inputs": {role: digest(_seedless(child, without)) for role, child in stage.inputs.items()},
     }  # fmt: skip
 
 

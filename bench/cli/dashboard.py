@@ -1,0 +1,96 @@
+"""bench dashboard: results in a browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from contextlib import closing, suppress
+
+import click
+
+from bench.errors import BadInput
+from bench.results.place import database_url
+
+PORTS = range(8501, 8521)  # tried in turn unless one is asked for
+START_SECONDS = 60.0
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: the first free one from 8501.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option("--no-open", is_flag=True, help="Open no browser.")
+def command(port: int | None, host: str, no_open: bool) -> None:
+    """Show results in a browser: leaderboard, cells, comparisons, coverage. Reads only; Ctrl-C ends it.
+
+    It has no password: with another --host everybody who reaches this machine can read the results.
+    """
+    found = importlib.util.find_spec("dashboard.app")
+    if found is None or found.origin is None or importlib.util.find_spec("streamlit") is None:
+        raise BadInput("the dashboard is not installed whole; try: pip install ssl-crop-bench")
+    chosen = port or free_port(host)
+    if not is_free(host, chosen):
+        raise BadInput(f"port {chosen} of {host} is taken or not allowed; try: --port {chosen + 1}")
+    server = subprocess.Popen(
+        [
+            sys.executable, "-m", "streamlit", "run", found.origin, "--server.port", str(chosen),
+            "--server.address", host, "--server.headless", "true", "--browser.gatherUsageStats", "false",
+        ],
+        env={**os.environ, "BENCH_DB": database_url()}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{chosen}"
+    threading.Thread(target=announce, args=(server, address, not no_open), daemon=True).start()
+    sys.exit(wait(server))
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server may listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port(host: str) -> int:
+    """The first free port of PORTS."""
+    for port in PORTS:
+        if is_free(host, port):
+            return port
+    raise BadInput(f"no port from {PORTS[0]} to {PORTS[-1]} of {host} is free; try: --port NUMBER")
+
+
+def announce(server: subprocess.Popen[bytes], address: str, open_browser: bool) -> None:
+    """Say where it is once it answers."""
+    until = time.monotonic() + START_SECONDS
+    while server.poll() is None and time.monotonic() < until:
+        with suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
+            click.echo(f"dashboard: {address}   (Ctrl-C ends it)")
+            if open_browser:
+                import webbrowser
+
+                webbrowser.open(address)
+            return
+        time.sleep(0.1)
+
+
+def wait(server: subprocess.Popen[bytes]) -> int:
+    """Until the server ends or the user ends it, which is a clean exit."""
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    try:
+        code = server.wait()
+        return 0 if code in (0, -signal.SIGTERM, -signal.SIGINT) else 1
+    except KeyboardInterrupt:
+        with suppress(KeyboardInterrupt):
+            server.terminate()
+            server.wait(10)
+        return 0

@@ -1,0 +1,83 @@
+"""The dashboard: `bench dashboard`, or `streamlit run dashboard/app.py`. Reads results, writes nothing.
+
+A page is a file in `dashboard/screens/`: see docs/design/dashboard.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import streamlit as st
+
+ROOT = str(Path(__file__).resolve().parents[1])  # `streamlit run` puts only this file's folder on the path
+if ROOT not in sys.path:
+    sys.path.insert(0, ROOT)
+
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
+
+import dashboard.screens  # noqa: E402
+from bench.results.reading import FIRST_COMMAND, NothingYet, explained, is_user_error  # noqa: E402
+from dashboard.address import PAGE, arrive  # noqa: E402
+from dashboard.look import note, paint, title  # noqa: E402
+from dashboard.source import Source  # noqa: E402
+
+
+def screens() -> list[ModuleType]:
+    """The modules of `dashboard/screens`, in the order they ask for."""
+    names = [m.name for m in pkgutil.iter_modules(dashboard.screens.__path__) if not m.name.startswith("_")]
+    found = [importlib.import_module(f"dashboard.screens.{name}") for name in names]
+    return sorted(found, key=lambda module: (module.ORDER, module.TITLE))
+
+
+def guarded(module: ModuleType) -> None:
+    """The module's page; what is wrong with the database or the address becomes a friendly line."""
+    try:
+        module.page(Source())
+    except NothingYet as error:
+        st.html(title(module.TITLE) + note(str(error)))
+        st.code(FIRST_COMMAND, language="bash")
+    except SQLAlchemyError as error:
+        st.html(title(module.TITLE) + note(explained(error), "warn"))
+        st.button("Reload")
+    except Exception as error:
+        if not is_user_error(error):
+            raise
+        st.html(title(module.TITLE) + note(str(error), "warn"))
+
+
+def menu(found: dict[str, ModuleType]) -> str:
+    """The page that the address names, and a menu of all."""
+    first = next(iter(found))
+    asked = st.query_params.get(PAGE, first)
+    asked = asked if asked in found else first
+    if st.session_state.get("menu") != asked:
+        st.session_state["menu"] = asked
+    st.segmented_control(
+        "Page", list(found), key="menu", format_func=lambda name: found[name].TITLE,
+        label_visibility="collapsed", on_change=turn_to, args=(first, asked),
+    )  # fmt: skip
+    return asked
+
+
+def turn_to(first: str, before: str) -> None:
+    """A click in the menu; the page's other choices are its own business."""
+    chosen = st.session_state["menu"] or before
+    st.query_params.from_dict({} if chosen == first else {PAGE: chosen})
+
+
+def main() -> None:
+    """The menu, then the page; the first is the leaderboard."""
+    st.set_page_config(page_title="bench", page_icon="▦", layout="wide", initial_sidebar_state="collapsed")
+    dark = getattr(st.context, "theme", None) is not None and st.context.theme.type == "dark"
+    st.html(paint("#14171B" if dark else "#FFFFFF"))
+    found = {m.__name__.rpartition(".")[2]: m for m in screens()}
+    page = menu(found)
+    arrive(page)
+    guarded(found[page])
+
+
+main()

@@ -1,0 +1,251 @@
+"""One cell: its numbers, where they come from, and the command that makes them again."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from bench.results.board import cell_command
+from bench.results.compare import settings_of
+from bench.results.files import class_scores, learning_curve, stage_folder, summary_of
+from bench.results.stages import CellInfo, StageInfo, code_state, find_cell, graph, siblings
+from dashboard.look import Markup, duration, link, note, section, soft, table, title, web_link
+from dashboard.source import Source
+
+TITLE, ORDER = "Cell", 1
+MADE = (
+    "started",
+    "seconds",
+    "device",
+    "host",
+    "commit",
+    "dirty",
+    "python",
+    "cpus",
+    "peak_memory_mib",
+    "arguments",
+)
+
+
+def page(source: Source) -> None:
+    """The cell that the address names; a cell that does not exist yet gets the command that makes it."""
+    key = st.query_params.get("key", "")
+    if st.query_params.get("row"):
+        return missing(source)
+    if not key:
+        st.html(title("Cell"))
+        st.html(note("no cell is chosen; click one on the leaderboard"))
+        return None
+    info = source.ask(find_cell, key)
+    if info is None:
+        st.html(title("Cell"))
+        st.html(note(f"no cell has the key {key[:64]}: it was deleted, or the link is cut off"))
+        return None
+    head(source, info)
+    stages = source.ask(graph, info.cell["label"])
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        metrics(info)
+        training(stages)
+    with right:
+        command(info)
+        cost(stages)
+        tree(info, stages)
+    classes(stages, info.cell["label"])
+    details(info, stages)
+    return None
+
+
+def missing(source: Source) -> None:
+    """A cell nobody asked for: what it would be, and the command that fills it."""
+    asked = {n: st.query_params.get(n, "") for n in ("scale", "data", "content", "row", "column")}
+    known = {(b.scale, b.data) for b in source.boards()}
+    st.html(title("Missing cell"))
+    if (asked["scale"], asked["data"]) in known:
+        table_ = source.table(asked["scale"], asked["data"])
+        full = next((c for c in table_.contents if asked["content"] and c.startswith(asked["content"])), "")
+        table_ = source.table(asked["scale"], asked["data"], full) if full else table_
+        row = next((r for r in table_.rows if r.key == asked["row"]), None)
+        column = next((c for c in table_.columns if c.key == asked["column"]), None)
+        if row and column:
+            if row.entries.get(column.key):
+                st.html(note("it was run since; open it from the leaderboard"))
+                return
+            st.html(
+                soft(
+                    f"{row.title} on {column.title} ({asked['scale']}, {asked['data']}) was never asked for."
+                )
+            )
+            st.html(soft("This command fills it:"))
+            st.code(cell_command(row, column), language="bash", wrap_lines=True)
+            return
+    st.html(note("the leaderboard has no such row or column any more"))
+
+
+def head(source: Source, info: CellInfo) -> None:
+    """Names, state and the other seeds."""
+    cell = info.cell
+    where = f"{cell['scale']}; pretrained on {cell['pretrain_data']}, scored on {cell['task_data']}"
+    engine = f", engine {cell['engine']}" if cell["engine"] else ""
+    st.html(
+        title(f"{cell['method']} × {cell['crop']} × {cell['task']}", f"{where}{engine}; seed {cell['seed']}")
+    )
+    if cell["state"] != "done":
+        kind = "warn" if cell["state"] == "failed" else ""
+        st.html(note(f"{cell['state']}: {cell['reason'] or 'no reason recorded'}", kind))
+    others = {s["label"]: s for s in source.ask(siblings, cell["group"])}
+    if len(others) > 1:
+        links = [
+            f"<b>{s['seed']}</b>"
+            if label == cell["label"]
+            else link("cell", str(s["seed"]), s["state"], key=label[:16])
+            for label, s in others.items()
+        ]  # fmt: skip
+        st.html(f'<div class="b-soft">seeds: {" · ".join(links)}</div>')
+
+
+def metrics(info: CellInfo) -> None:
+    st.html(section("Metrics"))
+    if not info.results:
+        st.html(soft("no result yet"))
+    for source, values in info.results.items():
+        rows = [
+            (f"{n} (headline)" if n == info.headlines[source] else n, f"{v:.2f}") for n, v in values.items()
+        ]
+        st.html(
+            table(("metric" if source == "measured" else f"metric ({source})", "percent"), rows, numbers=(1,))
+        )
+
+
+def training(stages: dict[str, StageInfo]) -> None:
+    """Learning curves of every training in the graph."""
+    found = {}
+    for stage in stages.values():
+        folder = stage_folder(stage)
+        rows = learning_curve(folder) if folder else []
+        if rows:
+            found[f"{stage.kind}/{stage.name} {stage.short}"] = rows
+    if not found:
+        return
+    st.html(section("Learning curves"))
+    which = st.selectbox(
+        "Training", list(found), label_visibility="collapsed" if len(found) == 1 else "visible"
+    )
+    rows = found[which]
+    figures = list(dict.fromkeys(n for row in rows for n in row if n != "step"))
+    figure = (
+        st.segmented_control("Figure", figures, default=figures[0], label_visibility="collapsed")
+        or figures[0]
+    )
+    from dashboard.figures import curves  # Altair and pandas take their time: not for the leaderboard
+
+    st.altair_chart(curves(rows, figure))
+
+
+def command(info: CellInfo) -> None:
+    st.html(section("Make it again"))
+    st.code(info.cell["command"], language="bash", wrap_lines=True)
+    st.html(soft(f"bench show {info.cell['label'][:12]} prints the same in a terminal."))
+
+
+def cost(stages: dict[str, StageInfo]) -> None:
+    """Steps, time, speed and device of every stage."""
+    if not stages:
+        return
+    st.html(section("Cost"))
+    rows, total = [], 0.0
+    for stage in stages.values():
+        folder: Path | None = stage_folder(stage)
+        made = summary_of(folder) if folder else {}
+        seconds = stage.provenance.get("seconds")
+        total += seconds or 0.0
+        speed = made.get("images_per_second")
+        rows.append(
+            (
+                f"{stage.kind}/{stage.name}", made.get("steps", "-"), duration(seconds),
+                f"{speed:,.0f}" if isinstance(speed, int | float) else "-",
+                stage.provenance.get("device", "-"),
+            )
+        )  # fmt: skip
+    heads = ("stage", "gradient steps", "wall time", "images/s", "device")
+    st.html(table(heads, [*rows, ("all stages", "", duration(total), "", "")], numbers=(1, 2, 3)))
+    if len(stages) == 1:
+        st.html(soft("inputs of this stage are not recorded here"))
+
+
+def tree(info: CellInfo, stages: dict[str, StageInfo]) -> None:
+    """The stages that this cell needs, each a link that shows it below."""
+    key = info.cell["label"]
+    if key not in stages:
+        return
+    st.html(section("Stages"))
+    chosen = chosen_stage(stages, key).key
+    seen: set[str] = set()
+
+    def branch(at: str, role: str) -> str:
+        stage = stages.get(at)
+        if stage is None:
+            return f"<li>{escape(role)}: {escape(at[:12])} (not recorded here)</li>"
+        text = f"{stage.kind}/{stage.name} {stage.short}"
+        mark = ' class="on"' if at == chosen else ""
+        changed = code_state(stage)
+        state = "" if changed == "current" else f' <span class="b-tag">code {changed}</span>'
+        inner = ""
+        if at not in seen:
+            seen.add(at)
+            inner = "".join(branch(child, name) for name, child in stage.inputs.items())
+        label = f"{role}: {text}" if role else text
+        here = link("cell", label, key=key[:16], stage=at[:16])
+        return f"<li{mark}>{here}{state}{f'<ul>{inner}</ul>' if inner else ''}</li>"
+
+    st.html(f'<ul class="b-tree">{branch(key, "")}</ul>')
+
+
+def chosen_stage(stages: dict[str, StageInfo], key: str) -> StageInfo:
+    """The stage that the address names, or the cell's last."""
+    asked = st.query_params.get("stage", "")
+    return next((s for k, s in stages.items() if asked and k.startswith(asked)), stages[key])
+
+
+def classes(stages: dict[str, StageInfo], key: str) -> None:
+    """Scores of single classes, where the task leaves them."""
+    folder = stage_folder(stages[key]) if key in stages else None
+    scores = class_scores(folder) if folder else {}
+    if not scores:
+        return
+    st.html(section("Scores of classes"))
+    names = list(dict.fromkeys(n for s in scores.values() for n in s))
+    name = st.segmented_control("Score", names, default=names[0], label_visibility="collapsed") or names[0]
+    chart, numbers = st.columns([3, 2])
+    from dashboard.figures import class_bars
+
+    chart.altair_chart(class_bars(scores, name))
+    rows = [(c, *(f"{s[n]:.1f}" if n in s else "-" for n in names)) for c, s in scores.items()]
+    numbers.html(table(("class", *names), rows, numbers=range(1, len(names) + 1)))
+
+
+def details(info: CellInfo, stages: dict[str, StageInfo]) -> None:
+    """Provenance and settings of the chosen stage; the resolved configuration of the whole cell."""
+    key = info.cell["label"]
+    if key not in stages:
+        st.html(soft("the stages of this cell are not recorded in this database"))
+        return
+    stage = chosen_stage(stages, key)
+    st.html(section(f"Provenance of {stage.kind}/{stage.name} {stage.short}"))
+    made: dict[str, Any] = dict(stage.provenance)
+    rows = [(n, made[n] if isinstance(made[n], str) else json.dumps(made[n])) for n in MADE if n in made]
+    rows += [("packages", ", ".join(f"{k} {v}" for k, v in (made.get("packages") or {}).items()))]
+    said = {"changed": "changed since this was made", "current": "as installed now", "unknown": "unknown"}
+    rows += [("code", said[code_state(stage)]), ("key", stage.key), ("version", stage.version)]
+    tracked = web_link(made.get("tracker_url"))
+    rows += [("W&B", Markup(tracked) if tracked else "not tracked online")]
+    rows += [("folder", str(stage_folder(stage) or "not in this store"))]
+    st.html(table(("", "value"), rows))
+    with st.expander("Resolved configuration of this stage"):
+        st.json(dict(stage.params))
+    with st.expander("Resolved configuration of the cell and every input"):
+        st.html(table(("setting", "value"), list(settings_of(stages, key).items())))

@@ -1,0 +1,157 @@
+"""Two to four rows side by side: differences over common seeds, and what differs in their configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from bench.results.board import Column, Row, Table, compact, make_table
+from bench.results.compare import differing, paired, settings_of, verdict
+from bench.results.entries import Entry
+from bench.results.export import number
+from bench.results.stages import find_cell, graph
+from dashboard.address import Address
+from dashboard.look import Markup, link, note, section, soft, table, title
+from dashboard.screens.leaderboard import which_board, which_content
+from dashboard.source import Source
+
+TITLE, ORDER = "Compare", 2
+MOST, OFFERED = 4, 200
+MARKS = {"better": "b-good", "worse": "b-bad"}
+
+
+def page(source: Source) -> None:
+    """Rows from the address; the first is what the others are compared with."""
+    st.html(title("Compare", "Differences to the first row, over the seeds both have."))
+    linked_cells(source)
+    address = Address("compare")
+    columns = st.columns([1, 1, 2, 3], vertical_alignment="bottom")
+    scale, data = which_board(source, address, columns)
+    found = which_content(source, address, scale, data, columns[2])
+    needle = columns[3].text_input(
+        "Find rows", key="compare.find", placeholder="part of a name, crop or setting"
+    )
+    rows = which_rows(found, address, needle)
+    shown = [c for c in found.columns if sum(c.key in r.entries for r in rows) > 1]
+    if shown:
+        shown = which_columns(shown, address)
+    address.write()
+    if len(rows) < 2:
+        st.html(note("pick two to four rows above, or on the leaderboard"))
+        return
+    if not shown:
+        st.html(note("these rows have no task in common"))
+    else:
+        numbers(rows, shown)
+    configuration(source, rows, shown or list(found.columns))
+
+
+def linked_cells(source: Source) -> None:
+    """`?key=...&key=...`: cells instead of rows become the rows that hold them, on the cells' tasks."""
+    keys = st.query_params.get_all("key")
+    if not keys:
+        return
+    infos = [i for i in (source.ask(find_cell, k) for k in keys) if i is not None]
+    rows: list[str] = []
+    for info in infos:
+        cell = info.cell
+        made = make_table(source.entries(cell["scale"], cell["pretrain_data"]), cell["pretrain_data_key"])
+        rows += [r.key for r in made.rows if any(e.group == cell["group"] for e in r.entries.values())]
+    if infos:
+        first = infos[0].cell
+        given: dict[str, Any] = {"scale": first["scale"], "data": first["pretrain_data"], "row": rows[:MOST]}
+        given["task"] = list(dict.fromkeys(i.cell["task"] for i in infos))
+        st.query_params.from_dict({"page": "compare", **given})
+
+
+def which_rows(found: Table, address: Address, needle: str) -> list[Row]:
+    """The rows picked, in the order they were picked; a search offers the first 200 that match."""
+    known = {r.key: r for r in found.rows if r.source != "reported"}
+    picked = [k for k in (address.given.get("row") or st.session_state.get("compare.row", [])) if k in known]
+    words = needle.lower().split()
+    offered = [k for k, r in known.items() if all(w in r.title.lower() for w in words)][:OFFERED]
+    options = list(dict.fromkeys([*picked[:MOST], *offered]))
+    chosen = address.several(
+        "Rows", "row", options, format_func=lambda k: known[k].title, max_selections=MOST,
+        placeholder="two to four",
+    )  # fmt: skip
+    if len(known) > OFFERED and not words:
+        st.html(soft(f"{len(known)} rows; the first {OFFERED} are offered, a search finds the others"))
+    return [known[k] for k in chosen]
+
+
+def which_columns(columns: list[Column], address: Address) -> list[Column]:
+    tasks = list(dict.fromkeys(c.task for c in columns))
+    chosen = address.several("Tasks", "task", tasks)
+    return [c for c in columns if not chosen or c.task in chosen]
+
+
+def numbers(rows: list[Row], columns: list[Column]) -> None:
+    """Means, paired differences and their picture."""
+    base, others = rows[0], rows[1:]
+    lines, drawn = [], []
+    for column in columns:
+        first = base.entries.get(column.key)
+        line: list[Any] = [column.title, column.headline, value(first)]
+        for row in others:
+            entry = row.entries.get(column.key)
+            found = paired(first.values, entry.values) if first and entry else None
+            line += [value(entry), difference(found)]
+            if found and found["ci95"] is not None:
+                low, high = found["mean"] - found["ci95"], found["mean"] + found["ci95"]
+                drawn.append(
+                    {"task": column.title, "row": row.title, "mean": found["mean"], "low": low, "high": high}
+                )
+        lines.append(line)
+    heads = ["task", "metric", base.title, *(h for r in others for h in (r.title, "difference to the first"))]
+    st.html(table(heads, lines))
+    st.html(
+        soft(
+            "Difference: mean over common seeds of the row less the first row, ± 95 % t-interval of paired "
+            "differences, in points. Without two common seeds nothing is claimed."
+        )
+    )
+    if drawn:
+        from dashboard.figures import differences  # imports Altair and pandas
+
+        st.altair_chart(differences(drawn))
+
+
+def value(entry: Entry | None) -> Any:
+    """The mean, linked to a cell; or the state."""
+    if entry is None:
+        return "missing"
+    if entry.mean is None:
+        return entry.state
+    return Markup(link("cell", f"{number(entry)} (n={entry.n})", key=entry.labels[min(entry.values)][:16]))
+
+
+def difference(found: dict[str, Any] | None) -> Any:
+    """`+1.2 ± 0.4 better (seeds 0-2)`."""
+    if found is None:
+        return "no common seed"
+    half = "" if found["ci95"] is None else f" ± {found['ci95']:.1f}"
+    word = verdict(found)
+    text = f"{found['mean']:+.1f}{half} {word} (seeds {compact(found['seeds'])})"
+    return Markup(f'<span class="{MARKS.get(word, "")}">{text}</span>')
+
+
+def configuration(source: Source, rows: list[Row], columns: list[Column]) -> None:
+    """Settings that differ, in every stage that is recorded."""
+    st.html(section("What differs in configuration"))
+    keys = {c.key for c in columns}
+    common = next((k for k in keys if all(k in r.entries for r in rows)), None)
+    found = []
+    for row in rows:
+        entry = row.entries[common] if common else next(iter(row.entries.values()))
+        label = next(iter(entry.labels.values()))
+        found.append(settings_of(source.ask(graph, label), label))
+    if not any(found):
+        st.html(note("the stages of these rows are not recorded in this database"))
+        return
+    lines = [(name, *values) for name, values in differing(found).items() if not name.endswith(".seed")]
+    if lines:
+        st.html(table(("setting", *(r.title for r in rows)), lines))
+    else:
+        st.html(soft("no recorded setting differs"))

@@ -1,0 +1,101 @@
+"""What is done, what is missing, what is impossible, and what filling it would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+import streamlit as st
+
+from bench.results.coverage import STATES, Possible, Square, cost, matrix
+from dashboard.address import Address
+from dashboard.look import SYMBOLS, duration, framed, hinted, href, note, section, soft, table, title
+from dashboard.screens.leaderboard import which_board
+from dashboard.source import Source, possible
+
+TITLE, ORDER = "Coverage", 3
+
+
+def page(source: Source) -> None:
+    """A square per method and crop, over the tasks chosen."""
+    st.html(title("Coverage", "What is done, missing and impossible, without changed settings."))
+    address = Address("coverage")
+    columns = st.columns([1, 1, 3, 1], vertical_alignment="bottom")
+    scale, data = which_board(source, address, columns)
+    every = address.switch(
+        "All there is", "every", False, where=columns[3], help="Every method, crop and task."
+    )
+    entries = source.entries(scale, data)
+    there_is = possible(scale) if every else Possible()
+    if every and not there_is.methods:
+        st.html(note("bench list --matrix failed: only what was asked for is shown", "warn"))
+    used = dict.fromkeys(e.task for e in entries if e.source != "reported")
+    tasks = list(dict.fromkeys([*used, *there_is.tasks]))
+    chosen = address.several("Tasks", "task", tasks, where=columns[2]) or tuple(tasks)
+    squares = matrix(entries, chosen, there_is)
+    st.html(grid(squares, len(chosen), {"scale": scale, "data": data}))
+    st.html(
+        soft(" · ".join(f"{SYMBOLS[s]} {s}" for s in STATES) + f". Numbers: tasks done of {len(chosen)}.")
+    )
+    totals(source, scale, squares)
+    commands(squares, scale, data)
+    address.write()
+
+
+def grid(squares: Mapping[tuple[str, str], Square], tasks: int, where: Mapping[str, str]) -> str:
+    """Methods down, crops across."""
+    methods = sorted({m for m, _ in squares})
+    crops = sorted({c for _, c in squares})
+    head = "".join(f'<th scope="col">{escape(c)}</th>' for c in crops)
+    body = ""
+    for m in methods:
+        cells = "".join(square(squares[m, c], m, c, tasks, where) for c in crops)
+        body += f'<tr><th scope="row">{escape(m)}</th>{cells}</tr>'
+    head = f'<thead><tr><th scope="col">method</th>{head}</tr></thead>'
+    return framed(f'<table class="b cover">{head}<tbody>{body}</tbody></table>')
+
+
+def square(found: Square, method: str, crop: str, tasks: int, where: Mapping[str, str]) -> str:
+    """How many tasks are done; a link to the row on the leaderboard."""
+    counts = ", ".join(f"{n} {s}" for s in STATES if (n := found.states.get(s)))
+    hint = "; ".join([f"{method} × {crop}: {counts}", *found.reasons[:3]])
+    done = found.states.get("done", 0)
+    if found.state == "unsupported":
+        return f'<td class="unsupported"{hinted(hint)}>{SYMBOLS["unsupported"]}</td>'
+    kind = "part" if done and found.state == "missing" else found.state
+    to = href("leaderboard", method=method, crop=crop, **where) if done else ""
+    text = f"{SYMBOLS[found.state]} {done}/{tasks}"
+    inner = f'<a href="{to}" target="_self">{text}</a>' if to else text
+    share = f' style="--share:{100 * done // max(1, tasks)}%"'
+    return f'<td class="{escape(kind)}"{share}{hinted(hint)}>{inner}</td>'
+
+
+def totals(source: Source, scale: str, squares: Mapping[tuple[str, str], Square]) -> None:
+    """Counts, and the time that the missing cells would take."""
+    counts = {s: sum(q.states.get(s, 0) for q in squares.values()) for s in STATES}
+    needed = cost(squares, source.usual_seconds(scale))
+    unknown = f", and {needed.unknown:,} parts nothing like which was made yet" if needed.unknown else ""
+    st.html(section("What filling it would cost"))
+    st.html(table(("state", "cells"), [(s, f"{n:,}") for s, n in counts.items()], numbers=(1,)))
+    st.html(
+        soft(
+            f"{needed.cells:,} cells to fill, a seed each: {duration(needed.seconds)} of one device{unknown}. "
+            "Medians of what was made at this scale; a pretraining is counted once for all tasks."
+        )
+    )
+
+
+def commands(squares: Mapping[tuple[str, str], Square], scale: str, data: str) -> None:
+    """One command per method that fills what its squares lack."""
+    lines = []
+    for method in dict.fromkeys(m for m, _ in squares):
+        mine = {c: q.missing for (m, c), q in squares.items() if m == method and q.missing and c != "-"}
+        for missing in dict.fromkeys(mine.values()):
+            crops = ",".join(c for c, tasks in mine.items() if tasks == missing)
+            lines.append(
+                f"bench run --method {method} --crop {crops} --task {','.join(missing)} --scale {scale} "
+                f"--data {data}"
+            )
+    if lines:
+        with st.expander(f"Commands that fill it ({len(lines)})"):
+            st.code("\n".join(lines), language="bash", wrap_lines=True)

@@ -1,0 +1,142 @@
+"""Which crop, for which task, how sure are we?"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from bench.results.board import Board, Choice, Table, make_board
+from bench.results.export import FORMATS, exported
+from dashboard.address import Address
+from dashboard.look import href, note, soft, title
+from dashboard.source import Source
+from dashboard.table import board_table
+
+TITLE, ORDER = "Leaderboard", 0
+PAGE_ROWS = 50
+CODE = {"": "any code", "current": "code as installed", "changed": "code changed since"}
+NAMES = {"csv": "CSV", "json": "JSON", "md": "Markdown", "tex": "LaTeX"}
+
+
+def page(source: Source) -> None:
+    """Filters, the table, downloads."""
+    st.html(title("Leaderboard", "Which crop, for which task, how sure are we?"))
+    address = Address("leaderboard")
+    first = st.columns([1, 1, 2, 2, 2], vertical_alignment="bottom")
+    scale, data = which_board(source, address, first)
+    with st.expander("More filters", expanded=False):
+        second = st.columns(4, vertical_alignment="bottom")
+        table = which_content(source, address, scale, data, second[0])
+        choice = which_rows(table, address, first, second)
+    changed = source.changed() if choice.code else frozenset()
+    board = make_board(table, choice, changed)
+    shown = board.rows
+    pages = max(1, -(-len(shown) // PAGE_ROWS))
+    line, pager = st.columns([5, 1], vertical_alignment="bottom")
+    at = address.count("Page", "part", 1, pages, where=pager) if pages > 1 else 1
+    part = shown[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
+    line.html(soft(counted(board, part, at)))
+    if shown:
+        where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
+        st.html(board_table(board, part, where))
+        legend()
+        compare(board, part, address, where)
+        downloads(board)
+    else:
+        st.html(note("no row matches these filters; take one away"))
+    address.write()
+
+
+def which_board(source: Source, address: Address, columns: list) -> tuple[str, str]:
+    """The scale and the pretraining set: results of others are never shown beside them."""
+    boards = source.boards()
+    scales = list(dict.fromkeys(b.scale for b in boards))
+    scale = address.one("Scale", "scale", scales, scales[0], where=columns[0])
+    sets = [b.data for b in boards if b.scale == scale]
+    return scale, address.one("Pretrained on", "data", sets, sets[0], where=columns[1])
+
+
+def which_content(source: Source, address: Address, scale: str, data: str, where: object) -> Table:
+    """The table of the set's content that was asked for: a set with other images is another set."""
+    table = source.table(scale, data)
+    if len(table.contents) < 2:
+        return table
+    short = {key[:12]: key for key in table.contents}
+    chosen = address.one(
+        "Content of the set", "content", list(short), next(iter(short)), where=where,
+        help="The pretraining set was used with different images under one name; a digest tells them apart.",
+    )  # fmt: skip
+    return source.table(scale, data, short[chosen])
+
+
+def which_rows(table: Table, address: Address, first: list, second: list) -> Choice:
+    """The other filters."""
+    measured = [r for r in table.rows if r.source != "reported"]
+    tasks = list(dict.fromkeys(c.task for c in table.columns))
+    chosen = address.several("Tasks", "task", tasks, where=first[2])
+    methods = address.several("Methods", "method", sorted({r.method for r in measured}), where=first[3])
+    crops = address.several("Crops", "crop", sorted({r.crop for r in measured}), where=first[4])
+    engines = sorted({c.engine for c in table.columns if c.engine})
+    engine = (
+        address.several("Detector engine", "engine", engines, where=second[0]) if len(engines) > 1 else ()
+    )
+    ranked = ["", *(t for t in tasks if not chosen or t in chosen)]
+    rank = address.one(
+        "Rank by",
+        "rank",
+        ranked,
+        "",
+        where=second[1],
+        format_func=lambda t: t or "mean rank over the columns",
+    )
+    most = max((e.n for r in measured for e in r.entries.values()), default=1)
+    seeds = address.count("Seeds, at least", "seeds", 1, max(1, most), where=second[2], disabled=most < 2)
+    code = address.one("Code", "code", list(CODE), "", where=second[3], format_func=CODE.__getitem__)
+    reported = address.switch("Numbers reported in papers", "reported", True)
+    engines_asked = (*engine, "") if engine else ()
+    return Choice(engines_asked, methods, crops, chosen, seeds, code, rank, reported)
+
+
+def counted(board: Board, part: list, at: int) -> str:
+    """`24 of 335 rows`, and which of them are on this page."""
+    rows = sum(r.source != "reported" for r in board.rows)
+    first = (at - 1) * PAGE_ROWS + 1
+    text = f"{rows} of {board.total} rows"
+    return (
+        text if len(part) == len(board.rows) else f"{text}; {first} to {first + len(part) - 1} on this page"
+    )
+
+
+def legend() -> None:
+    st.html(
+        soft(
+            "Percent, mean over seeds ± 95 % t-interval (none for one seed). Bold: best of the column. "
+            "≈: not distinguishable from it (Welch, 5 %). Bars: from the lowest to the highest value of the "
+            "column. A click opens the cell; hover says why one is empty and which command fills it."
+        )
+    )
+
+
+def compare(board: Board, part: list, address: Address, where: dict[str, str]) -> None:
+    """Pick rows of this page, then follow the link."""
+    titles = {row.key: row.title for row in part if row.source != "reported"}
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    picked = left.multiselect(
+        "Compare rows", list(titles), format_func=lambda k: titles.get(k, k), max_selections=4, key="picked",
+        placeholder="pick two to four of this page",
+    )  # fmt: skip
+    if len(picked) > 1:
+        to = href("compare", row=picked, **where)
+        right.html(f'<div class="b-go"><a href="{to}" target="_self">Compare {len(picked)} rows →</a></div>')
+
+
+def downloads(board: Board) -> None:
+    """What is shown, all pages of it, as a file."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(soft(f"Download these {len(board.rows)} rows:"))
+        for form, mime in FORMATS.items():
+            st.download_button(
+                NAMES[form], partial(exported, board, form), f"leaderboard.{form}", mime,
+                key=f"download.{form}", on_click="ignore",
+            )  # fmt: skip

@@ -1,0 +1,87 @@
+"""What pages read: the results database, and what was made of it, kept until something is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from bench.results import board, coverage, entries, stages
+from bench.results.place import database_url
+from bench.results.reading import FIRST_COMMAND, NothingYet, Reader, open_reader
+
+T = TypeVar("T")
+
+
+@st.cache_resource(show_spinner=False)
+def _reader(url: str) -> Reader:
+    return open_reader(url)
+
+
+class Source:
+    """The results database as it is at this moment. What its methods return is shared between sessions: look,
+    but do not change it."""
+
+    def __init__(self) -> None:
+        self.url = database_url()
+        self.reader = _reader(self.url)
+        self.reader.check()
+        self.mark = (self.url, *self.reader.fingerprint())
+
+    def ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        """`question(connection, *arguments)` on a connection of its own."""
+        with self.reader.engine.connect() as connection:
+            return question(connection, *arguments)
+
+    def boards(self) -> list[entries.BoardName]:
+        """Scales and pretraining sets, the one with most cells first; NothingYet where there is none."""
+        found = _boards(self.mark, self)
+        if not found:
+            raise NothingYet(f"no cell was run yet; run first: {FIRST_COMMAND}")
+        return found
+
+    def table(self, scale: str, data: str, content: str = "") -> board.Table:
+        """Rows and columns of a board."""
+        return _table(self.mark, scale, data, content, self)
+
+    def entries(self, scale: str, data: str) -> list[entries.Entry]:
+        return _entries(self.mark, scale, data, self)
+
+    def changed(self) -> frozenset[str]:
+        """Labels of cells whose code has changed since."""
+        return _changed(self.mark, self)
+
+    def usual_seconds(self, scale: str) -> dict[tuple[str, str], float]:
+        return _usual_seconds(self.mark, scale, self)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _boards(mark: tuple[Any, ...], _source: Source) -> list[entries.BoardName]:
+    return _source.ask(entries.board_names)
+
+
+@st.cache_resource(max_entries=4, show_spinner="reading results")
+def _entries(mark: tuple[Any, ...], scale: str, data: str, _source: Source) -> list[entries.Entry]:
+    return _source.ask(entries.load_entries, scale, data)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _table(mark: tuple[Any, ...], scale: str, data: str, content: str, _source: Source) -> board.Table:
+    return board.make_table(_source.entries(scale, data), content)
+
+
+@st.cache_resource(max_entries=2, show_spinner="comparing code")
+def _changed(mark: tuple[Any, ...], _source: Source) -> frozenset[str]:
+    return _source.ask(stages.changed_labels)
+
+
+@st.cache_resource(max_entries=4, show_spinner="adding up times")
+def _usual_seconds(mark: tuple[Any, ...], scale: str, _source: Source) -> dict[tuple[str, str], float]:
+    return _source.ask(coverage.usual_seconds, scale)
+
+
+@st.cache_resource(max_entries=4, ttl=3600, show_spinner="asking every method what goes with it")
+def possible(scale: str) -> coverage.Possible:
+    """Which methods, crops and tasks go together at a scale."""
+    return coverage.possible(scale)

@@ -1,0 +1,104 @@
+"""The leaderboard as an HTML table: a row per pretraining, a column per evaluation, every cell a link."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from bench.results.board import Board, Column, Row, cell_command
+from bench.results.entries import Entry
+from bench.results.export import number, standing_of, state_of
+from dashboard.look import SYMBOLS, framed, hinted, href, tag
+
+LINES = {
+    "incomplete": "not ranked: a result is missing in a column that counts",
+    "reported": "reported in papers; no row of this method and crop is shown",
+}
+STANDINGS = {
+    "best": "best of the column",
+    "tie": "not distinguishable from the best (Welch's t-test, 5 %)",
+}
+
+
+def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
+    """`rows` of the board as a table; `where` says which board it is in links to cells that do not exist."""
+    heads = ['<th scope="col" class="num">#</th>', '<th scope="col">method × crop</th>']
+    heads += [_head(column) for column in board.columns]
+    body, section = [], "ranked"
+    for row in rows:
+        if row.section != section and row.section in LINES:
+            text = escape(LINES[row.section])
+            body.append(f'<tr class="line"><td colspan="{len(heads)}">{text}</td></tr>')
+        section = row.section
+        cells = "".join(_cell(board, column, row, where) for column in board.columns)
+        body.append(f'<tr class="{escape(row.source)}">{_name(row)}{cells}</tr>')
+    head = f"<thead><tr>{''.join(heads)}</tr></thead>"
+    return framed(f'<table class="b board">{head}<tbody>{"".join(body)}</tbody></table>', full=True)
+
+
+def _head(column: Column) -> str:
+    engine = f", {column.engine}" if column.engine else ""
+    below = f"<small>{escape(column.headline or 'no result')} · {escape(column.task_data + engine)}</small>"
+    note = f"<small>{escape(column.note)}</small>" if column.note else ""
+    return f'<th scope="col" class="num">{escape(column.task)}{below}{note}</th>'
+
+
+def _name(row: Row) -> str:
+    rank = "" if row.rank is None else str(row.rank)
+    hint = "" if row.mean_rank is None else f"mean rank {row.mean_rank:.2f}"
+    badge = "" if row.source == "measured" else tag(row.source)
+    note = f"<small{hinted(row.note)}>{escape(row.note)}</small>" if row.note else ""
+    return (
+        f'<td class="num"{hinted(hint)}>{rank}</td>'
+        f'<th scope="row" class="name">{escape(row.method)} × {escape(row.crop)}{badge}{note}</th>'
+    )
+
+
+def _cell(board: Board, column: Column, row: Row, where: dict[str, str]) -> str:
+    entry = row.entries.get(column.key)
+    if entry is None or entry.mean is None:
+        return _empty(column, row, entry, where)
+    standing = standing_of(board, column, row)
+    hint = said(entry, standing)
+    low, high = board.spans.get(column.key, (entry.mean, entry.mean))
+    share = 100.0 if high == low else 4 + 96 * (entry.mean - low) / (high - low)
+    interval = "" if entry.ci95 is None else f"±{entry.ci95:.1f}"
+    inner = (
+        f'<span class="g"><span class="v">{entry.mean:.1f}</span><span class="ci">{interval}</span>'
+        f'<span class="t">{"≈" if standing == "tie" else ""}</span></span>'
+        f'<span class="track"><i style="width:{min(100.0, max(0.0, share)):.0f}%"></i></span>'
+    )
+    if row.source == "reported":
+        return f'<td class="cell"><span{hinted(hint)}>{inner}</span></td>'
+    label = entry.labels[min(entry.values)]
+    return f'<td class="cell {standing}"><a {_open(hint, key=label[:16])}>{inner}</a></td>'
+
+
+def said(entry: Entry, standing: str = "") -> str:
+    """What hovering over a result says."""
+    seeds = f"{entry.n} seed{'s' if entry.n > 1 else ''}"
+    parts = [f"{entry.headline} {number(entry)}", seeds if entry.values else entry.reason]
+    if entry.ci95 is not None:
+        parts.append("± is the 95 % t-interval")
+    parts += [f"{count} {state}" for state, count in entry.states.items() if state != "done"]
+    parts += [STANDINGS[standing]] if standing else []
+    return "; ".join(p for p in parts if p)
+
+
+def _empty(column: Column, row: Row, entry: Entry | None, where: dict[str, str]) -> str:
+    state = state_of(row, column)
+    if state == "not reported":
+        return '<td class="cell"></td>'
+    command = cell_command(row, column)
+    reason = entry.reason if entry else ""
+    hint = "; ".join(p for p in (state, reason, f"run: {command}" if command else "") if p)
+    inner = f'<span class="s">{SYMBOLS[state]} {escape(state)}</span>'
+    if entry and entry.labels:
+        to = _open(hint, key=next(iter(entry.labels.values()))[:16])
+    else:
+        to = _open(hint, row=row.key, column=column.key, **where)
+    return f'<td class="cell {escape(state)}"><a {to}>{inner}</a></td>'
+
+
+def _open(hint: str, **parameters: Any) -> str:
+    return f'href="{href("cell", **parameters)}" target="_self"{hinted(hint)}'

@@ -1,0 +1,235 @@
+"""A results database of any size, filled with plausible numbers; and a few of its stages on disk.
+
+`python -m tests.dashboard.populate HOME N` writes HOME/results.db with N results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert
+
+from bench.results.database import Database, open_database
+from bench.results.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
+from bench.source import component_names, source_digest
+from bench.store import write_json
+
+METHODS = (
+    "byol", "orl", "moco_v2", "simclr", "simsiam", "densecl", "swav", "soco", "ccop", "resim", "lewel",
+    "cast", "self_emd", "mae", "cmc",
+)  # fmt: skip
+CROPS = (
+    "image", "grid", "gt", "gt_pad", "coarse", "selective_search", "edge_boxes", "bing", "random", "multi",
+    "obj_scene", "obj_obj_dilate",
+)  # fmt: skip
+COCO = ("AP_bbox", "AP50_bbox", "AP75_bbox", "AP_segm", "AP50_segm", "AP75_segm")
+TASKS: dict[str, tuple[str, tuple[str, ...], str, float]] = {  # headline first; engine; where its values lie
+    "coco_det": ("AP_bbox", COCO, "torchvision", 38.0),
+    "voc07_svm": ("mAP", ("mAP",), "", 78.0),
+    "knn": ("top1", ("top1", "top5"), "", 52.0),
+    "cityscapes_seg": ("mIoU", ("mIoU", "mAcc", "aAcc"), "", 71.0),
+    "voc0712_det": ("AP", ("AP", "AP50", "AP75"), "torchvision", 54.0),
+    "imagenet_linear": ("top1", ("top1", "top5"), "", 62.0),
+}
+CHUNK = 20_000
+
+
+def key(*parts: Any) -> str:
+    """A key that looks like one."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+class Filler:
+    """Rows for the tables, kept until there are enough for one insert."""
+
+    def __init__(self, database: Database, home: Path | None = None) -> None:
+        self.database, self.home = database, home
+        self.rng = random.Random(0)
+        self.rows: dict[Any, list[dict[str, Any]]] = {
+            t: [] for t in (StageRow, ProvenanceRow, CellRow, ResultRow, MetricRow)
+        }
+        self.results = 0
+        self.known: set[str] = set()
+        self.digests: dict[Any, str] = {}
+
+    def flush(self) -> None:
+        with self.database.engine.begin() as connection:
+            for table, rows in self.rows.items():
+                if rows:
+                    connection.execute(insert(table), rows)
+                rows.clear()
+
+    def stage(
+        self, kind: str, name: str, params: dict[str, Any], inputs: dict[str, str], seconds: float
+    ) -> str:
+        """A stage and its provenance; one in fifty pretrainings was made by other code."""
+        made = key(kind, name, params, inputs)
+        if made in self.known:
+            return made
+        self.known.add(made)
+        runner = {"data": "bench.data.runner:run"}.get(kind, f"bench.engine.{kind}:run")
+        part = {"pretrain": "method", "evaluate": "task"}.get(kind, "")
+        marker = runner, component_names(params)
+        if marker not in self.digests:
+            self.digests[marker] = source_digest(runner, params)
+        digest = self.digests[marker]
+        if kind == "pretrain" and part and int(made[:4], 16) % 50 == 0:
+            digest = "0" * 64
+        folder = f"{kind}/{name}-{made[:12]}"
+        record = {
+            "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False, "python": "3.11.2",
+            "packages": {"torch": "2.6.0", "numpy": "2.1.0"}, "host": "node-7", "device": "A GPU", "cpus": 16,
+            "started": "2026-01-02T03:04:05+00:00", "seconds": seconds, "peak_memory_mib": 2048,
+            "arguments": ["run", "--method", name], "source_digest": digest, "tracker_url": None,
+        }  # fmt: skip
+        stage = {
+            "key": made, "kind": kind, "name": name, "version": 1, "params": params, "inputs": inputs,
+            "runner": runner,
+        }  # fmt: skip
+        self.rows[StageRow].append({**stage, "folder": folder, "seconds": seconds, "source_digest": digest})
+        self.rows[ProvenanceRow].append({"stage_key": made, "record": record})
+        if self.home:
+            write_stage(self.home / "store" / folder, stage, record)
+        return made
+
+    def cell(self, method: str, crop: str, task: str, lr: float | None, seed: int, **how: Any) -> None:
+        """One cell with its stages and, if it is done, its result."""
+        headline, names, engine, around = TASKS[task]
+        scale, data = how.get("scale", "small"), how.get("data", "coco")
+        state = how.get("state", "done")
+        overrides = {} if lr is None else {f"{method}.lr": f"{lr:g}"}
+        learner = {
+            "name": method,
+            "version": 1,
+            "params": {"lr": lr or 0.03, "epochs": 200, "backbone": "resnet50"},
+        }
+        cropper = {"name": crop, "version": 1, "params": {"count": 5}}
+        source = self.stage("data", data, {"fingerprint": "f" * 16}, {}, 3.0)
+        target = self.stage("data", f"{task}_set", {"fingerprint": "e" * 16}, {}, 2.0)
+        params = {"method": learner, "crop": cropper, "split": "train", "seed": seed}
+        judge = {"task": {"name": task, "version": 1, "params": {"epochs": 12}}, "seed": seed}
+        if state == "unsupported":
+            label, pretraining, protocol, source, target = key(method, crop, task, lr, seed), "", "", "", ""
+            group = key(method, crop, task, lr, "unsupported")
+        else:
+            backbone = self.stage("pretrain", method, params, {"data": source}, 3600.0 + seed)
+            inputs = {"backbone": backbone, "data": target}
+            if state == "done":
+                label = self.stage("evaluate", task, judge, inputs, 600.0 + seed)
+            else:
+                label = key("evaluate", task, judge, inputs)
+            pretraining, protocol = key(method, crop, lr, source), key(task, target)
+            group = key(pretraining, protocol)
+        sets = "".join(f" --set {k}={v}" for k, v in overrides.items())
+        names_ = {
+            "label": label, "method": method, "crop": crop, "task": task, "scale": scale,
+            "pretrain_data": data, "pretrain_data_key": source, "task_data": f"{task}_set",
+            "task_data_key": target, "engine": engine,
+            "seed": seed, "overrides": overrides, "group": group, "pretraining": pretraining,
+            "protocol": protocol,
+            "command": f"bench run --method {method} --crop {crop} --task {task} --scale {scale}"
+            f" --seeds {seed} --data {data} --task-data {task}_set{sets}",
+        }  # fmt: skip
+        self.rows[CellRow].append({**names_, "state": state, "reason": how.get("reason")})
+        if state == "done":
+            self.result(label, headline, names, self.value(method, crop, task, lr, seed, around))
+
+    def value(self, method: str, crop: str, task: str, lr: float | None, seed: int, around: float) -> float:
+        """Between methods 3, between crops 2, between seeds .3."""
+        total = around
+        for what, spread in (((method, task), 3.0), ((crop, task), 2.0), ((lr, method), 1.0)):
+            total += spread * (int(key(what)[:8], 16) / 2**32 - 0.5)
+        return total + self.rng.gauss(0, 0.3)
+
+    def result(self, label: str, headline: str, names: tuple[str, ...], value: float) -> None:
+        self.results += 1
+        found = {
+            "id": self.results,
+            "label": label,
+            "source": "measured",
+            "headline": headline,
+            "value": value,
+        }
+        self.rows[ResultRow].append(found)
+        for position, name in enumerate(names):
+            shift = 18.0 if "50" in name else 3.0 * position
+            self.rows[MetricRow].append(
+                {"result_id": self.results, "name": name, "value": value + shift, "position": position}
+            )
+
+
+def combinations(n: int) -> Iterator[tuple[str, str, float | None, int, str]]:
+    """method, crop, lr, seed, task in an order that fills rows first, then settings."""
+    seeds = range(3 if n < 5_000 else 5)
+    per_setting = len(METHODS) * len(CROPS) * len(TASKS) * len(seeds)
+    for setting in range(math.ceil(n / per_setting)):
+        lr = None if setting == 0 else 0.001 * setting
+        for method, crop, task, seed in itertools.product(METHODS, CROPS, TASKS, seeds):
+            yield method, crop, lr, seed, task
+
+
+def fill(url: str, n: int, home: Path | None = None) -> Database:
+    """A database with `n` done cells and some in every other state."""
+    database = open_database(url)
+    filler = Filler(database, home)
+    for at, (method, crop, lr, seed, task) in enumerate(itertools.islice(combinations(n), n)):
+        filler.cell(method, crop, task, lr, seed)
+        if at % CHUNK == CHUNK - 1:
+            filler.flush()
+    if n:
+        states(filler)
+    filler.flush()
+    return database
+
+
+def states(filler: Filler) -> None:
+    """A row of cells in every state there is."""
+    filler.cell("supervised", "image", "coco_det", None, 0)
+    reason = "pretrain/supervised 0123456789ab failed: RuntimeError: out of memory"
+    filler.cell("supervised", "image", "knn", None, 0, state="failed", reason=reason)
+    filler.cell("supervised", "image", "voc07_svm", None, 0, state="running")
+    reason = "supervised needs a label for every image, and crops of objects have none"
+    filler.cell("supervised", "image", "cityscapes_seg", None, 0, state="unsupported", reason=reason)
+    filler.cell(
+        "supervised", "image", "voc0712_det", None, 0, state="interrupted", reason="stopped by the user"
+    )
+    filler.cell("byol", "image", "coco_det", None, 0, scale="tiny", data="scenes")
+
+
+def write_stage(folder: Path, stage: dict[str, Any], provenance: dict[str, Any]) -> None:
+    """The stage's folder as a run leaves it, less the heavy files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "stage.json", stage)
+    write_json(folder / "provenance.json", provenance)
+    if stage["kind"] == "pretrain":
+        rows = [
+            {"step": s, "loss": 4 / (1 + s / 200), "lr": 0.03 * (1 - s / 1000), "images_per_second": 900.0}
+            for s in range(0, 1000, 5)
+        ]  # fmt: skip
+        (folder / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        summary = {
+            "steps": 1000,
+            "epochs": 200,
+            "samples": 256_000,
+            "images_per_second": 900.0,
+            "device": "cuda",
+        }
+        write_json(folder / "summary.json", summary)
+    if stage["kind"] == "evaluate":
+        ap = {name: 30.0 + i for i, name in enumerate(("cat", "dog", "person", "car"))}
+        by_metric = {name: {"AP": value, "AP50": value + 20} for name, value in ap.items()}
+        by_kind = {"bbox": ap, "segm": {name: value - 3 for name, value in ap.items()}}
+        write_json(folder / "per_class.json", by_kind if stage["name"] == "coco_det" else by_metric)
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[1])
+    fill(f"sqlite:///{where / 'results.db'}", int(sys.argv[2]))
