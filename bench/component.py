@@ -21,6 +21,8 @@ class Component:
     version: ClassVar[int] = 1
     Params: ClassVar[type[Params]] = Params
     scales: ClassVar[dict[str, dict[str, Any]]] = {}
+    # name in bench/figures -> "module:function", the runner of a stage that makes what it is drawn from
+    figures: ClassVar[dict[str, str]] = {}
     peer: ClassVar[str] = ""  # "module:function": the plain way that `bench perf` measures against
 
     def __init__(self, params: Any) -> None:

@@ -76,6 +76,7 @@ class DetectionTask(Task):
     """A detector fine-tuned end to end from the backbone."""
 
     params: DetectionParams
+    figures: ClassVar[dict[str, str]] = {"predictions": "tasks._detection.figure:run"}
     needs: ClassVar[str] = "the feature pyramid needs"
 
     def supports(self, backbone: str) -> str | None:
