@@ -77,23 +77,35 @@ def cell_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="The methods' network; or a checkpoint made elsewhere, and no method.",
         ),
         click.option("--task", "-t", type=Names("task"), required=True, help="Names or globs."),
+    ]
+    function = setting_options(function)
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say at what scale, on what data, with what settings and devices."""
+    options = [
         click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True),
         click.option("--seeds", default="0", show_default=True, help="0 | 0,1 | 0-4"),
         click.option("--data", type=Names("data"), help="Pretraining data: NAME or NAME=PATH."),
         click.option("--task-data", type=Names("data"), help="The task's data: NAME or NAME=PATH."),
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
         click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the method's pretraining."),
-        click.option(
-            "--devices",
-            default="auto",
-            show_default=True,
-            help="auto, cpu, or how many GPUs (or CPU processes).",
-        ),
-        click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256)),
     ]
+    function = device_options(function)
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--devices and --workers."""
+    function = click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))(function)
+    return click.option(
+        "--devices", default="auto", show_default=True, help="auto, cpu, or how many GPUs (or CPU processes)."
+    )(function)
 
 
 def make_cells(
@@ -102,8 +114,15 @@ def make_cells(
     precision: str | None = None,
 ) -> tuple[list[Cell], dict[str, Path | None]]:  # fmt: skip
     """Cells of the product of the options, and the data paths given; every name is checked here."""
-    from bench import registry
-    from bench.cell import Cell, check_scale, default_data, match, parse_data, parse_seeds
+    from bench.cell import (
+        Cell,
+        check_scale,
+        default_data,
+        default_task_data,
+        match,
+        parse_data,
+        parse_seeds,
+    )
 
     check_scale(scale)
     data_name, data_path = parse_data(data)
@@ -120,8 +139,7 @@ def make_cells(
     cells = []
     for m, c, d in pretrained:
         for t in match("task", task):
-            defaults: dict[str, str] = registry.load("task", t).data  # type: ignore[attr-defined]
-            wanted = task_data_name or defaults.get(scale, defaults.get("", "")) or default_data(scale)
+            wanted = task_data_name or default_task_data(t, scale)
             cell = Cell(m, c, t, d, wanted, scale, 0, overrides, weights)
             cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
     paths = _paths((data_name, data_path), (task_data_name, task_data_path))

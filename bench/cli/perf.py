@@ -7,6 +7,7 @@ import click
 from bench.cli._learning import learning
 from bench.cli._perf_crops import crops
 from bench.cli._perf_eval import evaluation
+from bench.cli._perf_plan import planning
 from bench.cli._perf_train import train
 
 
@@ -18,5 +19,5 @@ def command() -> None:
     """
 
 
-for verb in (crops, train, evaluation, learning):
+for verb in (crops, train, evaluation, learning, planning):
     command.add_command(verb)

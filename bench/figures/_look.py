@@ -166,46 +166,35 @@ def _label(axes: Axes, panel: Content, i: int, taken: list[tuple[float, ...]]) -
     )  # fmt: skip
 
 
-def place_labels(axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[Any]:
-    """Texts beside their points, so that they cover neither points nor each other as far as that can be."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+def names_above(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
+    """Texts above the plot, upright, each with a line to its x; moved aside only as far as they need room."""
     figure = axes.figure
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[arg-type]
     figure.draw_without_rendering()  # type: ignore[union-attr]
-    at = axes.transData.transform(np.asarray(points, float).reshape(-1, 2))
-    reach = 5.0 * figure.dpi / 72
-    taken = [(x - reach / 2, y - reach / 2, x + reach / 2, y + reach / 2) for x, y in at]
-    frame, made = axes.get_window_extent(renderer).extents, []
-    for (x, y), text in zip(points, texts, strict=True):
-        best: tuple[float, Any] = (math.inf, None)
-        for turn in range(16):
-            label = _beside(axes, (x, y), text, turn)
-            box = tuple(label.get_window_extent(renderer).extents)
-            cost = sum(_shared(box, other) for other in taken) + 4 * _outside(box, frame) + 0.01 * turn
-            if cost < best[0]:
-                if best[1] is not None:
-                    best[1].remove()
-                best = (cost, label)
-            else:
-                label.remove()
-        taken.append(tuple(best[1].get_window_extent(renderer).extents))
-        best[1].set_in_layout(False)
-        made.append(best[1])
-    return made
+    width = axes.get_window_extent().width * 72 / figure.dpi
+    low, high = axes.get_xlim()
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    wanted = [(places[i] - low) / (high - low) for i in order]
+    for i, at in zip(order, apart(wanted, 1.25 * SMALL / width), strict=True):
+        axes.axvline(places[i], color="#DDDDDD", linewidth=0.5, zorder=0)
+        axes.annotate(
+            texts[i], ((places[i] - low) / (high - low), 1.0), xytext=(at, 1.06), xycoords="axes fraction",
+            rotation=90, ha="center", va="bottom", fontsize=SMALL, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#888888", "shrinkA": 0, "shrinkB": 0,
+                        "relpos": (0.5, 0.0)},
+        )  # fmt: skip
 
 
-def _beside(axes: Axes, point: tuple[float, float], text: str, turn: int) -> Any:
-    """A label in one of eight directions, near for the first eight turns, then farther away with a line."""
-    far = 6 if turn < 8 else 15
-    dx, dy = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))[turn % 8]
-    length = far / math.hypot(dx, dy)
-    return axes.annotate(
-        text, point, xytext=(dx * length, dy * length), textcoords="offset points", fontsize=6.5,
-        ha=("right", "center", "left")[dx + 1], va=("top", "center", "bottom")[dy + 1],
-        arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#888888", "shrinkA": 0, "shrinkB": 2}
-        if turn >= 8 else None,
-    )  # fmt: skip
+def apart(places: Sequence[float], gap: float) -> list[float]:
+    """The nearest places (least squares) in the same order that are `gap` apart at least; `places` rise."""
+    blocks: list[list[float]] = []  # sum and count: pool adjacent violators, on the places less i x gap
+    for i, place in enumerate(places):
+        blocks.append([place - i * gap, 1])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] >= blocks[-1][0] / blocks[-1][1]:
+            total, count = blocks.pop()
+            blocks[-1][0] += total
+            blocks[-1][1] += count
+    means = [total / count for total, count in blocks for _ in range(int(count))]
+    return [mean + i * gap for i, mean in enumerate(means)]
 
 
 def _shared(a: Sequence[float], b: Sequence[float]) -> float:

@@ -26,7 +26,7 @@ OPTIONS = ("task", "metric", "source", "size", "objects", "method", "crop", "sca
 FIRST = "bench run --crop '*' ... and bench crops stats, on the same data"
 SIZES = {"steps": "gradient steps", "time": "time of pretraining", "none": ""}
 AREA = 26.0  # points^2 of a marker without a size; with sizes, of the smallest and largest:
-AREAS = 12.0, 110.0
+AREAS = 10.0, 80.0
 X = "mean objectness of the crops, %"
 
 
@@ -108,16 +108,13 @@ def draw(content: Content) -> Figure:
     import matplotlib
 
     with matplotlib.rc_context(_look.STYLE):
-        figure = _look.new_figure(3.6 * len(content["series"]) + 0.1, 3.1)
+        figure = _look.new_figure(3.6 * len(content["series"]) + 0.1, 3.9)
         plots = figure.subplots(1, len(content["series"]), squeeze=False)[0]
         for axes, one in zip(plots, content["series"], strict=True):
             _plot(axes, one, content["size"])
         for axes, one in zip(plots, content["series"], strict=True):
-            best: dict[tuple[str, float], tuple[float, str]] = {}
-            for p in (p for g in one["groups"] for p in g["points"]):
-                key = (p["label"], round(p["x"], 3))  # methods share a crop's objectness: one label for all
-                best[key] = max(best.get(key, (-np.inf, "")), (p["y"], p["label"]))
-            _look.place_labels(axes, [(x, y) for (_, x), (y, _) in best.items()], [t for _, t in best.values()])
+            labels = {(p["label"], round(p["x"], 6)): p["x"] for g in one["groups"] for p in g["points"]}
+            _look.names_above(axes, list(labels.values()), [text for text, _ in labels])
     return figure
 
 
@@ -132,18 +129,16 @@ def _plot(axes: Axes, one: Content, size: str) -> None:
         axes.errorbar(xs, ys, bars[1], bars[0], fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.6, capsize=1.5)
         areas = [_area(p["size"], sizes) for p in points]
         axes.scatter(xs, ys, areas, color=colour, marker=marker, edgecolors="white", linewidths=0.5, zorder=3)
-        rho = "" if group["rho"] is None else f", ρ = {group['rho']:+.2f}"
-        axes.plot([], [], marker, color=colour, markersize=4.5, label=f"{group['method']}{rho}, n = {group['n']}")
+        axes.plot([], [], marker, color=colour, markersize=4.5, label=_legend(group))
         if group["curve"]:
             _curve(axes, group, xs, colour)
     for value in sorted({min(sizes), max(sizes)}) if sizes and size else []:
         axes.scatter([], [], _area(value, sizes), color="#999999", label=_cost(value, size))
-    axes.set(xlabel=one["x"], ylabel=one["y"])
-    axes.set_title(one["title"], fontsize=_look.NORMAL)
+    axes.set(xlabel=f"{one['x']}\n({one['title']})", ylabel=one["y"])
     axes.margins(0.1, 0.12)
     columns = 2 if len(axes.get_legend_handles_labels()[0]) > 3 else 1
     axes.legend(
-        frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, handletextpad=0.4,
+        frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.29), ncols=columns, handletextpad=0.4,
         columnspacing=1.0, borderaxespad=0,
     )  # fmt: skip
 
@@ -154,11 +149,13 @@ def _curve(axes: Axes, group: dict[str, Any], xs: Sequence[float], colour: str) 
     axes.plot(x, np.polyval(group["curve"], x), color=colour, linewidth=1.0, linestyle=(0, (5, 2)), zorder=1)
     if group["peak"] is not None:
         top = float(np.polyval(group["curve"], group["peak"]))
-        axes.plot(group["peak"], top, marker="|", color=colour, markersize=9, zorder=2)
-        axes.annotate(
-            f"{group['peak']:.0f} %", (group["peak"], top), xytext=(0, 6), textcoords="offset points",
-            ha="center", fontsize=6.5, color=colour,
-        )  # fmt: skip
+        axes.plot(group["peak"], top, marker="|", color=colour, markersize=11, markeredgewidth=1.4, zorder=2)
+
+
+def _legend(group: dict[str, Any]) -> str:
+    rho = "" if group["rho"] is None else f", ρ = {group['rho']:+.2f}"
+    peak = "" if group["peak"] is None else f", best at {group['peak']:.0f} %"
+    return f"{group['method']}{rho}, n = {group['n']}{peak}"
 
 
 def _area(value: float | None, sizes: Sequence[float]) -> float:

@@ -47,7 +47,7 @@ def draw(content: Content) -> Figure:
             for at, (left, width) in enumerate(zip(start, widths, strict=True)):
                 if width >= 7:
                     dark = name == "precise"
-                    axes.text(left + width / 2, at, f"{width:.0f}", ha="center", va="center", fontsize=6.5,
+                    axes.text(left + width / 2, at, f"{width:.0f}", ha="center", va="center_baseline", fontsize=6.5,
                               color="white" if dark else "black")  # fmt: skip
             start = [s + w for s, w in zip(start, widths, strict=True)]
         for at, row in enumerate(rows):
