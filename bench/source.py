@@ -43,6 +43,13 @@ def digest_of(runner: str, components: tuple[tuple[str, str], ...]) -> str:
     return total.hexdigest()
 
 
+def state_of_code(runner: str, params: Mapping[str, Any], recorded: str | None) -> str:
+    """ "current", "changed" or "unknown": the recorded digest beside that of the code installed now."""
+    if not runner or not recorded:
+        return "unknown"
+    return "current" if source_digest(runner, params) == recorded else "changed"
+
+
 @cache
 def _file(module: str) -> Path | None:
     try:

@@ -71,7 +71,7 @@ def turn_to(first: str, before: str) -> None:
 
 def main() -> None:
     """The menu, then the page; the first is the leaderboard."""
-    st.set_page_config(page_title="bench", page_icon="▦", layout="wide", initial_sidebar_state="collapsed")
+    st.set_page_config(page_title="bench", page_icon="📊", layout="wide", initial_sidebar_state="collapsed")
     dark = getattr(st.context, "theme", None) is not None and st.context.theme.type == "dark"
     st.html(paint("#14171B" if dark else "#FFFFFF"))
     found = {m.__name__.rpartition(".")[2]: m for m in screens()}

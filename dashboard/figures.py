@@ -58,7 +58,11 @@ def differences(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart:
         ),
         tooltip=["task:N", "row:N", *(alt.Tooltip(f"{n}:Q", format="+.2f") for n in ("mean", "low", "high"))],
     )
-    zero = alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(strokeDash=[4, 3]).encode(x="zero:Q")
+    zero = (
+        alt.Chart(pd.DataFrame({"zero": [0]}))
+        .mark_rule(strokeDash=[4, 3], color="#888888")
+        .encode(x="zero:Q")
+    )
     whiskers = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title="difference, points"), x2="high:Q")
     points = base.mark_point(filled=True, size=70, opacity=1).encode(
         x="mean:Q", shape=alt.Shape("row:N", title=None)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 # Okabe and Ito: told apart by people with any of the usual colour blindnesses, on white and on black.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 SYMBOLS = {
-    "done": "●", "running": "◔", "failed": "✕", "interrupted": "❚❚", "unsupported": "∅", "missing": "○",
+    "done": "●", "running": "◔", "failed": "✕", "interrupted": "‖", "unsupported": "∅", "missing": "○",
     "not reported": "",
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from bench.results import board, coverage, entries, stages
+from bench.results import board, coverage, entries, published, stages
 from bench.results.place import database_url
 from bench.results.reading import FIRST_COMMAND, NothingYet, Reader, open_reader
 
@@ -68,7 +68,7 @@ def _entries(mark: tuple[Any, ...], scale: str, data: str, _source: Source) -> l
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _table(mark: tuple[Any, ...], scale: str, data: str, content: str, _source: Source) -> board.Table:
-    return board.make_table(_source.entries(scale, data), content)
+    return board.make_table([*_source.entries(scale, data), *published.reported_entries(data)], content)
 
 
 @st.cache_resource(max_entries=2, show_spinner="comparing code")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli._common import open_runtime, print_json
+
+if TYPE_CHECKING:
+    from bench.store import Store
 
 
 @click.command()
@@ -22,9 +25,10 @@ def command(key: str, as_json: bool) -> None:
     folder, record = store.find(key)
     made = _read(folder / "provenance.json") or {}
     result = _read(folder / "result.json") or {}
+    code = {f"{r['kind']}/{r['name']} {r['key'][:12]}": state for r, state in code_states(store, record)}
     full = {
         "stage": record, "folder": str(folder), "provenance": made, "result": result,
-        "command": _command(result, made),
+        "command": _command(result, made), "code": code,
     }  # fmt: skip
     if as_json:
         print_json(full)
@@ -38,7 +42,30 @@ def command(key: str, as_json: bool) -> None:
         click.echo(f"{section}:")
         for name, value in values.items():
             click.echo(f"  {name}: {json.dumps(value)}")
+    for name, state in code.items():
+        if state != "current":
+            click.echo(f"code     {name}: {'changed since it was made' if state == 'changed' else state}")
+    if set(code.values()) == {"current"}:
+        click.echo("code     unchanged since this stage and its inputs were made")
     click.echo(f"command  {full['command']}")
+
+
+def code_states(store: Store, record: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """The stage and every input there is, each "current", "changed" since it was made, or "unknown"."""
+    from bench.source import state_of_code
+
+    known = {r["key"]: (f, r) for f, r in store.committed()}
+    found: dict[str, tuple[dict[str, Any], str]] = {}
+    waiting = [record["key"]]
+    while waiting:
+        key = waiting.pop(0)
+        if key in found or key not in known:
+            continue
+        folder, each = known[key]
+        recorded = (_read(folder / "provenance.json") or {}).get("source_digest")
+        found[key] = each, state_of_code(each.get("runner", ""), each["params"], recorded)
+        waiting += each["inputs"].values()
+    return list(found.values())
 
 
 def _command(result: dict[str, Any], made: dict[str, Any]) -> str:

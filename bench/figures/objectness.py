@@ -79,11 +79,13 @@ def _measured(
 
 
 def _reported(task: str, metric: str, strict: bool) -> Found:
-    """The paper's own points; for a task of ours only where its name fits."""
+    """The paper's own points: in the column asked for, else, unless `strict`, in its first one."""
     from bench.results.objectness import reported
     from bench.results.reported import values
 
-    name, column, points = reported(values(), task if strict else "", metric if strict else "")
+    name, column, points = reported(values(), task, metric)
+    if not points and not strict:
+        name, column, points = reported(values())
     return [("reported: paper 000, Table 2", f"{column} of {name}, %", points)] if points else []
 
 

@@ -60,6 +60,7 @@ class Row:
     crop: str
     note: str
     source: str
+    settings: str = ""  # of the pretraining
     entries: dict[str, Entry] = field(default_factory=dict)
     section: str = "ranked"  # or "incomplete" or "reported"
     rank: int | None = None
@@ -135,8 +136,8 @@ def _columns(entries: Sequence[Entry]) -> list[Column]:
         if key not in first or (entry.values and not first[key].values):
             first[key] = entry
         counts[key] += entry.n
-    named = {_names(e) for k, e in first.items() if e.protocol}
-    first = {k: e for k, e in first.items() if e.protocol or _names(e) not in named}
+    named = {_names(e) for e in first.values() if e.protocol or e.values}
+    first = {k: e for k, e in first.items() if e.protocol or e.values or _names(e) not in named}
     order = sorted(first, key=lambda k: (-counts[k], first[k].task, k))
     tasks = Counter(first[k].task for k in order)
     return [_column(k, first[k], tasks[first[k].task] > 1) for k in order]
@@ -160,17 +161,19 @@ def _column(key: str, entry: Entry, several: bool) -> Column:
 
 
 def _rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
-    """Entries put into their rows. One whose stages are unknown (its combination is impossible) goes to the
-    row and the columns of its names."""
+    """Entries put into their rows. One without a result whose stages are unknown (its combination is
+    impossible) goes to the rows and columns of its names."""
     rows: dict[str, Row] = {}
     alike: dict[tuple[str, ...], list[Row]] = {}
     places = {c.key for c in columns}
-    for entry in sorted(entries, key=lambda e: not e.pretraining):
+    for entry in sorted(entries, key=lambda e: (not e.pretraining, not e.values)):
         names = _row_names(entry)
-        if entry.pretraining or not alike.get(names):
+        if entry.pretraining or entry.values or not alike.get(names):
             key = _row_key(entry, rows)
             if key not in rows:
-                row = Row(key, entry.method, entry.crop, shown_settings(row_settings(entry)), entry.source)
+                settings = shown_settings(row_settings(entry))
+                note = " ".join(part for part in (entry.cited, settings) if part)
+                row = Row(key, entry.method, entry.crop, note, entry.source, settings)
                 rows[key] = row
                 alike.setdefault(names, []).append(row)
             targets = [rows[key]]
@@ -282,18 +285,19 @@ def _rank(rows: list[Row], over: Sequence[str]) -> None:
 
 
 def _with_reported(rows: list[Row], reported: list[Row]) -> list[Row]:
-    """What papers report, below the first row of its method and crop; the rest at the end."""
-    waiting: dict[tuple[str, str], list[Row]] = {}
+    """What papers report, below the first row of its method, crop and settings. At the end what has no such
+    row, unless it has settings of its own: a paper's ablations are a page of their own."""
+    waiting: dict[tuple[str, str, str], list[Row]] = {}
     for row in reported:
         row.section = "reported"
-        waiting.setdefault((row.method, row.crop), []).append(row)
+        waiting.setdefault((row.method, row.crop, row.settings), []).append(row)
     made: list[Row] = []
     for row in rows:
         made.append(row)
-        for found in waiting.pop((row.method, row.crop), []):
+        for found in waiting.pop((row.method, row.crop, row.settings), []):
             found.section = row.section
             made.append(found)
-    return made + [row for members in waiting.values() for row in members]
+    return made + [row for members in waiting.values() for row in members if not row.settings]
 
 
 def ties(one: Entry, other: Entry) -> bool | None:

@@ -49,6 +49,7 @@ class Entry:
     labels: dict[int, str] = field(default_factory=dict)  # of every cell, by seed
     states: dict[str, int] = field(default_factory=dict)
     reason: str = ""
+    cited: str = ""  # where a reported number is printed, in few words; `reason` says it in full
     mean: float | None = None
     ci95: float | None = None
 

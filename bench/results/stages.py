@@ -12,7 +12,7 @@ from sqlalchemy import Connection, String, cast, select
 from bench.results.entries import collector_off
 from bench.results.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
 from bench.results.queries import in_parts
-from bench.source import component_names, digest_of
+from bench.source import state_of_code
 
 KEY = re.compile(r'"([0-9a-f]{64})"')
 
@@ -100,13 +100,6 @@ def _stages(connection: Connection, keys: Iterable[str]) -> list[StageInfo]:
 def code_state(stage: StageInfo) -> str:
     """ "current", "changed" since the stage was made, or "unknown"."""
     return state_of_code(stage.runner, stage.params, stage.source_digest)
-
-
-def state_of_code(runner: str, params: Mapping[str, Any], recorded: str) -> str:
-    """Compare the digest recorded with a stage to that of the code installed now."""
-    if not runner or not recorded:
-        return "unknown"
-    return "current" if digest_of(runner, component_names(params)) == recorded else "changed"
 
 
 def changed_labels(connection: Connection) -> frozenset[str]:

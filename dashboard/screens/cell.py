@@ -149,7 +149,8 @@ def training(stages: dict[str, StageInfo]) -> None:
 def command(info: CellInfo) -> None:
     st.html(section("Make it again"))
     st.code(info.cell["command"], language="bash", wrap_lines=True)
-    st.html(soft(f"bench show {info.cell['label'][:12]} prints the same in a terminal."))
+    if info.cell["state"] == "done":
+        st.html(soft(f"bench show {info.cell['label'][:12]} says more in a terminal."))
 
 
 def cost(stages: dict[str, StageInfo]) -> None:

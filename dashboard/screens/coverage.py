@@ -79,7 +79,7 @@ def totals(source: Source, scale: str, squares: Mapping[tuple[str, str], Square]
     st.html(table(("state", "cells"), [(s, f"{n:,}") for s, n in counts.items()], numbers=(1,)))
     st.html(
         soft(
-            f"{needed.cells:,} cells to fill, a seed each: {duration(needed.seconds)} of one device{unknown}. "
+            f"{needed.cells:,} cells to fill, one seed: {duration(needed.seconds)} on one device{unknown}. "
             "Medians of what was made at this scale; a pretraining is counted once for all tasks."
         )
     )

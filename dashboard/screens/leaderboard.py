@@ -15,6 +15,7 @@ from dashboard.table import board_table
 
 TITLE, ORDER = "Leaderboard", 0
 PAGE_ROWS = 50
+SCALES = ("tiny", "small", "paper")  # papers report what compares with the last
 CODE = {"": "any code", "current": "code as installed", "changed": "code changed since"}
 NAMES = {"csv": "CSV", "json": "JSON", "md": "Markdown", "tex": "LaTeX"}
 
@@ -28,7 +29,7 @@ def page(source: Source) -> None:
     with st.expander("More filters", expanded=False):
         second = st.columns(4, vertical_alignment="bottom")
         table = which_content(source, address, scale, data, second[0])
-        choice = which_rows(table, address, first, second)
+        choice = which_rows(table, address, first, second, scale)
     changed = source.changed() if choice.code else frozenset()
     board = make_board(table, choice, changed)
     shown = board.rows
@@ -70,7 +71,7 @@ def which_content(source: Source, address: Address, scale: str, data: str, where
     return source.table(scale, data, short[chosen])
 
 
-def which_rows(table: Table, address: Address, first: list, second: list) -> Choice:
+def which_rows(table: Table, address: Address, first: list, second: list, scale: str) -> Choice:
     """The other filters."""
     measured = [r for r in table.rows if r.source != "reported"]
     tasks = list(dict.fromkeys(c.task for c in table.columns))
@@ -93,7 +94,7 @@ def which_rows(table: Table, address: Address, first: list, second: list) -> Cho
     most = max((e.n for r in measured for e in r.entries.values()), default=1)
     seeds = address.count("Seeds, at least", "seeds", 1, max(1, most), where=second[2], disabled=most < 2)
     code = address.one("Code", "code", list(CODE), "", where=second[3], format_func=CODE.__getitem__)
-    reported = address.switch("Numbers reported in papers", "reported", True)
+    reported = address.switch("Numbers reported in papers", "reported", scale == SCALES[-1])
     engines_asked = (*engine, "") if engine else ()
     return Choice(engines_asked, methods, crops, chosen, seeds, code, rank, reported)
 

@@ -128,8 +128,11 @@ def settled(driver: Any, seconds: float = 30) -> None:
 
 
 def errors(driver: Any) -> list[str]:
-    """What the browser's console holds that is an error, and exceptions on the page."""
+    """What the browser's console holds that is an error, and exceptions on the page. A page that the
+    back button brings out of the browser's cache has lost its connection and opens another: no error."""
     lines = [e["message"] for e in driver.get_log("browser") if e["level"] == "SEVERE"]
+    if any("Back-Forward Cache" in line for line in lines):
+        lines = [x for x in lines if "Back-Forward Cache" not in x and "WebSocket onerror" not in x]
     found = driver.execute_script(
         "return [...document.querySelectorAll('.stException')].map(e => e.innerText)"
     )

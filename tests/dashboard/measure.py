@@ -1,6 +1,6 @@
 """How fast the leaderboard is: in a browser, and in a terminal.
 
-`python -m tests.dashboard.measure 10000 100000` fills a database of each size, opens it in Chromium and prints
+`python -m tests.dashboard.measure 10000 100000` fills databases of these sizes, opens them and prints
 seconds from the address being entered until the table is there (the first visit of a new server, and a
 later one), from a filter being chosen until the table has followed, and of `bench leaderboard`.
 """

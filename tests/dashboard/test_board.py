@@ -1,0 +1,246 @@
+"""Boards: what shares a row and a column, ranks, ties, states, commands, exports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import re
+import shlex
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from bench.results.board import Board, Choice, compact, fill_command, make_board, make_table, ties
+from bench.results.entries import Entry
+from bench.results.export import exported, number, standing_of, state_of
+from bench.results.statistics import summary
+
+
+def entry(method: str = "byol", task: str = "knn", values: Any = (), **other: Any) -> Entry:
+    """An entry with a value per seed."""
+    crop, lr = other.pop("crop", "image"), other.pop("lr", "")
+    found = {
+        "group": f"{method}{crop}{lr}{task}", "source": "measured", "method": method, "crop": crop,
+        "task": task, "scale": "tiny", "pretrain_data": "scenes", "pretrain_data_key": "a" * 64,
+        "task_data": "scenes", "task_data_key": "a" * 64, "engine": "",
+        "overrides": {f"{method}.lr": lr} if lr else {}, "pretraining": f"{method}-{crop}-{lr}",
+        "protocol": f"{task}-protocol", "headline": "top1",
+        "command": f"bench run --method {method} --crop {crop} --task {task} --scale tiny --seeds 0"
+        f" --data scenes --task-data scenes{f' --set {method}.lr={lr}' if lr else ''}",
+    }  # fmt: skip
+    made = Entry(**{**found, **other})
+    made.values = dict(enumerate(values))
+    made.labels = {s: f"{len(made.group):02x}{s:062x}" for s in made.values or {0: 0}}
+    if values:
+        total = summary(list(values))
+        made.mean, made.ci95 = total["mean"], total["ci95"]
+    return made
+
+
+def board(*entries: Entry, **choice: Any) -> Board:
+    return make_board(make_table(entries), Choice(**choice))
+
+
+def names(found: Board) -> list[tuple[Any, ...]]:
+    return [(r.rank, r.method, r.section) for r in found.rows]
+
+
+def test_complete_rows_are_ranked_by_mean_rank_and_incomplete_ones_never() -> None:
+    found = board(
+        entry("byol", "knn", (50.0, 51.0)), entry("byol", "svm", (70.0, 71.0)),
+        entry("orl", "knn", (60.0, 61.0)), entry("orl", "svm", (69.0, 69.5)),
+        entry("soco", "knn", (10.0, 11.0)), entry("soco", "svm", (10.0, 11.0)),
+        entry("mae", "knn", (99.0, 99.5)),
+    )  # fmt: skip
+    assert names(found) == [
+        (1, "byol", "ranked"), (1, "orl", "ranked"), (3, "soco", "ranked"), (None, "mae", "incomplete")
+    ]  # fmt: skip
+    assert [r.mean_rank for r in found.rows] == [1.5, 1.5, 3.0, None]
+
+
+def test_ranking_by_one_task_asks_for_that_task_only() -> None:
+    found = board(
+        entry("byol", "knn", (50.0,)), entry("orl", "knn", (60.0,)), entry("mae", "svm", (99.0,)),
+        entry("orl", "svm", (9.0,)), rank="knn",
+    )  # fmt: skip
+    assert names(found) == [(1, "orl", "ranked"), (2, "byol", "ranked"), (None, "mae", "incomplete")]
+
+
+def test_different_settings_versions_and_task_data_never_share_a_place() -> None:
+    found = board(
+        entry("byol", values=(50.0,)), entry("byol", values=(51.0,), lr="0.5"),
+        entry("byol", values=(52.0,), pretraining="other version", group="x"),
+        entry("byol", values=(53.0,), protocol="other protocol", task_data="coco", group="y"),
+    )  # fmt: skip
+    assert len(found.rows) == 3
+    assert len(found.columns) == 2
+    titles = [r.title for r in found.rows]
+    assert len(set(titles)) == 3
+    assert "byol.lr=0.5" in " ".join(titles)
+    assert len({c.title for c in found.columns}) == 2
+
+
+def test_two_groups_at_one_place_without_recorded_stages_open_two_rows() -> None:
+    same = {"pretraining": "", "protocol": ""}
+    found = board(entry(values=(50.0,), group="1", **same), entry(values=(60.0,), group="2", **same))
+    assert sorted(e.mean for r in found.rows for e in r.entries.values() if e.mean) == [50.0, 60.0]
+
+
+def test_another_content_of_the_pretraining_set_is_another_table() -> None:
+    entries = [entry("byol", values=(50.0, 51.0)), entry("orl", values=(60.0,), pretrain_data_key="b" * 64)]
+    table = make_table(entries)
+    assert table.contents == ("a" * 64, "b" * 64)
+    assert [r.method for r in table.rows] == ["byol"]
+    assert [r.method for r in make_table(entries, "b" * 64).rows] == ["orl"]
+
+
+def test_an_impossible_cell_goes_to_the_row_and_column_of_its_names() -> None:
+    nothing = {"pretraining": "", "protocol": "", "pretrain_data_key": "", "task_data_key": ""}
+    stuck = entry("byol", "svm", reason="needs labels", states={"unsupported": 1}, group="u", **nothing)
+    found = board(entry("byol", "knn", (50.0,)), entry("orl", "svm", (60.0,)), stuck)
+    assert len(found.columns) == 2
+    row = next(r for r in found.rows if r.method == "byol")
+    (svm,) = [c for c in found.columns if c.task == "svm"]
+    assert state_of(row, svm) == "unsupported"
+    assert row.entries[svm.key].reason == "needs labels"
+
+
+def test_reported_numbers_stand_beside_and_are_never_ranked_nor_best() -> None:
+    said = entry("orl", "knn", (99.0,), source="reported", pretraining="002/T1", protocol="", group="r")
+    found = board(entry("byol", "knn", (50.0,)), entry("orl", "knn", (60.0,)), said)
+    assert [(r.rank, r.source) for r in found.rows] == [(1, "measured"), (None, "reported"), (2, "measured")]
+    assert found.best[found.columns[0].key].mean == 60.0
+    assert standing_of(found, found.columns[0], found.rows[1]) == ""
+    assert found.total == 2
+    assert [r.source for r in board(entry("orl", "knn", (60.0,)), said, reported=False).rows] == ["measured"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_ties_are_welchs_test(seed: int) -> None:
+    rng = random.Random(seed)
+    a = [rng.gauss(50, 1) for _ in range(rng.randint(2, 6))]
+    b = [rng.gauss(50 + rng.choice((0, 1, 3)), 2) for _ in range(rng.randint(2, 6))]
+    test = stats.ttest_ind(a, b, equal_var=False)
+    # The degrees of freedom are rounded down: compare with the same rounding.
+    p = 2 * stats.t.sf(abs(test.statistic), max(1, int(test.df + 1e-9)))
+    assert ties(entry("x", values=a), entry("y", values=b)) == (p >= 0.05)
+
+
+def test_one_seed_ties_with_nobody_knows() -> None:
+    assert ties(entry(values=(50.0,)), entry("orl", values=(50.0, 50.1))) is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "methods"),
+    [
+        ({}, {"byol", "orl", "mae"}), ({"methods": ("byol", "mae")}, {"byol", "mae"}),
+        ({"crops": ("grid",)}, {"orl"}), ({"seeds": 2}, {"byol"}), ({"tasks": ("svm",)}, {"mae"}),
+        ({"code": "changed"}, {"byol"}), ({"code": "current"}, {"orl", "mae"}),
+    ],
+)  # fmt: skip
+def test_filters(choice: dict[str, Any], methods: set[str]) -> None:
+    first = entry("byol", "knn", (50.0, 51.0))
+    table = make_table([first, entry("orl", "knn", (60.0,), crop="grid"), entry("mae", "svm", (9.0,))])
+    found = make_board(table, Choice(**choice), frozenset([first.labels[1]]))
+    assert {r.method for r in found.rows} == methods
+    assert found.total == 3
+
+
+def test_the_command_of_a_missing_cell_keeps_settings_seeds_and_data() -> None:
+    found = board(
+        entry("byol", "knn", (1.0, 2.0, 3.0), lr="0.5"), entry("orl", "svm", (1.0,), task_data="coco")
+    )
+    row = next(r for r in found.rows if r.method == "byol")
+    column = next(c for c in found.columns if c.task == "svm")
+    assert fill_command(row, column) == (
+        "bench run --method byol --crop image --task svm --scale tiny --seeds 0-2 --data scenes "
+        "--task-data coco --set byol.lr=0.5"
+    )
+
+
+def test_the_command_of_a_missing_cell_keeps_a_checkpoint() -> None:
+    weights = shlex.quote("weights=/a b.pth")
+    command = f"bench run --backbone {weights} --task knn --scale tiny --seeds 0 --task-data x"
+    found = board(entry("w", "knn", (1.0,), command=command), entry("orl", "svm", (1.0,)))
+    row = next(r for r in found.rows if r.method == "w")
+    column = next(c for c in found.columns if c.task == "svm")
+    assert shlex.split(fill_command(row, column))[2:6] == ["--backbone", "weights=/a b.pth", "--task", "svm"]
+
+
+@given(st.sets(st.integers(0, 30), min_size=1))
+def test_compact_seeds_read_back(seeds: set[int]) -> None:
+    from bench.cell import parse_seeds
+
+    assert parse_seeds(compact(list(seeds))) == sorted(seeds)
+
+
+def example() -> Board:
+    return board(
+        entry("byol", "knn", (50.0, 51.0)), entry("orl", "knn", (50.5, 50.9)),
+        entry("a_b", "knn", (10.0, 10.1)),
+        entry("=cmd", "svm", (1.0,)), entry("failed|", "knn", reason="no memory", states={"failed": 1}),
+    )  # fmt: skip
+
+
+def test_json_has_every_cell_with_state_reason_and_command() -> None:
+    rows = json.loads(exported(example(), "json"))
+    by_name = {r["method"]: r for r in rows}
+    assert by_name["byol"]["cells"]["knn"]["mean"] == 50.5
+    assert by_name["byol"]["cells"]["knn"]["n"] == 2
+    assert by_name["byol"]["cells"]["svm"]["state"] == "missing"
+    assert "--task svm" in by_name["byol"]["cells"]["svm"]["command"]
+    assert by_name["failed|"]["cells"]["knn"] | {"command": ""} == {
+        "state": "failed", "reason": "no memory", "command": "", "metric": "top1", "engine": "",
+        "task_data": "scenes",
+    }  # fmt: skip
+
+
+def test_csv_reads_back_and_holds_no_formula() -> None:
+    found = example()
+    rows = list(csv.DictReader(io.StringIO(exported(found, "csv"))))
+    assert [r["method"].lstrip("'") for r in rows] == [r.method for r in found.rows]
+    assert float(next(r for r in rows if r["method"] == "byol")["knn mean"]) == 50.5
+    assert all(v[0] not in "=+@" for r in rows for v in r.values() if v)
+
+
+def test_markdown_and_latex_show_the_same_numbers() -> None:
+    found = example()
+    markdown, latex = exported(found, "md"), exported(found, "tex")
+    lines = markdown.splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert len(lines) == 2 + len(found.rows)
+    assert "**50.7 ± 2.5**" in markdown
+    assert "50.5 ± 6.4 ≈" in markdown
+    assert r"\textbf{50.7 $\pm$ 2.5}" in latex
+    assert r"a\_b" in latex
+    assert latex.count(r"\\") == 1 + len(found.rows)
+
+
+def test_numbers_have_one_decimal_and_no_interval_for_one_seed() -> None:
+    assert number(entry(values=(38.149,))) == "38.1"
+    assert number(entry(values=(38.0, 38.2))) == "38.1 ± 1.3"
+
+
+def test_what_papers_report_becomes_rows_of_its_own_with_its_citation() -> None:
+    from importlib.util import find_spec
+
+    from bench.results.published import TABLES, reported_entries
+
+    if find_spec(TABLES) is None:
+        pytest.skip("the papers' tables are not part of this version")
+    said = reported_entries("coco")
+    orl = [e for e in said if e.method == "orl" and e.task == "coco_det" and e.headline == "AP_bbox"]
+    assert [e.mean for e in orl if not e.overrides] == [
+        40.3
+    ]  # its table 4
+    assert all(e.n == 0 and e.ci95 is None and e.cited == "Xie 2021" for e in orl)
+    found = board(entry("orl", "coco_det", (39.0,), headline="AP_bbox", pretrain_data="coco"), *said)
+    assert found.total == 1
+    assert found.rows[0].source == "measured"
+    assert {r.rank for r in found.rows[1:]} == {None}
+    assert found.best[found.columns[0].key].mean == 39.0

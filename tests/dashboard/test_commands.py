@@ -1,0 +1,113 @@
+"""`bench dashboard` starts, answers on this machine only, ends with Ctrl-C; `bench show` on changed code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bench.cli.dashboard import free_port, is_free
+from bench.errors import BadInput
+from bench.results.database import open_database
+from bench.results.entries import load_entries
+from bench.source import component_names, digest_of, source_digest, state_of_code
+from tests.dashboard.populate import fill
+
+
+def start(*options: str) -> subprocess.Popen[str]:
+    code = [sys.executable, "-c", "from bench.cli import main; main()", "dashboard", "--no-open", *options]
+    return subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_is_and_ends_cleanly(home: Path, number: signal.Signals) -> None:
+    port = free_port("127.0.0.1")
+    server = start("--port", str(port))
+    try:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        assert f"http://127.0.0.1:{port}" in line
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=10) as answer:
+            assert answer.read() == b"ok"
+        outside = socket.gethostbyname(socket.gethostname())
+        if not outside.startswith("127."):
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection((outside, port), timeout=5).close()
+        server.send_signal(number)
+        out, error = server.communicate(timeout=30)
+    finally:
+        server.kill()
+    assert server.returncode == 0, error
+    assert "Traceback" not in out + error
+    assert is_free("127.0.0.1", port)
+    assert not (home / "results.db").exists()  # it only reads
+
+
+def test_a_taken_port_is_one_line() -> None:
+    from bench.cli import cli
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(BadInput, match=f"port {port} of 127.0.0.1 is taken"):
+            CliRunner().invoke(cli, ["dashboard", "--port", str(port)], catch_exceptions=False)
+
+
+def test_a_stage_of_other_code_is_shown_as_such(home: Path) -> None:
+    from bench.cli import cli
+
+    home.mkdir()
+    database = fill(f"sqlite:///{home / 'results.db'}", 1, home)
+    with database.engine.connect() as connection:
+        (one,) = [e for e in load_entries(connection, "tiny", "scenes")]
+    for folder in home.glob("store/*/*"):  # as committed
+        (folder / "done").write_text(json.dumps({"key": "", "files": {}}))
+
+    def show(*options: str) -> str:
+        return CliRunner().invoke(cli, ["show", one.labels[0][:12], *options], catch_exceptions=False).output
+
+    assert "unchanged since this stage and its inputs were made" in show()
+    assert set(json.loads(show("--json"))["code"].values()) == {"current"}
+    (record,) = home.glob("store/data/scenes-*/provenance.json")
+    record.write_text(json.dumps({**json.loads(record.read_text()), "source_digest": "0" * 64}))
+    assert "data/scenes" in next(line for line in show().splitlines() if "changed since it was made" in line)
+
+
+def test_digests_follow_the_files_of_runner_and_components(tmp_path: Path) -> None:
+    params = {"method": {"name": "byol", "params": {}}, "crop": {"name": "image"}, "seed": 0, "task": "text"}
+    assert component_names(params) == (("method", "byol"), ("crop", "image"))
+    one = source_digest("bench.engine.pretrain:run", params)
+    assert one == digest_of("bench.engine.pretrain:run", (("crop", "image"), ("method", "byol")))
+    others = {
+        source_digest("bench.engine.evaluate:run", params),
+        source_digest("bench.engine.pretrain:run", {**params, "crop": {"name": "grid"}}),
+        source_digest("bench.engine.pretrain:run", {}),
+    }
+    assert len(others | {one}) == 4
+    assert state_of_code("bench.engine.pretrain:run", params, one) == "current"
+    assert (
+        state_of_code("", params, one)
+        == state_of_code("bench.engine.pretrain:run", params, None)
+        == "unknown"
+    )
+
+
+def test_a_database_url_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.results.place import database_url, home_folder
+
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "a"))
+    assert database_url() == f"sqlite:///{tmp_path / 'a' / 'results.db'}"
+    assert home_folder() == tmp_path / "a"
+    monkeypatch.setenv("BENCH_DB", "sqlite:///x.db")
+    assert database_url() == "sqlite:///x.db"
+    open_database(f"sqlite:///{tmp_path / 'b.db'}")

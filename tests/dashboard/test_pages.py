@@ -1,0 +1,309 @@
+"""Every page with Streamlit's AppTest: what it shows, its address, and what it says without data."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select, text, update
+from streamlit.testing.v1 import AppTest
+
+import dashboard.screens
+from bench.results.database import Database, open_database
+from bench.results.models import CellRow, MetricRow, ResultRow, StageRow
+from bench.results.reading import VERSION_TABLE
+from dashboard.figures import class_bars, curves, differences
+from dashboard.look import Markup, duration, href, table, web_link
+from tests.dashboard.populate import fill
+
+APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
+PAGES = [m.name for m in pkgutil.iter_modules(dashboard.screens.__path__) if not m.name.startswith("_")]
+ALL = {"byol", "orl", "supervised"}
+EVIL = '<img src=x onerror="alert(1)">'
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """240 results with their stages on disk."""
+    home = tmp_path_factory.mktemp("template") / "home"
+    home.mkdir()
+    fill(f"sqlite:///{home / 'results.db'}", 240, home).engine.dispose()
+    return home
+
+
+@pytest.fixture
+def database(home: Path, template: Path) -> Database:
+    """A copy of the template in the test's BENCH_HOME."""
+    shutil.copytree(template, home)
+    return open_database(f"sqlite:///{home / 'results.db'}")
+
+
+def show(page: str = "", **parameters: Any) -> AppTest:
+    """The page as it is opened from a link."""
+    app = AppTest.from_file(APP, default_timeout=60)
+    for name, value in {"page": page, **parameters}.items():
+        if value:
+            app.query_params[name] = value
+    return app.run()
+
+
+def html(app: AppTest) -> str:
+    """The page's own HTML, less the style sheet."""
+    assert not app.exception, app.exception
+    return "\n".join(e.proto.body for e in app.get("html") if not e.proto.body.startswith("<style"))
+
+
+def words(app: AppTest) -> str:
+    return unescape(re.sub(r"<[^>]+>", " ", html(app)))
+
+
+def methods(app: AppTest) -> list[str]:
+    return re.findall(r'<th scope="row" class="name">(\S+) ×', html(app))
+
+
+def cell_label(database: Database, **where: Any) -> str:
+    with database.engine.connect() as connection:
+        query = select(CellRow.label).filter_by(**where).order_by(CellRow.seed)
+        return str(connection.scalars(query).first())
+
+
+def test_pages_define_what_the_menu_needs() -> None:
+    for name in PAGES:
+        module = importlib.import_module(f"dashboard.screens.{name}")
+        assert isinstance(module.TITLE, str)
+        assert isinstance(module.ORDER, int)
+        assert callable(module.page)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_a_database_every_page_says_what_to_run(page: str) -> None:
+    app = show(page)
+    assert "run first: bench run --method orl --task coco_det" in words(app)
+    assert app.code[0].value == "bench run --method orl --task coco_det"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_with_an_empty_database_no_page_breaks(home: Path, page: str) -> None:
+    open_database(f"sqlite:///{home / 'results.db'}")
+    found = words(show(page))
+    assert "bench run --method orl --task coco_det" in found or "no cell is chosen" in found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_damaged_or_foreign_database_is_one_line(home: Path, page: str) -> None:
+    home.mkdir()
+    (home / "results.db").write_bytes(b"no database, however long it may look" * 99)
+    assert "bench results check" in words(show(page))
+    (home / "results.db").unlink()
+    with open_database(f"sqlite:///{home / 'results.db'}").engine.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    assert "pip install --upgrade" in words(show(page))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_database_damaged_while_it_is_read_is_one_line(database: Database, home: Path, page: str) -> None:
+    with database.engine.begin() as connection:
+        label = cell_label(database, method="byol")
+        connection.execute(text("DROP TABLE metrics"))
+        connection.execute(text("DROP TABLE results"))
+    assert not show(page, key=label).exception
+
+
+def test_the_leaderboard_shows_ranked_rows_then_incomplete_ones(database: Database) -> None:
+    app = show()
+    found = words(app)
+    assert "15 of 15 rows" in found
+    assert methods(app)[-1] == "supervised"
+    assert found.index("not ranked") < found.index("supervised × image")
+    for state in ("failed", "running", "unsupported", "interrupted", "missing"):
+        assert state in found
+    assert "out of memory" in html(app)  # the reason, on hover
+    assert not app.get("exception")
+
+
+def test_numbers_of_the_table_are_those_of_the_terminal(database: Database) -> None:
+    found = words(show(task=["coco_det"], method=["byol"], crop=["image"]))
+    (row,) = database.rows(method=["byol"], crop=["image"], task=["coco_det"], scale=["small"])
+    value = row["metrics"]["AP_bbox"]
+    assert f"{value['mean']:.1f}" in found
+    assert f"±{value['ci95']:.1f}" in found
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kept"),
+    [
+        ({"method": ["supervised"]}, {"supervised"}), ({"seeds": "2"}, {"byol", "orl"}),
+        ({"code": "changed"}, {"byol"}), ({"scale": "tiny"}, {"byol"}), ({"crop": ["gt_pad"]}, {"byol"}),
+        ({"method": ["nobody"], "scale": "no", "seeds": "-1", "part": "99", "code": "x"}, ALL),
+    ],
+)  # fmt: skip
+def test_the_address_holds_the_filters(
+    database: Database, parameters: dict[str, Any], kept: set[str]
+) -> None:
+    app = show(**parameters)
+    assert set(methods(app)) == kept
+
+
+def test_choosing_a_filter_writes_it_into_the_address_and_a_copy_shows_the_same(database: Database) -> None:
+    app = show()
+    app.multiselect(key="leaderboard.crop").set_value(["gt", "grid"]).run()
+    app.multiselect(key="leaderboard.task").set_value(["knn"]).run()
+    assert app.query_params["crop"] == ["gt", "grid"]
+    copy = show(**dict(app.query_params))
+    assert html(copy) == html(app)
+    assert len(methods(app)) == 2
+    app.multiselect(key="leaderboard.crop").set_value([]).run()
+    assert "crop" not in app.query_params
+
+
+def test_filters_survive_a_visit_to_another_page(database: Database) -> None:
+    app = show(method=["supervised"])
+    app.segmented_control(key="menu").set_value("coverage").run()
+    assert "What filling it would cost" in words(app)
+    app.segmented_control(key="menu").set_value("leaderboard").run()
+    assert methods(app) == ["supervised"]
+    assert app.query_params["method"] == "supervised"
+
+
+def test_every_page_of_a_long_table_can_be_reached(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dashboard.screens import leaderboard
+
+    monkeypatch.setattr(leaderboard, "PAGE_ROWS", 4)
+    every = [m for at in range(1, 5) for m in methods(show(part=str(at)))]
+    assert len(every) == 15
+
+
+def test_a_cell_shows_numbers_curves_cost_provenance_and_command(database: Database) -> None:
+    label = cell_label(database, method="byol", crop="image", task="coco_det", scale="small")
+    app = show("cell", key=label[:16])
+    found = words(app)
+    with database.engine.connect() as connection:
+        query = select(MetricRow.value).join(ResultRow, ResultRow.id == MetricRow.result_id)
+        value = connection.scalar(query.where(ResultRow.label == label, MetricRow.name == "AP_bbox"))
+        commands = connection.scalar(select(CellRow.command).where(CellRow.label == label))
+    assert f"{value:.2f}" in found
+    assert app.code[0].value == commands
+    for part in ("AP75_segm", "pretrain/byol", "1000", "A GPU", "node-7", "as installed now", "0123456789ab"):
+        assert part in found, part
+    assert len(app.get("vega_lite_chart") + app.get("arrow_vega_lite_chart")) == 2  # curves, classes
+
+
+def test_each_stage_of_a_cell_can_be_opened(database: Database) -> None:
+    label = cell_label(database, method="byol", crop="image", task="coco_det", scale="small")
+    links = [
+        unescape(x)
+        for x in re.findall(r'href="(\?page=cell[^"]*stage=[^"]*)"', html(show("cell", key=label)))
+    ]
+    assert len(links) == 4
+    for link in links:
+        given = dict(pair.split("=") for pair in link[1:].split("&"))
+        assert f"Provenance of {'pretrain/byol' if 'pretrain' in link else ''}" in words(show(**given))
+
+
+def test_a_failed_cell_says_why(database: Database) -> None:
+    assert "out of memory" in words(show("cell", key=cell_label(database, state="failed")))
+
+
+@pytest.mark.parametrize("key", ["0" * 16, "zz", "%", EVIL])
+def test_a_deleted_cell_or_a_broken_link_is_one_line(database: Database, key: str) -> None:
+    app = show("cell", key=key)
+    assert "it was deleted, or the link is cut off" in words(app)
+    assert EVIL not in html(app)
+
+
+def test_a_cell_whose_stages_are_gone_is_still_shown(database: Database) -> None:
+    label = cell_label(database, method="byol", crop="image", task="coco_det", scale="small")
+    with database.engine.begin() as connection:
+        connection.execute(delete(StageRow))
+    assert "the stages of this cell are not recorded" in words(show("cell", key=label))
+
+
+def test_a_missing_cell_shows_the_command_that_fills_it(database: Database) -> None:
+    link = re.search(r'class="cell missing"><a href="(\?[^"]*)"', html(show(method=["supervised"])))
+    assert link
+    given = dict(pair.split("=", 1) for pair in unescape(link[1])[1:].split("&"))
+    from urllib.parse import unquote_plus
+
+    app = show(**{k: unquote_plus(v) for k, v in given.items()})
+    assert re.match(r"bench run --method supervised --crop image --task imagenet_linear", app.code[0].value)
+    assert "no such row" in words(show("cell", row="x", column="y", scale="small", data="coco"))
+
+
+def test_rows_are_compared_over_common_seeds(database: Database) -> None:
+    keys = [f"measured/{k}" for k in _pretrainings(database)][:2]
+    app = show("compare", row=keys)
+    found = words(app)
+    assert "seeds 0-2" in found
+    assert "pretrain.crop.name" in found
+    assert len(app.get("vega_lite_chart") + app.get("arrow_vega_lite_chart")) == 1
+    assert "pick two to four rows" in words(show("compare", row=keys[:1]))
+
+
+def test_cells_are_compared_by_their_labels(database: Database) -> None:
+    labels = [cell_label(database, method="byol", crop=c, task="knn", scale="small") for c in ("image", "gt")]
+    app = show("compare", key=labels)
+    assert len(app.query_params["row"]) == 2
+    assert app.query_params["task"] == "knn"
+    assert "coco_det" not in words(app)
+
+
+def _pretrainings(database: Database) -> list[str]:
+    with database.engine.connect() as connection:
+        query = select(CellRow.pretraining).where(CellRow.scale == "small", CellRow.method == "byol")
+        return list(dict.fromkeys(connection.scalars(query)))
+
+
+def test_coverage_counts_what_is_there(database: Database) -> None:
+    app = show("coverage", task=["knn"])
+    found = words(app)
+    assert "● 1/1" in found
+    assert "✕ 0/1" in found
+    assert "one seed" in found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_values_of_the_database_are_never_html(database: Database, page: str) -> None:
+    with database.engine.begin() as connection:
+        names = {n: EVIL for n in ("method", "crop", "task", "task_data", "engine", "command", "reason")}
+        connection.execute(
+            update(CellRow).where(CellRow.scale == "tiny").values(**names, overrides={EVIL: EVIL})
+        )
+        connection.execute(update(CellRow).where(CellRow.state != "done").values(reason=EVIL, crop=EVIL))
+        connection.execute(update(StageRow).values(name=EVIL, params={EVIL: EVIL}))
+    for given in ({"scale": "tiny"}, {}):
+        app = show(page, key=cell_label(database, state="failed" if not given else "done", **given), **given)
+        assert EVIL not in html(app)
+        assert "<img" not in html(app)
+
+
+def test_links_out_are_web_links_only() -> None:
+    assert web_link("javascript:alert(1)") == ""
+    assert web_link(None) == ""
+    assert 'href="https://wandb.example/a?b=1&amp;c"' in web_link("https://wandb.example/a?b=1&c")
+    assert href("cell", key='"><b>') == "?page=cell&amp;key=%22%3E%3Cb%3E"
+    assert "&lt;b&gt;" in table(("a",), [("<b>",)])
+    assert "<b>" in table(("a",), [(Markup("<b>"),)])
+
+
+def test_durations_read_well() -> None:
+    texts = [duration(s) for s in (None, 4.21, 59.99, 125, 3600, 12_000, 400_000)]
+    assert texts == ["-", "4.2 s", "60.0 s", "2 min 5 s", "1 h 0 min", "3 h 20 min", "4.6 days"]
+
+
+def test_figures_hold_the_numbers_given() -> None:
+    chart = curves([{"step": 0, "loss.a": 2.0}, {"step": 5}, {"step": 9, "loss.a": 1.0}], "loss.a").to_dict()
+    (rows,) = chart["datasets"].values()
+    assert rows == [{"step": 0, "loss.a": 2.0}, {"step": 9, "loss.a": 1.0}]
+    assert chart["encoding"]["y"]["field"] == "loss\\.a"
+    bars = class_bars({"cat": {"AP": 3.0}, "dog": {}}, "AP").to_dict()
+    assert next(iter(bars["datasets"].values())) == [{"class": "cat", "value": 3.0}]
+    line = {"task": "knn", "row": "a", "mean": 1.0, "low": 0.5, "high": 1.5}
+    assert [line] in differences([line]).to_dict()["datasets"].values()
