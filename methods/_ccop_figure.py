@@ -37,7 +37,9 @@ def run(ctx: StageContext) -> None:
         "query", *(f"{t:.0%} trained, IoU ≥ {n.bound:.2f}" for t, n in zip(TIMES, noise, strict=True))
     ]  # fmt: skip
     below = "Dashed: the region in the key view. Lines: moved boxes that may be the key at that time."
-    save(ctx.work, {"rows": rows, "columns": columns, "title": f"Spatial noise: {method.name}", "below": below})
+    save(
+        ctx.work, {"rows": rows, "columns": columns, "title": f"Spatial noise: {method.name}", "below": below}
+    )
 
 
 def _common(viewer: Viewer, image: int) -> Sample | None:
@@ -54,7 +56,9 @@ def _row(images: ImageSet, sample: Sample, p: Any) -> list[dict[str, Any]]:
     boxes = sample.extra["boxes"][:, :count].astype(np.float64)
     sides = boxes[1, :, 2:] - boxes[1, :, :2]
     at = int(np.argmin(np.abs(np.sqrt(sides.prod(1)) / sample.views[1].size - 0.45)))  # of a middle size
-    (query, one), (key, two) = (_view(images, v, b) for v, b in zip(sample.views[:2], boxes[:, at], strict=True))
+    (query, one), (key, two) = (
+        _view(images, v, b) for v, b in zip(sample.views[:2], boxes[:, at], strict=True)
+    )
     region = torch.from_numpy(two)[None]
     draws = torch.rand(1, p.jitters, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
     row = [panel(query, boxes=one, dashed=[True])]

@@ -18,8 +18,19 @@ def run(ctx: StageContext) -> None:
     for at, i in enumerate(positions(images, ctx.params["images"])):
         other = int(found.neighbours[i, 0])
         mine, theirs = found.pairs(i, 0)[0]
-        for image, box, what in ((i, found.boxes(i)[mine], "image"), (other, found.boxes(other)[theirs], "neighbour")):
+        for image, box, what in (
+            (i, found.boxes(i)[mine], "image"),
+            (other, found.boxes(other)[theirs], "neighbour"),
+        ):
             panels.append(panel(images.image(image), f"{what} {images.ids[image]}", box, colours=[at % 7]))
     rows = [panels[i : i + 2 * PAIRS] for i in range(0, len(panels), 2 * PAIRS)]
     below = "The pair of regions with the most similar features of each image and its nearest neighbour."
-    save(ctx.work, {"rows": rows, "columns": [], "title": f"Correspondences: {ctx.params['method']['name']}", "below": below})
+    save(
+        ctx.work,
+        {
+            "rows": rows,
+            "columns": [],
+            "title": f"Correspondences: {ctx.params['method']['name']}",
+            "below": below,
+        },
+    )

@@ -45,7 +45,9 @@ class FigureName(click.ParamType):
 @click.command()
 @click.argument("name", type=FigureName())
 @click.option("--out", type=click.Path(path_type=Path), help="The file: .png, .svg or .pdf.")
-@click.option("--backbone", "-b", "backbones", multiple=True, metavar="KEY", help="Key of a backbone's stage.")
+@click.option(
+    "--backbone", "-b", "backbones", multiple=True, metavar="KEY", help="Key of a backbone's stage."
+)
 @click.option("--cell", metavar="KEY", help="Key of a result.")
 @click.option("--image", "-i", "images", multiple=True, metavar="ID|FILE", help="Images to show.")
 @click.option("--data", type=Names("data"), help="Images of NAME or NAME=PATH; results of this data.")
@@ -64,9 +66,7 @@ class FigureName(click.ParamType):
 @click.option("--devices", default="auto", show_default=True)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))
 @click.option("--json", "as_json", is_flag=True, help="Of the list.")
-def command(
-    name: str, out: Path | None, devices: str, workers: int, as_json: bool, **options: Any
-) -> None:
+def command(name: str, out: Path | None, devices: str, workers: int, as_json: bool, **options: Any) -> None:
     """Draw figure NAME into a file; `bench figure list` shows which there are and what they take.
 
     Pictures that need networks are made from what the store holds, the newest unless told, and are kept
@@ -91,7 +91,9 @@ def command(
     if "sets" in given:
         given["sets"] = settings(given["sets"])
     runtime = open_runtime(devices=devices_option(devices), workers=workers)
-    content, where = _collected(module, runtime, given) if hasattr(module, "collect") else _made(module, runtime, given)
+    content, where = (
+        _collected(module, runtime, given) if hasattr(module, "collect") else _made(module, runtime, given)
+    )
     write(module.draw(content), out)
     click.echo(f"{out}: {name}{where}")
 

@@ -85,7 +85,7 @@ class Ask:
         return chosen
 
     def of_component(self, figure: str, kind: str, stage_kind: str, given: str) -> Stage:
-        """The stage that `given` names or else the newest, of a component of `kind` that can make `figure`."""
+        """The stage that `given` names, else the newest, of a component of `kind` that can make `figure`."""
         if given:
             found: Stage | None = self.named(given, (stage_kind,))
         else:

@@ -1,4 +1,4 @@
-"""What a figure is drawn from, as plain data in a stage's folder: `figure.json`, its arrays in `figure.npz`."""
+"""What a figure is drawn from, as plain data in a stage's folder: `figure.json`, arrays in `figure.npz`."""
 
 from __future__ import annotations
 

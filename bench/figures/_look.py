@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bench.errors import BadInput
 from bench.figures._content import Content
 
@@ -28,7 +26,7 @@ SMALL, NORMAL = 7.0, 8.0  # points: of a column in a paper
 PANEL = 1.75  # inches, width of a picture in a grid
 TALLEST = 1.2  # height of a row of a grid over the width of a picture; taller ones are shown smaller
 LABEL = 5.5  # points: of a box's label
-STYLE = {
+STYLE: Any = {
     "font.size": NORMAL, "axes.titlesize": NORMAL, "axes.labelsize": NORMAL, "xtick.labelsize": SMALL,
     "ytick.labelsize": SMALL, "legend.fontsize": SMALL, "axes.spines.top": False, "axes.spines.right": False,
     "axes.linewidth": 0.8, "svg.hashsalt": "bench", "svg.fonttype": "none", "pdf.fonttype": 42,
@@ -81,13 +79,16 @@ def grid(content: Content) -> Figure:
     rows = content["rows"]
     width = max(map(len, rows))
     shapes = [max(p["image"].shape[0] / p["image"].shape[1] for p in row) for row in rows]
-    lines = [2 if any(len(p["title"]) > 26 for p in row) else int(any(p["title"] for p in row)) for row in rows]
+    lines = [
+        2 if any(len(p["title"]) > 26 for p in row) else int(any(p["title"] for p in row)) for row in rows
+    ]
     heights = [PANEL * min(shape, TALLEST) + 0.14 * n for shape, n in zip(shapes, lines, strict=True)]
     text = _wrapped(content.get("title", ""), 30 * width), _wrapped(content.get("below", ""), 35 * width)
     around = 0.16 * sum(t.count("\n") + 1 for t in text if t) + (0.3 if content.get("columns") else 0.05)
     with matplotlib.rc_context(STYLE):
         figure = new_figure(max(PANEL * width, 2.6) + 0.1, sum(heights) + 0.05 * len(rows) + around)
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)  # type: ignore[union-attr]
+        engine: Any = figure.get_layout_engine()
+        engine.set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
         every = figure.subplots(len(rows), width, squeeze=False, gridspec_kw={"height_ratios": heights})
         for r, row in enumerate(rows):
             for c in range(width):
@@ -111,7 +112,9 @@ def _picture(axes: Axes, panel: Content, head: str) -> None:
     axes.imshow(image, interpolation="antialiased")
     title = "\n".join(textwrap.fill(t, 30) for t in (head, panel["title"]) if t)
     if title:
-        axes.set_title(title, fontsize=SMALL, pad=2.5, fontweight="bold" if head and not panel["title"] else "normal")
+        axes.set_title(
+            title, fontsize=SMALL, pad=2.5, fontweight="bold" if head and not panel["title"] else "normal"
+        )
     if "heat" in panel:
         low = panel["heat"]
         extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
@@ -138,7 +141,8 @@ def _box(axes: Axes, panel: Content, i: int) -> None:
     axes.add_patch(
         Rectangle(
             (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=_colour(panel, i), linewidth=1.1,
-            linestyle=(0, (3, 2)) if dashed else "-", path_effects=[withStroke(linewidth=1.7, foreground="white")],
+            linestyle=(0, (3, 2)) if dashed else "-",
+            path_effects=[withStroke(linewidth=1.7, foreground="white")],
         )
     )  # fmt: skip
 
@@ -149,12 +153,22 @@ def _label(axes: Axes, panel: Content, i: int, taken: list[tuple[float, ...]]) -
     height, width = panel["image"].shape[:2]
     unit = max(width, height / TALLEST) / (72 * PANEL)  # pixels of a point
     w, h = 0.62 * LABEL * unit * len(panel["labels"][i]), 1.5 * LABEL * unit
-    places = [(x1, y1 - h), (x1, y1), (x1, y2), (x1, y2 - h), (x2 - w, y1 - h), (x2 - w, y2), (x2 - w, y2 - h)]
+    places = [
+        (x1, y1 - h),
+        (x1, y1),
+        (x1, y2),
+        (x1, y2 - h),
+        (x2 - w, y1 - h),
+        (x2 - w, y2),
+        (x2 - w, y2 - h),
+    ]
     frame = (0.0, 0.0, float(width), float(height))
     best = (math.inf, (x1, y1))
     for x, y in places:
         x = min(max(x, 0.0), max(0.0, width - w))
-        cost = sum(_shared((x, y, x + w, y + h), t) for t in taken) + 3 * _outside((x, y, x + w, y + h), frame)
+        cost = sum(_shared((x, y, x + w, y + h), t) for t in taken) + 3 * _outside(
+            (x, y, x + w, y + h), frame
+        )
         best = min(best, (cost, (x, y)), key=lambda found: found[0])
     x, y = best[1]
     taken.append((x, y, x + w, y + h))

@@ -32,7 +32,9 @@ def parabola(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, floa
         return None
     middle = float(np.mean(x))  # centred: x^2 and x are nearly parallel far from 0
     centred = np.asarray(x, np.float64) - middle
-    a, b, c = np.linalg.lstsq(np.stack([centred**2, centred, np.ones(len(x))], 1), np.asarray(y), rcond=None)[0]
+    a, b, c = np.linalg.lstsq(np.stack([centred**2, centred, np.ones(len(x))], 1), np.asarray(y), rcond=None)[
+        0
+    ]
     return float(a), float(b - 2 * a * middle), float(a * middle**2 - b * middle + c)
 
 

@@ -31,7 +31,9 @@ def stage(ask: Ask) -> Stage:
     split, ids = ask.chosen(data)
     inputs = {f"backbone{i}": b for i, b in enumerate(backbones)}
     params = {"images": ids, "split": split, "side": ask.side or SIDE}
-    return Stage("figure", "attention", VERSION, params, "bench.figures.attention:run", {"data": data, **inputs})
+    return Stage(
+        "figure", "attention", VERSION, params, "bench.figures.attention:run", {"data": data, **inputs}
+    )
 
 
 def run(ctx: StageContext) -> None:
@@ -75,8 +77,6 @@ def attention(backbone: torch.nn.Module, image: np.ndarray, side: int) -> np.nda
 
 def _class_token(net: Any, pixels: torch.Tensor) -> torch.Tensor:
     """(h, w): softmax(q k^T / sqrt(d)) of the last block, row of the class token, mean over heads."""
-    import torch
-
     seen: dict[str, torch.Tensor] = {}
     block = net.blocks[-1]
     handle = block.attn.qkv.register_forward_hook(lambda module, given, made: seen.update(qkv=made))

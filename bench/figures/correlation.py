@@ -52,7 +52,9 @@ def run(ctx: StageContext) -> None:
         found = correlations(network, photo, box, key, side)
         levels = len(found)
         name = images.classes[int(objects.labels[int(np.argmax(objects.area))])]
-        rows.append([panel(photo, boxes=box, labels=[name]), panel(key), *(panel(key, heat=m) for m in found)])
+        rows.append(
+            [panel(photo, boxes=box, labels=[name]), panel(key), *(panel(key, heat=m) for m in found)]
+        )
     names = [f"C{n}" for n in range(2, levels + 2)] if levels > 1 else ["last map"]
     title = f"Object queries: {title_of(ctx.stage.inputs['backbone'])}"
     save(ctx.work, {"rows": rows, "columns": ["query", "key view", *names], "title": title, "below": BELOW})
@@ -81,8 +83,8 @@ def _around(centre: float, length: int, limit: int, rng: np.random.Generator) ->
 def correlations(
     backbone: torch.nn.Module, query: np.ndarray, box: np.ndarray, key: np.ndarray, side: int
 ) -> list[np.ndarray]:
-    """Per feature map, coarsest last, (h, w) in [0, 1]: cos(q, x_ij), q the mean over RoIAlign's 7 x 7 bins of
-    `box` in the query's map, x_ij the key's map; then (c - min) / (max - min)."""
+    """Per feature map, coarsest last, (h, w) in [0, 1]: cos(q, x_ij), q the mean over RoIAlign's 7 x 7 bins
+    of `box` in the query's map, x_ij the key's map; then (c - min) / (max - min)."""
     import torch
     from torch.nn import functional as F
     from torchvision.ops import roi_align

@@ -90,7 +90,9 @@ def run(ctx: StageContext) -> None:
     columns = min(COLUMNS, len(panels))
     rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     title = f"{ctx.stage.inputs['data'].name}, image {images.ids[at]}"
-    save(ctx.work, {"rows": rows, "columns": [], "title": title, "below": "Boxes of one epoch; their number."})
+    save(
+        ctx.work, {"rows": rows, "columns": [], "title": title, "below": "Boxes of one epoch; their number."}
+    )
 
 
 def draw(content: Content) -> Figure:

@@ -32,7 +32,8 @@ X = "mean objectness of the crops, %"
 
 def collect(
     connection: Connection, home: Path, task: str = "", metric: str = "", source: str = "both",
-    size: str = "steps", objects: str = "boxes", method: str = "*", crop: str = "*", scale: str = "", data: str = "",
+    size: str = "steps", objects: str = "boxes", method: str = "*", crop: str = "*", scale: str = "",
+    data: str = "",
 ) -> Content:  # fmt: skip
     """What was measured and what papers report, as far as it is asked for; BadInput where that is nothing."""
     found = []
@@ -98,8 +99,9 @@ def series(title: str, y: str, points: Sequence[Point]) -> Content:
         curve = parabola(xs, ys)
         groups.append(
             {
-                "method": method, "points": [dict(vars(p)) for p in mine], "rho": spearman(xs, ys), "n": len(mine),
-                "curve": list(curve) if curve else None, "peak": sweet_spot(curve, xs) if curve else None,
+                "method": method, "points": [dict(vars(p)) for p in mine], "rho": spearman(xs, ys),
+                "n": len(mine), "curve": list(curve) if curve else None,
+                "peak": sweet_spot(curve, xs) if curve else None,
             }
         )  # fmt: skip
     return {"title": title, "x": X, "y": y, "groups": groups}
@@ -128,7 +130,9 @@ def _plot(axes: Axes, one: Content, size: str) -> None:
         points = group["points"]
         xs, ys = [p["x"] for p in points], [p["y"] for p in points]
         bars = [[p[name] or 0.0 for p in points] for name in ("x_ci", "y_ci")]
-        axes.errorbar(xs, ys, bars[1], bars[0], fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.6, capsize=1.5)
+        axes.errorbar(
+            xs, ys, bars[1], bars[0], fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.6, capsize=1.5
+        )
         areas = [_area(p["size"], sizes) for p in points]
         axes.scatter(xs, ys, areas, color=colour, marker=marker, edgecolors="white", linewidths=0.5, zorder=3)
         axes.plot([], [], marker, color=colour, markersize=4.5, label=_legend(group))

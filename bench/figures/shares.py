@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 SOURCE = "paper 000, Fig. 3"
 OPTIONS = ("data", "crop", "objects")
 FIRST = "bench crops stats"
-KINDS = (("poor", "#E69F00", "poor: < 20 % object"), ("coarse", "#56B4E9", "coarse"), ("precise", "#0072B2", "precise: > 80 %"))
+KINDS = (
+    ("poor", "#E69F00", "poor: < 20 % object"),
+    ("coarse", "#56B4E9", "coarse"),
+    ("precise", "#0072B2", "precise: > 80 %"),
+)
 
 
 def collect(
@@ -43,12 +47,23 @@ def draw(content: Content) -> Figure:
         start = [0.0] * len(rows)
         for name, colour, label in KINDS:
             widths = [100 * r[name] for r in rows]
-            axes.barh(range(len(rows)), widths, 0.72, start, color=colour, edgecolor="white", label=label, linewidth=0.5)
+            axes.barh(
+                range(len(rows)),
+                widths,
+                0.72,
+                start,
+                color=colour,
+                edgecolor="white",
+                label=label,
+                linewidth=0.5,
+            )
             for at, (left, width) in enumerate(zip(start, widths, strict=True)):
                 if width >= 7:
                     dark = name == "precise"
-                    axes.text(left + width / 2, at, f"{width:.0f}", ha="center", va="center_baseline", fontsize=6.5,
-                              color="white" if dark else "black")  # fmt: skip
+                    axes.text(
+                        left + width / 2, at, f"{width:.0f}", ha="center", va="center_baseline",
+                        fontsize=6.5, color="white" if dark else "black",
+                    )  # fmt: skip
             start = [s + w for s, w in zip(start, widths, strict=True)]
         for at, row in enumerate(rows):
             axes.text(102, at, f"{100 * row['objectness']:.1f}", va="center", fontsize=_look.SMALL)

@@ -1,4 +1,4 @@
-"""What each crop holds of objects against how well networks do that learned from it: points, as plain rows."""
+"""What each crop holds of objects, and how well networks do that learned from it: points, as plain rows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from bench.results.models import CellRow, CropRow, ResultRow, StageRow
 from bench.results.queries import board_rows, heads, in_parts
+from bench.results.reported import Value
 
 OBJECTNESS = "objectness_pct"  # the metric under which papers report it
 REPORTED = "reported"  # source of results that are copied from papers
@@ -42,19 +43,6 @@ class Point:
     y_ci: float | None
     n: int = 1
     size: float | None = None
-
-
-class Reported(Protocol):
-    """A number a paper prints."""
-
-    paper: str
-    table: str
-    row_label: str
-    method: str
-    crop: str
-    task: str
-    metric: str
-    value: float
 
 
 def statistics(connection: Connection) -> list[dict[str, Any]]:
@@ -98,8 +86,8 @@ def measured(
     connection: Connection, home: Path, rows: Sequence[Mapping[str, Any]], metric: str,
     objects: str = "boxes", size: str = "steps",
 ) -> list[Point]:  # fmt: skip
-    """A point for every row whose crop's objectness was measured on the very data, settings and proposals that
-    it learned from. objects: "boxes" or "masks". size: "steps" of the pretraining, "time" (seconds) or ""."""
+    """A point for every row whose crop's objectness was measured on the very data, settings and proposals
+    that it learned from. objects: "boxes" or "masks". size: "steps" of the pretraining, "time" (seconds) or ""."""
     found = [s for s in statistics(connection) if s["source"] == objects and s["split"] == "train"]
     trained = _pretrainings(connection, [label for r in rows for label in r["cells"]])
     points = []
@@ -115,8 +103,8 @@ def measured(
         known = [c for c in costs if c is not None]
         points.append(
             Point(
-                row["method"], row["crop"], row["crop"], 100 * best["mean"], _percent(best["ci95"]), value["mean"],
-                value["ci95"], value["n"], fmean(known) if known else None,
+                row["method"], row["crop"], row["crop"], 100 * best["mean"], _percent(best["ci95"]),
+                value["mean"], value["ci95"], value["n"], fmean(known) if known else None,
             )
         )  # fmt: skip
     return _told_apart(points, rows_by_point(points, rows))
@@ -153,14 +141,16 @@ def _pretrainings(connection: Connection, labels: Sequence[str]) -> dict[str, Ma
     """Each cell's pretraining stage: {params, inputs, folder, seconds}."""
     backbone: dict[str, str] = {}
     for some in in_parts(dict.fromkeys(labels)):
-        for label, inputs in connection.execute(select(StageRow.key, StageRow.inputs).where(StageRow.key.in_(some))):
+        for label, inputs in connection.execute(
+            select(StageRow.key, StageRow.inputs).where(StageRow.key.in_(some))
+        ):
             if "backbone" in inputs:
                 backbone[label] = inputs["backbone"]
     stages: dict[str, Mapping[str, Any]] = {}
     columns = StageRow.key, StageRow.params, StageRow.inputs, StageRow.folder, StageRow.seconds
     for some in in_parts(dict.fromkeys(backbone.values())):
         for row in connection.execute(select(*columns).where(StageRow.key.in_(some))).mappings():
-            stages[row["key"]] = row
+            stages[row["key"]] = dict(row)
     return {label: stages[key] for label, key in backbone.items() if key in stages}
 
 
@@ -185,7 +175,7 @@ def _cost(stage: Mapping[str, Any], home: Path, size: str) -> float | None:
     return float(steps) if isinstance(steps, int | float) else None
 
 
-def reported(values: Iterable[Reported], task: str = "", metric: str = "") -> tuple[str, str, list[Point]]:
+def reported(values: Iterable[Value], task: str = "", metric: str = "") -> tuple[str, str, list[Point]]:
     """(task, metric, a point for each row) of a table that prints objectness beside results, in percent.
 
     task: words of the paper's name of it; the first column with points that fits is taken.
@@ -207,8 +197,8 @@ def reported(values: Iterable[Reported], task: str = "", metric: str = "") -> tu
 def shares(
     connection: Connection, data: str = "", crop: str = "*", objects: str = "boxes"
 ) -> tuple[str, list[dict[str, Any]]]:
-    """(data set, [{label, poor, coarse, precise, objectness}]): shares of 1 of the crops of each strategy, the
-    emptiest first; of the data set with most of them unless told."""
+    """(data set, [{label, poor, coarse, precise, objectness}]): shares of 1 of the crops of each strategy,
+    the emptiest first; of the data set with most of them unless told."""
     found = [
         s for s in statistics(connection)
         if s["source"] == objects and any(fnmatch(s["crop"], p.strip()) for p in crop.split(","))

@@ -35,7 +35,7 @@ def run(ctx: StageContext) -> None:
         rows += [[a for a, _ in part], [b for _, b in part]]
     backbone = ctx.stage.inputs["cell"].inputs.get("backbone")
     title = f"{ctx.params['task']['name']}{f' from {title_of(backbone)}' if backbone else ''}"
-    below = f"Above: annotated. Below: as many detections, the best, at most {MOST}; score in percent. Colours: classes."
+    below = f"Above: annotated. Below: the best detections, as many but at most {MOST}; scores in percent."
     save(ctx.work, {"rows": rows, "columns": [], "title": title, "below": below})
 
 
@@ -45,7 +45,11 @@ def truth(images: ImageSet, i: int) -> Content:
     use = ~o.crowd
     labels = [images.classes[int(k)] for k in o.labels[use]]
     return panel(
-        images.image(i), f"image {images.ids[i]}", o.boxes[use], labels, colours=[int(k) for k in o.labels[use]]
+        images.image(i),
+        f"image {images.ids[i]}",
+        o.boxes[use],
+        labels,
+        colours=[int(k) for k in o.labels[use]],
     )
 
 
