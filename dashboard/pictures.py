@@ -44,8 +44,8 @@ def of_stage(stage: StageInfo) -> Callable[[str], bytes | None]:
 
 
 def all_kept(source: Source) -> list[Any]:
-    """Every picture that is recorded, the newest first."""
-    return source.ask(kept)
+    """Every picture that is recorded: those the store holds first."""
+    return source.ask(kept, home_folder())
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

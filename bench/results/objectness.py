@@ -87,10 +87,11 @@ def measured(
     objects: str = "boxes", size: str = "steps",
 ) -> list[Point]:  # fmt: skip
     """A point for every row whose crop's objectness was measured on the very data, settings and proposals
-    that it learned from. objects: "boxes" or "masks". size: "steps" of the pretraining, "time" (seconds) or ""."""
+    that it learned from. objects: "boxes" or "masks". size: "steps" of the pretraining, "time" (seconds)
+    or "none"."""
     found = [s for s in statistics(connection) if s["source"] == objects and s["split"] == "train"]
     trained = _pretrainings(connection, [label for r in rows for label in r["cells"]])
-    points = []
+    points, settings = [], []
     for row in rows:
         stages = [trained[label] for label in row["cells"] if label in trained]
         mine = [s for s in found if any(_same_crop(s, stage) for stage in stages)]
@@ -107,17 +108,8 @@ def measured(
                 value["mean"], value["ci95"], value["n"], fmean(known) if known else None,
             )
         )  # fmt: skip
-    return _told_apart(points, rows_by_point(points, rows))
-
-
-def rows_by_point(points: Sequence[Point], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The changed settings of the row behind each point, in its order; both lists have the rows' order."""
-    left, texts = list(rows), []
-    for point in points:
-        while (left[0]["method"], left[0]["crop"]) != (point.method, point.crop):
-            left.pop(0)
-        texts.append(" ".join(f"{k.rpartition('.')[2]}={v}" for k, v in left.pop(0)["overrides"].items()))
-    return texts
+        settings.append(" ".join(f"{k.rpartition('.')[2]}={v}" for k, v in row["overrides"].items()))
+    return _told_apart(points, settings)
 
 
 def _told_apart(points: Sequence[Point], settings: Sequence[str]) -> list[Point]:

@@ -19,10 +19,12 @@ COLLECTED = ("objectness", "shares")  # drawn from the results database itself
 
 @dataclass(frozen=True)
 class Kept:
-    """A picture of the store, when it was made, and what it was made from: {role: "kind/name key"}."""
+    """A picture, when it was made, what it was made from ({role: "kind/name key"}), and whether the store has
+    it (still)."""
 
     stage: StageInfo
     made: str
+    held: bool
     inputs: Mapping[str, str]
 
 
@@ -37,8 +39,19 @@ def command(name: str, file: str = "png") -> str:
     return f"bench figure {name} --out {name}.{file}"
 
 
-def kept(connection: Connection) -> list[Kept]:
-    """Every figure stage that was recorded, the newest first."""
+def again(picture: Kept) -> str:
+    """The command line that makes this very picture, as far as its inputs say: backbones, cell, images."""
+    given = [
+        (role.rstrip("0123456789"), key[:12]) for role, key in picture.stage.inputs.items()
+        if role.rstrip("0123456789") in ("backbone", "cell")
+    ]  # fmt: skip
+    images = picture.stage.params.get("images", []) if given else []
+    words = [f"--{option} {value}" for option, value in (*given, *(("image", i) for i in images))]
+    return " ".join([command(picture.stage.name), *words])
+
+
+def kept(connection: Connection, home: Path | None = None) -> list[Kept]:
+    """Every figure stage that was recorded: those that the store holds, then the others, the newest first."""
     query = select(StageRow.__table__, ProvenanceRow.record)
     query = query.join(ProvenanceRow, ProvenanceRow.stage_key == StageRow.key, isouter=True)
     rows = connection.execute(query.where(StageRow.kind == "figure")).mappings().all()
@@ -50,8 +63,10 @@ def kept(connection: Connection) -> list[Kept]:
         record: Mapping[str, Any] = row["record"] or {}
         fields = {n: row[n] for n in StageInfo.__dataclass_fields__ if n != "provenance"}
         inputs = {role: known.get(key, key[:12]) for role, key in row["inputs"].items()}
-        found.append(Kept(StageInfo(**fields, provenance=record), str(record.get("started", "")), inputs))
-    return sorted(found, key=lambda k: (k.made, k.stage.key), reverse=True)
+        stage = StageInfo(**fields, provenance=record)
+        held = stage_folder(stage, home) is not None
+        found.append(Kept(stage, str(record.get("started", "")), held, inputs))
+    return sorted(found, key=lambda k: (k.held, k.made, k.stage.key), reverse=True)
 
 
 def picture(stage: StageInfo, kind: str = "png", home: Path | None = None) -> bytes | None:

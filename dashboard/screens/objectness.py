@@ -32,8 +32,8 @@ def page(source: Source) -> None:
     if not found:
         st.html(
             note(
-                f"no result of a crop whose objectness was measured yet; run first: {FIRST_COMMAND}; for this "
-                "page, results of several crops and the crops' objectness on the same data:"
+                f"no result of a crop whose objectness was measured yet; run first: {FIRST_COMMAND}; for "
+                "this page, results of several crops and the crops' objectness on the same data:"
             )
         )
         st.code(f"bench run --method byol --crop '*' --task knn\n{STATS}", language="bash")
@@ -77,8 +77,8 @@ def scatter(source: Source, choices: dict[str, str]) -> None:
     show(f"objectness {json.dumps(content, sort_keys=True)}", of_content("objectness", content), "objectness")
     st.html(
         soft(
-            "Bars: 95 % intervals, over seeds and over images. ρ: Spearman's rank correlation of the n points. "
-            "Dashed: the parabola that fits them best (four points or more); its mark: where it is highest."
+            "Bars: 95 % intervals, over seeds and over images. ρ: Spearman's rank correlation of the n "
+            "points. Dashed: the parabola that fits them best (from four points on); its mark: the top."
         )
     )
     options = "".join(f" --{k} {v}" for k, v in asked.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from bench.results.pictures import Kept, command, describe
+from bench.results.pictures import Kept, again, command, describe
 from dashboard.address import Address
 from dashboard.look import note, soft, table, title
 from dashboard.pictures import all_kept, of_stage, show
@@ -41,7 +41,7 @@ def page(source: Source) -> None:
         st.html(
             note("the store in BENCH_HOME does not hold this picture (any more); this makes it again", "warn")
         )
-    st.code(command(name), language="bash")
+    st.code(again(made[key]), language="bash", wrap_lines=True)
     rows = [(role, what) for role, what in made[key].inputs.items()]
     rows += [(k, v) for k, v in stage.params.items() if isinstance(v, str | int | float | list)]
     st.html(table(("made from", ""), rows))
