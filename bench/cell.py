@@ -192,7 +192,7 @@ class Planner:
         """The cell's stages; an impossible combination is an outcome, bad input an error."""
         task = self.component("task", self.cell.task, main=True)
         data = None if self.cell.weights else self.data(self.cell.data)
-        task_data = self.data(self.cell.task_data)
+        task_data = self._task_data(task)
         engine = str(getattr(task.params, "engine", ""))
         try:
             backbone = self._backbone(data)
@@ -207,6 +207,19 @@ class Planner:
             inputs=task.stages(self, backbone, task_data),
         )  # fmt: skip
         return PlannedCell(self.cell, final, engine)
+
+    def _task_data(self, task: Any) -> Stage:
+        """What the task is trained and scored on: the set, or its training images in two parts."""
+        whole = self.data(self.cell.task_data)
+        share = getattr(task.params, "holdout", 0.0)
+        if not share:
+            return whole
+        from bench.data.holdout import held_out
+
+        marker = ("holdout", whole.key, share)
+        if marker not in self.shared.files:
+            self.shared.files[marker] = held_out(whole, share, self.runtime)
+        return self.shared.files[marker]
 
     def _backbone(self, data: Stage | None) -> Stage:
         """What the task judges: a pretraining on `data`, or the file that the cell names."""

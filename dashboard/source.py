@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from bench.results import board, coverage, entries, published, stages
+from bench.results import board, coverage, entries, stages
 from bench.results.place import database_url
 from bench.results.reading import FIRST_COMMAND, NothingYet, Reader, open_reader
 
@@ -41,12 +41,16 @@ class Source:
             raise NothingYet(f"no cell was run yet; run first: {FIRST_COMMAND}")
         return found
 
-    def table(self, scale: str, data: str, content: str = "") -> board.Table:
-        """Rows and columns of a board."""
-        return _table(self.mark, scale, data, content, self)
+    def table(self, scale: str, data: str, content: str = "", reported: bool = False) -> board.Table:
+        """Rows and columns of a board; `reported`: and what papers print."""
+        return _table(self.mark, scale, data, content, reported, self)
 
     def entries(self, scale: str, data: str) -> list[entries.Entry]:
         return _entries(self.mark, scale, data, self)
+
+    def settings(self, scale: str, data: str) -> list[coverage.Settings]:
+        """The settings that pretrainings of a board were changed by."""
+        return _settings(self.mark, scale, data, self)
 
     def changed(self) -> frozenset[str]:
         """Labels of cells whose code has changed since."""
@@ -67,8 +71,20 @@ def _entries(mark: tuple[Any, ...], scale: str, data: str, _source: Source) -> l
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _table(mark: tuple[Any, ...], scale: str, data: str, content: str, _source: Source) -> board.Table:
-    return board.make_table([*_source.entries(scale, data), *published.reported_entries(data)], content)
+def _table(
+    mark: tuple[Any, ...], scale: str, data: str, content: str, reported: bool, _source: Source
+) -> board.Table:
+    found = _source.entries(scale, data)
+    if reported:
+        from bench.results.published import reported_entries  # reads fifty files: only where asked for
+
+        found = [*found, *reported_entries(data)]
+    return board.make_table(found, content)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _settings(mark: tuple[Any, ...], scale: str, data: str, _source: Source) -> list[coverage.Settings]:
+    return coverage.settings_used(_source.entries(scale, data))
 
 
 @st.cache_resource(max_entries=2, show_spinner="comparing code")

@@ -13,6 +13,7 @@ from bench.errors import BenchError, nearest
 
 VERBS = {  # verb -> one line; the file of the same name defines `command`
     "run": "Pretrain, transfer and score cells: method x crop x task.",
+    "sweep": "Find the best value of a setting, on validation images.",
     "matrix": "Run a whole product of methods, crops, tasks and seeds, each stage once.",
     "plan": "Show the stages a run would make or reuse; runs nothing.",
     "list": "List methods, crops, tasks, data, proposals or params.",

@@ -91,6 +91,11 @@ def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--seeds", default="0", show_default=True, help="0 | 0,1 | 0-4"),
         click.option("--data", type=Names("data"), help="Pretraining data: NAME or NAME=PATH."),
         click.option("--task-data", type=Names("data"), help="The task's data: NAME or NAME=PATH."),
+        click.option(
+            "--engine",
+            type=click.Choice(["torchvision", "detectron2", "auto"]),
+            help="Detector library; auto: detectron2 where installed.",
+        ),
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
         click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the method's pretraining."),
     ]
@@ -111,7 +116,7 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def make_cells(
     method: str | None, crop: str | None, task: str, scale: str, seeds: str, data: str | None,
     task_data: str | None, sets: tuple[str, ...], backbone: str | None = None,
-    precision: str | None = None,
+    precision: str | None = None, engine: str | None = None,
 ) -> tuple[list[Cell], dict[str, Path | None]]:  # fmt: skip
     """Cells of the product of the options, and the data paths given; every name is checked here."""
     from bench.cell import (
@@ -131,6 +136,8 @@ def make_cells(
     if precision:
         sets = (*sets, f"method.precision={precision}")
     overrides = (*chosen, *settings(sets))
+    if engine and any(key.rpartition(".")[2] == "engine" for key, _ in overrides):
+        raise BadInput("--engine and --set ...engine= say the same twice; try: one of the two")
     if weights:
         pretrained = [(_label(weights), "-", "unknown")]
     else:
@@ -140,7 +147,7 @@ def make_cells(
     for m, c, d in pretrained:
         for t in match("task", task):
             wanted = task_data_name or default_task_data(t, scale)
-            cell = Cell(m, c, t, d, wanted, scale, 0, overrides, weights)
+            cell = Cell(m, c, t, d, wanted, scale, 0, (*overrides, *_engine(t, engine)), weights)
             cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
     paths = _paths((data_name, data_path), (task_data_name, task_data_path))
     return cells, paths
@@ -167,6 +174,14 @@ def _backbone(given: str | None, **others: str | None) -> tuple[str, tuple[tuple
                 f"--{name}"
             )
     return str(Path(path).expanduser().absolute()), ()
+
+
+def _engine(task: str, given: str | None) -> tuple[tuple[str, str], ...]:
+    """The override that --engine is for a task; what `auto` means is decided here."""
+    from bench import registry
+
+    picked = registry.load("task", task).pick_engine(given) if given else None  # type: ignore[attr-defined]
+    return ((f"{task}.engine", picked),) if picked else ()
 
 
 def _label(weights: str) -> str:

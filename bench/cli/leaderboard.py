@@ -20,12 +20,15 @@ FIELDS = (
 @click.option("--task", type=Names("task"))
 @click.option("--scale", type=ScaleName())
 @click.option("--data", type=Names("data"), help="Pretraining data.")
+@click.option("--validation", is_flag=True, help="Also what sweeps scored on a part of the training images.")
 @click.option(
     "--limit", default=20, show_default=True, type=click.IntRange(1), help="Rows of a table; see --all."
 )
 @click.option("--all", "every", is_flag=True, help="Every row.")
 @click.option("--json", "as_json", is_flag=True, help="Every row as JSON.")
-def command(as_json: bool, every: bool, limit: int, data: str | None, **given: str | None) -> None:
+def command(
+    as_json: bool, every: bool, limit: int, validation: bool, data: str | None, **given: str | None
+) -> None:  # fmt: skip
     """Rank what was measured: mean over seeds, 95 % Student-t interval where there are two or more.
 
     bench dashboard shows the same with cells that failed or are missing, and the papers' numbers.
@@ -36,7 +39,7 @@ def command(as_json: bool, every: bool, limit: int, data: str | None, **given: s
     if data:
         filters["pretrain_data"] = data.split(",")
     database = open_database(open_runtime().database)
-    rows, total = database.best(None if every or as_json else limit, **filters)
+    rows, total = database.best(None if every or as_json else limit, validation, **filters)
     if as_json:
         print_json([{k: row[k] for k in FIELDS} for row in rows])
     elif rows:
@@ -78,8 +81,8 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
             label = row["method"] if row["source"] == "measured" else f"{row['method']} ({row['source']})"
             changed = " ".join(f"--set {k}={v}" for k, v in row["overrides"].items())
             if changed:
-                notes.append(changed)
-                label += f" *{len(notes)}"
+                notes += [changed] * (changed not in notes)
+                label += f" *{notes.index(changed) + 1}"
             table.add_row(label, row["crop"], str(len(row["seeds"])), *(_cell(row, n) for n in names))
         console.print(table, markup=False)
         for number, note in enumerate(notes, 1):

@@ -75,7 +75,7 @@ def run(
     name: str, scale: str, seeds: str, rows: str, tasks: str, data: tuple[str, ...], dry_run: bool,
     devices: str, workers: int,
 ) -> None:  # fmt: skip
-    """Run the cells of table NAME at a scale, each stage once; then: bench table show NAME.
+    """Run the cells of table NAME at a scale, each stage once.
 
     They are ordinary cells: what is done is reused, and leaderboards show them. At scale tiny all of them
     pretrain on generated scenes.

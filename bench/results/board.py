@@ -7,15 +7,13 @@ does not tell them apart; with one seed on either side nobody knows.
 
 from __future__ import annotations
 
-import math
 import shlex
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.results.entries import Entry, collector_off, own_settings, row_settings, shown_settings
-from bench.results.statistics import t_quantile
+from bench.results.ranking import difference, ranks
 
 COMPARED = ("measured", "imported")  # sources that are ranked; what papers report is shown beside them
 
@@ -31,7 +29,6 @@ class Choice:
     seeds: int = 1  # at least, in every result of a row
     code: str = ""  # "": any, "current" or "changed"
     rank: str = ""  # the task to rank by; all columns
-    reported: bool = True
 
 
 @dataclass(frozen=True)
@@ -223,7 +220,7 @@ def _wanted(row: Row, columns: Sequence[Column], choice: Choice, changed: frozen
         return False
     found = [row.entries[c.key] for c in columns if c.key in row.entries]
     if row.source == "reported":
-        return choice.reported and bool(found)
+        return bool(found)
     if any(e.values and e.n < choice.seeds for e in found):
         return False
     if choice.code and changed.isdisjoint(_labels(found)) != (choice.code == "current"):
@@ -271,11 +268,8 @@ def _rank(rows: list[Row], over: Sequence[str]) -> None:
     """Sort `rows` by the mean of their ranks in the columns `over`; the same mean is the same rank."""
     totals = [0.0] * len(rows)
     for column in over:
-        means = [-(_mean(row, column) or 0.0) for row in rows]
-        ordered = sorted(means)
-        for at, value in enumerate(means):  # ranks of equal values are averaged
-            low = bisect_left(ordered, value)
-            totals[at] += (low + 1 + bisect_right(ordered, value)) / 2
+        for at, place in enumerate(ranks([-(_mean(row, column) or 0.0) for row in rows])):
+            totals[at] += place
     for row, total in zip(rows, totals, strict=True):
         row.mean_rank = total / len(over)
     rows.sort(key=lambda r: (r.mean_rank or 0.0, r.title))
@@ -305,15 +299,10 @@ def ties(one: Entry, other: Entry) -> bool | None:
 
     |m1 - m2| <= t(.975, nu) sqrt(s1^2/n1 + s2^2/n2), nu by Welch and Satterthwaite, rounded down.
     """
-    if one.mean is None or other.mean is None or one.ci95 is None or other.ci95 is None:
+    if one.mean is None or other.mean is None:
         return None
-    parts = [(e.ci95 or 0.0) / t_quantile(0.975, e.n - 1) for e in (one, other)]
-    variance = sum(p * p for p in parts)
-    if variance == 0.0:
-        return one.mean == other.mean
-    dof = variance**2 / sum(p**4 / (e.n - 1) for p, e in zip(parts, (one, other), strict=True))
-    width = t_quantile(0.975, max(1, math.floor(dof + 1e-9))) * math.sqrt(variance)
-    return abs(one.mean - other.mean) <= width
+    found = difference(*({"mean": e.mean, "ci95": e.ci95, "n": e.n} for e in (one, other)))
+    return None if found["ci95"] is None else abs(found["mean"] or 0.0) <= found["ci95"]
 
 
 def compact(seeds: Sequence[int]) -> str:

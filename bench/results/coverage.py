@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -12,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from bench.results.entries import Entry
+from bench.results.entries import Entry, row_settings
 from bench.results.models import CellRow, StageRow
 
 STATES = ("done", "running", "failed", "interrupted", "missing", "unsupported")
@@ -73,14 +74,23 @@ class Square:
         )
 
 
+Settings = tuple[tuple[str, str], ...]
+
+
+def settings_used(entries: Iterable[Entry]) -> list[Settings]:
+    """The settings that pretrainings were changed by: none first, if any has none, then by how many cells."""
+    counts = Counter(row_settings(e) for e in entries if e.source != "reported")
+    return sorted(counts, key=lambda s: (s != (), -counts[s], s))
+
+
 def matrix(
-    entries: Iterable[Entry], tasks: Iterable[str], there_is: Possible
+    entries: Iterable[Entry], tasks: Iterable[str], there_is: Possible, settings: Settings = ()
 ) -> dict[tuple[str, str], Square]:
-    """{(method, crop): Square} over what there is and what was asked for, settings as they come."""
+    """{(method, crop): Square} over what there is and what was asked for, with these settings."""
     tasks = list(tasks)
     found: dict[tuple[str, str, str], Entry] = {}
     for entry in entries:
-        if entry.source != "reported" and not entry.overrides:
+        if entry.source != "reported" and row_settings(entry) == settings:
             _keep(found, entry)
     methods = dict.fromkeys([*there_is.methods, *(k[0] for k in found)])
     crops = dict.fromkeys([*there_is.crops, *(k[1] for k in found)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from bench.results import queries
 from bench.results.models import CellRow, CropRow, MetricRow, ProvenanceRow, ResultRow, StageRow
 
 HEAD = "0003"  # the newest migration; a test compares it with the migrations folder
+VERSION_TABLE = "bench_version"  # Alembic's usual one belongs to Optuna, whose studies are in this database
 TRIES = 20  # of a write that collides with another process
 
 
@@ -76,16 +78,31 @@ def _sqlite(connection: Any, record: Any) -> None:
 
 
 def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+
+
+def _adopt(connection: Connection) -> None:
+    """Take over the version that a database from before `VERSION_TABLE` keeps in Alembic's own table, and
+    leave that to Optuna, which keeps its version there."""
+    tables = inspect(connection)
+    if tables.has_table(VERSION_TABLE) or not tables.has_table("alembic_version"):
+        return
+    for (number,) in connection.execute(text("SELECT version_num FROM alembic_version")).all():
+        if len(number) == len(HEAD) and number.isdecimal():
+            connection.execute(text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) PRIMARY KEY)"))
+            connection.execute(text(f"INSERT INTO {VERSION_TABLE} VALUES (:number)"), {"number": number})
+            connection.execute(text("DELETE FROM alembic_version"))
+    connection.commit()
 
 
 def _upgrade(engine: Engine) -> None:
     with engine.connect() as connection:
         if _version(connection) == HEAD:
             return
-    with _one_at_a_time(engine), engine.connect() as connection:
+    with one_at_a_time(engine), engine.connect() as connection:
+        _adopt(connection)
         found = _version(connection)
         if found == HEAD:
             return
@@ -108,19 +125,21 @@ def _upgrade(engine: Engine) -> None:
 
 
 @contextmanager
-def _one_at_a_time(engine: Engine) -> Iterator[None]:
-    """Two processes that start together migrate once."""
+def one_at_a_time(engine: Engine, what: str = "lock") -> Iterator[None]:
+    """Only one process at a time is inside, of all that use this database, for each `what`; two that start
+    together migrate once."""
     if engine.dialect.name == "sqlite" and engine.url.database:
-        with open(engine.url.database + ".lock", "a") as handle:
+        with open(f"{engine.url.database}.{what}", "a") as handle:
             fcntl.lockf(handle, fcntl.LOCK_EX)
             yield
     elif engine.dialect.name == "postgresql":
+        number = {"number": 7265636 + zlib.crc32(what.encode()) * (what != "lock")}
         with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(7265636)"))
+            connection.execute(text("SELECT pg_advisory_lock(:number)"), number)
             try:
                 yield
             finally:
-                connection.execute(text("SELECT pg_advisory_unlock(7265636)"))
+                connection.execute(text("SELECT pg_advisory_unlock(:number)"), number)
     else:
         yield
 
@@ -215,15 +234,18 @@ class Database:
 
         self._write(action)
 
-    def rows(self, **filters: Any) -> list[dict[str, Any]]:
+    def rows(self, validation: bool = False, **filters: Any) -> list[dict[str, Any]]:
         """Leaderboard rows: cells equal in everything but the seed are one row. Filters are column=values
-        (`method=["orl"]`). Best headline first within a task and scale."""
-        return self.best(None, **filters)[0]
+        (`method=["orl"]`). Best headline first within a task and scale. Cells that are scored on a
+        part of the training images (`holdout`) are left out but for `validation`."""
+        return self.best(None, validation, **filters)[0]
 
-    def best(self, limit: int | None, **filters: Any) -> tuple[list[dict[str, Any]], int]:
+    def best(
+        self, limit: int | None, validation: bool = False, **filters: Any
+    ) -> tuple[list[dict[str, Any]], int]:
         """The best `limit` rows of every board (None: all), and how many rows there are in all."""
         with self.engine.connect() as connection:
-            found = queries.heads(connection, filters)
+            found = queries.heads(connection, filters, validation)
             shown: dict[tuple[str, ...], list[queries.Head]] = {}
             for head in found:
                 shown.setdefault(head.board, []).append(head)
@@ -237,7 +259,7 @@ class Database:
             for some in queries.in_parts(labels):
                 query = select(CellRow.group).where(CellRow.label.in_(some)).distinct()
                 groups += connection.scalars(query)
-        return self.rows(group=groups) if groups else []
+        return self.rows(validation=True, group=groups) if groups else []
 
     def cells(self) -> list[dict[str, Any]]:
         """Every cell with its state and reason."""

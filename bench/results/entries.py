@@ -86,19 +86,20 @@ FIELDS = (
 def board_names(connection: Connection) -> list[BoardName]:
     """Every scale and pretraining set there are cells of, most cells first."""
     count = func.count(CellRow.label)
-    query = select(CellRow.scale, CellRow.pretrain_data, count)
+    query = select(CellRow.scale, CellRow.pretrain_data, count).where(CellRow.validation.is_(False))
     found = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data))
     return sorted((BoardName(*row) for row in found), key=lambda b: (-b.results, b.scale, b.data))
 
 
 def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
-    """The entries of the cells of a scale and a pretraining set."""
+    """The entries of the cells of a scale and a pretraining set, but those that sweeps score on held-out
+    training images."""
     with collector_off():
         return _load(connection, scale, data)
 
 
 def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
-    here = (CellRow.scale == scale, CellRow.pretrain_data == data)
+    here = (CellRow.scale == scale, CellRow.pretrain_data == data, CellRow.validation.is_(False))
     names = _group_names(connection, here)
     made: dict[tuple[str, str], Entry] = {}
     query = select(

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import cache
-from typing import Any
 
+from bench.cell import default_data
+from bench.component import SCALES
 from bench.results.entries import Entry
-
-TABLES = "bench.results.tables"  # knows which of our cells answers to which number of which table
+from bench.results.reported import CITATIONS, Value, table_names
+from bench.results.tables.model import Column, Row, load
 
 
 @cache
 def reported_entries(data: str) -> tuple[Entry, ...]:
     """The numbers whose method, crop and task there are here, of networks pretrained on `data`; one for every
     paper, method, crop, settings, task and metric: the first that the paper prints."""
-    if importlib.util.find_spec(TABLES) is None:
-        return ()
-    from bench.cell import default_data
-    from bench.results.reported import table_names
-    from bench.results.tables.model import load
-
     found: dict[str, Entry] = {}
     for name in table_names():
         table = load(name)
         rows, columns = {r.label: r for r in table.rows}, {c.name: c for c in table.columns}
         for (label, title), value in table.values().items():
             row, column = rows[label], columns[title]
-            pretrained = column.data or row.data or table.data or default_data("paper")
+            pretrained = column.data or row.data or table.data or default_data(SCALES[-1])
             wanted = row.reported_only is None and column.reported_only is None and not value.repeats
             if wanted and pretrained == data:
                 entry = _entry(row, column, value)
@@ -35,17 +29,16 @@ def reported_entries(data: str) -> tuple[Entry, ...]:
     return tuple(found.values())
 
 
-def _entry(row: Any, column: Any, value: Any) -> Entry:
-    from bench.results.reported import CITATIONS
-
+def _entry(row: Row, column: Column, value: Value) -> Entry:
     citation = CITATIONS[value.paper]
     first = citation.authors.partition(",")[0].split()[-1]
-    settings = {**row.settings, **row.by_scale.get("paper", {}), **column.settings}
+    settings = {**row.settings, **row.by_scale.get(SCALES[-1], {}), **column.settings}
     doubt = f"; {value.notes}" if value.notes else ""
     pretraining = "/".join((value.paper, row.method, row.crop, *map(str, sorted(settings.items()))))
     return Entry(
         group=f"{pretraining}/{column.runs}/{column.metric}", source="reported",
-        method=row.method, crop=row.crop, task=column.runs, scale="paper", pretrain_data=value.pretrain_data,
+        method=row.method, crop=row.crop, task=column.runs, scale=SCALES[-1],
+        pretrain_data=value.pretrain_data,
         pretrain_data_key="", task_data="", task_data_key="", engine="", overrides=settings,
         pretraining=pretraining, protocol="", command="",
         headline=column.metric, mean=value.value,

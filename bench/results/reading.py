@@ -13,12 +13,10 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLA
 from sqlalchemy.pool import NullPool
 
 from bench.errors import BadInput, BenchError
-from bench.results import database
-from bench.results.database import HEAD
+from bench.results.database import HEAD, VERSION_TABLE
 from bench.results.models import ResultRow
 
 FIRST_COMMAND = "bench run --method orl --task coco_det"
-VERSION_TABLE: str = getattr(database, "VERSION_TABLE", "alembic_version")
 WAIT_SECONDS = 5.0  # for a writer
 
 
@@ -85,9 +83,7 @@ class Reader:
             with self.engine.connect() as connection:
                 found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
         except DatabaseError as error:
-            if "alembic_version" in str(
-                error.orig
-            ):  # no such table: made this moment, or somebody else's file
+            if VERSION_TABLE in str(error.orig):  # no such table: made this moment, or somebody else's file
                 raise NothingYet(f"the results database is empty; run first: {FIRST_COMMAND}") from None
             raise BadInput(explained(error)) from None
         if found == HEAD:

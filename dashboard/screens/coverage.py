@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from shlex import quote
 
 import streamlit as st
 
-from bench.results.coverage import STATES, Possible, Square, cost, matrix
+from bench.results.coverage import STATES, Possible, Settings, Square, cost, matrix
+from bench.results.entries import shown_settings
 from dashboard.address import Address
 from dashboard.look import SYMBOLS, duration, framed, hinted, href, note, section, soft, table, title
 from dashboard.screens.leaderboard import which_board
 from dashboard.source import Source, possible
 
 TITLE, ORDER = "Coverage", 3
+OFFERED = 200  # settings in the list
 
 
 def page(source: Source) -> None:
     """A square per method and crop, over the tasks chosen."""
-    st.html(title("Coverage", "What is done, missing and impossible, without changed settings."))
+    st.html(title("Coverage", "What is done, missing and impossible."))
     address = Address("coverage")
     columns = st.columns([1, 1, 3, 1], vertical_alignment="bottom")
     scale, data = which_board(source, address, columns)
@@ -32,14 +35,23 @@ def page(source: Source) -> None:
     used = dict.fromkeys(e.task for e in entries if e.source != "reported")
     tasks = list(dict.fromkeys([*used, *there_is.tasks]))
     chosen = address.several("Tasks", "task", tasks, where=columns[2]) or tuple(tasks)
-    squares = matrix(entries, chosen, there_is)
+    changed = which_settings(source.settings(scale, data), address)
+    squares = matrix(entries, chosen, there_is, changed)
     st.html(grid(squares, len(chosen), {"scale": scale, "data": data}))
     st.html(
         soft(" · ".join(f"{SYMBOLS[s]} {s}" for s in STATES) + f". Numbers: tasks done of {len(chosen)}.")
     )
     totals(source, scale, squares)
-    commands(squares, scale, data)
+    commands(squares, scale, data, changed)
     address.write()
+
+
+def which_settings(found: list[Settings], address: Address) -> Settings:
+    """The settings to look at: as they come, unless every pretraining changed some."""
+    named = {shown_settings(s) or "as they come": s for s in found}
+    if len(named) < 2:
+        return next(iter(named.values()), ())
+    return named[address.one("Settings", "settings", list(named)[:OFFERED], next(iter(named)))]
 
 
 def grid(squares: Mapping[tuple[str, str], Square], tasks: int, where: Mapping[str, str]) -> str:
@@ -85,16 +97,17 @@ def totals(source: Source, scale: str, squares: Mapping[tuple[str, str], Square]
     )
 
 
-def commands(squares: Mapping[tuple[str, str], Square], scale: str, data: str) -> None:
+def commands(squares: Mapping[tuple[str, str], Square], scale: str, data: str, changed: Settings) -> None:
     """One command per method that fills what its squares lack."""
     lines = []
+    sets = "".join(f" --set {quote(f'{k}={v}')}" for k, v in changed)
     for method in dict.fromkeys(m for m, _ in squares):
         mine = {c: q.missing for (m, c), q in squares.items() if m == method and q.missing and c != "-"}
         for missing in dict.fromkeys(mine.values()):
             crops = ",".join(c for c, tasks in mine.items() if tasks == missing)
             lines.append(
                 f"bench run --method {method} --crop {crops} --task {','.join(missing)} --scale {scale} "
-                f"--data {data}"
+                f"--data {data}{sets}"
             )
     if lines:
         with st.expander(f"Commands that fill it ({len(lines)})"):

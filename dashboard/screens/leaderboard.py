@@ -28,8 +28,9 @@ def page(source: Source) -> None:
     scale, data = which_board(source, address, first)
     with st.expander("More filters", expanded=False):
         second = st.columns(4, vertical_alignment="bottom")
-        table = which_content(source, address, scale, data, second[0])
-        choice = which_rows(table, address, first, second, scale)
+        reported = address.switch("Numbers reported in papers", "reported", scale == SCALES[-1])
+        table = which_content(source, address, scale, data, second[0], reported)
+        choice = which_rows(table, address, first, second)
     changed = source.changed() if choice.code else frozenset()
     board = make_board(table, choice, changed)
     shown = board.rows
@@ -58,9 +59,11 @@ def which_board(source: Source, address: Address, columns: list) -> tuple[str, s
     return scale, address.one("Pretrained on", "data", sets, sets[0], where=columns[1])
 
 
-def which_content(source: Source, address: Address, scale: str, data: str, where: object) -> Table:
+def which_content(
+    source: Source, address: Address, scale: str, data: str, where: object, reported: bool = False
+) -> Table:
     """The table of the set's content that was asked for: a set with other images is another set."""
-    table = source.table(scale, data)
+    table = source.table(scale, data, "", reported)
     if len(table.contents) < 2:
         return table
     short = {key[:12]: key for key in table.contents}
@@ -68,10 +71,10 @@ def which_content(source: Source, address: Address, scale: str, data: str, where
         "Content of the set", "content", list(short), next(iter(short)), where=where,
         help="The pretraining set was used with different images under one name; a digest tells them apart.",
     )  # fmt: skip
-    return source.table(scale, data, short[chosen])
+    return source.table(scale, data, short[chosen], reported)
 
 
-def which_rows(table: Table, address: Address, first: list, second: list, scale: str) -> Choice:
+def which_rows(table: Table, address: Address, first: list, second: list) -> Choice:
     """The other filters."""
     measured = [r for r in table.rows if r.source != "reported"]
     tasks = list(dict.fromkeys(c.task for c in table.columns))
@@ -94,9 +97,8 @@ def which_rows(table: Table, address: Address, first: list, second: list, scale:
     most = max((e.n for r in measured for e in r.entries.values()), default=1)
     seeds = address.count("Seeds, at least", "seeds", 1, max(1, most), where=second[2], disabled=most < 2)
     code = address.one("Code", "code", list(CODE), "", where=second[3], format_func=CODE.__getitem__)
-    reported = address.switch("Numbers reported in papers", "reported", scale == SCALES[-1])
     engines_asked = (*engine, "") if engine else ()
-    return Choice(engines_asked, methods, crops, chosen, seeds, code, rank, reported)
+    return Choice(engines_asked, methods, crops, chosen, seeds, code, rank)
 
 
 def counted(board: Board, part: list, at: int) -> str:

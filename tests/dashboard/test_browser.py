@@ -30,7 +30,10 @@ from tests.dashboard.browser import (
 from tests.dashboard.measure import WATCH, choose
 from tests.dashboard.populate import fill
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser is here")
+pytestmark = [
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser is here"),
+    pytest.mark.xdist_group("browser"),
+]
 PICTURES = Path(os.environ.get("BENCH_PICTURES") or Path(__file__).parents[2] / "ci-output" / "dashboard")
 EVIL = '<img src=x onerror="window.broken=1">'
 ROWS = "return [...document.querySelectorAll('table.board th.name')].map(e => e.innerText.split('\\n')[0])"

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.cli.dashboard import free_port, is_free
+from bench.cli.dashboard import is_free
 from bench.errors import BadInput
 from bench.results.database import open_database
 from bench.results.entries import load_entries
 from bench.source import component_names, digest_of, source_digest, state_of_code
+from tests.dashboard.browser import free_port
 from tests.dashboard.populate import fill
 
 
@@ -30,7 +31,7 @@ def start(*options: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_says_where_it_is_and_ends_cleanly(home: Path, number: signal.Signals) -> None:
-    port = free_port("127.0.0.1")
+    port = free_port()
     server = start("--port", str(port))
     try:
         assert server.stdout is not None

@@ -269,6 +269,19 @@ def test_coverage_counts_what_is_there(database: Database) -> None:
     assert "one seed" in found
 
 
+def test_coverage_of_changed_settings_has_commands_with_them(database: Database) -> None:
+    with database.engine.begin() as connection:
+        where = CellRow.crop == "grid", CellRow.scale == "small"
+        connection.execute(update(CellRow).where(*where).values(overrides={"byol.lr": "0.5"}))
+        connection.execute(delete(CellRow).where(*where, CellRow.task == "knn"))
+    app = show("coverage")
+    assert "grid" not in words(app)
+    app.selectbox(key="coverage.settings").set_value("byol.lr=0.5").run()
+    assert "5/6" in words(app)
+    assert app.query_params["settings"] == "byol.lr=0.5"
+    assert any("--task knn" in c.value and "--set byol.lr=0.5" in c.value for c in app.code)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_values_of_the_database_are_never_html(database: Database, page: str) -> None:
     with database.engine.begin() as connection:
@@ -307,3 +320,12 @@ def test_figures_hold_the_numbers_given() -> None:
     assert next(iter(bars["datasets"].values())) == [{"class": "cat", "value": 3.0}]
     line = {"task": "knn", "row": "a", "mean": 1.0, "low": 0.5, "high": 1.5}
     assert [line] in differences([line]).to_dict()["datasets"].values()
+
+
+def test_numbers_of_papers_are_shown_where_asked_for(database: Database) -> None:
+    assert "reported" not in words(show(task=["coco_det"], method=["orl"]))
+    found = html(show(task=["coco_det"], method=["orl"], reported="yes"))
+    assert '<tr class="reported">' in found
+    assert "Xie 2021" in found
+    assert ">40.3<" in found
+    assert "Unsupervised Object-Level Representation Learning from Scene Images" in unescape(found)

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, text, update
 
 from bench.errors import BadInput
 from bench.results.compare import differing, paired, settings_of, verdict
-from bench.results.coverage import Possible, cost, from_matrix, matrix, usual_seconds
+from bench.results.coverage import Possible, cost, from_matrix, matrix, settings_used, usual_seconds
 from bench.results.database import Database, open_database
 from bench.results.entries import board_names, load_entries
 from bench.results.files import class_scores, learning_curve, stage_folder, summary_of
@@ -315,6 +315,8 @@ def test_coverage_counts_states_and_costs(reader: Reader) -> None:
     assert squares["cmc", "poor"].states == {"unsupported": 2}
     assert squares["cmc", "poor"].reasons == ("needs Lab",)
     assert squares["supervised", "image"].states == {"failed": 1, "running": 1}
+    assert settings_used(entries) == [()]
+    assert matrix(entries, ["knn"], Possible(), (("byol.lr", "1"),)) == {}
     one = cost({("byol", "poor"): squares["byol", "poor"]}, usual)
     assert (one.seconds, one.cells, one.unknown) == (3601.0 + 2 * 601.0, 2, 0)
     other = cost({("cmc", "image"): squares["cmc", "image"]}, usual)

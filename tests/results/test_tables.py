@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import registry
-from bench.cell import Cell, Plan, PlannedCell, default_task_data, make_plan
+from bench.cell import Cell, Plan, PlannedCell, Planner, default_task_data, make_plan
 from bench.component import SCALES
 from bench.errors import BadData, BadInput
 from bench.params import Runtime
@@ -49,6 +49,21 @@ def test_every_cell_plans_at_tiny_and_no_row_is_unsupported(name: str, home: Pat
     assert [dict(c.cell.overrides) for c in plan.cells] == [dict(c.overrides) for c in table.cells("tiny")]
 
 
+@pytest.mark.parametrize("scale", ["small", "paper"])
+def test_every_cell_plans_at_larger_scales_where_its_data_is_there(
+    scale: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def there(self: Planner, name: str) -> Stage:
+        self.component("data", name)
+        return Stage("data", name, 1, {}, "x:y")
+
+    monkeypatch.setattr(Planner, "data", there)
+    for name in NAMES:
+        table = load(name)
+        if table.cells(scale):
+            assert [c.unsupported for c in planned(table, scale, home).cells if c.unsupported] == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_number_is_a_metric_of_a_task_or_has_a_reason(name: str) -> None:
     table = load(name)
@@ -63,7 +78,7 @@ def test_every_number_is_a_metric_of_a_task_or_has_a_reason(name: str) -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_settings_exist_and_differ_from_the_defaults(scale: str) -> None:
+def test_settings_differ_from_the_defaults(scale: str) -> None:
     """A setting that says nothing would hide that two rows are one cell."""
     for name in NAMES:
         for cell in load(name).cells(scale):

@@ -12,12 +12,13 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("cells", sa.Column("pretraining", sa.String(64), nullable=False, server_default=""))
     op.add_column("cells", sa.Column("protocol", sa.String(64), nullable=False, server_default=""))
+    op.add_column("cells", sa.Column("validation", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("results", sa.Column("value", sa.Float(53)))
     op.add_column("stages", sa.Column("runner", sa.String(128), nullable=False, server_default=""))
     op.add_column("stages", sa.Column("source_digest", sa.String(64), nullable=False, server_default=""))
     op.add_column("stages", sa.Column("seconds", sa.Float(53)))
-    board = ["scale", "pretrain_data", "task", "task_data", "engine", "group", "label", "seed", "state"]
-    op.create_index("cells_board", "cells", board)
+    names = ["scale", "pretrain_data", "task", "task_data", "engine"]
+    op.create_index("cells_board", "cells", [*names, "group", "label", "seed", "state", "validation"])
     op.create_index("results_board", "results", ["label", "source", "headline", "value"])
     _fill(op.get_bind())
 
@@ -43,7 +44,7 @@ def downgrade() -> None:
     for table, names in (
         ("stages", ("runner", "source_digest", "seconds")),
         ("results", ("value",)),
-        ("cells", ("pretraining", "protocol")),
+        ("cells", ("pretraining", "protocol", "validation")),
     ):
         for name in names:
             op.drop_column(table, name)
