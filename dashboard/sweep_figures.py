@@ -31,8 +31,8 @@ def against(rows: Rows, setting: str, metric: str, spacing: str) -> alt.LayerCha
             "x:Q", title=setting, axis=axis, scale=alt.Scale(type=kind, zero=False, nice=False, padding=16)
         )
     y = alt.Y("value:Q", title=f"{metric}, validation", scale=alt.Scale(zero=False))
-    told = [alt.Tooltip("trial:O"), alt.Tooltip("text:N", title="value"), alt.Tooltip("value:Q", format=".2f", title="metric"),
-            alt.Tooltip("low:Q", format=".2f"), alt.Tooltip("high:Q", format=".2f"), alt.Tooltip("seeds:Q")]  # fmt: skip
+    told = [alt.Tooltip("trial:O"), alt.Tooltip("text:N", title="setting"), alt.Tooltip("seeds:Q")]
+    told += [alt.Tooltip(f"{n}:Q", format=".2f") for n in ("value", "low", "high")]
     base = alt.Chart(frame).encode(x=x, tooltip=told)
     layers: list[alt.Chart] = []
     if spacing == "values" and kind != "names":
@@ -56,7 +56,10 @@ def shares(found: Mapping[str, float]) -> alt.Chart:
         alt.Chart(frame)
         .mark_bar(color=PALETTE[0])
         .encode(
-            x=alt.X("share:Q", title="importance", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)),
+            x=alt.X(
+                "share:Q", title="importance", scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(format="%", tickCount=5),
+            ),
             y=alt.Y("setting:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
             tooltip=["setting:N", alt.Tooltip("share:Q", format=".0%")],
         )

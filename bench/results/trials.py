@@ -1,4 +1,4 @@
-"""What a sweep's trials say, as plain rows for charts and tables: pure functions of `studies` and `trials`."""
+"""What a sweep's trials say, as plain rows for charts and tables: pure functions of what `studies` reads."""
 
 from __future__ import annotations
 
@@ -121,7 +121,8 @@ def verdict(study: Row, number: int | None) -> str:
     if best is None:
         return "No trial is complete yet."
     values = ", ".join(f"{k} = {text_of(v)}" for k, v in best["params"].items())
-    return f"Best so far (trial {best['number']}): {values}. It is scored on the test images when the sweep ends."
+    number = best["number"]
+    return f"Best so far (trial {number}): {values}. The sweep's end scores it on the test images."
 
 
 def state_of(trial: Row) -> str:

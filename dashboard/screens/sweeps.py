@@ -72,8 +72,8 @@ def told(study: Study) -> str:
     states = ", ".join(f"{n} {s}" for s, n in study["states"].items()) or "none"
     seeds = ", ".join(map(str, study["seeds"]))
     return (
-        f"{spaces}. Score: {study['metric']} on {study['holdout']:.0%} of the training images, mean over seeds "
-        f"{seeds}. Sampler {study['sampler']}, pruner {study['pruner']}. Trials: {states}."
+        f"{spaces}. Score: {study['metric']} on {study['holdout']:.0%} of the training images, mean over "
+        f"seeds {seeds}. Sampler {study['sampler']}, pruner {study['pruner']}. Trials: {states}."
     )
 
 
@@ -104,8 +104,8 @@ def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
             column.altair_chart(against(rows, name, study["metric"], study["spacing"][name]))
     st.html(
         soft(
-            "A point is a trial; bars are 95 % t-intervals over its seeds (none for one seed); the line joins the "
-            "means of given values; ◆ is the trial of the winner. All on validation images."
+            "A point is a trial; bars are 95 % t-intervals over its seeds (none for one seed); the line joins "
+            "the means of given values; ◆ is the trial that won. All on validation images."
         )
     )
 
@@ -142,8 +142,8 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
         (
             f"{t['number']}{' ◆' if t['number'] == winner else ''}",
             *(text_of(t["params"][n]) if n in t["params"] else "-" for n in names),
-            score(t["value"], t["ci95"]), state_of(t), duration(t["seconds"]), opened(t["cells"], study["seeds"]),
-            commands(t["commands"]), t["reason"] or "",
+            score(t["value"], t["ci95"]), state_of(t), duration(t["seconds"]),
+            opened(t["cells"], study["seeds"]), commands(t["commands"]), t["reason"] or "",
         )
         for t in trials[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
     ]  # fmt: skip
