@@ -91,8 +91,11 @@ def _foot(frame: Frame) -> str:
 
 def claims_table(frame: Frame) -> str:
     """What the paper says of its rows, and whether it holds here."""
-    rows = [(_state(c["state"]), c["source"], counts(c) or "-", _said(c)) for c in frame["claims"]]
-    return table(("here", "said in", "differences", "claim"), rows, kind="claims")
+    rows = [
+        (number, _state(c["state"]), _said(c), counts(c) or "-", c["source"])
+        for number, c in enumerate(frame["claims"], 1)
+    ]
+    return table(("", "here", "claim", "differences", "said in"), rows, numbers=(0,), kind="claims")
 
 
 def _said(claim: Frame) -> str:
@@ -121,5 +124,4 @@ def differences_table(frame: Frame) -> str:
         ("claim", "column", "reported", "measured", "", "here", "rows"),
         rows,
         numbers=(0, 2, 3),
-        kind="claims",
     )

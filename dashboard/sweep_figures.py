@@ -13,6 +13,7 @@ from dashboard.look import PALETTE
 
 TICKS = 10  # different values up to which each has its own tick
 GREY = "#7A7A7A"  # readable on white and on black
+LOW_HIGH = ("#B8A05A", "#0072B2")  # of values: both ends readable on both
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -26,7 +27,7 @@ def against(rows: Rows, setting: str, metric: str, spacing: str) -> alt.LayerCha
         x = alt.X("x:N", title=setting, sort=list(dict.fromkeys(frame["text"])), axis=alt.Axis(labelAngle=0))
     else:
         ticks = sorted(set(values)) if len(set(values)) <= TICKS else None
-        axis = alt.Axis(values=ticks, format="~g", labelOverlap=True) if ticks else alt.Axis(format="~g")
+        axis = alt.Axis(values=ticks, format="~r", labelOverlap=True) if ticks else alt.Axis(format="~r")
         x = alt.X(
             "x:Q", title=setting, axis=axis, scale=alt.Scale(type=kind, zero=False, nice=False, padding=16)
         )
@@ -73,7 +74,7 @@ def parallels(rows: Rows, metric: str) -> alt.LayerChart:
     names = list(dict.fromkeys(frame["axis"]))
     axis = alt.Axis(orient="top", labelAngle=0, title=None, domain=False, ticks=False, labelLimit=160)
     x = alt.X("axis:N", sort=names, axis=axis, scale=alt.Scale(type="point", padding=0.35))
-    y = alt.Y("at:Q", axis=None, scale=alt.Scale(domain=[-0.06, 1.06], nice=False))
+    y = alt.Y("at:Q", axis=None, scale=alt.Scale(domain=[-0.1, 1.1], nice=False))
     base = alt.Chart(frame).encode(x=x)
     rules = base.mark_rule(color=GREY, opacity=0.6).transform_aggregate(groupby=["axis"])
     lines = base.encode(
@@ -81,7 +82,7 @@ def parallels(rows: Rows, metric: str) -> alt.LayerChart:
         tooltip=["trial:O", alt.Tooltip("value:Q", format=".2f", title=metric)],
     )  # fmt: skip
     colour = alt.Color(
-        "value:Q", title=metric, scale=alt.Scale(scheme="viridis"), legend=alt.Legend(gradientLength=160)
+        "value:Q", title=metric, scale=alt.Scale(range=list(LOW_HIGH)), legend=alt.Legend(gradientLength=160)
     )
     others = (
         lines.transform_filter("!datum.winner").mark_line(strokeWidth=1.6, opacity=0.85).encode(color=colour)
@@ -89,8 +90,18 @@ def parallels(rows: Rows, metric: str) -> alt.LayerChart:
     winner = lines.transform_filter("datum.winner").mark_line(
         strokeWidth=3.5, color=PALETTE[1], point={"color": PALETTE[1], "filled": True, "size": 60}
     )
-    labels = alt.Chart(pd.DataFrame(ticks(rows))).mark_text(align="left", dx=6, color=GREY, fontSize=12)
-    return alt.layer(rules, others, winner, labels.encode(x=x, y=y, text="text:N")).properties(height=320)
+    return alt.layer(rules, others, winner, *_labels(rows, x, y)).properties(height=320)
+
+
+def _labels(rows: Rows, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """The texts of `ticks`: those at the ends of an axis outside it."""
+    base = alt.Chart(pd.DataFrame(ticks(rows))).encode(x=x, y=y, text="text:N")
+    style = {"color": GREY, "fontSize": 12}
+    return [
+        base.transform_filter("datum.at == 1").mark_text(baseline="bottom", dy=-7, **style),
+        base.transform_filter("datum.at == 0").mark_text(baseline="top", dy=7, **style),
+        base.transform_filter("datum.at > 0 && datum.at < 1").mark_text(align="left", dx=7, **style),
+    ]
 
 
 def ticks(rows: Rows) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.engine import make_url
 
 Row = Mapping[str, Any]  # of `bench.results.studies.trials`
+STATES = {"complete": "done", "fail": "failed"}  # of Optuna, in our words
 WIDE = 50.0  # given numbers whose largest is so many times the smallest are spread by their logarithm
 
 
@@ -129,7 +130,7 @@ def state_of(trial: Row) -> str:
     """`done`, `reused` (every stage was there), or Optuna's word."""
     if trial["state"] == "complete":
         return "reused" if trial["made"] == 0 else "done"
-    return {"fail": "failed"}.get(trial["state"], str(trial["state"]))
+    return STATES.get(trial["state"], str(trial["state"]))
 
 
 def go_on(study: Row) -> str:

@@ -33,9 +33,9 @@ def page(source: Source) -> None:
     st.html(paper_table(frame))
     st.html(
         soft(
-            f"Percent. Italics: printed in the paper, at its scale. Measured: at scale {frame['scale']}, mean "
-            "over seeds ± 95 % t-interval (number of seeds). ?: doubtful, see the remarks. ρ: Spearman's rank "
-            "correlation of reported and measured, from three rows on. A click opens the cell."
+            f"Percent. Italics: printed in the paper, at its scale. Measured: at scale {frame['scale']}, "
+            "mean over seeds ± 95 % t-interval (number of seeds). ?: doubtful, see the remarks. "
+            "ρ: Spearman's rank correlation of reported and measured, from three rows on. A click opens the cell."
         )
     )
     fill(frame)
@@ -103,8 +103,8 @@ def claims(frame: dict[str, Any]) -> None:
     st.html(claims_table(frame))
     st.html(
         soft(
-            "A claim holds where every difference that was measured has the claim's sign. A difference within "
-            "its 95 % interval may be chance."
+            "A claim holds where every difference that was measured has the claim's sign. A difference "
+            "within its 95 % interval may be chance."
         )
     )
     with st.expander("Every difference"):

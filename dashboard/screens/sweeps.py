@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from bench.results.trials import (
+    STATES,
     complete,
     go_on,
     marked,
@@ -16,6 +17,7 @@ from bench.results.trials import (
     parallel,
     points,
     score,
+    spread,
     state_of,
     text_of,
     verdict,
@@ -53,7 +55,11 @@ def page(source: Source) -> None:
     st.html(section("Trials"))
     every(study, trials, winner, address)
     st.html(section("Go on"))
-    st.html(soft("The first command continues the sweep; the second shows it in optuna-dashboard."))
+    st.html(
+        soft(
+            "The first command continues the sweep; the second shows it in optuna-dashboard (not installed with bench)."
+        )
+    )
     st.code(f"{go_on(study)}\n{monitor(source.url)}", language="bash", wrap_lines=True)
     address.write()
 
@@ -69,11 +75,11 @@ def label(study: Study) -> str:
 def told(study: Study) -> str:
     """What is searched, how, and how far it is."""
     spaces = "; ".join(f"{name} in {values}" for name, values in study["params"].items())
-    states = ", ".join(f"{n} {s}" for s, n in study["states"].items()) or "none"
-    seeds = ", ".join(map(str, study["seeds"]))
+    states = ", ".join(f"{n} {STATES.get(s, s)}" for s, n in study["states"].items()) or "none"
+    seeds = f"seed{'s' if len(study['seeds']) > 1 else ''} {', '.join(map(str, study['seeds']))}"
     return (
         f"{spaces}. Score: {study['metric']} on {study['holdout']:.0%} of the training images, mean over "
-        f"seeds {seeds}. Sampler {study['sampler']}, pruner {study['pruner']}. Trials: {states}."
+        f"{seeds}. Sampler {study['sampler']}, pruner {study['pruner']}. Trials: {states}."
     )
 
 
@@ -98,14 +104,15 @@ def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
 
     st.html(section(f"Setting against {study['metric']}"))
     names = [n for n in study["params"] if points(trials, n, winner)]
-    for start in range(0, len(names), 2):
-        for column, name in zip(st.columns(2), names[start : start + 2], strict=False):
+    wide = min(2, len(names))
+    for start in range(0, len(names), wide):
+        for column, name in zip(st.columns(wide), names[start : start + 2], strict=False):
             rows = points(trials, name, winner)
             column.altair_chart(against(rows, name, study["metric"], study["spacing"][name]))
     st.html(
         soft(
-            "A point is a trial; bars are 95 % t-intervals over its seeds (none for one seed); the line joins "
-            "the means of given values; ◆ is the trial that won. All on validation images."
+            "A point is a trial; bars are 95 % t-intervals over its seeds (none for one seed); the line "
+            "joins the means of given values; ◆ is the trial that won. All on validation images."
         )
     )
 
@@ -117,19 +124,22 @@ def matter(
     from dashboard.sweep_figures import parallels, shares
 
     st.html(section("Importance of settings"))
+    if len(study["params"]) < 2:
+        st.html(soft("One setting: it has all."))
+        return
     if importances:
         st.altair_chart(shares(importances))
-        st.html(soft("Shares of 1, by PED-ANOVA (Watanabe et al. 2023); one setting alone has all."))
+        st.html(soft("Shares of 1, by PED-ANOVA (Watanabe et al. 2023)."))
     else:
         st.html(soft("Too few trials are complete to tell, or all have one value."))
-    if len(study["params"]) < 2:
-        return
     rows = parallel(study, trials, winner)
     if rows:
         st.html(section("Settings together"))
         st.altair_chart(parallels(rows, study["metric"]))
         st.html(
-            soft("A line is a trial; the thick orange one won. Axes go from the lowest value to the highest.")
+            soft(
+                "A line is a trial; the thick orange one is the best. Axes go from the lowest value to the highest."
+            )
         )
 
 
@@ -140,10 +150,10 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
     names = list(study["params"])
     rows = [
         (
-            f"{t['number']}{' ◆' if t['number'] == winner else ''}",
+            t["number"],
             *(text_of(t["params"][n]) if n in t["params"] else "-" for n in names),
-            score(t["value"], t["ci95"]), state_of(t), duration(t["seconds"]),
-            opened(t["cells"], study["seeds"]), commands(t["commands"]), t["reason"] or "",
+            score(t["value"], t["ci95"]), state_of(t) + (" ◆" if t["number"] == winner else ""),
+            duration(t["seconds"]), opened(t["cells"], study["seeds"]), commands(t["commands"]), t["reason"] or "",
         )
         for t in trials[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
     ]  # fmt: skip
@@ -157,7 +167,11 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
         "commands",
         "reason",
     )
-    st.html(table(heads, rows, numbers=range(len(names) + 2), kind="trials"))
+    texts = {
+        1 + i for i, n in enumerate(names) if spread([t["params"].get(n, 0) for t in trials], "") == "names"
+    }
+    numbers = {*range(len(names) + 2), len(names) + 3} - texts
+    st.html(table(heads, rows, numbers=numbers, kind="trials"))
 
 
 def commands(lines: Sequence[str]) -> Markup:

@@ -233,7 +233,8 @@ def sweep(url: str, name: str, trials: list[Trial], **how: Any) -> None:
         sets = "".join(f" --set {k}={json.dumps(v)}" for k, v in values.items())
         attrs = {
             "values": values, "made": 4, "worker": "node-7:1:1", "scores": scores or [],
-            "cells": [key(name, number, s) for s in seeds], "commands": [f"{command} {s}{sets}" for s in seeds],
+            "cells": [key(name, number, s) for s in seeds],
+            "commands": [f"{command} {s}{sets}" for s in seeds],
         }  # fmt: skip
         if scores is None:
             attrs["reason"] = how.get("reason", "RuntimeError: out of memory")
