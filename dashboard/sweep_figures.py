@@ -39,7 +39,7 @@ def against(rows: Rows, setting: str, metric: str, spacing: str) -> alt.LayerCha
     if spacing == "values" and kind != "names":
         line = pd.DataFrame(means(rows))
         layers.append(alt.Chart(line).mark_line(color=PALETTE[5], strokeWidth=2).encode(x=x, y=y))
-    whiskers = base.transform_filter("datum.low != null").mark_rule(color=PALETTE[0], strokeWidth=1.5)
+    whiskers = base.transform_filter("datum.low != null").mark_rule(color=PALETTE[0], strokeWidth=2)
     layers.append(whiskers.encode(y=alt.Y("low:Q", title=f"{metric}, validation"), y2="high:Q"))
     others = base.transform_filter("!datum.winner").mark_point(
         color=PALETTE[0], filled=True, size=55, opacity=1
@@ -76,7 +76,9 @@ def parallels(rows: Rows, metric: str) -> alt.LayerChart:
     x = alt.X("axis:N", sort=names, axis=axis, scale=alt.Scale(type="point", padding=0.35))
     y = alt.Y("at:Q", axis=None, scale=alt.Scale(domain=[-0.1, 1.1], nice=False))
     base = alt.Chart(frame).encode(x=x)
-    rules = base.mark_rule(color=GREY, opacity=0.6).transform_aggregate(groupby=["axis"])
+    ends = pd.DataFrame([{"axis": name, "low": 0, "high": 1} for name in names])
+    rules = alt.Chart(ends).mark_rule(color=GREY, opacity=0.6)
+    rules = rules.encode(x=x, y=alt.Y("low:Q", axis=None, scale=y.scale), y2="high:Q")
     lines = base.encode(
         y=y, detail="trial:N", order="place:Q",
         tooltip=["trial:O", alt.Tooltip("value:Q", format=".2f", title=metric)],

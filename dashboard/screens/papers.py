@@ -35,7 +35,8 @@ def page(source: Source) -> None:
         soft(
             f"Percent. Italics: printed in the paper, at its scale. Measured: at scale {frame['scale']}, "
             "mean over seeds ± 95 % t-interval (number of seeds). ?: doubtful, see the remarks. "
-            "ρ: Spearman's rank correlation of reported and measured, from three rows on. A click opens the cell."
+            "ρ: Spearman's rank correlation of reported and measured, from three rows on. A click opens the "
+            "cell."
         )
     )
     fill(frame)

@@ -55,10 +55,7 @@ def page(source: Source) -> None:
     st.html(section("Trials"))
     every(study, trials, winner, address)
     st.html(section("Go on"))
-    st.html(
-        soft(
-            "The first command continues the sweep; the second shows it in optuna-dashboard (not installed with bench)."
-        )
+    st.html(soft("This continues the sweep, and shows it in optuna-dashboard (a separate package):"))
     )
     st.code(f"{go_on(study)}\n{monitor(source.url)}", language="bash", wrap_lines=True)
     address.write()
@@ -136,10 +133,7 @@ def matter(
     if rows:
         st.html(section("Settings together"))
         st.altair_chart(parallels(rows, study["metric"]))
-        st.html(
-            soft(
-                "A line is a trial; the thick orange one is the best. Axes go from the lowest value to the highest."
-            )
+        st.html(soft("A line is a trial; thick and orange: the best. Axes end at the lowest and highest value."))
         )
 
 
@@ -153,7 +147,8 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
             t["number"],
             *(text_of(t["params"][n]) if n in t["params"] else "-" for n in names),
             score(t["value"], t["ci95"]), state_of(t) + (" ◆" if t["number"] == winner else ""),
-            duration(t["seconds"]), opened(t["cells"], study["seeds"]), commands(t["commands"]), t["reason"] or "",
+            duration(t["seconds"]), opened(t["cells"], study["seeds"]),
+            commands(t["commands"]), t["reason"] or "",
         )
         for t in trials[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
     ]  # fmt: skip
