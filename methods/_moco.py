@@ -39,8 +39,8 @@ class MocoParams(PretrainParams):
 
 TINY: dict[str, Any] = {
     "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr_step": "iter",
-    "hidden": 512,
-    "ema": 0.9,  # 90 steps: at .999 the key encoder would keep 91 % of its random weights
+    "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "min_scale": 0.5, "hidden": 512,
+    "ema": 0.97,  # 90 steps: at .999 the key encoder would keep 91 % of its random weights
     "bn_groups": 2,  # groups of 16; 8 groups would leave 4 images each
 }  # fmt: skip
 SMALL: dict[str, Any] = {
