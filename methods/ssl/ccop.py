@@ -225,8 +225,8 @@ class Ccop(Method):
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
-            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "lr_step": "iter",
-            "bn_groups": 2, "ema": 0.97, "hidden": 256, "out": 64, "fpn_width": 64, "top": 12, "jitters": 4,
+            "optimizer": "adamw", "lr": 0.002, "warmup_epochs": 1.0, "lr_step": "iter",
+            "bn_groups": 2, "ema": 0.99, "hidden": 256, "out": 64, "fpn_width": 64, "top": 12, "jitters": 4,
         },
         "small": {
             "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256, "precision": "bf16",

@@ -182,8 +182,8 @@ class Lewel(Method):
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
-            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "min_scale": 0.5, "hidden": 512,
-            "out": 128, "ema0": 0.97,
+            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "min_scale": 0.7, "hidden": 512,
+            "out": 128, "ema0": 0.9,
         },
         "small": {
             "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256, "hidden": 2048,

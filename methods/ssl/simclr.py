@@ -89,7 +89,7 @@ class Simclr(Method):
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
             "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "lr_step": "iter", "temperature": 0.2,
-            "min_scale": 0.5, "hidden": 512,
+            "min_scale": 0.7, "hidden": 512,
         },
         "small": {
             "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256,
