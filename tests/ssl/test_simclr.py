@@ -145,7 +145,7 @@ def test_two_heads() -> None:
 
 
 def test_views_are_one_recipe() -> None:
-    viewer = simclr(image_size=48).viewer(None, {})
+    viewer = simclr(image_size=48, min_scale=0.08).viewer(None, {})
     views = viewer([Source(3, (1, 2, 30, 40), "object"), Source(3)], np.random.default_rng(0)).views
     assert [(v.role, v.box, v.kind) for v in views] == [
         ("view1", (1, 2, 30, 40), "object"),
