@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar
@@ -67,9 +67,20 @@ class Plan:
 
     cells: list[PlannedCell]
 
-    @property
+    @cached_property
     def stages(self) -> list[Stage]:
         return list(walk(*(c.final for c in self.cells if c.final)))
+
+
+@dataclass
+class Shared:
+    """What the planners of one plan make once between them; thousands of cells differ in the task only."""
+
+    components: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    identities: dict[Component, dict[str, Any]] = field(default_factory=dict)
+    files: dict[object, Stage] = field(default_factory=dict)  # data sets and weights, which are read
+    # pretrainings, or why there is none, with the planner that made each
+    pretrains: dict[tuple[Any, ...], tuple[Stage | str, Planner]] = field(default_factory=dict)
 
 
 @dataclass
@@ -79,7 +90,7 @@ class Planner:
     cell: Cell
     runtime: Runtime
     paths: Mapping[str, Path | None] = field(default_factory=dict)
-    data_cache: dict[tuple[str, str], Stage] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
     touched: dict[tuple[str, str], type[Component]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     split: str = "train"  # of the data that proposals are made for
@@ -90,45 +101,75 @@ class Planner:
         cell's own component of that kind (`main`), `name.field` the component wherever it is used."""
         cls = registry.load(kind, name)
         self.touched[kind, name] = cls
-        shared = sum(other == name for _, other in registry.entries()) > 1  # a crop and its generator
+        mine = self._overrides(kind, cls, main) if self.cell.overrides else {}
+        marker = (kind, name, self.cell.scale, *mine.items())
+        if marker not in self.shared.components:
+            self.shared.components[marker] = cls.resolve(self.cell.scale, mine)
+        return self.shared.components[marker]
+
+    def _overrides(self, kind: str, cls: type[Component], main: bool) -> dict[str, Any]:
+        """The cell's settings of a component, field -> value."""
+        twins = sum(other == cls.name for _, other in registry.entries()) > 1  # a crop and its generator
         mine = {}
         for key, value in self.cell.overrides:
             owner, _, setting = key.partition(".")
-            by_name = owner == name and not (shared and setting not in cls.Params.model_fields)
+            by_name = owner == cls.name and not (twins and setting not in cls.Params.model_fields)
             if by_name or (owner == kind and (main or kind in ("proposals", "data"))):
                 mine[setting] = value
                 self.used.add(key)
-        return cls.resolve(self.cell.scale, mine)
+        return mine
+
+    def _identity(self, component: Component) -> dict[str, Any]:
+        if component not in self.shared.identities:
+            self.shared.identities[component] = component.identity()
+        return self.shared.identities[component]
 
     def data(self, name: str) -> Stage:
         """The data stage of dataset `name` at this run's path."""
         component = self.component("data", name)
-        marker = (name, repr(component.params))
-        if marker not in self.data_cache:
-            self.data_cache[marker] = component.stage(self.paths.get(name), self.runtime)
-        return self.data_cache[marker]
+        if component not in self.shared.files:
+            self.shared.files[component] = component.stage(self.paths.get(name), self.runtime)
+        return self.shared.files[component]
 
     def proposals(self, name: str, data: Stage) -> Stage:
         """The proposals stage of generator `name` on this planner's split of `data`."""
         maker = self.component("proposals", name)
         return Stage(
             kind="proposals", name=name, version=maker.version, runner="bench.engine.proposals:run",
-            params={"proposals": maker.identity(), "split": self.split, "seed": 0},
+            params={"proposals": self._identity(maker), "split": self.split, "seed": 0},
             inputs={"data": data, **maker.stages(self, data)},
         )  # fmt: skip
 
     def pretrain(self, method: str, crop: str, data: Stage, main: bool = False) -> Stage:
         """The pretraining of `method` on `crop`; ORL's stage 1 is `pretrain("byol", "image", data)`."""
+        learn_from = self.learn_from.key if self.learn_from else ""
+        cell = (self.cell.scale, self.cell.seed, self.cell.overrides, self.split, learn_from)
+        marker = (method, crop, data.key, main, *cell)
+        if marker not in self.shared.pretrains:
+            maker = replace(self, touched={}, used=set())
+            self.shared.pretrains[marker] = maker._pretrain(method, crop, data, main), maker
+        made, maker = self.shared.pretrains[marker]
+        self.touched |= maker.touched
+        self.used |= maker.used
+        if isinstance(made, str):
+            raise Unsupported(made)
+        return made
+
+    def _pretrain(self, method: str, crop: str, data: Stage, main: bool) -> Stage | str:
+        """The stage, or why this pair has none."""
         learner = self.component("method", method, main)
         cropper = self.component("crop", crop, main)
         reason = pair_reason(learner, cropper)
         if reason:
-            raise Unsupported(reason)
-        inputs = {"data": data, **cropper.stages(self, data), **learner.stages(self, data)}
+            return reason
+        try:
+            inputs = {"data": data, **cropper.stages(self, data), **learner.stages(self, data)}
+        except Unsupported as error:  # of a network that a generator asks for
+            return str(error)
         return Stage(
             kind="pretrain", name=method, version=learner.version, runner="bench.engine.pretrain:run",
             params={
-                "method": learner.identity(), "crop": cropper.identity(),
+                "method": self._identity(learner), "crop": self._identity(cropper),
                 "split": "train", "seed": self.cell.seed,
             },
             inputs=inputs,
@@ -141,7 +182,9 @@ class Planner:
         return Stage(
             kind="crop_stats", name=self.cell.crop, version=STATS_VERSION,
             runner="bench.engine.crop_stats:run",
-            params={"crop": cropper.identity(), "split": self.split, "source": source, "seeds": seeds},
+            params={
+                "crop": self._identity(cropper), "split": self.split, "source": source, "seeds": seeds
+            },
             inputs={"data": data, **cropper.stages(self, data)},
         )  # fmt: skip
 
@@ -149,7 +192,7 @@ class Planner:
         """The cell's stages; an impossible combination is an outcome, bad input an error."""
         task = self.component("task", self.cell.task, main=True)
         data = None if self.cell.weights else self.data(self.cell.data)
-        task_data = self.data(self.cell.task_data)
+        task_data = self._task_data(task)
         engine = str(getattr(task.params, "engine", ""))
         try:
             backbone = self._backbone(data)
@@ -160,10 +203,23 @@ class Planner:
             return PlannedCell(self.cell, None, engine, str(error))
         final = Stage(
             kind="evaluate", name=self.cell.task, version=task.version, runner="bench.engine.evaluate:run",
-            params={"task": task.identity(), "seed": self.cell.seed},
+            params={"task": self._identity(task), "seed": self.cell.seed},
             inputs=task.stages(self, backbone, task_data),
         )  # fmt: skip
         return PlannedCell(self.cell, final, engine)
+
+    def _task_data(self, task: Any) -> Stage:
+        """What the task is trained and scored on: the set, or its training images in two parts."""
+        whole = self.data(self.cell.task_data)
+        share = getattr(task.params, "holdout", 0.0)
+        if not share:
+            return whole
+        from bench.data.holdout import held_out
+
+        marker = ("holdout", whole.key, share)
+        if marker not in self.shared.files:
+            self.shared.files[marker] = held_out(whole, share, self.runtime)
+        return self.shared.files[marker]
 
     def _backbone(self, data: Stage | None) -> Stage:
         """What the task judges: a pretraining on `data`, or the file that the cell names."""
@@ -172,9 +228,9 @@ class Planner:
         from bench.engine.weights import weights_stage
 
         marker = ("weights", self.cell.weights)
-        if marker not in self.data_cache:  # the file is read once for all seeds and tasks
-            self.data_cache[marker] = weights_stage(self.cell.weights, self.runtime)
-        return self.data_cache[marker]
+        if marker not in self.shared.files:
+            self.shared.files[marker] = weights_stage(self.cell.weights, self.runtime)
+        return self.shared.files[marker]
 
 
 def pair_reason(method: Any, crop: Any) -> str | None:
@@ -228,6 +284,12 @@ def default_data(scale: str) -> str:
     return PRETRAIN_DATA.get(scale, PRETRAIN_DATA[""])
 
 
+def default_task_data(task: str, scale: str) -> str:
+    """The data that a task is scored on at a scale."""
+    defaults: dict[str, str] = registry.load("task", task).data  # type: ignore[attr-defined]
+    return defaults.get(scale, defaults.get("", "")) or default_data(scale)
+
+
 def make_plan(cells: Iterable[Cell], runtime: Runtime, paths: Mapping[str, Path | None]) -> Plan:
     """Plan and validate every cell before anything runs; unknown or ambiguous settings are errors."""
     return Plan([made for _, made in plan_each(cells, runtime, paths, lambda planner: planner.plan())])
@@ -242,12 +304,12 @@ def plan_each(
 ) -> list[tuple[Cell, T]]:
     """`make(planner)` for every cell, its bare settings given their owners; a setting that nothing of any
     cell has is an error. `settings` are further fields of the planners (`split`, `learn_from`)."""
-    cache: dict[tuple[str, str], Stage] = {}
+    shared = Shared()
     made: list[tuple[Cell, T]] = []
     used: set[str] = set()
     touched: dict[tuple[str, str], type[Component]] = {}
     for given in cells:
-        new = partial(_planner, runtime, paths, cache, settings)
+        new = partial(_planner, runtime, paths, shared, settings)
         cell = _qualified(given, new, make)
         planner = new(cell)
         made.append((cell, make(planner)))
@@ -260,10 +322,9 @@ def plan_each(
 
 
 def _planner(
-    runtime: Runtime, paths: Mapping[str, Path | None], cache: dict[tuple[str, str], Stage],
-    settings: dict[str, Any], cell: Cell,
-) -> Planner:  # fmt: skip
-    return Planner(cell, runtime, paths, cache, **settings)
+    runtime: Runtime, paths: Mapping[str, Path | None], shared: Shared, settings: dict[str, Any], cell: Cell
+) -> Planner:
+    return Planner(cell, runtime, paths, shared, **settings)
 
 
 def _unused(key: str, touched: Mapping[tuple[str, str], type[Component]]) -> BadInput:

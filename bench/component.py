@@ -21,6 +21,8 @@ class Component:
     version: ClassVar[int] = 1
     Params: ClassVar[type[Params]] = Params
     scales: ClassVar[dict[str, dict[str, Any]]] = {}
+    usual: ClassVar[bool] = False  # `bench sweep` takes it where none of its kind is named; not inherited
+    sweeps: ClassVar[tuple[str, ...]] = ()  # settings whose bare name means its own there; not inherited
     peer: ClassVar[str] = ""  # "module:function": the plain way that `bench perf` measures against
 
     def __init__(self, params: Any) -> None:

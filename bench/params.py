@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -73,6 +73,8 @@ def _parse(text: str, info: FieldInfo) -> Any:
     """A command-line value: JSON where it reads as JSON, a comma list for tuples, else the text."""
     if "," in text and not text.lstrip().startswith(("[", "{", '"')):
         return [_parse(part.strip(), info) for part in text.split(",")]
+    if text in get_args(info.annotation):  # a choice may be called "none"
+        return text
     try:
         return json.loads(text)
     except json.JSONDecodeError:

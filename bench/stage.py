@@ -64,14 +64,12 @@ class Stage:
 def walk(*roots: Stage) -> Iterator[Stage]:
     """Every stage that `roots` need, inputs first, each key once."""
     seen: set[str] = set()
-
-    def visit(stage: Stage) -> Iterator[Stage]:
-        if stage.key in seen:
-            return
-        seen.add(stage.key)
-        for child in stage.inputs.values():
-            yield from visit(child)
-        yield stage
-
-    for root in roots:
-        yield from visit(root)
+    waiting = [(root, False) for root in reversed(roots)]
+    while waiting:
+        stage, inputs_done = waiting.pop()
+        if inputs_done:
+            yield stage
+        elif stage.key not in seen:
+            seen.add(stage.key)
+            waiting.append((stage, True))
+            waiting += [(child, False) for child in reversed(list(stage.inputs.values()))]

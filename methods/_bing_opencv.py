@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.data.base import ImageSet
 from bench.data.boxes import clip
-from bench.data.runner import fingerprint
+from bench.data.files import fingerprint
 from bench.engine.context import StageContext
 from bench.errors import BadInput
 from bench.params import Runtime

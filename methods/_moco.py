@@ -22,7 +22,9 @@ class MocoParams(PretrainParams):
         0.3, gt=0, help="for 256 images; scaled by batch_size/256 (.03: ImageNet)", search=["log", 1e-3, 1.0]
     )
     warmup_epochs: float = param(0.0, ge=0, help="epochs of linear warm-up")
-    ema: float = param(0.999, ge=0, lt=1, help="momentum of the key encoder, constant")
+    ema: float = param(
+        0.999, ge=0, lt=1, help="momentum of the key encoder, constant", search=[0.9, 0.99, 0.996, 0.999]
+    )
     tau: float = param(0.2, gt=0, help="temperature (.07 is version 1's)", search=["log", 0.05, 1.0])
     queue: int = param(65536, ge=1, help="most keys in the queue; a small set gets about half its images")
     hidden: int = param(2048, ge=1, help="hidden width of the head, which has no batch norm")

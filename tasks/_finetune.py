@@ -6,11 +6,10 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 
@@ -18,6 +17,9 @@ from bench.engine._training import load_checkpoint, save_checkpoint
 from bench.engine.context import StageContext
 from bench.errors import StageFailed
 from bench.seeds import rng_for, seed_for
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 LOG_EVERY = 20
 

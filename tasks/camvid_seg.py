@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from bench.params import Params, param
 from tasks._segmentation.protocol import FcnParams, Side
-from tasks._segmentation.task import SegmentationTask
+from tasks._segmentation.task import TINY_FCN, SegmentationTask
 
 
 class CamvidSegParams(FcnParams):
@@ -28,11 +28,7 @@ class CamvidSeg(SegmentationTask):
     params: CamvidSegParams
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "camvid"}
     scales: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {
-            "iterations": 320, "batch_size": 4, "lr": 0.1, "crop": (112, 112), "short": 112, "longest": 224,
-            "scale": (0.75, 1.5), "photometric": False, "dropout": 0.0, "width": 64, "aux_width": 32,
-            "window": (96, 96), "stride": (64, 64),
-        },
+        "tiny": {**TINY_FCN, "short": 112, "longest": 224},
         "small": {
             "iterations": 4000, "batch_size": 8, "crop": (180, 240), "short": 180, "width": 256,
             "aux_width": 128, "window": (180, 240), "stride": (120, 160),

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from bench.params import Params, param
 from tasks._segmentation.protocol import FcnParams
-from tasks._segmentation.task import SegmentationTask
+from tasks._segmentation.task import TINY_FCN, SegmentationTask
 
 
 class CityscapesFcnParams(FcnParams):
@@ -25,11 +25,7 @@ class CityscapesFcn(SegmentationTask):
     params: CityscapesFcnParams
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "cityscapes"}
     scales: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {
-            "iterations": 320, "batch_size": 4, "lr": 0.1, "crop": (112, 112), "scale": (0.75, 1.5),
-            "photometric": False, "dropout": 0.0, "width": 64, "aux_width": 32, "window": (96, 96),
-            "stride": (64, 64),
-        },
+        "tiny": TINY_FCN,
         "small": {
             "iterations": 8000, "crop": (256, 512), "short": 512, "width": 256, "aux_width": 128,
             "window": (256, 512), "stride": (171, 342),

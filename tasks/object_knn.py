@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.errors import BadInput
 from bench.params import Params, param
-from bench.task import Task
+from bench.task import Task, TaskParams
 
 if TYPE_CHECKING:
     from bench.cell import Planner
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KS = (1, 5, 10, 20, 50, 100)
 
 
-class ObjectKnnParams(Params):
+class ObjectKnnParams(TaskParams):
     """The paper gives neither the input size nor the pooling; ours are the detection protocol's."""
 
     features: Literal["pooled", "crop", "embedding"] = param(

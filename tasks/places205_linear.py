@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from bench.nn.layers import DEPTHS
 from bench.params import Params, param
-from bench.task import Task
-from tasks._frozen.linear import LinearParams, accuracies, accuracy_metrics, run_linear
-
-if TYPE_CHECKING:
-    from bench.engine.context import StageContext
+from tasks._frozen.linear import LinearParams
+from tasks._frozen.task import LinearTask
 
 
 class Places205LinearParams(LinearParams):
@@ -20,26 +16,10 @@ class Places205LinearParams(LinearParams):
     steps: tuple[int, ...] = param((4, 8, 12), help="epochs after which the rate falls by 10")
 
 
-class Places205Linear(Task):
-    """Places205 linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et al. 2019).
-
-    Frozen backbone, batch norm in eval mode; on each of conv1 and res2 to res5, pooled to about 9,000
-    numbers, a batch norm without affine parameters and a linear classifier. 14 epochs (the rate falls by 10
-    after 4, 8 and 12) of random resized crops (.08, 1) and flips. SGD .01, batch 256, momentum .9
-    (Nesterov), weight decay 1e-4. Test: short side 256, central 224 x 224. The best layer by test accuracy
-    is reported, as in the paper, and each layer beside it. Where the set has scenes, the label is the
-    largest object's class."""
+class Places205Linear(LinearTask):
+    """Places205 linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et al. 2019), the
+    probes of `LinearTask`: 14 epochs, the rate falls by 10 after 4, 8 and 12."""
 
     Params: ClassVar[type[Params]] = Places205LinearParams
     params: Places205LinearParams
-    headline: ClassVar[str] = "top1"
-    metrics: ClassVar[dict[str, str]] = accuracy_metrics(DEPTHS)
     data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "places205"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"image_size": 64, "resize": 73, "epochs": 6, "steps": (3, 5), "batch_size": 32},
-        "small": {"image_size": 128, "resize": 146},
-    }
-
-    def run(self, ctx: StageContext) -> dict[str, float]:
-        scores, truth = run_linear(ctx, self.params, multi=False)
-        return accuracies(scores, truth)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Voc07Finetune(Task):
-    """Train on trainval, score on test, all layers: the "mAP" of paper 000's Table 14.
+    """Train on trainval, score on test, all layers: the "mAP" of paper 000's Tables 1, 2 and 14.
 
     The paper names neither optimiser nor schedule nor kind of average precision. Ours: `TransferParams`,
     binary cross-entropy summed over the 20 classes, one 224-pixel crop; average precision by VOC 2007's own

@@ -28,7 +28,7 @@ class Voc07LinearParams(LinearParams):
 
 
 class Voc07Linear(Task):
-    """VOC 2007 linear classification, trainval to test: `mAP_l` of paper 000 (Tables 1, 13, 14), our
+    """VOC 2007 linear classification, trainval to test: `mAP_l` of paper 000 (Tables 1, 2, 13, 14), our
     protocol.
 
     The features of `voc07_svm` before pooling to 2 x 2: short side 256, squashed to 224 x 224, global

@@ -29,6 +29,7 @@ class Voc07Svm(Task):
 
     Params: ClassVar[type[Params]] = SvmParams
     params: SvmParams
+    usual: ClassVar[bool] = True
     headline: ClassVar[str] = "mAP"
     metrics: ClassVar[dict[str, str]] = {
         "mAP": "mean average precision over classes, percent",

@@ -13,6 +13,8 @@ from bench.errors import BenchError, nearest
 
 VERBS = {  # verb -> one line; the file of the same name defines `command`
     "run": "Pretrain, transfer and score cells: method x crop x task.",
+    "sweep": "Find the best value of a setting, on validation images.",
+    "matrix": "Run a whole product of methods, crops, tasks and seeds, each stage once.",
     "plan": "Show the stages a run would make or reuse; runs nothing.",
     "list": "List methods, crops, tasks, data, proposals or params.",
     "data": "List, check and prepare data sets; write a small one in a set's layout.",
@@ -20,6 +22,7 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "crops": "Measure and draw where every strategy crops: objectness, coverage, pictures.",
     "perf": "Measure speed as a ratio to the plain way, in one run.",
     "leaderboard": "Rank what was measured.",
+    "table": "The papers' tables: list them, run their cells, show reported beside measured.",
     "results": "Check, export, import or rebuild the results database.",
     "export": "Write a backbone for torchvision, detectron2 or mmdet.",
     "gc": "Free disk space: partial work and large files no result needs.",

@@ -87,33 +87,57 @@ def cell_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="The methods' network; or a checkpoint made elsewhere, and no method.",
         ),
         click.option("--task", "-t", type=Names("task"), required=True, help="Names or globs."),
-        click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True),
-        click.option("--seeds", default="0", show_default=True, help="0 | 0,1 | 0-4"),
-        click.option("--data", type=Names("data"), help="Pretraining data: NAME or NAME=PATH."),
-        click.option("--task-data", type=Names("data"), help="The task's data: NAME or NAME=PATH."),
-        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
-        click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the method's pretraining."),
-        click.option(
-            "--devices",
-            default="auto",
-            show_default=True,
-            help="auto, cpu, or how many GPUs (or CPU processes).",
-        ),
-        click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256)),
     ]
+    function = setting_options(function)
     for option in reversed(options):
         function = option(function)
     return function
 
 
+def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say at what scale, on what data, with what settings and devices."""
+    options = [
+        click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True),
+        click.option("--seeds", default="0", show_default=True, help="0 | 0,1 | 0-4"),
+        click.option("--data", type=Names("data"), help="Pretraining data: NAME or NAME=PATH."),
+        click.option("--task-data", type=Names("data"), help="The task's data: NAME or NAME=PATH."),
+        click.option(
+            "--engine",
+            type=click.Choice(["torchvision", "detectron2", "auto"]),
+            help="Detector library; auto: detectron2 where installed.",
+        ),
+        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the method's pretraining."),
+    ]
+    function = device_options(function)
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--devices and --workers."""
+    function = click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))(function)
+    return click.option(
+        "--devices", default="auto", show_default=True, help="auto, cpu, or how many GPUs (or CPU processes)."
+    )(function)
+
+
 def make_cells(
     method: str | None, crop: str | None, task: str, scale: str, seeds: str, data: str | None,
     task_data: str | None, sets: tuple[str, ...], backbone: str | None = None,
-    precision: str | None = None,
+    precision: str | None = None, engine: str | None = None,
 ) -> tuple[list[Cell], dict[str, Path | None]]:  # fmt: skip
     """Cells of the product of the options, and the data paths given; every name is checked here."""
-    from bench import registry
-    from bench.cell import Cell, check_scale, default_data, match, parse_data, parse_seeds
+    from bench.cell import (
+        Cell,
+        check_scale,
+        default_data,
+        default_task_data,
+        match,
+        parse_data,
+        parse_seeds,
+    )
 
     check_scale(scale)
     data_name, data_path = parse_data(data)
@@ -122,6 +146,8 @@ def make_cells(
     if precision:
         sets = (*sets, f"method.precision={precision}")
     overrides = (*chosen, *settings(sets))
+    if engine and any(key.rpartition(".")[2] == "engine" for key, _ in overrides):
+        raise BadInput("--engine and --set ...engine= say the same twice; try: one of the two")
     if weights:
         pretrained = [(_label(weights), "-", "unknown")]
     else:
@@ -130,9 +156,8 @@ def make_cells(
     cells = []
     for m, c, d in pretrained:
         for t in match("task", task):
-            defaults: dict[str, str] = registry.load("task", t).data  # type: ignore[attr-defined]
-            wanted = task_data_name or defaults.get(scale, defaults.get("", "")) or default_data(scale)
-            cell = Cell(m, c, t, d, wanted, scale, 0, overrides, weights)
+            wanted = task_data_name or default_task_data(t, scale)
+            cell = Cell(m, c, t, d, wanted, scale, 0, (*overrides, *_engine(t, engine)), weights)
             cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
     paths = _paths((data_name, data_path), (task_data_name, task_data_path))
     return cells, paths
@@ -159,6 +184,14 @@ def _backbone(given: str | None, **others: str | None) -> tuple[str, tuple[tuple
                 f"--{name}"
             )
     return str(Path(path).expanduser().absolute()), ()
+
+
+def _engine(task: str, given: str | None) -> tuple[tuple[str, str], ...]:
+    """The override that --engine is for a task; what `auto` means is decided here."""
+    from bench import registry
+
+    picked = registry.load("task", task).pick_engine(given) if given else None  # type: ignore[attr-defined]
+    return ((f"{task}.engine", picked),) if picked else ()
 
 
 def _label(weights: str) -> str:

@@ -20,15 +20,16 @@ FIELDS = (
 @click.option("--task", type=Names("task"))
 @click.option("--scale", type=ScaleName())
 @click.option("--data", type=Names("data"), help="Pretraining data.")
+@click.option("--validation", is_flag=True, help="Also what sweeps scored on a part of the training images.")
 @click.option("--json", "as_json", is_flag=True, help="Rows as JSON.")
-def command(as_json: bool, data: str | None, **given: str | None) -> None:
+def command(as_json: bool, validation: bool, data: str | None, **given: str | None) -> None:
     """Rank what was measured: mean over seeds, 95 % Student-t interval where there are two or more."""
     from bench.results.database import open_database
 
     filters = {name: value.split(",") for name, value in given.items() if value}
     if data:
         filters["pretrain_data"] = data.split(",")
-    rows = open_database(open_runtime().database).rows(**filters)
+    rows = open_database(open_runtime().database).rows(validation, **filters)
     if as_json:
         print_json([{k: row[k] for k in FIELDS} for row in rows])
     elif rows:
@@ -68,8 +69,8 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
             label = row["method"] if row["source"] == "measured" else f"{row['method']} ({row['source']})"
             changed = " ".join(f"--set {k}={v}" for k, v in row["overrides"].items())
             if changed:
-                notes.append(changed)
-                label += f" *{len(notes)}"
+                notes += [changed] * (changed not in notes)
+                label += f" *{notes.index(changed) + 1}"
             table.add_row(label, row["crop"], str(len(row["seeds"])), *(_cell(row, n) for n in names))
         console.print(table, markup=False)
         for number, note in enumerate(notes, 1):

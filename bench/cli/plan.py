@@ -21,17 +21,19 @@ def command(as_json: bool, devices: str, workers: int, **options: Any) -> None:
     plan = plan_from_options(runtime, **options)
     store = Store(runtime.home)
     states = {s.key: "done" if store.done(s) else "missing" for s in plan.stages}
-    seconds = estimate(store, plan.stages)
+    seconds = estimate(store, (s for s in plan.stages if as_json or states[s.key] == "missing"))
     if as_json:
         stages = [{**_brief(s), "state": states[s.key], "estimate": seconds[s.key]} for s in plan.stages]
         print_json({"stages": stages, "cells": [_cell(c, states) for c in plan.cells]})
         return
+    lines = []
     for stage in plan.stages:
         left = "" if states[stage.key] == "done" else _about(seconds[stage.key])
-        click.echo(f"{states[stage.key]:<8} {stage.short}  {stage.kind + '/' + stage.name:<28} {left}")
+        lines.append(f"{states[stage.key]:<8} {stage.short}  {stage.kind + '/' + stage.name:<28} {left}")
     for planned in plan.cells:
         if planned.unsupported:
-            click.echo(f"unsupported: {planned.cell.method} x {planned.cell.crop}: {planned.unsupported}")
+            lines.append(f"unsupported: {planned.cell.method} x {planned.cell.crop}: {planned.unsupported}")
+    click.echo("\n".join(lines))
     missing = [s for s in plan.stages if states[s.key] == "missing"]
     known = [seconds[s.key] for s in missing if seconds[s.key] is not None]
     click.echo(

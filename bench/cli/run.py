@@ -5,18 +5,26 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._common import cell_options, devices_option, open_runtime, plan_from_options
+from bench.cli._common import (
+    cell_options,
+    devices_option,
+    local_engine,
+    open_runtime,
+    plan_from_options,
+)
 from bench.errors import BadInput
 
 if TYPE_CHECKING:
     from bench.cell import Plan, PlannedCell
     from bench.engine.local import Outcome
+    from bench.params import Runtime
     from bench.results.database import Database
     from bench.store import Store
 
@@ -50,25 +58,37 @@ def command(
     )  # fmt: skip
     store = Store(runtime.home)
     plan = plan_from_options(runtime, **options)
+    made = run_plan(plan, runtime)
+    _summary(plan, store, made.outcome, made.database)
+    sys.exit(made.exit_code(plan))
 
-    from bench.cli._progress import terminal_progress
-    from bench.engine.local import LocalEngine
-    from bench.results.database import open_database
-    from bench.results.listener import DatabaseListener
 
+@dataclass(frozen=True)
+class Made:
+    """What a run left; the database is None where results could not be written to it (`error`)."""
+
+    outcome: Outcome
+    database: Database | None
+    error: str | None
+
+    def exit_code(self, plan: Plan) -> int:
+        """That of the outcome; says so where results are missing in the database."""
+        if self.error:
+            click.echo(
+                f"bench: the results database could not be written ({self.error}); nothing is lost: "
+                "mend that, then: bench results rebuild",
+                err=True,
+            )
+        return exit_code(self.outcome, plan) or (2 if self.error else 0)
+
+
+def run_plan(plan: Plan, runtime: Runtime) -> Made:
+    """Run every cell of a plan; SIGTERM checkpoints and leaves like Ctrl-C."""
     signal.signal(signal.SIGTERM, _terminate)
-    database = open_database(runtime.database)
-    with terminal_progress() as progress:
-        listener = DatabaseListener(database)
-        outcome = LocalEngine(runtime, store, listener, progress).run(plan)
-    _summary(plan, store, outcome, None if listener.error else database)
-    if listener.error:
-        click.echo(
-            f"bench: the results database could not be written ({listener.error}); nothing is lost: "
-            "mend that, then: bench results rebuild",
-            err=True,
-        )
-    sys.exit(exit_code(outcome, plan) or (2 if listener.error else 0))
+    with local_engine(runtime) as (engine, database):
+        outcome = engine.run(plan)
+    error = getattr(engine.listener, "error", None)
+    return Made(outcome, None if error else database, error)
 
 
 def node_number(nodes: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from bench.data.base import Data, HowToGet, ImageSet, Objects
 from bench.data.image import read_size
 from bench.data.index import IndexedImages, Row, write_index
-from bench.data.runner import parallel
+from bench.data.runner import read_splits
 from bench.engine.context import StageContext
 from bench.errors import BadData
 from bench.params import Runtime, digest
@@ -69,37 +69,19 @@ class Labelled(Data):
         mark = digest(
             [found.classes, {s: [[i.id, i.file, i.label] for i in v] for s, v in found.splits.items()}]
         )
-        stage = Stage(
-            "data", self.name, self.version, {"params": self.params.identity(), "fingerprint": mark},
-            "bench.data.runner:run",
-        )  # fmt: skip
-        runtime.roots[stage.key] = place
-        return stage
+        return self.staged(place, runtime, fingerprint=mark)
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
         found = self.contents(root)
         report = {}
-        rows: dict[str, list[Row]] = {}
-        bad: list[str] = []
-        for split, images in found.splits.items():
-            advance = ctx.progress.task(f"check {split}", len(images))
-            rows[split] = []
-            for made in parallel(partial(check_row, root), images, ctx.runtime.workers, 64):
-                advance(1)
-                if isinstance(made, str):
-                    bad.append(made)
-                else:
-                    rows[split].append(made)
-        if bad:
-            raise BadData.of(bad)
-        for split, whole in rows.items():
-            write_index(ctx.work / split, found.classes, whole)
-            report[split] = {"images": len(whole), "classes": len({r.label for r in whole})}
+        for split, rows in read_splits(ctx, partial(check_row, root), found.splits, 64).items():
+            write_index(ctx.work / split, found.classes, rows)
+            report[split] = {"images": len(rows), "classes": len({r.label for r in rows})}
         write_json(ctx.work / "report.json", report)
 
-    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
-        return ClassifiedImages(self.name, split, folder / split, root)
+    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+        return ClassifiedImages(self.name, split, index, root)
 
 
 class ClassifiedImages(IndexedImages):

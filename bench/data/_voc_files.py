@@ -60,6 +60,11 @@ class Member:
     def mask(self) -> str:
         return f"{self.folder}/SegmentationClass/{self.name}.png"
 
+    @property
+    def files(self) -> list[str]:
+        """What must be there."""
+        return [self.image, self.annotation] + [self.mask] * self.masked
+
 
 @dataclass(frozen=True)
 class Described:

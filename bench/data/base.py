@@ -169,13 +169,35 @@ class Data(Component):
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         """The `data` stage of the folder (None: where it is looked for by default), checked cheaply:
-        layout, annotations, that files exist. Raises BadData in one line; sets `runtime.roots`."""
+        layout, annotations, that files exist. Raises BadData in one line; ends with `staged`."""
         raise NotImplementedError
+
+    def staged(self, root: Path, runtime: Runtime, **content: str) -> Stage:
+        """The stage of the data that lies at `root` in this run; `content`: what its key depends on beside
+        the params (`fingerprint`)."""
+        from bench.stage import Stage
+
+        params = {"params": self.params.identity(), **content}
+        stage = Stage("data", self.name, self.version, params, "bench.data.runner:run")
+        runtime.roots[stage.key] = root
+        return stage
 
     def run(self, ctx: StageContext) -> None:
         """Make the stage's folder: index arrays per split, and `report.json` (counts, repairs)."""
         raise NotImplementedError
 
     def load(self, folder: Path, root: Path, split: str) -> ImageSet:
-        """A split from the committed stage `folder` and this run's data `root`."""
+        """A split from the committed stage `folder` and this run's data `root`; BadData where there is no
+        such split."""
+        if split not in self.splits:
+            known = (
+                f"splits {' and '.join(self.splits)}" if self.splits[1:] else f"split {self.splits[0]} only"
+            )
+            raise BadData(f"{self.name} has the {known}, not {split!r}")
+        if not (folder / split).is_dir():
+            raise BadData(f"{root} has no {split} of {self.name}; get {self.how_to_get}")
+        return self.opened(folder / split, root, split)
+
+    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+        """The split whose index arrays lie in `index`."""
         raise NotImplementedError

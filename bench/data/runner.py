@@ -1,16 +1,13 @@
-"""The runner of data stages, and what datasets share: parallel decoding checks, fingerprints."""
+"""The runner of data stages, and what datasets share: worker processes, checks of every image."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib
-import json
 import multiprocessing
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -19,7 +16,6 @@ from bench import registry
 from bench.data.base import Data
 from bench.engine.context import StageContext
 from bench.errors import BadData
-from bench.params import digest
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -86,39 +82,24 @@ def parallel(function: Callable[[T], R], items: Iterable[T], workers: int, chunk
         yield from pool.imap(_call, items, chunk)
 
 
-def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) -> str:
-    """sha256 over the content of `files` and the sorted (name, size) listing of the folders `listings`.
+def read_splits(
+    ctx: StageContext, function: Callable[[T], R | str], splits: Mapping[str, Sequence[T]], chunk: int = 8
+) -> dict[str, list[R]]:
+    """`function` of every item of every split, in their order, with progress.
 
-    Files count with their names; `content_hash` is of one file's content alone.
+    A text it returns says what is wrong with its item: they are collected, and BadData names the first.
     """
-    parts: list[Any] = [[f.name, content_hash(f, cache)] for f in files]
-    for folder in listings:
-        with os.scandir(folder) as entries:
-            parts.append([folder.name, sorted([e.name, e.stat().st_size] for e in entries if e.is_file())])
-    return digest(parts)
-
-
-def content_hash(file: Path, cache: Path) -> str:
-    """sha256 hex of a file's bytes, remembered under `cache` by path, size and modification time."""
-    stat = file.stat()
-    marker = cache / "hashes" / (digest([str(file), stat.st_size, stat.st_mtime_ns])[:32] + ".json")
-    with suppress(OSError, ValueError):
-        return str(json.loads(marker.read_text()))
-    with open(file, "rb") as f:
-        found = hashlib.file_digest(f, "sha256").hexdigest()
-    with suppress(OSError):
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        partial = marker.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(found))
-        partial.replace(marker)
+    found: dict[str, list[R]] = {}
+    bad: list[str] = []
+    for split, items in splits.items():
+        advance = ctx.progress.task(f"check {split}", len(items))
+        found[split] = []
+        for made in parallel(function, items, ctx.runtime.workers, chunk):
+            advance(1)
+            if isinstance(made, str):
+                bad.append(made)
+            else:
+                found[split].append(made)
+    if bad:
+        raise BadData.of(bad)
     return found
-
-
-def read_json(file: Path, what: str) -> Any:
-    """Parsed JSON, or BadData saying that the file is missing or half-written."""
-    try:
-        return json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise BadData(f"{what} are missing: {file}; download them again") from None
-    except (OSError, ValueError) as error:
-        raise BadData(f"{what} cannot be read, half-written? {file}: {error}; download them again") from None

@@ -161,11 +161,20 @@ class TrainingModule(pl.LightningModule):
             self._log()
         else:
             self.advance(1)
+        if self.step % self.setup_.steps_per_epoch == 0:
+            self._watched()
         if self.asked_to_stop:
             self.save()
             raise _Stopped
         if time.monotonic() - self.saved_at >= self.ctx.runtime.checkpoint_seconds:
             self.save()
+
+    def _watched(self) -> None:
+        """Show the backbone to whoever watches; one who has seen enough stops the training as Ctrl-C does."""
+        if self.ctx.watch is None or self.setup_.devices > 1 or self.step == self.total:
+            return
+        epoch = self.step // self.setup_.steps_per_epoch
+        self.signalled |= self.ctx.watch(self.ctx, epoch, self.settings.epochs, self.network.backbone)
 
     def _check_finite(self) -> None:
         loss = float(self.loss_parts["loss"])

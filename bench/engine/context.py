@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.data.base import ImageSet
 
 Advance = Callable[..., None]
+Watch = Callable[["StageContext", int, int, Any], bool]  # (stage, epochs done, epochs, backbone) -> stop
 
 
 class Progress:
@@ -43,6 +44,7 @@ class StageContext:
     runtime: Runtime
     progress: Progress = field(default_factory=Progress)
     tracker: Tracker = field(default_factory=NullTracker)
+    watch: Watch | None = None  # called after every epoch but the last of a training on one device
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -70,4 +72,8 @@ class StageContext:
                 f"no folder is known for {stage.name} data {stage.short}; try: --data {stage.name}=PATH"
             )
         data = load("data", stage.name).from_identity(dict(stage.params["params"]))
+        if "holdout" in stage.params:
+            from bench.data.holdout import load_part
+
+            return load_part(data, self.inputs[role], root, split, stage.params["holdout"])  # type: ignore[arg-type]
         return data.load(self.inputs[role], root, split)  # type: ignore[attr-defined]

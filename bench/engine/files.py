@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from bench.data.runner import fingerprint
+from bench.data.files import fingerprint
 from bench.engine.context import StageContext
 from bench.errors import BadInput
 from bench.params import Runtime

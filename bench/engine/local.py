@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.cell import Plan, PlannedCell
-from bench.engine.context import Progress, StageContext
+from bench.engine.context import Progress, StageContext, Watch
 from bench.engine.provenance import provenance
 from bench.errors import BadInput, BenchError, StageFailed
 from bench.params import Runtime
@@ -64,6 +64,7 @@ class LocalEngine:
     groups: dict[str, str] = field(default_factory=dict)
     finals: dict[str, PlannedCell] = field(default_factory=dict)
     forced: set[str] = field(default_factory=set)
+    watch: Watch | None = None
 
     def run(self, plan: Plan) -> Outcome:
         """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
@@ -159,7 +160,7 @@ class LocalEngine:
         work = self.store.work(stage)
         tracker = self._tracker(stage)
         started = time.time()
-        ctx = StageContext(stage, work, inputs, self.runtime, self.progress, tracker)
+        ctx = StageContext(stage, work, inputs, self.runtime, self.progress, tracker, self.watch)
         try:
             runner(stage)(ctx)
             record = provenance(stage, started, time.time() - started, {"tracker_url": tracker.url})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bench.data.runner import content_hash
+from bench.data.files import content_hash
 from bench.engine.context import StageContext
 from bench.params import Runtime
 from bench.stage import Stage

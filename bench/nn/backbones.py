@@ -108,6 +108,13 @@ def load_backbone(path: Path, backbone: nn.Module) -> int:
     Raises BadData for an unreadable file, BadInput if any key is missing, unexpected or of another shape:
     a backbone that is only partly loaded gives wrong results without an error.
     """
+    state = read_backbone(path)
+    load_strictly(backbone, state, str(path))
+    return len(state)
+
+
+def read_backbone(path: Path) -> dict[str, Tensor]:
+    """The state dict in `path` less `fc.*`; BadData for an unreadable file."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -118,9 +125,7 @@ def load_backbone(path: Path, backbone: nn.Module) -> int:
         ) from None
     if not isinstance(found, dict):
         raise BadData(f"{path} holds a {type(found).__name__}, not a state dict; make it again")
-    state = {k: v for k, v in found.items() if not k.startswith("fc.")}
-    load_strictly(backbone, state, str(path))
-    return len(state)
+    return {k: v for k, v in found.items() if not k.startswith("fc.")}
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from bench.results.models import CellRow, CropRow, MetricRow, ProvenanceRow, Res
 from bench.results.statistics import summary
 
 HEAD = "0002"  # the newest migration; a test compares it with the migrations folder
+VERSION_TABLE = "bench_version"  # Alembic's usual one belongs to Optuna, whose studies are in this database
 TRIES = 20  # of a write that collides with another process
 NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
 
@@ -77,16 +79,31 @@ def _sqlite(connection: Any, record: Any) -> None:
 
 
 def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+
+
+def _adopt(connection: Connection) -> None:
+    """Take over the version that a database from before `VERSION_TABLE` keeps in Alembic's own table, and
+    leave that to Optuna, which keeps its version there."""
+    tables = inspect(connection)
+    if tables.has_table(VERSION_TABLE) or not tables.has_table("alembic_version"):
+        return
+    for (number,) in connection.execute(text("SELECT version_num FROM alembic_version")).all():
+        if len(number) == len(HEAD) and number.isdecimal():
+            connection.execute(text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) PRIMARY KEY)"))
+            connection.execute(text(f"INSERT INTO {VERSION_TABLE} VALUES (:number)"), {"number": number})
+            connection.execute(text("DELETE FROM alembic_version"))
+    connection.commit()
 
 
 def _upgrade(engine: Engine) -> None:
     with engine.connect() as connection:
         if _version(connection) == HEAD:
             return
-    with _one_at_a_time(engine), engine.connect() as connection:
+    with one_at_a_time(engine), engine.connect() as connection:
+        _adopt(connection)
         found = _version(connection)
         if found == HEAD:
             return
@@ -109,19 +126,21 @@ def _upgrade(engine: Engine) -> None:
 
 
 @contextmanager
-def _one_at_a_time(engine: Engine) -> Iterator[None]:
-    """Two processes that start together migrate once."""
+def one_at_a_time(engine: Engine, what: str = "lock") -> Iterator[None]:
+    """Only one process at a time is inside, of all that use this database, for each `what`; two that start
+    together migrate once."""
     if engine.dialect.name == "sqlite" and engine.url.database:
-        with open(engine.url.database + ".lock", "a") as handle:
+        with open(f"{engine.url.database}.{what}", "a") as handle:
             fcntl.lockf(handle, fcntl.LOCK_EX)
             yield
     elif engine.dialect.name == "postgresql":
+        number = {"number": 7265636 + zlib.crc32(what.encode()) * (what != "lock")}
         with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(7265636)"))
+            connection.execute(text("SELECT pg_advisory_lock(:number)"), number)
             try:
                 yield
             finally:
-                connection.execute(text("SELECT pg_advisory_unlock(7265636)"))
+                connection.execute(text("SELECT pg_advisory_unlock(:number)"), number)
     else:
         yield
 
@@ -211,11 +230,12 @@ class Database:
 
         self._write(action)
 
-    def rows(self, **filters: Any) -> list[dict[str, Any]]:
+    def rows(self, validation: bool = False, **filters: Any) -> list[dict[str, Any]]:
         """Leaderboard rows: cells equal in everything but the seed are one row. Filters are column=values
-        (`method=["orl"]`) or `labels=[...]`. Best headline first within a task and scale."""
+        (`method=["orl"]`) or `labels=[...]`. Best headline first within a task and scale. Cells that are
+        scored on a part of the training images (`holdout`) are left out but for `validation`."""
         with self.session() as session:
-            found = _metric_rows(session, filters)
+            found = [r for r in _metric_rows(session, filters) if validation or not _held_out(r[0])]
         groups: dict[tuple[str, str], list[Any]] = {}
         for row in found:
             groups.setdefault((row[0].group, row[1].source), []).append(row)
@@ -225,7 +245,7 @@ class Database:
         """The rows that contain these cells, with all their seeds."""
         with self.session() as session:
             groups = [g for (g,) in session.query(CellRow.group).where(CellRow.label.in_(list(labels)))]
-        return self.rows(group=groups)
+        return self.rows(validation=True, group=groups)
 
     def cells(self) -> list[dict[str, Any]]:
         """Every cell with its state and reason."""
@@ -252,6 +272,10 @@ class Database:
 
 def _plain(row: CellRow) -> dict[str, Any]:
     return {**_cell_dict(row), "state": row.state, "reason": row.reason}
+
+
+def _held_out(row: CellRow) -> bool:
+    return any(k.endswith(".holdout") and float(v) for k, v in row.overrides.items())
 
 
 def _cell_dict(row: CellRow) -> dict[str, Any]:

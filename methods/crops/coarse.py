@@ -25,6 +25,7 @@ class Coarse(ProposalCrop):
     """
 
     source: ClassVar[str] = "anchors_scda"
+    sweeps: ClassVar[tuple[str, ...]] = ("n_crops",)  # paper 000's N
 
     def inspect(
         self, images: ImageSet, index: int, stages: dict[str, Stage], folder: Callable[[Stage], Path]

@@ -27,6 +27,7 @@ class ObjObjDilate(PairedCrop):
     released_code moves each side by `delta` x its own coordinate, outwards from the image's origin.
     """
 
+    sweeps: ClassVar[tuple[str, ...]] = ("delta",)
     Params: ClassVar[type[Params]] = ObjObjDilateParams
     params: ObjObjDilateParams  # type: ignore[assignment]
 

@@ -21,7 +21,9 @@ class ObjObjShiftParams(PairedParams):
         80, ge=0, help="least distance of the centres, pixels at a short side of 480; scales with the image",
         search=[0, 40, 80, 100, 120],
     )  # fmt: skip
-    shift_range: float = param(20, ge=0, help="width of the range of distances, in the same pixels")
+    shift_range: float = param(
+        20, ge=0, help="width of the range of distances, in the same pixels", search=[0, 20, 40]
+    )
 
 
 class ObjObjShift(PairedCrop):

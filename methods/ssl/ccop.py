@@ -52,8 +52,10 @@ class CcopParams(PretrainParams):
         8, ge=1, help="groups of a batch with batch-norm statistics of their own, keys regrouped at random, "
         "as on the paper's 8 GPUs with ShuffleBN; groups have 2 images at least",
     )  # fmt: skip
-    ema: float = param(0.999, ge=0, lt=1, help="momentum of the key network")
-    tau: float = param(0.2, gt=0, help="temperature of both contrastive losses")
+    ema: float = param(
+        0.999, ge=0, lt=1, help="momentum of the key network", search=[0.9, 0.99, 0.996, 0.999]
+    )
+    tau: float = param(0.2, gt=0, help="temperature of both contrastive losses", search=["log", 0.05, 1.0])
     queue: int = param(65536, ge=1, help="most keys in each queue; fewer for sets smaller than COCO")
     queue_overflow: Literal["drop", "wrap"] = param(
         "drop", help="RoI keys past the queue's end: drop loses them (the code), wrap goes on from its start"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class OrlParams(PretrainParams):
     """Defaults: paper 002, section 3, on COCO; where its code differs, each setting says which it follows."""
 
-    ema0: float = param(0.99, ge=0, lt=1, help="target momentum at step 0")
+    ema0: float = param(0.99, ge=0, lt=1, help="target momentum at step 0", search=[0.9, 0.99, 0.996, 0.999])
     hidden: int = param(4096, ge=1, help="hidden width of projector and predictors")
     out: int = param(256, ge=1, help="output width of projector and predictors")
     min_scale: float = param(0.08, gt=0, le=1, help="least area of a global view, fraction of the image")

@@ -42,7 +42,7 @@ class SocoParams(PretrainParams):
     decay_norm_and_bias: bool = param(False, help="weight decay on batch norm and biases too")
     warmup_epochs: float = param(10.0, ge=0, help="epochs of linear warm-up")
     lr_step: Literal["epoch", "iter"] = param("iter", help="when the cosine moves")
-    ema0: float = param(0.99, ge=0, lt=1, help="target momentum at step 0")
+    ema0: float = param(0.99, ge=0, lt=1, help="target momentum at step 0", search=[0.9, 0.99, 0.996, 0.999])
     fpn: int = param(256, ge=1, help="channels of the feature pyramid and of the head's convolutions")
     fc: int = param(1024, ge=1, help="width of the head's linear layer")
     hidden: int = param(4096, ge=1, help="hidden width of projector and predictor")

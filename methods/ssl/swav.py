@@ -39,7 +39,7 @@ class SwavParams(PretrainParams):
     hidden: int = param(2048, ge=1, help="hidden width of the projector")
     out: int = param(128, ge=1, help="width of projections and prototypes")
     prototypes: int = param(3000, ge=2, help="K; 3000: ImageNet, 3 a class", search=[100, 300, 1000, 3000])
-    temperature: float = param(0.1, gt=0, help="t of the predicted softmax")
+    temperature: float = param(0.1, gt=0, help="t of the predicted softmax", search=["log", 0.05, 1.0])
     eps: float = param(0.05, gt=0, help="Sinkhorn's smoothness; .03: paper 001", search=[0.02, 0.03, 0.05])
     iterations: int = param(3, ge=1, help="Sinkhorn's iterations")
     freeze_epochs: float = param(1.0, ge=0, help="epochs during which prototypes do not move")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from bench.params import Params, param
+from bench.params import param
+from bench.task import TaskParams
 
 
-class FinetuneParams(Params):
+class FinetuneParams(TaskParams):
     """What every protocol shares: the input and the optimiser. Subclasses say how long, and the schedule."""
 
     batch_size: int = param(256, ge=2, help="images per step")

@@ -25,6 +25,9 @@ SMALL = {"batch_size": 64, "image_size": 128, "resize": 146}
 class TransferTask(Task):
     """One class an image, a small set: `TransferParams`. Trains on "train", scores on "val", all layers.
 
+    Paper 000's Table 7 reports such transfers (its protocol is in an appendix that is not in the text), paper
+    001's Table 10 three of them without a protocol; both call the number an accuracy.
+
     Training shows random resized crops (.08, 1) with a flip, the test a central crop. A set whose images have
     objects instead of one class counts each as the class of its largest object.
     """

@@ -10,11 +10,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from bench.errors import BadInput
 from bench.nn.backbones import load_backbone
 from tasks._detection.c4 import C4Rcnn
 from tasks._detection.cascade import CascadeVitRcnn
 from tasks._detection.data import batch_images
+from tasks._detection.engines import require
 from tasks._detection.model import Detector, FpnRcnn
 from tasks._detection.protocol import DetectionParams
 from tasks._detection.retinanet import Retina
@@ -34,10 +34,6 @@ class DetectorBackend(Protocol):
 
     name: str
     version: str
-
-    def supports(self, p: DetectionParams) -> str | None:
-        """None, or why this engine cannot express the protocol."""
-        ...
 
     def build(
         self, backbone: str, weights: Path, classes: int, p: DetectionParams, keypoints: int = 0
@@ -61,9 +57,6 @@ class TorchvisionBackend:
     name = "torchvision"
     version = torchvision.__version__
 
-    def supports(self, p: DetectionParams) -> str | None:
-        return None
-
     def build(
         self, backbone: str, weights: Path, classes: int, p: DetectionParams, keypoints: int = 0
     ) -> tuple[nn.Module, int]:
@@ -82,13 +75,9 @@ class TorchvisionBackend:
 
 def select(p: DetectionParams) -> DetectorBackend:
     """The engine that the protocol names; there is no silent fallback to another."""
-    if p.engine != "torchvision":
-        raise BadInput(
-            f"detector engine {p.engine!r} is not built in yet, only 'torchvision' is; "
-            "try: --set engine=torchvision"
-        )
-    backend = TorchvisionBackend()
-    reason = backend.supports(p)
-    if reason:
-        raise BadInput(f"detector engine {p.engine!r} cannot run this protocol: {reason}")
-    return backend
+    if p.engine == "torchvision":
+        return TorchvisionBackend()
+    require()
+    from tasks._detection.detectron2 import Detectron2Backend
+
+    return Detectron2Backend()

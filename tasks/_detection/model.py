@@ -20,7 +20,7 @@ from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, Keypoi
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.models.detection.roi_heads import RoIHeads, keypointrcnn_inference, keypointrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import FeaturePyramidNetwork, roi_align
+from torchvision.ops import FeaturePyramidNetwork, batched_nms, clip_boxes_to_image, roi_align
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from bench.nn.backbones import build_backbone
@@ -53,7 +53,25 @@ class Detector(nn.Module):
 
 
 class Rpn(RegionProposalNetwork):
-    """Losses: sums over sampled anchors / (rpn_batch x images); boxes by L1."""
+    """Losses: sums over sampled anchors / (rpn_batch x images); boxes by L1. Proposals are ordered and
+    suppressed by their logits (torchvision: by probabilities, which float32 rounds to ties near 1)."""
+
+    def filter_proposals(
+        self, proposals: Tensor, objectness: Tensor, image_shapes: list[tuple[int, int]], counts: list[int]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Boxes (m, 4) and logits (m,) per image, best first; counts of anchors per level."""
+        logits = objectness.detach().reshape(len(image_shapes), -1)
+        levels = torch.cat([logits.new_full((n,), i, dtype=torch.long) for i, n in enumerate(counts)])
+        found: tuple[list[Tensor], list[Tensor]] = ([], [])
+        rows = self._get_top_n_idx(logits, counts)
+        for boxes, scores, at, size in zip(proposals, logits, rows, image_shapes, strict=True):
+            clipped = clip_boxes_to_image(boxes[at], size)
+            full = (clipped[:, 2:] > clipped[:, :2]).all(1)
+            clipped, at = clipped[full], at[full]
+            kept = batched_nms(clipped, scores[at], levels[at], self.nms_thresh)[: self.post_nms_top_n()]
+            found[0].append(clipped[kept])
+            found[1].append(scores[at][kept])
+        return found
 
     def compute_loss(
         self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], targets: list[Tensor]

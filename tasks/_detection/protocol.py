@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import Field, create_model
 
 from bench.params import Params, param
+from bench.task import TaskParams
 
 P = TypeVar("P", bound=Params)
 
@@ -23,7 +24,7 @@ def changed(base: type[P], **defaults: Any) -> type[P]:
     return create_model(base.__name__, __base__=base, __module__=base.__module__, **fields)
 
 
-class DetectionParams(Params):
+class DetectionParams(TaskParams):
     """What every detector has: data, schedule, optimiser."""
 
     detector: ClassVar[str]  # which network of `backend.DETECTORS`

@@ -92,9 +92,9 @@ class Retina(Detector):
                 for s, d, a in zip(scores.split(counts), moves.split(counts), levels, strict=True)
             ]
             boxes, score, label = (torch.cat(x) for x in zip(*parts, strict=True))
-            boxes = clip_boxes_to_image(boxes, size)
             kept = batched_nms(boxes, score, label, OVERLAP)[: self.p.detections]
-            found.append({"boxes": boxes[kept], "scores": score[kept], "labels": label[kept]})
+            boxes = clip_boxes_to_image(boxes[kept], size)  # after suppression, as detectron2
+            found.append({"boxes": boxes, "scores": score[kept], "labels": label[kept]})
         return found
 
     def _candidates(self, scores: Tensor, deltas: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,10 +109,12 @@ class Retina(Detector):
 
 
 def retina_head(channels: int, anchors: int, classes: int, convs: int, norm: Any) -> RetinaNetHead:
-    """torchvision's head, with `convs` convolutions instead of its four."""
-    head = RetinaNetHead(channels, anchors, classes, norm_layer=norm)
+    """torchvision's head with `convs` convolutions instead of four, which keep their bias before a norm."""
+    head = RetinaNetHead(channels, anchors, classes)
     for part in (head.classification_head, head.regression_head):
         part.conv = part.conv[:convs]
+        for layer in part.conv if norm else ():
+            layer.insert(1, norm(channels))
     return head
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.nn.architectures import architecture
 from bench.task import Task
+from tasks._detection.engines import engine_reason, pick
 from tasks._detection.protocol import DetectionParams
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def coco_names(*kinds: str) -> dict[str, str]:
 class DetectionTask(Task):
     """A detector fine-tuned end to end from the backbone."""
 
+    version: ClassVar[int] = 2  # proposals ordered by logits; RetinaNet: bias before group norm, clipped last
     params: DetectionParams
     needs: ClassVar[str] = "the feature pyramid needs"
 
@@ -86,7 +88,11 @@ class DetectionTask(Task):
             return f"{self.needs} the stages of one ResNet; this backbone is two, on L and on ab"
         if "cifar" in found.options:
             return f"{self.needs} strides 4 to 32; with a 3x3 stem the stages have strides 1 to 8"
-        return None
+        return engine_reason(self.params, found)
+
+    @classmethod
+    def pick_engine(cls, name: str) -> str:
+        return pick(name)
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         from tasks._detection.pipeline import run_detection
@@ -104,6 +110,7 @@ class VitDetTask(DetectionTask):
     """A detector on a vision transformer."""
 
     def supports(self, backbone: str) -> str | None:
-        if architecture(backbone).family == "vit":
-            return None
+        found = architecture(backbone)
+        if found.family == "vit":
+            return engine_reason(self.params, found)
         return "ViTDet's pyramid is made from the one map of a vision transformer; try a vit_ backbone"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -152,6 +151,8 @@ def _labels(images: ImageSet, multi: bool) -> np.ndarray:
 def _train(
     ctx: StageContext, p: LinearParams, extract: Extractor, images: ImageSet, labels: np.ndarray
 ) -> Heads:
+    from lightning.fabric import Fabric
+
     positions = np.arange(len(labels)) if labels.ndim > 1 else np.flatnonzero(labels >= 0)
     blank = extract(torch.zeros(1, 3, p.image_size, p.image_size, dtype=torch.uint8))
     seed = ctx.seed("linear probe")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bench.params import Params, param
+from bench.params import param
+from bench.task import TaskParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 
-class FrozenParams(Params):
+class FrozenParams(TaskParams):
     """What the backbone is shown, and in which precision it runs."""
 
     image_size: int = param(224, ge=16, help="side of an image the backbone is shown, pixels")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.params import Params, param
+from bench.params import param
+from bench.task import TaskParams
 
 Side = tuple[int, int]
 
 
-class SegmentationParams(Params):
+class SegmentationParams(TaskParams):
     """What every head shares. Defaults: Cityscapes, MMSegmentation's 40k schedule, the rate of paper 000."""
 
     iterations: int = param(40_000, ge=1, help="optimiser steps")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.nn.architectures import architecture
 from bench.task import Task
@@ -10,6 +10,13 @@ from tasks._segmentation.protocol import SegmentationParams
 
 if TYPE_CHECKING:
     from bench.engine.context import StageContext
+
+
+TINY_FCN: dict[str, Any] = {
+    "iterations": 320, "batch_size": 4, "lr": 0.1, "crop": (112, 112), "scale": (0.75, 1.5),
+    "photometric": False, "dropout": 0.0, "width": 64, "aux_width": 32, "window": (96, 96),
+    "stride": (64, 64),
+}  # fmt: skip
 
 
 class SegmentationTask(Task):

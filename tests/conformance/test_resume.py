@@ -60,9 +60,9 @@ class Trainings:
         run(StageContext(stage, work, inputs, runtime, watch))
 
 
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory: pytest.TempPathFactory) -> Trainings:
-    return Trainings(tmp_path_factory.mktemp("resume"))
+@pytest.fixture
+def trainings(common_folder: Path) -> Trainings:
+    return Trainings(common_folder / "conformance")
 
 
 @pytest.mark.parametrize("method", TRAINED)

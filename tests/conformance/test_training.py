@@ -51,9 +51,9 @@ def overrides() -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-@pytest.fixture(scope="module")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("conformance") / "home"
+@pytest.fixture
+def shared_home(common_folder: Path) -> Path:
+    return common_folder / "conformance"
 
 
 @pytest.mark.parametrize(("method", "crop"), PAIRS, ids=[f"{m}-{c}" for m, c in PAIRS])

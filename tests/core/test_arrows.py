@@ -38,7 +38,9 @@ def test_arrows(package: str) -> None:
             assert all(n.startswith("bench.results") for n in ours), f"{file} imports {ours}"
 
 
-@pytest.mark.parametrize("arguments", ["--help", "list --json", "run --help", "plan --help", "list methods"])
+@pytest.mark.parametrize(
+    "arguments", ["--help", "list --json", "run --help", "plan --help", "list methods", "sweep --help"]
+)
 def test_start_up_imports_nothing_heavy(arguments: str) -> None:
     code = (
         "import sys\nfrom bench.cli import main\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from bench.params import Params, canonical, param
@@ -38,12 +40,6 @@ def test_the_code_that_runs_and_the_order_of_settings_do_not() -> None:
     assert same.key == TOP.key
 
 
-def test_walk_gives_inputs_first_and_each_key_once() -> None:
-    twin = Stage("data", "scenes", 1, {"seed": 0, "n": 320}, "a:b")
-    both = Stage("evaluate", "t", 1, {}, "e:f", {"backbone": TOP, "data": twin})
-    assert [s.key for s in walk(both, TOP)] == [LEAF.key, TOP.key, both.key]
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": object()}])
 def test_canonical_json_refuses_what_has_no_fixed_text(value: object) -> None:
     with pytest.raises((ValueError, TypeError)):
@@ -74,3 +70,25 @@ def test_derived_seeds() -> None:
     assert all(0 <= s < 2**63 for s in different)
     assert seed_for(0, "a", 1, 2) != seed_for(0, "a", 12)
     assert rng_for(5, "x").integers(1 << 30) == rng_for(5, "x").integers(1 << 30)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_walk_gives_inputs_first_and_each_key_once(seed: int) -> None:
+    """In the order of a plain recursion, also where two objects have one key."""
+    draw = random.Random(seed)
+    stages: list[Stage] = []
+    for i in range(30):
+        some = draw.sample(stages, min(len(stages), draw.randint(0, 3)))
+        stages.append(Stage("toy", f"s{i // 2}", 1, {}, "x:y", {f"in{k}": s for k, s in enumerate(some)}))
+    roots = draw.sample(stages, 5)
+    seen: list[str] = []
+
+    def visit(stage: Stage) -> None:
+        for child in stage.inputs.values():
+            visit(child)
+        if stage.key not in seen:
+            seen.append(stage.key)
+
+    for root in roots:
+        visit(root)
+    assert [s.key for s in walk(*roots)] == seen

@@ -14,7 +14,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from bench.data.base import ImageSet
-from bench.data.runner import read_json
+from bench.data.files import read_json
 from bench.data.sets import coco
 from bench.errors import BadData
 from tests.data.folders import annotation, component, content, make, runtime, split, write
@@ -121,7 +121,7 @@ def test_the_order_of_the_file_does_not_matter(tmp_path: Path, home: Path) -> No
 def test_train_alone_is_enough_and_val_is_then_an_error(tmp_path: Path, home: Path) -> None:
     root = write(tmp_path / "coco", splits=("train",))
     assert len(split(component("coco"), root, home)) == 3
-    with pytest.raises(BadData, match=r"has no val2017/; get .*val2017\.zip"):
+    with pytest.raises(BadData, match=r"has no val of coco; get .*val2017\.zip"):
         split(component("coco"), root, home, "val")
     with pytest.raises(BadData, match="splits train and val, not 'test'"):
         split(component("coco"), root, home, "test")

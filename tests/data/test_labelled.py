@@ -93,7 +93,7 @@ def test_image_ids_fit_64_bits() -> None:
         ("places205", lambda r: (r / PLACES).write_text("x y z\n"), "IMAGE CLASS"),
         ("inat18", lambda r: (r / "train2018.json").write_text('{"images": ['), "half-written"),
         ("inat18", lambda r: _drop_annotation(r / "train2018.json"), "lacks its annotation"),
-        ("openimages", lambda r: next((r / "train").glob("*.jpg")).unlink(), "lacks 1 of 6 images"),
+        ("openimages", lambda r: next((r / "train").glob("*.jpg")).unlink(), "lacks 1 of 6 files"),
         ("openimages", lambda r: (r / BOXES).write_text("ImageID\nx\n"), "no such column"),
         ("cifar10", lambda r: _cut(r / "cifar10_jpeg.npz"), "damaged"),
     ],

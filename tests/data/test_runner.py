@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.data.files import fingerprint
 from bench.data.index import IndexedImages, Row, write_index
-from bench.data.runner import fingerprint, parallel
+from bench.data.runner import parallel
 from bench.errors import BadData
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from bench.cell import Cell, PlannedCell
 from bench.errors import BadInput
 from bench.results import database as module
-from bench.results.database import open_database
+from bench.results.database import VERSION_TABLE, open_database
 from bench.results.models import Base
 from bench.results.record import cell_record, result_record
 from bench.results.statistics import summary, t_quantile
@@ -49,7 +49,12 @@ def record(ap: float, **cell: Any) -> dict[str, Any]:
 def test_migrations_give_the_declared_schema(tmp_path: Path) -> None:
     database = open_database(url(tmp_path))
     with database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert (
+            compare_metadata(
+                MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}), Base.metadata
+            )
+            == []
+        )
     folder = Path(module.__file__).parent / "migrations"
     assert ScriptDirectory(str(folder)).get_current_head() == module.HEAD
 
@@ -131,7 +136,7 @@ def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     database = open_database(url(tmp_path))
     with database.engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE bench_version SET version_num = '9999'"))
     with pytest.raises(BadInput, match="schema 9999, newer"):
         open_database(url(tmp_path))
 

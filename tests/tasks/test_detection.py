@@ -29,7 +29,7 @@ from bench.stage import Stage
 from tasks import _finetune
 from tasks._detection import train as training
 from tasks._detection.anchors import Anchors, assign_levels, cell_anchors, pool
-from tasks._detection.backend import TorchvisionBackend, select
+from tasks._detection.backend import TorchvisionBackend
 from tasks._detection.data import Key, StepBatches, TrainImages, batch_images, decode_mask, resized
 from tasks._detection.evaluate import coco_metrics, ground_truth, predict, to_original
 from tasks._detection.model import FpnRcnn, Rpn, box_losses, mask_targets, paste
@@ -285,11 +285,6 @@ def test_the_backbone_is_in_the_detector_or_it_fails_loudly(tmp_path: Path) -> N
         torch.save(broken, tmp_path / "x.pth")
         with pytest.raises(BadInput, match=r"layer3\.0\.conv1\.weight"):
             load_backbone(tmp_path / "x.pth", model.body)
-
-
-def test_an_engine_that_is_not_there_is_one_line() -> None:
-    with pytest.raises(BadInput, match="'detectron2' is not built in yet"):
-        select(micro(engine="detectron2"))
 
 
 def test_learning_rate_schedule() -> None:

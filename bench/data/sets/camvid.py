@@ -55,7 +55,7 @@ class Camvid(PixelSet):
     Params: ClassVar[type[Params]] = CamvidParams
     params: CamvidParams
 
-    def members(self, root: Path, part: str) -> list[Member] | None:
+    def part(self, root: Path, split: str, part: str) -> list[Member] | None:
         file = root / f"{part}.txt"
         if not file.is_file():
             return None

@@ -12,9 +12,9 @@ import numpy as np
 
 from bench.data._labelled import ClassifiedImages, Contents, Labelled
 from bench.data.base import HowToGet, ImageSet
+from bench.data.files import fingerprint
 from bench.data.image import decode_rgb
 from bench.data.index import Row, write_index
-from bench.data.runner import fingerprint
 from bench.engine.context import StageContext
 from bench.errors import BadData
 from bench.params import Runtime
@@ -52,13 +52,7 @@ class Cifar10(Labelled):
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         file = self._file(root)
-        mark = fingerprint([file], [], runtime.home / "cache")
-        stage = Stage(
-            "data", self.name, self.version, {"params": self.params.identity(), "fingerprint": mark},
-            "bench.data.runner:run",
-        )  # fmt: skip
-        runtime.roots[stage.key] = file
-        return stage
+        return self.staged(file, runtime, fingerprint=fingerprint([file], [], runtime.home / "cache"))
 
     def run(self, ctx: StageContext) -> None:
         file = ctx.runtime.roots[ctx.stage.key]
@@ -77,8 +71,8 @@ class Cifar10(Labelled):
             report[split] = {"images": len(rows), "classes": len(set(labels.tolist()))}
         write_json(ctx.work / "report.json", report)
 
-    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
-        return PackedImages(self.name, split, folder / split, root)
+    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+        return PackedImages(self.name, split, index, root)
 
 
 class PackedImages(ClassifiedImages):

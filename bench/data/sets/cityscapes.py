@@ -50,6 +50,7 @@ class Cityscapes(PixelSet):
     """
 
     folder: ClassVar[str] = "cityscapes"
+    list_noun: ClassVar[str] = "folder"
     marks: ClassVar[tuple[str, ...]] = ("leftImg8bit", "gtFine")
     how_to_get: ClassVar[HowToGet] = HowToGet(
         files={"leftImg8bit_trainvaltest.zip": 11_000, "gtFine_trainvaltest.zip": 241},
@@ -63,7 +64,7 @@ class Cityscapes(PixelSet):
     Params: ClassVar[type[Params]] = CityscapesParams
     params: CityscapesParams
 
-    def members(self, root: Path, part: str) -> list[Member] | None:
+    def part(self, root: Path, split: str, part: str) -> list[Member] | None:
         folder = root / "leftImg8bit" / part
         if not folder.is_dir():
             return None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bench.data.base import Data, HowToGet, ImageSet
+from bench.data.files import check_once, fingerprint, read_json
 from bench.data.image import read_rgb
 from bench.data.index import IndexedImages, Row, write_index
-from bench.data.runner import fingerprint, parallel, read_json
+from bench.data.runner import read_splits
 from bench.engine.context import StageContext
 from bench.errors import BadData
 from bench.params import Runtime
@@ -58,13 +58,8 @@ class Coco(Data):
         points = [root / "annotations" / f"person_keypoints_{FOLDERS[s]}.json" for s in splits]
         listings = [root / FOLDERS[split] for split in splits]
         mark = fingerprint([*files, *(p for p in points if p.is_file())], listings, runtime.home / "cache")
-        self._check_once(root, splits, runtime.home / "cache" / "checked" / mark[:32])
-        stage = Stage(
-            "data", self.name, self.version, {"params": self.params.identity(), "fingerprint": mark},
-            "bench.data.runner:run",
-        )  # fmt: skip
-        runtime.roots[stage.key] = root
-        return stage
+        check_once(mark, runtime.home / "cache", lambda: self._check(root, splits))
+        return self.staged(root, runtime, fingerprint=mark)
 
     def _splits(self, root: Path) -> list[str]:
         """The splits that are there, train must be; each has its image folder and its annotations."""
@@ -79,11 +74,9 @@ class Coco(Data):
                 raise BadData(f"COCO {split} annotations are missing: {file}; download them again")
         return found
 
-    def _check_once(self, root: Path, splits: list[str], marker: Path) -> None:
+    def _check(self, root: Path, splits: list[str]) -> None:
         """Annotations are read and every file is looked for, once per fingerprint: it covers the content of
         the first and the names of the second, and official train annotations take long to parse."""
-        if marker.is_file():
-            return
         for split in splits:
             file, folder = _annotations(root, split), root / FOLDERS[split]
             names = [i["file_name"] for i in _load(root, split)["images"]]
@@ -97,21 +90,13 @@ class Coco(Data):
                     f"COCO {folder.name}/ lacks {len(missing)} of {len(names)} images, the first "
                     f"is {missing[0]}; unpack {folder.name}.zip again"
                 )
-        with suppress(OSError):  # a read-only home only costs the check again
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.touch()
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
         report: dict[str, Any] = {}
-        bad: list[str] = []
         contents = {split: _load(root, split) for split in self._splits(root)}
-        sizes = {
-            split: _decode_all(ctx, root / FOLDERS[split], content["images"], bad)
-            for split, content in contents.items()
-        }
-        if bad:
-            raise BadData.of(bad)
+        images = {s: [(root / FOLDERS[s], i) for i in content["images"]] for s, content in contents.items()}
+        sizes = {split: dict(found) for split, found in read_splits(ctx, _decode, images, 16).items()}
         for split, content in contents.items():
             report[split] = index_coco(ctx.work / split, content, sizes[split], _keypoints(root, split))
             repaired = report[split]["clipped"] + report[split]["dropped"]
@@ -122,12 +107,8 @@ class Coco(Data):
                 )
         write_json(ctx.work / "report.json", report)
 
-    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
-        if split not in FOLDERS:
-            raise BadData(f"coco has the splits train and val, not {split!r}")
-        if not (folder / split).is_dir():
-            raise BadData(f"COCO at {root} has no {FOLDERS[split]}/; get {self.how_to_get}")
-        return IndexedImages(self.name, split, folder / split, root / FOLDERS[split], KEYPOINTS)
+    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+        return IndexedImages(self.name, split, index, root / FOLDERS[split], KEYPOINTS)
 
 
 def _annotations(root: Path, split: str) -> Path:
@@ -169,33 +150,19 @@ def _keypoints(root: Path, split: str) -> dict[int, list[float]] | None:
     return {a["id"]: a["keypoints"] for a in content["annotations"]}
 
 
-def _size(path: Path) -> tuple[int, int] | str:
+def _decode(listed: tuple[Path, dict[str, Any]]) -> tuple[int, tuple[int, int]] | str:
+    """(id, size) of an image that decodes to the size of its annotations; or what is wrong, one line."""
+    folder, image = listed
     try:
-        height, width = read_rgb(path).shape[:2]
-        return width, height
+        height, width = read_rgb(folder / image["file_name"]).shape[:2]
     except BadData as error:
         return str(error)
-
-
-def _decode_all(
-    ctx: StageContext, folder: Path, images: list[dict[str, Any]], bad: list[str]
-) -> dict[int, tuple[int, int]]:
-    """Decode every image; sizes by image id of those that are whole, what is wrong with others to `bad`."""
-    advance = ctx.progress.task(f"check {folder.name}", len(images))
-    sizes = {}
-    found = parallel(_size, (folder / i["file_name"] for i in images), ctx.runtime.workers, 16)
-    for image, size in zip(images, found, strict=True):
-        advance(1)
-        if isinstance(size, str):
-            bad.append(size)
-        elif size != (image["width"], image["height"]):
-            bad.append(
-                f"image {folder / image['file_name']} is {size[0]}x{size[1]} but its annotations say "
-                f"{image['width']}x{image['height']}; download it again"
-            )
-        else:
-            sizes[image["id"]] = size
-    return sizes
+    if (width, height) != (image["width"], image["height"]):
+        return (
+            f"image {folder / image['file_name']} is {width}x{height} but its annotations say "
+            f"{image['width']}x{image['height']}; download it again"
+        )
+    return image["id"], (width, height)
 
 
 def index_coco(

@@ -8,7 +8,7 @@ from typing import ClassVar
 from bench.data.base import Data, HowToGet, ImageSet, Objects
 from bench.data.image import read_rgb
 from bench.data.index import IndexedImages, Row, write_index
-from bench.data.runner import parallel
+from bench.data.runner import read_splits
 from bench.engine.context import StageContext
 from bench.errors import BadData
 from bench.params import Runtime, digest
@@ -40,36 +40,18 @@ class Images(Data):
         files = _files(root)
         base = _base(root)
         listing = [[str(f.relative_to(base)), f.stat().st_size] for f in files]
-        stage = Stage(
-            "data", self.name, self.version,
-            {"params": self.params.identity(), "fingerprint": digest(listing)}, "bench.data.runner:run",
-        )  # fmt: skip
-        runtime.roots[stage.key] = root
-        return stage
+        return self.staged(root, runtime, fingerprint=digest(listing))
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
-        files, base = _files(root), _base(root)
-        advance = ctx.progress.task("check images", len(files))
-        rows: list[Row] = []
-        bad: list[str] = []
-        for number, (file, size) in enumerate(
-            zip(files, parallel(_size, files, ctx.runtime.workers), strict=True), 1
-        ):
-            advance(1)
-            if isinstance(size, str):
-                bad.append(size)
-            else:
-                rows.append(Row(number, str(file.relative_to(base)), size))
-        if bad:
-            raise BadData.of(bad)
+        sizes = read_splits(ctx, _size, {"train": _files(root)})["train"]
+        names = [str(file.relative_to(_base(root))) for file in _files(root)]
+        rows = [Row(n, name, size) for n, (name, size) in enumerate(zip(names, sizes, strict=True), 1)]
         write_index(ctx.work / "train", [], rows)
         write_json(ctx.work / "report.json", {"train": {"images": len(rows)}})
 
-    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
-        if split != "train":
-            raise BadData(f"data 'images' has the split train only, not {split!r}")
-        return _Unlabelled(self.name, split, folder / "train", _base(root))
+    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+        return _Unlabelled(self.name, split, index, _base(root))
 
 
 class _Unlabelled(IndexedImages):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from bench.data._labelled import Contents, Labelled, Listed
 from bench.data.base import HowToGet
-from bench.data.runner import read_json
+from bench.data.files import read_json
 from bench.errors import BadData
 
 

@@ -7,6 +7,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,8 +15,9 @@ import numpy as np
 
 from bench.data._labelled import Labelled, Listed, check_row
 from bench.data.base import HowToGet, ImageSet
+from bench.data.files import fingerprint, list_files, require
 from bench.data.index import IndexedImages, Row, write_index
-from bench.data.runner import fingerprint
+from bench.data.runner import read_splits
 from bench.engine.context import StageContext
 from bench.errors import BadData, BadInput
 from bench.params import Params, Runtime, param
@@ -84,13 +86,7 @@ class Openimages(Labelled):
         for name in official.values():
             if not (place / name).is_dir():
                 raise BadData(f"{place} has no image folder {name}/; get {self.how_to_get}")
-        stage = Stage(
-            "data", self.name, self.version,
-            {"params": self.params.identity(), "fingerprint": fingerprint(files, [], runtime.home / "cache")},
-            "bench.data.runner:run",
-        )  # fmt: skip
-        runtime.roots[stage.key] = place
-        return stage
+        return self.staged(place, runtime, fingerprint=fingerprint(files, [], runtime.home / "cache"))
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
@@ -105,21 +101,21 @@ class Openimages(Labelled):
                 f"try: --set {self.name}.min_images=0 --set {self.name}.min_classes=1"
             )
         label = {code: i for i, code in enumerate(kept)}
+        only = {"train": train}
+        wanted = {
+            split: _listed(root, self._boxes(root, folder), folder, label, only.get(split))
+            for split, folder in official.items()
+        }
         report = {}
-        for split, folder in official.items():
-            rows = _rows(
-                ctx, root, self._boxes(root, folder), folder, label, train if split == "train" else None
-            )
+        for split, rows in read_splits(ctx, partial(_row, root), wanted, 64).items():
             write_index(ctx.work / split, [names[c] for c in kept], rows)
             report[split] = {
                 "images": len(rows), "classes": len(kept), "objects": sum(len(r.annotations) for r in rows)
             }  # fmt: skip
         write_json(ctx.work / "report.json", report)
 
-    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
-        if not (folder / split).is_dir():
-            raise BadData(f"{root} has no {split} of {self.name}; get {self.how_to_get}")
-        return IndexedImages(self.name, split, folder / split, root)
+    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+        return IndexedImages(self.name, split, index, root)
 
 
 def _class_names(file: Path) -> dict[str, str]:
@@ -178,36 +174,28 @@ def image_id(name: str) -> int:
     return number - (1 << 64) if number >= 1 << 63 else number
 
 
-def _rows(
-    ctx: StageContext, root: Path, file: Path, folder: str, label: dict[str, int], only: set[str] | None
-) -> list[Row]:
-    boxes: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+Boxes = list[tuple[Any, ...]]  # line, label, XMin, XMax, YMin, YMax, IsGroupOf
+
+
+def _listed(
+    root: Path, file: Path, folder: str, label: dict[str, int], only: set[str] | None
+) -> list[tuple[Listed, Boxes]]:
+    """The images of a box CSV (or those in `only`) and their boxes of the classes in `label`; BadData where
+    one has no file."""
+    boxes: dict[str, Boxes] = defaultdict(list)
     for number, row in enumerate(read_boxes(file), 1):
         if row[1] in label and (only is None or row[0] in only):
             boxes[row[0]].append((number, label[row[1]], *map(float, row[2:6]), row[6] == "1"))
-    advance = ctx.progress.task(f"check {folder}", len(boxes))
-    rows: list[Row] = []
-    missing: list[str] = []
-    bad: list[str] = []
-    for name, found in boxes.items():
-        path = root / folder / f"{name}.jpg"
-        advance(1)
-        if not path.is_file():
-            missing.append(path.name)
-            continue
-        made = check_row(root, Listed(image_id(name), f"{folder}/{name}.jpg", -1))
-        if isinstance(made, str):
-            bad.append(made)
-        else:
-            rows.append(replace(made, label=None, annotations=_annotations(found, *made.size)))
-    if missing:
-        raise BadData(
-            f"{root / folder} lacks {len(missing)} of {len(boxes)} images, the first is {missing[0]}; "
-            f"fetch them"
-        )
-    if bad:
-        raise BadData.of(bad)
-    return rows
+    names = {image: f"{folder}/{image}.jpg" for image in boxes}
+    require(list(names.values()), root, list_files(root, [folder]))
+    return [(Listed(image_id(image), names[image], -1), found) for image, found in boxes.items()]
+
+
+def _row(root: Path, wanted: tuple[Listed, Boxes]) -> Row | str:
+    made = check_row(root, wanted[0])
+    if isinstance(made, str):
+        return made
+    return replace(made, label=None, annotations=_annotations(wanted[1], *made.size))
 
 
 def _annotations(found: list[tuple[Any, ...]], width: int, height: int) -> list[dict[str, Any]]:

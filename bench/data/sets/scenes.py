@@ -16,7 +16,7 @@ from bench.data.index import IndexedImages
 from bench.data.runner import parallel
 from bench.data.sets.coco import FOLDERS, index_coco
 from bench.engine.context import StageContext
-from bench.errors import BadData, BadInput
+from bench.errors import BadInput
 from bench.params import Params, Runtime, param
 from bench.stage import Stage
 from bench.store import write_json
@@ -57,11 +57,7 @@ class Scenes(Data):
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         if root is not None:
             raise BadInput(f"data 'scenes' is generated and takes no path, got {root}; try: --data scenes")
-        made = Stage(
-            "data", self.name, self.version, {"params": self.params.identity()}, "bench.data.runner:run"
-        )
-        runtime.roots[made.key] = Path()  # the committed stage is the root
-        return made
+        return self.staged(Path(), runtime)  # the committed stage is the root
 
     def run(self, ctx: StageContext) -> None:
         advance = ctx.progress.task("draw scenes", self.params.n_train + self.params.n_val)
@@ -86,9 +82,10 @@ class Scenes(Data):
         write_json(ctx.work / "report.json", report)
 
     def load(self, folder: Path, root: Path, split: str) -> ImageSet:
-        if split not in FOLDERS:
-            raise BadData(f"scenes has the splits train and val, not {split!r}")
-        return _SceneImages(self.name, split, folder / "index" / split, folder / FOLDERS[split])
+        return super().load(folder / "index", folder, split)
+
+    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+        return _SceneImages(self.name, split, index, root / FOLDERS[split])
 
 
 class _SceneImages(IndexedImages):

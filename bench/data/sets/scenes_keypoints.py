@@ -36,8 +36,8 @@ class ScenesKeypoints(_Scenes):
         points = extremes(scene.masks[position])
         return {"category_id": 1, "keypoints": points, "num_keypoints": len(points) // 3}
 
-    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
-        found = super().load(folder, root, split)
+    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+        found = super().opened(index, root, split)
         assert isinstance(found, IndexedImages)
         found.keypoint_names = KEYPOINTS
         return found

@@ -1,0 +1,104 @@
+"""The files of a data set: what folders list, hashes remembered between runs, checks made once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BadData
+from bench.params import digest
+
+Listing = dict[str, os.stat_result]  # files by their path relative to the root of a set
+
+
+def list_files(root: Path, folders: Iterable[str]) -> Listing:
+    """The files that lie in the folders (not below them); a folder that is not there has none."""
+    found: Listing = {}
+    for folder in sorted(set(folders)):
+        with suppress(OSError), os.scandir(root / folder) as entries:
+            found |= {f"{folder}/{e.name}": e.stat() for e in entries if e.is_file()}
+    return found
+
+
+def require(names: list[str], root: Path, listing: Listing) -> None:
+    """BadData where one of the files is not listed: how many of its folder, the first, what to do."""
+    first = next((name for name in names if name not in listing), None)
+    if first is not None:
+        folder, _, name = first.rpartition("/")
+        here = [n for n in names if n.rpartition("/")[0] == folder]
+        lacks = sum(n not in listing for n in here)
+        raise BadData(
+            f"{root / folder} lacks {lacks} of {len(here)} files, the first is {name}; unpack the "
+            f"{folder.partition('/')[0]} archives again"
+        )
+
+
+def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) -> str:
+    """sha256 over the content of `files` and the sorted (name, size) listing of the folders `listings`.
+
+    Files count with their names; `content_hash` is of one file's content alone.
+    """
+    parts: list[Any] = [[f.name, content_hash(f, cache)] for f in files]
+    for folder in listings:
+        with os.scandir(folder) as entries:
+            parts.append([folder.name, sorted([e.name, e.stat().st_size] for e in entries if e.is_file())])
+    return digest(parts)
+
+
+def content_hash(file: Path, cache: Path) -> str:
+    """sha256 hex of a file's bytes, remembered under `cache` by path, size and modification time."""
+    stat = file.stat()
+    return _remembered(cache, [str(file), stat.st_size, stat.st_mtime_ns], lambda: _sha256(file))
+
+
+def contents_hash(root: Path, names: list[str], listing: Listing, cache: Path) -> str:
+    """One hash of many small files, remembered under `cache` by their names, sizes and times."""
+    known = [[n, listing[n].st_size, listing[n].st_mtime_ns] for n in names]
+    return _remembered(
+        cache, [str(root), known], lambda: digest([[name, _sha256(root / name)] for name in names])
+    )
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _remembered(cache: Path, known: Any, find: Callable[[], str]) -> str:
+    """`find()`, asked once for the same `known`; a cache that cannot be written only costs time."""
+    marker = cache / "hashes" / (digest(known)[:32] + ".json")
+    with suppress(OSError, ValueError):
+        return str(json.loads(marker.read_text()))
+    found = find()
+    with suppress(OSError):
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        partial = marker.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(found))
+        partial.replace(marker)
+    return found
+
+
+def check_once(mark: str, cache: Path, check: Callable[[], None]) -> None:
+    """`check()`, which raises, unless it has passed for this fingerprint before."""
+    marker = cache / "checked" / mark[:32]
+    if marker.is_file():
+        return
+    check()
+    with suppress(OSError):  # a read-only home only costs the check again
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+
+
+def read_json(file: Path, what: str) -> Any:
+    """Parsed JSON, or BadData saying that the file is missing or half-written."""
+    try:
+        return json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise BadData(f"{what} are missing: {file}; download them again") from None
+    except (OSError, ValueError) as error:
+        raise BadData(f"{what} cannot be read, half-written? {file}: {error}; download them again") from None

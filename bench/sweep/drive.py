@@ -1,0 +1,162 @@
+"""The driver of a sweep: keeps worker processes going and shows what they do.
+
+It holds nothing that is not in the database, so that it may die at any moment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import StageFailed
+from bench.results.studies import lost, trial_row
+from bench.sweep.study import Sweep
+
+POLL_SECONDS = 0.5
+LOOK_SECONDS = 2.0  # between looks for more work while a worker is missing
+STOP_SECONDS = 60.0  # for a worker to save its checkpoint
+CRASHES = 3  # of workers in a row without a trial ended between them
+
+
+@dataclass
+class Pool:
+    """`count` processes of this machine that take trials. `command` starts one, given its number."""
+
+    sweep: Sweep
+    count: int
+    command: Callable[[int], Sequence[str]]
+    logs: Path
+    until: float = float("inf")
+    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    crashes: int = 0
+    ended: int = 0
+    look_again: float = 0.0
+
+    def run(self, show: Callable[[list[dict[str, Any]], dict[str, str]], None]) -> None:
+        """Until no trial is left here or on another machine, or the time is over; `show(rows, doing)` is
+        called about twice a second. Ctrl-C stops the workers after their checkpoints."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        try:
+            while self._step():
+                show(self.rows(), self.doing())
+                time.sleep(POLL_SECONDS)
+        finally:
+            self.stop()
+        show(self.rows(), {})
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The trials but for lost ones."""
+        return [trial_row(t) for t in self.sweep.trials() if not lost(t)]
+
+    def doing(self) -> dict[str, str]:
+        """What each worker last said, by "host:pid"."""
+        host = socket.gethostname()
+        return {f"{host}:{p.pid}": last_line(self.log(n)) for n, p in self.processes.items()}
+
+    def log(self, number: int) -> Path:
+        return self.logs / f"worker-{number}.log"
+
+    def _step(self) -> bool:
+        """Start, count and replace workers; False when there is nothing left to do."""
+        for number, process in list(self.processes.items()):
+            code = process.poll()
+            if code is not None:
+                del self.processes[number]
+                self._left(number, code)
+        over = time.time() >= self.until
+        if not over and len(self.processes) < self.count and self._work_left():
+            while len(self.processes) < min(self.count, self._open()):
+                self._start()
+        return bool(self.processes) or (not over and bool(self.sweep.running()))
+
+    def _work_left(self) -> bool:
+        if time.monotonic() < self.look_again:
+            return False
+        self.look_again = time.monotonic() + LOOK_SECONDS
+        with self.sweep.gate():
+            self.sweep.give_back()
+            return self.sweep.more()
+
+    def _open(self) -> int:
+        """How many trials are waiting, running, or may still be drawn: more workers have nothing to do."""
+        states = [r["state"] for r in self.rows()]
+        drawn = 0 if self.sweep.setup.grid else self.sweep.setup.trials - len(states)
+        return states.count("waiting") + states.count("running") + max(drawn, 0)
+
+    def _start(self) -> None:
+        number = next(n for n in range(self.count) if n not in self.processes)
+        with open(self.log(number), "ab") as log:
+            self.processes[number] = subprocess.Popen(
+                self.command(number), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=_environment(number, self.count),
+                start_new_session=True,  # Ctrl-C comes to the driver alone, which asks each worker once
+            )  # fmt: skip
+
+    def _left(self, number: int, code: int) -> None:
+        """A worker ended: well, killed (another takes its place), or unable to work."""
+        ended = sum(r["state"] in ("complete", "pruned", "fail") for r in self.rows())
+        self.crashes = 0 if code == 0 or ended > self.ended else self.crashes + 1
+        self.ended = ended
+        if code == 2 or self.crashes >= CRASHES:
+            raise StageFailed(
+                f"sweep {self.sweep.name}: worker {number} ended: {last_line(self.log(number))}"
+            )
+
+    def stop(self) -> None:
+        """End the workers that still run, after their checkpoints."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + STOP_SECONDS
+        for process in self.processes.values():
+            try:
+                process.wait(max(until - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes.clear()
+
+
+def _environment(number: int, count: int) -> dict[str, str]:
+    """Workers share the GPUs in turn, and a CPU's cores evenly, unless the environment divides them."""
+    found = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    shown = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
+    gpus = shown or [str(i) for i in range(_gpus())]
+    if count > 1 and len(gpus) > 1:
+        found["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    if count > 1:
+        found.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    return found
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def follow(driver: int) -> None:
+    """In a worker: leave, after a checkpoint, when the process that started it is gone (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != driver:
+        raise KeyboardInterrupt
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log, shortened."""
+    try:
+        with open(log, "rb") as f:
+            f.seek(max(log.stat().st_size - 2000, 0))
+            lines = f.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip()[:100] for line in reversed(lines) if line.strip()), "")

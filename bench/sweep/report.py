@@ -1,0 +1,113 @@
+"""What a sweep shows: a table while it runs, and at the end a plot, importances and commands."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.results.statistics import summary
+from bench.sweep.setup import MANY, Setup
+from bench.sweep.space import text_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SHOWN = 16  # trials in the table: the best one and the newest
+BAR = 40  # characters
+BINS = 12  # rows of a plot of a range
+
+
+def params_text(params: dict[str, Any]) -> str:
+    """`n_crops=3 lr=0.1`: settings without their owners."""
+    return " ".join(f"{k.rpartition('.')[2]}={text_of(v)}" for k, v in params.items())
+
+
+def score_text(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return "-"
+    return f"{row['value']:.2f}" + ("" if row["ci95"] is None else f" ± {row['ci95']:.2f}")
+
+
+def best_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The complete trial with the largest value, the first of equals; never by anything but validation."""
+    return max((r for r in rows if r["value"] is not None), key=lambda r: r["value"], default=None)
+
+
+def table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -> Table:
+    """The trials; `doing`: what a worker (host:pid) last said."""
+    from rich.table import Table
+
+    done = sum(r["state"] not in ("waiting", "running") for r in rows)
+    of = f" of {max(setup.trials, len(rows))}" if setup.trials < MANY else ""
+    found = Table(title=f"{done}{of} trials", title_justify="left")
+    for name in ("trial", *(s.name for s in setup.spaces), f"{setup.headline} (validation)", "state", "time"):
+        found.add_column(name, no_wrap=name != "state", justify="right" if "validation" in name else "left")
+    best = best_of(rows)
+    kept = [r for r in rows if r["state"] != "waiting"][-SHOWN:]
+    if best is not None and best not in kept:
+        kept = [best, *kept[1:]]
+    for row in kept:
+        state = {"complete": "done" if row["made"] else "reused"}.get(row["state"], row["state"])
+        if row["state"] == "running":
+            state = doing.get(_pid(row["worker"]), "running")
+        values = (text_of(row["params"].get(s.name, "")) for s in setup.spaces)
+        mark = " *" if row is best else ""
+        took = "" if row["seconds"] is None else f"{row['seconds']:.0f} s"
+        found.add_row(str(row["number"]), *values, score_text(row) + mark, row["reason"] or state, took)
+    return found
+
+
+def _pid(worker: str | None) -> str:
+    return (worker or "").rpartition(":")[0]
+
+
+def plot(rows: Sequence[dict[str, Any]], name: str, metric: str) -> list[str]:
+    """Lines of a setting against the metric: a bar per value, or per part of a range, of the mean over the
+    trials there (± the 95 % Student-t half-width where one trial has several seeds)."""
+    groups = _groups([r for r in rows if r["value"] is not None], name)
+    if not groups:
+        return []
+    means = [statistics.fmean(r["value"] for r in members) for _, members in groups]
+    low, high = min(means), max(means)
+    low -= 0.25 * (high - low) or 1.0
+    width = max(len(label) for label, _ in groups)
+    lines = [f"{name} against {metric} on the validation part; bars from {low:.2f} to {high:.2f}"]
+    for (label, members), mean in zip(groups, means, strict=True):
+        bar = "█" * round(BAR * (mean - low) / (high - low))
+        single = members[0] if len(members) == 1 else {"value": mean, "ci95": None}
+        count = f"  ({len(members)} trials)" if len(members) > 1 else ""
+        best = "  best" if mean == high and not any("  best" in line for line in lines) else ""
+        lines.append(f"  {label:>{width}}  {bar:<{BAR}}  {score_text(single)}{count}{best}")
+    return lines
+
+
+def _groups(rows: list[dict[str, Any]], name: str) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Trials by their value, in order; many numbers by parts with equal numbers of trials."""
+    by: dict[str, list[dict[str, Any]]] = {}
+    having = [r for r in rows if name in r["params"]]
+    values = [r["params"][name] for r in having]
+    if all(isinstance(v, int | float) for v in values):
+        having.sort(key=lambda r: r["params"][name])
+    for row in having:
+        by.setdefault(text_of(row["params"][name]), []).append(row)
+    if len(by) <= BINS:
+        return list(by.items())
+    size = -(-len(having) // BINS)
+    parts = [having[i : i + size] for i in range(0, len(having), size)]
+    return [(f"{text_of(p[0]['params'][name])} to {text_of(p[-1]['params'][name])}", p) for p in parts]
+
+
+def pairs(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The spread between seeds, where trials have several: how sure a difference is."""
+    spreads = [statistics.stdev(r["scores"]) for r in rows if len(r["scores"]) > 1 and r["value"] is not None]
+    if not spreads:
+        return []
+    return [f"standard deviation between seeds: {statistics.fmean(spreads):.2f} on average"]
+
+
+def winner_text(metric: str, scores: Sequence[float]) -> str:
+    """`mAP 61.2 ± 0.8 (3 seeds)`."""
+    s = summary(scores)
+    more = "" if s["ci95"] is None else f" ± {s['ci95']:.2f}"
+    return f"{metric} {s['mean']:.2f}{more} ({s['n']} seed{'s' if s['n'] > 1 else ''})"

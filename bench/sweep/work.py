@@ -1,0 +1,147 @@
+"""A worker of a sweep: takes trials until none is left; a trial is a set of ordinary cells."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from bench.cell import Plan, PlannedCell, make_plan
+from bench.engine.context import Progress
+from bench.engine.local import Listener, LocalEngine
+from bench.errors import BenchError
+from bench.params import Runtime
+from bench.store import Store
+from bench.sweep.space import Space
+from bench.sweep.study import REASON, WORKER, Sweep, make_pruner, this_worker
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+    from bench.sweep.monitor import OnlineKnn
+
+
+class TrialFailed(Exception):
+    """A cell of the trial failed; the reason is kept with the trial, and the sweep goes on."""
+
+
+@dataclass
+class Work:
+    """What a worker needs: the sweep, and how and where cells run."""
+
+    sweep: Sweep
+    runtime: Runtime
+    paths: Mapping[str, Path | None]
+    listener: Listener
+    progress: Progress
+    until: float = float("inf")  # time.time() after which no trial is begun
+
+    def run(self) -> None:
+        """Take trials until none is left. Ctrl-C leaves with the trial given back."""
+        study = self.sweep.study
+        study.pruner = make_pruner(self.sweep.setup.pruner)
+        while time.time() < self.until:
+            with ExitStack() as gate:
+                gate.enter_context(self.sweep.gate())
+                self.sweep.give_back()
+                if not self.sweep.more():
+                    return
+                study.sampler = self.sweep.next_sampler()
+                study.optimize(lambda trial: self._trial(trial, gate), n_trials=1, catch=(TrialFailed,))
+
+    def _trial(self, trial: Trial, gate: ExitStack) -> float:
+        """The mean headline metric over seeds on the validation part."""
+        trial.set_user_attr(WORKER, this_worker())
+        values = {s.name: suggest(trial, s, self.sweep.setup.grid) for s in self.sweep.setup.spaces}
+        trial.set_user_attr("values", values)
+        gate.close()  # the trial is taken; the next worker may draw
+        self.progress.note(f"trial {trial.number}: " + ", ".join(f"{k}={v}" for k, v in values.items()))
+        try:
+            return self._score(trial, make_plan(self.sweep.setup.trial(values), self.runtime, self.paths))
+        except BenchError as error:
+            trial.set_user_attr(REASON, str(error))
+            raise TrialFailed(str(error)) from None
+
+    def _score(self, trial: Trial, plan: Plan) -> float:
+        cells = [(c.cell, c.final) for c in plan.cells]
+        trial.set_user_attr("cells", [final.key for _, final in cells if final])
+        trial.set_user_attr("commands", [cell.command() for cell, _ in cells])
+        scores, made = [], 0
+        for position, planned in enumerate(plan.cells):
+            score, new = self._cell(planned, trial if position == 0 else None)
+            scores.append(score)
+            made += new
+            trial.set_user_attr("scores", scores)
+        trial.set_user_attr("made", made)
+        return fmean(scores)
+
+    def _cell(self, planned: PlannedCell, trial: Trial | None) -> tuple[float, int]:
+        """A cell's headline metric and how many stages had to be made for it; the first seed's pretraining
+        may be pruned."""
+        if planned.final is None:
+            raise BenchError(planned.unsupported or "unsupported")
+        engine = LocalEngine(self.runtime, Store(self.runtime.home), self.listener, self.progress)
+        watch = self._monitor(engine, planned, trial)
+        engine.watch = watch
+        try:
+            outcome = engine.run(Plan([planned]))
+        except KeyboardInterrupt:
+            if watch is None or not watch.pruned:
+                raise
+            from optuna import TrialPruned
+
+            self.listener.cell_state(planned, "interrupted", f"pruned by sweep {self.sweep.name}")
+            raise TrialPruned from None
+        for error in outcome.errors.values():
+            raise error
+        return score_of(engine.store, planned, self.sweep.setup.headline), len(outcome.made)
+
+    def _monitor(self, engine: LocalEngine, planned: PlannedCell, trial: Trial | None) -> OnlineKnn | None:
+        from bench.sweep.monitor import OnlineKnn
+
+        assert planned.final is not None
+        backbone = planned.final.inputs["backbone"]
+        if trial is None or self.sweep.setup.pruner == "none" or engine.store.done(backbone):
+            return None
+        return OnlineKnn.of(engine, planned.final, trial)
+
+
+def score_of(store: Store, planned: PlannedCell, headline: str) -> float:
+    """The headline metric of a cell that is done."""
+    assert planned.final is not None
+    return float(json.loads((store.folder(planned.final) / "metrics.json").read_text())[headline])
+
+
+def suggest(trial: Trial, space: Space, grid: bool) -> Any:
+    """The trial's value of a setting. The numbers of a grid are kept as a range that holds them, so that a
+    later command may add values."""
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in space.values)
+    if space.finite and not (grid and numbers):
+        return trial.suggest_categorical(space.name, space.values)
+    if space.finite:
+        low, high = float(min(space.values)), float(max(space.values))
+        found = trial.suggest_float(space.name, low, high)
+        return next(v for v in space.values if v == found)
+    if space.whole:
+        return trial.suggest_int(space.name, int(space.low), int(space.high), log=space.log)
+    return space.drawn(trial.suggest_float(space.name, space.low, space.high, log=space.log))
+
+
+def evaluate(
+    sweep: Sweep,
+    values: Mapping[str, Any],
+    runtime: Runtime,
+    paths: Mapping[str, Path | None],
+    engine: LocalEngine,
+) -> tuple[Plan, list[float]]:
+    """The chosen configuration as ordinary cells, on the test images: the plan and every seed's score."""
+    plan = make_plan(sweep.setup.final(values), runtime, paths)
+    outcome = engine.run(plan)
+    for error in outcome.errors.values():
+        raise error
+    return plan, [score_of(engine.store, c, sweep.setup.headline) for c in plan.cells]

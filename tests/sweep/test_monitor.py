@@ -1,0 +1,124 @@
+"""Online kNN: it looks and changes nothing; what it has seen can stop a training, which can be continued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+
+from bench.engine.pretrain import run
+from bench.nn.backbones import build_backbone
+from bench.sweep.monitor import NEIGHBOURS, TEMPERATURE, OnlineKnn, knn_accuracy
+from tests.engine.pretraining import context
+
+
+def watcher(stop_after: int = 99) -> tuple[OnlineKnn, list[tuple[int, float]]]:
+    """On random pixels; its trial asks to stop after an epoch."""
+    pixels = torch.randint(
+        0, 256, (30, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    labels = torch.arange(30) % 3
+    seen: list[tuple[int, float]] = []
+
+    class Trial:
+        number = 0
+
+        def report(self, value: float, step: int) -> None:
+            seen.append((step, value))
+
+        def should_prune(self) -> bool:
+            return seen[-1][0] >= stop_after
+
+    shown = {"train": pixels[:20], "val": pixels[20:]}
+    made = OnlineKnn(Trial(), "", "resnet18", shown, {"train": labels[:20], "val": labels[20:]})  # type: ignore[arg-type]
+    return made, seen
+
+
+def trained(folder: Path, name: str, watch: Any) -> bytes:
+    folder.mkdir(exist_ok=True)
+    ctx = context(folder, name, settings={"epochs": 3})
+    if watch is not None:
+        watch.key = ctx.stage.key
+    ctx.watch = watch
+    run(ctx)
+    return (ctx.work / "network.pth").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The network of a training that nobody watched."""
+    return trained(tmp_path_factory.mktemp("alone"), "alone", None)
+
+
+def test_watched_or_not_the_network_has_the_same_bits(tmp_path: Path, alone: bytes) -> None:
+    watch, seen = watcher()
+    assert trained(tmp_path, "watched", watch) == alone
+    assert [epoch for epoch, _ in seen] == [1, 2]  # the last epoch has nothing left to prune
+
+
+def test_looking_leaves_backbone_and_generator_alone() -> None:
+    watch, _ = watcher()
+    backbone = build_backbone("resnet18").train()
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    state = torch.get_rng_state()
+    assert 0 <= watch.score(backbone) <= 100
+    assert torch.equal(torch.get_rng_state(), state)
+    assert backbone.training
+    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+
+
+def test_a_pruned_training_goes_on_to_the_same_bits(tmp_path: Path, alone: bytes) -> None:
+    watch, seen = watcher(stop_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, "pruned", watch)
+    assert watch.pruned
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    assert trained(tmp_path, "pruned", None) == alone
+
+
+def test_other_trainings_are_not_reported(tmp_path: Path) -> None:
+    """ORL's first stage is shared by trials."""
+    watch, seen = watcher()
+    assert not watch(context(tmp_path), 1, 3, nn.Identity())
+    assert seen == []
+
+
+def test_accuracy_against_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(5, 16))
+    labels, truth = rng.integers(0, 5, 200), rng.integers(0, 5, 60)
+    train, test = (centres[y] + rng.normal(size=(len(y), 16)) for y in (labels, truth))
+
+    def weights(distances: np.ndarray) -> np.ndarray:
+        return np.exp((1 - distances) / TEMPERATURE)
+
+    peer = KNeighborsClassifier(NEIGHBOURS, metric="cosine", weights=weights).fit(train, labels)
+    found = knn_accuracy(*(torch.from_numpy(a) for a in (train, labels, test, truth)))
+    assert found == pytest.approx(100 * peer.score(test, truth), abs=1e-4)
+    assert 30 < found < 100
+
+
+def test_median_pruner_stops_the_worse_trial() -> None:
+    """What `should_prune` says of values like ours."""
+    from bench.sweep.study import make_pruner
+
+    study = optuna.create_study(direction="maximize", pruner=make_pruner("median"))
+    ask: Callable[[], Any] = study.ask
+    for value in (50.0, 52.0, 54.0, 56.0):
+        trial = ask()
+        for epoch in range(1, 5):
+            trial.report(value + epoch, epoch)
+        study.tell(trial, value)
+    good, bad = ask(), ask()
+    for epoch in range(1, 4):
+        good.report(60.0, epoch)
+        bad.report(10.0, epoch)
+    assert not good.should_prune()
+    assert bad.should_prune()
