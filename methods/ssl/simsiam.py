@@ -109,7 +109,7 @@ class Simsiam(Method):
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
-            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "lr_step": "iter", "min_scale": 0.7,
+            "optimizer": "adamw", "lr": 0.002, "warmup_epochs": 1.0, "lr_step": "iter", "min_scale": 0.7,
             "hidden": 512, "out": 512, "bottleneck": 128,
         },
         "small": {

@@ -34,8 +34,8 @@ class Drawn(ImageSet):
 
 
 def test_a_tiny_contrastive_training_beats_chance(tmp_path: Path) -> None:
-    """Where all 2B views look alike the loss is ln(2B - 1). The recipe is the tiny one; a narrower network and
-    weaker colours make it quick."""
+    """Where all 2B views look alike the loss is ln(2B - 1). The recipe is the tiny one; a narrower network
+    and weaker colours make it quick."""
     quick = {"backbone": "resnet18_half", "colour_jitter": 0.5, "epochs": EPOCHS, "batch_size": BATCH}
     method = registry.load("method", "simclr").resolve("tiny", quick)
     crop = registry.load("crop", "image").resolve("tiny")
