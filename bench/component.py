@@ -23,6 +23,8 @@ class Component:
     scales: ClassVar[dict[str, dict[str, Any]]] = {}
     usual: ClassVar[bool] = False  # `bench sweep` takes it where none of its kind is named; not inherited
     sweeps: ClassVar[tuple[str, ...]] = ()  # settings whose bare name means its own there; not inherited
+    # name in bench/figures -> "module:function", the runner of a stage that makes what it is drawn from
+    figures: ClassVar[dict[str, str]] = {}
     peer: ClassVar[str] = ""  # "module:function": the plain way that `bench perf` measures against
 
     def __init__(self, params: Any) -> None:

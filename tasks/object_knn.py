@@ -43,6 +43,7 @@ class ObjectKnn(Task):
     """
 
     Params: ClassVar[type[Params]] = ObjectKnnParams
+    figures: ClassVar[dict[str, str]] = {"embedding": "tasks._retrieval_figure:run"}
     params: ObjectKnnParams
     headline: ClassVar[str] = "recall_k1"
     metrics: ClassVar[dict[str, str]] = {

@@ -20,6 +20,7 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "data": "List, check and prepare data sets; write a small one in a set's layout.",
     "show": "Show a stage: provenance, resolved config, the command that made it.",
     "crops": "Measure and draw where every strategy crops: objectness, coverage, pictures.",
+    "figure": "Draw the papers' figures and pictures into a file.",
     "perf": "Measure speed as a ratio to the plain way, in one run.",
     "leaderboard": "Rank what was measured.",
     "dashboard": "Show results in a browser: leaderboard, cells, comparisons, coverage.",

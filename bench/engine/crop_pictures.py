@@ -38,9 +38,9 @@ def picture(
     """
     panels: list[np.ndarray] = []
     left_out: dict[str, str] = {}
-    for cell, stages in _planned(cells, runtime, paths, image):
+    for cell, stages in planned(cells, runtime, paths, image):
         try:
-            images, index = _prepared(stages, runtime, engine, image)
+            images, index = prepared(stages, runtime, engine, image)
             panels += _panels(cell, stages, images, index, engine, width)
         except BenchError as error:
             left_out[cell.crop] = str(error)
@@ -50,10 +50,10 @@ def picture(
     return contact_sheet(rows, gap=6), left_out
 
 
-def _planned(
+def planned(
     cells: Sequence[Cell], runtime: Runtime, paths: Mapping[str, Path | None], image: Path | str
 ) -> list[tuple[Cell, dict[str, Stage]]]:
-    """Every crop's stages by role, its data, and under "" its identity."""
+    """Every crop's stages by role, its data, and under "" its identity; `image` is a file or an id."""
     places = dict(paths)
     if isinstance(image, Path):
         places["images"] = image.absolute()
@@ -70,7 +70,7 @@ def _planned(
     return plan_each(cells, runtime, places, stages)
 
 
-def _prepared(
+def prepared(
     stages: dict[str, Stage], runtime: Runtime, engine: LocalEngine, image: Path | str
 ) -> tuple[ImageSet, int]:
     """Where the image is; the crop's stages are made."""

@@ -7,13 +7,8 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-BOARD = (
-    "scale",
-    "pretrain_data",
-    "task",
-    "task_data",
-    "engine",
-)  # rows that differ in one may not be compared
+# rows that differ in one may not be compared
+BOARD = ("scale", "pretrain_data", "task", "task_data", "engine")
 
 
 class Base(DeclarativeBase):
@@ -81,9 +76,7 @@ class CellRow(Base):
     # Digests of the seedless pretraining and of the rest of the final stage: a row and a column of a board.
     pretraining: Mapped[str] = mapped_column(String(64), server_default="", default="")
     protocol: Mapped[str] = mapped_column(String(64), server_default="", default="")
-    validation: Mapped[bool] = mapped_column(
-        Boolean, server_default=false(), default=False
-    )  # held-out images
+    validation: Mapped[bool] = mapped_column(Boolean, server_default=false(), default=False)  # `holdout`
     command: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(16), index=True)
     reason: Mapped[str | None] = mapped_column(Text)

@@ -72,16 +72,18 @@ class Pool:
             if code is not None:
                 del self.processes[number]
                 self._left(number, code)
-        over = time.time() >= self.until
-        if not over and len(self.processes) < self.count and self._work_left():
+        if time.time() >= self.until:
+            return bool(self.processes)
+        if len(self.processes) >= self.count or time.monotonic() < self.look_again:
+            return True
+        self.look_again = time.monotonic() + LOOK_SECONDS
+        if self._work_left():
             while len(self.processes) < min(self.count, self._open()):
                 self._start()
-        return bool(self.processes) or (not over and bool(self.sweep.running()))
+            return True
+        return bool(self.processes) or bool(self.sweep.running())
 
     def _work_left(self) -> bool:
-        if time.monotonic() < self.look_again:
-            return False
-        self.look_again = time.monotonic() + LOOK_SECONDS
         with self.sweep.gate():
             self.sweep.give_back()
             return self.sweep.more()

@@ -67,6 +67,7 @@ class AnchorsScda(Proposals):
     params: AnchorsScdaParams  # type: ignore[assignment]
     on_device: ClassVar[bool] = True
     peer: ClassVar[str] = "methods._scda_race:races"
+    figures: ClassVar[dict[str, str]] = {"scda": "methods._scda_figure:run"}
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"resize_short": 128, "level": "c4", "gamma": 0.15}
     }

@@ -221,6 +221,7 @@ class Ccop(Method):
     """
 
     version: ClassVar[int] = 2
+    figures: ClassVar[dict[str, str]] = {"jitters": "methods._ccop_figure:run"}
     Params: ClassVar[type[Params]] = CcopParams
     params: CcopParams
     embeds_boxes: ClassVar[bool] = True

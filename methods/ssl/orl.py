@@ -152,6 +152,7 @@ class Orl(Method):
     and stage 1 are of whole images whatever the crop.
     """
 
+    figures: ClassVar[dict[str, str]] = {"pairs": "methods._orl_figure:run"}
     Params: ClassVar[type[Params]] = OrlParams
     params: OrlParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {

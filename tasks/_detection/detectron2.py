@@ -45,7 +45,8 @@ class Detectron2Backend:
 
     def losses(self, model: nn.Module, samples: Samples, device: torch.device) -> dict[str, Tensor]:
         batch = [{"image": s["image"], "instances": instances(s, device)} for s in samples]
-        with EventStorage():  # its networks log into one
+        # its networks log into a storage; what TorchScript optimises after a few calls is no longer bit-equal
+        with EventStorage(), torch.jit.optimized_execution(False):
             losses = model(batch)
         return {NAMES.get(name, name): loss for name, loss in losses.items()}
 

@@ -78,6 +78,7 @@ class DetectionTask(Task):
 
     version: ClassVar[int] = 2  # proposals ordered by logits; RetinaNet: bias before group norm, clipped last
     params: DetectionParams
+    figures: ClassVar[dict[str, str]] = {"predictions": "tasks._detection.figure:run"}
     needs: ClassVar[str] = "the feature pyramid needs"
 
     def supports(self, backbone: str) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bench.errors import StageFailed
+from bench.sweep import drive
 from bench.sweep.drive import Pool
 
 
@@ -69,7 +70,9 @@ def pool(folder: Path, how: str, count: int = 1) -> FilesPool:
     return FilesPool(Files(folder), count, lambda number: command, folder / "logs")  # type: ignore[arg-type]
 
 
-def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("look", [0.1, 2.0])  # soon after the kill, and a while after it
+def test_a_killed_worker_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: float) -> None:
+    monkeypatch.setattr(drive, "LOOK_SECONDS", look)
     shown: list[int] = []
     pool(tmp_path, "die").run(lambda rows, doing: shown.append(len(rows)))
     assert (tmp_path / "died").exists()

@@ -377,9 +377,14 @@ def test_a_trained_detector_is_a_function_of_its_seed(name: str, tmp_path: Path)
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
+HEART_C4: dict[str, Any] = {
+    "rois": 16, "iterations": 300, "steps": (240,), "warmup": 20, "sizes": (128,), "test_size": 128,
+}  # fmt: skip
 HEART: dict[str, dict[str, Any]] = {
     "coco_det": {"iterations": 260, "steps": (220,)},
-    "voc0712_det": {"rois": 16, "batch_size": 2, "lr": 0.02},
+    "coco_det_c4": HEART_C4,
+    "voc0712_det": HEART_C4,
+    "voc0712_det_fpn": {"iterations": 260, "steps": (220,)},
     "coco_retinanet": {"lr": 0.02},
     "coco_keypoints": {},
 }
@@ -388,7 +393,8 @@ HEART: dict[str, dict[str, Any]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(HEART))
 def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
-    """120 to 260 steps from random weights, a minute or two on a core."""
+    """120 to 300 steps from random weights, one to four minutes on a core. C4's head sees every region at
+    14 x 14, so its network is half as wide; with 120 steps of 2 images it gets to 42, detectron2's to 46."""
     torch.set_num_threads(2)
     settings = {
         "iterations": 120, "steps": (100,), "warmup": 5, "batch_size": 4, "lr": 0.05, "sizes": (96,),
@@ -396,13 +402,12 @@ def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
     }  # fmt: skip
     p = params(name, **(settings | HEART[name]))
     images = prepared(images_for(name, tmp_path, 8), p)
-    model = detector(p, len(images.classes))
+    model = detector(p, len(images.classes), "resnet18_half" if p.detector == "c4" else "resnet18")
     ctx, fabric = context(tmp_path / "c"), Fabric(accelerator="cpu", devices=1)
     training.train(ctx, TorchvisionBackend(), model, images, p, fabric)
     training.precise_batch_norm(ctx, TorchvisionBackend(), model, images, p, fabric)
     found = predict(ctx, TorchvisionBackend(), model, images, p, torch.device("cpu"))
     metrics, _ = score(images, found, p)
-    least = 30 if p.detector == "c4" else 60  # 42 with so few steps and proposals; the others 80 to 92
-    assert metrics.get("AP50_bbox", metrics.get("AP50", 0)) > least
+    assert metrics.get("AP50_bbox", metrics.get("AP50", 0)) > 70  # 80 to 92
     assert metrics.get("AP50_keypoints", 100) > 40
     assert metrics.get("AP50_segm", 100) > 30

@@ -33,8 +33,10 @@ pytest.importorskip("detectron2")
 from detectron2.config import get_cfg
 from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.modeling.meta_arch import retinanet
 from detectron2.solver import build_lr_scheduler, get_default_optimizer_params
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
+from fvcore.nn import sigmoid_focal_loss
 from fvcore.nn.precise_bn import get_bn_modules
 
 from tasks._detection.detectron2 import Detectron2Backend, body, load_body, network
@@ -339,8 +341,12 @@ def test_precise_statistics_cover_the_same_layers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["coco_det", "coco_retinanet"])
-def test_a_training_is_a_function_of_its_seed_and_goes_on_after_a_kill(name: str, tmp_path: Path) -> None:
-    """Bit-equal; RetinaNet's moving mean, a plain number in detectron2, is in the checkpoint."""
+def test_a_training_is_a_function_of_its_seed_and_goes_on_after_a_kill(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit-equal; RetinaNet's moving mean, a plain number in detectron2, is in the checkpoint, and its focal
+    loss, which is TorchScript, starts here as in a fresh process."""
+    monkeypatch.setattr(retinanet, "sigmoid_focal_loss_jit", torch.jit.script(sigmoid_focal_loss))
     p, states = settings(name, sizes=(64,), test_size=64, iterations=4), []
     images = prepared(images_for(name, tmp_path, 4), p)
     fabric, backend = Fabric(accelerator="cpu", devices=1), Detectron2Backend()

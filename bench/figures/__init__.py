@@ -1,0 +1,44 @@
+"""Figures and pictures of the papers, one file each; `bench figure NAME` and the dashboard draw the same.
+
+A file's first docstring line is its summary. It has
+
+    SOURCE   the paper's figure, as people cite it
+    OPTIONS  which options of `bench figure` it takes
+    draw(content) -> matplotlib Figure, from plain data
+
+and one of
+
+    collect(connection, ask) -> content    read from the results database at once
+    stage(ask) -> Stage                    computed once, kept in the store (kind "figure"), read with `load`
+
+The stage's runner writes the content with `save`. What belongs to a component is made by that component: its
+`figures` name the runner.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType
+
+from bench.errors import unknown
+
+
+def names() -> list[str]:
+    """Every figure, from file names alone."""
+    return sorted(f.stem for f in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def summary(name: str) -> str:
+    """The first line of the file's docstring, without importing it."""
+    text = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    found = re.match(r'\s*"""(.*)', text)
+    return found.group(1).strip().rstrip('"').strip() if found else ""
+
+
+def figure(name: str) -> ModuleType:
+    """The figure's module; an unknown name is an error with the nearest one."""
+    if name not in names():
+        raise unknown("figure", name, names(), "bench figure list")
+    return importlib.import_module(f"bench.figures.{name}")

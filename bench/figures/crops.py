@@ -1,0 +1,99 @@
+"""Where every strategy crops one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.figures import _look
+from bench.figures._content import panel, save
+from bench.stage import Stage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bench.engine.context import StageContext
+    from bench.engine.figures import Ask
+    from bench.figures._content import Content
+
+VERSION = 1
+SOURCE = "paper 000, Fig. 1 and 4"
+OPTIONS = ("crop", "image", "data", "scale", "set")
+COLUMNS = 4
+
+
+def stage(ask: Ask) -> Stage:
+    """The crops of --crop on one image; what a crop needs (proposals, networks) is made. Crops that cannot
+    be made for this image are left out, and said to be."""
+    from bench.cell import Cell, default_data, match, parse_data
+    from bench.engine.crop_pictures import planned, prepared
+    from bench.errors import BadInput, BenchError
+
+    name, path = parse_data(ask.data or default_data(ask.scale))
+    assert name is not None
+    given = ask.images[0] if ask.images else _first(ask, name, path)
+    if len(ask.images) > 1:
+        raise BadInput(f"crops shows one image, got {len(ask.images)}; try: --image {given}")
+    image = Path(given) if Path(given).is_file() else given
+    cells = [Cell("", c, "", name, name, ask.scale, 0, ask.sets) for c in match("crop", ask.crop)]
+    crops: list[Mapping[str, Any]] = []
+    inputs: dict[str, Stage] = {}
+    reasons, shown = {}, 0
+    for cell, stages in planned(cells, ask.engine.runtime, {name: path}, image):
+        try:
+            images, at = prepared(stages, ask.engine.runtime, ask.engine, image)
+        except BenchError as error:
+            reasons[cell.crop] = str(error)
+            continue
+        inputs["data"], shown = stages["data"], int(images.ids[at])
+        inputs |= {f"{len(crops)}.{role}": s for role, s in stages.items() if role not in ("", "data")}
+        crops.append(stages[""].params["crop"])
+    for crop, reason in reasons.items():
+        ask.engine.progress.note(f"left out: {crop}: {reason}")
+    if not crops:
+        raise BadInput(next(iter(reasons.values())))
+    params = {"crops": crops, "image": shown, "split": "train"}
+    return Stage("figure", "crops", VERSION, params, "bench.figures.crops:run", inputs)
+
+
+def _first(ask: Ask, name: str, path: Path | None) -> str:
+    """The image of the data with most objects among the first hundred."""
+    from bench.cell import Cell, Planner
+    from bench.errors import BadData
+
+    cell = Cell("", "", "", name, name, ask.scale, 0, ask.sets)
+    data = Planner(cell, ask.engine.runtime, {name: path}).data(name)
+    ask.engine.ensure(data)
+    images = ask.opened(data, "train")
+    try:
+        counts = [len(images.objects(i).boxes) for i in range(min(100, len(images)))]
+    except BadData:
+        counts = [0]
+    return str(int(images.ids[counts.index(max(counts))]))
+
+
+def run(ctx: StageContext) -> None:
+    """A panel for each crop: the image with the boxes of one epoch (seed 0)."""
+    from bench.engine.crop_pictures import boxes_of
+    from bench.engine.figures import positions
+    from bench.engine.pretrain import build_crop
+
+    images = ctx.images("data", str(ctx.params["split"]))
+    (at,) = positions(images, [int(ctx.params["image"])])
+    photo, panels = images.image(at), []
+    for i, identity in enumerate(ctx.params["crops"]):
+        crop = build_crop(identity)
+        mine = {r.partition(".")[2]: f for r, f in ctx.inputs.items() if r.startswith(f"{i}.")}
+        boxes = boxes_of(crop.sampler(images, {"data": ctx.inputs["data"], **mine}), images, at)
+        panels.append(panel(photo, f"{crop.name} ({len(boxes)})", boxes))
+    columns = min(COLUMNS, len(panels))
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    title = f"{ctx.stage.inputs['data'].name}, image {images.ids[at]}"
+    save(
+        ctx.work, {"rows": rows, "columns": [], "title": title, "below": "Boxes of one epoch; their number."}
+    )
+
+
+def draw(content: Content) -> Figure:
+    return _look.grid(content)

@@ -1,0 +1,28 @@
+"""Boxes moved ever farther in the course of a training: the curriculum of a method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.figures import _look
+from bench.figures.pairs import of_pretraining
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bench.engine.figures import Ask
+    from bench.figures._content import Content
+    from bench.stage import Stage
+
+VERSION = 1
+SOURCE = "paper 003, Fig. 3"
+OPTIONS = ("backbone", "image", "data", "count")
+
+
+def stage(ask: Ask) -> Stage:
+    """The newest pretraining of a method that moves boxes, unless told."""
+    return of_pretraining(ask, "jitters", VERSION)
+
+
+def draw(content: Content) -> Figure:
+    return _look.grid(content)

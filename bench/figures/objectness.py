@@ -1,0 +1,177 @@
+"""Mean objectness of each crop against a task's metric: is there a sweet spot?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.errors import BadInput
+from bench.figures import _look
+from bench.figures._content import Content
+from bench.figures._statistics import parabola, spearman, sweet_spot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from sqlalchemy import Connection
+
+    from bench.results.objectness import Point
+
+SOURCE = "paper 000, Fig. 5"
+OPTIONS = ("task", "metric", "source", "size", "objects", "method", "crop", "scale", "data")
+FIRST = "bench run --crop '*' ... and bench crops stats, on the same data"
+SIZES = {"steps": "gradient steps", "time": "time of pretraining", "none": ""}
+AREA = 26.0  # points^2 of a marker without a size; with sizes, of the smallest and largest:
+AREAS = 10.0, 80.0
+X = "mean objectness of the crops, %"
+
+
+def collect(
+    connection: Connection, home: Path, task: str = "", metric: str = "", source: str = "both",
+    size: str = "steps", objects: str = "boxes", method: str = "*", crop: str = "*", scale: str = "",
+    data: str = "",
+) -> Content:  # fmt: skip
+    """What was measured and what papers report, as far as it is asked for; BadInput where that is nothing."""
+    found = []
+    if source != "reported":
+        found += _measured(connection, home, (task, metric), (scale, data), (size, objects))
+    if source != "measured":
+        found += _reported(task, metric, strict=source == "reported")
+    wanted = [(m, [p.strip() for p in m.split(",")]) for m in (method, crop)]
+    made = []
+    for title, y, points in found:
+        mine = [
+            p for p in points
+            if any(fnmatch(p.method.lower(), m.lower()) for m in wanted[0][1])
+            and any(fnmatch(p.crop.lower(), c.lower()) for c in wanted[1][1])
+        ]  # fmt: skip
+        if mine:
+            made.append(series(title, y, mine))
+    if not made:
+        raise BadInput(f"no result of a crop whose objectness was measured; run first: {FIRST}")
+    return {"series": made, "size": SIZES[size]}
+
+
+Found = list[tuple[str, str, "Sequence[Point]"]]
+
+
+def _measured(
+    connection: Connection, home: Path, what: tuple[str, str], where: tuple[str, str], how: tuple[str, str]
+) -> Found:
+    from bench.results.objectness import measured, metrics_of, rows_of, topics
+
+    given = (*where, what[0])
+    fitting = [t for t in topics(connection) if all(g in ("", v) for g, v in zip(given, t[:3], strict=True))]
+    for topic in fitting:
+        rows = rows_of(connection, topic)
+        known = metrics_of(rows)
+        metric = what[1] or (known[0] if known else "")
+        if what[0] and what[1] and metric not in known:
+            raise BadInput(f"{topic.task} has no metric {metric!r}; it has {', '.join(known)}")
+        points = measured(connection, home, rows, metric, how[1], how[0])
+        if points:
+            title = f"measured: {topic.scale}, pretrained on {topic.data}"
+            return [(title, f"{metric} of {topic.task}, %", points)]
+    return []
+
+
+def _reported(task: str, metric: str, strict: bool) -> Found:
+    """The paper's own points: in the column asked for, else, unless `strict`, in its first one."""
+    from bench.results.objectness import reported
+    from bench.results.reported import values
+
+    name, column, points = reported(values(), task, metric)
+    if not points and not strict:
+        name, column, points = reported(values())
+    return [("reported: paper 000, Table 2", f"{column} of {name}, %", points)] if points else []
+
+
+def series(title: str, y: str, points: Sequence[Point]) -> Content:
+    """The points of one plot by method, each method with its rank correlation and its parabola."""
+    groups = []
+    for method in dict.fromkeys(p.method for p in points):
+        mine = [p for p in points if p.method == method]
+        xs, ys = [p.x for p in mine], [p.y for p in mine]
+        curve = parabola(xs, ys)
+        groups.append(
+            {
+                "method": method, "points": [dict(vars(p)) for p in mine], "rho": spearman(xs, ys),
+                "n": len(mine), "curve": list(curve) if curve else None,
+                "peak": sweet_spot(curve, xs) if curve else None,
+            }
+        )  # fmt: skip
+    return {"title": title, "x": X, "y": y, "groups": groups}
+
+
+def draw(content: Content) -> Figure:
+    """A plot for each source, side by side."""
+    import matplotlib
+
+    with matplotlib.rc_context(_look.STYLE):
+        figure = _look.new_figure(3.6 * len(content["series"]) + 0.1, 3.9)
+        plots = figure.subplots(1, len(content["series"]), squeeze=False)[0]
+        for axes, one in zip(plots, content["series"], strict=True):
+            _plot(axes, one, content["size"])
+        for axes, one in zip(plots, content["series"], strict=True):
+            labels = {(p["label"], round(p["x"], 6)): p["x"] for g in one["groups"] for p in g["points"]}
+            _look.names_above(axes, list(labels.values()), [text for text, _ in labels])
+    return figure
+
+
+def _plot(axes: Axes, one: Content, size: str) -> None:
+    every = [p for g in one["groups"] for p in g["points"]]
+    sizes = [p["size"] for p in every if p["size"] is not None]
+    for at, group in enumerate(one["groups"]):
+        colour, marker = _look.PALETTE[at % len(_look.PALETTE)], _look.MARKERS[at % len(_look.MARKERS)]
+        points = group["points"]
+        xs, ys = [p["x"] for p in points], [p["y"] for p in points]
+        bars = [[p[name] or 0.0 for p in points] for name in ("x_ci", "y_ci")]
+        axes.errorbar(
+            xs, ys, bars[1], bars[0], fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.6, capsize=1.5
+        )
+        areas = [_area(p["size"], sizes) for p in points]
+        axes.scatter(xs, ys, areas, color=colour, marker=marker, edgecolors="white", linewidths=0.5, zorder=3)
+        axes.plot([], [], marker, color=colour, markersize=4.5, label=_legend(group))
+        if group["curve"]:
+            _curve(axes, group, xs, colour)
+    for value in sorted({min(sizes), max(sizes)}) if sizes and size else []:
+        axes.scatter([], [], _area(value, sizes), color="#999999", label=_cost(value, size))
+    axes.set(xlabel=f"{one['x']}\n({one['title']})", ylabel=one["y"])
+    axes.margins(0.1, 0.12)
+    columns = 2 if len(axes.get_legend_handles_labels()[0]) > 3 else 1
+    axes.legend(
+        frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.29), ncols=columns, handletextpad=0.4,
+        columnspacing=1.0, borderaxespad=0,
+    )  # fmt: skip
+
+
+def _curve(axes: Axes, group: dict[str, Any], xs: Sequence[float], colour: str) -> None:
+    """The parabola between the outermost points; where it is highest."""
+    x = np.linspace(min(xs), max(xs), 100)
+    axes.plot(x, np.polyval(group["curve"], x), color=colour, linewidth=1.0, linestyle=(0, (5, 2)), zorder=1)
+    if group["peak"] is not None:
+        top = float(np.polyval(group["curve"], group["peak"]))
+        axes.plot(group["peak"], top, marker="|", color=colour, markersize=11, markeredgewidth=1.4, zorder=2)
+
+
+def _legend(group: dict[str, Any]) -> str:
+    rho = "" if group["rho"] is None else f", ρ = {group['rho']:+.2f}"
+    peak = "" if group["peak"] is None else f", best at {group['peak']:.0f} %"
+    return f"{group['method']}{rho}, n = {group['n']}{peak}"
+
+
+def _area(value: float | None, sizes: Sequence[float]) -> float:
+    """Of a marker: in proportion to the cost, from `AREAS[0]` on."""
+    if value is None or not sizes or max(sizes) <= 0:
+        return AREA
+    return AREAS[0] + (AREAS[1] - AREAS[0]) * value / max(sizes)
+
+
+def _cost(value: float, size: str) -> str:
+    if size == SIZES["steps"]:
+        return f"{value:,.0f} {size}"
+    return f"{value / 3600:.1f} h" if value >= 3600 else f"{value / 60:.1f} min"

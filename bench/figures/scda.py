@@ -1,0 +1,45 @@
+"""Score maps of a network, and the crops with the best scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.figures import _look
+from bench.stage import Stage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bench.engine.figures import Ask
+    from bench.figures._content import Content
+
+VERSION = 1
+SOURCE = "paper 000, Fig. 4"
+OPTIONS = ("backbone", "image", "data", "split", "count", "scale", "set")
+
+
+def stage(ask: Ask) -> Stage:
+    """The newest proposals that a network scored; with --backbone, or without such, any backbone's scores at
+    the settings of --scale and --set."""
+    from bench import registry
+    from bench.engine.figures import figures_of
+
+    able = [n for n in registry.names("proposals") if "scda" in figures_of("proposals", n)]
+    made = None
+    if not ask.backbones and not ask.sets:
+        made = ask.latest(lambda r: r["kind"] == "proposals" and r["name"] in able)
+    if made is not None and "network" in made.inputs:
+        network, identity = made.inputs["network"], dict(made.params["proposals"])
+    else:
+        (network,) = ask.backbone_stages(1)[:1]
+        settings = {k.rpartition(".")[2]: v for k, v in ask.sets}
+        identity = registry.load("proposals", able[0]).resolve(ask.scale, settings).identity()
+    data = ask.data_stage(made.inputs.get("data") if made else network.inputs.get("data"))
+    split, ids = ask.chosen(data)
+    params: dict[str, Any] = {"images": ids, "split": split, "proposals": identity}
+    runner = figures_of("proposals", identity["name"])["scda"]
+    return Stage("figure", "scda", VERSION, params, runner, {"data": data, "network": network})
+
+
+def draw(content: Content) -> Figure:
+    return _look.grid(content)

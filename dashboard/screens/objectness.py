@@ -1,0 +1,117 @@
+"""Objectness of crops against a task's metric, and the shares of poor, coarse and precise crops."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import streamlit as st
+
+from bench.results.objectness import Topic, metrics_of, rows_of, topics
+from bench.results.pictures import command
+from bench.results.reading import FIRST_COMMAND, is_user_error
+from dashboard.address import Address
+from dashboard.look import note, section, soft, table, title
+from dashboard.pictures import figure, of_content, show
+from dashboard.source import Source
+
+TITLE, ORDER = "Objectness", 5
+SIZES = {"steps": "gradient steps", "time": "time of pretraining", "none": "nothing"}
+SOURCES = {"both": "measured and reported", "measured": "measured", "reported": "reported in papers"}
+STATS = "bench crops stats"
+
+
+def page(source: Source) -> None:
+    """The scatter, its points, the shares; each with the command that makes the figure for a paper."""
+    st.html(title("Objectness vs accuracy", "Is there a sweet spot? Paper 000 asks it in Fig. 5 and Fig. 3."))
+    address = Address("objectness")
+    found = source.ask(topics)
+    columns = st.columns([2, 1, 1, 1, 1], vertical_alignment="bottom")
+    choices = what(source, address, found, columns)
+    address.write()
+    if not found:
+        st.html(
+            note(
+                f"no result of a crop whose objectness was measured yet; run first: {FIRST_COMMAND}; for "
+                "this page, results of several crops and the crops' objectness on the same data:"
+            )
+        )
+        st.code(f"bench run --method byol --crop '*' --task knn\n{STATS}", language="bash")
+    scatter(source, choices)
+    st.html(section("Poor, coarse and precise crops"))
+    shares(source, choices)
+
+
+def what(source: Source, address: Address, found: list[Topic], columns: list[Any]) -> dict[str, str]:
+    """The choices, as the options of `bench figure objectness`."""
+    which = address.one(
+        "Results", "of", list(SOURCES), "both", where=columns[1], format_func=SOURCES.__getitem__
+    )
+    size = address.one(
+        "Size says", "size", list(SIZES), "steps", where=columns[3], format_func=SIZES.__getitem__
+    )
+    objects = address.one("Objects by", "objects", ["boxes", "masks"], "boxes", where=columns[4])
+    chosen = {"source": which, "size": size, "objects": objects}
+    if not found:
+        return chosen
+    names = {"/".join(t[:3]): t for t in found}
+    at = address.one(
+        "Results of", "topic", list(names), next(iter(names)), where=columns[0],
+        help="Scale, pretraining set and task; those that most results are of come first.",
+    )  # fmt: skip
+    topic = names[at]
+    metrics = metrics_of(source.ask(rows_of, topic))
+    metric = address.one("Metric", "metric", metrics, metrics[0], where=columns[2])
+    return {**chosen, "scale": topic.scale, "data": topic.data, "task": topic.task, "metric": metric}
+
+
+def scatter(source: Source, choices: dict[str, str]) -> None:
+    asked = dict(choices)
+    try:
+        content = figure(source, "objectness", asked)
+    except Exception as error:
+        if not is_user_error(error):
+            raise
+        st.html(note(str(error)))
+        return
+    show(f"objectness {json.dumps(content, sort_keys=True)}", of_content("objectness", content), "objectness")
+    st.html(
+        soft(
+            "Bars: 95 % intervals, over seeds and over images. ρ: Spearman's rank correlation of the n "
+            "points. Dashed: the parabola that fits them best (from four points on); its mark: the top."
+        )
+    )
+    options = "".join(f" --{k} {v}" for k, v in asked.items())
+    st.code(command("objectness") + options, language="bash", wrap_lines=True)
+    with st.expander("The points as a table"):
+        for one in content["series"]:
+            st.html(soft(f"{one['title']}; {one['y']}"))
+            rows = [
+                (p["method"], p["label"], spread(p["x"], p["x_ci"]), spread(p["y"], p["y_ci"]), p["n"],
+                 "-" if p["size"] is None else f"{p['size']:,.0f}")
+                for g in one["groups"] for p in g["points"]
+            ]  # fmt: skip
+            st.html(
+                table(
+                    ("method", "crop", "objectness", "metric", "results", "size"), rows, numbers=(2, 3, 4, 5)
+                )
+            )
+
+
+def spread(mean: float, ci95: float | None) -> str:
+    """`38.1 ±0.5`."""
+    return f"{mean:.1f}" if ci95 is None else f"{mean:.1f} ±{ci95:.1f}"
+
+
+def shares(source: Source, choices: dict[str, str]) -> None:
+    asked = {k: choices[k] for k in ("data", "objects") if k in choices}
+    try:
+        content = figure(source, "shares", asked)
+    except Exception as error:
+        if not is_user_error(error):
+            raise
+        st.html(note(str(error)))
+        return
+    show(f"shares {json.dumps(content, sort_keys=True)}", of_content("shares", content), "shares")
+    options = "".join(f" --{k} {v}" for k, v in asked.items())
+    st.code(command("shares") + options, language="bash", wrap_lines=True)

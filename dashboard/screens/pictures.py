@@ -1,0 +1,56 @@
+"""Crops, score and attention maps, pairs, jitters, embeddings, predictions: what the store keeps."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from bench.results.pictures import Kept, again, command, describe
+from dashboard.address import Address
+from dashboard.look import note, soft, table, title
+from dashboard.pictures import all_kept, of_stage, show
+from dashboard.source import Source
+
+TITLE, ORDER = "Pictures", 6
+
+
+def page(source: Source) -> None:
+    """One kind of picture, those of it that were made, and the command that makes another."""
+    st.html(title("Pictures", "Made by bench figure, kept in the store."))
+    address = Address("pictures")
+    kinds = {name: (summary, paper) for name, summary, paper in describe()}
+    every = all_kept(source)
+    if not every:
+        source.boards()  # without a cell there is nothing to draw either, and another command comes first
+    first = next((k.stage.name for k in every if k.stage.name in kinds), next(iter(kinds)))
+    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    name = address.one("Picture", "name", list(kinds), first, where=left)
+    made = {k.stage.key[:12]: k for k in every if k.stage.name == name}
+    if made:
+        key = address.one(
+            "Made", "key", list(made), next(iter(made)), where=right, format_func=lambda k: label(made[k])
+        )
+    address.write()
+    summary, paper = kinds[name]
+    st.html(soft(f"{summary} ({paper})"))
+    if not made:
+        st.html(note("no such picture was made yet; this makes one of the newest results"))
+        st.code(command(name), language="bash")
+        return
+    stage = made[key].stage
+    if not show(stage.key, of_stage(stage), name):
+        st.html(
+            note("the store in BENCH_HOME does not hold this picture (any more); this makes it again", "warn")
+        )
+    st.code(again(made[key]), language="bash", wrap_lines=True)
+    rows = [(role, what) for role, what in made[key].inputs.items()]
+    rows += [(k, v) for k, v in stage.params.items() if isinstance(v, str | int | float | list)]
+    st.html(table(("made from", ""), rows))
+
+
+def label(kept: Kept) -> str:
+    """When, and from what."""
+    when = kept.made[:16].replace("T", " ")
+    what = ", ".join(text for role, text in kept.inputs.items() if role != "data") or kept.inputs.get(
+        "data", ""
+    )
+    return f"{when}  {what}"[:160]
