@@ -105,6 +105,9 @@ class Runtime(BaseModel):
     node: int = Field(0, ge=0, description="which of them this is; the first one writes")
     accumulate: int = Field(1, ge=1, description="parts of a device's share of a step, one after another")
     compile: bool = Field(False, description="torch.compile the networks of a pretraining")
+    launcher: str = Field("local", description="what makes the stages: bench.engine.launch.LAUNCHERS")
+    max_parallel: int = Field(0, ge=0, description="stages at the same time; 0: one for each GPU, or one")
+    ray_address: str = Field("", description="a Ray cluster's address; empty: a Ray of our own")
     tracker: str = Field("wandb", description="wandb | none")
     checkpoint_seconds: float = Field(20.0, ge=0, description="longest training time a kill can cost")
     force: bool = False

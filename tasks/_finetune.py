@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 
 from bench.engine._training import load_checkpoint, save_checkpoint
 from bench.engine.context import StageContext
+from bench.engine.signals import StopRequest, listening
 from bench.errors import StageFailed
 from bench.seeds import rng_for, seed_for
 
@@ -75,6 +76,20 @@ def fit(
 ) -> None:
     """Train `model` in place; a killed training goes on from its checkpoint, bit-equal on the CPU."""
     start = _restore(ctx, model, optimizer, loop.steps)
+    with listening() as stop:
+        try:
+            _steps(ctx, model, optimizer, loop, fabric, start, stop)
+        except RuntimeError:  # a signal to every process also ends the loader's workers
+            if stop.asked:
+                raise KeyboardInterrupt from None
+            raise
+
+
+def _steps(
+    ctx: StageContext, model: nn.Module, optimizer: torch.optim.Optimizer, loop: Loop, fabric: Fabric,
+    start: int, stop: StopRequest,
+) -> None:  # fmt: skip
+    """Every step from `start`, a checkpoint now and then, at the end and when asked to stop."""
     advance = ctx.progress.task(f"train {ctx.stage.name}", loop.steps, start)
     saved = time.monotonic()
     model.train()
@@ -91,11 +106,11 @@ def fit(
         if step % LOG_EVERY == 0 or step == loop.steps - 1:
             figures = {"loss": _log(ctx, step, losses, loop)}
         advance(1, **figures)
-        if time.monotonic() - saved >= ctx.runtime.checkpoint_seconds and step + 1 < loop.steps:
+        if stop.asked or time.monotonic() - saved >= ctx.runtime.checkpoint_seconds or step + 1 == loop.steps:
             _save(ctx, step + 1, model, optimizer)
             saved = time.monotonic()
-    if start < loop.steps:
-        _save(ctx, loop.steps, model, optimizer)
+        if stop.asked:
+            raise KeyboardInterrupt
 
 
 def _restore(ctx: StageContext, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> int:

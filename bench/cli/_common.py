@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,24 +238,71 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
+def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what makes the stages; they are fields of the runtime."""
+    options = [
+        click.option(
+            "--launcher",
+            default="local",
+            show_default=True,
+            shell_complete=_launchers,
+            callback=_launcher,
+            help="local: this machine; ray: a Ray cluster.",
+        ),
+        click.option(
+            "--max-parallel",
+            default=0,
+            type=click.IntRange(0, 4096),
+            help="Stages at the same time; 0: one for each GPU (or --devices of them), one without GPUs.",
+        ),
+        click.option(
+            "--ray-address",
+            default="",
+            envvar="RAY_ADDRESS",
+            metavar="auto|HOST:PORT",
+            help="A running Ray cluster; without one, Ray is started here, on 127.0.0.1.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _launcher(ctx: click.Context, param: click.Parameter, name: str) -> str:
+    from bench.engine.launch import launcher
+
+    launcher(name)
+    return name
+
+
+def _launchers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from bench.engine.launch import LAUNCHERS
+
+    return [name for name in LAUNCHERS if name.startswith(incomplete)]
+
+
 class local_engine:
-    """A local engine that reports to the results database."""
+    """The engine that the runtime names, which reports to the results database. While it is open SIGTERM and
+    SIGUSR1 are Ctrl-C: what is running is saved, and the same command goes on."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
 
     def __enter__(self) -> tuple[LocalEngine, Database]:
         from bench.cli._progress import terminal_progress
-        from bench.engine.local import LocalEngine
+        from bench.engine.launch import launcher
+        from bench.engine.signals import listening
         from bench.results.database import open_database
         from bench.results.listener import DatabaseListener
         from bench.store import Store
 
-        database = open_database(self.runtime.database)
-        self.progress = terminal_progress()
-        progress = self.progress.__enter__()
+        make = launcher(self.runtime.launcher)
         store = Store(self.runtime.home)
-        return LocalEngine(self.runtime, store, DatabaseListener(database), progress), database
+        database = open_database(self.runtime.database)
+        self.context = ExitStack()
+        self.context.enter_context(listening(at_once=True))
+        progress = self.context.enter_context(terminal_progress())
+        return make(self.runtime, store, DatabaseListener(database), progress), database
 
     def __exit__(self, *error: Any) -> None:
-        self.progress.__exit__(*error)
+        self.context.__exit__(*error)

@@ -8,7 +8,14 @@ from typing import Self
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 
 from bench.engine.context import Advance, Progress
@@ -27,6 +34,7 @@ class TerminalProgress(Progress):
             TextColumn("{task.fields[figures]}"),
         )  # fmt: skip
         self.bars = RichProgress(*columns, console=self.console)
+        self.rows: dict[Advance, TaskID] = {}
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -43,7 +51,11 @@ class TerminalProgress(Progress):
         def advance(n: int = 1, **figures: float | str) -> None:
             self.bars.update(bar, advance=n, figures=_figures(figures))
 
+        self.rows[advance] = bar
         return advance
+
+    def drop(self, advance: Advance) -> None:
+        self.bars.remove_task(self.rows.pop(advance))
 
     def note(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False)

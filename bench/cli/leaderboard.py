@@ -20,15 +20,15 @@ FIELDS = (
 @click.option("--task", type=Names("task"))
 @click.option("--scale", type=ScaleName())
 @click.option("--data", type=Names("data"), help="Pretraining data.")
-@click.option("--validation", is_flag=True, help="Also what sweeps scored on a part of the training images.")
 @click.option(
     "--limit", default=20, show_default=True, type=click.IntRange(1), help="Rows of a table; see --all."
 )
 @click.option("--all", "every", is_flag=True, help="Every row.")
+@click.option("--validation", is_flag=True, help="Also what sweeps scored on a part of the training images.")
 @click.option("--json", "as_json", is_flag=True, help="Every row as JSON.")
 def command(
-    as_json: bool, every: bool, limit: int, validation: bool, data: str | None, **given: str | None
-) -> None:  # fmt: skip
+    as_json: bool, validation: bool, every: bool, limit: int, data: str | None, **given: str | None
+) -> None:
     """Rank what was measured: mean over seeds, 95 % Student-t interval where there are two or more.
 
     bench dashboard shows the same with cells that failed or are missing, and the papers' numbers.

@@ -12,6 +12,7 @@ import click
 from bench.cli._common import (
     Names,
     devices_option,
+    engine_options,
     open_runtime,
     plan_from_options,
     print_json,
@@ -32,9 +33,10 @@ State = tuple[str, str | None]  # done, failed, unsupported or left out; and the
 @click.option("--retry", type=click.Choice(["failed"]), help="failed: run cells again that failed before.")
 @click.option("--json", "as_json", is_flag=True, help="Every cell and its state as JSON.")
 @setting_options
+@engine_options
 def command(
     methods: str, crops: str, tasks: str, retry: str | None, as_json: bool, devices: str, workers: int,
-    **options: Any,
+    launcher: str, max_parallel: int, ray_address: str, **options: Any,
 ) -> None:  # fmt: skip
     """Run every method x crop x task x seed, each stage once.
 
@@ -45,7 +47,10 @@ def command(
     from bench.cli.run import run_plan
     from bench.store import Store
 
-    runtime = open_runtime(devices=devices_option(devices), workers=workers)
+    runtime = open_runtime(
+        devices=devices_option(devices), workers=workers, launcher=launcher, max_parallel=max_parallel,
+        ray_address=ray_address,
+    )  # fmt: skip
     Store(runtime.home)  # an error now, where it cannot be written
     names = {"method": methods, "crop": crops, "task": tasks}
     chosen = {kind: "*" if given == "all" else given for kind, given in names.items()}

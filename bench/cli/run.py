@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +13,7 @@ import click
 from bench.cli._common import (
     cell_options,
     devices_option,
+    engine_options,
     local_engine,
     open_runtime,
     plan_from_options,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @cell_options
+@engine_options
 @click.option("--force", is_flag=True, help="Make every stage of the plan again.")
 @click.option(
     "--threads", default=0, type=click.IntRange(0, 1024), help="Torch threads of a step; 0: free cores."
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--compile", is_flag=True, help="torch.compile the networks of pretrainings.")
 def command(
     force: bool, devices: str, workers: int, threads: int, nodes: int, accumulate: int, compile: bool,
-    **options: Any,
+    launcher: str, max_parallel: int, ray_address: str, **options: Any,
 ) -> None:  # fmt: skip
     """Pretrain, transfer and score cells: method x crop x task x seed.
 
@@ -55,6 +55,7 @@ def command(
     runtime = open_runtime(
         devices=devices_option(devices), workers=workers, force=force, threads=threads, nodes=nodes,
         node=node_number(nodes), accumulate=accumulate, compile=compile,
+        launcher=launcher, max_parallel=max_parallel, ray_address=ray_address,
     )  # fmt: skip
     store = Store(runtime.home)
     plan = plan_from_options(runtime, **options)
@@ -83,8 +84,7 @@ class Made:
 
 
 def run_plan(plan: Plan, runtime: Runtime) -> Made:
-    """Run every cell of a plan; SIGTERM checkpoints and leaves like Ctrl-C."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Run every cell of a plan."""
     with local_engine(runtime) as (engine, database):
         outcome = engine.run(plan)
     error = getattr(engine.listener, "error", None)
@@ -104,11 +104,6 @@ def node_number(nodes: int) -> int:
             f"try: MASTER_ADDR=HOST MASTER_PORT=29500 NODE_RANK=0 bench run --nodes {nodes} ..."
         )
     return int(place)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """SIGTERM checkpoints and leaves like Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 def exit_code(outcome: Outcome, plan: Plan) -> int:

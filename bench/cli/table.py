@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from bench.cli._common import ScaleName, device_options, devices_option, open_runtime, print_json
+from bench.cli._common import (
+    ScaleName,
+    device_options,
+    devices_option,
+    engine_options,
+    open_runtime,
+    print_json,
+)
 from bench.errors import BadInput, BenchError
 
 if TYPE_CHECKING:
@@ -71,9 +78,10 @@ def list_(as_json: bool) -> None:
 @click.option("--data", multiple=True, metavar="NAME=PATH", help="Where a data set lies (several times).")
 @click.option("--dry-run", is_flag=True, help="Print the commands of the cells; run nothing.")
 @device_options
+@engine_options
 def run(
     name: str, scale: str, seeds: str, rows: str, tasks: str, data: tuple[str, ...], dry_run: bool,
-    devices: str, workers: int,
+    devices: str, workers: int, launcher: str, max_parallel: int, ray_address: str,
 ) -> None:  # fmt: skip
     """Run the cells of table NAME at a scale, each stage once.
 
@@ -86,7 +94,10 @@ def run(
     from bench.results.tables import load
 
     table = load(name)
-    runtime = open_runtime(devices=devices_option(devices), workers=workers)
+    runtime = open_runtime(
+        devices=devices_option(devices), workers=workers, launcher=launcher, max_parallel=max_parallel,
+        ray_address=ray_address,
+    )  # fmt: skip
     chosen = _chosen(table, check_scale(scale), rows, tasks)
     numbers = parse_seeds(seeds)
     cells = {row: [replace(c, seed=n) for c in group for n in numbers] for row, group in chosen.items()}

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,6 +21,7 @@ from torch.utils.data import DataLoader
 from bench.engine._training import History, read_history, save_checkpoint
 from bench.engine.context import StageContext
 from bench.engine.pretrain import Setup, fresh_network, resume
+from bench.engine.signals import StopRequest, listening
 from bench.errors import StageFailed
 from bench.method import Batch, Network
 from bench.nn.distributed import gather_rows
@@ -62,7 +60,7 @@ class TrainingModule(pl.LightningModule):
         self.every = math.ceil(self.total / LOGGED_STEPS)
         self.parts, self.part = setup.parts, 0
         self.loss_parts: dict[str, Tensor] = {}
-        self.stop, self.signalled = stop, False
+        self.stop, self.request = stop, StopRequest()
         self.between_steps = True
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -91,19 +89,12 @@ class TrainingModule(pl.LightningModule):
             )
         self.saved_at = self.logged_at = time.monotonic()
         self.logged_step = self.start_step
-        if self.stop is None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._stop_asked)
-            signal.signal(signal.SIGTERM, self._stop_asked)
-
-    def _stop_asked(self, signum: int, frame: FrameType | None) -> None:
-        """Finish the step first: a checkpoint between backward and update would not be bit-equal."""
-        if self.signalled:
-            raise KeyboardInterrupt  # asked twice: leave at once, with the last checkpoint
-        self.signalled = True
+        if self.stop is None:
+            self.request.install()  # again: Lightning has set handlers of its own
 
     @property
     def asked_to_stop(self) -> bool:
-        return self.signalled or (self.stop is not None and self.stop())
+        return self.request.asked or (self.stop is not None and self.stop())
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
         # What a step draws depends on its number alone, so that a resumed training draws the same.
@@ -174,7 +165,8 @@ class TrainingModule(pl.LightningModule):
         if self.ctx.watch is None or self.setup_.devices > 1 or self.step == self.total:
             return
         epoch = self.step // self.setup_.steps_per_epoch
-        self.signalled |= self.ctx.watch(self.ctx, epoch, self.settings.epochs, self.network.backbone)
+        seen = self.ctx.watch(self.ctx, epoch, self.settings.epochs, self.network.backbone)
+        self.request.asked = self.request.asked or seen
 
     def _check_finite(self) -> None:
         loss = float(self.loss_parts["loss"])
@@ -292,7 +284,14 @@ def compile_parts(network: Network) -> None:
 
 
 def _run(module: TrainingModule) -> None:
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    if module.stop is None:
+        with listening() as module.request:
+            _fit(module)
+    else:
+        _fit(module)
+
+
+def _fit(module: TrainingModule) -> None:
     try:
         with _quiet():
             _trainer(module).fit(module)
@@ -308,10 +307,6 @@ def _run(module: TrainingModule) -> None:
         if module.between_steps:
             module.save()
         raise KeyboardInterrupt from None
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for signum, handler in handlers.items():
-                signal.signal(signum, handler)
 
 
 def _trainer(module: TrainingModule) -> pl.Trainer:

@@ -16,7 +16,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -28,7 +27,8 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
-from bench.engine.context import Advance, Progress, StageContext
+from bench.engine._relay import Pipe, Relay, Replay, Say, messages
+from bench.engine.context import Progress, StageContext
 from bench.errors import BenchError, StageFailed
 from bench.track.base import Tracker
 
@@ -86,13 +86,6 @@ class _Rank:
         self.process.join()
         self.said.close()
 
-    def messages(self) -> list[tuple[Any, ...]]:
-        found = []
-        with suppress(EOFError, OSError):
-            while self.said.poll():
-                found.append(self.said.recv())
-        return found
-
 
 class _Watch:
     """Passes on what the first process reports and ends with the first failure."""
@@ -101,7 +94,7 @@ class _Watch:
         self.ctx, self.ranks, self.stop = ctx, ranks, stop
         self.summary: dict[str, Any] | None = None
         self.stopped = False
-        self.advance: Advance = Progress().task("", 0)
+        self.replay = Replay(ctx.progress)
 
     def until_done(self) -> dict[str, Any]:
         asked = False
@@ -133,18 +126,14 @@ class _Watch:
 
     def _read(self) -> None:
         for rank in self.ranks:
-            for kind, *rest in rank.messages():
+            for kind, *rest in messages(rank.said):
                 self._hear(rank, kind, rest)
 
     def _hear(self, rank: _Rank, kind: str, rest: list[Any]) -> None:
+        if self.replay.hear(kind, *rest):
+            return
         if kind == "error":
             rank.error = pickle.loads(rest[0])
-        elif kind == "task":
-            self.advance = self.ctx.progress.task(*rest)
-        elif kind == "advance":
-            self.advance(rest[0], **rest[1])
-        elif kind == "note":
-            self.ctx.progress.note(*rest)
         elif kind == "log":
             self.ctx.tracker.log(*rest)
         elif kind == "image":
@@ -183,7 +172,8 @@ def _main(job: _Job, local: int, stop: Any, says: Connection) -> None:
 
     die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent says when to stop
-    say = _Says(says)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    say = Pipe(says)
     try:
         summary = _train(job, local, stop, say if local == 0 else None)
         say("done", summary)
@@ -195,13 +185,13 @@ def _main(job: _Job, local: int, stop: Any, says: Connection) -> None:
     os._exit(0)
 
 
-def _train(job: _Job, local: int, stop: Any, say: _Says | None) -> dict[str, Any]:
+def _train(job: _Job, local: int, stop: Any, say: Say | None) -> dict[str, Any]:
     from bench.engine._fit import train
     from bench.engine.pretrain import build_method, prepare, step_threads
 
     ctx, runtime = job.ctx, job.ctx.runtime
     if say and runtime.node == 0:
-        ctx = replace(ctx, progress=_SayProgress(say), tracker=_SayTracker(say))
+        ctx = replace(ctx, progress=Relay(say), tracker=_SayTracker(say))
     setup = prepare(ctx, build_method(ctx.params["method"]), ctx.images("data", str(ctx.params["split"])))
     torch.set_num_threads(step_threads(ctx, setup.device))
     os.environ["LOCAL_RANK"] = str(local)
@@ -240,29 +230,8 @@ def _portable(error: BaseException) -> bytes:
     return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}\n{text}"))
 
 
-class _Says:
-    def __init__(self, pipe: Connection) -> None:
-        self.pipe = pipe
-
-    def __call__(self, *message: Any) -> None:
-        with suppress(OSError):
-            self.pipe.send(message)
-
-
-class _SayProgress(Progress):
-    def __init__(self, say: _Says) -> None:
-        self.say = say
-
-    def task(self, label: str, total: int, done: int = 0) -> Advance:
-        self.say("task", label, total, done)
-        return lambda n=1, **figures: self.say("advance", n, figures)
-
-    def note(self, text: str) -> None:
-        self.say("note", text)
-
-
 class _SayTracker(Tracker):
-    def __init__(self, say: _Says) -> None:
+    def __init__(self, say: Say) -> None:
         self.say = say
 
     def log(self, figures: dict[str, float], step: int) -> None:

@@ -27,6 +27,9 @@ class Progress:
         """A bar of `total` steps, `done` of them already; returns advance(n=1, **figures)."""
         return lambda n=1, **figures: None
 
+    def drop(self, advance: Advance) -> None:
+        """Take the bar of `advance` away, finished or not."""
+
     def note(self, text: str) -> None:
         """A line for the user."""
 

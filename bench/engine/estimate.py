@@ -1,9 +1,9 @@
-"""How long a stage may take: the median of what like stages took in this store, or nothing."""
+"""What a stage may take, by what like stages took in this store, or nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from statistics import median
 
@@ -13,20 +13,28 @@ from bench.store import Store
 
 
 def estimate(store: Store, stages: Iterable[Stage]) -> dict[str, float | None]:
-    """Seconds by stage key. A like stage has the same kind, name and params, whatever its seed and inputs;
-    failing that, the same kind and name. None where there is none: nothing is guessed."""
+    """Seconds by stage key; see `measured`."""
+    return measured(store, stages, "seconds", median)
+
+
+def measured(
+    store: Store, stages: Iterable[Stage], figure: str, over: Callable[[list[float]], float]
+) -> dict[str, float | None]:
+    """`over` what provenance says of like stages, by stage key. A like stage has the same kind, name and
+    params, whatever its seed and inputs; failing that, the same kind and name. None where there is none:
+    nothing is guessed."""
     exact: dict[str, list[float]] = {}
     rough: dict[tuple[str, str], list[float]] = {}
     for folder, record in store.committed():
         with suppress(OSError, ValueError, KeyError):
-            seconds = float(json.loads((folder / "provenance.json").read_text())["seconds"])
-            exact.setdefault(_like(record["kind"], record["name"], record["params"]), []).append(seconds)
-            rough.setdefault((record["kind"], record["name"]), []).append(seconds)
+            value = float(json.loads((folder / "provenance.json").read_text())[figure])
+            exact.setdefault(_like(record["kind"], record["name"], record["params"]), []).append(value)
+            rough.setdefault((record["kind"], record["name"]), []).append(value)
     found: dict[str, float | None] = {}
     for stage in stages:
         same = exact.get(_like(stage.kind, stage.name, dict(stage.params)))
         near = same or rough.get((stage.kind, stage.name))
-        found[stage.key] = median(near) if near else None
+        found[stage.key] = over(near) if near else None
     return found
 
 

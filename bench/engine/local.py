@@ -125,6 +125,9 @@ class LocalEngine:
         except BenchError as error:
             self.outcome.errors.setdefault(stage.key, error)
             raise
+        except OSError as error:  # no room even for a lock
+            found = self.outcome.errors[stage.key] = self._explained(stage, error)
+            raise found from error
 
     def _follow(self, stage: Stage) -> Path:
         """On another machine than the first: take part where the stage's runner is done by all (`join` beside

@@ -51,9 +51,9 @@ def _packages() -> dict[str, str]:
 def provenance(stage: Stage, started: float, seconds: float, extra: dict[str, Any]) -> dict[str, Any]:
     """The provenance record of a stage that took `seconds` from `started` (Unix time)."""
     commit, dirty = _commit(Path(__file__).resolve().parents[2])
-    import torch
-
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor() or "cpu"
+    torch = sys.modules.get("torch")  # a stage that never imported it used no GPU
+    gpu = torch is not None and torch.cuda.is_available()
+    device = torch.cuda.get_device_name(0) if torch and gpu else platform.processor() or "cpu"
     return {
         "commit": commit,
         "dirty": dirty,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
+    DBAPIError,
     IntegrityError,
     NoSuchModuleError,
     OperationalError,
@@ -27,7 +28,8 @@ from bench.results.models import CellRow, CropRow, MetricRow, ProvenanceRow, Res
 
 HEAD = "0003"  # the newest migration; a test compares it with the migrations folder
 VERSION_TABLE = "bench_version"  # Alembic's usual one belongs to Optuna, whose studies are in this database
-TRIES = 20  # of a write that collides with another process
+TRIES = 20  # of a write that collides with another process or loses its connection; 4 s in all
+CONNECT_SECONDS = 10  # psycopg waits two minutes for a server that does not answer
 
 
 def open_database(url: str) -> Database:
@@ -36,7 +38,8 @@ def open_database(url: str) -> Database:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url)
+        waits = {"connect_timeout": CONNECT_SECONDS} if parsed.get_backend_name() == "postgresql" else {}
+        engine = create_engine(url, pool_pre_ping=True, connect_args=waits)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite)
         _patiently(engine)
@@ -144,6 +147,15 @@ def one_at_a_time(engine: Engine, what: str = "lock") -> Iterator[None]:
         yield
 
 
+def _passing(error: DBAPIError) -> bool:
+    """Whether the same write may succeed a moment later."""
+    if isinstance(error, IntegrityError) or error.connection_invalidated:
+        return True
+    state = str(getattr(error.orig, "sqlstate", None) or "")  # PostgreSQL's
+    refused = isinstance(error, OperationalError) and "connection" in str(error.orig) and not state
+    return "locked" in str(error.orig) or refused or state[:2] in ("08", "40", "57")
+
+
 class Database:
     """The open database."""
 
@@ -152,17 +164,23 @@ class Database:
         self.session = sessionmaker(engine)
 
     def _write(self, action: Callable[[Session], None]) -> None:
-        """One transaction; tried again where another process wrote the same row first or holds the file."""
+        """One transaction; tried again where another process wrote the same row first or holds the file, and
+        where the connection was lost (every write is idempotent: it may have arrived)."""
         for attempt in range(TRIES):
             try:
                 with self.session.begin() as session:
                     action(session)
                 return
-            except (IntegrityError, OperationalError) as error:
-                passing = isinstance(error, IntegrityError) or "locked" in str(error.orig)
-                if not passing or attempt == TRIES - 1:
+            except DBAPIError as error:
+                if not _passing(error) or attempt == TRIES - 1:
                     raise
                 time.sleep(0.02 * (attempt + 1))
+
+    def without(self, keys: Iterable[str]) -> set[str]:
+        """Those of the stages that are not recorded."""
+        asked = set(keys)
+        with self.session() as session:
+            return asked - {key for (key,) in session.query(StageRow.key).where(StageRow.key.in_(asked))}
 
     def record_stage(self, record: dict[str, Any], folder: str, provenance: dict[str, Any]) -> None:
         """A committed stage (`Stage.record()`), its folder relative to the store, its provenance."""
@@ -236,16 +254,18 @@ class Database:
 
     def rows(self, validation: bool = False, **filters: Any) -> list[dict[str, Any]]:
         """Leaderboard rows: cells equal in everything but the seed are one row. Filters are column=values
-        (`method=["orl"]`). Best headline first within a task and scale. Cells that are scored on a
-        part of the training images (`holdout`) are left out but for `validation`."""
+        (`method=["orl"]`). Best headline first within a task and scale. Cells that are scored on a part of
+        the training images (`holdout`) are left out but for `validation`."""
         return self.best(None, validation, **filters)[0]
 
     def best(
         self, limit: int | None, validation: bool = False, **filters: Any
     ) -> tuple[list[dict[str, Any]], int]:
         """The best `limit` rows of every board (None: all), and how many rows there are in all."""
+        if not validation:
+            filters["validation"] = [False]
         with self.engine.connect() as connection:
-            found = queries.heads(connection, filters, validation)
+            found = queries.heads(connection, filters)
             shown: dict[tuple[str, ...], list[queries.Head]] = {}
             for head in found:
                 shown.setdefault(head.board, []).append(head)
@@ -288,14 +308,21 @@ def _plain(row: CellRow) -> dict[str, Any]:
     return {**_cell_dict(row), "state": row.state, "reason": row.reason}
 
 
+def held_out(overrides: Mapping[str, Any]) -> bool:
+    """Whether a cell with these settings is scored on a part of the training images."""
+    return any(k.endswith(".holdout") and float(v) for k, v in overrides.items())
+
+
 def _cell_dict(row: CellRow) -> dict[str, Any]:
-    fields = [c.key for c in CellRow.__table__.columns if c.key not in ("state", "reason")]
+    fields = [c.key for c in CellRow.__table__.columns if c.key not in ("state", "reason", "validation")]
     return {name: getattr(row, name) for name in fields}
 
 
 def _cell_row(cell: dict[str, Any], state: str, reason: str | None) -> CellRow:
     fields = {c.key for c in CellRow.__table__.columns}
-    return CellRow(**{k: v for k, v in cell.items() if k in fields}, state=state, reason=reason)
+    values = {k: v for k, v in cell.items() if k in fields}
+    values |= {"state": state, "reason": reason, "validation": held_out(cell["overrides"])}
+    return CellRow(**values)
 
 
 def _metric_rows(session: Session) -> list[Any]:

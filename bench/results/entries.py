@@ -86,14 +86,14 @@ FIELDS = (
 def board_names(connection: Connection) -> list[BoardName]:
     """Every scale and pretraining set there are cells of, most cells first."""
     count = func.count(CellRow.label)
-    query = select(CellRow.scale, CellRow.pretrain_data, count).where(CellRow.validation.is_(False))
+    query = select(CellRow.scale, CellRow.pretrain_data, count)
     found = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data))
     return sorted((BoardName(*row) for row in found), key=lambda b: (-b.results, b.scale, b.data))
 
 
 def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
-    """The entries of the cells of a scale and a pretraining set, but those that sweeps score on held-out
-    training images."""
+    """The entries of the cells of a scale and a pretraining set, but for those that sweeps score on a part of
+    the training images."""
     with collector_off():
         return _load(connection, scale, data)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy.exc import DatabaseError
 from bench.cell import PlannedCell
 from bench.results.database import Database
 from bench.results.record import cell_record, read_result
-from bench.stage import Stage
+from bench.stage import Stage, walk
 
 
 class DatabaseListener:
@@ -44,4 +45,14 @@ class DatabaseListener:
 
     def cell_done(self, cell: PlannedCell, folder: Path) -> None:
         record = read_result(folder)
+        self._write(lambda: self._catch_up(cell, folder.parent.parent))
         self._write(lambda: self.database.record_result(record))
+
+    def _catch_up(self, cell: PlannedCell, store: Path) -> None:
+        """Record the cell's stages that a command made and did not live to record."""
+        stages = {s.key: s for s in walk(cell.final)} if cell.final else {}
+        lost = self.database.without(stages)
+        for stage in (s for key, s in stages.items() if key in lost):
+            folder = store / stage.kind / f"{stage.name}-{stage.short}"
+            with suppress(OSError, ValueError):  # dropped by `bench gc`
+                self.stage_done(stage, folder, json.loads((folder / "provenance.json").read_text()))

@@ -39,14 +39,11 @@ def narrowed(query: Select[Any], filters: Filters) -> Select[Any]:
     return query
 
 
-def heads(connection: Connection, filters: Filters, validation: bool = False) -> list[Head]:
-    """Every group that has results (that of cells scored on held-out training images only for `validation`),
-    best headline first within its board."""
+def heads(connection: Connection, filters: Filters) -> list[Head]:
+    """Every group that has results, best headline first within its board."""
     board = [getattr(CellRow, name) for name in BOARD]
     query = select(*board, CellRow.group, ResultRow.source, func.avg(ResultRow.value))
     query = query.join(ResultRow, ResultRow.label == CellRow.label)
-    if not validation:
-        query = query.where(CellRow.validation.is_(False))
     query = narrowed(query, filters).group_by(*board, CellRow.group, ResultRow.source)
     width = len(BOARD)
     found = [

@@ -32,10 +32,7 @@ def cell_record(planned: PlannedCell) -> dict[str, Any]:
     keys = _data_keys(final) if final else {"pretrain_data_key": "", "task_data_key": ""}
     label = final.key if final else digest({**names, "unsupported": True})
     group = digest(_seedless(final)) if final else digest({**names, "seed": None})
-    return {
-        **names, **keys, **_places(final), "validation": _validation(final), "label": label, "group": group,
-        "command": cell.command(),
-    }  # fmt: skip
+    return {**names, **keys, **_places(final), "label": label, "group": group, "command": cell.command()}
 
 
 def _places(final: Stage | None) -> dict[str, str]:
@@ -46,12 +43,6 @@ def _places(final: Stage | None) -> dict[str, str]:
         return {"pretraining": "", "protocol": ""}
     rest = _seedless(final, without=backbone.key)
     return {"pretraining": digest(_seedless(backbone)), "protocol": digest(rest)}
-
-
-def _validation(final: Stage | None) -> bool:
-    """Whether the cell is scored on a part of the training images (`bench.data.holdout`)."""
-    data = final.inputs.get("data") if final else None
-    return data is not None and "holdout" in data.params
 
 
 def _data_keys(final: Stage) -> dict[str, str]:

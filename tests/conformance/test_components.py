@@ -67,7 +67,7 @@ def test_it_implements_its_contract(component: type[Component]) -> None:
         "crop": ["sampler"],
         "proposals": ["propose"] if "propose" in vars(component) else ["prepare"],
         "task": ["run"],
-        "data": ["stage", "run", "load"],
+        "data": ["stage", "run", "opened"],
     }[component.kind]
     for name in needed:
         mine: Any = getattr(component, name)

@@ -22,7 +22,7 @@ from bench.results.entries import board_names, load_entries
 from bench.results.files import class_scores, learning_curve, stage_folder, summary_of
 from bench.results.models import CellRow, MetricRow, ResultRow, StageRow
 from bench.results.queries import heads
-from bench.results.reading import NothingYet, Reader, open_reader
+from bench.results.reading import VERSION_TABLE, NothingYet, Reader, open_reader
 from bench.results.stages import changed_labels, code_state, find_cell, graph
 from bench.results.statistics import summary
 from tests.dashboard.populate import METHODS, fill
@@ -188,8 +188,6 @@ def test_what_is_wrong_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     ("version", "advice"), [("0001", "bench leaderboard"), ("9999", "pip install --upgrade")]
 )
 def test_another_schema_is_one_line(tmp_path: Path, version: str, advice: str) -> None:
-    from bench.results.reading import VERSION_TABLE
-
     database = open_database(url(tmp_path))
     with database.engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '{version}'"))
@@ -360,7 +358,7 @@ def test_a_database_without_the_board_columns_is_filled(tmp_path: Path) -> None:
         before = connection.execute(select(ResultRow.id, ResultRow.value)).all()
         digests = connection.execute(select(StageRow.key, StageRow.source_digest, StageRow.seconds)).all()
         config.attributes["connection"] = connection
-        config.attributes["version_table"] = "alembic_version"
+        config.attributes["version_table"] = VERSION_TABLE
         command.downgrade(config, "0002")
         connection.commit()
     again = open_database(url(tmp_path))
@@ -384,3 +382,15 @@ def test_a_deleted_result_leaves_the_board(tmp_path: Path) -> None:
         connection.execute(delete(CellRow).where(CellRow.label == label))
         assert load_entries(connection, "tiny", "scenes") == []
         assert connection.scalar(select(ResultRow.id).where(ResultRow.label == label)) is None
+
+
+def test_what_sweeps_score_on_training_images_is_on_no_board(tmp_path: Path) -> None:
+    database = fill(url(tmp_path), 6)
+    with database.session() as session:
+        label = session.query(CellRow.label).filter_by(scale="tiny").scalar()
+        cell = {c.key: getattr(session.get(CellRow, label), c.key) for c in CellRow.__table__.columns}
+    database.record_cell({**cell, "overrides": {"coco_det.holdout": "0.2"}}, "done")
+    with database.engine.connect() as connection:
+        assert load_entries(connection, "tiny", "scenes") == []
+    assert database.rows(scale=["tiny"]) == []
+    assert len(database.rows(validation=True, scale=["tiny"])) == 1

@@ -378,13 +378,13 @@ def test_a_trained_detector_is_a_function_of_its_seed(name: str, tmp_path: Path)
 
 
 HEART_C4: dict[str, Any] = {
-    "rois": 16, "iterations": 200, "steps": (160,), "warmup": 20, "sizes": (128,), "test_size": 128,
+    "rois": 16, "iterations": 300, "steps": (240,), "warmup": 20, "sizes": (128,), "test_size": 128,
 }  # fmt: skip
 HEART: dict[str, dict[str, Any]] = {
     "coco_det": {"iterations": 260, "steps": (220,)},
     "coco_det_c4": HEART_C4,
     "voc0712_det": HEART_C4,
-    "voc0712_det_fpn": {"iterations": 200, "steps": (160,)},
+    "voc0712_det_fpn": {"iterations": 260, "steps": (220,)},
     "coco_retinanet": {"lr": 0.02},
     "coco_keypoints": {},
 }
@@ -393,7 +393,7 @@ HEART: dict[str, dict[str, Any]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(HEART))
 def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
-    """120 to 260 steps from random weights, one to three minutes on a core. C4's head sees every region at
+    """120 to 300 steps from random weights, one to four minutes on a core. C4's head sees every region at
     14 x 14, so its network is half as wide; with 120 steps of 2 images it gets to 42, detectron2's to 46."""
     torch.set_num_threads(2)
     settings = {
@@ -408,6 +408,6 @@ def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
     training.precise_batch_norm(ctx, TorchvisionBackend(), model, images, p, fabric)
     found = predict(ctx, TorchvisionBackend(), model, images, p, torch.device("cpu"))
     metrics, _ = score(images, found, p)
-    assert metrics.get("AP50_bbox", metrics.get("AP50", 0)) > 60  # 78 to 92
+    assert metrics.get("AP50_bbox", metrics.get("AP50", 0)) > 70  # 80 to 92
     assert metrics.get("AP50_keypoints", 100) > 40
     assert metrics.get("AP50_segm", 100) > 30
