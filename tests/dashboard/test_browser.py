@@ -86,6 +86,8 @@ def pages(database: Database) -> dict[str, str]:
         "cell-failed": f"/?page=cell&key={label(database, state='failed')[:16]}",
         "compare": "/?page=compare" + "".join(f"&row=measured/{r}" for r in rows),
         "coverage": "/?page=coverage&task=coco_det&task=knn",
+        "objectness": "/?page=objectness",
+        "pictures": "/?page=pictures",
     }
 
 
