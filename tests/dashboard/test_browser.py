@@ -32,7 +32,6 @@ from tests.dashboard.populate import fill
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser is here"),
-    pytest.mark.xdist_group("browser"),
 ]
 PICTURES = Path(os.environ.get("BENCH_PICTURES") or Path(__file__).parents[2] / "ci-output" / "dashboard")
 EVIL = '<img src=x onerror="window.broken=1">'

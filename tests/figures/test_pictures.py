@@ -31,7 +31,6 @@ from bench.store import Store
 from tests.figures.store import bench, fill
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
-pytestmark = pytest.mark.xdist_group("pictures")  # they share the store
 FEW = {  # images, else four
     "crops": ["--crop", "image,grid,gt"], "correlation": ["--count", "2"], "jitters": ["--count", "2"],
     "scda": ["--count", "2"],
