@@ -37,6 +37,13 @@ class PretrainParams(Params):
     lr_step: Literal["epoch", "iter"] = param("epoch", help="when the cosine moves")
     precision: Literal["fp32", "bf16"] = param("fp32")
     grad_clip: float = param(0.0, ge=0, help="gradient norm limit; 0: none")
+    colour_jitter: float = param(
+        1.0,
+        ge=0,
+        le=2,
+        later=True,
+        help="factor on the strength of the method's colour jitter, where it has any",
+    )
 
 
 @dataclass

@@ -41,8 +41,9 @@ class MocoParams(PretrainParams):
 
 TINY: dict[str, Any] = {
     "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr_step": "iter",
-    "hidden": 512,
-    "ema": 0.9,  # 90 steps: at .999 the key encoder would keep 91 % of its random weights
+    "optimizer": "adamw", "lr": 0.002, "warmup_epochs": 1.0, "min_scale": 0.7, "hidden": 512,
+    "ema": 0.99,  # 90 steps: at .999 the key encoder would keep 91 % of its random weights
+    "queue": 128,  # four batches: older keys are of quite another network this early
     "bn_groups": 2,  # groups of 16; 8 groups would leave 4 images each
 }  # fmt: skip
 SMALL: dict[str, Any] = {

@@ -124,9 +124,17 @@ def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
         len(sampler), method.params.batch_size, method.params.epochs, 0, world_size=devices, parts=parts
     )
     return Setup(
-        method, images, sampler, method.viewer(images, inputs), device, order.steps_per_epoch, order.batch,
-        devices, parts,
+        method, images, sampler, build_viewer(method, images, inputs), device, order.steps_per_epoch,
+        order.batch, devices, parts,
     )  # fmt: skip
+
+
+def build_viewer(method: Method, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
+    """The method's views, their colours as strong as `colour_jitter` says."""
+    from bench.views.strength import ScaledJitter
+
+    viewer, factor = method.viewer(images, inputs), method.params.colour_jitter
+    return viewer if factor == 1 else ScaledJitter(viewer, factor)
 
 
 def pick_device(asked: int | str) -> Device:

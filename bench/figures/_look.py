@@ -25,7 +25,7 @@ DPI = 200
 SMALL, NORMAL = 7.0, 8.0  # points: of a column in a paper
 PANEL = 1.75  # inches, width of a picture in a grid
 TALLEST = 1.2  # height of a row of a grid over the width of a picture; taller ones are shown smaller
-LABEL = 5.5  # points: of a box's label
+LABEL = 5.0  # points: of a box's label
 STYLE: Any = {
     "font.size": NORMAL, "axes.titlesize": NORMAL, "axes.labelsize": NORMAL, "xtick.labelsize": SMALL,
     "ytick.labelsize": SMALL, "legend.fontsize": SMALL, "axes.spines.top": False, "axes.spines.right": False,

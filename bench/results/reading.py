@@ -87,7 +87,7 @@ class Reader:
             with self.engine.connect() as connection:
                 found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
         except DatabaseError as error:
-            if VERSION_TABLE in str(error.orig):  # no such table: made this moment, or somebody else's file
+            if VERSION_TABLE in str(error.orig):  # no such table: made this moment, or another program's
                 raise NothingYet(f"the results database is empty; run first: {FIRST_COMMAND}") from None
             raise BadInput(explained(error)) from None
         if found == HEAD:

@@ -56,7 +56,6 @@ def page(source: Source) -> None:
     every(study, trials, winner, address)
     st.html(section("Go on"))
     st.html(soft("This continues the sweep, and shows it in optuna-dashboard (a separate package):"))
-    )
     st.code(f"{go_on(study)}\n{monitor(source.url)}", language="bash", wrap_lines=True)
     address.write()
 
@@ -133,8 +132,7 @@ def matter(
     if rows:
         st.html(section("Settings together"))
         st.altair_chart(parallels(rows, study["metric"]))
-        st.html(soft("A line is a trial; thick and orange: the best. Axes end at the lowest and highest value."))
-        )
+        st.html(soft("A line is a trial; thick and orange: the best. Axes end at the lowest and highest."))
 
 
 def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Address) -> None:

@@ -91,8 +91,9 @@ class Byol(Method):
     peer: ClassVar[str] = "methods._lightly:byol"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr": 0.4,
-            "warmup_epochs": 1.0, "lr_step": "iter", "hidden": 512, "out": 128,
+            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
+            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "lr_step": "iter", "min_scale": 0.7,
+            "hidden": 512, "out": 128,
             "ema0": 0.9,  # 90 steps: at .99 the target would hardly leave its random weights
         },
         "small": {

@@ -161,7 +161,7 @@ class Cast(Method):
     Params: ClassVar[type[Params]] = CastParams
     params: CastParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {**TINY, "hidden": 0, "lr": 0.3},
+        "tiny": {**TINY, "hidden": 0},
         "small": {**SMALL, "hidden": 0},
     }
 

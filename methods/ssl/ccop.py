@@ -227,9 +227,9 @@ class Ccop(Method):
     embeds_boxes: ClassVar[bool] = True
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr": 0.5,
-            "lr_step": "iter", "bn_groups": 2, "ema": 0.95, "hidden": 256, "out": 64, "fpn_width": 64,
-            "top": 12, "jitters": 4,
+            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
+            "optimizer": "adamw", "lr": 0.002, "warmup_epochs": 1.0, "lr_step": "iter",
+            "bn_groups": 2, "ema": 0.99, "hidden": 256, "out": 64, "fpn_width": 64, "top": 12, "jitters": 4,
         },
         "small": {
             "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256, "precision": "bf16",

@@ -181,8 +181,9 @@ class Cmc(Method):
     params: CmcParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "backbone": "lab_resnet18", "image_size": 64, "epochs": 12, "batch_size": 32, "lr": 0.24,
-            "lr_step": "iter", "partition": "softmax",
+            "backbone": "lab_resnet18", "image_size": 64, "epochs": 12, "batch_size": 32,
+            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "lr_step": "iter", "min_scale": 0.7,
+            "partition": "softmax",
         },
         "small": {
             "backbone": "lab_resnet18", "image_size": 128, "batch_size": 256, "precision": "bf16",

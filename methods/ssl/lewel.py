@@ -189,8 +189,9 @@ class Lewel(Method):
     params: LewelParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr": 0.4,
-            "optimizer": "sgd", "warmup_epochs": 1.0, "hidden": 512, "out": 128, "ema0": 0.9,
+            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
+            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "min_scale": 0.7, "hidden": 512,
+            "out": 128, "ema0": 0.9,
         },
         "small": {
             "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256, "hidden": 2048,

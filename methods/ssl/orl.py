@@ -157,8 +157,9 @@ class Orl(Method):
     params: OrlParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "backbone": "resnet18", "image_size": 64, "epochs": 8, "batch_size": 32, "lr": 0.4,
-            "warmup_epochs": 1.0, "lr_step": "iter", "hidden": 512, "out": 128, "patch": 32, "roi_size": 48,
+            "backbone": "resnet18", "image_size": 64, "epochs": 8, "batch_size": 32,
+            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "lr_step": "iter", "min_scale": 0.7,
+            "ema0": 0.9, "hidden": 512, "out": 128, "patch": 32, "roi_size": 48,
             "top": 24,
         },
         "small": {

@@ -169,7 +169,7 @@ class Resim(Method):
     Params: ClassVar[type[Params]] = ResimParams
     params: ResimParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {**TINY, "lr": 0.3, "region_dim": 64},
+        "tiny": {**TINY, "region_dim": 64},
         "small": {**SMALL, "lr": 0.3, "region_dim": 128},
     }
 

@@ -120,8 +120,9 @@ class SelfEmd(Method):
     params: SelfEmdParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr": 0.4,
-            "warmup_epochs": 1.0, "lr_step": "iter", "hidden": 512, "out": 128, "ema0": 0.9,
+            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
+            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "lr_step": "iter", "min_scale": 0.7,
+            "hidden": 512, "out": 128, "ema0": 0.9,
         },
         "small": {
             "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256,

@@ -87,8 +87,9 @@ class Simclr(Method):
     peer: ClassVar[str] = "methods._lightly:simclr"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "optimizer": "sgd",
-            "lr": 0.4, "warmup_epochs": 1.0, "lr_step": "iter", "hidden": 512,
+            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
+            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "lr_step": "iter", "temperature": 0.2,
+            "min_scale": 0.7, "hidden": 512,
         },
         "small": {
             "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256,

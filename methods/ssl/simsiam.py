@@ -108,8 +108,9 @@ class Simsiam(Method):
     params: SimsiamParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr": 0.2,
-            "lr_step": "iter", "hidden": 512, "out": 512, "bottleneck": 128,
+            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
+            "optimizer": "adamw", "lr": 0.002, "warmup_epochs": 1.0, "lr_step": "iter", "min_scale": 0.7,
+            "hidden": 512, "out": 512, "bottleneck": 128,
         },
         "small": {
             "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256,

@@ -246,9 +246,9 @@ class Soco(Method):
     params: SocoParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "lr": 0.4,
-            "optimizer": "sgd", "warmup_epochs": 1.0, "fpn": 64, "fc": 256, "hidden": 512, "out": 128,
-            "ema0": 0.9,
+            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
+            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "fpn": 64, "fc": 256, "hidden": 512,
+            "out": 128, "ema0": 0.9,
         },
         "small": {
             "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256, "fpn": 128,

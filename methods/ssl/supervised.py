@@ -121,7 +121,7 @@ class Supervised(Method):
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 18, "batch_size": 32, "classes": 20,
-            "lr_step": "iter",
+            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "lr_step": "iter", "min_scale": 0.7,
         },
         "small": {
             "backbone": "resnet18", "image_size": 128, "precision": "bf16",

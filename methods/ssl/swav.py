@@ -146,8 +146,9 @@ class Swav(Method):
     peer: ClassVar[str] = "methods._lightly:swav"
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
-            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32, "optimizer": "sgd",
-            "lr": 0.4, "hidden": 512, "small_size": 32,
+            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
+            "optimizer": "adamw", "lr": 0.008, "min_scale": 0.7, "small_min_scale": 0.2,
+            "hidden": 512, "small_size": 32,
             # 3 prototypes for each of the scenes' 20 classes; batch and queue together outnumber them
             "prototypes": 60, "queue": 64, "queue_from_epoch": 2,
         },

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("voc_objectness")
-
 REPORTED = {"poor": 20.1, "image": 36.4, "grid": 39.8, "gt_pad": 48.2, "coarse": 52.6, "gt": 100.0}
 
 

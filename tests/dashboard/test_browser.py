@@ -32,7 +32,6 @@ from tests.dashboard.populate import fill, paper_cells, sweeps
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser is here"),
-    pytest.mark.xdist_group("browser"),
 ]
 PICTURES = Path(os.environ.get("BENCH_PICTURES") or Path(__file__).parents[2] / "ci-output" / "dashboard")
 EVIL = '<img src=x onerror="window.broken=1">'
@@ -92,6 +91,8 @@ def pages(database: Database) -> dict[str, str]:
         "sweeps": "/?page=sweeps",
         "sweeps-several": "/?page=sweeps&study=three+settings",
         "papers": "/?page=papers&table=T1&scale=tiny",
+        "objectness": "/?page=objectness",
+        "pictures": "/?page=pictures",
     }
 
 

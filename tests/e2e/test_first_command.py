@@ -14,8 +14,6 @@ import pytest
 
 from tests.e2e.micro import backbones, bench, command, made, metrics, run
 
-pytestmark = pytest.mark.xdist_group("first_command")
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -4,7 +4,6 @@ failures, kills and requests to stop mean."""
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import threading
@@ -376,47 +375,3 @@ def test_an_unknown_launcher_is_one_line_with_the_nearest_name() -> None:
     with pytest.raises(BadInput, match=r"unknown launcher 'rya' \(did you mean 'ray'\?\); known: local, ray"):
         launcher("rya")
     assert set(LAUNCHERS) == {"local", "ray"}
-
-
-def burn(ctx: StageContext) -> None:
-    """A second or so of arithmetic on one core."""
-    burn_cpu()
-    finish(ctx)
-
-
-def burn_cpu() -> None:
-    until = time.process_time() + 1.0
-    x = 1
-    while time.process_time() < until:
-        x = x * 3 % 1000003
-
-
-def seconds_alone(processes: int) -> float:
-    """How long as many processes that have nothing to do with each other burn."""
-    context = multiprocessing.get_context("spawn")
-    start = time.monotonic()
-    running = [context.Process(target=burn_cpu) for _ in range(processes)]
-    for process in running:
-        process.start()
-    for process in running:
-        process.join()
-    return time.monotonic() - start
-
-
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
-def test_two_workers_are_as_fast_as_the_machine_lets_two_processes_be(tmp_path: Path) -> None:
-    """At least 1.7 times one worker where the cores are free. Others may use them: then in proportion to what
-    two processes of their own gain here and now. The best of three tries counts."""
-    ratios = []
-    for attempt in range(3):
-        plan = Plan([cell_of(stage(f"b{n}", "burn")) for n in range(4)])
-        spent = []
-        for slots in (1, 2):
-            start = time.monotonic()
-            assert len(engine(tmp_path / f"{attempt}-{slots}", slots).run(plan).made) == 4
-            spent.append(time.monotonic() - start)
-        possible = min(2.0, 2 * seconds_alone(1) / seconds_alone(2))
-        ratios.append(spent[0] / spent[1] / possible)
-        if ratios[-1] >= 0.85:
-            return
-    pytest.fail(f"of what is possible: {ratios}")

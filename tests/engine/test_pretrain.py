@@ -16,8 +16,6 @@ from bench.engine.pretrain import load_network, pick_device, run
 from bench.errors import BadData, BadInput, StageFailed
 from tests.engine.pretraining import Watch, context
 
-pytestmark = pytest.mark.xdist_group("pretrain")
-
 TOTAL = 6  # 24 images, batch 8, 2 epochs
 
 

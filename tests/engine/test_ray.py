@@ -20,7 +20,6 @@ from tests.e2e.faults import alive, command, main, plan, results, steps_logged, 
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster: its workers are found by their titles
 CELLS = 4
 
 

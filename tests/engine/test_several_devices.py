@@ -20,8 +20,6 @@ from bench.errors import BadInput, StageFailed
 from tests.e2e.micro import backbones, command
 from tests.engine.pretraining import TINY, Watch, context
 
-pytestmark = pytest.mark.xdist_group("several_devices")
-
 # A rate at which two trainings stay close; at usual ones batches of 8 drift apart after three steps.
 CALM = {"image_size": 64, "lr": 5e-4, "warmup_epochs": 0.0, "ema0": 0.9}
 

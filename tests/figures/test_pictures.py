@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from bench.store import Store
 from tests.figures.store import bench, fill
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
-pytestmark = pytest.mark.xdist_group("pictures")  # they share the store
 FEW = {  # images, else four
     "crops": ["--crop", "image,grid,gt"], "correlation": ["--count", "2"], "jitters": ["--count", "2"],
     "scda": ["--count", "2"],
@@ -40,19 +39,31 @@ MADE = ("attention", "correlation", "crops", "embedding", "jitters", "pairs", "s
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with every picture in it but the detections'."""
-    home = tmp_path_factory.mktemp("pictures") / "home"
-    fill(home)
-    for name in MADE:
-        extra = FEW.get(name, [])
-        bench(home, "figure", name, *extra, "--out", str(home / f"{name}.png"), "--devices", "cpu")
+def store(common_folder: Path) -> Path:
+    """A store with every picture in it but the detections'; `made.json` has their keys. The first process of
+    a run makes it."""
+    home = common_folder / "pictures"
+    with open(common_folder / "pictures.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "made.json").exists():
+            fill(home)
+            made = {name: draw(home, name, home / f"{name}.png", *FEW.get(name, [])) for name in MADE}
+            (home / "made.json").write_text(json.dumps(made))
     return home
 
 
+def draw(home: Path, name: str, file: Path, *options: str) -> str:
+    """Make a picture; the beginning of its key."""
+    said = bench(home, "figure", name, *options, "--out", str(file), "--devices", "cpu")
+    return said.rstrip().rpartition(" ")[2]
+
+
+def key_of(home: Path, name: str) -> str:
+    return str(json.loads((home / "made.json").read_text())[name])
+
+
 def contents(home: Path, name: str) -> dict[str, Any]:
-    (folder,) = (home / "store" / "figure").glob(f"{name}-*")
-    return load(folder)
+    return load(home / "store" / "figure" / f"{name}-{key_of(home, name)}")
 
 
 def ask(home: Path, **options: Any) -> Ask:
@@ -155,12 +166,8 @@ def test_images_are_chosen_by_id_by_file_or_evenly(store: Path, tmp_path: Path) 
     file = tmp_path / "photo.png"
     cv2.imwrite(str(file), np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
     for options, wanted in ((["--image", str(file)], 1), (["--count", "2"], 2)):
-        out = tmp_path / "made.png"
-        said = bench(store, "figure", "attention", *options, "--out", str(out), "--devices", "cpu")
-        key = said.rstrip().rpartition(" ")[2]
-        (folder,) = (store / "store" / "figure").glob(f"attention-{key}")
-        assert len(load(folder)["rows"]) == wanted
-        shutil.rmtree(folder)
+        key = draw(store, "attention", tmp_path / "made.png", *options)
+        assert len(load(store / "store" / "figure" / f"attention-{key}")["rows"]) == wanted
     with pytest.raises(BadInput, match=r"no file and no image id of scenes/val: '99'; ids are like"):
         bench(store, "figure", "attention", "--image", "99", "--out", str(tmp_path / "a.png"))
     with pytest.raises(BadInput, match="one file or ids"):
@@ -317,13 +324,14 @@ def test_the_dashboard_shows_what_the_store_keeps(
     store: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BENCH_HOME", str(store))
-    app = show("pictures", name=name)
+    app = show("pictures", name=name, key=key_of(store, name))
     found = text(app)
     assert f"bench figure {name} --out {name}.png" in found
     assert ("--backbone" if name == "attention" else "--cell") in found, "the command of this very picture"
     assert len(app.get("image")) == 1
     with open_database(f"sqlite:///{store / 'results.db'}").engine.connect() as connection:
-        (mine,) = [k for k in kept(connection, store) if k.stage.name == name and k.held]
+        (mine,) = [k for k in kept(connection, store) if k.stage.key.startswith(key_of(store, name))]
+    assert mine.held
     assert mine.inputs["data"].startswith("data/scenes ")
     assert picture(mine.stage, home=store) == (store / f"{name}.png").read_bytes(), "the same drawing"
     assert picture(mine.stage, home=store / "elsewhere") is None

@@ -32,8 +32,6 @@ from methods import _bing_train as training
 from tests.core.test_store import Heard
 from tests.small_set import SmallSet
 
-pytestmark = pytest.mark.xdist_group("bing")
-
 BING: Any = load("proposals", "bing")
 
 

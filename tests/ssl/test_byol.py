@@ -23,7 +23,7 @@ def batch(images: dict[str, torch.Tensor]) -> Batch:
 
 
 def test_views_are_two_recipes_of_two_sources() -> None:
-    viewer = byol(image_size=96).viewer(None, {})
+    viewer = byol(image_size=96, min_scale=0.08).viewer(None, {})
     sources = [Source(3, (1, 2, 30, 40), "object"), Source(3), Source(4, role="small", size=32)]
     one, two, small = viewer(sources, np.random.default_rng(0)).views
     assert (one.role, two.role, small.role) == ("view1", "view2", "small1")

@@ -134,7 +134,7 @@ def test_negatives_are_at_most_half_of_the_set() -> None:
 
 
 def test_views_keep_their_colours() -> None:
-    (view,) = cmc().viewer(None, {})([Source(3), Source(3)], np.random.default_rng(0)).views
+    (view,) = cmc(min_scale=0.2).viewer(None, {})([Source(3), Source(3)], np.random.default_rng(0)).views
     assert (view.image, view.box, view.size, view.scale) == (3, None, 32, (0.2, 1.0))
     assert view.augment == Augment(p_flip=0.5)
 

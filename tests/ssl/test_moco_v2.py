@@ -49,7 +49,7 @@ def lightlys(q: torch.Tensor, k: torch.Tensor, queue: torch.Tensor) -> float:
 
 
 def test_views_are_one_recipe_of_two_sources() -> None:
-    viewer = moco(image_size=96).viewer(None, {})
+    viewer = moco(image_size=96, min_scale=0.2).viewer(None, {})
     sources = [Source(3, (1, 2, 30, 40), "object"), Source(3), Source(4, role="small", size=32)]
     one, two, small = viewer(sources, np.random.default_rng(0)).views
     assert [v.role for v in (one, two, small)] == ["view1", "view2", "small1"]

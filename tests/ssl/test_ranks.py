@@ -25,8 +25,6 @@ from tests.conformance.test_training import overrides
 from tests.core.test_store import Heard
 from tests.nn.ranks import on_ranks
 
-pytestmark = pytest.mark.xdist_group("ranks")
-
 STEPS, LR = 2, 0.05
 LIVE = {
     "bn_groups": 2,

@@ -227,7 +227,7 @@ def test_the_order_of_a_batch_does_not_matter() -> None:
 
 
 def test_views_share_one_flip() -> None:
-    viewer, flips = resim(image_size=96).viewer(None, {}), []
+    viewer, flips = resim(image_size=96, min_scale=0.2).viewer(None, {}), []
     for seed in range(40):
         sources = [Source(3, (1, 2, 30, 40), "object"), Source(3), Source(4, role="small", size=32)]
         one, two, small = viewer(sources, np.random.default_rng(seed)).views

@@ -124,7 +124,7 @@ def test_the_order_of_a_batch_does_not_matter() -> None:
 
 def test_small_views_are_paired_with_both_global_ones() -> None:
     torch.manual_seed(0)
-    network, images = simclr().network(10).train(), two_views(small=2)
+    network, images = simclr(temperature=0.1).network(10).train(), two_views(small=2)
     with torch.no_grad():
         large = network.backbone(torch.cat([images["view1"], images["view2"]]))
         small = network.backbone(torch.cat([images["small1"], images["small2"]]))
@@ -145,7 +145,7 @@ def test_two_heads() -> None:
 
 
 def test_views_are_one_recipe() -> None:
-    viewer = simclr(image_size=48).viewer(None, {})
+    viewer = simclr(image_size=48, min_scale=0.08).viewer(None, {})
     views = viewer([Source(3, (1, 2, 30, 40), "object"), Source(3)], np.random.default_rng(0)).views
     assert [(v.role, v.box, v.kind) for v in views] == [
         ("view1", (1, 2, 30, 40), "object"),

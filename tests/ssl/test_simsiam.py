@@ -153,7 +153,7 @@ def test_a_fixed_rate_survives_an_optimizers_state() -> None:
 
 
 def test_views_are_moco_v2s_recipe() -> None:
-    viewer = simsiam(image_size=48).viewer(None, {})
+    viewer = simsiam(image_size=48, min_scale=0.2).viewer(None, {})
     sources = [Source(3), Source(3, scale=(0.5, 1.0)), Source(3, role="small", size=24, scale=(0.1, 0.2))]
     views = viewer(sources, np.random.default_rng(0)).views
     assert [(v.role, v.size, v.scale) for v in views] == [

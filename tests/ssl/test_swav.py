@@ -23,6 +23,7 @@ from tests.nn.ranks import on_ranks
 from tests.ssl.views import batch, reordered, two_views
 
 SMALL = {"hidden": 32, "out": 16, "prototypes": 10, "queue": 0}
+PUBLISHED = {"image_size": 64, "small_size": 24, "min_scale": 0.14, "small_min_scale": 0.05}  # areas
 
 
 def swav(**settings: object):  # type: ignore[no-untyped-def]
@@ -270,7 +271,7 @@ def test_a_resumed_training_is_bit_equal_with_its_queue(tmp_path: Path) -> None:
 
 
 def test_crops_are_two_global_and_six_small_ones() -> None:
-    viewer = swav(image_size=64, small_size=24).viewer(None, {})
+    viewer = swav(**PUBLISHED).viewer(None, {})
     box = (1.0, 2.0, 30.0, 40.0)
     sources = [Source(3, box, "object", scale=(0.5, 1.0)), Source(3)]
     views = viewer(sources, np.random.default_rng(0)).views
@@ -283,7 +284,7 @@ def test_crops_are_two_global_and_six_small_ones() -> None:
 
 
 def test_a_multi_crop_strategy_brings_its_own_small_crops() -> None:
-    viewer = swav(image_size=64, small_size=24).viewer(None, {})
+    viewer = swav(**PUBLISHED).viewer(None, {})
     given = [Source(3, role="small", size=32, scale=(0.1, 0.2)), Source(3, role="small")]
     views = viewer([Source(3), Source(3), *given], np.random.default_rng(0)).views
     assert [(v.role, v.size, v.scale) for v in views[2:]] == [
