@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 import dashboard.screens  # noqa: E402
 from bench.results.reading import FIRST_COMMAND, NothingYet, explained, is_user_error  # noqa: E402
 from dashboard.address import PAGE, arrive  # noqa: E402
-from dashboard.look import note, paint, title  # noqa: E402
+from dashboard.look import note, paint, soft, title  # noqa: E402
 from dashboard.source import Source  # noqa: E402
 
 
@@ -40,6 +40,9 @@ def guarded(module: ModuleType) -> None:
     except NothingYet as error:
         st.html(title(module.TITLE) + note(str(error)))
         st.code(FIRST_COMMAND, language="bash")
+        if hasattr(module, "FIRST"):
+            st.html(soft("for this page:"))
+            st.code(module.FIRST, language="bash")
     except SQLAlchemyError as error:
         st.html(title(module.TITLE) + note(explained(error), "warn"))
         st.button("Reload")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 
-from bench.results import board, coverage, entries, stages
+from bench.results import board, coverage, entries, stages, studies
 from bench.results.place import database_url
 from bench.results.reading import FIRST_COMMAND, NothingYet, Reader, open_reader
+
+if TYPE_CHECKING:
+    from bench.results.tables.match import Recorded
 
 T = TypeVar("T")
 
@@ -56,6 +59,20 @@ class Source:
         """Labels of cells whose code has changed since."""
         return _changed(self.mark, self)
 
+    def studies(self) -> list[dict[str, Any]]:
+        """Every sweep."""
+        return _studies(self.mark, self)
+
+    def sweep(self, study: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        """The trials of a sweep, and how much each of its settings matters."""
+        return _sweep(self.mark, study, self)
+
+    def paper_table(self, name: str, scale: str) -> dict[str, Any]:
+        """A paper's table beside what was measured at a scale."""
+        from bench.results.tables import beside, load  # as the rest of the tables: only where asked for
+
+        return beside(load(name), scale, *_recorded(self.mark, scale, self))
+
     def usual_seconds(self, scale: str) -> dict[tuple[str, str], float]:
         return _usual_seconds(self.mark, scale, self)
 
@@ -95,6 +112,26 @@ def _changed(mark: tuple[Any, ...], _source: Source) -> frozenset[str]:
 @st.cache_resource(max_entries=4, show_spinner="adding up times")
 def _usual_seconds(mark: tuple[Any, ...], scale: str, _source: Source) -> dict[tuple[str, str], float]:
     return _source.ask(coverage.usual_seconds, scale)
+
+
+@st.cache_resource(max_entries=2, show_spinner="reading sweeps")
+def _studies(mark: tuple[Any, ...], _source: Source) -> list[dict[str, Any]]:
+    return studies.studies(_source.url)
+
+
+@st.cache_resource(max_entries=8, show_spinner="reading trials")
+def _sweep(
+    mark: tuple[Any, ...], study: str, _source: Source
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    return studies.trials(_source.url, study), studies.importances(_source.url, study)
+
+
+@st.cache_resource(max_entries=3, show_spinner="reading results")
+def _recorded(mark: tuple[Any, ...], scale: str, _source: Source) -> tuple[Recorded, Recorded]:
+    from bench.results.database import Database
+    from bench.results.tables import recorded
+
+    return recorded(Database(_source.reader.engine), scale)
 
 
 @st.cache_resource(max_entries=4, ttl=3600, show_spinner="asking every method what goes with it")

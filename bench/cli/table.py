@@ -170,13 +170,12 @@ def show(name: str, scale: str, form: str, as_json: bool) -> None:
     the papers', at their scale; they are never averaged with ours. ?: the number is doubtful.
     """
     from bench.cell import check_scale
-    from bench.cli._tables import csv_text, latex, markdown, text
     from bench.results.database import open_database
     from bench.results.tables import compare
+    from bench.results.tables.export import WRITERS
 
     frame: dict[str, Any] = compare(open_database(open_runtime().database), name, check_scale(scale))
     if as_json:
         print_json(frame)
         return
-    write = {"text": text, "markdown": markdown, "latex": latex, "csv": csv_text}[form]
-    click.echo(write(frame), nl=False)
+    click.echo(WRITERS[form](frame), nl=False)

@@ -27,21 +27,25 @@ class NothingYet(BadInput):
 def open_reader(url: str) -> Reader:
     """The database at an SQLAlchemy URL, for reading; BadInput, one line, where that cannot be."""
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            if not parsed.database or parsed.database == ":memory:":
-                raise BadInput(f"{url!r} names no file; try: BENCH_DB=sqlite:///FILE")
-            file = Path(parsed.database)
-            engine = create_engine("sqlite://", creator=lambda: _sqlite(file), poolclass=NullPool)
-            return Reader(engine, file)
-        options = "-c default_transaction_read_only=on -c statement_timeout=30000"
-        arguments = {"options": options, "connect_timeout": 5}
-        return Reader(create_engine(url, connect_args=arguments, pool_pre_ping=True), None)
+        place, options, file = reading(url)
+        return Reader(create_engine(place, **options), file)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise BadInput(
             f"BENCH_DB {url!r} is no database URL ({' '.join(str(error).split())[:100]}); "
             "try: BENCH_DB=sqlite:///FILE or postgresql+psycopg://..."
         ) from None
+
+
+def reading(url: str) -> tuple[str, dict[str, Any], Path | None]:
+    """The URL and the options of an SQLAlchemy engine that cannot write, and SQLite's file."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise BadInput(f"{url!r} names no file; try: BENCH_DB=sqlite:///FILE")
+        file = Path(parsed.database)
+        return "sqlite://", {"creator": lambda: _sqlite(file), "poolclass": NullPool}, file
+    options = "-c default_transaction_read_only=on -c statement_timeout=30000"
+    return url, {"connect_args": {"options": options, "connect_timeout": 5}, "pool_pre_ping": True}, None
 
 
 def _sqlite(file: Path) -> sqlite3.Connection:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, inspect
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
+from bench.errors import BadInput
+from bench.results.reading import explained, reading
 from bench.results.statistics import summary
 
 if TYPE_CHECKING:
@@ -25,15 +27,17 @@ SETUP, WINNER = "bench.setup", "bench.winner"  # user attributes that bench swee
 
 def studies(url: str) -> list[dict[str, Any]]:
     """Every sweep, by name: {name, method, crop, task, scale, seeds, params: {setting: values as text},
-    metric, holdout, sampler, pruner, states: {state: count}, best: a row of `trials` or None, winner:
-    {values, cells, commands, scores, test: {mean, ci95, n}} or None}."""
+    spacing: {setting: values, linear or log}, metric, holdout, sampler, pruner, states: {state: count},
+    best: a row of `trials` or None, winner: {values, cells, commands, scores, test: {mean, ci95, n}} or
+    None}."""
     storage = _storage(url)
     if storage is None:
         return []
-    from optuna import get_all_study_names
+    from optuna import get_all_study_names, load_study
 
-    found = [_study(url, name) for name in get_all_study_names(storage)]
-    return [_described(s) for s in found if s is not None and SETUP in s.user_attrs]
+    with _explained():
+        found = [load_study(study_name=name, storage=storage) for name in get_all_study_names(storage)]
+        return [_described(s) for s in found if SETUP in s.user_attrs]
 
 
 def trials(url: str, study: str) -> list[dict[str, Any]]:
@@ -42,14 +46,18 @@ def trials(url: str, study: str) -> list[dict[str, Any]]:
     complete. cells: keys that `bench show` takes. online: {epoch: kNN accuracy} of the pretraining. Trials
     that were interrupted or lost and have been given back are left out."""
     found = _study(url, study)
-    return [] if found is None else [trial_row(t) for t in found.get_trials(deepcopy=False) if not lost(t)]
+    with _explained():
+        return (
+            [] if found is None else [trial_row(t) for t in found.get_trials(deepcopy=False) if not lost(t)]
+        )
 
 
 def importances(url: str, study: str) -> dict[str, float]:
     """How much each setting of a sweep matters, most first, in shares of 1; {} where too few trials are
     complete to tell, or all have one value."""
     found = _study(url, study)
-    return {} if found is None else importances_of(found)
+    with _explained():
+        return {} if found is None else importances_of(found)
 
 
 def importances_of(study: Study) -> dict[str, float]:
@@ -103,12 +111,17 @@ def _described(study: Study) -> dict[str, Any]:
         **{k: cell[k] for k in ("method", "crop", "task", "scale")},
         "seeds": [c["seed"] for c in setup["cells"]],
         "params": {s["name"]: _values(s) for s in setup["spaces"]},
+        "spacing": {s["name"]: _spacing(s) for s in setup["spaces"]},
         "metric": setup["headline"], "holdout": setup["holdout"],
         "sampler": setup["sampler"], "pruner": setup["pruner"],
         "states": {state: states.count(state) for state in sorted(set(states))},
         "best": max(complete, key=lambda r: r["value"], default=None),
         "winner": study.user_attrs.get(WINNER),
     }  # fmt: skip
+
+
+def _spacing(space: dict[str, Any]) -> str:
+    return "values" if space["values"] else "log" if space["log"] else "linear"
 
 
 def _values(space: dict[str, Any]) -> str:
@@ -122,30 +135,45 @@ def _study(url: str, name: str) -> Study | None:
         return None
     from optuna import load_study
 
-    try:
-        return load_study(study_name=name, storage=storage)
-    except KeyError:
-        return None
+    with _explained():
+        try:
+            return load_study(study_name=name, storage=storage)
+        except KeyError:
+            return None
 
 
 def _storage(url: str) -> Any:
-    """Optuna's storage at `url`, None where it has never been used there."""
+    """Optuna's storage at `url`, opened for reading only; None where it has never been used there."""
     try:
-        lite = make_url(url).get_backend_name() == "sqlite"
-        engine = create_engine(url)
-        if lite and not _exists(engine.url.database):
+        place, options, file = reading(url)
+        if file is not None and not file.exists():
             return None
+        engine = create_engine(place, **options)
         if not inspect(engine).has_table("studies"):
             return None
         engine.dispose()
-    except (ArgumentError, DatabaseError):
+    except (ArgumentError, DatabaseError, BadInput):
         return None
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    options = {"connect_args": {"timeout": 60}} if lite else {}
-    return optuna.storages.RDBStorage(url, options, skip_table_creation=True)
+    with _explained():
+        return optuna.storages.RDBStorage(place, options, skip_table_creation=True)
 
 
-def _exists(path: str | None) -> bool:
-    return bool(path) and Path(str(path)).exists()
+@contextmanager
+def _explained() -> Iterator[None]:
+    """BadInput, one line, where Optuna's tables cannot be read."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except StorageInternalError as error:
+        cause = error.__cause__
+        raise BadInput(
+            explained(cause if isinstance(cause, SQLAlchemyError) else SQLAlchemyError(error))
+        ) from None
+    except SQLAlchemyError as error:
+        raise BadInput(explained(error)) from None
+    except RuntimeError as error:  # the tables are another version's
+        raise BadInput(f"the sweeps cannot be read ({' '.join(str(error).split())[:240]})") from None

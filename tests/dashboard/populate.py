@@ -12,6 +12,7 @@ import math
 import random
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy import insert
 
 from bench.results.database import Database, open_database
 from bench.results.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
+from bench.results.statistics import summary
 from bench.source import component_names, source_digest
 
 METHODS = (
@@ -39,6 +41,7 @@ TASKS: dict[str, tuple[str, tuple[str, ...], str, float]] = {  # headline first;
     "imagenet_linear": ("top1", ("top1", "top5"), "", 62.0),
 }
 CHUNK = 20_000
+Trial = tuple[dict[str, Any], list[float] | None]  # of a sweep: values, scores over seeds
 
 
 def key(*parts: Any) -> str:
@@ -201,6 +204,95 @@ def states(filler: Filler) -> None:
         "supervised", "image", "voc0712_det", None, 0, state="interrupted", reason="stopped by the user"
     )
     filler.cell("byol", "image", "coco_det", None, 0, scale="tiny", data="scenes")
+
+
+def sweep(url: str, name: str, trials: list[Trial], **how: Any) -> None:
+    """A study as `bench sweep` leaves it: (values, scores) of its trials, None of one that failed.
+    `spaces`: of settings that are ranges, {setting: (low, high, log)}; `won`: the number of the winner."""
+    import optuna
+
+    open_database(url)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(storage=url, study_name=name, direction="maximize")
+    ranges, seeds = how.get("spaces", {}), range(how.get("seeds", 3))
+    spaces, kinds = [], {}
+    for setting in trials[0][0]:
+        low, high, log = ranges.get(setting, (0.0, 0.0, False))
+        values = [] if setting in ranges else list(dict.fromkeys(v[setting] for v, _ in trials))
+        spaces.append({"name": setting, "values": values, "low": low, "high": high, "log": log})
+        drawn = optuna.distributions.FloatDistribution(low, high, log=log) if setting in ranges else None
+        kinds[setting] = drawn or optuna.distributions.CategoricalDistribution(values)
+    what = {"method": "byol", "crop": "coarse", "task": "knn", "scale": "tiny"} | how.get("cell", {})
+    setup = {
+        "cells": [{**what, "seed": s} for s in seeds], "spaces": spaces, "headline": "top1",
+        "holdout": 0.2, "sampler": "tpe" if ranges else "grid", "pruner": "none",
+    }  # fmt: skip
+    study.set_user_attr("bench.setup", setup)
+    command = "bench run --method byol --crop coarse --task knn --scale tiny --seeds"
+    for number, (values, scores) in enumerate(trials):
+        sets = "".join(f" --set {k}={json.dumps(v)}" for k, v in values.items())
+        attrs = {
+            "values": values, "made": 4, "worker": "node-7:1:1", "scores": scores or [],
+            "cells": [key(name, number, s) for s in seeds],
+            "commands": [f"{command} {s}{sets}" for s in seeds],
+        }  # fmt: skip
+        if scores is None:
+            attrs["reason"] = how.get("reason", "RuntimeError: out of memory")
+        ended = optuna.trial.TrialState.FAIL if scores is None else optuna.trial.TrialState.COMPLETE
+        mean = sum(scores) / len(scores) if scores else None
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=ended, value=mean, params=values, distributions=kinds, user_attrs=attrs
+            )
+        )
+    if "won" in how:
+        values, scores = trials[how["won"]]
+        tests = [s - 1 for s in scores or []]
+        made = {"cells": [key(name, "test", s) for s in seeds], "commands": [f"{command} 0"]}
+        study.set_user_attr(
+            "bench.winner", {"values": values, **made, "scores": tests, "test": summary(tests)}
+        )
+
+
+def sweeps(url: str) -> None:
+    """One setting with three seeds a trial, and three settings with one."""
+    rng = random.Random(1)
+    one: list[Trial] = [
+        ({"coarse.n_crops": n}, [50 - 0.2 * (n - 5) ** 2 + rng.gauss(0, 0.6) for _ in range(3)])
+        for n in (1, 2, 3, 5, 8, 10)
+    ]
+    sweep(url, "n_crops", one, won=3)
+    many: list[Trial] = []
+    for number in range(24):
+        lr, delta, kind = 10 ** rng.uniform(-3, 0), rng.uniform(0, 0.3), rng.choice(["cosine", "step"])
+        score = 52 - 3 * (math.log10(lr) + 1.2) ** 2 - 20 * (delta - 0.1) ** 2 + (kind == "cosine")
+        scores = None if number == 7 else [score + rng.gauss(0, 0.3)]
+        many.append(({"byol.lr": round(lr, 4), "ccop.delta": round(delta, 3), "byol.schedule": kind}, scores))
+    spaces = {"byol.lr": (0.001, 1.0, True), "ccop.delta": (0.0, 0.3, False)}
+    sweep(url, "three settings", many, spaces=spaces, seeds=1)
+
+
+def paper_cells(database: Database, name: str, scale: str = "tiny", seeds: int = 3) -> None:
+    """What a paper's table needs, as if `bench table run` had made it, but for the last cell: half of each
+    reported number, and noise."""
+    from bench.cell import PlannedCell, default_task_data
+    from bench.results.record import cell_record
+    from bench.results.tables import load
+    from bench.stage import Stage
+
+    table, rng = load(name), random.Random(2)
+    values, metrics = table.values(), {c.name: c.metric for c in table.columns}
+    found: dict[Any, dict[str, float]] = {}
+    for cell, places in table.cells(scale).items():
+        for place in places:
+            found.setdefault(cell, {})[metrics[place[1]]] = values[place].value
+    for cell, around in list(found.items())[:-1]:
+        for seed in range(seeds):
+            mine = replace(cell, seed=seed, task_data=default_task_data(cell.task, scale))
+            final = Stage("evaluate", cell.task, 1, {"seed": seed, "cell": repr(cell)}, "x:y")
+            numbers = {m: v * 0.5 + rng.gauss(0, 0.4) for m, v in around.items()}
+            record = {"cell": cell_record(PlannedCell(mine, final, "")), "headline": next(iter(numbers))}
+            database.record_result({**record, "metrics": numbers, "order": list(numbers)})
 
 
 def write_json(path: Path, value: Any) -> None:

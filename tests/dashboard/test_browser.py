@@ -28,7 +28,7 @@ from tests.dashboard.browser import (
     why_not,
 )  # fmt: skip
 from tests.dashboard.measure import WATCH, choose
-from tests.dashboard.populate import fill
+from tests.dashboard.populate import fill, paper_cells, sweeps
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser is here"),
@@ -46,7 +46,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def database(home: Path) -> Database:
     """1,000 results with their stages on disk."""
-    return fill(f"sqlite:///{home / 'results.db'}", 1000, home)
+    found = fill(f"sqlite:///{home / 'results.db'}", 1000, home)
+    sweeps(f"sqlite:///{home / 'results.db'}")
+    paper_cells(found, "000/T1")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,9 @@ def pages(database: Database) -> dict[str, str]:
         "cell-failed": f"/?page=cell&key={label(database, state='failed')[:16]}",
         "compare": "/?page=compare" + "".join(f"&row=measured/{r}" for r in rows),
         "coverage": "/?page=coverage&task=coco_det&task=knn",
+        "sweeps": "/?page=sweeps",
+        "sweeps-several": "/?page=sweeps&study=three+settings",
+        "papers": "/?page=papers&table=T1&scale=tiny",
         "objectness": "/?page=objectness",
         "pictures": "/?page=pictures",
     }
@@ -185,6 +191,8 @@ def test_the_menu_leads_to_every_page(address: str, driver: Any) -> None:
     for name, says in (
         ("Compare", "Differences"),
         ("Coverage", "filling"),
+        ("Sweeps", "Winner"),
+        ("Papers", "Claims"),
         ("Cell", "no cell"),
         ("Leaderboard", "rows"),
     ):

@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 import dashboard.screens
 from bench.results.database import Database, open_database
 from bench.results.models import CellRow, MetricRow, ResultRow, StageRow
-from bench.results.reading import VERSION_TABLE
+from bench.results.reading import FIRST_COMMAND, VERSION_TABLE
 from dashboard.figures import class_bars, curves, differences
 from dashboard.look import Markup, duration, href, table, web_link
 from tests.dashboard.populate import fill
@@ -86,13 +86,16 @@ def test_without_a_database_every_page_says_what_to_run(page: str) -> None:
     app = show(page)
     assert "run first: bench run --method orl --task coco_det" in words(app)
     assert app.code[0].value == "bench run --method orl --task coco_det"
+    first = getattr(importlib.import_module(f"dashboard.screens.{page}"), "FIRST", None)
+    assert [c.value for c in app.code[1:]] == ([first] if first else [])
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_with_an_empty_database_no_page_breaks(home: Path, page: str) -> None:
     open_database(f"sqlite:///{home / 'results.db'}")
     found = words(show(page))
-    assert "bench run --method orl --task coco_det" in found or "no cell is chosen" in found
+    first = getattr(importlib.import_module(f"dashboard.screens.{page}"), "FIRST", FIRST_COMMAND)
+    assert f"run first: {first}" in found or "no cell is chosen" in found
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -24,7 +24,7 @@ def compare(database: Database, name: str, scale: str) -> Frame:
      rows: [{label, method, crop, overrides, note, reported_only, cells: {column: Entry}}],
      claims: [{text, source, doubt, state, comparisons}]}
 
-    Entry: {reported, notes, doubtful, repeats, measured, seeds, state, reason, others}. `measured` is
+    Entry: {reported, notes, doubtful, repeats, measured, seeds, cells, state, reason, others}. `measured` is
     {mean, ci95, n} over seeds, ci95 the half-width of the 95 % Student-t interval (None for one seed).
     `state`: measured, reported only, not run, or how the cell ended (failed, unsupported, ...). `others`:
     further results with these names and settings, from other versions of code or data; the one with most
@@ -36,9 +36,17 @@ def compare(database: Database, name: str, scale: str) -> Frame:
     (None with one seed). `state`: holds, does not hold, not measured; it holds where every comparison that
     was measured does.
     """
-    table = load(name)
+    return beside(load(name), scale, *recorded(database, scale))
+
+
+def recorded(database: Database, scale: str) -> tuple[Recorded, Recorded]:
+    """What was measured at a scale, and every cell that was asked for there."""
     board = Recorded(r for r in database.rows(scale=[scale]) if r["source"] == "measured")
-    asked = Recorded(c for c in database.cells() if c["scale"] == scale)
+    return board, Recorded(c for c in database.cells() if c["scale"] == scale)
+
+
+def beside(table: Table, scale: str, board: Recorded, asked: Recorded) -> Frame:
+    """`compare` of what `recorded` has found: for many tables it is read once."""
     rows = [_row(table, row, scale, board, asked) for row in table.rows]
     return {
         "name": table.name, "paper": table.paper, "table": table.number, "caption": table.caption,
@@ -69,13 +77,13 @@ def _row(table: Table, row: Row, scale: str, board: Recorded, asked: Recorded) -
 
 
 def _measured(cell: Cell | None, row: Row, column: Column, board: Recorded, asked: Recorded) -> Frame:
-    none: Frame = {"measured": None, "seeds": [], "others": 0, "reason": None}
+    none: Frame = {"measured": None, "seeds": [], "cells": [], "others": 0, "reason": None}
     if cell is None:
         return {**none, "state": "reported only", "reason": row.reported_only or column.reported_only}
     found = sorted(board.of(cell), key=lambda r: -len(r["seeds"]))
     if found:
         best = found[0]
-        some = {**none, "seeds": best["seeds"], "others": len(found) - 1}
+        some = {**none, "seeds": best["seeds"], "cells": best["cells"], "others": len(found) - 1}
         if column.metric in best["metrics"]:
             return {**some, "state": "measured", "measured": best["metrics"][column.metric]}
         return {**some, "state": "not run", "reason": f"{column.runs} gives no {column.metric} at this scale"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from typing import Any
 
 Frame = dict[str, Any]
@@ -51,7 +52,7 @@ def latex(frame: Frame) -> str:
         f"row & {head} \\\\", r"\midrule",
     ]  # fmt: skip
     for row in frame["rows"]:
-        cells = [part for n in names for part in _parts(row, n)]
+        cells = [part for n in names for part in parts(row, n)]
         lines.append(" & ".join(_tex(c) for c in [row["label"], *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in _below(frame))]
     return "\n".join(lines) + "\n"
@@ -81,7 +82,7 @@ def _title(frame: Frame) -> str:
     return f"{frame['name']}: {frame['caption']} (reported, then measured at scale {frame['scale']})"
 
 
-def _parts(row: Frame, name: str) -> tuple[str, str]:
+def parts(row: Frame, name: str) -> tuple[str, str]:
     """(reported, measured) of a cell; empty where the paper has none."""
     cell = row["cells"].get(name)
     if cell is None:
@@ -93,13 +94,16 @@ def _parts(row: Frame, name: str) -> tuple[str, str]:
     else:
         around = "" if found["ci95"] is None else f" ± {found['ci95']:.1f}"
         shown = f"{found['mean']:.1f}{around} ({found['n']})"
-    value = cell["reported"]
-    printed = f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
-    return printed + ("?" if cell["doubtful"] else ""), shown
+    return printed(cell["reported"]) + ("?" if cell["doubtful"] else ""), shown
+
+
+def printed(value: float) -> str:
+    """A reported number with the paper's digits, one at least."""
+    return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
 
 
 def _pair(row: Frame, name: str, between: str) -> str:
-    reported, measured = _parts(row, name)
+    reported, measured = parts(row, name)
     return reported + (between + measured if measured else "")
 
 
@@ -117,6 +121,12 @@ def _below(frame: Frame) -> list[str]:
         each = ", ".join(f"{c['name']} {c['spearman']:+.2f} ({c['pairs']} rows)" for c in known)
         lines.append(f"rank correlation of reported and measured: {each}")
     lines += [_claim(claim) for claim in frame["claims"]]
+    return [*lines, *remarks(frame)]
+
+
+def remarks(frame: Frame) -> list[str]:
+    """Why numbers are only reported, notes on rows, further results, and doubts, a line each."""
+    lines: list[str] = []
     reasons: dict[str, list[str]] = {}
     for row in frame["rows"]:
         for why in {c["reason"]: 0 for c in row["cells"].values() if c["reason"]}:
@@ -136,20 +146,32 @@ def _some(labels: list[str]) -> str:
 
 
 def _claim(claim: Frame) -> str:
-    """`holds: ... (section 1): 5 of 6 differences have its sign, 2 of them beyond the 95 % interval`."""
-    measured = [c for c in claim["comparisons"] if c["holds"] is not None]
-    line = f"{claim['state']}: {claim['text']} ({claim['source']})"
-    if measured:
-        right = [c for c in measured if c["holds"]]
-        line += f": {len(right)} of {len(measured)} measured differences have this sign"
-        told = [c for c in measured if c["separated"] is not None]
-        beyond = sum(bool(c["separated"]) for c in right)
-        against = sum(bool(c["separated"]) for c in told if not c["holds"])
-        line += (
-            f", {beyond} beyond the 95 % interval; {against} beyond it the other way"
-            if told
-            else "; one seed, so no interval"
-        )
-        if len(measured) < len(claim["comparisons"]):
-            line += f"; {len(claim['comparisons']) - len(measured)} not measured"
+    """`holds: ... (section 1): 5 of 6 measured differences have this sign, 2 beyond ...`."""
+    counted = counts(claim)
+    line = f"{claim['state']}: {claim['text']} ({claim['source']})" + (f": {counted}" if counted else "")
     return line + (f" [{claim['doubt']}]" if claim["doubt"] else "")
+
+
+def counts(claim: Frame) -> str:
+    """How many of a claim's differences were measured, have its sign, and are beyond their interval."""
+    measured = [c for c in claim["comparisons"] if c["holds"] is not None]
+    if not measured:
+        return ""
+    right = [c for c in measured if c["holds"]]
+    line = f"{len(right)} of {len(measured)} measured differences have this sign"
+    told = [c for c in measured if c["separated"] is not None]
+    beyond = sum(bool(c["separated"]) for c in right)
+    against = sum(bool(c["separated"]) for c in told if not c["holds"])
+    line += (
+        f", {beyond} beyond the 95 % interval; {against} beyond it the other way"
+        if told
+        else "; one seed, so no interval"
+    )
+    if len(measured) < len(claim["comparisons"]):
+        line += f"; {len(claim['comparisons']) - len(measured)} not measured"
+    return line
+
+
+WRITERS: dict[str, Callable[[Frame], str]] = {
+    "text": text, "markdown": markdown, "latex": latex, "csv": csv_text,
+}  # fmt: skip

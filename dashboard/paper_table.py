@@ -1,0 +1,127 @@
+"""A paper's table as HTML: every column's reported number beside what was measured here."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from bench.results.tables.export import counts, printed
+from dashboard.look import SYMBOLS, Markup, framed, hinted, href, table
+
+Frame = dict[str, Any]  # of `bench.results.tables.compare`
+HOLDS = {"holds": ("●", "b-good"), "does not hold": ("✕", "b-bad"), "not measured": ("○", "b-soft")}
+
+
+def paper_table(frame: Frame) -> str:
+    """Rows as the paper has them; two columns, reported and measured, for each of its columns."""
+    names = [c["name"] for c in frame["columns"]]
+    top = "".join(_head(c) for c in frame["columns"])
+    below = '<th scope="col" class="num rep">reported</th><th scope="col" class="num">measured</th>' * len(
+        names
+    )
+    body = "".join(
+        f'<tr><th scope="row" class="name">{escape(row["label"])}{_what(row)}</th>'
+        + "".join(_pair(row["cells"].get(n), row) for n in names)
+        + "</tr>"
+        for row in frame["rows"]
+    )
+    head = f'<thead><tr><th scope="col" rowspan="2">row</th>{top}</tr><tr>{below}</tr></thead>'
+    return framed(f'<table class="b papers">{head}<tbody>{body}</tbody>{_foot(frame)}</table>')
+
+
+def _head(column: Frame) -> str:
+    ours = f"{column['runs']} · {column['metric']}" if column["runs"] else "only reported"
+    hint = column["reported_only"] or f"the paper: {column['task']}, {column['protocol']}"
+    return (
+        f'<th scope="colgroup" colspan="2" class="num rep"{hinted(hint)}>{escape(column["name"])}'
+        f"<small>{escape(ours)}</small></th>"
+    )
+
+
+def _what(row: Frame) -> str:
+    text = f"{row['method']} × {row['crop']}" if row["method"] else "only reported"
+    return f"<small{hinted(row['note'] or row['reported_only'] or text)}>{escape(text)}</small>"
+
+
+def _pair(cell: Frame | None, row: Frame) -> str:
+    if cell is None:
+        return '<td class="rep"></td><td></td>'
+    doubt = f"doubtful: {cell['notes']}" if cell["doubtful"] else ""
+    mark = "?" if cell["doubtful"] else ""
+    reported = (
+        f'<td class="num rep"{hinted(doubt)}><i>{escape(printed(cell["reported"]))}</i>'
+        f'<span class="q">{mark}</span></td>'
+    )
+    return reported + _measured(cell, row)
+
+
+def _measured(cell: Frame, row: Frame) -> str:
+    found = cell["measured"]
+    if found is None:
+        return _empty(cell)
+    interval = "" if found["ci95"] is None else f"±{found['ci95']:.1f}"
+    seeds = f"{found['n']} seed{'s' if found['n'] > 1 else ''}"
+    hint = f"{found['mean']:.2f} {interval}, {seeds}".replace(" ,", ",")
+    inner = (
+        f'<span class="g"><span class="v">{found["mean"]:.1f}</span><span class="ci">{interval}</span>'
+        f'<span class="ci">({found["n"]})</span></span>'
+    )
+    to = href("cell", key=cell["cells"][0][:16])
+    return f'<td class="num"><a href="{to}" target="_self"{hinted(hint)}>{inner}</a></td>'
+
+
+def _empty(cell: Frame) -> str:
+    state = {"not run": "missing", "reported only": "only reported"}.get(cell["state"], cell["state"])
+    text = f"{SYMBOLS.get(state, '')} {state}".strip()
+    return f'<td class="num"{hinted(cell["reason"] or "")}><span class="s">{escape(text)}</span></td>'
+
+
+def _foot(frame: Frame) -> str:
+    """Rank correlations, where a column has one."""
+    if all(c["spearman"] is None for c in frame["columns"]):
+        return ""
+    cells = "".join(
+        '<td colspan="2" class="num rep">'
+        + ("" if c["spearman"] is None else f"ρ {c['spearman']:+.2f} ({c['pairs']} rows)")
+        + "</td>"
+        for c in frame["columns"]
+    )
+    return f'<tfoot><tr><th scope="row" class="name">rank correlation</th>{cells}</tr></tfoot>'
+
+
+def claims_table(frame: Frame) -> str:
+    """What the paper says of its rows, and whether it holds here."""
+    rows = [
+        (number, _state(c["state"]), _said(c), counts(c) or "-", c["source"])
+        for number, c in enumerate(frame["claims"], 1)
+    ]
+    return table(("", "here", "claim", "differences", "said in"), rows, numbers=(0,), kind="claims")
+
+
+def _said(claim: Frame) -> str:
+    return claim["text"] + (f" (doubt: {claim['doubt']})" if claim["doubt"] else "")
+
+
+def _state(state: str) -> Markup:
+    symbol, kind = HOLDS[state]
+    return Markup(f'<span class="{kind}">{symbol} {escape(state)}</span>')
+
+
+def differences_table(frame: Frame) -> str:
+    """Every difference that a claim is about."""
+    rows = []
+    for number, claim in enumerate(frame["claims"], 1):
+        for c in claim["comparisons"]:
+            found = c["measured"]
+            here = "-" if found is None else f"{found['mean']:+.1f}"
+            half = "" if found is None or found["ci95"] is None else f"±{found['ci95']:.1f}"
+            state = "not measured" if c["holds"] is None else "holds" if c["holds"] else "does not hold"
+            rows.append(
+                (number, c["column"], f"{c['reported']:+.1f}", here, half, _state(state),
+                 f"{c['better']} above {c['worse']}")
+            )  # fmt: skip
+    return table(
+        ("claim", "column", "reported", "measured", "", "here", "rows"),
+        rows,
+        numbers=(0, 2, 3),
+    )

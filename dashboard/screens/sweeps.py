@@ -1,0 +1,175 @@
+"""A sweep: each setting against the metric, how much it matters, all settings at once, every trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from bench.results.trials import (
+    STATES,
+    complete,
+    go_on,
+    marked,
+    monitor,
+    parallel,
+    points,
+    score,
+    spread,
+    state_of,
+    text_of,
+    verdict,
+)
+from dashboard.address import Address
+from dashboard.look import Markup, duration, link, note, section, soft, table, title
+from dashboard.source import Source
+
+TITLE, ORDER = "Sweeps", 4
+FIRST = "bench sweep --param n_crops"
+PAGE_ROWS = 50
+Study, Trial = Mapping[str, Any], Mapping[str, Any]
+
+
+def page(source: Source) -> None:
+    """The sweep that is chosen."""
+    st.html(title("Sweeps", "Which value of a setting is best, how sure is that, which settings matter?"))
+    found = {s["name"]: s for s in source.studies()}
+    if not found:
+        st.html(note(f"no sweep was run yet; run first: {FIRST}"))
+        st.code(FIRST, language="bash")
+        return
+    address = Address("sweeps")
+    name = address.one(
+        "Sweep", "study", list(found), next(iter(found)), format_func=lambda n: label(found[n])
+    )
+    study = found[name]
+    trials, importances = source.sweep(name)
+    winner = marked(study, trials)
+    st.html(soft(told(study)))
+    st.html(best(study, winner))
+    if complete(trials):
+        charts(study, trials, winner)
+        matter(study, trials, importances, winner)
+    st.html(section("Trials"))
+    every(study, trials, winner, address)
+    st.html(section("Go on"))
+    st.html(soft("This continues the sweep, and shows it in optuna-dashboard (a separate package):"))
+    st.code(f"{go_on(study)}\n{monitor(source.url)}", language="bash", wrap_lines=True)
+    address.write()
+
+
+def label(study: Study) -> str:
+    """`n_crops: orl x multi on knn, tiny (name)`."""
+    what = ", ".join(p.rpartition(".")[2] for p in study["params"])
+    return (
+        f"{what}: {study['method']} × {study['crop']} on {study['task']}, {study['scale']} ({study['name']})"
+    )
+
+
+def told(study: Study) -> str:
+    """What is searched, how, and how far it is."""
+    spaces = "; ".join(f"{name} in {values}" for name, values in study["params"].items())
+    states = ", ".join(f"{n} {STATES.get(s, s)}" for s, n in study["states"].items()) or "none"
+    seeds = f"seed{'s' if len(study['seeds']) > 1 else ''} {', '.join(map(str, study['seeds']))}"
+    return (
+        f"{spaces}. Score: {study['metric']} on {study['holdout']:.0%} of the training images, mean over "
+        f"{seeds}. Sampler {study['sampler']}, pruner {study['pruner']}. Trials: {states}."
+    )
+
+
+def best(study: Study, winner: int | None) -> str:
+    """The winner, its test score and its cells."""
+    cells = study["winner"]["cells"] if study["winner"] else []
+    return (
+        f'<div class="b-note" role="status">{escape(verdict(study, winner))}'
+        f'<span class="b-go"> {opened(cells, study["seeds"])}</span></div>'
+    )
+
+
+def opened(cells: Sequence[str], seeds: Sequence[int]) -> Markup:
+    """Links to cells, named by their seeds."""
+    named = zip(cells, seeds, strict=False)
+    return Markup(" ".join(link("cell", f"seed {seed}", key=key[:16]) for key, seed in named))
+
+
+def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
+    """Every setting against the metric, two beside each other."""
+    from dashboard.sweep_figures import against  # imports Altair and pandas
+
+    st.html(section(f"Setting against {study['metric']}"))
+    names = [n for n in study["params"] if points(trials, n, winner)]
+    wide = min(2, len(names))
+    for start in range(0, len(names), wide):
+        for column, name in zip(st.columns(wide), names[start : start + 2], strict=False):
+            rows = points(trials, name, winner)
+            column.altair_chart(against(rows, name, study["metric"], study["spacing"][name]))
+    st.html(
+        soft(
+            "A point is a trial; bars are 95 % t-intervals over its seeds (none for one seed); the line "
+            "joins the means of given values; ◆ is the trial that won. All on validation images."
+        )
+    )
+
+
+def matter(
+    study: Study, trials: Sequence[Trial], importances: Mapping[str, float], winner: int | None
+) -> None:
+    """Importances and parallel coordinates, where there are several settings."""
+    from dashboard.sweep_figures import parallels, shares
+
+    st.html(section("Importance of settings"))
+    if len(study["params"]) < 2:
+        st.html(soft("One setting: it has all."))
+        return
+    if importances:
+        st.altair_chart(shares(importances))
+        st.html(soft("Shares of 1, by PED-ANOVA (Watanabe et al. 2023)."))
+    else:
+        st.html(soft("Too few trials are complete to tell, or all have one value."))
+    rows = parallel(study, trials, winner)
+    if rows:
+        st.html(section("Settings together"))
+        st.altair_chart(parallels(rows, study["metric"]))
+        st.html(soft("A line is a trial; thick and orange: the best. Axes end at the lowest and highest."))
+
+
+def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Address) -> None:
+    """The trials as a table, 50 on a page."""
+    pages = max(1, -(-len(trials) // PAGE_ROWS))
+    at = address.count("Page", "part", 1, pages) if pages > 1 else 1
+    names = list(study["params"])
+    rows = [
+        (
+            t["number"],
+            *(text_of(t["params"][n]) if n in t["params"] else "-" for n in names),
+            score(t["value"], t["ci95"]), state_of(t) + (" ◆" if t["number"] == winner else ""),
+            duration(t["seconds"]), opened(t["cells"], study["seeds"]),
+            commands(t["commands"]), t["reason"] or "",
+        )
+        for t in trials[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
+    ]  # fmt: skip
+    heads = (
+        "trial",
+        *names,
+        f"{study['metric']}, validation",
+        "state",
+        "time",
+        "cells",
+        "commands",
+        "reason",
+    )
+    texts = {
+        1 + i for i, n in enumerate(names) if spread([t["params"].get(n, 0) for t in trials], "") == "names"
+    }
+    numbers = {*range(len(names) + 2), len(names) + 3} - texts
+    st.html(table(heads, rows, numbers=numbers, kind="trials"))
+
+
+def commands(lines: Sequence[str]) -> Markup:
+    """What makes the trial's cells, folded."""
+    if not lines:
+        return Markup("")
+    inner = "<br>".join(f"<code>{escape(line)}</code>" for line in lines)
+    return Markup(f"<details><summary>show</summary>{inner}</details>")
