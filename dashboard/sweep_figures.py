@@ -74,11 +74,12 @@ def parallels(rows: Rows, metric: str) -> alt.LayerChart:
     names = list(dict.fromkeys(frame["axis"]))
     axis = alt.Axis(orient="top", labelAngle=0, title=None, domain=False, ticks=False, labelLimit=160)
     x = alt.X("axis:N", sort=names, axis=axis, scale=alt.Scale(type="point", padding=0.35))
-    y = alt.Y("at:Q", axis=None, scale=alt.Scale(domain=[-0.1, 1.1], nice=False))
+    scale = alt.Scale(domain=[-0.1, 1.1], nice=False)
+    y = alt.Y("at:Q", axis=None, scale=scale)
     base = alt.Chart(frame).encode(x=x)
     ends = pd.DataFrame([{"axis": name, "low": 0, "high": 1} for name in names])
     rules = alt.Chart(ends).mark_rule(color=GREY, opacity=0.6)
-    rules = rules.encode(x=x, y=alt.Y("low:Q", axis=None, scale=y.scale), y2="high:Q")
+    rules = rules.encode(x=x, y=alt.Y("low:Q", axis=None, scale=scale), y2="high:Q")
     lines = base.encode(
         y=y, detail="trial:N", order="place:Q",
         tooltip=["trial:O", alt.Tooltip("value:Q", format=".2f", title=metric)],

@@ -132,7 +132,7 @@ def matter(
     if rows:
         st.html(section("Settings together"))
         st.altair_chart(parallels(rows, study["metric"]))
-        st.html(soft("A line is a trial; thick and orange: the best. Axes end at the lowest and highest."))
+        st.html(soft("A line is a trial; thick and orange: the best. Axes go from the lowest value up."))
 
 
 def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Address) -> None:
