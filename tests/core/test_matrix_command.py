@@ -64,7 +64,7 @@ def test_the_target_matrix_plans_six_pretrainings_for_eighteen_cells(home: Path)
     assert (scorer.name, scorer.params["crop"]["name"]) == ("moco_v2", "image")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_target_matrix_trains_six_networks(home: Path) -> None:
     """The whole command on fewer and smaller images: what it made is in the store, each stage once."""
     sets = [s for s in SETS if s.startswith("coco_det")]

@@ -377,6 +377,7 @@ def test_a_trained_detector_is_a_function_of_its_seed(name: str, tmp_path: Path)
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
+QUICKEST = ("coco_det", "coco_retinanet")  # of those that learn eight images
 HEART_C4: dict[str, Any] = {
     "rois": 16, "iterations": 300, "steps": (240,), "warmup": 20, "sizes": (128,), "test_size": 128,
 }  # fmt: skip
@@ -391,7 +392,9 @@ HEART: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(HEART))
+@pytest.mark.parametrize(
+    "name", [n if n in QUICKEST else pytest.param(n, marks=pytest.mark.long) for n in sorted(HEART)]
+)
 def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
     """120 to 300 steps from random weights, one to four minutes on a core. C4's head sees every region at
     14 x 14, so its network is half as wide; with 120 steps of 2 images it gets to 42, detectron2's to 46."""

@@ -548,7 +548,7 @@ def smallest_object(number: int) -> float:
     return float(draw_scene(0, number).masks.mean((1, 2)).min())
 
 
-@pytest.mark.parametrize("task", ["cityscapes_seg", pytest.param("voc12_seg", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", ["cityscapes_seg", pytest.param("voc12_seg", marks=pytest.mark.long)])
 def test_it_learns_eight_scenes(task: str, tmp_path: Path) -> None:
     """From random weights to the masks of eight scenes, those of eighty whose smallest object is largest; the
     other two tasks have the head of voc12_seg and differ in sizes alone, which are set here."""
