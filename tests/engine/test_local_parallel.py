@@ -223,7 +223,7 @@ def test_what_a_stage_took_is_what_the_next_is_expected_to_take(
     monkeypatch.setattr(parallel, "available_mib", lambda: 3000)
     monkeypatch.setattr(memory, "UNKNOWN_MIB", 2500)
     same = [
-        cell_of(Stage("toy", "s", 1, {"seconds": 0.4, "seed": n}, f"{RUNNERS}:sleep", {})) for n in range(5)
+        cell_of(Stage("toy", "s", 1, {"seconds": 1.5, "seed": n}, f"{RUNNERS}:sleep", {})) for n in range(5)
     ]
     made = engine(home)
     made.run(Plan(same))
