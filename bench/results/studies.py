@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
 from bench.errors import BadInput
@@ -149,8 +149,9 @@ def _storage(url: str) -> Any:
         if file is not None and not file.exists():
             return None
         engine = create_engine(place, **options)
-        if not inspect(engine).has_table("studies"):
-            return None
+        with engine.connect() as connection:
+            if not _whole(connection):
+                return None
         engine.dispose()
     except (ArgumentError, DatabaseError, BadInput):
         return None
@@ -159,6 +160,16 @@ def _storage(url: str) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with _explained():
         return optuna.storages.RDBStorage(place, options, skip_table_creation=True)
+
+
+def _whole(connection: Connection) -> bool:
+    """Whether Optuna's tables are there and marked with their versions: else they are being made, and opening
+    them would write."""
+    tables = inspect(connection)
+    marks = ("version_info", "alembic_version")
+    if not all(tables.has_table(name) for name in ("studies", *marks)):
+        return False
+    return all(connection.execute(text(f"SELECT 1 FROM {name}")).first() for name in marks)
 
 
 @contextmanager
