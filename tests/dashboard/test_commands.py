@@ -26,15 +26,7 @@ from tests.dashboard.populate import fill
 
 def start(*options: str) -> subprocess.Popen[str]:
     code = [sys.executable, "-c", "from bench.cli import main; main()", "dashboard", "--no-open", *options]
-    return subprocess.Popen(
-        code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,
-        preexec_fn=_hear_ctrl_c,
-    )  # fmt: skip
-
-
-def _hear_ctrl_c() -> None:
-    """A command started by a shell in the background inherits that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
