@@ -163,13 +163,14 @@ def _storage(url: str) -> Any:
 
 
 def _whole(connection: Connection) -> bool:
-    """Whether Optuna's tables are there and marked with their versions: else they are being made, and opening
-    them would write."""
+    """Whether Optuna's tables are there: with a study in them, or at least marked with their versions. Else
+    they are being made, and opening them would write."""
     tables = inspect(connection)
-    marks = ("version_info", "alembic_version")
-    if not all(tables.has_table(name) for name in ("studies", *marks)):
-        return False
-    return all(connection.execute(text(f"SELECT 1 FROM {name}")).first() for name in marks)
+
+    def filled(name: str) -> bool:
+        return tables.has_table(name) and bool(connection.execute(text(f"SELECT 1 FROM {name}")).first())
+
+    return filled("studies") or all(filled(name) for name in ("version_info", "alembic_version"))
 
 
 @contextmanager
