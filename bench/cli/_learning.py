@@ -67,7 +67,7 @@ def learning(
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """A line per method and crop, means over seeds; metrics in their task's order."""
+    """A line per method and crop, metrics in their task's order: means over seeds, and where they lie."""
     names = list(rows[0]["metrics"]) if rows else []
     lines = ["| method | crop | seeds | steps | loss | std of outputs | " + " | ".join(names) + " |"]
     lines.append("|---|---|" + "---:|" * (len(names) + 4))
@@ -75,11 +75,17 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         groups.setdefault((row["method"], row["crop"]), []).append(row)
     for (method, crop), group in sorted(groups.items(), key=lambda g: (g[1][0]["trained"], g[0])):
-        scores = [f"{mean(r['metrics'].get(n, float('nan')) for r in group):.1f}" for n in names]
+        scores = [_over([r["metrics"].get(n, float("nan")) for r in group]) for n in names]
         cells = [method, crop, str(len(group)), f"{mean(r['steps'] for r in group):.0f}"]
         cells += [_ends(group, "loss", ".2f"), _ends(group, "std", ".3f"), *scores]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _over(values: list[float]) -> str:
+    """`12.3 (11.8-12.9)`: the mean, the least and the greatest; a single value as it is."""
+    spread = f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{spread}"
 
 
 def _ends(group: list[dict[str, Any]], name: str, form: str) -> str:

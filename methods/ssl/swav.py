@@ -149,6 +149,7 @@ class Swav(Method):
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
             "optimizer": "adamw", "lr": 0.008, "min_scale": 0.7, "small_min_scale": 0.2,
             "hidden": 512, "small_size": 32,
+            "eps": 0.01, "warmup_epochs": 1.0,  # .05 leaves small batches at ln(prototypes)
             # 3 prototypes for each of the scenes' 20 classes; batch and queue together outnumber them
             "prototypes": 60, "queue": 64, "queue_from_epoch": 2,
         },

@@ -32,7 +32,7 @@ def test_the_table_takes_means_over_seeds_and_puts_the_reference_first() -> None
     ]  # fmt: skip
     lines = markdown(rows).splitlines()
     assert lines[2] == "| z | image | 1 | 0 | - | - | 5.0 |"
-    assert lines[3] == "| b | image | 2 | 90 | 4.50 to 2.50 | - | 15.0 |"
+    assert lines[3] == "| b | image | 2 | 90 | 4.50 to 2.50 | - | 15.0 (10.0-20.0) |"
 
 
 @pytest.mark.parametrize("form", ["table", "json"])

@@ -81,9 +81,7 @@ def test_connections_ended_on_the_way_lose_nothing(where: str, postgres: Server)
     over = threading.Event()
     ended = count = 0
 
-    def end() -> (
-        None
-    ):  # once per recorded result at most: a slow machine has few retries
+    def end() -> None:  # once per recorded result at most: a slow machine has few retries
         nonlocal ended
         last = -1
         while not over.wait(0.02):
