@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from bench import registry
+
 REAL = "import torch; from bench.cli import main; main()"
 LIGHT = (
     "import atexit, os, sys; from bench.cli import main\n"
@@ -119,10 +121,11 @@ def test_19040_cells_are_planned_in_less_than_500_mb(home: Path) -> None:
 
 def test_perf_plan_measures_a_process_without_torch(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
-    done, torch = light(tmp_path, "perf", "plan", "--method", "byol", "--task", "knn", "--json", str(file))
+    done = start(PEAK, "perf", "plan", "--method", "byol", "--task", "knn", "--json", str(file))
     assert done.returncode == 0, done.stderr
-    assert not torch
-    assert json.loads(file.read_text())["steps"][-1]["megabytes"] < 500
+    report = json.loads(file.read_text())
+    assert report["cells"] == 2 * len(registry.names("crop"))
+    assert 20 < report["steps"][-1]["megabytes"] <= float(done.stderr.splitlines()[-1]) < 500
 
 
 def test_a_finished_cell_is_shown_without_torch_and_forced_with_it(home: Path, tmp_path: Path) -> None:
