@@ -22,11 +22,10 @@ LIGHT = (
 )
 DUMP = """
 import json, sys
+from bench.cli._without_torch import stand_in
 if sys.argv[1] == "real":
     import torch
-else:
-    from bench.cli._without_torch import stand_in
-    stand_in(["plan"])
+need = stand_in(["plan"])
 from bench import registry
 from bench.cell import make_plan
 from bench.cli._common import make_cells, open_runtime
@@ -41,7 +40,7 @@ for scale, data in (("tiny", None), ("paper", "scenes")):
     found[f"{scale} stages"] = [s.record() for s in plan.stages]
     code = {(s.runner, component_names(s.params)) for s in plan.stages}
     found[f"{scale} code"] = sorted([r, str(c), digest_of(r, c)] for r, c in code)
-print(json.dumps({"torch": "torch._C" in sys.modules, "found": found}))
+print(json.dumps({"need": need, "torch": "torch._C" in sys.modules, "found": found}))
 """
 # A process of 10 MB starts another one: what Linux counts for a child begins with what its parent held.
 PEAK = """
@@ -73,6 +72,7 @@ def same(one: subprocess.CompletedProcess[str], other: subprocess.CompletedProce
 
 def test_every_key_digest_setting_and_reason_is_that_of_a_process_with_torch() -> None:
     reports = [json.loads(start(DUMP, how).stdout) for how in ("real", "light")]
+    assert reports[1]["need"] is None, "a name that a file uses when it is imported; is it in NAMES?"
     assert [report["torch"] for report in reports] == [True, False]
     real, without = (report["found"] for report in reports)
     assert len(real["tiny"]) == len(real["paper"]) > 9000
