@@ -206,7 +206,8 @@ class Planner:
             params={"task": self._identity(task), "seed": self.cell.seed},
             inputs=task.stages(self, backbone, task_data),
         )  # fmt: skip
-        return PlannedCell(self.cell, final, engine)
+        own = tuple((k, v) for k, v in self.cell.overrides if k in self.used)  # others belong to other cells
+        return PlannedCell(replace(self.cell, overrides=own), final, engine)
 
     def _task_data(self, task: Any) -> Stage:
         """What the task is trained and scored on: the set, or its training images in two parts."""

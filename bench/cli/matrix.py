@@ -70,9 +70,7 @@ def _without_failed(plan: Plan, database: str) -> tuple[Plan, dict[str, str]]:
     from bench.cell import Plan
     from bench.results.database import open_database
 
-    failed = {
-        c["label"]: c["reason"] or "" for c in open_database(database).cells() if c["state"] == "failed"
-    }
+    failed = {c["label"]: c["reason"] or "" for c in open_database(database).cells("failed")}
     left_out = {c.final.key: failed[c.final.key] for c in plan.cells if c.final and c.final.key in failed}
     return Plan([c for c in plan.cells if not (c.final and c.final.key in left_out)]), left_out
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,16 +66,19 @@ def command(
     bench sweep --param n_crops needs nothing else. The same command again reuses what is done and goes on.
     Every trial is an ordinary cell that bench show knows.
     """
+    from bench.engine.signals import listening
+
     runtime = open_runtime(devices=devices_option(devices), workers=loaders)
-    signal.signal(signal.SIGTERM, _terminate)
     if worker_of is not None:
-        _work(runtime, str(study), options, worker_of, until)
+        with listening(at_once=True):
+            _work(runtime, str(study), options, worker_of, until)
         return
     until = min(until, time.time() + seconds(timeout))
     sweep, paths = _open(runtime, study, {**options, "timed": timeout is not None})
     say = click.echo if not as_json else _quiet
     _introduce(sweep, runtime, workers, say)
-    _drive(sweep, runtime, workers, until, options, as_json)
+    with listening(at_once=True):
+        _drive(sweep, runtime, workers, until, options, as_json)
     sys.exit(_finish(sweep, runtime, paths, as_json, say))
 
 
@@ -93,10 +94,6 @@ def seconds(text: str | None) -> float:
     if not found:
         raise BadInput(f"--timeout is a time, got {text!r}; try: --timeout 30m")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _open(
@@ -192,6 +189,7 @@ def _introduce(sweep: Sweep, runtime: Runtime, workers: int, say: Any) -> None:
 def _drive(
     sweep: Sweep, runtime: Runtime, workers: int, until: float, options: Mapping[str, Any], quiet: bool
 ) -> None:
+    from bench.engine.launch import gpu_groups
     from bench.sweep.drive import Pool
 
     def start(number: int) -> list[str]:
@@ -203,7 +201,8 @@ def _drive(
             "--until", str(until),
         ]  # fmt: skip
 
-    pool = Pool(sweep, workers, start, runtime.home / "sweeps" / sweep.name, until)
+    logs = runtime.home / "sweeps" / sweep.name
+    pool = Pool(sweep, workers, start, logs, until, gpu_groups(runtime))
     screen = _Screen(sweep.setup, quiet)
     with screen:
         pool.run(screen.show)
@@ -321,7 +320,6 @@ def _all_seeds(sweep: Sweep, command: str) -> str:
 
 def _where(sweep: Sweep, best: Mapping[str, Any], winner: Mapping[str, Any] | None) -> None:
     """Commands to reproduce, to show and to go on."""
-    from bench.cli import VERBS
     from bench.sweep.report import winner_text
 
     if winner:
@@ -330,5 +328,4 @@ def _where(sweep: Sweep, best: Mapping[str, Any], winner: Mapping[str, Any] | No
     click.echo(f"its trial, {best['number']}: {_all_seeds(sweep, best['commands'][0])}")
     click.echo("  " + "   ".join(f"bench show {k[:12]}" for k in best["cells"]))
     click.echo(f"go on: bench sweep --study {sweep.name}   with other values: --param NAME=VALUES as well")
-    hint = "bench dashboard; " if "dashboard" in VERBS else ""
-    click.echo(f"look at it: {hint}optuna-dashboard, given the database's URL")
+    click.echo("look at it: bench dashboard; optuna-dashboard, given the database's URL")

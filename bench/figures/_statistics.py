@@ -1,4 +1,4 @@
-"""Rank correlation and the sweet-spot curve."""
+"""The sweet-spot curve."""
 
 from __future__ import annotations
 
@@ -7,23 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 LEAST = 4  # points for a curve
-
-
-def ranks(values: Sequence[float]) -> np.ndarray:
-    """(n,) ranks from 1; equal values share the mean of theirs."""
-    found = np.asarray(values, np.float64)
-    below = (found[:, None] > found[None]).sum(1)
-    equal = (found[:, None] == found[None]).sum(1)
-    return np.asarray(below + (equal + 1) / 2)
-
-
-def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Spearman's rho, the correlation of the ranks; None for fewer than three points or a constant."""
-    if len(x) < 3:
-        return None
-    a, b = ranks(x) - (len(x) + 1) / 2, ranks(y) - (len(y) + 1) / 2
-    length = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / length if length > 0 else None
 
 
 def parabola(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float] | None:

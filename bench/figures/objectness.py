@@ -12,7 +12,8 @@ import numpy as np
 from bench.errors import BadInput
 from bench.figures import _look
 from bench.figures._content import Content
-from bench.figures._statistics import parabola, spearman, sweet_spot
+from bench.figures._statistics import parabola, sweet_spot
+from bench.results.ranking import spearman
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -281,10 +281,11 @@ class Database:
                 groups += connection.scalars(query)
         return self.rows(validation=True, group=groups) if groups else []
 
-    def cells(self) -> list[dict[str, Any]]:
-        """Every cell with its state and reason."""
+    def cells(self, state: str | None = None) -> list[dict[str, Any]]:
+        """Every cell, or those in one state, with its state and reason."""
         with self.session() as session:
-            return [_plain(row) for row in session.query(CellRow).order_by(CellRow.label)]
+            found = session.query(CellRow).order_by(CellRow.label)
+            return [_plain(row) for row in (found.filter_by(state=state) if state else found)]
 
     def results(self) -> list[dict[str, Any]]:
         """Every result as {source, cell, headline, metrics, order}, sorted: what export writes."""

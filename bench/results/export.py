@@ -82,20 +82,20 @@ def _inert(value: Any) -> Any:
 
 
 def as_markdown(board: Board) -> str:
-    lines = _lines(board, bold="**{}**", tie="{} ≈", escape=_markdown, plus_minus="±")
+    lines = _lines(board, bold="**{}**", tie="{} ≈", escape=md_escape, plus_minus="±")
     heads = ["#", "method", "crop", "settings", *(f"{c.title} {c.headline}" for c in board.columns)]
     rule = ["---:", ":---", ":---", ":---", *("---:" for _ in board.columns)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in ([_markdown(h) for h in heads], rule, *lines))
+    return "".join(f"| {' | '.join(line)} |\n" for line in ([md_escape(h) for h in heads], rule, *lines))
 
 
 def as_latex(board: Board) -> str:
     """A booktabs table."""
-    lines = _lines(board, bold=r"\textbf{{{}}}", tie=r"{}$^\approx$", escape=_latex, plus_minus=r"$\pm$")
+    lines = _lines(board, bold=r"\textbf{{{}}}", tie=r"{}$^\approx$", escape=tex_escape, plus_minus=r"$\pm$")
     heads = ["", "method", "crop", "settings", *(f"{c.title} {c.headline}" for c in board.columns)]
     body = "".join(f"{' & '.join(line)} \\\\\n" for line in lines)
     return (
         f"\\begin{{tabular}}{{rlll{'r' * len(board.columns)}}}\n\\toprule\n"
-        f"{' & '.join(_latex(h) for h in heads)} \\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
+        f"{' & '.join(tex_escape(h) for h in heads)} \\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
     )
 
 
@@ -126,7 +126,8 @@ def standing_of(board: Board, column: Column, row: Row) -> str:
     return "tie" if ties(entry, best) else ""
 
 
-def _markdown(text: str) -> str:
+def md_escape(text: str) -> str:
+    """Text that Markdown shows as it is."""
     for character in "\\|*_`<>[]":
         text = text.replace(character, "\\" + character)
     return text.replace("\n", " ")
@@ -134,9 +135,10 @@ def _markdown(text: str) -> str:
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " ",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " ", "±": r"$\pm$",
 }  # fmt: skip
 
 
-def _latex(text: str) -> str:
+def tex_escape(text: str) -> str:
+    """Text that LaTeX sets as it is; the sign ± in math."""
     return "".join(LATEX.get(c, c) for c in text)

@@ -29,13 +29,16 @@ CRASHES = 3  # of workers in a row without a trial ended between them
 
 @dataclass
 class Pool:
-    """`count` processes of this machine that take trials. `command` starts one, given its number."""
+    """`count` processes of this machine that take trials. `command` starts one, given its number.
+    `gpus`: CUDA_VISIBLE_DEVICES of each in turn (`bench.engine.launch.gpu_groups`); empty: they see the same.
+    """
 
     sweep: Sweep
     count: int
     command: Callable[[int], Sequence[str]]
     logs: Path
     until: float = float("inf")
+    gpus: Sequence[str] = ()
     processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     crashes: int = 0
     ended: int = 0
@@ -99,9 +102,18 @@ class Pool:
         with open(self.log(number), "ab") as log:
             self.processes[number] = subprocess.Popen(
                 self.command(number), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=_environment(number, self.count),
+                env=self._environment(number),
                 start_new_session=True,  # Ctrl-C comes to the driver alone, which asks each worker once
             )  # fmt: skip
+
+    def _environment(self, number: int) -> dict[str, str]:
+        """Workers share the GPUs in turn, and a CPU's cores evenly, unless the environment divides them."""
+        found = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if self.count > 1 and self.gpus:
+            found["CUDA_VISIBLE_DEVICES"] = self.gpus[number % len(self.gpus)]
+        if self.count > 1:
+            found.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // self.count)))
+        return found
 
     def _left(self, number: int, code: int) -> None:
         """A worker ended: well, killed (another takes its place), or unable to work."""
@@ -125,24 +137,6 @@ class Pool:
                 process.kill()
                 process.wait()
         self.processes.clear()
-
-
-def _environment(number: int, count: int) -> dict[str, str]:
-    """Workers share the GPUs in turn, and a CPU's cores evenly, unless the environment divides them."""
-    found = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    shown = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
-    gpus = shown or [str(i) for i in range(_gpus())]
-    if count > 1 and len(gpus) > 1:
-        found["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    if count > 1:
-        found.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
-    return found
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def follow(driver: int) -> None:

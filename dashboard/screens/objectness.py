@@ -19,6 +19,10 @@ TITLE, ORDER = "Objectness", 5
 SIZES = {"steps": "gradient steps", "time": "time of pretraining", "none": "nothing"}
 SOURCES = {"both": "measured and reported", "measured": "measured", "reported": "reported in papers"}
 STATS = "bench crops stats"
+BARS = (
+    "Bars: 95 % intervals, over seeds and over images. ρ: Spearman's rank correlation of the n points. "
+    "Dashed: the parabola that fits them best (from four points on); its mark: the top."
+)
 
 
 def page(source: Source) -> None:
@@ -66,23 +70,9 @@ def what(source: Source, address: Address, found: list[Topic], columns: list[Any
 
 
 def scatter(source: Source, choices: dict[str, str]) -> None:
-    asked = dict(choices)
-    try:
-        content = figure(source, "objectness", asked)
-    except Exception as error:
-        if not is_user_error(error):
-            raise
-        st.html(note(str(error)))
+    content = drawn(source, "objectness", choices, BARS)
+    if content is None:
         return
-    show(f"objectness {json.dumps(content, sort_keys=True)}", of_content("objectness", content), "objectness")
-    st.html(
-        soft(
-            "Bars: 95 % intervals, over seeds and over images. ρ: Spearman's rank correlation of the n "
-            "points. Dashed: the parabola that fits them best (from four points on); its mark: the top."
-        )
-    )
-    options = "".join(f" --{k} {v}" for k, v in asked.items())
-    st.code(command("objectness") + options, language="bash", wrap_lines=True)
     with st.expander("The points as a table"):
         for one in content["series"]:
             st.html(soft(f"{one['title']}; {one['y']}"))
@@ -104,14 +94,21 @@ def spread(mean: float, ci95: float | None) -> str:
 
 
 def shares(source: Source, choices: dict[str, str]) -> None:
-    asked = {k: choices[k] for k in ("data", "objects") if k in choices}
+    drawn(source, "shares", {k: choices[k] for k in ("data", "objects") if k in choices})
+
+
+def drawn(source: Source, name: str, asked: dict[str, str], legend: str = "") -> Any:
+    """Show a figure, its legend and the command that makes it; its content, or None where it says why not."""
     try:
-        content = figure(source, "shares", asked)
+        content = figure(source, name, dict(asked))
     except Exception as error:
         if not is_user_error(error):
             raise
         st.html(note(str(error)))
-        return
-    show(f"shares {json.dumps(content, sort_keys=True)}", of_content("shares", content), "shares")
+        return None
+    show(f"{name} {json.dumps(content, sort_keys=True)}", of_content(name, content), name)
+    if legend:
+        st.html(soft(legend))
     options = "".join(f" --{k} {v}" for k, v in asked.items())
-    st.code(command("shares") + options, language="bash", wrap_lines=True)
+    st.code(command(name) + options, language="bash", wrap_lines=True)
+    return content

@@ -19,6 +19,7 @@ from bench.cell import Cell, Plan, PlannedCell
 from bench.engine.context import StageContext
 from bench.params import Runtime
 from bench.stage import Stage
+from tests.processes import children
 
 SECONDS = 0.08  # of a step
 
@@ -100,20 +101,6 @@ def steps_of(made: Plan) -> set[str]:
 def results(home: Path) -> dict[str, str]:
     """What each committed stage says."""
     return {str(f.parent.relative_to(home)): f.read_text() for f in home.glob("store/*/*/out.txt")}
-
-
-def children(pid: int) -> list[int]:
-    """The living children of a process."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == pid and fields[0] != "Z":
-                found.append(int(folder.name))
-    return found
 
 
 def server_of(driver: int) -> int | None:

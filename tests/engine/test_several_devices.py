@@ -19,6 +19,7 @@ from bench.engine.pretrain import prepare, run
 from bench.errors import BadInput, StageFailed
 from tests.e2e.micro import backbones, command
 from tests.engine.pretraining import TINY, Watch, context
+from tests.processes import children
 
 # A rate at which two trainings stay close; at usual ones batches of 8 drift apart after three steps.
 CALM = {"image_size": 64, "lr": 5e-4, "warmup_epochs": 0.0, "ema0": 0.9}
@@ -28,23 +29,9 @@ def backbone(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "run" / "backbone.pth", weights_only=True)  # type: ignore[no-any-return]
 
 
-def children() -> list[int]:
-    """Processes whose parent is this one."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == os.getpid() and fields[0] != "Z":
-                found.append(int(folder.name))
-    return found
-
-
 def workers() -> list[int]:
     """Children that run a function of ours (not multiprocessing's tracker of resources)."""
-    return [p for p in children() if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    return [p for p in children(os.getpid()) if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
 
 @pytest.fixture(scope="module")

@@ -1,27 +1,13 @@
-"""Rank correlation, the parabola and label places against SciPy, NumPy and scikit-learn."""
+"""The parabola and label places against NumPy and scikit-learn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 
 from bench.figures._look import apart
-from bench.figures._statistics import parabola, spearman, sweet_spot
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_spearman_is_scipys_with_and_without_ties(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    n = int(rng.integers(3, 30))
-    x, y = rng.normal(size=(2, n)) if seed % 2 else rng.integers(0, 4, (2, n)).astype(float)
-    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
-
-
-def test_spearman_of_too_little_is_none() -> None:
-    assert spearman([1.0, 2.0], [1.0, 2.0]) is None
-    assert spearman([1.0, 2.0, 3.0], [5.0, 5.0, 5.0]) is None
+from bench.figures._statistics import parabola, sweet_spot
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -7,6 +7,8 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from bench.results.export import md_escape, tex_escape
+
 Frame = dict[str, Any]
 
 
@@ -39,21 +41,21 @@ def markdown(frame: Frame) -> str:
     ]
     for row in frame["rows"]:
         cells = [_pair(row, n, " / ") for n in names]
-        lines.append("| " + " | ".join(c.replace("|", "\\|") for c in [row["label"], *cells]) + " |")
+        lines.append("| " + " | ".join(md_escape(c) for c in [row["label"], *cells]) + " |")
     return "\n".join([*lines, "", *(f"- {line}" for line in _below(frame))]) + "\n"
 
 
 def latex(frame: Frame) -> str:
     """A tabular with a reported and a measured column each (package booktabs)."""
     names = [c["name"] for c in frame["columns"]]
-    head = " & ".join(rf"\multicolumn{{2}}{{c}}{{{_tex(n)}}}" for n in names)
+    head = " & ".join(rf"\multicolumn{{2}}{{c}}{{{tex_escape(n)}}}" for n in names)
     lines = [
         f"% {_title(frame)}", rf"\begin{{tabular}}{{l{'rr' * len(names)}}}", r"\toprule",
         f"row & {head} \\\\", r"\midrule",
     ]  # fmt: skip
     for row in frame["rows"]:
         cells = [part for n in names for part in parts(row, n)]
-        lines.append(" & ".join(_tex(c) for c in [row["label"], *cells]) + r" \\")
+        lines.append(" & ".join(tex_escape(c) for c in [row["label"], *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in _below(frame))]
     return "\n".join(lines) + "\n"
 
@@ -105,12 +107,6 @@ def printed(value: float) -> str:
 def _pair(row: Frame, name: str, between: str) -> str:
     reported, measured = parts(row, name)
     return reported + (between + measured if measured else "")
-
-
-def _tex(value: str) -> str:
-    for sign in "&%_#$":
-        value = value.replace(sign, "\\" + sign)
-    return value.replace("±", r"$\pm$")
 
 
 def _below(frame: Frame) -> list[str]:
