@@ -41,8 +41,7 @@ class Steps:
 def planning(method: str, crop: str, task: str, scale: str, seeds: str, json_file: str | None) -> None:
     """Plan a product of cells as `bench plan` does: seconds of each step, peak memory after it.
 
-    Memory is what the process holds, libraries too; importing PyTorch comes first, so that it can be told
-    apart.
+    Memory is what the process holds, libraries too: all but PyTorch, which planning does without.
     """
     from bench.cell import make_plan
     from bench.store import Store
@@ -50,7 +49,6 @@ def planning(method: str, crop: str, task: str, scale: str, seeds: str, json_fil
     load, steps, runtime = os.getloadavg()[0], Steps(), open_runtime()
     chosen = {"method": method, "crop": crop, "task": task}
     chosen = {kind: "*" if given == "all" else given for kind, given in chosen.items()}
-    steps.timed("import PyTorch", _import_torch)
     steps.timed("import components", lambda: _import(chosen))
     cells, paths = steps.timed(
         "cells",
@@ -67,10 +65,6 @@ def planning(method: str, crop: str, task: str, scale: str, seeds: str, json_fil
         "steps": steps.rows, "load_after": os.getloadavg()[0],
     }  # fmt: skip
     give(report, json_file, _table)
-
-
-def _import_torch() -> None:
-    import torch  # noqa: F401
 
 
 def _import(patterns: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from bench.cli._common import (
     open_runtime,
     plan_from_options,
 )
+from bench.cli._without_torch import standing_in, start_again
 from bench.errors import BadInput
 
 if TYPE_CHECKING:
@@ -85,10 +86,20 @@ class Made:
 
 def run_plan(plan: Plan, runtime: Runtime) -> Made:
     """Run every cell of a plan."""
+    if standing_in() and (runtime.force or not all_done(plan, runtime)):
+        start_again("stages to make")
     with local_engine(runtime) as (engine, database):
         outcome = engine.run(plan)
     error = getattr(engine.listener, "error", None)
     return Made(outcome, None if error else database, error)
+
+
+def all_done(plan: Plan, runtime: Runtime) -> bool:
+    """Is every cell's final stage in the store?"""
+    from bench.store import Store
+
+    store = Store(runtime.home)
+    return all(store.done(cell.final) for cell in plan.cells if cell.final)
 
 
 def node_number(nodes: int) -> int:
