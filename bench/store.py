@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -39,9 +40,7 @@ class Store:
         try:
             for folder in (self.root, home / "work", home / "locks"):
                 folder.mkdir(parents=True, exist_ok=True)
-            probe = home / "work" / f".probe-{os.getpid()}"
-            probe.write_text("")
-            probe.unlink()
+            tempfile.TemporaryFile(dir=home / "work").close()  # without a name: a kill leaves nothing behind
         except OSError as error:
             raise BadInput(
                 f"BENCH_HOME {home} cannot be written ({error.strerror}); try: BENCH_HOME=FOLDER bench ..."
@@ -91,10 +90,12 @@ class Store:
         """Seal the work folder: records, hashes, fsync, rename."""
         work, target = self.work(stage), self.folder(stage)
         shutil.rmtree(work / "_scratch", ignore_errors=True)
+        for left in ("done", "done.part"):  # by a commit that was killed: not to be listed below
+            (work / left).unlink(missing_ok=True)
         write_json(work / "stage.json", stage.record())
         write_json(work / "provenance.json", provenance)
         files = {}
-        for path in sorted(p for p in work.rglob("*") if p.is_file() and p != work / "done"):
+        for path in sorted(p for p in work.rglob("*") if p.is_file()):
             sync(path)
             files[str(path.relative_to(work))] = {"size": path.stat().st_size, "sha256": file_hash(path)}
         write_json(work / "done", {"key": stage.key, "files": files})

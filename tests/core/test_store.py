@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -70,6 +71,49 @@ def test_commit_records_stage_provenance_and_hashes(home: Path) -> None:
     done = json.loads((folder / "done").read_text())
     assert set(done["files"]) == {"out.txt", "stage.json", "provenance.json"}
     assert not (folder / "_scratch").exists()
+
+
+class Killed(BaseException):
+    """What stands for a kill: no handler of ours catches it."""
+
+
+def killed_at(moment: int, patch: pytest.MonkeyPatch) -> None:
+    """Die at the `moment`-th call to the file system that makes something last."""
+    calls = itertools.count(1)
+
+    def wrapped(real: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            if next(calls) == moment:
+                raise Killed
+            return real(*arguments)
+
+        return call
+
+    for name in ("fsync", "replace", "rename"):
+        patch.setattr(f"bench.store.os.{name}", wrapped(getattr(os, name)))
+
+
+def test_a_commit_killed_at_any_moment_is_whole_the_next_time(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(home)
+    for moment in itertools.count(1):
+        what = stage("data", moment=moment)
+        (store.work(what) / "out.txt").write_text("result")
+        with monkeypatch.context() as patch:
+            killed_at(moment, patch)
+            try:
+                store.commit(what, {})
+            except Killed:
+                pass
+            else:
+                break
+        if not store.done(what):  # killed before the folder was in its place
+            store.commit(what, {})
+        assert store.verify(what)
+    assert moment > 8
+    assert not (home / "damaged").exists()
+    assert not any((home / "work").iterdir())
 
 
 def test_a_folder_without_done_is_no_hit(home: Path) -> None:

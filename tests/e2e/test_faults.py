@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ class Chaos:
     def _kill_one(self, driver: subprocess.Popen[bytes]) -> None:
         time.sleep(self.random.expovariate(1 / 0.12))
         what = self.random.choices(("worker", "server", "driver", "connection"), (40, 3, 5, 8))[0]
+        if self.kills > KILLS // 2 and not self.count["driver"]:
+            what = "driver"
         workers = workers_of(driver.pid)
         self.seen |= set(workers)
         if what == "connection" and self.server:
@@ -80,8 +83,9 @@ class Chaos:
         server = server_of(driver.pid)
         pids = {"worker": workers, "server": [server] if server else [], "driver": [driver.pid]}.get(what, [])
         if workers and pids:
-            os.kill(self.random.choice(pids), signal.SIGKILL)
-            self.count[what] += 1
+            with suppress(ProcessLookupError):  # ended by itself meanwhile
+                os.kill(self.random.choice(pids), signal.SIGKILL)
+                self.count[what] += 1
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
