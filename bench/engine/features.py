@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from bench.data.base import ImageSet
-from bench.data.preprocess import Transform
+from bench.data.preprocess import Normaliser, Transform
 from bench.data.runner import start_worker
 from bench.engine.context import StageContext
 from bench.engine.pretrain import Device, pick_device, step_threads
 from bench.errors import BadData, StageFailed
 from bench.stage import Stage
 from bench.store import write_json
-from bench.views.augment import MEAN, STD
 
 VERSION = 1
 BATCH = 64  # images a forward; part of what a resumed stage must repeat, so not a setting
@@ -109,18 +108,17 @@ class Extractor:
     ) -> None:
         self.layers, self.device, self.bf16 = tuple(layers), device, precision == "bf16"
         self.backbone = backbone.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.mean = torch.tensor(MEAN, device=device).view(3, 1, 1) * 255
-        self.std = torch.tensor(STD, device=device).view(3, 1, 1) * 255
+        self.normalise = Normaliser(device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, s, s) uint8, or float32 that is normalised already -> float32 (B, D) per layer."""
         from bench.nn.layers import layer_features
 
-        x = images.to(self.device, non_blocking=True)
-        if x.dtype == torch.uint8:
-            x = x.float().sub_(self.mean).div_(self.std)
-        x = x.contiguous(memory_format=torch.channels_last)
+        if images.dtype == torch.uint8:
+            x = self.normalise(images)
+        else:
+            x = images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             found = layer_features(self.backbone, x, self.layers)
         return {name: f.float() for name, f in found.items()}

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench.data.base import ImageSet
-from bench.data.preprocess import Transform
+from bench.data.preprocess import Normaliser, Transform
 from bench.engine.features import BATCH, batches
 from bench.engine.perf import in_turns, peer, summary
 from bench.errors import StageFailed
@@ -95,8 +95,8 @@ def _loading(images: ImageSet, transform: Transform, workers: int) -> Work:
     mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (MEAN, STD))
 
     def ours() -> Tensor:
-        loaded = batches(images, transform, workers=workers)
-        return _first(x.float().sub_(255 * mean).div_(255 * std) for x in loaded)
+        normalise = Normaliser(torch.device("cpu"))
+        return _first(map(normalise, batches(images, transform, workers=workers)))
 
     def plain() -> Tensor:
         return _first(DataLoader(PlainShown(images, transform), BATCH, num_workers=workers))
@@ -115,7 +115,7 @@ def _first(loaded: Iterable[Tensor]) -> Tensor:
     """The first batch; the others are only loaded."""
     first = None
     for batch in loaded:
-        first = batch if first is None else first
+        first = batch.clone() if first is None else first
     assert first is not None
     return first
 
