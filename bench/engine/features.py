@@ -65,7 +65,7 @@ def load_features(folder: Path, layer: str, images: ImageSet) -> np.ndarray:
 
 
 class Shown(Dataset[Tensor]):
-    """What the backbone is shown of each image: (3, s, s) uint8."""
+    """What the backbone is shown of each image: (s, s, 3) uint8, the channels of a pixel together."""
 
     def __init__(self, images: ImageSet, transform: Transform) -> None:
         self.images, self.transform = images, transform
@@ -74,30 +74,22 @@ class Shown(Dataset[Tensor]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.transform(self.images.image(index))
+        return self.transform(self.images.image(index)).permute(1, 2, 0)
 
 
 def batches(
     images: ImageSet, transform: Transform, start: int = 0, workers: int = 0, pin: bool = False
 ) -> Iterator[Tensor]:
-    """(b, 3, s, s) uint8 batches of `BATCH` images from position `start` on, decoded in `workers`
-    processes."""
+    """(b, 3, s, s) uint8 batches of `BATCH` images from position `start` on, decoded in `workers` processes;
+    channels-last, which is how the pixels come and what the convolutions want."""
     groups = [range(i, min(i + BATCH, len(images))) for i in range(start, len(images), BATCH)]
-    yield from DataLoader(
+    loaded = DataLoader(
         Shown(images, transform), batch_sampler=groups,  # type: ignore[arg-type]
         num_workers=workers, pin_memory=pin,
         worker_init_fn=start_worker if workers else None, prefetch_factor=2 if workers else None,
-        collate_fn=_stack,
     )  # fmt: skip
-
-
-def _stack(items: list[Tensor]) -> Tensor:
-    """One batch in channels-last memory, which is how the pixels come and what the convolutions want."""
-    size = items[0].shape[-1]
-    made = torch.empty((len(items), 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
-    for at, item in enumerate(items):
-        made[at] = item
-    return made
+    for batch in loaded:
+        yield batch.permute(0, 3, 1, 2)
 
 
 class Extractor:
