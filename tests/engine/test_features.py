@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,24 @@ def test_the_normaliser_is_torchvisions() -> None:
     assert len({x.data_ptr() for x in made}) == 3, "new memory only for more images or another size"
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_the_images_in_their_order(tmp_path: Path, workers: int) -> None:
-    images, transform = SmallSet(tmp_path, 5), Transform("squash", 40, 32)
-    found = torch.cat(list(batches(images, transform, 0, workers)))
-    assert found.is_contiguous(memory_format=torch.channels_last)
-    assert all(torch.equal(found[i], transform(images.image(i))) for i in range(5))
-    plain = torch.stack([PlainShown(images, transform)[i] for i in range(5)])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_are_the_images_in_their_order(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More batches than places for them, each read late, when the workers are as far ahead as they get."""
+    monkeypatch.setattr(features, "BATCH", 2)
+    images, transform = SmallSet(tmp_path, 13), Transform("squash", 40, 32)
+    parts = []
+    for batch in batches(images, transform, 0, workers):
+        time.sleep(0.05 if workers else 0)
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+        parts.append(batch.clone())
+    found = torch.cat(parts)
+    assert [len(part) for part in parts] == [2] * 6 + [1]
+    assert all(torch.equal(found[i], transform(images.image(i))) for i in range(13))
+    later = next(iter(batches(images, transform, 8, workers)))
+    assert torch.equal(later, found[8:10])
+    plain = torch.stack([PlainShown(images, transform)[i] for i in range(13)])
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     levels = (found - (plain * std + mean) * 255).abs()
     assert levels.max() < 2.01, "squashing resizes twice, each time within a grey level"
