@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 @click.option("--split", default="train", show_default=True, help="Of those images.")
 @click.option("--images", type=click.IntRange(2, 100_000), help="Generated scenes, by default by scale.")
 @click.option("--workers", default="0,2", show_default=True, help="Numbers of the loaders' processes.")
-@click.option("--loaders/--no-loaders", default=True, show_default=True, help="Time the loaders, too.")
+@click.option(
+    "--loaders/--no-loaders", default=True, show_default=True, help="Time loaders, and a network behind them."
+)  # fmt: skip
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 1000), help=REPEATS)
 @JSON
 def evaluation(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.views.augment import MEAN, STD
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -27,11 +29,39 @@ class Transform:
     def __call__(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 -> (3, size, size) uint8."""
         pixels = image if image.flags.writeable else image.copy()
-        x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+        # the batch dimension first: only so do the strides say channels-last to `interpolate`, which then
+        # keeps the pixels together instead of writing planes, the same numbers in 2/3 of the time
+        x = torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)
         x = _resize(x, short_side(x.shape[-2], x.shape[-1], self.resize))
         if self.mode == "squash":
             return _resize(x, (self.size, self.size))[0]
         return _centre(x, self.size)[0]
+
+
+class Normaliser:
+    """(B, 3, H, W) uint8 -> float32 on `device`, (x - 255 MEAN) / (255 STD) of each channel, channels-last.
+
+    On a CPU the result lies in memory that the next call overwrites: taking 38 MB from the system for each
+    batch costs more than the arithmetic.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.mean, self.std = (255 * torch.tensor(numbers, device=device) for numbers in (MEAN, STD))
+        self.kept = torch.empty(0)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        x = images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        if self.device.type != "cpu":
+            return x.float().sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
+        n, _, height, width = x.shape
+        if self.kept.shape[1:] != (height, 3 * width) or len(self.kept) < n:
+            self.kept = torch.empty(n, height, 3 * width)
+        # one image at a time stays in the cache; whole rows, since a loop over 3 channels is 4 times as slow
+        mean, std = self.mean.repeat(width), self.std.repeat(width)
+        for made, pixels in zip(self.kept, x.permute(0, 2, 3, 1).reshape(n, height, 3 * width), strict=False):
+            made.copy_(pixels).sub_(mean).div_(std)
+        return self.kept[:n].view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
 def short_side(height: int, width: int, short: int) -> tuple[int, int]:

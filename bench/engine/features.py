@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from bench.data.base import ImageSet
-from bench.data.preprocess import Transform
+from bench.data.preprocess import Normaliser, Transform
 from bench.data.runner import start_worker
 from bench.engine.context import StageContext
 from bench.engine.pretrain import Device, pick_device, step_threads
 from bench.errors import BadData, StageFailed
 from bench.stage import Stage
 from bench.store import write_json
-from bench.views.augment import MEAN, STD
 
 VERSION = 1
 BATCH = 64  # images a forward; part of what a resumed stage must repeat, so not a setting
@@ -66,39 +65,44 @@ def load_features(folder: Path, layer: str, images: ImageSet) -> np.ndarray:
 
 
 class Shown(Dataset[Tensor]):
-    """What the backbone is shown of each image: (3, s, s) uint8."""
+    """What the backbone is shown: batches (b, s, s, 3) uint8, each written into the next of `places`."""
 
-    def __init__(self, images: ImageSet, transform: Transform) -> None:
-        self.images, self.transform = images, transform
+    def __init__(self, images: ImageSet, transform: Transform, places: Sequence[Tensor]) -> None:
+        self.images, self.transform, self.places = images, transform, places
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.transform(self.images.image(index))
+    def __getitems__(self, batch: range) -> Tensor:
+        made = self.places[batch.start // BATCH % len(self.places)][: len(batch)]
+        for at, index in enumerate(batch):
+            made[at] = self.transform(self.images.image(index)).permute(1, 2, 0)
+        return made
 
 
 def batches(
     images: ImageSet, transform: Transform, start: int = 0, workers: int = 0, pin: bool = False
 ) -> Iterator[Tensor]:
-    """(b, 3, s, s) uint8 batches of `BATCH` images from position `start` on, decoded in `workers`
-    processes."""
+    """(b, 3, s, s) uint8 batches of `BATCH` images from position `start` on, decoded in `workers` processes;
+    channels-last, which is how the pixels come and what the convolutions want.
+
+    A batch is overwritten after the next one is asked for: all lie in memory that is taken once and shared
+    with the processes, since taking it anew for each batch costs as much as half of the resizing.
+    """
+    ahead = 2  # batches asked of each worker before they are needed
+    shape = (BATCH, transform.size, transform.size, 3)
+    places = [torch.empty(shape, dtype=torch.uint8) for _ in range(ahead * workers + 1)]
+    for place in places if workers else ():
+        place.share_memory_()
     groups = [range(i, min(i + BATCH, len(images))) for i in range(start, len(images), BATCH)]
-    yield from DataLoader(
-        Shown(images, transform), batch_sampler=groups,  # type: ignore[arg-type]
-        num_workers=workers, pin_memory=pin,
-        worker_init_fn=start_worker if workers else None, prefetch_factor=2 if workers else None,
-        collate_fn=_stack,
+    loaded = DataLoader(
+        Shown(images, transform, places), batch_sampler=groups,  # type: ignore[arg-type]
+        num_workers=workers, pin_memory=pin, collate_fn=_as_it_is,  # type: ignore[arg-type]
+        worker_init_fn=start_worker if workers else None, prefetch_factor=ahead if workers else None,
     )  # fmt: skip
+    for batch in loaded:
+        yield batch.permute(0, 3, 1, 2)
 
 
-def _stack(items: list[Tensor]) -> Tensor:
-    """One batch in channels-last memory, which is how the pixels come and what the convolutions want."""
-    size = items[0].shape[-1]
-    made = torch.empty((len(items), 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
-    for at, item in enumerate(items):
-        made[at] = item
-    return made
+def _as_it_is(batch: Tensor) -> Tensor:
+    return batch
 
 
 class Extractor:
@@ -109,18 +113,17 @@ class Extractor:
     ) -> None:
         self.layers, self.device, self.bf16 = tuple(layers), device, precision == "bf16"
         self.backbone = backbone.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.mean = torch.tensor(MEAN, device=device).view(3, 1, 1) * 255
-        self.std = torch.tensor(STD, device=device).view(3, 1, 1) * 255
+        self.normalise = Normaliser(device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, s, s) uint8, or float32 that is normalised already -> float32 (B, D) per layer."""
         from bench.nn.layers import layer_features
 
-        x = images.to(self.device, non_blocking=True)
-        if x.dtype == torch.uint8:
-            x = x.float().sub_(self.mean).div_(self.std)
-        x = x.contiguous(memory_format=torch.channels_last)
+        if images.dtype == torch.uint8:
+            x = self.normalise(images)
+        else:
+            x = images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             found = layer_features(self.backbone, x, self.layers)
         return {name: f.float() for name, f in found.items()}

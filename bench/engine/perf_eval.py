@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench.data.base import ImageSet
-from bench.data.preprocess import Transform
-from bench.engine.features import BATCH, batches
+from bench.data.preprocess import Normaliser, Transform
+from bench.engine.features import BATCH, Extractor, batches
 from bench.engine.perf import in_turns, peer, summary
 from bench.errors import StageFailed
 from bench.views.augment import MEAN, STD
 
 RESIZE, SIZE = 256, 224
 LEVELS = 0.2  # mean difference of two resizings in grey levels, each rounded to whole ones
+SHARE = 0.01  # what features differ by for it, of how far those of different images lie apart
+EXTRACTED = 256
 
 
 @dataclass(frozen=True)
@@ -84,38 +87,75 @@ def _same(work: Work, found: dict[str, Any]) -> tuple[float, dict[str, float]]:
 
 
 def loading(images: ImageSet, workers: Iterable[int], passes: int) -> list[Work]:
-    """Images read, resized and normalised, `passes` times over: ours, and PIL's decoder with torchvision's
-    transforms."""
-    many = Repeated(images, passes)
+    """What brings images to a frozen backbone, and what the backbone then makes of them, each against the
+    usual way: PIL's decoder with torchvision's transforms, and a network as it was built.
+
+    The loaders take the images `passes` times over, so that starting workers takes little of the time; the
+    network takes up to `EXTRACTED` images, of which most of the time is its own.
+    """
     kinds = [Transform("center", RESIZE, SIZE), Transform("squash", RESIZE, SIZE)]
-    return [_loading(many, transform, n) for n in workers for transform in kinds]
+    many, some = Repeated(images, passes * len(images)), Repeated(images, min(EXTRACTED, len(images)))
+    found = [_loading(many, transform, n) for n in workers for transform in kinds]
+    return found + [_extraction(some, kinds[0], n) for n in workers]
 
 
 def _loading(images: ImageSet, transform: Transform, workers: int) -> Work:
-    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (MEAN, STD))
+    std = torch.tensor(STD).view(3, 1, 1)
 
     def ours() -> Tensor:
-        loaded = batches(images, transform, workers=workers)
-        return _first(x.float().sub_(255 * mean).div_(255 * std) for x in loaded)
+        normalise = Normaliser(torch.device("cpu"))
+        return _first(map(normalise, batches(images, transform, workers=workers)))
 
     def plain() -> Tensor:
-        return _first(DataLoader(PlainShown(images, transform), BATCH, num_workers=workers))
+        return _first(_plain_batches(images, transform, workers))
 
     def compare(one: Tensor, other: Tensor) -> tuple[float, dict[str, float]]:
         return float(((one - other) * 255 * std).abs().mean()), {}
 
+    name = f"loader, {transform.mode}, {workers} workers"
+    return Work(name, _told(images), ours, plain, compare, LEVELS)
+
+
+def _extraction(images: ImageSet, transform: Transform, workers: int) -> Work:
+    """ResNet-18 in float32, random weights. The difference is that of the features of an image, on average,
+    as a share of how far features lie from the mean of all images."""
+    from bench.nn.backbones import build_backbone
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_backbone("resnet18").eval().requires_grad_(False)
+    extract = Extractor(deepcopy(network), ["gap"], torch.device("cpu"))
+
+    def ours() -> Tensor:
+        return torch.cat([extract(b)["gap"] for b in batches(images, transform, workers=workers)])
+
+    def plain() -> Tensor:
+        return torch.cat([network(batch) for batch in _plain_batches(images, transform, workers)])
+
+    def compare(one: Tensor, other: Tensor) -> tuple[float, dict[str, float]]:
+        apart, spread = (one - other).norm(dim=1), (other - other.mean(0)).norm(dim=1).mean()
+        return float(apart.mean() / spread), {"largest of an image": float(apart.max() / spread)}
+
     return Work(
-        f"loader, {transform.mode}, {workers} workers",
-        f"{len(images)} images of {Path(images.file(0)).suffix[1:]}, short side {RESIZE}, to {SIZE} px",
-        ours, plain, compare, LEVELS,
+        f"ResNet-18, {transform.mode}, {workers} workers", f"features of {_told(images)}",
+        ours, plain, compare, SHARE,
     )  # fmt: skip
+
+
+def _told(images: ImageSet) -> str:
+    kind = Path(images.file(0)).suffix[1:]
+    return f"{len(images)} images of {kind}, short side {RESIZE}, to {SIZE} px"
+
+
+def _plain_batches(images: ImageSet, transform: Transform, workers: int) -> Iterable[Tensor]:
+    return DataLoader(PlainShown(images, transform), BATCH, num_workers=workers)
 
 
 def _first(loaded: Iterable[Tensor]) -> Tensor:
     """The first batch; the others are only loaded."""
     first = None
     for batch in loaded:
-        first = batch if first is None else first
+        first = batch.clone() if first is None else first
     assert first is not None
     return first
 
@@ -143,11 +183,11 @@ class PlainShown(Dataset[Tensor]):
 
 
 class Repeated(ImageSet):
-    """The images of a set, `passes` times over, so that starting workers takes little of the time."""
+    """`count` images: those of a set, over and over."""
 
-    def __init__(self, images: ImageSet, passes: int) -> None:
-        self.of, self.passes = images, passes
-        self.ids = np.tile(images.ids, passes)
+    def __init__(self, images: ImageSet, count: int) -> None:
+        self.of = images
+        self.ids = np.resize(images.ids, count)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -311,16 +311,30 @@ def test_made_up_detections_are_evaluated_alike_and_say_when_not() -> None:
 
 def test_loaders_of_a_set_several_times_over(tmp_path: Path) -> None:
     images = SmallSet(tmp_path, 3)
-    many = perf_eval.Repeated(images, 2)
+    many = perf_eval.Repeated(images, 6)
     assert len(many) == 6
     assert many.file(4) == images.file(1)
-    found = perf_eval.loading(images, [0], 2)
-    assert [w.name for w in found] == ["loader, center, 0 workers", "loader, squash, 0 workers"]
-    for one in found:
+    *loaders, network = perf_eval.loading(images, [0], 2)
+    assert [w.name for w in loaders] == ["loader, center, 0 workers", "loader, squash, 0 workers"]
+    for one in loaders:
         ours, plain = one.ours(), one.plain()
         assert ours.shape == plain.shape == (6, 3, 224, 224)
         assert one.compare(ours, plain)[0] <= one.tolerance
         assert one.compare(ours.flip(3), plain)[0] > one.tolerance
+    assert network.name == "ResNet-18, center, 0 workers"
+    ours, plain = network.ours(), network.plain()
+    assert ours.shape == plain.shape == (3, 512)
+    gap, facts = network.compare(ours, plain)
+    assert 0 < gap <= facts["largest of an image"] < network.tolerance
+    assert network.compare(ours.roll(1, 0), plain)[0] > 1, "features of another image"
+
+
+def test_features_differ_as_a_share_of_what_images_differ_by(tmp_path: Path) -> None:
+    *_, network = perf_eval.loading(SmallSet(tmp_path, 2), [0], 1)
+    plain = torch.tensor([[0.0, 0.0], [6.0, 8.0]])  # 5 from their mean, each
+    gap, facts = network.compare(plain + torch.tensor([[0.0, 1.0], [0.0, 0.0]]), plain)
+    assert gap == pytest.approx(0.1)
+    assert facts == {"largest of an image": pytest.approx(0.2)}
 
 
 def test_perf_eval_prints_its_fields(tmp_path: Path) -> None:
@@ -331,7 +345,7 @@ def test_perf_eval_prints_its_fields(tmp_path: Path) -> None:
     rows = {r["work"]: r for r in json.loads((tmp_path / "x").read_text())["rows"]}
     assert set(rows) == {
         "COCO bbox", "COCO segm", "COCO keypoints", "SVM", "low-shot SVM",
-        "loader, center, 0 workers", "loader, squash, 0 workers",
+        "loader, center, 0 workers", "loader, squash, 0 workers", "ResNet-18, center, 0 workers",
     }  # fmt: skip
     for name, row in rows.items():
         assert name in done.stdout

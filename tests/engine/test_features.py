@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import transforms as T
+from torchvision.transforms.v2 import functional
 
 from bench.cell import Cell, Planner
-from bench.data.preprocess import Transform
+from bench.data.preprocess import Normaliser, Transform
 from bench.data.sets.scenes import Scenes
 from bench.engine import features
 from bench.engine.context import StageContext
@@ -58,12 +60,54 @@ def test_images_that_fit_are_shown_as_they_are() -> None:
     assert np.array_equal(Transform("center", 32, 32)(image).permute(1, 2, 0).numpy(), image)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_are_the_images_in_their_order(tmp_path: Path, workers: int) -> None:
-    images, transform = SmallSet(tmp_path, 5), Transform("squash", 40, 32)
-    found = torch.cat(list(batches(images, transform, 0, workers)))
-    assert all(torch.equal(found[i], transform(images.image(i))) for i in range(5))
-    plain = torch.stack([PlainShown(images, transform)[i] for i in range(5)])
+@pytest.mark.parametrize("mode", ["squash", "center"])
+def test_channels_last_changes_no_pixel(mode: Any) -> None:
+    """torchvision's functions on planes, to the last bit."""
+    image = np.random.default_rng(3).integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    short = functional.resize(planes, [256], antialias=True)
+    squashed = functional.resize(short, [224, 224], antialias=True)
+    found = Transform(mode, 256, 224)(image)
+    assert torch.equal(found, squashed if mode == "squash" else functional.center_crop(short, [224, 224]))
+    assert found.stride()[0] == 1, "the channels of a pixel lie together"
+
+
+def test_the_normaliser_is_torchvisions() -> None:
+    rng = np.random.default_rng(4)
+    normalise = Normaliser(torch.device("cpu"))
+    steps = T.Compose([T.ToTensor(), T.Normalize(MEAN, STD)])
+    made = []
+    for n, height, width in [(3, 8, 12), (1, 8, 12), (2, 8, 12), (4, 8, 12), (2, 12, 8)]:
+        images = rng.integers(0, 256, (n, height, width, 3), dtype=np.uint8)
+        expected = torch.stack([steps(image) for image in images])
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+        for given in (pixels, pixels.contiguous()):
+            found = normalise(given)
+            assert found.is_contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+            made.append(found)
+        assert torch.equal(pixels, torch.from_numpy(images).permute(0, 3, 1, 2)), "left as they were"
+    assert len({x.data_ptr() for x in made}) == 3, "new memory only for more images or another size"
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_are_the_images_in_their_order(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More batches than places for them, each read late, when the workers are as far ahead as they get."""
+    monkeypatch.setattr(features, "BATCH", 2)
+    images, transform = SmallSet(tmp_path, 13), Transform("squash", 40, 32)
+    parts = []
+    for batch in batches(images, transform, 0, workers):
+        time.sleep(0.05 if workers else 0)
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+        parts.append(batch.clone())
+    found = torch.cat(parts)
+    assert [len(part) for part in parts] == [2] * 6 + [1]
+    assert all(torch.equal(found[i], transform(images.image(i))) for i in range(13))
+    later = next(iter(batches(images, transform, 8, workers)))
+    assert torch.equal(later, found[8:10])
+    plain = torch.stack([PlainShown(images, transform)[i] for i in range(13)])
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     levels = (found - (plain * std + mean) * 255).abs()
     assert levels.max() < 2.01, "squashing resizes twice, each time within a grey level"
