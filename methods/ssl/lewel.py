@@ -190,7 +190,7 @@ class Lewel(Method):
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
-            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "min_scale": 0.7, "hidden": 512,
+            "optimizer": "adamw", "lr": 0.002, "warmup_epochs": 1.0, "min_scale": 0.7, "hidden": 512,
             "out": 128, "ema0": 0.9,
         },
         "small": {
