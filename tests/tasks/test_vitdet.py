@@ -250,14 +250,17 @@ def test_only_vision_transformers() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", TASKS)
-def test_it_learns_two_images_by_heart(name: str, tmp_path: Path) -> None:
-    """200 steps from random weights, about a minute on a core; transformers learn slowly from nothing."""
+def test_it_learns_images_by_heart(name: str, count: int, tmp_path: Path) -> None:
+    """From random weights; two images in 200 steps, about a minute on a core, eight in 500 of four images."""
+    length: dict[str, Any] = {2: {"iterations": 200, "steps": (170,), "batch_size": 2},
+                              8: {"iterations": 500, "steps": (430,), "batch_size": 4}}[count]  # fmt: skip
     p = params(
-        name, iterations=200, steps=(170,), warmup=10, batch_size=2, lr=1e-3, sizes=(96,), test_size=96,
-        max_size=96, jitter=(1.0, 1.0), drop_path=0.0, layer_decay=1.0, rois=32,
+        name, **length, warmup=10, lr=1e-3, sizes=(96,), test_size=96, max_size=96,
+        jitter=(1.0, 1.0), drop_path=0.0, layer_decay=1.0, rois=32,
     )  # fmt: skip
-    images = SmallSet(tmp_path, 2)
+    images = SmallSet(tmp_path, count)
     torch.manual_seed(0)
     model = DETECTORS[p.detector]("vit_tiny", 20, p, 0)
     ctx, backend = context(tmp_path / "c"), TorchvisionBackend()
