@@ -250,12 +250,16 @@ def test_only_vision_transformers() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # four to six minutes on a free core
 @pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", TASKS)
 def test_it_learns_images_by_heart(name: str, count: int, tmp_path: Path) -> None:
-    """From random weights; two images in 200 steps, about a minute on a core, eight in 500 of four images."""
-    length: dict[str, Any] = {2: {"iterations": 200, "steps": (170,), "batch_size": 2},
-                              8: {"iterations": 500, "steps": (430,), "batch_size": 4}}[count]  # fmt: skip
+    """From random weights; two images in 200 steps, about a minute on a core. Of eight one head finds 84 % at
+    IoU .5 after 500 steps of four images; a third of the gradient to the pyramid is slower: 64 %, hence 700."""
+    length: dict[str, Any] = {"iterations": 200, "steps": (170,), "batch_size": 2}
+    if count == 8:
+        steps = 700 if name == "coco_vitdet_cascade" else 500
+        length = {"iterations": steps, "steps": (steps - 70,), "batch_size": 4}
     p = params(
         name, **length, warmup=10, lr=1e-3, sizes=(96,), test_size=96, max_size=96,
         jitter=(1.0, 1.0), drop_path=0.0, layer_decay=1.0, rois=32,
