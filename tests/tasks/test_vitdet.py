@@ -254,9 +254,9 @@ def test_only_vision_transformers() -> None:
 @pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", TASKS)
 def test_it_learns_images_by_heart(name: str, count: int, tmp_path: Path) -> None:
-    """From random weights; two images in 200 steps, about a minute on a core. Of eight one head gets to AP50 84
-    in 500 steps of four. Three heads, a third of whose gradient goes on to the pyramid, are slower: 64 in 500,
-    99 in 700."""
+    """From random weights; two images in 200 steps, about a minute on a core. Of eight, one head gets to AP50
+    84 in 500 steps of four. Three heads, a third of whose gradient goes on to the pyramid, are slower: 64 in
+    500, 99 in 700."""
     length: dict[str, Any] = {"iterations": 200, "steps": (170,), "batch_size": 2}
     if count == 8:
         steps = 700 if name == "coco_vitdet_cascade" else 500
