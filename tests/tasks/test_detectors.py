@@ -389,6 +389,19 @@ HEART: dict[str, dict[str, Any]] = {
     "coco_retinanet": {"lr": 0.02},
     "coco_keypoints": {},
 }
+LIKE = {"coco_det_2x": "coco_det", "coco_det_10pct": "coco_det", "voc07_det": "voc0712_det"}
+
+
+@pytest.mark.parametrize("scale", ["tiny", "small", "paper"])
+@pytest.mark.parametrize("name", sorted(LIKE))
+def test_tasks_that_are_not_learnt_by_heart_differ_in_length_alone(name: str, scale: str) -> None:
+    """So that eight images learnt with the one detector speak for the other too."""
+    one, other = (load("task", n).resolve(scale).params for n in (name, LIKE[name]))
+    assert (one.detector, one.kinds) == (other.detector, other.kinds)
+    fields = type(other).model_fields
+    assert fields.keys() == type(one).model_fields.keys()
+    differing = {f for f in fields if getattr(one, f) != getattr(other, f)}
+    assert differing <= {"iterations", "steps", "fraction"}
 
 
 @pytest.mark.slow

@@ -548,10 +548,23 @@ def smallest_object(number: int) -> float:
     return float(draw_scene(0, number).masks.mean((1, 2)).min())
 
 
+@pytest.mark.parametrize("task", ["cityscapes_fcn", "camvid_seg"])
+@pytest.mark.parametrize("scale", ["tiny", "small", "paper"])
+def test_tasks_that_do_not_learn_eight_scenes_differ_in_schedule_and_sizes_alone(
+    task: str, scale: str
+) -> None:
+    """From voc12_seg, so that what it learns of eight scenes speaks for their head too."""
+    one, other = (load("task", n).resolve(scale).params for n in (task, "voc12_seg"))
+    fields = type(other).model_fields
+    assert fields.keys() == type(one).model_fields.keys()
+    differing = {f for f in fields if getattr(one, f) != getattr(other, f)}
+    schedule = {"iterations", "batch_size", "lr"}
+    assert differing <= schedule | {"crop", "short", "longest", "window", "stride"}
+
+
 @pytest.mark.parametrize("task", ["cityscapes_seg", pytest.param("voc12_seg", marks=pytest.mark.long)])
 def test_it_learns_eight_scenes(task: str, tmp_path: Path) -> None:
-    """From random weights to the masks of eight scenes, those of eighty whose smallest object is largest; the
-    other two tasks have the head of voc12_seg and differ in sizes alone, which are set here."""
+    """From random weights to the masks of eight scenes, those of eighty whose smallest object is largest."""
     images = Pixels(tmp_path, 8, order=sorted(range(80), key=smallest_object)[-8:])
     cls: Any = load("task", task)
     p = cls.resolve("tiny", {**OVERFIT, "iterations": 480}).params
