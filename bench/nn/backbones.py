@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from bench.errors import BadData
+from bench.errors import BadData, BadInput
 from bench.nn.architectures import architecture
 from bench.nn.formats import check_fit
 
@@ -27,6 +27,19 @@ RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     "resnet50": (Bottleneck, [3, 4, 6, 3]),
     "resnet101": (Bottleneck, [3, 4, 23, 3]),
 }
+
+
+def refuse_one_pixel(layer: nn.Module, given: tuple[Tensor]) -> None:
+    """BadInput where PyTorch's gradient would be wrong: in bf16 on the CPU that of a strided convolution of
+    one pixel reads memory that nothing wrote (seen in PyTorch 2.15, every other time or so)."""
+    (x,) = given
+    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    learns = layer.training and torch.is_grad_enabled()
+    if half and learns and x.shape[-2:] == (1, 1) and x.device.type == "cpu":
+        raise BadInput(
+            "bf16 on the CPU needs views of more than 16 pixels: PyTorch's gradients are wrong for smaller "
+            "ones; try: --set method.precision=fp32, or a larger image_size"
+        )
 
 
 class ResNetBackbone(ResNet):
@@ -55,6 +68,9 @@ class ResNetBackbone(ResNet):
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         if cifar:
             self.maxpool = nn.Identity()
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d) and layer.stride[0] > 1 and layer.kernel_size[0] > 1:
+                layer.register_forward_pre_hook(refuse_one_pixel)
 
     def maps(self, images: Tensor) -> Tensor:
         """C5, the last stage's feature map."""

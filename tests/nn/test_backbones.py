@@ -89,3 +89,35 @@ def _same_keys_other_widths() -> torch.nn.Module:
 def test_unknown_backbone_names_the_nearest() -> None:
     with pytest.raises(BadInput, match="did you mean 'resnet50'"):
         build_backbone("resnet5")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet18_half"])
+def test_bf16_on_the_cpu_refuses_views_whose_gradients_are_wrong(name: str) -> None:
+    """The last strided convolution sees one pixel of a view of 16, four of one of 17."""
+    net = build_backbone(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(BadInput, match="more than 16 pixels"):
+            net(torch.zeros(4, 3, 16, 16))
+        net(torch.zeros(4, 3, 17, 17))
+        with torch.no_grad():
+            net(torch.zeros(4, 3, 16, 16))
+    net(torch.zeros(4, 3, 16, 16))
+
+
+@pytest.mark.parametrize(("side", "kernel", "stride"), [(1, 3, 1), (1, 1, 2), (2, 3, 2), (2, 3, 1)])
+def test_pytorchs_gradients_in_bf16_are_right_for_the_other_convolutions(
+    side: int, kernel: int, stride: int
+) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(64, 128, kernel, stride, kernel // 2, bias=False)
+    images = torch.randn(32, 64, side, side)
+    layer(images).square().mean().backward()
+    right = layer.weight.grad
+    assert right is not None
+    for _ in range(20):
+        layer.weight.grad = None
+        with torch.autocast("cpu", torch.bfloat16):
+            found = layer(images)
+        found.float().square().mean().backward()
+        assert layer.weight.grad is not None
+        assert (layer.weight.grad - right).norm() < 0.02 * right.norm()
