@@ -31,6 +31,11 @@ def soco_loss(prediction: Tensor, target: Tensor, corr: Tensor) -> Tensor:
     return -2.0 * (total / (corr.sum((1, 2)) + 1e-6)).mean()
 
 
+def own_level(found: Tensor, levels: Tensor) -> Tensor:
+    """Of every box's outputs on each level (L, B, n, D) those on its own, levels (B, n) int64: (B, n, D)."""
+    return found.gather(0, levels[None, :, :, None].expand(1, -1, -1, found.shape[-1]))[0]
+
+
 def cutout(images: Tensor, boxes: Tensor, p: float, share: tuple[float, float]) -> Tensor:
     """(B, 3, S, S) with squares set to 0 (the mean colour): for each box of (B, K, 4) with probability `p`
     one square of U(share) of the box's area, its centre uniform in the box. A pixel goes if its centre is
@@ -77,15 +82,22 @@ class RoiBranch(nn.Module):
         self.head = RoiHead(width, fc)
         self.projector = make_head(lambda: mlp(fc, hidden, out), heads)
 
-    def forward(
-        self, backbone: nn.Module, images: Tensor, boxes: Tensor, levels: Tensor, objects: Tensor | None
-    ) -> Tensor:
-        """images (B, 3, S, S), boxes (B, n, 4) xyxy in view pixels, levels (B, n) -> (B, n, out)."""
+    def forward(self, backbone: nn.Module, images: Tensor, boxes: Tensor, objects: Tensor | None) -> Tensor:
+        """images (B, 3, S, S), boxes (B, n, 4) xyxy in view pixels -> (4, B, n, out): every box on p2 to p5.
+
+        Head and projector see one level at a time, so that their batch norm tells the boxes of a level apart.
+        With statistics over all levels, outputs that depend on a box's level alone would have spread, and
+        boxes match on equal levels: nothing would be left to learn.
+        """
         from bench.nn.fpn import pool_rois, stage_maps
 
         count = boxes.shape[1]
         maps = list(self.fpn(stage_maps(backbone, images)).values())  # type: ignore[arg-type]
         image = torch.arange(len(boxes), device=boxes.device).repeat_interleave(count)
-        rois = pool_rois(maps, boxes.flatten(0, 1), image, levels.flatten(), images.shape[-1], BINS)
         rows = None if objects is None else objects.repeat_interleave(count)
-        return project(self.projector, self.head(rois), rows).view(len(boxes), count, -1)
+        found = []
+        for level in range(len(maps)):
+            on = torch.full_like(image, level)
+            rois = pool_rois(maps, boxes.flatten(0, 1), image, on, images.shape[-1], BINS)
+            found.append(project(self.projector, self.head(rois), rows))
+        return torch.stack(found).view(len(maps), len(boxes), count, -1)

@@ -169,7 +169,7 @@ class SocoNetwork(Network):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The four directions of the pairs 1-2 and 1-3 summed, -8 to 8 (without a matching box 0)."""
-        from methods._soco_parts import correspondence, soco_loss
+        from methods._soco_parts import correspondence, own_level, soco_loss
 
         p, boxes, ids = self.params_, batch.extra["boxes"], batch.extra["ids"]
         levels = self._levels(boxes)
@@ -179,14 +179,14 @@ class SocoNetwork(Network):
         predicted: dict[int, Tensor] = {}
         aimed: dict[int, Tensor] = {}
         for role, rows in which.items():
-            parts = [torch.cat([x[:, r] for r in rows], 1) for x in (boxes, levels)]
+            at, own = (torch.cat([x[:, r] for r in rows], 1) for x in (boxes, levels))
             objects = batch.views[role].objects
-            online = self.branch(self.backbone, views[role], *parts, objects)
+            online = self.branch(self.backbone, views[role], at, objects)
             with torch.no_grad():
-                target = self.target_branch(self.target_backbone, views[role], *parts, objects)
-            guess = self.predictor(online.flatten(0, 1)).view_as(online)
-            predicted |= dict(zip(rows, guess.split(p.boxes, 1), strict=True))
-            aimed |= dict(zip(rows, target.split(p.boxes, 1), strict=True))
+                target = self.target_branch(self.target_backbone, views[role], at, objects)
+            guess = torch.stack([self.predictor(z.flatten(0, 1)).view_as(z) for z in online])
+            predicted |= dict(zip(rows, own_level(guess, own).split(p.boxes, 1), strict=True))
+            aimed |= dict(zip(rows, own_level(target, own).split(p.boxes, 1), strict=True))
         losses, matched = [], []
         for a, b in ((0, 1), (2, 3)):
             corr = correspondence(ids[:, a], ids[:, b], levels[:, a], levels[:, b], p.levels == "same")
@@ -221,9 +221,11 @@ class SocoNetwork(Network):
 
     def embed(self, images: Tensor) -> Tensor:
         """Online projections of one box, the whole image; call in eval mode."""
+        from methods._soco_parts import own_level
+
         side = images.shape[-1]
         boxes = images.new_tensor([0, 0, side, images.shape[-2]]).expand(len(images), 1, 4)
-        return self.branch(self.backbone, images, boxes, self._levels(boxes), None)[:, 0]  # type: ignore[no-any-return]
+        return own_level(self.branch(self.backbone, images, boxes, None), self._levels(boxes))[:, 0]
 
 
 class Soco(Method):
@@ -236,12 +238,13 @@ class Soco(Method):
     full and at half size. Boxes of view 1 are jittered.
     Paper 000's reproduction on COCO: 39.1 box AP (Table 3; epochs not stated).
 
-    Where this differs from the published code: a box is aligned on its own level only, so batch norm in the
-    head sees the boxes of all levels at once; the code aligns every box on all four and masks. Only the
-    backbone is transferred here; the authors also hand pyramid and head to the detector.
+    As in the published code, every box is aligned on all four levels and head, projector and predictor see
+    one level at a time; the loss takes a box's own level. Where this differs from the code: the boxes of view
+    1 for both pairs go through the head together. Only the backbone is transferred here; the authors also
+    hand pyramid and head to the detector.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3  # batch norm a level at a time
     Params: ClassVar[type[Params]] = SocoParams
     params: SocoParams
     scales: ClassVar[dict[str, dict[str, Any]]] = {

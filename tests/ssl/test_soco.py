@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torchvision.ops import roi_align
 
 from bench import registry
 from bench.data.base import ImageSet
 from bench.engine.proposals import ProposalTable
 from bench.method import Batch, Views
-from bench.nn.fpn import level_of
+from bench.nn.fpn import level_of, pool_rois, stage_maps
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.plan import Sample, Source
 from bench.views.sample import NONE
 from methods._soco_boxes import draw, inside, jitter, pad, usable
-from methods._soco_parts import correspondence, cutout, soco_loss
+from methods._soco_parts import correspondence, cutout, own_level, soco_loss
 from methods.ssl.soco import SocoNetwork, SocoViews
 
 Paired = type("Paired", (), {"style": "paired"})
@@ -306,11 +307,15 @@ def test_network_loss_is_four_directions_with_features_computed_apart() -> None:
 
     def features(row: int, target: bool) -> torch.Tensor:
         view = b.views[VIEW_OF[row]]
-        levels = level_of(boxes[:, row], 64, (48, 96, 192))
-        if target:
-            return network.target_branch(network.target_backbone, view.images, boxes[:, row], levels, None)
-        z = network.branch(network.backbone, view.images, boxes[:, row], levels, None)
-        return network.predictor(z.flatten(0, 1)).view(4, 4, -1)
+        backbone = network.target_backbone if target else network.backbone
+        branch = network.target_branch if target else network.branch
+        maps = list(branch.fpn(stage_maps(backbone, view.images)).values())
+        levels = level_of(boxes[:, row], 64, (48, 96, 192)).flatten()
+        rois = pool_rois(
+            maps, boxes[:, row].flatten(0, 1), torch.arange(16) // 4, levels, len(view.images[0, 0])
+        )
+        z = branch.projector(branch.head(rois))
+        return (z if target else network.predictor(z)).view(4, 4, -1)
 
     want = 0.0
     for i, j in ((0, 1), (1, 0), (2, 3), (3, 2)):
@@ -324,6 +329,31 @@ def test_network_loss_is_four_directions_with_features_computed_apart() -> None:
     parts = network.loss(b)
     assert float(parts["loss"].detach()) == pytest.approx(want, abs=1e-4)
     assert float((parts["loss12"] + parts["loss13"]).detach()) == pytest.approx(want, abs=1e-4)
+
+
+def test_batch_norm_sees_one_level_at_a_time() -> None:
+    """Every box on every level; head and projector take the boxes of one level at a time."""
+    torch.manual_seed(0)
+    network = soco().network(10).train()
+    assert isinstance(network, SocoNetwork)
+    images, boxes = torch.randn(4, 3, 64, 64), batch().extra["boxes"][:, 0]
+    seen: list[torch.Tensor] = []
+    hook = network.branch.head.register_forward_hook(lambda module, given, out: seen.append(given[0]))
+    found = network.branch(network.backbone, images, boxes, None)
+    hook.remove()
+    assert found.shape == (4, 4, 4, 16)
+    maps = list(network.branch.fpn(stage_maps(network.backbone, images)).values())
+    assert len(seen) == 4
+    for level, given in enumerate(seen):
+        want = roi_align(maps[level], list(boxes), 7, 1 / (4 << level), aligned=True)
+        assert torch.allclose(given, want, atol=1e-4), "all boxes, on this level"
+        alone = network.branch.projector(network.branch.head(want)).view(4, 4, -1)
+        assert torch.allclose(found[level], alone, atol=1e-3)
+    levels = torch.randint(0, 4, (4, 4))
+    own = own_level(found, levels)
+    for n in range(4):
+        for k in range(4):
+            assert torch.equal(own[n, k], found[levels[n, k], n, k])
 
 
 @pytest.mark.parametrize("heads", [1, 2])
