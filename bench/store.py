@@ -28,6 +28,7 @@ from typing import Any
 from bench.errors import BadInput, StageFailed
 from bench.stage import Stage
 
+SCRATCH = "_scratch"  # in a work folder: checkpoints and what else only the stage's own runner reads
 _held: set[str] = set()  # POSIX record locks do not exclude threads of one process; this does
 
 
@@ -87,15 +88,17 @@ class Store:
         return folder
 
     def commit(self, stage: Stage, provenance: dict[str, Any]) -> Path:
-        """Seal the work folder: records, hashes, fsync, rename."""
+        """Seal the work folder: records, hashes, fsync, rename. Checkpoints in `_scratch` stay until all of
+        that has lasted: a kill before it costs no step."""
         work, target = self.work(stage), self.folder(stage)
-        shutil.rmtree(work / "_scratch", ignore_errors=True)
         for left in ("done", "done.part"):  # by a commit that was killed: not to be listed below
             (work / left).unlink(missing_ok=True)
         write_json(work / "stage.json", stage.record())
         write_json(work / "provenance.json", provenance)
         files = {}
         for path in sorted(p for p in work.rglob("*") if p.is_file()):
+            if SCRATCH in path.relative_to(work).parts[:1]:
+                continue
             sync(path)
             files[str(path.relative_to(work))] = {"size": path.stat().st_size, "sha256": file_hash(path)}
         write_json(work / "done", {"key": stage.key, "files": files})
@@ -104,6 +107,7 @@ class Store:
             self.set_aside(stage)
         os.rename(work, target)
         sync(target.parent)
+        shutil.rmtree(target / SCRATCH, ignore_errors=True)
         return target
 
     def discard(self, stage: Stage) -> None:

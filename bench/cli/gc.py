@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bench.cli._common import open_runtime
-from bench.store import Store
+from bench.store import SCRATCH, Store
 
 DROPPABLE = ("features", "neighbours", "pairs", "proposals", "pretrain", "weights", "file", "data")
 
@@ -45,5 +45,8 @@ def _targets(store: Store, stages: bool) -> Iterator[Path]:
             yield folder
     if (store.home / "damaged").is_dir():
         yield from sorted((store.home / "damaged").iterdir())
+    for folder, _ in store.committed():
+        if (folder / SCRATCH).is_dir():  # the commit was killed before it was dropped
+            yield folder / SCRATCH
     if stages:
         yield from (folder for folder, record in store.committed() if record["kind"] in DROPPABLE)

@@ -11,6 +11,7 @@ from bench.errors import BadData
 from bench.params import Runtime
 from bench.seeds import seed_for
 from bench.stage import Stage
+from bench.store import SCRATCH
 from bench.track.base import NullTracker, Tracker
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class StageContext:
     @property
     def scratch(self) -> Path:
         """A folder for resume state; not part of the result."""
-        folder = self.work / "_scratch"
+        folder = self.work / SCRATCH
         folder.mkdir(exist_ok=True)
         return folder
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.store import SCRATCH, Store
+from tests.core.runners import stage
 from tests.e2e.micro import bench
 
 
@@ -108,3 +110,17 @@ def test_gc_keeps_results_and_says_what_it_would_do(home: Path) -> None:
     assert (home / "work" / "0123" / "part").exists()
     assert "freed" in bench("gc", "--yes").stdout
     assert not (home / "work" / "0123").exists()
+
+
+def test_gc_drops_checkpoints_that_a_killed_commit_left(home: Path) -> None:
+    what, store = stage("data"), Store(home)
+    (store.work(what) / "out.txt").write_text("result")
+    folder = store.commit(what, {})
+    left = folder / SCRATCH / "checkpoint"
+    left.parent.mkdir()
+    left.write_text("x" * 1000)
+    assert f"{folder.relative_to(home)}/{SCRATCH}" in bench("gc").stdout
+    assert left.exists()
+    bench("gc", "--yes")
+    assert not left.parent.exists()
+    assert store.verify(what)

@@ -21,7 +21,7 @@ from bench.engine.local import LocalEngine
 from bench.errors import BadInput, BenchError, StageFailed
 from bench.params import Runtime
 from bench.stage import Stage
-from bench.store import Store
+from bench.store import SCRATCH, Store
 from tests.core.runners import stage
 
 
@@ -100,6 +100,9 @@ def test_a_commit_killed_at_any_moment_is_whole_the_next_time(
     for moment in itertools.count(1):
         what = stage("data", moment=moment)
         (store.work(what) / "out.txt").write_text("result")
+        checkpoint = store.work(what) / SCRATCH / "checkpoint"
+        checkpoint.parent.mkdir()
+        checkpoint.write_text("all steps done")
         with monkeypatch.context() as patch:
             killed_at(moment, patch)
             try:
@@ -109,7 +112,11 @@ def test_a_commit_killed_at_any_moment_is_whole_the_next_time(
             else:
                 break
         if not store.done(what):  # killed before the folder was in its place
+            assert checkpoint.exists(), "the runner would begin again"
             store.commit(what, {})
+            assert sorted(p.name for p in store.folder(what).iterdir()) == sorted(
+                ["done", "out.txt", "provenance.json", "stage.json"]
+            )
         assert store.verify(what)
     assert moment > 8
     assert not (home / "damaged").exists()
