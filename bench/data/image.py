@@ -16,9 +16,9 @@ from bench.errors import BadData
 def read_rgb(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB, upright (EXIF orientation applied); grey, CMYK, palette and 16-bit files too.
 
-    OpenCV decodes ordinary 8-bit JPEGs and PNGs (it rotates by EXIF itself); anything else goes through
-    PIL, whose CMYK and palette conversions are the reference. A file that is missing, truncated or no
-    image raises BadData naming it.
+    OpenCV decodes ordinary 8-bit JPEGs (it rotates by EXIF itself); anything else goes through PIL, whose
+    CMYK and palette conversions are the reference. A file that is missing, truncated or no image raises
+    BadData naming it.
     """
     try:
         data = path.read_bytes()
