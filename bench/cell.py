@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -11,7 +10,7 @@ from shlex import quote
 from typing import Any, TypeVar
 
 from bench import registry
-from bench.component import SCALES, Component
+from bench.component import Component
 from bench.errors import BadInput, Unsupported, nearest, unknown
 from bench.params import Runtime
 from bench.stage import Stage, walk
@@ -19,7 +18,6 @@ from bench.stage import Stage, walk
 T = TypeVar("T")
 
 STATS_VERSION = 1  # of the objectness statistics
-PRETRAIN_DATA = {"tiny": "scenes", "": "coco"}  # scale -> the data a pretraining uses unless told
 
 
 @dataclass(frozen=True)
@@ -246,51 +244,6 @@ def task_reason(backbone: str, task: Any) -> str | None:
     return reason
 
 
-def match(kind: str, patterns: str) -> list[str]:
-    """Names of `kind` for a comma list of names and globs, in the order given, each once."""
-    found: list[str] = []
-    for pattern in [p.strip() for p in patterns.split(",") if p.strip()]:
-        hits = fnmatch.filter(registry.names(kind), pattern)
-        if not hits:
-            registry.entry(kind, pattern)  # raises with the nearest name
-        found += [h for h in hits if h not in found]
-    return found
-
-
-def parse_seeds(text: str) -> list[int]:
-    """`0`, `0,2,5` or `0-4`."""
-    seeds: list[int] = []
-    try:
-        for part in text.split(","):
-            low, _, high = part.strip().partition("-")
-            seeds += range(int(low), int(high or low) + 1)
-    except ValueError:
-        raise BadInput(f"seeds are numbers, lists or ranges, got {text!r}; try: --seeds 0-2") from None
-    if not seeds:
-        raise BadInput(f"no seed in {text!r}; try: --seeds 0-2")
-    return list(dict.fromkeys(seeds))
-
-
-def parse_data(text: str | None) -> tuple[str | None, Path | None]:
-    """`NAME` or `NAME=PATH`."""
-    if not text:
-        return None, None
-    name, _, path = text.partition("=")
-    registry.entry("data", name)
-    return name, Path(path).expanduser().absolute() if path else None
-
-
-def default_data(scale: str) -> str:
-    """The pretraining data of a scale."""
-    return PRETRAIN_DATA.get(scale, PRETRAIN_DATA[""])
-
-
-def default_task_data(task: str, scale: str) -> str:
-    """The data that a task is scored on at a scale."""
-    defaults: dict[str, str] = registry.load("task", task).data  # type: ignore[attr-defined]
-    return defaults.get(scale, defaults.get("", "")) or default_data(scale)
-
-
 def make_plan(cells: Iterable[Cell], runtime: Runtime, paths: Mapping[str, Path | None]) -> Plan:
     """Plan and validate every cell before anything runs; unknown or ambiguous settings are errors."""
     return Plan([made for _, made in plan_each(cells, runtime, paths, lambda planner: planner.plan())])
@@ -365,10 +318,3 @@ def _owner(field_name: str, touched: Mapping[tuple[str, str], type[Component]]) 
     guess = nearest(field_name, every)
     hint = f" (did you mean {guess!r}?)" if guess else ""
     raise BadInput(f"no part of this cell has a setting {field_name!r}{hint}; try: bench list params")
-
-
-def check_scale(scale: str) -> str:
-    """The scale, or an error with the nearest one."""
-    if scale not in SCALES:
-        raise unknown("scale", scale, SCALES, "bench run --scale tiny ...")
-    return scale

@@ -120,8 +120,8 @@ def make_cells(
     precision: str | None = None, engine: str | None = None,
 ) -> tuple[list[Cell], dict[str, Path | None]]:  # fmt: skip
     """Cells of the product of the options, and the data paths given; every name is checked here."""
-    from bench.cell import (
-        Cell,
+    from bench.cell import Cell
+    from bench.cell_options import (
         check_scale,
         default_data,
         default_task_data,

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from bench import registry
-from bench.cell import check_scale, pair_reason, task_reason
+from bench.cell import pair_reason, task_reason
+from bench.cell_options import check_scale
 from bench.cli._common import print_json
 
 Row = dict[str, Any]

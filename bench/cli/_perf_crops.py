@@ -57,7 +57,8 @@ def _stages(
 ) -> dict[str, Stage]:
     """The proposals stages of generated scenes."""
     from bench import registry
-    from bench.cell import PRETRAIN_DATA, Cell, check_scale, match, plan_each
+    from bench.cell import Cell, plan_each
+    from bench.cell_options import PRETRAIN_DATA, check_scale, match
 
     width, _, height = size.partition("x")
     if not (width.isdigit() and height.isdigit()):

@@ -44,7 +44,7 @@ def evaluation(
     takes minutes.
     """
     from bench import registry
-    from bench.cell import check_scale, match
+    from bench.cell_options import check_scale, match
     from bench.engine.perf import machine
     from bench.engine.perf_eval import loading, measure, works
 
@@ -67,7 +67,8 @@ def evaluation(
 def _images(data: str | None, split: str, count: int, runtime: Runtime) -> Any:
     """The images the loaders are timed on: those of --data, or generated ones."""
     from bench import registry
-    from bench.cell import PRETRAIN_DATA, Cell, parse_data, plan_each
+    from bench.cell import Cell, plan_each
+    from bench.cell_options import PRETRAIN_DATA, parse_data
 
     name, path = parse_data(data)
     sets: tuple[tuple[str, str], ...] = ()

@@ -69,7 +69,7 @@ def planning(method: str, crop: str, task: str, scale: str, seeds: str, json_fil
 
 def _import(patterns: dict[str, str]) -> None:
     from bench import registry
-    from bench.cell import match
+    from bench.cell_options import match
 
     for kind, pattern in patterns.items():
         for name in match(kind, pattern):

@@ -53,7 +53,7 @@ def train(
 def _with_peer(method: str) -> dict[str, Any]:
     """The methods named that have a peer, loaded; its library must be there."""
     from bench import registry
-    from bench.cell import match
+    from bench.cell_options import match
     from bench.engine.perf import peer
 
     kinds = {n: registry.load("method", n) for n in match("method", "*" if method == "all" else method)}

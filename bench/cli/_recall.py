@@ -56,7 +56,8 @@ def recall(
     Proposals are ordinary stages, made once. A proposer that keeps fewer boxes than asked for (its setting
     `top`) is asked for as many as the largest count, unless --set says otherwise.
     """
-    from bench.cell import Cell, check_scale, match, parse_data, plan_each
+    from bench.cell import Cell, plan_each
+    from bench.cell_options import check_scale, match, parse_data
 
     counts = _counts(boxes)
     runtime = open_runtime(devices=devices_option(devices), workers=workers)

@@ -98,7 +98,8 @@ def stats(
 def _cells(
     crop: str, data: str, scale: str, sets: tuple[str, ...]
 ) -> tuple[list[Cell], dict[str, Path | None]]:
-    from bench.cell import Cell, check_scale, match, parse_data
+    from bench.cell import Cell
+    from bench.cell_options import check_scale, match, parse_data
 
     name, path = parse_data(data)
     assert name is not None

@@ -178,7 +178,7 @@ def make(name: str, out: Path, train: int, val: int, seed: int) -> None:
 
 def _component(given: str, scale: str, sets: tuple[str, ...]) -> tuple[Data, Path | None]:
     """The data set of NAME or NAME=PATH with its settings (`field`, `data.field` or `NAME.field`)."""
-    from bench.cell import check_scale, parse_data
+    from bench.cell_options import check_scale, parse_data
 
     name, path = parse_data(given)
     if name is None:

@@ -117,7 +117,7 @@ def _open(
 
 
 def _places(options: Mapping[str, Any]) -> dict[str, Path | None]:
-    from bench.cell import parse_data
+    from bench.cell_options import parse_data
 
     found = dict(parse_data(options[name]) for name in MORE)
     return {name: path for name, path in found.items() if name and path}

@@ -88,7 +88,7 @@ def run(
     They are ordinary cells: what is done is reused, and leaderboards show them. At scale tiny all of them
     pretrain on generated scenes.
     """
-    from bench.cell import check_scale, parse_seeds
+    from bench.cell_options import check_scale, parse_seeds
     from bench.cli.matrix import end
     from bench.cli.run import run_plan
     from bench.results.tables import load
@@ -113,7 +113,7 @@ def run(
 
 def _chosen(table: Table, scale: str, rows: str, tasks: str) -> dict[str, list[Cell]]:
     """The different cells of the rows and tasks that the globs name, by the row that first needs them."""
-    from bench.cell import default_task_data
+    from bench.cell_options import default_task_data
 
     found: dict[str, list[Cell]] = {}
     for cell, places in table.cells(scale).items():
@@ -147,7 +147,7 @@ def _plan(cells: dict[str, list[Cell]], runtime: Runtime, paths: dict[str, Path 
 
 
 def _paths(given: tuple[str, ...]) -> dict[str, Path | None]:
-    from bench.cell import parse_data
+    from bench.cell_options import parse_data
 
     paths: dict[str, Path | None] = {}
     for text in given:
@@ -169,7 +169,7 @@ def show(name: str, scale: str, form: str, as_json: bool) -> None:
     Measured: mean over seeds ± half of the 95 % Student-t interval (number of seeds). Reported numbers are
     the papers', at their scale; they are never averaged with ours. ?: the number is doubtful.
     """
-    from bench.cell import check_scale
+    from bench.cell_options import check_scale
     from bench.results.database import open_database
     from bench.results.tables import compare
     from bench.results.tables.export import WRITERS

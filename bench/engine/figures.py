@@ -102,7 +102,8 @@ class Ask:
 
     def data_stage(self, default: Stage | None) -> Stage:
         """The data that --data or a file among --image names, else `default`; made, its place known."""
-        from bench.cell import Cell, Planner, parse_data
+        from bench.cell import Cell, Planner
+        from bench.cell_options import parse_data
 
         name, path = parse_data(self.data or None)
         file = next((Path(i) for i in self.images if Path(i).is_file()), None)

@@ -26,7 +26,8 @@ COLUMNS = 4
 def stage(ask: Ask) -> Stage:
     """The crops of --crop on one image; what a crop needs (proposals, networks) is made. Crops that cannot
     be made for this image are left out, and said to be."""
-    from bench.cell import Cell, default_data, match, parse_data
+    from bench.cell import Cell
+    from bench.cell_options import default_data, match, parse_data
     from bench.engine.crop_pictures import planned, prepared
     from bench.errors import BadInput, BenchError
 

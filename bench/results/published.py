@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from bench.cell import default_data
+from bench.cell_options import default_data
 from bench.component import SCALES
 from bench.results.entries import Entry
 from bench.results.reported import CITATIONS, Value, table_names

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
-from bench.cell import Cell, Plan, make_plan, match
+from bench.cell import Cell, Plan, make_plan
+from bench.cell_options import match
 from bench.errors import BadInput
 from bench.params import Runtime, digest
 from bench.sweep.owners import Owned, find, usual

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.cell import Cell, Plan, make_plan, match, parse_data, parse_seeds
+from bench.cell import Cell, Plan, make_plan
+from bench.cell_options import match, parse_data, parse_seeds
 from bench.cli._common import make_cells
 from bench.errors import BadInput
 from bench.params import Runtime

@@ -275,7 +275,8 @@ def sweeps(url: str) -> None:
 def paper_cells(database: Database, name: str, scale: str = "tiny", seeds: int = 3) -> None:
     """What a paper's table needs, as if `bench table run` had made it, but for the last cell: half of each
     reported number, and noise."""
-    from bench.cell import PlannedCell, default_task_data
+    from bench.cell import PlannedCell
+    from bench.cell_options import default_task_data
     from bench.results.record import cell_record
     from bench.results.tables import load
     from bench.stage import Stage

@@ -173,7 +173,7 @@ def test_the_command_of_a_missing_cell_keeps_a_checkpoint() -> None:
 
 @given(st.sets(st.integers(0, 30), min_size=1))
 def test_compact_seeds_read_back(seeds: set[int]) -> None:
-    from bench.cell import parse_seeds
+    from bench.cell_options import parse_seeds
 
     assert parse_seeds(compact(list(seeds))) == sorted(seeds)
 

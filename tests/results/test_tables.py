@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bench import registry
-from bench.cell import Cell, Plan, PlannedCell, Planner, default_task_data, make_plan
+from bench.cell import Cell, Plan, PlannedCell, Planner, make_plan
+from bench.cell_options import default_task_data
 from bench.component import SCALES
 from bench.errors import BadData, BadInput
 from bench.params import Runtime

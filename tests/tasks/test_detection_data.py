@@ -1,4 +1,5 @@
-"""What detectors make of real layouts: every form of mask, crowds, odd boxes, missing objects, bad images."""
+"""What detectors make of real layouts: every form of mask, crowds, odd boxes, missing objects, bad
+images; and which images a share of a set holds."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from bench.errors import BadData
 from bench.params import Runtime
 from bench.registry import load
 from bench.store import Store
-from tasks._detection.data import Key, TrainImages, usable
+from tasks._detection.data import Key, TrainImages, chosen, usable
 from tasks._detection.data import TestImages as ShownImages
 from tasks._detection.evaluate import ground_truth
 from tasks._detection.pipeline import prepared, score
@@ -235,3 +236,15 @@ def test_keypoints_end_to_end(real_data: Path, home: Path) -> None:
     ]
     p = load("task", "coco_keypoints").resolve("tiny").params
     assert score(images, perfect, p)[0]["AP_keypoints"] == pytest.approx(100)
+
+
+def test_a_subset_is_known_from_seed_and_ids() -> None:
+    ids = np.array([900, 4, 17, 58, 132, 7, 21, 33, 40, 61])
+    first = chosen(ids, 0.3, 0)
+    assert len(first) == 3
+    assert set(ids[first]) == {int(i) for i in np.sort(ids)[chosen(np.sort(ids), 0.3, 0)]}  # not the order
+    assert set(ids[first]) <= set(ids[chosen(ids, 0.6, 0)])  # larger subsets hold smaller ones
+    assert {tuple(chosen(ids, 0.3, s)) for s in range(6)} != {tuple(first)}
+    assert chosen(ids, 1.0, 0).tolist() == list(range(10))
+    hashed = __import__("hashlib").sha256
+    assert set(ids[first]) == set(sorted(ids, key=lambda i: hashed(f"0/{i}".encode()).hexdigest())[:3])

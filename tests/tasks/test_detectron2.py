@@ -26,7 +26,7 @@ from tasks._detection.evaluate import predict
 from tasks._detection.model import mask_targets, propose
 from tasks._detection.pipeline import prepared, score
 from tests.e2e.micro import metrics, run
-from tests.tasks.test_detectors import FAMILIES, MICRO, context, images_for
+from tests.tasks.detectors import FAMILIES, MICRO, context, images_for
 
 pytest.importorskip("detectron2")
 

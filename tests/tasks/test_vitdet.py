@@ -24,7 +24,7 @@ from tasks._detection.model import Sampled, to_source
 from tasks._detection.pipeline import score
 from tasks._detection.vitdet import RelativePositions, attend, from_windows, into_windows
 from tests.small_set import SmallSet
-from tests.tasks.test_detectors import context
+from tests.tasks.detectors import context
 
 TASKS = ["coco_vitdet", "coco_vitdet_cascade"]
 

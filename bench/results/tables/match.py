@@ -7,7 +7,8 @@ from functools import cache
 from typing import Any
 
 from bench import registry
-from bench.cell import Cell, default_task_data
+from bench.cell import Cell
+from bench.cell_options import default_task_data
 from bench.errors import BenchError
 
 Entry = dict[str, Any]  # what the database says of a cell or of a leaderboard row

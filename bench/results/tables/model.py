@@ -9,7 +9,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from bench.cell import Cell, default_data
+from bench.cell import Cell
+from bench.cell_options import default_data
 from bench.component import SCALES
 from bench.errors import BadData, BadInput, nearest
 from bench.results.reported import Value, of_table, table_names

@@ -1,0 +1,70 @@
+"""Detectors cut down to a few steps, sets and samples for them, and a stage context, for their tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.models.detection.image_list import ImageList
+
+from bench.data.base import Objects
+from bench.data.sets.scenes_keypoints import KEYPOINTS as ENDS
+from bench.data.sets.scenes_keypoints import extremes
+from bench.engine.context import StageContext
+from bench.params import Runtime
+from bench.registry import load
+from bench.stage import Stage
+from tasks._detection.backend import DETECTORS
+from tasks._detection.data import Key, TrainImages, batch_images
+from tasks._detection.pipeline import prepared
+from tests.small_set import SmallSet
+
+MICRO: dict[str, Any] = {
+    "iterations": 6, "steps": (4,), "warmup": 2, "batch_size": 2, "precise_bn": 2, "sizes": (64,),
+    "test_size": 64,
+}  # fmt: skip
+FAMILIES = ["coco_det", "coco_det_c4", "voc0712_det", "voc0712_det_fpn", "coco_retinanet", "coco_keypoints"]
+
+
+class PointSet(SmallSet):
+    """The scenes with the keypoints of `scenes_keypoints`, one class."""
+
+    def __init__(self, folder: Path, n: int, first: int = 0) -> None:
+        super().__init__(folder, n, first)
+        self.classes, self.keypoint_names = ["object"], ENDS
+
+    def objects(self, index: int) -> Objects:
+        found = super().objects(index)
+        points = np.array([extremes(m) for m in self.masks[index]], np.float32).reshape(-1, 5, 3)
+        labels = np.zeros_like(found.labels)
+        rest = (found.crowd, found.difficult, found.area, found.ids, found.segmentations)
+        return Objects(found.boxes, labels, *rest, points)
+
+
+def images_for(name: str, folder: Path, n: int, first: int = 0) -> SmallSet:
+    return PointSet(folder, n, first) if name == "coco_keypoints" else SmallSet(folder, n, first)
+
+
+def params(name: str, **changes: Any) -> Any:
+    return load("task", name).resolve("tiny", {**MICRO, **changes}).params
+
+
+def detector(p: Any, classes: int = 20, backbone: str = "resnet18") -> Any:
+    torch.manual_seed(0)
+    model = DETECTORS[p.detector](backbone, classes, p, len(ENDS))
+    return model.to(memory_format=torch.channels_last)  # as the pipeline does
+
+
+def context(folder: Path) -> StageContext:
+    folder.mkdir(exist_ok=True)
+    runtime = Runtime(home=folder, database="sqlite://", workers=0, checkpoint_seconds=1e9)
+    return StageContext(Stage("evaluate", "coco_det", 1, {"seed": 0}, ""), folder, {}, runtime)
+
+
+def sample_targets(name: str, folder: Path, p: Any) -> tuple[ImageList, list[dict[str, Any]]]:
+    images = prepared(images_for(name, folder, 2), p)
+    data = TrainImages(images, p.sizes, p.max_size, 0, p.kinds)
+    samples = [data[Key(0, i, i)] for i in range(2)]
+    return batch_images(samples, torch.device("cpu")), samples

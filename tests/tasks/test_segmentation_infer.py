@@ -1,0 +1,79 @@
+"""Segmenting a whole image or its windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.data.semantic import pixel_targets
+from bench.errors import BadInput
+from tasks._segmentation import pipeline
+from tasks._segmentation.data import TestImages
+from tasks._segmentation.infer import infer, slide, starts, windows
+from tasks._segmentation.model import Segmenter
+from tests.tasks.segmentation import Pixels, context, micro
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (20, 90), (64, 64), (10, 10)])
+def test_windows_cover_every_pixel_and_stay_inside(size: tuple[int, int]) -> None:
+    count = np.zeros(size, int)
+    for rows, columns in windows(size, (32, 32), (24, 20)):
+        assert 0 <= rows.start < rows.stop <= size[0]
+        assert 0 <= columns.start < columns.stop <= size[1]
+        assert rows.stop - rows.start == min(32, size[0])
+        assert columns.stop - columns.start == min(32, size[1])
+        count[rows, columns] += 1
+    assert count.min() >= 1
+
+
+def test_where_windows_start() -> None:
+    assert starts(1024, 512, 342) == [0, 342, 512]
+    assert starts(2048, 1024, 683) == [0, 683, 1024]
+    assert starts(100, 50, 50) == [0, 50]
+    assert starts(50, 50, 50) == [0]
+    with pytest.raises(BadInput, match="leave gaps"):
+        windows((100, 100), (32, 32), (33, 32))
+
+
+def test_sliding_equals_the_whole_image_for_a_pointwise_network() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Conv2d(3, 7, 1).double()
+    image = torch.randn(1, 3, 45, 70, dtype=torch.float64)
+    found, count = slide(lambda x: net(x), image, (32, 32), (24, 20))
+    assert torch.allclose(found, net(image).float(), atol=1e-6)
+    expected = np.zeros((45, 70))
+    for y in (0, 13):
+        for x in (0, 20, 38):
+            expected[y : y + 32, x : x + 32] += 1
+    assert np.array_equal(count.numpy(), expected)
+    p = micro(inference="slide")
+    assert torch.equal(infer(lambda x: net(x), image, p), slide(net, image, p.window, p.stride)[0])
+    whole = infer(lambda x: net(x), image, micro(inference="whole"))
+    assert torch.equal(whole, net(image))
+
+
+def test_windows_are_averaged() -> None:
+    """A network that returns the window's mean: a pixel gets the mean over its windows."""
+    image = torch.arange(6.0).view(1, 1, 1, 6)
+    found, _ = slide(lambda x: x.mean().expand_as(x), image, (1, 4), (1, 2))
+    assert found.flatten().tolist() == pytest.approx([1.5, 1.5, 2.5, 2.5, 3.5, 3.5])
+
+
+@pytest.mark.parametrize("inference", ["whole", "slide"])
+def test_predictions_have_the_size_of_the_mask(inference: str, tmp_path: Path) -> None:
+    images, p = Pixels(tmp_path, 3, without=(1,)), micro(inference=inference)
+    model = Segmenter("resnet18", 21, p).eval()
+    shapes = {}
+    with torch.no_grad():
+        for index, found, truth in pipeline.predictions(context(tmp_path / "c"), model, images, p, CPU):
+            shapes[index] = tuple(found.shape)
+            assert np.array_equal(truth.numpy(), pixel_targets(images, index))
+    assert shapes == {i: tuple(images.sizes[i][::-1]) for i in (0, 2)}
+    _, small, target = TestImages(images, np.array([2]), p)[0]
+    assert min(small.shape[1:]) == 48
+    assert tuple(target.shape) == shapes[2]
