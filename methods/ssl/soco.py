@@ -250,7 +250,8 @@ class Soco(Method):
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {
             "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
-            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "fpn": 64, "fc": 256, "hidden": 512,
+            "optimizer": "lars", "lr": 4.0, "warmup_epochs": 1.0,  # AdamW is slow to leave the first collapse
+            "fpn": 64, "fc": 256, "hidden": 512,
             "out": 128, "ema0": 0.9,
         },
         "small": {
