@@ -67,6 +67,15 @@ def learning(
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
+    """A table per task, below its name where there are several."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    if len(tasks) < 2:
+        return _table(rows)
+    parts = [f"{task}\n\n{_table([r for r in rows if r['task'] == task])}" for task in tasks]
+    return "\n\n".join(parts)
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
     """A line per method and crop, metrics in their task's order: means over seeds, and where they lie."""
     names = list(rows[0]["metrics"]) if rows else []
     lines = ["| method | crop | seeds | steps | loss | std of outputs | " + " | ".join(names) + " |"]

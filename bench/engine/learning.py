@@ -21,8 +21,8 @@ ENDS = 0.05  # share of the history's rows that count as its start, and as its e
 def learned(planned: PlannedCell, store: Store) -> dict[str, Any]:
     """A finished cell's figures.
 
-    {"method", "crop", "seed", "trained", "steps", "seconds", "loss": [start, end], "std": [start, end],
-    "metrics"}: loss and std (of the normalised outputs, 0 when collapsed) are means over the first and the
+    {"method", "crop", "task", "seed", "trained", "steps", "seconds", "loss": [start, end],
+    "std": [start, end], "metrics"}: loss and std (of the normalised outputs, 0 when collapsed) are means over the first and the
     last twentieth of the logged steps, None for what was not trained or not logged.
     """
     assert planned.final is not None
@@ -34,8 +34,9 @@ def learned(planned: PlannedCell, store: Store) -> dict[str, Any]:
     task: Any = registry.load("task", planned.cell.task)
     scores = _json(store.folder(planned.final) / "metrics.json")
     return {
-        "method": planned.cell.method, "crop": planned.cell.crop, "seed": planned.cell.seed,
-        "trained": method.trains, "steps": summary["steps"], "seconds": summary["seconds"],
+        "method": planned.cell.method, "crop": planned.cell.crop, "task": planned.cell.task,
+        "seed": planned.cell.seed, "trained": method.trains,
+        "steps": summary["steps"], "seconds": summary["seconds"],
         "loss": ends(history, "loss"), "std": ends(history, "std"),
         "metrics": {n: scores[n] for n in task.metrics if n in scores},
     }  # fmt: skip

@@ -21,7 +21,7 @@ def test_the_ends_of_a_history_are_its_first_and_last_twentieth() -> None:
 
 
 def test_the_table_takes_means_over_seeds_and_puts_the_reference_first() -> None:
-    common = {"crop": "image", "steps": 90, "seconds": 1.0}
+    common = {"crop": "image", "task": "t", "steps": 90, "seconds": 1.0}
     rows = [
         {**common, "method": "b", "seed": 0, "trained": True, "loss": [4.0, 2.0], "std": None,
          "metrics": {"AP": 10.0}},
@@ -33,6 +33,23 @@ def test_the_table_takes_means_over_seeds_and_puts_the_reference_first() -> None
     lines = markdown(rows).splitlines()
     assert lines[2] == "| z | image | 1 | 0 | - | - | 5.0 |"
     assert lines[3] == "| b | image | 2 | 90 | 4.50 to 2.50 | - | 15.0 (10.0-20.0) |"
+
+
+def test_each_task_has_a_table_with_its_own_metrics() -> None:
+    common = {
+        "method": "z", "crop": "image", "seed": 0, "trained": False, "steps": 0, "loss": None, "std": None
+    }  # fmt: skip
+    rows = [
+        {**common, "task": "a", "metrics": {"AP": 5.0}},
+        {**common, "task": "b", "metrics": {"mIoU": 7.0}},
+    ]
+    text = markdown(rows)
+    head, _, line = text.splitlines()[2:5]
+    assert text.splitlines()[0] == "a"
+    assert (head.split(" | ")[-1], line) == ("AP |", "| z | image | 1 | 0 | - | - | 5.0 |")
+    assert text.splitlines()[6] == "b"
+    assert "mIoU |" in text.splitlines()[8]
+    assert text.splitlines()[-1] == "| z | image | 1 | 0 | - | - | 7.0 |"
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
