@@ -22,8 +22,8 @@ def learned(planned: PlannedCell, store: Store) -> dict[str, Any]:
     """A finished cell's figures.
 
     {"method", "crop", "task", "seed", "trained", "steps", "seconds", "loss": [start, end],
-    "std": [start, end], "metrics"}: loss and std (of the normalised outputs, 0 when collapsed) are means over the first and the
-    last twentieth of the logged steps, None for what was not trained or not logged.
+    "std": [start, end], "metrics"}: loss and std (of the normalised outputs, 0 when collapsed) are means over
+    the first and the last twentieth of the logged steps, None for what was not trained or not logged.
     """
     assert planned.final is not None
     backbone = planned.final.inputs["backbone"]
