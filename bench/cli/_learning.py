@@ -24,6 +24,7 @@ from bench.cli._common import (
 @click.option("--method", "-m", type=Names("method"), default="all", show_default=True)
 @click.option("--crop", "-c", type=Names("crop"), default="image", show_default=True)
 @click.option("--data", type=Names("data"), default=None, help="NAME or NAME=PATH.")
+@click.option("--task-data", type=Names("data"), default=None, help="NAME or NAME=PATH; else that of --data.")
 @click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
 @click.option("--seeds", default="0", show_default=True, help="A number, a list, or a range: 0-2.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
@@ -31,8 +32,8 @@ from bench.cli._common import (
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))
 @click.option("--json", "as_json", is_flag=True)
 def learning(
-    task: str, method: str, crop: str, data: str | None, scale: str, seeds: str, sets: tuple[str, ...],
-    devices: str, workers: int, as_json: bool,
+    task: str, method: str, crop: str, data: str | None, task_data: str | None, scale: str, seeds: str,
+    sets: tuple[str, ...], devices: str, workers: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Train every method, show how its loss fell and what its features are worth.
 
@@ -45,8 +46,8 @@ def learning(
     runtime = open_runtime(devices=devices_option(devices), workers=workers)
     store = Store(runtime.home)
     plan = plan_from_options(
-        runtime, method="*" if method == "all" else method, crop=crop, task=task, data=data, task_data=data,
-        scale=scale, seeds=seeds, sets=sets,
+        runtime, method="*" if method == "all" else method, crop=crop, task=task, data=data,
+        task_data=task_data or data, scale=scale, seeds=seeds, sets=sets,
     )  # fmt: skip
     with local_engine(runtime) as (engine, _):
         outcome = engine.run(plan)

@@ -60,7 +60,20 @@ def draw_scene(seed: int, index: int, base: tuple[int, int] = (192, 144)) -> Sce
     count = int(np.clip(1 + rng.poisson(4.6), 1, 14))
     labels = rng.choice(len(CLASSES), count, p=context(kind))
     items = sorted((_place(int(label), size, rng) for label in labels), key=lambda i: -i.half[0] * i.half[1])
-    items = _visible(items)
+    return _rendered(_visible(items), kind, size, rng)
+
+
+def draw_object(seed: int, index: int, base: tuple[int, int] = (96, 96)) -> Scene:
+    """One object over a fifth to a half of a picture of `base` pixels, about its middle, its class uniform:
+    what sets with one label an image show."""
+    rng = rng_for(seed, "object", index)
+    kind, label = int(rng.integers(SCENE_TYPES)), int(rng.integers(len(CLASSES)))
+    share, (x, y) = float(rng.uniform(0.2, 0.5)), rng.uniform(0.4, 0.6, 2)
+    centre = (float(x) * base[0], float(y) * base[1])
+    return _rendered([_item(label, base, share, centre, rng)], kind, base, rng)
+
+
+def _rendered(items: list[_Item], kind: int, size: tuple[int, int], rng: np.random.Generator) -> Scene:
     picture = background(kind, size, rng)
     for item in items:
         picture = _paint(picture, item, size, rng)
@@ -78,12 +91,21 @@ def draw_scene(seed: int, index: int, base: tuple[int, int] = (192, 144)) -> Sce
 
 def _place(label: int, size: tuple[int, int], rng: np.random.Generator) -> _Item:
     """Sizes are skewed (many small, few large), positions may run over the border."""
+    share = float(np.clip(np.exp(rng.normal(np.log(0.088), 0.95)), 0.008, 0.55))
+    return _item(label, size, share, None, rng)
+
+
+def _item(
+    label: int, size: tuple[int, int], share: float, centre: tuple[float, float] | None,
+    rng: np.random.Generator,
+) -> _Item:  # fmt: skip
+    """An object whose upright box has `share` of the picture; without a centre, anywhere."""
     width, height = size
-    share = float(np.exp(rng.normal(np.log(0.088), 0.95)))
-    side = np.sqrt(np.clip(share, 0.008, 0.55) * width * height)
+    side = np.sqrt(share * width * height)
     aspect = float(np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
     half = (float(side * np.sqrt(aspect) / 2), float(side / np.sqrt(aspect) / 2))
-    centre = (float(rng.uniform(0.03, 0.97) * width), float(rng.uniform(0.03, 0.97) * height))
+    if centre is None:
+        centre = (float(rng.uniform(0.03, 0.97) * width), float(rng.uniform(0.03, 0.97) * height))
     turn, flip = float(rng.normal(0, 0.25)), bool(rng.random() < 0.5)
     cover = silhouette(SHAPES[label // len(TEXTURES)], size, centre, half, turn, flip, rng)
     return _Item(label, centre, half, turn, cover)

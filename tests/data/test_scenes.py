@@ -10,13 +10,15 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
+from scipy.stats import chisquare
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from bench.data._scenes_draw import SCENE_TYPES, Scene, draw_scene
+from bench.data._scenes_draw import SCENE_TYPES, Scene, draw_object, draw_scene
 from bench.data._scenes_shapes import CLASSES
 from bench.data.base import Data
+from bench.data.semantic import single_labels
 from bench.errors import BadInput
 from bench.seeds import rng_for
 from bench.views.sample import random_resized_crop
@@ -215,3 +217,29 @@ def test_a_shape_or_a_texture_alone_is_four_or_five_classes(part: str) -> None:
     counts = {given.count(name) for name in given}
     assert counts == ({4} if part == "shape" else {5})
     assert len(set(CLASSES)) == 20
+
+
+def test_pictures_of_one_object_each(tmp_path: Path) -> None:
+    made = component("scenes_objects", n_train=200, n_val=40)
+    given = runtime(tmp_path)
+    stage, folder = make(made, None, given)
+    images = made.load(folder, given.roots[stage.key], "train")
+    assert len(images) == 200
+    assert images.classes == list(CLASSES)
+    assert (images.sizes == 96).all()
+    objects = [images.objects(i) for i in range(200)]
+    assert all(len(o.labels) == 1 for o in objects)
+    labels = np.array([o.labels[0] for o in objects])
+    assert single_labels(images).tolist() == labels.tolist()
+    counts = np.bincount(labels, minlength=20)
+    assert chisquare(counts).pvalue > 0.01, "classes are uniform"
+    boxes = np.concatenate([o.boxes for o in objects]).astype(float) / 96
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert np.abs(middles - 0.5).max() < 0.25
+    shares = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    assert shares.min() > 0.1
+    assert shares.max() < 0.8, "turned objects have larger boxes than upright ones"
+    masks = [draw_object(0, int(images.ids[i])).masks[0] for i in range(5)]
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes[:5] * 96, strict=True):
+        ys, xs = np.nonzero(mask)
+        assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == (x1, y1, x2, y2)

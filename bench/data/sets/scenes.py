@@ -50,13 +50,19 @@ class Scenes(Data):
     Params: ClassVar[type[Params]] = ScenesParams
     params: ScenesParams
 
+    def draw(self, number: int) -> Scene:
+        """The picture with this image id."""
+        return draw_scene(self.params.seed, number, (self.params.width, self.params.height))
+
     def describe(self, scene: Scene, position: int) -> dict[str, Any]:
         """What an annotation says of the object beside its place: the category and so on."""
         return {"category_id": int(scene.labels[position]) + 1}
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         if root is not None:
-            raise BadInput(f"data 'scenes' is generated and takes no path, got {root}; try: --data scenes")
+            raise BadInput(
+                f"data '{self.name}' is generated and takes no path, got {root}; try: --data {self.name}"
+            )
         return self.staged(Path(), runtime)  # the committed stage is the root
 
     def run(self, ctx: StageContext) -> None:
@@ -110,7 +116,7 @@ def _write_scene(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Draw one scene, write its JPEG; its COCO image and annotation records (without annotation ids)."""
     number = FIRST_ID[split] + index
-    scene = draw_scene(data.params.seed, number, (data.params.width, data.params.height))
+    scene = data.draw(number)
     name = f"{number:012d}.jpg"
     _, encoded = cv2.imencode(".jpg", scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
     (folder / FOLDERS[split] / name).write_bytes(encoded.tobytes())
