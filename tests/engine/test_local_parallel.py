@@ -155,8 +155,14 @@ def test_a_damaged_input_is_made_again_by_the_stage_that_needs_it(home: Path) ->
 
 
 def sleep(ctx: StageContext) -> None:
-    """Logs when it runs and what it may use."""
+    """Logs when it runs and what it may use. On a busy machine processes start far apart: the first waits
+    until `meet` have begun."""
     started = time.time()
+    here = ctx.runtime.home / "here"
+    here.mkdir(exist_ok=True)
+    (here / ctx.stage.name).touch()
+    while len(list(here.iterdir())) < int(ctx.params.get("meet", 1)) and time.time() < started + 30:
+        time.sleep(0.02)
     time.sleep(float(ctx.params["seconds"]))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     entry = {"from": started, "to": time.time(), "gpus": visible, "threads": os.environ["OMP_NUM_THREADS"]}
@@ -165,8 +171,8 @@ def sleep(ctx: StageContext) -> None:
     finish(ctx)
 
 
-def sleepers(count: int, seconds: float = 0.5) -> Plan:
-    return Plan([cell_of(stage(f"s{n}", "sleep", seconds=seconds)) for n in range(count)])
+def sleepers(count: int, seconds: float = 0.5, meet: int = 1) -> Plan:
+    return Plan([cell_of(stage(f"s{n}", "sleep", seconds=seconds, meet=meet)) for n in range(count)])
 
 
 def logs(made: LocalEngine) -> list[dict[str, Any]]:
@@ -181,13 +187,13 @@ def at_once(entries: list[dict[str, Any]]) -> int:
 @pytest.mark.parametrize("slots", [2, 3])
 def test_as_many_at_once_as_there_are_slots(home: Path, slots: int) -> None:
     made = engine(home, slots)
-    assert len(made.run(sleepers(6)).made) == 6
+    assert len(made.run(sleepers(6, meet=slots)).made) == 6
     assert at_once(logs(made)) == slots
 
 
 def test_a_slot_says_which_gpus_and_how_many_threads(home: Path) -> None:
     made = engine(home, [Slot(3, "0,1"), Slot(3, "2,3")])
-    made.run(sleepers(4))
+    made.run(sleepers(4, meet=2))
     assert {e["gpus"] for e in logs(made)} == {"0,1", "2,3"}
     assert {(e["threads"], e["runtime"]) for e in logs(made)} == {("3", 3)}
     for one in logs(made):  # never two at once on the same GPUs
