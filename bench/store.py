@@ -97,7 +97,7 @@ class Store:
         write_json(work / "provenance.json", provenance)
         files = {}
         for path in sorted(p for p in work.rglob("*") if p.is_file()):
-            if SCRATCH in path.relative_to(work).parts[:1]:
+            if path.relative_to(work).parts[0] == SCRATCH:
                 continue
             sync(path)
             files[str(path.relative_to(work))] = {"size": path.stat().st_size, "sha256": file_hash(path)}

@@ -45,8 +45,8 @@ def _targets(store: Store, stages: bool) -> Iterator[Path]:
             yield folder
     if (store.home / "damaged").is_dir():
         yield from sorted((store.home / "damaged").iterdir())
-    for folder, _ in store.committed():
-        if (folder / SCRATCH).is_dir():  # the commit was killed before it was dropped
+    for folder, record in store.committed():
+        if stages and record["kind"] in DROPPABLE:
+            yield folder
+        elif (folder / SCRATCH).is_dir():  # its commit was killed before that was dropped
             yield folder / SCRATCH
-    if stages:
-        yield from (folder for folder, record in store.committed() if record["kind"] in DROPPABLE)

@@ -22,7 +22,6 @@ from bench.engine.launch import LAUNCHERS, gpu_groups, launcher
 from bench.engine.local import LocalEngine
 from bench.engine.memory import UNKNOWN_MIB, available_mib, needs, resident_mib
 from bench.engine.parallel import RETRIES, ParallelEngine
-from bench.engine.signals import StopRequest, listening
 from bench.engine.workers import Slot
 from bench.errors import BadInput
 from bench.params import Runtime
@@ -322,27 +321,6 @@ def test_asked_twice_it_leaves_at_once(home: Path) -> None:
     assert time.monotonic() - start < 30
     assert not Path(f"/proc/{(home / 'pid').read_text()}").exists()
     assert heard(made)[-1][0] == "interrupted"
-
-
-def test_an_echo_of_a_request_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr("bench.engine.signals.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("bench.engine.signals._last", float("-inf"))
-    request = StopRequest()
-    request.hear(15, None)
-    now[0] += 0.5
-    request.hear(15, None)
-    assert request.asked
-    now[0] += 1.5
-    with pytest.raises(KeyboardInterrupt):
-        request.hear(2, None)
-
-
-def test_handlers_are_put_back() -> None:
-    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
-    with listening():
-        assert signal.getsignal(signal.SIGUSR1) != before[2]
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
 
 
 def test_relayed_progress_adds_up_and_is_not_told_at_every_step() -> None:
