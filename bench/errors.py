@@ -35,6 +35,10 @@ class Unsupported(BenchError):
     """A combination that cannot work, with the reason; a first-class outcome, never a crash."""
 
 
+class Taken(BenchError):
+    """Another process makes the stage now."""
+
+
 class StageFailed(BenchError):
     """A stage raised; the rest of the plan carries on."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from bench.cell import PlannedCell
 from bench.engine.context import Progress
 from bench.engine.local import LocalEngine, Silent
-from bench.errors import BenchError
+from bench.errors import BenchError, Taken
 from bench.params import Runtime
 from bench.stage import Stage
 from bench.store import Store
@@ -32,12 +32,13 @@ class Job:
 @dataclass
 class Report:
     """How it ended: the stages made on the way with their provenance (an input that was damaged is made
-    again), and the error, or that the process was asked to stop."""
+    again), and the error, that the process was asked to stop, or who else makes the stage."""
 
     key: str
     made: list[Made] = field(default_factory=list)
     error: BenchError | None = None
     stopped: bool = False
+    taken: str = ""
 
 
 class _Keep(Silent):
@@ -48,17 +49,21 @@ class _Keep(Silent):
         self.made.append((stage, provenance))
 
 
-def make(job: Job, progress: Progress) -> Report:
+def make(job: Job, progress: Progress, patient: bool = True) -> Report:
     """Make the job's stage in this process, unless it is made already. Its lock, its work folder and so its
-    checkpoints are those of any other process that makes it. Raises nothing but what ends the process."""
+    checkpoints are those of any other process that makes it; while one does, this one waits, or does nothing
+    if it is not `patient`. Raises nothing but what ends the process."""
     keep, stage = _Keep(), job.stage
     report = Report(stage.key, keep.made)
     try:
         engine = LocalEngine(job.runtime, Store(job.runtime.home), keep, progress)
+        engine.leave = frozenset(() if patient else [stage.key])
         engine.groups[stage.key] = job.group
         if job.planned:
             engine.finals[stage.key] = job.planned
         engine.ensure(stage)
+    except Taken as error:
+        report.taken = str(error)
     except BenchError as error:
         report.error = error.with_traceback(None)
         report.error.__cause__ = report.error.__context__ = None

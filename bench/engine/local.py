@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from bench.cell import Plan, PlannedCell
 from bench.engine.context import Progress, StageContext, Watch
 from bench.engine.provenance import provenance
-from bench.errors import BadInput, BenchError, StageFailed
+from bench.errors import BadInput, BenchError, StageFailed, Taken
 from bench.params import Runtime
 from bench.stage import Stage, walk
 from bench.store import Store
@@ -65,6 +65,7 @@ class LocalEngine:
     finals: dict[str, PlannedCell] = field(default_factory=dict)
     forced: set[str] = field(default_factory=set)
     watch: Watch | None = None
+    leave: frozenset[str] = frozenset()  # stages not waited for where another process makes them: Taken
 
     def run(self, plan: Plan) -> Outcome:
         """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
@@ -117,7 +118,7 @@ class LocalEngine:
             return self._follow(stage)
         try:
             inputs = {role: self._input(child) for role, child in stage.inputs.items()}
-            with self.store.lock(stage, lambda who: self.progress.note(f"{stage}: waiting for {who}")):
+            with self.store.lock(stage, lambda who: self._wait(stage, who)):
                 if self._hit(stage):  # made by another process meanwhile
                     self._note_reuse(stage)
                     return self.store.folder(stage)
@@ -128,6 +129,11 @@ class LocalEngine:
         except OSError as error:  # no room even for a lock
             found = self.outcome.errors[stage.key] = self._explained(stage, error)
             raise found from error
+
+    def _wait(self, stage: Stage, owner: str) -> None:
+        if stage.key in self.leave:
+            raise Taken(owner)
+        self.progress.note(f"{stage}: waiting for {owner}")
 
     def _follow(self, stage: Stage) -> Path:
         """On another machine than the first: take part where the stage's runner is done by all (`join` beside

@@ -97,7 +97,10 @@ class ParallelEngine(GraphEngine):
 
     def _ended(self) -> Iterator[Report]:
         for worker in self.workers.wait(LOOK_SECONDS):
-            if worker.report and not worker.report.stopped:
+            if worker.report and worker.report.taken:  # by one that began in the same moment
+                self._tell(worker.stage.key, f"{worker.stage}: left to {worker.report.taken}")
+                self.ready.append(worker.stage.key)
+            elif worker.report and not worker.report.stopped:
                 for made, record in worker.report.made:
                     self._learn(made, int(record["peak_memory_mib"]))
                 yield worker.report

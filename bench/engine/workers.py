@@ -145,7 +145,7 @@ def _main(job: Job, slot: Slot, says: Connection) -> None:
     report = Report(job.stage.key, stopped=True)
     with suppress(KeyboardInterrupt), listening(at_once=True):
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        report = make(job, Relay(say))
+        report = make(job, Relay(say), patient=False)
     say("report", report)
     sys.stdout.flush()
     sys.stderr.flush()

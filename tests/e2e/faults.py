@@ -1,13 +1,15 @@
 """A small matrix of cheap stages, and a command that makes it: what fault injection is done to.
 
 `command` makes it, with fields of the runtime as options. Every step of a stage is logged before its
-checkpoint is written, in a file that is only ever appended to.
+checkpoint is written, in a file that is only ever appended to. With `DRIVER`, a name, in its environment, a
+driver signs the stages that it makes; with `DRIVERS`, a number, trainings wait until so many make one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -41,6 +43,9 @@ def plan(cells: int, steps: int = 16, mib: float = 0.0) -> Plan:
 
 def count(ctx: StageContext) -> None:
     """Counts to `steps`, with a checkpoint after each; the result is a digest of all that went in."""
+    driver = os.environ.get("DRIVER", "")
+    if ctx.stage.kind == "pretrain":
+        wait_for_drivers(ctx.runtime.home.parent / "drivers", driver)
     checkpoint = ctx.scratch / "step"
     done = int(checkpoint.read_text()) if checkpoint.exists() else 0
     total = int(ctx.params["steps"])
@@ -54,12 +59,23 @@ def count(ctx: StageContext) -> None:
             partial.write_text(str(step + 1))
             partial.replace(checkpoint)
             advance(1)
+    (ctx.work / "driver").write_text(driver)
     (ctx.work / "large").write_bytes(b"x" * int(float(ctx.params.get("mib", 0)) * (1 << 20)))
     parts = [(folder / "out.txt").read_text() for _, folder in sorted(ctx.inputs.items())]
     text = hashlib.sha256("".join([ctx.stage.key, *parts]).encode()).hexdigest()
     (ctx.work / "out.txt").write_text(text)
     if ctx.stage.kind == "evaluate":
         (ctx.work / "metrics.json").write_text(json.dumps({"AP_bbox": int(text[:4], 16) / 655.36}))
+
+
+def wait_for_drivers(folder: Path, driver: str, patience: float = 60.0) -> None:
+    """Until `DRIVERS` drivers have a training of theirs in progress."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"by {driver}").touch()
+    end = time.monotonic() + patience
+    while len(list(folder.iterdir())) < int(os.environ.get("DRIVERS", "1")):
+        assert time.monotonic() < end, "the other driver makes nothing"
+        time.sleep(0.05)
 
 
 def main(home: str, database: str, *options: str) -> int:
@@ -101,6 +117,11 @@ def steps_of(made: Plan) -> set[str]:
 def results(home: Path) -> dict[str, str]:
     """What each committed stage says."""
     return {str(f.parent.relative_to(home)): f.read_text() for f in home.glob("store/*/*/out.txt")}
+
+
+def made_by(home: Path, driver: str) -> int:
+    """How many committed stages a driver signed."""
+    return sum(f.read_text() == driver for f in home.glob("store/*/*/driver"))
 
 
 def server_of(driver: int) -> int | None:
