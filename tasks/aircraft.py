@@ -13,4 +13,4 @@ class Aircraft(TransferTask):
     """
 
     headline: ClassVar[str] = "mean_per_class"
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "aircraft"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "aircraft"}

@@ -33,7 +33,7 @@ class Cifar10Knn(Task):
         "top1": "images whose class gets most votes, percent",
         "top5": "images whose class is among the five with most votes, percent",
     }
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "cifar10"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "cifar10"}
     scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"k": 20}}
 
     def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:

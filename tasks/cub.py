@@ -11,4 +11,4 @@ class Cub(TransferTask):
     """200 species, train to test. Paper 001's Table 10 reports an accuracy without its protocol; as the test
     set has nearly equal classes, top-1 and the mean of classes hardly differ."""
 
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "cub"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "cub"}

@@ -12,4 +12,4 @@ class Dtd(TransferTask):
     classes are equal. For another division: `--set dtd.train=train2+val2 --set dtd.val=test2`.
     """
 
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "dtd"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "dtd"}

@@ -13,4 +13,4 @@ class Flowers(TransferTask):
     """
 
     headline: ClassVar[str] = "mean_per_class"
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "flowers"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "flowers"}

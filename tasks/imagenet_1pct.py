@@ -26,7 +26,7 @@ class Imagenet1Pct(SemiTask):
 
     Params: ClassVar[type[Params]] = Imagenet1PctParams
     params: Imagenet1PctParams
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "imagenet"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "imagenet"}
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {**TINY, "epochs": 6, "drops": (4, 5), "fraction": 0.25, "head_lr": 10.0},
         "small": {**SMALL, "epochs": 10, "drops": (6, 8)},

@@ -23,4 +23,4 @@ class ImagenetLinear(LinearTask):
 
     Params: ClassVar[type[Params]] = ImagenetLinearParams
     params: ImagenetLinearParams
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "imagenet"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "imagenet"}

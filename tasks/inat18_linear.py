@@ -22,4 +22,4 @@ class Inat18Linear(LinearTask):
 
     Params: ClassVar[type[Params]] = Inat18LinearParams
     params: Inat18LinearParams
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "inat18"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "inat18"}

@@ -12,4 +12,4 @@ class Indoor67(TransferTask):
     2009)."""
 
     headline: ClassVar[str] = "mean_per_class"
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "indoor67"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "indoor67"}

@@ -27,7 +27,7 @@ class Knn(Task):
         "top1": "images whose class gets most votes, percent",
         "top5": "images whose class is among the five with most votes, percent",
     }
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "imagenet"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "imagenet"}
     scales: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"image_size": 96, "resize": 110, "k": 20},
         "small": {"image_size": 128, "resize": 146},

@@ -12,4 +12,4 @@ class Pets(TransferTask):
     et al. 2019)."""
 
     headline: ClassVar[str] = "mean_per_class"
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "pets"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "pets"}

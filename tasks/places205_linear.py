@@ -22,4 +22,4 @@ class Places205Linear(LinearTask):
 
     Params: ClassVar[type[Params]] = Places205LinearParams
     params: Places205LinearParams
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "places205"}
+    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "places205"}

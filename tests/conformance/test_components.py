@@ -86,6 +86,13 @@ def test_task_declares_its_metrics(component: type[Component]) -> None:
         registry.entry("data", wanted)
 
 
+@pytest.mark.parametrize("name", registry.names("task"))
+def test_one_label_an_image_is_asked_of_pictures_of_one_object(name: str) -> None:
+    """A label that is one object's of many says little of a picture."""
+    task: Any = registry.load("task", name)
+    assert (task.data["tiny"] == "scenes_objects") == ("top1" in task.metrics)
+
+
 def test_data_says_how_to_get_it_and_can_be_tried(component: type[Component]) -> None:
     """Files with sizes, whose page has them, what the folder then holds; a writer of its layout."""
     if component.kind != "data":

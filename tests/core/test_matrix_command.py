@@ -23,7 +23,7 @@ from bench.params import Runtime
 from bench.results.database import open_database
 from tests.e2e.micro import SETS
 
-SMALL = ("scenes.n_train=12", "scenes.n_val=6", "knn.k=2")
+SMALL = ("scenes_objects.n_train=12", "scenes_objects.n_val=6", "knn.k=2")
 TWICE = (*SMALL, "cifar10_knn.k=2")
 TARGET = {"method": "byol,moco_v2", "crop": "image,grid,coarse", "task": "voc07_svm,voc07_lowshot,coco_det"}
 
@@ -82,7 +82,8 @@ def test_the_target_matrix_trains_six_networks(home: Path) -> None:
 
 def test_a_failed_cell_stops_no_other_and_waits_for_retry(home: Path, tmp_path: Path) -> None:
     """Two images are too few for SVMs with cross-validation, not for nearest neighbours."""
-    sets = ("scenes.n_train=2", "scenes.n_val=1", "knn.k=1")
+    few = [f"{data}.{n}" for data in ("scenes", "scenes_objects") for n in ("n_train=2", "n_val=1")]
+    sets = (*few, "knn.k=1")
     tasks = ("--tasks", "voc07_svm,knn")
     first = matrix(*tasks, sets=sets)
     assert first.exit_code in (1, 2)

@@ -50,7 +50,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, file=sys.st
 sys.exit(code)
 """
 TINY = ["--method", "random_init", "--task", "knn", "--devices", "cpu", "--workers", "0"]
-TINY += ["--set", "scenes.n_train=24", "--set", "scenes.n_val=8"]
+TINY += ["--set", "scenes_objects.n_train=24", "--set", "scenes_objects.n_val=8"]
 
 
 def start(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -16,8 +16,9 @@ from bench.params import Runtime
 from bench.sweep.study import Sweep
 from bench.sweep.work import Work
 
-SCENES = ("scenes.n_train=24", "scenes.n_val=8")
-CHEAP = ("--method", "random_init", "--task", "knn", "--set", SCENES[0], "--set", SCENES[1])
+OBJECTS = ("scenes_objects.n_train=24", "scenes_objects.n_val=8")
+SCENES = ("scenes.n_train=24", "scenes.n_val=8", *OBJECTS)
+CHEAP = ("--method", "random_init", "--task", "knn", *(x for s in OBJECTS for x in ("--set", s)))
 TRAINED = (
     "--method", "byol", "--task", "knn",
     *(x for s in (
