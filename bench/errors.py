@@ -36,7 +36,7 @@ class Unsupported(BenchError):
 
 
 class Taken(BenchError):
-    """Another process makes the stage now."""
+    """Another process makes the stage now; the line says which."""
 
 
 class StageFailed(BenchError):

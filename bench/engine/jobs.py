@@ -32,7 +32,7 @@ class Job:
 @dataclass
 class Report:
     """How it ended: the stages made on the way with their provenance (an input that was damaged is made
-    again), and the error, that the process was asked to stop, or who else makes the stage."""
+    again), and the error, that the process was asked to stop, or the line that says who else makes it."""
 
     key: str
     made: list[Made] = field(default_factory=list)

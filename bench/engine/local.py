@@ -66,6 +66,7 @@ class LocalEngine:
     forced: set[str] = field(default_factory=set)
     watch: Watch | None = None
     leave: frozenset[str] = frozenset()  # stages not waited for where another process makes them: Taken
+    told: set[str] = field(default_factory=set)
 
     def run(self, plan: Plan) -> Outcome:
         """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
@@ -74,10 +75,21 @@ class LocalEngine:
             self.listener = Silent()
         for planned in plan.cells:
             self._label(planned)
-        for planned in plan.cells:
-            self._run_cell(planned)
+        self._run_cells(list(plan.cells))
         self.outcome.seconds = time.monotonic() - start
         return self.outcome
+
+    def _run_cells(self, left: list[PlannedCell]) -> None:
+        """In order, but a cell that needs what another process makes now has its turn after the others."""
+        while left:
+            later = left
+            if len(left) > 1 and self.runtime.nodes == 1:  # several machines keep to one order
+                self.leave = frozenset(self.groups)
+                later = [planned for planned in left if not self._run_cell(planned)]
+                self.leave = frozenset()
+            if len(later) == len(left):
+                self._run_cell(later.pop(0))
+            left = later
 
     def _label(self, planned: PlannedCell) -> None:
         if planned.final is None:
@@ -89,20 +101,27 @@ class LocalEngine:
             if self.runtime.force:
                 self.forced.add(stage.key)
 
-    def _run_cell(self, planned: PlannedCell) -> None:
+    def _run_cell(self, planned: PlannedCell) -> bool:
+        """Whether it has had its turn."""
         if planned.final is None:
             self.listener.cell_state(planned, "unsupported", planned.unsupported)
-            return
+            return True
         try:
             if not self._hit(planned.final):
                 self.listener.cell_state(planned, "running")
             folder = self.ensure(planned.final)
             self.listener.cell_done(planned, folder)
+        except Taken as taken:
+            if str(taken) not in self.told:
+                self.told.add(str(taken))
+                self.progress.note(str(taken))
+            return False
         except BenchError as error:
             self.listener.cell_state(planned, "failed", str(error))
         except KeyboardInterrupt:
             self.listener.cell_state(planned, "interrupted", "stopped by the user; the same command goes on")
             raise
+        return True
 
     def _hit(self, stage: Stage) -> bool:
         return stage.key not in self.forced and self.store.done(stage)
@@ -123,6 +142,8 @@ class LocalEngine:
                     self._note_reuse(stage)
                     return self.store.folder(stage)
                 return self._make(stage, inputs)
+        except Taken:
+            raise
         except BenchError as error:
             self.outcome.errors.setdefault(stage.key, error)
             raise
@@ -132,7 +153,7 @@ class LocalEngine:
 
     def _wait(self, stage: Stage, owner: str) -> None:
         if stage.key in self.leave:
-            raise Taken(owner)
+            raise Taken(f"{stage}: left to {owner}")
         self.progress.note(f"{stage}: waiting for {owner}")
 
     def _follow(self, stage: Stage) -> Path:

@@ -24,7 +24,6 @@ class ParallelEngine(GraphEngine):
     slots: list[Slot] = field(default_factory=list)
     killed: dict[str, int] = field(default_factory=dict)  # stage -> how often its process was
     peaks: dict[tuple[str, str], int] = field(default_factory=dict)  # MiB, by kind and name
-    told: set[str] = field(default_factory=set)
     asked: bool = False
 
     def reports(self, wanted: Mapping[str, Stage]) -> Iterator[Report]:
@@ -98,7 +97,7 @@ class ParallelEngine(GraphEngine):
     def _ended(self) -> Iterator[Report]:
         for worker in self.workers.wait(LOOK_SECONDS):
             if worker.report and worker.report.taken:  # by one that began in the same moment
-                self._tell(worker.stage.key, f"{worker.stage}: left to {worker.report.taken}")
+                self._tell(worker.stage.key, worker.report.taken)
                 self.ready.append(worker.stage.key)
             elif worker.report and not worker.report.stopped:
                 for made, record in worker.report.made:

@@ -144,7 +144,7 @@ def _labels(images: ImageSet, multi: bool) -> np.ndarray:
 
     found = image_labels(images) if multi else single_labels(images)
     if not images.classes or (not multi and not (found >= 0).any()):
-        raise BadData(f"{images.name}/{images.split} has no labelled image; try: --task-data scenes")
+        raise BadData(f"{images.name}/{images.split} has no labelled image; try: --task-data scenes_objects")
     return found
 
 

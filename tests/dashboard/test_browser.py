@@ -116,9 +116,9 @@ def test_a_filter_changes_the_rows_and_the_address_and_a_copy_shows_the_same(
     open_page(driver, address)
     assert len(set(driver.execute_script(ROWS))) > 20
     choose(driver, "Methods", "byol")
+    assert wait_for(driver, lambda d: {r.split()[0] for r in d.execute_script(ROWS)} == {"byol"})
     settled(driver)
     rows = driver.execute_script(ROWS)
-    assert {r.split()[0] for r in rows} == {"byol"}
     assert wait_for(driver, lambda d: "method=byol" in d.current_url)
     with chromium() as other:
         open_page(other, driver.current_url)
@@ -136,13 +136,12 @@ def test_a_click_opens_the_cell_and_back_returns_to_the_filtered_table(address: 
     assert "3 seeds" in link.get_attribute("title")
     link.click()
     wait_for(driver, lambda d: "byol × gt × coco_det" in body(d))
-    settled(driver)
-    assert "Make it again" in body(driver)
+    wait_for(driver, lambda d: "Make it again" in body(d))
     wanted = "bench run --method byol --crop gt --task coco_det"  # the code block is loaded by itself
     wait_for(driver, lambda d: wanted in " ".join(body(d).split()))
     driver.back()
-    wait_for(driver, lambda d: d.execute_script(ROWS))
-    assert driver.find_element("css selector", "table.board td.cell .v").text == shown
+    cell = "return document.querySelector('table.board td.cell .v')?.innerText"
+    wait_for(driver, lambda d: d.execute_script(cell) == shown)
     assert not errors(driver)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from bench.cell import Plan
-from bench.engine.parallel import ParallelEngine
+from bench.engine.local import LocalEngine
 from bench.stage import Stage
 from bench.store import Store
 from tests.core.test_store import Heard
-from tests.engine.test_local_parallel import cell_of, engine, notes, small_needs, toy
+from tests.engine.test_local_parallel import Notes, cell_of, engine, notes, small_needs, toy
 
 __all__ = ["small_needs"]  # a fixture for every test here
 
@@ -31,7 +31,20 @@ class Freeing(Heard):
         self.held.close()
 
 
-def run(made: ParallelEngine, store: Store) -> list[str]:
+class Waiting(Notes):
+    """Gives a lock up when somebody says that they wait for it."""
+
+    def __init__(self, held: ExitStack) -> None:
+        super().__init__()
+        self.held = held
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        if "waiting" in text:
+            self.held.close()
+
+
+def run(made: LocalEngine, store: Store) -> list[str]:
     """Makes `taken` and `free` with one slot, while somebody has the lock of `taken` until `free` is made."""
     taken, free = toy("taken"), toy("free")
     with ExitStack() as held:
@@ -45,9 +58,29 @@ def run(made: ParallelEngine, store: Store) -> list[str]:
     return made.listener.made
 
 
-def test_what_another_command_makes_is_left_to_it(home: Path) -> None:
+@pytest.mark.parametrize("how", ["in this process", "in others"])
+def test_what_another_command_makes_is_left_to_it(how: str, home: Path) -> None:
     made = engine(home, slots=1)
+    if how == "in this process":
+        made = LocalEngine(made.runtime, made.store, progress=made.progress, listener=made.listener)
     assert run(made, Store(home)) == ["free", "taken"]
+
+
+def test_one_that_stays_taken_is_waited_for(home: Path) -> None:
+    """There is nothing else to do; both cells need it, and none fails or is made twice."""
+    taken = toy("taken")
+    log = home / "log"
+    plan = Plan([cell_of(toy(name, {"x": taken}, log=str(log))) for name in ("a", "b")])
+    with ExitStack() as held:
+        held.enter_context(Store(home).lock(taken))
+        notes = Waiting(held)
+        given = engine(home)
+        made = LocalEngine(given.runtime, given.store, given.listener, notes)
+        outcome = made.run(plan)
+    assert [s.name for s in outcome.made.values()] == ["taken", "a", "b"]
+    assert not outcome.errors
+    assert [text.split(": ")[1].split()[0] for text in notes.notes] == ["left", "waiting"]
+    assert log.read_text().split() == ["a", "b"]
 
 
 def test_a_process_that_finds_its_stage_taken_takes_no_slot(
