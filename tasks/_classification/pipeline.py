@@ -90,7 +90,8 @@ def one_class(ctx: StageContext, split: str) -> Labelled:
     labels = single_labels(images)
     found = np.flatnonzero(labels >= 0)
     if not len(found):
-        raise BadData(f"{images.name}/{images.split} has no image with a class; try: --task-data scenes_objects")
+        where = f"{images.name}/{images.split}"
+        raise BadData(f"{where} has no image with a class; try: --task-data scenes_objects")
     if len(found) < len(images):
         ctx.progress.note(
             f"{images.name}/{images.split}: {len(images) - len(found)} of {len(images)} images have no class "

@@ -60,7 +60,8 @@ def run_knn(ctx: StageContext, p: KnnParams) -> dict[str, float]:
         labels = single_labels(s.images)
         known = labels >= 0
         if not known.any():
-            raise BadData(f"{s.images.name}/{s.images.split} has no labelled image; try: --task-data scenes_objects")
+            where = f"{s.images.name}/{s.images.split}"
+            raise BadData(f"{where} has no labelled image; try: --task-data scenes_objects")
         sides.append(
             (torch.from_numpy(np.array(s.features[known])), torch.from_numpy(labels[known]), s.images.classes)
         )
