@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 from bench import registry
 from bench.data.base import Data
 from bench.engine.context import StageContext
+from bench.engine.signals import held_back
 from bench.errors import BadData
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ def _start_worker(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
     die_with_parent()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def _call(item: Any) -> Any:
@@ -73,13 +75,17 @@ def start_worker(number: int) -> None:
 def parallel(function: Callable[[T], R], items: Iterable[T], workers: int, chunk: int = 8) -> Iterator[R]:
     """function over items, results in the items' order; in this process where workers < 2.
 
-    A worker gets the function once, when it starts: a network in it would else be sent with every chunk.
+    A worker gets the function once, when it starts: a network in it would else be sent with every chunk. It
+    is born deaf: SIGTERM, which ends it when all is done, would else go to a handler of this process that it
+    still has in its first moments.
     """
     if workers < 2:
         yield from map(function, items)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with context.Pool(workers, _start_worker, (function,)) as pool:
+    with held_back():
+        pool = context.Pool(workers, _start_worker, (function,))
+    with pool:
         yield from pool.imap(_call, items, chunk)
 
 

@@ -6,14 +6,17 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench.data import runner
 from bench.data.files import fingerprint
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import parallel
+from bench.engine.signals import listening
 from bench.errors import BadData
 
 
@@ -52,6 +55,25 @@ class Heavy:
 @pytest.mark.skipif(sys.platform != "linux", reason="without fork it is sent once for each worker")
 def test_workers_get_the_function_once() -> None:
     assert list(parallel(Heavy(), range(9), 2, 2)) == list(range(1, 10))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a spawned process inherits no handler")
+@pytest.mark.timeout(60)
+def test_a_worker_that_is_late_ends_with_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is done before it has begun, and this process takes SIGTERM as a wish to stop: it had waited for
+    ever."""
+
+    def late(then: Callable[[], None] = runner.die_with_parent) -> None:
+        try:
+            (tmp_path / "first").touch(exist_ok=False)
+        except FileExistsError:
+            time.sleep(2)
+        then()
+
+    monkeypatch.setattr(runner, "die_with_parent", late)
+    with listening() as stop:
+        assert list(parallel(slow_square, [3], 2)) == [9]
+    assert not stop.asked
 
 
 def test_fingerprints_see_content_names_and_sizes(tmp_path: Path) -> None:
