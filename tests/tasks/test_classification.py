@@ -410,7 +410,8 @@ def row(home: Path, task: str, data: str = "scenes", root: Path | None = None, *
     length = {"epochs": 1, "fraction": 0.5} if task in SEMI else {"steps": 2}
     settings = {**MICRO, **length, **more}
     sets = [(f"{task}.{k}", json.dumps(v) if not isinstance(v, str) else v) for k, v in settings.items()]
-    sets += [("scenes.n_train", "12"), ("scenes.n_val", "6")]
+    for drawn in sorted({"scenes", data} & {"scenes", "scenes_objects"}):
+        sets += [(f"{drawn}.n_train", "12"), (f"{drawn}.n_val", "6")]
     cell = Cell("random_init", "image", task, "scenes", data, "tiny", 0, tuple(sets))
     final = make_plan([cell], given, {data: root}).cells[0].final
     assert final is not None
@@ -419,12 +420,11 @@ def row(home: Path, task: str, data: str = "scenes", root: Path | None = None, *
 
 
 @pytest.mark.parametrize("task", [*TRANSFER, *SEMI, MULTI])
-def test_a_whole_run_on_scenes(task: str, shared: Path) -> None:
-    metrics, folder, _ = row(shared, task)
+def test_a_whole_run_on_generated_pictures(task: str, shared: Path) -> None:
     cls: Any = load("task", task)
+    metrics, folder, _ = row(shared, task, cls.data["tiny"])
     assert set(metrics) == set(cls.metrics)
     assert all(0 <= v <= 100 for v in metrics.values())
-    assert cls.data["tiny"] == "scenes"
     names = {f.name for f in folder.iterdir()}
     assert {"classifier.pth", "per_class.json", "weights.json"} <= names
     assert len(json.loads((folder / "per_class.json").read_text())) == 20
