@@ -66,7 +66,7 @@ class LocalEngine:
     forced: set[str] = field(default_factory=set)
     watch: Watch | None = None
     leave: frozenset[str] = frozenset()  # stages not waited for where another process makes them: Taken
-    told: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)  # what was noted once
 
     def run(self, plan: Plan) -> Outcome:
         """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
@@ -112,9 +112,7 @@ class LocalEngine:
             folder = self.ensure(planned.final)
             self.listener.cell_done(planned, folder)
         except Taken as taken:
-            if str(taken) not in self.told:
-                self.told.add(str(taken))
-                self.progress.note(str(taken))
+            self._tell(str(taken), str(taken))
             return False
         except BenchError as error:
             self.listener.cell_state(planned, "failed", str(error))
@@ -155,6 +153,11 @@ class LocalEngine:
         if stage.key in self.leave:
             raise Taken(f"{stage}: left to {owner}")
         self.progress.note(f"{stage}: waiting for {owner}")
+
+    def _tell(self, about: str, text: str) -> None:
+        if about not in self.told:
+            self.told.add(about)
+            self.progress.note(text)
 
     def _follow(self, stage: Stage) -> Path:
         """On another machine than the first: take part where the stage's runner is done by all (`join` beside

@@ -125,8 +125,3 @@ class ParallelEngine(GraphEngine):
         else:
             self.progress.note(f"{stage}: its process {how}; it goes on in another")
             self.ready.append(stage.key)
-
-    def _tell(self, about: str, text: str) -> None:
-        if about not in self.told:
-            self.told.add(about)
-            self.progress.note(text)

@@ -144,7 +144,8 @@ def _labels(images: ImageSet, multi: bool) -> np.ndarray:
 
     found = image_labels(images) if multi else single_labels(images)
     if not images.classes or (not multi and not (found >= 0).any()):
-        raise BadData(f"{images.name}/{images.split} has no labelled image; try: --task-data scenes_objects")
+        other = "scenes" if multi else "scenes_objects"
+        raise BadData(f"{images.name}/{images.split} has no labelled image; try: --task-data {other}")
     return found
 
 
