@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bench.cell import Cell, Plan, PlannedCell
+from bench.cell import Plan
 from bench.engine import memory, parallel
 from bench.engine._relay import Relay, Replay
-from bench.engine.context import Advance, Progress, StageContext
+from bench.engine.context import Progress
 from bench.engine.jobs import threads_of
 from bench.engine.launch import LAUNCHERS, gpu_groups, launcher
 from bench.engine.local import LocalEngine
@@ -25,77 +25,11 @@ from bench.engine.parallel import RETRIES, ParallelEngine
 from bench.engine.workers import Slot
 from bench.errors import BadInput
 from bench.params import Runtime
-from bench.stage import Stage
 from bench.store import Store
-from tests.core import runners
 from tests.core.test_store import Heard
+from tests.engine.toys import Notes, cell_of, engine, heard, notes, small_needs, toy
 
-RUNNERS = "tests.engine.test_local_parallel"
-
-
-def stage(name: str, run: str, inputs: dict[str, Stage] | None = None, **params: Any) -> Stage:
-    return Stage("toy", name, 1, params, f"{RUNNERS}:{run}", inputs or {})
-
-
-def toy(name: str, inputs: dict[str, Stage] | None = None, run: str = "write", **params: Any) -> Stage:
-    return stage(name, run, inputs, **params)
-
-
-def cell_of(final: Stage | None, reason: str | None = None) -> PlannedCell:
-    return PlannedCell(Cell("byol", "image", "coco_det", "scenes", "scenes", "tiny", 0), final, "", reason)
-
-
-def write(ctx: StageContext) -> None:
-    runners.write(ctx)
-    finish(ctx)
-
-
-def fail(ctx: StageContext) -> None:
-    runners.fail(ctx)
-
-
-def finish(ctx: StageContext) -> None:
-    """Any of these stages may be a cell's last."""
-    (ctx.work / "metrics.json").write_text(json.dumps({"AP_bbox": 1.0}))
-
-
-class Notes(Progress):
-    """Keeps notes and bars."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.bars: list[tuple[str, int]] = []
-        self.gone = 0
-
-    def task(self, label: str, total: int, done: int = 0) -> Advance:
-        self.bars.append((label, total))
-        return lambda n=1, **figures: None
-
-    def drop(self, advance: Advance) -> None:
-        self.gone += 1
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def engine(home: Path, slots: int | list[Slot] = 2, **runtime: Any) -> ParallelEngine:
-    given = Runtime(home=home, database="sqlite://", tracker="none", **runtime)
-    places = [Slot(1) for _ in range(slots)] if isinstance(slots, int) else slots
-    return ParallelEngine(given, Store(home), Heard(), Notes(), slots=places)
-
-
-@pytest.fixture(autouse=True)
-def small_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These stages are small, and other tests may fill the machine."""
-    monkeypatch.setattr(memory, "UNKNOWN_MIB", 64)
-
-
-def heard(made: LocalEngine) -> list[tuple[str, str | None]]:
-    return made.listener.states  # type: ignore[attr-defined, no-any-return]
-
-
-def notes(made: LocalEngine) -> list[str]:
-    return made.progress.notes  # type: ignore[attr-defined, no-any-return]
+__all__ = ["small_needs"]  # a fixture for every test here
 
 
 def graph(log: str) -> Plan:
@@ -153,25 +87,8 @@ def test_a_damaged_input_is_made_again_by_the_stage_that_needs_it(home: Path) ->
     assert (Store(home).folder(top) / "out.txt").read_text() == "top(a())"
 
 
-def sleep(ctx: StageContext) -> None:
-    """Logs when it runs and what it may use. On a busy machine processes start far apart: the first waits
-    until `meet` have begun."""
-    started = time.time()
-    here = ctx.runtime.home / "here"
-    here.mkdir(exist_ok=True)
-    (here / ctx.stage.name).touch()
-    while len(list(here.iterdir())) < int(ctx.params.get("meet", 1)) and time.time() < started + 30:
-        time.sleep(0.02)
-    time.sleep(float(ctx.params["seconds"]))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    entry = {"from": started, "to": time.time(), "gpus": visible, "threads": os.environ["OMP_NUM_THREADS"]}
-    entry["runtime"] = ctx.runtime.threads
-    (ctx.work / "log.json").write_text(json.dumps(entry))
-    finish(ctx)
-
-
 def sleepers(count: int, seconds: float = 0.5, meet: int = 1) -> Plan:
-    return Plan([cell_of(stage(f"s{n}", "sleep", seconds=seconds, meet=meet)) for n in range(count)])
+    return Plan([cell_of(toy(f"s{n}", run="sleep", seconds=seconds, meet=meet)) for n in range(count)])
 
 
 def logs(made: LocalEngine) -> list[dict[str, Any]]:
@@ -227,9 +144,7 @@ def test_what_a_stage_took_is_what_the_next_is_expected_to_take(
     """Room for two of what they really take, not for two of what is assumed of unknown stages."""
     monkeypatch.setattr(parallel, "available_mib", lambda: 3000)
     monkeypatch.setattr(memory, "UNKNOWN_MIB", 2500)
-    same = [
-        cell_of(Stage("toy", "s", 1, {"seconds": 1.5, "seed": n}, f"{RUNNERS}:sleep", {})) for n in range(5)
-    ]
+    same = [cell_of(toy("s", run="sleep", seconds=1.5, seed=n)) for n in range(5)]
     made = engine(home)
     made.run(Plan(same))
     entries = sorted(logs(made), key=lambda e: e["from"])
@@ -251,21 +166,9 @@ def test_memory_is_read_from_the_system(home: Path, monkeypatch: pytest.MonkeyPa
     assert set(needs(Store(home), [toy("new")]).values()) == {UNKNOWN_MIB}
 
 
-def die(ctx: StageContext) -> None:
-    """Dies so many times, then is done."""
-    file = ctx.scratch / "count"
-    n = int(file.read_text()) + 1 if file.exists() else 1
-    file.write_text(str(n))
-    if n <= int(ctx.params["times"]):
-        os.kill(os.getpid(), getattr(signal, str(ctx.params.get("how", "SIGKILL"))))
-        time.sleep(5)
-    (ctx.work / "out.txt").write_text(str(n))
-    finish(ctx)
-
-
 def test_a_killed_process_is_started_again_and_finds_its_scratch(home: Path) -> None:
     made = engine(home)
-    victim = stage("v", "die", times=RETRIES)
+    victim = toy("v", run="die", times=RETRIES)
     outcome = made.run(Plan([cell_of(victim), *sleepers(2).cells]))
     assert not outcome.errors
     assert (made.store.folder(victim) / "out.txt").read_text() == str(RETRIES + 1)
@@ -274,7 +177,7 @@ def test_a_killed_process_is_started_again_and_finds_its_scratch(home: Path) -> 
 
 def test_killed_once_too_often_fails_its_cells_and_no_others(home: Path) -> None:
     made = engine(home)
-    victim = stage("v", "die", times=RETRIES + 1)
+    victim = toy("v", run="die", times=RETRIES + 1)
     outcome = made.run(Plan([cell_of(toy("top", {"x": victim})), *sleepers(2).cells]))
     assert len(outcome.errors) == 2
     text = str(outcome.errors[victim.key])
@@ -286,20 +189,9 @@ def test_killed_once_too_often_fails_its_cells_and_no_others(home: Path) -> None
 
 def test_a_process_that_alone_is_asked_to_stop_goes_on_in_another(home: Path) -> None:
     made = engine(home)
-    victim = stage("v", "die", times=1, how="SIGUSR1")
+    victim = toy("v", run="die", times=1, how="SIGUSR1")
     assert not made.run(Plan([cell_of(victim)])).errors
     assert any("was asked to stop; it goes on in another" in note for note in notes(made))
-
-
-def stubborn(ctx: StageContext) -> None:
-    """Takes no notice of requests to stop."""
-    (ctx.runtime.home / "pid").write_text(str(os.getpid()))
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        try:
-            time.sleep(1)
-        except KeyboardInterrupt:
-            continue
 
 
 def test_asked_twice_it_leaves_at_once(home: Path) -> None:
@@ -316,7 +208,7 @@ def test_asked_twice_it_leaves_at_once(home: Path) -> None:
     thread.start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        made.run(Plan([cell_of(stage("s", "stubborn"))]))
+        made.run(Plan([cell_of(toy("s", run="stubborn"))]))
     thread.join(30)
     assert time.monotonic() - start < 30
     assert not Path(f"/proc/{(home / 'pid').read_text()}").exists()

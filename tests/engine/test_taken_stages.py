@@ -13,7 +13,7 @@ from bench.engine.local import LocalEngine
 from bench.stage import Stage
 from bench.store import Store
 from tests.core.test_store import Heard
-from tests.engine.test_local_parallel import Notes, cell_of, engine, notes, small_needs, toy
+from tests.engine.toys import Notes, cell_of, engine, notes, small_needs, toy
 
 __all__ = ["small_needs"]  # a fixture for every test here
 
