@@ -51,15 +51,20 @@ def params(name: str, **changes: Any) -> Any:
     return load("task", name).resolve("tiny", {**MICRO, **changes}).params
 
 
+def fpn_params(**changes: Any) -> Any:
+    """Mask R-CNN with few proposals."""
+    return params("coco_det", **{"rois": 32, "proposals": 40, "rpn_train": 60, "rpn_test": 60, **changes})
+
+
 def detector(p: Any, classes: int = 20, backbone: str = "resnet18") -> Any:
     torch.manual_seed(0)
     model = DETECTORS[p.detector](backbone, classes, p, len(ENDS))
     return model.to(memory_format=torch.channels_last)  # as the pipeline does
 
 
-def context(folder: Path) -> StageContext:
+def context(folder: Path, seconds: float = 1e9) -> StageContext:
     folder.mkdir(exist_ok=True)
-    runtime = Runtime(home=folder, database="sqlite://", workers=0, checkpoint_seconds=1e9)
+    runtime = Runtime(home=folder, database="sqlite://", workers=0, checkpoint_seconds=seconds)
     return StageContext(Stage("evaluate", "coco_det", 1, {"seed": 0}, ""), folder, {}, runtime)
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from tasks._detection.evaluate import coco_metrics, evaluate
+from tasks._detection.evaluate import coco_metrics, evaluate, ground_truth
+from tests.small_set import SmallSet
 
 SIDE = (120, 160)
 POINTS = 17
@@ -145,3 +152,47 @@ def test_perfect_and_shifted_keypoints(evaluator: str) -> None:
     found = coco_metrics(truth, [shifted], ("keypoints",), evaluator)[0]["AP_keypoints"]
     assert found == pytest.approx(expected)
     assert expected == 50
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_metrics_equal_pycocotools_run_directly(seed: int, tmp_path: Path) -> None:
+    truth, found = random_case(seed)
+    metrics, per_class = coco_metrics(truth, found)
+    file = tmp_path / "gt.json"
+    file.write_text(json.dumps(truth))
+    with contextlib.redirect_stdout(io.StringIO()):
+        gold = COCO(str(file))
+        for kind in ("bbox", "segm"):
+            other = {"bbox": "segmentation", "segm": "bbox"}[kind]  # with boxes, masks' areas would be theirs
+            results = [{k: v for k, v in d.items() if k != other} for d in found]
+            evaluation = COCOeval(gold, gold.loadRes(results), kind)
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+            for name, value in zip(
+                ("AP", "AP50", "AP75", "APs", "APm", "APl"), evaluation.stats, strict=False
+            ):
+                if value == -1:
+                    assert f"{name}_{kind}" not in metrics
+                else:
+                    assert metrics[f"{name}_{kind}"] == pytest.approx(100 * value, abs=1e-6)
+            mean = np.mean(list(per_class[kind].values()))
+            assert mean == pytest.approx(metrics[f"AP_{kind}"], abs=1e-6)
+
+
+def test_no_detections_is_zero() -> None:
+    truth, _ = random_case(0)
+    metrics, _ = coco_metrics(truth, [])
+    assert metrics["AP_bbox"] == metrics["AP_segm"] == 0
+
+
+def test_perfect_detections_are_100(tmp_path: Path) -> None:
+    images = SmallSet(tmp_path, 6)
+    truth = ground_truth(images)
+    found = [
+        {k: a[k] for k in ("image_id", "category_id", "bbox", "segmentation")} | {"score": 0.9}
+        for a in truth["annotations"]
+    ]
+    metrics, _ = coco_metrics(truth, found)
+    assert metrics["AP_bbox"] == pytest.approx(100)
+    assert metrics["AP_segm"] == pytest.approx(100)

@@ -1,50 +1,25 @@
-"""The detector: anchors, losses, targets, sampling, evaluation, resume."""
+"""The detector: anchors, pooling, losses, targets, boxes and masks."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning.fabric import Fabric
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from bench.engine.context import StageContext
 from bench.errors import BadInput
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
-from bench.params import Runtime
-from bench.registry import load
-from bench.stage import Stage
-from tasks import _finetune
-from tasks._detection import train as training
 from tasks._detection.anchors import Anchors, assign_levels, cell_anchors, pool
-from tasks._detection.backend import TorchvisionBackend
-from tasks._detection.data import Key, StepBatches, TrainImages, batch_images, decode_mask, resized
-from tasks._detection.evaluate import coco_metrics, ground_truth, predict, to_original
+from tasks._detection.data import batch_images, decode_mask, resized
+from tasks._detection.evaluate import to_original
 from tasks._detection.model import FpnRcnn, Rpn, box_losses, mask_targets, paste
-from tests.small_set import SmallSet
-
-BACKEND = TorchvisionBackend()
-TASK: Any = load("task", "coco_det")
-MICRO = {
-    "iterations": 6, "steps": (4,), "warmup": 2, "batch_size": 2, "precise_bn": 2, "sizes": (64,),
-    "test_size": 64,    "rois": 32, "proposals": 40, "rpn_train": 60, "rpn_test": 60,
-}  # fmt: skip
-
-
-def micro(**changes: object) -> Any:
-    return TASK.resolve("tiny", {**MICRO, **changes}).params
+from tests.tasks.detectors import fpn_params
 
 
 def test_cell_anchors_have_the_area_and_ratio_asked_for() -> None:
@@ -164,114 +139,11 @@ def test_decode_mask_reads_every_coco_form() -> None:
     assert np.array_equal(decode_mask({"size": [8, 12], "counts": runs}, 8, 12), from_polygon)
 
 
-def test_a_training_sample_follows_its_pixels(tmp_path: Path) -> None:
-    """The resized, maybe flipped masks' boxes are the sample's boxes."""
-    data = TrainImages(SmallSet(tmp_path, 4), (64, 96), 224, 0)
-    flips = 0
-    for step in range(12):
-        sample = data[Key(step, 0, step % 4)]
-        again = data[Key(step, 0, step % 4)]
-        assert torch.equal(sample["image"], again["image"])
-        original = data.images.objects(step % 4).boxes
-        scaled = sample["boxes"].numpy() * sample["scale"].repeat(2).numpy()
-        flips += not np.allclose(scaled, original, atol=0.01)
-        for box, mask in zip(scaled, sample["masks"].numpy(), strict=True):
-            ys, xs = np.nonzero(mask)
-            assert box.tolist() == pytest.approx([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], abs=0.01)
-    assert 1 <= flips <= 11
-
-
-def test_batches_from_any_step_are_the_same_and_of_one_orientation() -> None:
-    sizes = np.array([[4, 3]] * 7 + [[3, 4]] * 5)
-    whole = list(StepBatches(sizes, np.arange(12), 3, 20, 0, 0))
-    assert [k for b in list(StepBatches(sizes, np.arange(12), 3, 20, 0, 13)) for k in b] == [
-        k for b in whole[13:] for k in b
-    ]
-    assert len(whole) == 20
-    for batch in whole:
-        assert len({int(k.index) < 7 for k in batch}) == 1
-    assert {k.index for b in whole for k in b} == set(range(12))
-
-
-def random_results(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Ground truth with crowds and empty images, detections with ties and misses."""
-    rng = np.random.default_rng(seed)
-    images = [{"id": i + 1, "width": 100, "height": 80} for i in range(12)]
-    truth: list[dict[str, Any]] = []
-    found: list[dict[str, Any]] = []
-    for image in images[:10]:
-        for _ in range(int(rng.integers(0, 6))):
-            x, y = rng.uniform(0, 70), rng.uniform(0, 50)
-            w, h = rng.uniform(5, 30, 2)
-            box = [float(v) for v in (x, y, w, h)]
-            mask = np.zeros((80, 100), np.uint8)
-            mask[int(y) : int(y + h), int(x) : int(x + w)] = 1
-            rle = coco_mask.encode(np.asfortranarray(mask))
-            text = {"size": [80, 100], "counts": rle["counts"].decode()}
-            category = int(rng.integers(1, 4))
-            common = {"image_id": image["id"], "category_id": category}
-            truth.append(
-                {**common, "id": len(truth) + 1, "bbox": box, "area": float(w * h), "segmentation": text,
-                 "iscrowd": int(rng.random() < 0.2)}
-            )  # fmt: skip
-            for _ in range(int(rng.integers(0, 3))):
-                moved = [box[0] + rng.normal(0, 3), box[1] + rng.normal(0, 3), w, h]
-                found.append(
-                    {**common, "bbox": [float(v) for v in moved], "segmentation": text,
-                     "score": float(np.round(rng.random(), 1))}
-                )  # fmt: skip
-    categories = [{"id": i, "name": f"c{i}"} for i in (1, 2, 3)]
-    return {"images": images, "annotations": truth, "categories": categories, "info": {}}, found
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_metrics_equal_pycocotools_run_directly(seed: int, tmp_path: Path) -> None:
-    truth, found = random_results(seed)
-    metrics, per_class = coco_metrics(truth, found)
-    file = tmp_path / "gt.json"
-    file.write_text(json.dumps(truth))
-    with contextlib.redirect_stdout(io.StringIO()):
-        gold = COCO(str(file))
-        for kind in ("bbox", "segm"):
-            results = [{k: v for k, v in d.items() if kind == "segm" or k != "segmentation"} for d in found]
-            evaluation = COCOeval(gold, gold.loadRes(results), kind)
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-            for name, value in zip(
-                ("AP", "AP50", "AP75", "APs", "APm", "APl"), evaluation.stats, strict=False
-            ):
-                if value == -1:
-                    assert f"{name}_{kind}" not in metrics
-                else:
-                    assert metrics[f"{name}_{kind}"] == pytest.approx(100 * value, abs=1e-6)
-            mean = np.mean(list(per_class[kind].values()))
-            assert mean == pytest.approx(metrics[f"AP_{kind}"], abs=1e-6)
-
-
-def test_no_detections_is_zero() -> None:
-    truth, _ = random_results(0)
-    metrics, _ = coco_metrics(truth, [])
-    assert metrics["AP_bbox"] == metrics["AP_segm"] == 0
-
-
-def test_perfect_detections_are_100(tmp_path: Path) -> None:
-    images = SmallSet(tmp_path, 6)
-    truth = ground_truth(images)
-    found = [
-        {k: a[k] for k in ("image_id", "category_id", "bbox", "segmentation")} | {"score": 0.9}
-        for a in truth["annotations"]
-    ]
-    metrics, _ = coco_metrics(truth, found)
-    assert metrics["AP_bbox"] == pytest.approx(100)
-    assert metrics["AP_segm"] == pytest.approx(100)
-
-
 def test_the_backbone_is_in_the_detector_or_it_fails_loudly(tmp_path: Path) -> None:
     torch.manual_seed(0)
     source = build_backbone("resnet18")
     save_backbone(tmp_path / "b.pth", source)
-    model = FpnRcnn("resnet18", 3, micro())
+    model = FpnRcnn("resnet18", 3, fpn_params())
     assert load_backbone(tmp_path / "b.pth", model.body) == len(source.state_dict()) == 120
     images = torch.randn(1, 3, 64, 64)
     source.eval()
@@ -285,98 +157,6 @@ def test_the_backbone_is_in_the_detector_or_it_fails_loudly(tmp_path: Path) -> N
         torch.save(broken, tmp_path / "x.pth")
         with pytest.raises(BadInput, match=r"layer3\.0\.conv1\.weight"):
             load_backbone(tmp_path / "x.pth", model.body)
-
-
-def test_learning_rate_schedule() -> None:
-    p = TASK.resolve("paper").params
-    assert training.lr_at(0, p) == pytest.approx(0.02 / 1000)
-    assert training.lr_at(500, p) == pytest.approx(0.02 * (0.5 / 1000 + 0.5))
-    assert training.lr_at(1000, p) == training.lr_at(59_999, p) == 0.02
-    assert training.lr_at(60_000, p) == pytest.approx(0.002)
-    assert training.lr_at(89_999, p) == pytest.approx(0.0002)
-
-
-def test_no_weight_decay_on_normalisation() -> None:
-    model = FpnRcnn("resnet18", 3, micro())
-    groups = training.optimizer_for(model, micro()).param_groups
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert groups[0]["weight_decay"] == 0
-    assert len(groups[0]["params"]) == 2 * len(norms)
-    assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
-
-
-def context(folder: Path, seconds: float = 1e9) -> StageContext:
-    folder.mkdir(exist_ok=True)
-    runtime = Runtime(home=folder, database="sqlite://", workers=0, checkpoint_seconds=seconds)
-    return StageContext(Stage("evaluate", "coco_det", 1, {"seed": 0}, ""), folder, {}, runtime)
-
-
-def fit(ctx: StageContext, images: SmallSet, p: Any) -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)
-    model = FpnRcnn("resnet18", 20, p)
-    fabric = Fabric(accelerator="cpu", devices=1)
-    training.train(ctx, BACKEND, model, images, p, fabric)
-    training.precise_batch_norm(ctx, BACKEND, model, images, p, fabric)
-    return model.state_dict()
-
-
-def test_a_stopped_training_goes_on_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(2)
-    images, p = SmallSet(tmp_path, 6), micro()
-    whole = fit(context(tmp_path / "whole"), images, p)
-    real, calls = TorchvisionBackend.losses, []
-
-    def dies(*arguments: Any) -> Any:
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        calls.append(1)
-        return real(*arguments)
-
-    monkeypatch.setattr(TorchvisionBackend, "losses", dies)
-    with pytest.raises(KeyboardInterrupt):
-        fit(context(tmp_path / "cut", 0.0), images, p)
-    monkeypatch.setattr(TorchvisionBackend, "losses", real)
-    resumed = fit(context(tmp_path / "cut", 0.0), images, p)
-    assert whole.keys() == resumed.keys()
-    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
-
-
-def test_precise_batch_norm_is_the_mean_over_batches(tmp_path: Path) -> None:
-    images, p = SmallSet(tmp_path, 4), micro(precise_bn=3)
-    torch.manual_seed(0)
-    model = FpnRcnn("resnet18", 20, p)
-    fabric = Fabric(accelerator="cpu", devices=1)
-    ctx = context(tmp_path / "c")
-    seen: list[torch.Tensor] = []
-    layer = model.body["bn1"]
-    layer.register_forward_hook(lambda m, args, out: seen.append(args[0].mean((0, 2, 3))))
-    training.precise_batch_norm(ctx, BACKEND, model, images, p, fabric)
-    assert len(seen) == 3
-    assert torch.allclose(layer.running_mean, torch.stack(seen).mean(0), atol=1e-5)
-    assert layer.momentum == 0.1
-
-
-def test_it_learns_two_images(tmp_path: Path) -> None:
-    """Overfitting two images: losses fall by half, and their boxes are found."""
-    torch.set_num_threads(2)
-    images = SmallSet(tmp_path, 2, first=1)
-    p = micro(iterations=70, steps=(60,), warmup=5, lr=0.02, sizes=(96,), test_size=96, precise_bn=0, rois=48)
-    torch.manual_seed(0)
-    model = FpnRcnn("resnet18", 20, p)
-    ctx = context(tmp_path / "c")
-    losses: list[float] = []
-    ctx.tracker = SimpleNamespace(log=lambda figures, step: losses.append(figures["loss"]))  # type: ignore[assignment]
-    _finetune.LOG_EVERY, every = 1, _finetune.LOG_EVERY
-    try:
-        training.train(ctx, BACKEND, model, images, p, Fabric(accelerator="cpu", devices=1))
-    finally:
-        _finetune.LOG_EVERY = every
-    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
-    metrics, _ = coco_metrics(
-        ground_truth(images), predict(ctx, BACKEND, model, images, p, torch.device("cpu"))
-    )
-    assert metrics["AP50_bbox"] > 5
-    assert math.isfinite(metrics["AP_segm"])
 
 
 def test_padding_and_normalisation() -> None:
