@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.component import Component
@@ -9,6 +11,8 @@ from bench.errors import BadInput
 from bench.params import Params, param
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bench.cell import Planner
     from bench.engine.context import StageContext
     from bench.stage import Stage
@@ -21,6 +25,19 @@ class TaskParams(Params):
         0.0, ge=0, le=0.5, later=True, help="validation: score on this share of the training images and "
         "train on the others (bench.data.holdout); 0: score on the test images",
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished evaluation that can be scored again with its images counted differently.
+
+    ids: (N,) int64, the images that were scored. metrics: some of the task's, each a function of counts (N,)
+    int64 that returns what the task would on a test set with image i in it counts[i] times; of ones, what it
+    returned.
+    """
+
+    ids: np.ndarray
+    metrics: Mapping[str, Callable[[np.ndarray], float]]
 
 
 class Task(Component):
@@ -55,3 +72,11 @@ class Task(Component):
     def run(self, ctx: StageContext) -> dict[str, float]:
         """Evaluate `ctx.inputs["backbone"] / "backbone.pth"`; returns finite metrics by name."""
         raise NotImplementedError
+
+    def scored(self, ctx: StageContext) -> Scored:
+        """What `run` left in `ctx.work`, a committed folder, to be scored again; BadInput where the task
+        keeps nothing for each image."""
+        raise BadInput(
+            f"{self.name} keeps nothing for each image that could be counted again; try several seeds, over "
+            "which bench leaderboard has an interval: bench run --seeds 0-4 ..."
+        )

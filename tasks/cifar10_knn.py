@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.params import Params, param
-from bench.task import Task
-from tasks._frozen.knn import KnnParams, knn_stages, run_knn
+from bench.task import Scored, Task
+from tasks._frozen.knn import KnnParams, knn_stages, rescored_knn, run_knn
 
 if TYPE_CHECKING:
     from bench.engine.context import StageContext
@@ -41,3 +41,6 @@ class Cifar10Knn(Task):
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         return run_knn(ctx, self.params)
+
+    def scored(self, ctx: StageContext) -> Scored:
+        return rescored_knn(ctx)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.params import Params
-from bench.task import Task
+from bench.task import Scored, Task
 from tasks._classification.protocol import TransferParams
 from tasks._classification.task import SMALL, TINY
 
@@ -40,3 +40,8 @@ class Voc07Finetune(Task):
         from tasks._classification.pipeline import run_multi
 
         return run_multi(ctx, self.params)
+
+    def scored(self, ctx: StageContext) -> Scored:
+        from tasks._classification.pipeline import rescored_multi
+
+        return rescored_multi(ctx)

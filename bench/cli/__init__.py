@@ -24,6 +24,7 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "figure": "Draw the papers' figures and pictures into a file.",
     "perf": "Measure speed as a ratio to the plain way, in one run.",
     "leaderboard": "Rank what was measured.",
+    "compare": "Tell whether results differ: intervals over resampled test images.",
     "dashboard": "Show results in a browser: leaderboard, cells, comparisons, coverage.",
     "table": "The papers' tables: list them, run their cells, show reported beside measured.",
     "results": "Check, export, import or rebuild the results database.",

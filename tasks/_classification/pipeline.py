@@ -19,12 +19,14 @@ from bench.engine.pretrain import pick_device, step_threads
 from bench.errors import BadData
 from bench.nn.backbones import load_backbone
 from bench.store import write_json
+from bench.task import Scored
 from bench.views.augment import normalise
 from tasks._classification.data import Labelled, TestCrops, TrainCrops
-from tasks._classification.metrics import class_recalls, multi_metrics, single_metrics
+from tasks._classification.metrics import MULTI_KINDS, class_recalls, multi_metrics, single_metrics
 from tasks._classification.model import Classifier, multi_loss, optimizer_for, single_loss
 from tasks._classification.protocol import FinetuneParams, SemiParams
 from tasks._classification.subset import balanced, listed
+from tasks._counted import Counted, kept, of_rows, share
 from tasks._finetune import Loop, StepBatches, fit
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -65,6 +67,28 @@ def run_multi(ctx: StageContext, p: FinetuneParams) -> dict[str, float]:
     np.save(ctx.work / "scores.npy", scores)
     _per_class(ctx, train, "AP", ap)
     return metrics
+
+
+def rescored_single(ctx: StageContext) -> Scored:
+    """top1 and mean_per_class of a finished evaluation, as functions of how often each image counts."""
+    val, predicted = one_class(ctx, "val"), kept(ctx.work, "predictions.npy")
+    classes = len(val.images.classes)
+
+    def mean_per_class(rows: np.ndarray) -> float:
+        return 100 * float(np.nanmean(class_recalls(val.targets[rows], predicted[rows], classes)))
+
+    metrics = {"top1": share(val.targets == predicted), "mean_per_class": of_rows(mean_per_class)}
+    return Scored(val.images.ids[val.positions], metrics)
+
+
+def rescored_multi(ctx: StageContext) -> Scored:
+    """The average precisions of a finished evaluation, as functions of how often each image counts."""
+    val, scores = many_classes(ctx, "val"), kept(ctx.work, "scores.npy")
+
+    def metric(name: str) -> Counted:
+        return of_rows(lambda rows: multi_metrics(val.targets[rows], scores[rows])[0][name])
+
+    return Scored(val.images.ids, {name: metric(name) for name in MULTI_KINDS})
 
 
 def _single(ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled) -> dict[str, float]:

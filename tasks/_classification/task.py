@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.params import Params
-from bench.task import Task
+from bench.task import Scored, Task
 from tasks._classification.protocol import FinetuneParams, SemiParams, TransferParams
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class TransferTask(Task):
 
         return run_single(ctx, self.params)
 
+    def scored(self, ctx: StageContext) -> Scored:
+        from tasks._classification.pipeline import rescored_single
+
+        return rescored_single(ctx)
+
 
 class SemiTask(Task):
     """Fine-tuning on a share of the labels: `SemiParams`. Trains on "train", scores on "val", all layers.
@@ -74,3 +79,8 @@ class SemiTask(Task):
         from tasks._classification.pipeline import run_semi
 
         return run_semi(ctx, self.params)
+
+    def scored(self, ctx: StageContext) -> Scored:
+        from tasks._classification.pipeline import rescored_single
+
+        return rescored_single(ctx)

@@ -142,7 +142,17 @@ def evaluate(
     truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str = "pycocotools"
 ) -> tuple[np.ndarray, np.ndarray]:
     """(stats, precision) of COCOeval for a kind: the summary in pycocotools' order, and the table IoU x
-    recall x class x area x detections. Keypoints that are not COCO's 17 have a sigma of .05 each."""
+    recall x class x area x detections."""
+    run = evaluated(truth, found, kind, evaluator)
+    with contextlib.redirect_stdout(io.StringIO()):
+        run.accumulate()
+        run.summarize()
+    return np.asarray(run.stats, np.float64), np.asarray(run.eval["precision"], np.float64)
+
+
+def evaluated(truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str) -> Any:
+    """The library's COCOeval after its matching: `evalImgs` has it by image, class and area. Keypoints that
+    are not COCO's 17 have a sigma of .05 each."""
     mine = [{k: d[k] for k in ("image_id", "category_id", "score", FIELDS[kind])} for d in found]
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*kpt_oks_sigmas", category=UserWarning)
@@ -151,9 +161,7 @@ def evaluate(
         if kind == "keypoints" and points and points[0] != len(run.params.kpt_oks_sigmas):
             run.params.kpt_oks_sigmas = np.full(points[0], OTHER_SIGMA)
         run.evaluate()
-        run.accumulate()
-        run.summarize()
-    return np.asarray(run.stats, np.float64), np.asarray(run.eval["precision"], np.float64)
+    return run
 
 
 def _pycocotools(truth: dict[str, Any], found: list[dict[str, Any]], kind: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.nn.architectures import architecture
-from bench.task import Task
+from bench.task import Scored, Task
 from tasks._detection.engines import engine_reason, pick
 from tasks._detection.protocol import DetectionParams
 
@@ -99,6 +99,11 @@ class DetectionTask(Task):
         from tasks._detection.pipeline import run_detection
 
         return run_detection(ctx, self.params)
+
+    def scored(self, ctx: StageContext) -> Scored:
+        from tasks._detection.resample import rescored
+
+        return rescored(ctx, self.params)
 
 
 class C4Task(DetectionTask):

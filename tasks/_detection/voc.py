@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +39,22 @@ def overlaps(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
     return found
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """A class's detections in falling order of score, M of them, in N images.
+
+    image: (M,) positions. iou: (M,) the highest IoU with an object of the class (-1: the image has none);
+    number, difficult: (M,) which object that is, and whether it is difficult. objects: (N,) those to find.
+    """
+
+    name: str
+    image: np.ndarray
+    iou: np.ndarray
+    number: np.ndarray
+    difficult: np.ndarray
+    objects: np.ndarray
+
+
 def voc_metrics(
     images: ImageSet, found: list[dict[str, Any]], rule: Rule = "11_points"
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
@@ -50,6 +67,11 @@ def voc_metrics(
     Of equal scores the earlier detection comes first. A class without an object that is not difficult is left
     out. `found` is `predict`'s: bbox xywh in original pixels, category_id = label + 1.
     """
+    return voc_means(ranked(images, found), rule, np.ones(len(images), np.int64))
+
+
+def ranked(images: ImageSet, found: list[dict[str, Any]]) -> list[Ranked]:
+    """Detections by class, each beside the object that it could take."""
     position = {int(image): i for i, image in enumerate(images.ids)}
     truth = [images.objects(i) for i in range(len(images))]
     at = np.array([position[d["image_id"]] for d in found], np.int64)
@@ -58,17 +80,26 @@ def voc_metrics(
     xywh = np.array([d["bbox"] for d in found], np.float64).reshape(-1, 4)
     boxes = np.concatenate([xywh[:, :2] + 1, xywh[:, :2] + xywh[:, 2:]], 1)
     boxes = np.array([[float(f"{v:.1f}") for v in box] for box in boxes]).reshape(-1, 4)
-    per_class: dict[str, dict[str, float]] = {}
+    made = []
     for k, name in enumerate(images.classes):
         mine = [np.flatnonzero(t.labels == k) for t in truth]
-        wanted = sum(int((~t.difficult[m]).sum()) for t, m in zip(truth, mine, strict=True))
-        if not wanted:
-            continue
+        objects = np.array([(~t.difficult[m]).sum() for t, m in zip(truth, mine, strict=True)])
         rows = np.flatnonzero(label == k)
         rows = rows[np.argsort(-score[rows], kind="stable")]
-        best = _best(truth, mine, at[rows], boxes[rows])
-        aps = [100 * average_precision(*_curve(*best, t, wanted), rule) for t in THRESHOLDS]
-        per_class[name] = {"AP": float(np.mean(aps)), "AP50": aps[0], "AP75": aps[5]}
+        made.append(Ranked(name, at[rows], *_best(truth, mine, at[rows], boxes[rows]), objects))
+    return made
+
+
+def voc_means(
+    classes: list[Ranked], rule: Rule, counts: np.ndarray
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """`voc_metrics` where image i is in the set counts[i] times; counts (N,) int64."""
+    per_class: dict[str, dict[str, float]] = {}
+    for c in classes:
+        wanted = int((c.objects * counts).sum())
+        if wanted:
+            aps = [100 * average_precision(*_curve(c, t, counts, wanted), rule) for t in THRESHOLDS]
+            per_class[c.name] = {"AP": float(np.mean(aps)), "AP50": aps[0], "AP75": aps[5]}
     names = ("AP", "AP50", "AP75")
     metrics = {n: float(np.mean([v[n] for v in per_class.values()])) for n in names} if per_class else {}
     return metrics, per_class
@@ -95,14 +126,13 @@ def _best(
     return iou, number, difficult
 
 
-def _curve(
-    iou: np.ndarray, number: np.ndarray, difficult: np.ndarray, threshold: float, wanted: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _curve(c: Ranked, threshold: float, counts: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
     """(recall, precision) of detections in descending order of score."""
-    hit = iou > threshold
-    claims = np.flatnonzero(hit & ~difficult)
-    right = np.zeros(len(iou), bool)
-    right[claims[np.unique(number[claims], return_index=True)[1]]] = True
-    wrong = ~right & ~(hit & difficult)
-    tp, fp = right.cumsum(), wrong.cumsum()
+    hit = c.iou > threshold
+    claims = np.flatnonzero(hit & ~c.difficult)
+    right = np.zeros(len(c.iou), bool)
+    right[claims[np.unique(c.number[claims], return_index=True)[1]]] = True
+    wrong = ~right & ~(hit & c.difficult)
+    often = counts[c.image]
+    tp, fp = (right * often).cumsum(), (wrong * often).cumsum()
     return tp / wanted, tp / np.maximum(tp + fp, np.finfo(np.float64).eps)

@@ -19,9 +19,11 @@ from bench.engine.pretrain import pick_device, step_threads
 from bench.errors import BadData
 from bench.method import Batch
 from bench.params import param
+from bench.task import Scored
 from bench.views.augment import STD
 from bench.views.loader import BatchOrder, make_loader, steps_per_epoch, to_device
 from bench.views.plan import Augment, Sample, Source, ViewSpec
+from tasks._counted import Counted, kept, share
 from tasks._finetune import Loop, fit
 from tasks._frozen.protocol import FrozenParams
 
@@ -207,6 +209,21 @@ def accuracies(scores: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, fl
     found = {f"top{k}_{layer}": 100 * top_k(truth, s, k) for layer, s in scores.items() for k in (1, 5)}
     best = max(scores, key=lambda layer: found[f"top1_{layer}"])
     return {"top1": found[f"top1_{best}"], "top5": found[f"top5_{best}"], **found}
+
+
+def rescored_linear(ctx: StageContext) -> Scored:
+    """top1 of each layer of a finished evaluation, and of the best, as functions of how often each image
+    counts."""
+    from bench.data.semantic import single_labels
+
+    images = ctx.images("data", "val")
+    labels = single_labels(images)
+    known = labels >= 0
+    with kept(ctx.work, "predicted.npz") as file:
+        layers = {layer: share(labels[known] == file[layer]) for layer in file.files}
+    metrics: dict[str, Counted] = {f"top1_{layer}": f for layer, f in layers.items()}
+    metrics["top1"] = lambda counts: max(f(counts) for f in layers.values())
+    return Scored(images.ids[known], metrics)
 
 
 def accuracy_metrics(layers: Sequence[str]) -> dict[str, str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from bench.nn.layers import DEPTHS
-from bench.task import Task
-from tasks._frozen.linear import LinearParams, accuracies, accuracy_metrics, run_linear
+from bench.task import Scored, Task
+from tasks._frozen.linear import LinearParams, accuracies, accuracy_metrics, rescored_linear, run_linear
 
 if TYPE_CHECKING:
     from bench.engine.context import StageContext
@@ -32,4 +34,8 @@ class LinearTask(Task):
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         scores, truth = run_linear(ctx, self.params, multi=False)
+        np.savez_compressed(ctx.work / "predicted.npz", **{k: s.argmax(1) for k, s in scores.items()})
         return accuracies(scores, truth)
+
+    def scored(self, ctx: StageContext) -> Scored:
+        return rescored_linear(ctx)

@@ -1,4 +1,4 @@
-"""The confusion matrix of pixels, streamed, and what follows from it: mIoU, mAcc, aAcc."""
+"""The confusion matrix of pixels, and what follows from it: mIoU, mAcc, aAcc."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ from bench.data.semantic import VOID
 from bench.errors import BadData
 
 
-class Confusion:
-    """(K, K) int64: rows the class that is there, columns the one that was predicted; void is not counted."""
-
-    def __init__(self, classes: int) -> None:
-        self.matrix = np.zeros((classes, classes), np.int64)
-
-    def add(self, truth: Tensor, predicted: Tensor) -> None:
-        """Count an image: both (H, W), truth in 0..K-1 or 255, predicted in 0..K-1."""
-        classes = len(self.matrix)
-        scored = truth != VOID
-        pairs = truth[scored].long() * classes + predicted[scored].long()
-        counts = torch.bincount(pairs, minlength=classes**2).cpu().numpy()
-        self.matrix += counts.reshape(classes, classes)
+def confusion(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
+    """(K, K) int64 pixels of an image: rows the class that is there, columns the one that was predicted; void
+    is not counted. truth: (H, W) in 0..K-1 or 255, predicted: (H, W) in 0..K-1."""
+    scored = truth != VOID
+    pairs = truth[scored].long() * classes + predicted[scored].long()
+    return torch.bincount(pairs, minlength=classes**2).cpu().numpy().reshape(classes, classes)
 
 
 def iou_and_accuracy(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

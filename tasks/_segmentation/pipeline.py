@@ -20,11 +20,13 @@ from bench.engine.pretrain import pick_device, step_threads
 from bench.errors import BadData
 from bench.nn.backbones import load_backbone
 from bench.store import write_json
+from bench.task import Scored
 from bench.views.picture import contact_sheet
+from tasks._counted import Counted, kept
 from tasks._finetune import Loop, StepBatches, fit
 from tasks._segmentation.data import TestImages, TrainCrops
 from tasks._segmentation.infer import infer
-from tasks._segmentation.metrics import Confusion, per_class, segmentation_metrics
+from tasks._segmentation.metrics import confusion, per_class, segmentation_metrics
 from tasks._segmentation.model import Segmenter, optimizer_for
 from tasks._segmentation.protocol import SegmentationParams, poly
 from tasks._segmentation.psa import resize
@@ -33,7 +35,8 @@ SHOWN = 4  # images of the picture for the tracker
 
 
 def run_segmentation(ctx: StageContext, p: SegmentationParams) -> dict[str, float]:
-    """Train on "train", score on "val"; leaves segmenter.pth, confusion.npy, per_class.json, weights.json."""
+    """Train on "train", score on "val"; leaves segmenter.pth, confusion.npy, per_class.json,
+    weights.json and, image by image, confusions.npz."""
     images, held_out = ctx.images("data", "train"), ctx.images("data", "val")
     usable(ctx, images)
     usable(ctx, held_out)
@@ -44,11 +47,25 @@ def run_segmentation(ctx: StageContext, p: SegmentationParams) -> dict[str, floa
     model = build(ctx, images, p).to(fabric.device, memory_format=torch.channels_last)
     train(ctx, model, images, p, fabric)
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "segmenter.pth")
-    matrix, shown = score(ctx, model, held_out, p, fabric.device)
+    matrices, shown = score(ctx, model, held_out, p, fabric.device)
+    matrix = matrices.sum(0)
     np.save(ctx.work / "confusion.npy", matrix)
+    ids = held_out.ids[held_out.has_semantic()]
+    np.savez_compressed(ctx.work / "confusions.npz", ids=ids, matrices=matrices)
     write_json(ctx.work / "per_class.json", per_class(matrix, pixel_classes(held_out)))
     ctx.tracker.image("predictions", contact_sheet(shown))
     return segmentation_metrics(matrix)
+
+
+def rescored(ctx: StageContext) -> Scored:
+    """The metrics of a finished evaluation as functions of how often each image counts."""
+    with kept(ctx.work, "confusions.npz") as file:
+        ids, matrices = file["ids"], file["matrices"].astype(np.int64)
+
+    def metric(name: str) -> Counted:
+        return lambda counts: segmentation_metrics(np.tensordot(counts, matrices, 1))[name]
+
+    return Scored(ids, {name: metric(name) for name in ("mIoU", "mAcc", "aAcc")})
 
 
 def usable(ctx: StageContext, images: ImageSet) -> np.ndarray:
@@ -104,17 +121,18 @@ def train(
 def score(
     ctx: StageContext, model: Segmenter, images: ImageSet, p: SegmentationParams, device: torch.device
 ) -> tuple[np.ndarray, list[list[np.ndarray]]]:
-    """The confusion matrix at the masks' own size, and rows of (image, truth, prediction) pictures."""
+    """(N, K, K) int32 confusion matrices at the masks' own size, and rows of (image, truth, prediction)
+    pictures."""
     model.eval()
-    names = pixel_classes(images)
-    confusion = Confusion(len(names))
+    matrices: list[np.ndarray] = []
+    classes = len(pixel_classes(images))
     shown: list[list[np.ndarray]] = []
     for index, found, truth in predictions(ctx, model, images, p, device):
-        confusion.add(truth, found)
+        matrices.append(confusion(truth, found, classes).astype(np.int32))
         if len(shown) < SHOWN:
             masks = (truth.cpu().numpy(), found.cpu().numpy())
             shown.append([_small(images.image(index)), *(_small(coloured(m)) for m in masks)])
-    return confusion.matrix, shown
+    return np.stack(matrices), shown
 
 
 def predictions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.nn.architectures import architecture
-from bench.task import Task
+from bench.task import Scored, Task
 from tasks._segmentation.protocol import SegmentationParams
 
 if TYPE_CHECKING:
@@ -47,3 +47,8 @@ class SegmentationTask(Task):
         from tasks._segmentation.pipeline import run_segmentation
 
         return run_segmentation(ctx, self.params)
+
+    def scored(self, ctx: StageContext) -> Scored:
+        from tasks._segmentation.pipeline import rescored
+
+        return rescored(ctx)

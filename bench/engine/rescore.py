@@ -1,0 +1,127 @@
+"""How sure differences between finished evaluations are, from resampled test images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from bench import registry
+from bench.engine.context import StageContext
+from bench.engine.figures import Ask, title_of
+from bench.errors import BadData, BadInput
+from bench.task import Scored, Task
+
+if TYPE_CHECKING:
+    from bench.stage import Stage
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An evaluation of the store, and what its metrics are when its images are counted differently."""
+
+    stage: Stage
+    headline: str
+    scored: Scored
+
+    @property
+    def label(self) -> str:
+        """`supervised × gt 1a2b3c4d5e6f`."""
+        backbone = self.stage.inputs.get("backbone")
+        return f"{title_of(backbone)} {self.stage.short}" if backbone else self.stage.short
+
+
+def opened(ask: Ask, prefix: str) -> Finished:
+    """The evaluation whose key starts with `prefix`; BadInput where its task cannot be scored again, BadData
+    where it does not give the recorded metrics again."""
+    stage = ask.named(prefix, ("evaluate",))
+    data = stage.inputs.get("data")
+    if data is None:
+        raise BadInput(
+            f"the data of {stage} is not in the store any more; run its command: bench show {prefix}"
+        )
+    whole = data.inputs.get("data", data)  # of a validation part
+    made = ask.data_stage(whole)
+    if made.key != whole.key:
+        raise BadInput(f"{stage} was scored on other data; try: without --data, or --data {whole.name}=PATH")
+    runtime, store = ask.engine.runtime, ask.engine.store
+    runtime.roots[data.key] = runtime.roots[made.key]
+    folder = store.folder(stage)
+    inputs = {role: store.folder(child) for role, child in stage.inputs.items()}
+    identity = stage.params["task"]
+    task = cast(Task, registry.load("task", identity["name"]).from_identity(dict(identity["params"])))
+    scored = task.scored(StageContext(stage, folder, inputs, runtime))
+    _check(stage, scored, json.loads((folder / "metrics.json").read_text()))
+    return Finished(stage, task.headline, scored)
+
+
+def _check(stage: Stage, scored: Scored, recorded: dict[str, float]) -> None:
+    """Counted once each, the images give what was recorded."""
+    ones = np.ones(len(scored.ids), np.int64)
+    for name, metric in scored.metrics.items():
+        if name in recorded and abs(metric(ones) - recorded[name]) > 1e-6 * max(1.0, abs(recorded[name])):
+            raise BadData(
+                f"{stage}: {name} is {metric(ones):.6g} now, but {recorded[name]:.6g} was recorded; "
+                f"code or files have changed; run its command with --force: bench show {stage.short}"
+            )
+
+
+def comparable(members: Sequence[Finished]) -> None:
+    """BadInput unless all are of one task, with the same metrics of the same images."""
+    first, *others = members
+    for other in others:
+        if other.stage.key == first.stage.key:
+            raise BadInput(f"{first.stage} is named twice; name two different results")
+        for what, a, b in (
+            ("tasks", first.stage.name, other.stage.name),
+            ("data", first.stage.inputs["data"].key, other.stage.inputs["data"].key),
+            ("images", first.scored.ids.tolist(), other.scored.ids.tolist()),
+        ):
+            if a != b:
+                raise BadInput(
+                    f"{first.stage} and {other.stage} cannot be compared: their {what} differ; "
+                    "try: bench leaderboard, which has one table for each"
+                )
+
+
+def differing(one: Finished, other: Finished) -> list[str]:
+    """The task's settings that two evaluations do not share: `lr .02 and .05`."""
+    a, b = (dict(m.stage.params["task"]["params"]) for m in (one, other))
+    return [f"{k} {a.get(k)} and {b.get(k)}" for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
+
+
+def differences(
+    members: Sequence[Finished], names: Sequence[str], resamples: int, seed: int,
+    advance: Callable[[], None] = lambda: None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """For each metric and each member but the first: {metric, key, first, other, difference, low, high}.
+
+    low and high: the 2.5 and 97.5 percentiles of `other - first` over `resamples` draws of as many images as
+    there are, with replacement, the same for all members (Efron and Tibshirani 1993, section 13.3).
+    """
+    images = len(members[0].scored.ids)
+    rng = np.random.default_rng(seed)
+    values = np.empty((resamples + 1, len(names), len(members)))
+    for i in range(resamples + 1):
+        drawn = rng.integers(images, size=images) if i else np.arange(images)
+        counts = np.bincount(drawn, minlength=images)
+        values[i] = [[m.scored.metrics[name](counts) for m in members] for name in names]
+        advance()
+    found = []
+    for n, name in enumerate(names):
+        for m, member in enumerate(members[1:], 1):
+            gain = values[:, n, m] - values[:, n, 0]
+            low, high = np.quantile(gain[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            found.append(
+                {
+                    "metric": name, "key": member.stage.key, "first": float(values[0, n, 0]),
+                    "other": float(values[0, n, m]), "difference": float(gain[0]),
+                    "low": float(low), "high": float(high),
+                }
+            )  # fmt: skip
+    return found
