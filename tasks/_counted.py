@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import BadInput
+from tasks._ranking import ApKind, class_ap
 
 Counted = Callable[[np.ndarray], float]
 
@@ -21,6 +22,16 @@ def share(right: np.ndarray) -> Counted:
 def of_rows(metric: Callable[[np.ndarray], float]) -> Counted:
     """A metric of rows (positions of images, each as often as it counts)."""
     return lambda counts: metric(np.repeat(np.arange(len(counts)), counts))
+
+
+def mean_ap(labels: np.ndarray, scores: np.ndarray, kind: ApKind) -> Counted:
+    """100 times the mean of `class_ap` over the classes that an image that counts is relevant to."""
+
+    def mean(rows: np.ndarray) -> float:
+        ap = class_ap(labels[rows], scores[rows], kind)
+        return 100 * float(np.nanmean(ap)) if np.isfinite(ap).any() else 0.0
+
+    return of_rows(mean)
 
 
 def kept(folder: Path, name: str) -> Any:

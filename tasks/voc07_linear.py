@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.data.preprocess import Transform
 from bench.params import Params, param
 from bench.store import write_json
-from bench.task import Task
+from bench.task import Scored, Task
 from tasks._frozen.linear import LinearParams, fit_cached
 from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.svm import usable_classes
+from tasks._frozen.svm import rescored_kept, usable_classes
 from tasks._ranking import ApKind, class_ap
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class Voc07Linear(Task):
         )
 
     def run(self, ctx: StageContext) -> dict[str, float]:
+        import numpy as np
+
         from bench.data.semantic import image_labels
 
         p = self.params
@@ -68,4 +70,8 @@ class Voc07Linear(Task):
         ap = class_ap(truth[:, keep], scores, p.ap)
         names = [train.images.classes[k] for k in keep]
         write_json(ctx.work / "per_class.json", dict(zip(names, (100 * ap).tolist(), strict=True)))
+        np.save(ctx.work / "scores.npy", scores)
         return {"mAP_l": 100 * float(ap.mean()), "classes": float(len(keep))}
+
+    def scored(self, ctx: StageContext) -> Scored:
+        return rescored_kept(ctx, "mAP_l", self.params.ap, least=1)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.data.preprocess import Transform
 from bench.params import Params
 from bench.store import write_json
-from bench.task import Task
+from bench.task import Scored, Task
 from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.svm import SvmParams, check_solver, train_full, usable_classes
+from tasks._frozen.svm import SvmParams, check_solver, rescored_kept, train_full, usable_classes
 
 if TYPE_CHECKING:
     from bench.engine.context import StageContext
@@ -69,5 +69,8 @@ class Voc07Svm(Task):
             for n, a, c, cv in zip(names, ap.tolist(), made.chosen.tolist(), made.cv, strict=True)
         }
         write_json(ctx.work / "per_class.json", {"costs": costs.tolist(), "classes": table})
-        np.save(ctx.work / "scores.npy", made.scores.astype(np.float32))
+        np.save(ctx.work / "scores.npy", made.scores)
         return {"mAP": 100 * float(ap.mean()), "classes": float(len(keep))}
+
+    def scored(self, ctx: StageContext) -> Scored:
+        return rescored_kept(ctx, "mAP", self.params.ap, least=3)

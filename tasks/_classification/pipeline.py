@@ -26,7 +26,7 @@ from tasks._classification.metrics import MULTI_KINDS, class_recalls, multi_metr
 from tasks._classification.model import Classifier, multi_loss, optimizer_for, single_loss
 from tasks._classification.protocol import FinetuneParams, SemiParams
 from tasks._classification.subset import balanced, listed
-from tasks._counted import Counted, kept, of_rows, share
+from tasks._counted import kept, mean_ap, of_rows, share
 from tasks._finetune import Loop, StepBatches, fit
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -84,11 +84,8 @@ def rescored_single(ctx: StageContext) -> Scored:
 def rescored_multi(ctx: StageContext) -> Scored:
     """The average precisions of a finished evaluation, as functions of how often each image counts."""
     val, scores = many_classes(ctx, "val"), kept(ctx.work, "scores.npy")
-
-    def metric(name: str) -> Counted:
-        return of_rows(lambda rows: multi_metrics(val.targets[rows], scores[rows])[0][name])
-
-    return Scored(val.images.ids, {name: metric(name) for name in MULTI_KINDS})
+    metrics = {name: mean_ap(val.targets, scores, kind) for name, kind in MULTI_KINDS.items()}
+    return Scored(val.images.ids, metrics)
 
 
 def _single(ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled) -> dict[str, float]:

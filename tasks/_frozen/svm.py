@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from bench.data.runner import parallel
-from bench.engine.context import Advance, Progress
+from bench.engine.context import Advance, Progress, StageContext
 from bench.errors import BadInput
 from bench.params import param
 from bench.seeds import rng_for
+from bench.task import Scored
+from tasks._counted import kept, mean_ap
 from tasks._frozen.gram import Gram
 from tasks._frozen.gram import solve as solve_rows
 from tasks._frozen.protocol import FrozenParams
@@ -86,6 +88,17 @@ def stratified_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
 def usable_classes(train: np.ndarray, test: np.ndarray, least: int = 3) -> np.ndarray:
     """Classes with at least `least` training positives and one at test; others cannot be judged."""
     return np.flatnonzero(((train == 1).sum(0) >= least) & ((test == 1).sum(0) > 0))
+
+
+def rescored_kept(ctx: StageContext, name: str, kind: ApKind, least: int) -> Scored:
+    """The mean AP `name` of a finished evaluation that left the scores of its usable classes, as a function
+    of how often each image counts."""
+    from bench.data.semantic import image_labels
+
+    train, val = ctx.images("data", "train"), ctx.images("data", "val")
+    labels, truth = image_labels(train), image_labels(val)
+    keep = usable_classes(labels, truth, least)
+    return Scored(val.ids, {name: mean_ap(truth[:, keep], kept(ctx.work, "scores.npy"), kind)})
 
 
 @dataclass(frozen=True)
