@@ -17,7 +17,7 @@ from dashboard.screens.leaderboard import which_board, which_content
 from dashboard.source import Source
 
 TITLE, ORDER = "Compare", 2
-MOST, OFFERED = 4, 200
+MOST, OFFERED, COMMANDS = 4, 200, 6  # rows compared, rows offered, commands shown
 MARKS = {"better": "b-good", "worse": "b-bad"}
 
 
@@ -105,17 +105,34 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
                 )
         lines.append(line)
     heads = ["task", "metric", base.title, *(h for r in others for h in (r.title, "difference to the first"))]
-    st.html(table(heads, lines))
+    st.html(table(heads, lines, kind="compare"))
     st.html(
         soft(
             "Difference: mean over common seeds of the row less the first row, ± 95 % t-interval of paired "
             "differences, in points. Without two common seeds nothing is claimed."
         )
     )
+    if commands := resampling(rows, columns):
+        st.html(soft("One common seed: for most tasks this resamples the test images, where the store is:"))
+        st.code("\n".join(commands[:COMMANDS]), language="bash", wrap_lines=True)
     if drawn:
         from dashboard.figures import differences  # imports Altair and pandas
 
         st.altair_chart(differences(drawn))
+
+
+def resampling(rows: list[Row], columns: list[Column]) -> list[str]:
+    """`bench compare FIRST OTHER` for measured rows that share one seed alone with the first."""
+    commands = []
+    for column in columns:
+        entries = [r.entries.get(column.key) for r in rows]
+        first, *others = (e if e is not None and e.source == "measured" else None for e in entries)
+        for other in others:
+            seeds = set(first.values) & set(other.values) if first and other else set()
+            if first and other and len(seeds) == 1:
+                (seed,) = seeds
+                commands.append(f"bench compare {first.labels[seed][:12]} {other.labels[seed][:12]}")
+    return commands
 
 
 def value(entry: Entry | None) -> Any:
@@ -140,18 +157,18 @@ def difference(found: dict[str, Any] | None) -> Any:
 def configuration(source: Source, rows: list[Row], columns: list[Column]) -> None:
     """Settings that differ, in every stage that is recorded."""
     st.html(section("What differs in configuration"))
-    keys = {c.key for c in columns}
-    common = next((k for k in keys if all(k in r.entries for r in rows)), None)
+    scored = [c.key for c in columns if all((e := r.entries.get(c.key)) and e.values for r in rows)]
     found = []
     for row in rows:
-        entry = row.entries[common] if common else next(iter(row.entries.values()))
-        label = next(iter(entry.labels.values()))
+        entries = list(row.entries.values())
+        entry = row.entries[scored[0]] if scored else max(entries, key=lambda e: bool(e.values))
+        label = entry.labels[min(entry.values or entry.labels)]
         found.append(settings_of(source.ask(graph, label), label))
     if not any(found):
         st.html(note("the stages of these rows are not recorded in this database"))
         return
     lines = [(name, *values) for name, values in differing(found).items() if not name.endswith(".seed")]
     if lines:
-        st.html(table(("setting", *(r.title for r in rows)), lines))
+        st.html(table(("setting", *(r.title for r in rows)), lines, kind="compare"))
     else:
         st.html(soft("no recorded setting differs"))

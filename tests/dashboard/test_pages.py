@@ -8,6 +8,7 @@ import re
 import shutil
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from bench.results.models import CellRow, MetricRow, ResultRow, StageRow
 from bench.results.reading import FIRST_COMMAND, VERSION_TABLE
 from dashboard.figures import class_bars, curves, differences
 from dashboard.look import Markup, duration, href, table, web_link
+from dashboard.screens.compare import resampling
 from tests.dashboard.populate import fill
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
@@ -248,6 +250,20 @@ def test_rows_are_compared_over_common_seeds(database: Database) -> None:
     assert "pretrain.crop.name" in found
     assert len(app.get("vega_lite_chart") + app.get("arrow_vega_lite_chart")) == 1
     assert "pick two to four rows" in words(show("compare", row=keys[:1]))
+
+
+def test_rows_with_one_common_seed_have_the_command_that_resamples_images() -> None:
+    def row(source: str, **seeds: str) -> Any:
+        labels = {int(s[1:]): label * 16 for s, label in seeds.items()}
+        entry = SimpleNamespace(source=source, values=dict.fromkeys(labels, 1.0), labels=labels)
+        return SimpleNamespace(entries={"task": entry})
+
+    columns: Any = [SimpleNamespace(key="task"), SimpleNamespace(key="of neither")]
+    first = row("measured", s0="aaaa", s1="bbbb")
+    others = [row("measured", s1="cccc"), row("measured", s0="dddd", s1="eeee"), row("measured", s2="ffff")]
+    found = resampling([first, *others, row("imported", s1="cccc")], columns)
+    assert found == ["bench compare bbbbbbbbbbbb cccccccccccc"]
+    assert resampling([row("imported", s1="cccc"), first], columns) == []
 
 
 def test_cells_are_compared_by_their_labels(database: Database) -> None:
