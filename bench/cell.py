@@ -198,14 +198,18 @@ class Planner:
             if reason:
                 raise Unsupported(reason)
         except Unsupported as error:
-            return PlannedCell(self.cell, None, engine, str(error))
+            return PlannedCell(self._own(), None, engine, str(error))
         final = Stage(
             kind="evaluate", name=self.cell.task, version=task.version, runner="bench.engine.evaluate:run",
             params={"task": self._identity(task), "seed": self.cell.seed},
             inputs=task.stages(self, backbone, task_data),
         )  # fmt: skip
-        own = tuple((k, v) for k, v in self.cell.overrides if k in self.used)  # others belong to other cells
-        return PlannedCell(replace(self.cell, overrides=own), final, engine)
+        return PlannedCell(self._own(), final, engine)
+
+    def _own(self) -> Cell:
+        """The cell without the settings that belong to other cells of the plan."""
+        own = tuple((k, v) for k, v in self.cell.overrides if k in self.used)
+        return replace(self.cell, overrides=own)
 
     def _task_data(self, task: Any) -> Stage:
         """What the task is trained and scored on: the set, or its training images in two parts."""

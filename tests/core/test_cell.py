@@ -62,6 +62,21 @@ def test_an_override_reaches_its_owner_only(home: Path) -> None:
     )
 
 
+def test_a_cell_holds_its_own_settings_whether_it_can_be_or_not(home: Path) -> None:
+    """`coco_det` has no pyramid on a vision transformer."""
+    sets = ("byol.epochs=3", "method.backbone=vit_tiny", "knn.k=7")
+    plan = planned(home, method="random_init,byol", task="knn,coco_det", sets=sets)
+    found = {
+        (c.cell.method, c.cell.task): (c.final is None, [k for k, _ in c.cell.overrides]) for c in plan.cells
+    }
+    assert found == {
+        ("random_init", "knn"): (False, ["method.backbone", "knn.k"]),
+        ("random_init", "coco_det"): (True, ["method.backbone"]),
+        ("byol", "knn"): (False, ["byol.epochs", "method.backbone", "knn.k"]),
+        ("byol", "coco_det"): (True, ["byol.epochs", "method.backbone"]),
+    }
+
+
 def test_a_bare_setting_finds_its_only_owner(home: Path) -> None:
     assert keys(planned(home, sets=("patch=48",)), "pretrain", "orl") == keys(
         planned(home, sets=("orl.patch=48",)), "pretrain", "orl"
