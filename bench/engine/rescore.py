@@ -55,7 +55,7 @@ def opened(ask: Ask, prefix: str) -> Finished:
     inputs = {role: store.folder(child) for role, child in stage.inputs.items()}
     identity = stage.params["task"]
     task = cast(Task, registry.load("task", identity["name"]).from_identity(dict(identity["params"])))
-    scored = task.scored(StageContext(stage, folder, inputs, runtime))
+    scored = task.scored(StageContext(stage, folder, inputs, runtime, ask.engine.progress))
     _check(stage, scored, json.loads((folder / "metrics.json").read_text()))
     return Finished(stage, task.headline, scored)
 

@@ -8,14 +8,14 @@ scores keep their order: an image's copies stand together.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from bench.data.base import ImageSet
-from bench.engine.context import StageContext
+from bench.engine.context import Advance, StageContext
 from bench.task import Scored
 from tasks._counted import Counted
 from tasks._detection.evaluate import evaluated, ground_truth
@@ -23,42 +23,37 @@ from tasks._detection.pipeline import prepared
 from tasks._detection.protocol import DetectionParams, VocParams
 from tasks._detection.voc import ranked, voc_means
 
+SHARE = 200  # images matched at a time: what a library says of each image takes much memory
 RECALLS = np.linspace(0, 1, 101)  # where COCO reads the curve
 THRESHOLDS = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}  # of IoU .5, .55, ..., .95
-SIZES = (
-    "APs",
-    "APm",
-    "APl",
-)  # beside all areas; keypoints lack the first
+SIZES = "APs", "APm", "APl"  # beside all areas; keypoints lack the first
 
 
 def rescored(ctx: StageContext, p: DetectionParams) -> Scored:
     """The metrics of a finished evaluation as functions of how often each image counts."""
     images = prepared(ctx.images("data", "val"), p)
-    return counted(images, json.loads((ctx.work / "detections.json").read_text()), p)
-
-
-def counted(images: ImageSet, found: list[dict[str, Any]], p: DetectionParams) -> Scored:
-    """The protocol's metrics of detections, as functions of how often each image counts."""
+    found = json.loads((ctx.work / "detections.json").read_text())
+    metrics: dict[str, Counted]
     if isinstance(p, VocParams):
         classes = ranked(images, found)
-        return Scored(
-            images.ids,
-            {name: partial(_voc, classes, p.ap_rule, name) for name in ("AP", "AP50", "AP75")},
-        )
+        metrics = {name: partial(_voc, classes, p.ap_rule, name) for name in ("AP", "AP50", "AP75")}
+        return Scored(images.ids, metrics)
     truth, evaluator = ground_truth(images), getattr(p, "evaluator", "pycocotools")
-    metrics: dict[str, Counted] = {}
+    metrics = {}
     for kind in p.kinds:
-        metrics |= coco_counted(truth, found, kind, evaluator)
+        advance = ctx.progress.task(f"match {kind}", len(images))
+        metrics |= coco_counted(truth, found, kind, evaluator, advance)
+        ctx.progress.drop(advance)
     return Scored(images.ids, metrics)
 
 
 def coco_counted(
-    truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str
-) -> dict[str, Counted]:
+    truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str,
+    advance: Advance = lambda n: None,
+) -> dict[str, Counted]:  # fmt: skip
     """Those of `AP_bbox` ... `APl_bbox` (or another kind's) that have objects, of counts in the order of the
     images of `truth`."""
-    everything, *sizes = matches(truth, found, kind, evaluator)
+    everything, *sizes = matches(truth, found, kind, evaluator, advance)
     parts = {name: (everything, thresholds) for name, thresholds in THRESHOLDS.items()}
     parts |= {name: (part, slice(None)) for name, part in zip(SIZES[-len(sizes) :], sizes, strict=True)}
     return {f"{name}_{kind}": partial(_coco, *part) for name, part in parts.items() if part[0]}
@@ -79,34 +74,61 @@ class Matched:
 
 
 def matches(
-    truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str
+    truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str, advance: Advance
 ) -> list[list[Matched]]:
     """COCO's matching, of each of its ranges of area the classes that have objects in it."""
-    run = evaluated(truth, found, kind, evaluator)
     place = {image["id"]: i for i, image in enumerate(truth["images"])}
-    areas = [tuple(map(float, r)) for r in run.params.areaRng]
-    made: list[list[Matched]] = [[] for _ in areas]
-    parts: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for part in filter(None, run.evalImgs):
-        parts.setdefault((areas.index(tuple(map(float, part["aRng"]))), part["category_id"]), []).append(part)
+    parts: dict[tuple[int, int], list[tuple[np.ndarray, ...]]] = {}
+    made: list[list[Matched]] = []
+    for some, detections in _shares(truth, found):
+        run = evaluated(some, detections, kind, evaluator)
+        areas = [tuple(map(float, r)) for r in run.params.areaRng]
+        made = made or [[] for _ in areas]
+        fresh: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        for one in filter(None, run.evalImgs):
+            key = areas.index(tuple(map(float, one["aRng"]))), one["category_id"]
+            fresh.setdefault(key, []).append(one)
+        for key, ones in fresh.items():
+            parts.setdefault(key, []).append(_arrays(ones, place))
+        advance(len(some["images"]))
     for (area, _), group in sorted(parts.items(), key=lambda x: x[0]):
-        group.sort(key=lambda part: int(part["image_id"]))  # of equal scores COCO takes the lower id first
-        at = np.array([place[int(part["image_id"])] for part in group])
-        scores = [np.asarray(part["dtScores"], np.float64) for part in group]
-        order = np.argsort(-np.concatenate(scores), kind="stable")
-        hit = _joined([np.asarray(part["dtMatches"]) > 0 for part in group], order)
-        ignored = _joined([np.asarray(part["dtIgnore"], bool) for part in group], order)
-        objects = np.zeros(len(place), np.int64)
-        np.add.at(objects, at, [int((~np.asarray(part["gtIgnore"], bool)).sum()) for part in group])
+        image, scores, hit, ignored, at, wanted = (np.concatenate(x, -1) for x in zip(*group, strict=True))
+        objects = np.bincount(at, wanted, len(place)).astype(np.int64)
         if objects.any():
-            image = np.repeat(at, [len(s) for s in scores])[order]
-            made[area].append(Matched(image, hit & ~ignored, ~hit & ~ignored, objects))
+            order = np.argsort(-scores, kind="stable")
+            right, wrong = hit & ~ignored, ~hit & ~ignored
+            made[area].append(Matched(image[order], right[:, order], wrong[:, order], objects))
     return made
 
 
-def _joined(tables: list[np.ndarray], order: np.ndarray) -> np.ndarray:
-    """(10, m) of each image -> (10, M), in order."""
-    return np.concatenate([t.reshape(10, -1) for t in tables], 1)[:, order]
+def _shares(
+    truth: dict[str, Any], found: list[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Truth and detections of `SHARE` images at a time, in the order of their ids, in which COCO takes
+    detections of equal scores."""
+    images = sorted(truth["images"], key=lambda image: int(image["id"]))
+    rows: list[dict[int, list[dict[str, Any]]]] = [{}, {}]
+    for by_image, members in zip(rows, (truth["annotations"], found), strict=True):
+        for one in members:
+            by_image.setdefault(one["image_id"], []).append(one)
+    for start in range(0, len(images), SHARE):
+        some = images[start : start + SHARE]
+        annotations, detections = ([one for i in some for one in by.get(i["id"], ())] for by in rows)
+        yield {**truth, "images": some, "annotations": annotations}, detections
+
+
+def _arrays(ones: list[dict[str, Any]], place: dict[int, int]) -> tuple[np.ndarray, ...]:
+    """Of the evaluated images of a class: each detection's image (m,), score (m,), whether it hit and whether
+    it is ignored, (10, m); each image's position (n,), and how many objects it has to find (n,)."""
+    ones = sorted(ones, key=lambda one: int(one["image_id"]))
+    at = np.array([place[int(one["image_id"])] for one in ones])
+    scores = [np.asarray(one["dtScores"], np.float64) for one in ones]
+    hit, ignored = (
+        np.concatenate([np.asarray(one[name]).reshape(10, -1) for one in ones], 1) > 0
+        for name in ("dtMatches", "dtIgnore")
+    )
+    wanted = np.array([(~np.asarray(one["gtIgnore"], bool)).sum() for one in ones])
+    return np.repeat(at, [len(s) for s in scores]), np.concatenate(scores), hit, ignored, at, wanted
 
 
 def _coco(classes: list[Matched], thresholds: slice, counts: np.ndarray) -> float:
@@ -127,4 +149,4 @@ def _coco(classes: list[Matched], thresholds: slice, counts: np.ndarray) -> floa
 
 
 def _voc(classes: Any, rule: Any, name: str, counts: np.ndarray) -> float:
-    return voc_means(classes, rule, counts)[0][name]
+    return voc_means(classes, rule, counts)[0].get(name, 0.0)

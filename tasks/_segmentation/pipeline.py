@@ -63,7 +63,11 @@ def rescored(ctx: StageContext) -> Scored:
         ids, matrices = file["ids"], file["matrices"].astype(np.int64)
 
     def metric(name: str) -> Counted:
-        return lambda counts: segmentation_metrics(np.tensordot(counts, matrices, 1))[name]
+        def of(counts: np.ndarray) -> float:
+            matrix = np.tensordot(counts, matrices, 1)
+            return segmentation_metrics(matrix)[name] if matrix.any() else 0.0
+
+        return of
 
     return Scored(ids, {name: metric(name) for name in ("mIoU", "mAcc", "aAcc")})
 

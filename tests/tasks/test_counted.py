@@ -16,6 +16,7 @@ from bench.errors import BadInput
 from bench.stage import Stage
 from bench.task import Scored
 from tasks._counted import kept, of_rows, share
+from tasks._detection import resample
 from tasks._detection.evaluate import coco_metrics
 from tasks._detection.resample import coco_counted
 from tasks._detection.voc import ranked, voc_means, voc_metrics
@@ -44,7 +45,11 @@ def repeated(
 
 @pytest.mark.parametrize("evaluator", ["hotcoco", "pycocotools"])
 @pytest.mark.parametrize("kind", ["bbox", "segm", "keypoints"])
-def test_cocos_ap_is_pycocotools_of_the_repeated_images(kind: str, evaluator: str) -> None:
+def test_cocos_ap_is_pycocotools_of_the_repeated_images(
+    kind: str, evaluator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many images are matched at a time."""
+    monkeypatch.setattr(resample, "SHARE", 7)
     truth, found = random_case(3, POINTS if kind == "keypoints" else 0)
     ones = np.ones(len(truth["images"]), np.int64)
     expected, _ = coco_metrics(truth, found, (kind,), "pycocotools")
@@ -83,6 +88,7 @@ def test_vocs_ap_is_that_of_the_repeated_images(ties: bool, rule: Any) -> None:
         assert means == pytest.approx(expected[0])
         assert {k: pytest.approx(v) for k, v in expected[1].items()} == per_class
         assert 0 < expected[0]["AP"] < 100
+    assert voc_means(classes, rule, np.zeros(len(images), np.int64)) == ({}, {})
 
 
 def test_a_share_by_hand() -> None:
