@@ -40,8 +40,9 @@ def command(
         )
     with local_engine(open_runtime(devices="cpu")) as (engine, _):
         ask = Ask(engine, data=data or "")
-        members = [opened(ask, key) for key in keys]
-        comparable(members)
+        stages = [ask.named(key, ("evaluate",)) for key in keys]
+        comparable(stages)
+        members = [opened(ask, stage) for stage in stages]
         names = _metrics(members, metric)
         advance = engine.progress.task("resample", resamples + 1)
         rows = differences(members, names, resamples, seed, advance)

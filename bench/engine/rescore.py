@@ -36,14 +36,13 @@ class Finished:
         return f"{title_of(backbone)} {self.stage.short}" if backbone else self.stage.short
 
 
-def opened(ask: Ask, prefix: str) -> Finished:
-    """The evaluation whose key starts with `prefix`; BadInput where its task cannot be scored again, BadData
-    where it does not give the recorded metrics again."""
-    stage = ask.named(prefix, ("evaluate",))
+def opened(ask: Ask, stage: Stage) -> Finished:
+    """A finished evaluation; BadInput where its task cannot be scored again, BadData where it does not give
+    the recorded metrics again."""
     data = stage.inputs.get("data")
     if data is None:
         raise BadInput(
-            f"the data of {stage} is not in the store any more; run its command: bench show {prefix}"
+            f"the data of {stage} is not in the store any more; run its command: bench show {stage.short}"
         )
     whole = data.inputs.get("data", data)  # of a validation part
     made = ask.data_stage(whole)
@@ -71,20 +70,19 @@ def _check(stage: Stage, scored: Scored, recorded: dict[str, float]) -> None:
             )
 
 
-def comparable(members: Sequence[Finished]) -> None:
-    """BadInput unless all are of one task, with the same metrics of the same images."""
-    first, *others = members
+def comparable(stages: Sequence[Stage]) -> None:
+    """BadInput unless all are different evaluations by one task on the same data."""
+    first, *others = stages
     for other in others:
-        if other.stage.key == first.stage.key:
-            raise BadInput(f"{first.stage} is named twice; name two different results")
-        for what, a, b in (
-            ("tasks", first.stage.name, other.stage.name),
-            ("data", first.stage.inputs["data"].key, other.stage.inputs["data"].key),
-            ("images", first.scored.ids.tolist(), other.scored.ids.tolist()),
-        ):
+        if other.key == first.key:
+            raise BadInput(f"{first} is named twice; name two different results")
+        pairs = {"tasks": (first.name, other.name)}
+        if "data" in first.inputs and "data" in other.inputs:
+            pairs["data"] = (first.inputs["data"].key, other.inputs["data"].key)
+        for what, (a, b) in pairs.items():
             if a != b:
                 raise BadInput(
-                    f"{first.stage} and {other.stage} cannot be compared: their {what} differ; "
+                    f"{first} and {other} cannot be compared: their {what} differ; "
                     "try: bench leaderboard, which has one table for each"
                 )
 
