@@ -100,9 +100,17 @@ def differences(
     """For each metric and each member but the first: {metric, key, first, other, difference, low, high}.
 
     low and high: the 2.5 and 97.5 percentiles of `other - first` over `resamples` draws of as many images as
-    there are, with replacement, the same for all members (Efron and Tibshirani 1993, section 13.3).
+    there are, with replacement, the same for all members (Efron and Tibshirani 1993, section 13.3). BadInput
+    where a task's settings made two members score different images.
     """
-    images = len(members[0].scored.ids)
+    first, *others = members
+    for other in others:
+        if not np.array_equal(first.scored.ids, other.scored.ids):
+            raise BadInput(
+                f"{first.stage} and {other.stage} cannot be compared: they scored different images; "
+                "try: bench show KEY, for each one's settings"
+            )
+    images = len(first.scored.ids)
     rng = np.random.default_rng(seed)
     values = np.empty((resamples + 1, len(names), len(members)))
     for i in range(resamples + 1):

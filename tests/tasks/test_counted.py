@@ -119,6 +119,10 @@ def test_an_interval_is_scipys() -> None:
     assert abs(row["high"] - between.high) < 0.05 * spread
     assert differences(members, ["top1"], 50, 3) == differences(members, ["top1"], 50, 3)
     assert differences(members, ["top1"], 50, 3) != differences(members, ["top1"], 50, 4)
+    stage = Stage("evaluate", "knn", 1, {"n": 2}, "")
+    elsewhere = Finished(stage, "top1", Scored(np.arange(1, 301), {"top1": share(right[0])}))
+    with pytest.raises(BadInput, match="they scored different images"):
+        differences([*members, elsewhere], ["top1"], 50, 3)
 
 
 def test_what_an_older_result_lacks_is_one_line(tmp_path: Path) -> None:
