@@ -32,7 +32,8 @@ class Address:
         self.page = page
         there, kept = parameters(), st.session_state.setdefault(KEPT, {})
         arrived = st.session_state.get(ARRIVED, True)
-        # From outside: a link, the browser's back button or the menu. Else the widgets know better.
+        # From outside: a link, the browser's back button or the menu. Else the widgets know
+        # better.
         self.fresh = arrived or there != st.session_state.get(WRITTEN)
         self.given = kept.get(page, {}) if arrived and not there else there
         self.now: dict[str, list[str]] = {}
@@ -55,7 +56,9 @@ class Address:
         self.note(name, [] if value == default else [value])
         return value
 
-    def several(self, label: str, name: str, options: Sequence[str], **how: Any) -> tuple[str, ...]:
+    def several(
+        self, label: str, name: str, options: Sequence[str], **how: Any
+    ) -> tuple[str, ...]:
         """Any of the options; none is all."""
         key = self._start(name, [v for v in self.given.get(name, ()) if v in options])
         st.session_state[key] = [v for v in st.session_state[key] if v in options]

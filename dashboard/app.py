@@ -1,4 +1,5 @@
-"""The dashboard: `bench dashboard`, or `streamlit run dashboard/app.py`. Reads results, writes nothing.
+"""The dashboard: `bench dashboard`, or `streamlit run dashboard/app.py`. Reads results, writes
+nothing.
 
 A page is a file in `dashboard/screens/`: see docs/design/dashboard.md.
 """
@@ -13,14 +14,15 @@ from types import ModuleType
 
 import streamlit as st
 
-ROOT = str(Path(__file__).resolve().parents[1])  # `streamlit run` puts only this file's folder on the path
+# `streamlit run` puts only this file's folder on the path
+ROOT = str(Path(__file__).resolve().parents[1])
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
 
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
 import dashboard.screens  # noqa: E402
-from bench.results.reading import FIRST_COMMAND, NothingYet, explained, is_user_error  # noqa: E402
+from bench.results.db.reading import FIRST_COMMAND, NothingYet, explained, is_user_error  # noqa: E402
 from dashboard.address import PAGE, arrive  # noqa: E402
 from dashboard.look import note, paint, soft, title  # noqa: E402
 from dashboard.source import Source  # noqa: E402
@@ -28,7 +30,11 @@ from dashboard.source import Source  # noqa: E402
 
 def screens() -> list[ModuleType]:
     """The modules of `dashboard/screens`, in the order they ask for."""
-    names = [m.name for m in pkgutil.iter_modules(dashboard.screens.__path__) if not m.name.startswith("_")]
+    names = [
+        m.name
+        for m in pkgutil.iter_modules(dashboard.screens.__path__)
+        if not m.name.startswith("_")
+    ]
     found = [importlib.import_module(f"dashboard.screens.{name}") for name in names]
     return sorted(found, key=lambda module: (module.ORDER, module.TITLE))
 
@@ -60,9 +66,14 @@ def menu(found: dict[str, ModuleType]) -> str:
     if st.session_state.get("menu") != asked:
         st.session_state["menu"] = asked
     st.segmented_control(
-        "Page", list(found), key="menu", format_func=lambda name: found[name].TITLE,
-        label_visibility="collapsed", on_change=turn_to, args=(first, asked),
-    )  # fmt: skip
+        "Page",
+        list(found),
+        key="menu",
+        format_func=lambda name: found[name].TITLE,
+        label_visibility="collapsed",
+        on_change=turn_to,
+        args=(first, asked),
+    )
     return asked
 
 
@@ -74,7 +85,9 @@ def turn_to(first: str, before: str) -> None:
 
 def main() -> None:
     """The menu, then the page; the first is the leaderboard."""
-    st.set_page_config(page_title="bench", page_icon="📊", layout="wide", initial_sidebar_state="collapsed")
+    st.set_page_config(
+        page_title="bench", page_icon="📊", layout="wide", initial_sidebar_state="collapsed"
+    )
     dark = getattr(st.context, "theme", None) is not None and st.context.theme.type == "dark"
     st.html(paint("#14171B" if dark else "#FFFFFF"))
     found = {m.__name__.rpartition(".")[2]: m for m in screens()}

@@ -20,7 +20,10 @@ def curves(rows: Sequence[Mapping[str, float]], figure: str) -> alt.Chart:
         .encode(
             x=alt.X("step:Q", title="step"),
             y=alt.Y(f"{_safe(figure)}:Q", title=figure, scale=alt.Scale(zero=not spread)),
-            tooltip=[alt.Tooltip("step:Q"), alt.Tooltip(f"{_safe(figure)}:Q", format=".4g", title=figure)],
+            tooltip=[
+                alt.Tooltip("step:Q"),
+                alt.Tooltip(f"{_safe(figure)}:Q", format=".4g", title=figure),
+            ],
         )
         .properties(height=200)
     )
@@ -28,7 +31,9 @@ def curves(rows: Sequence[Mapping[str, float]], figure: str) -> alt.Chart:
 
 def class_bars(scores: Mapping[str, Mapping[str, float]], score: str) -> alt.Chart:
     """A score of every class, best first."""
-    frame = pd.DataFrame([{"class": name, "value": s[score]} for name, s in scores.items() if score in s])
+    frame = pd.DataFrame(
+        [{"class": name, "value": s[score]} for name, s in scores.items() if score in s]
+    )
     return (
         alt.Chart(frame)
         .mark_bar(color=PALETTE[0])
@@ -39,7 +44,9 @@ def class_bars(scores: Mapping[str, Mapping[str, float]], score: str) -> alt.Cha
                 scale=alt.Scale(domain=[0, 100]),
                 axis=alt.Axis(tickCount=5),
             ),
-            y=alt.Y("class:N", sort="-x", title=None, axis=alt.Axis(labelLimit=180, labelOverlap=False)),
+            y=alt.Y(
+                "class:N", sort="-x", title=None, axis=alt.Axis(labelLimit=180, labelOverlap=False)
+            ),
             tooltip=["class:N", alt.Tooltip("value:Q", format=".1f", title=score)],
         )
         .properties(height=alt.Step(20))
@@ -54,16 +61,25 @@ def differences(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart:
         y=alt.Y("task:N", title=None),
         yOffset=alt.YOffset("row:N"),
         color=alt.Color(
-            "row:N", title=None, scale=alt.Scale(range=list(PALETTE)), legend=alt.Legend(orient="top")
+            "row:N",
+            title=None,
+            scale=alt.Scale(range=list(PALETTE)),
+            legend=alt.Legend(orient="top"),
         ),
-        tooltip=["task:N", "row:N", *(alt.Tooltip(f"{n}:Q", format="+.2f") for n in ("mean", "low", "high"))],
+        tooltip=[
+            "task:N",
+            "row:N",
+            *(alt.Tooltip(f"{n}:Q", format="+.2f") for n in ("mean", "low", "high")),
+        ],
     )
     zero = (
         alt.Chart(pd.DataFrame({"zero": [0]}))
         .mark_rule(strokeDash=[4, 3], color="#888888")
         .encode(x="zero:Q")
     )
-    whiskers = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title="difference, points"), x2="high:Q")
+    whiskers = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", title="difference, points"), x2="high:Q"
+    )
     points = base.mark_point(filled=True, size=70, opacity=1).encode(
         x="mean:Q", shape=alt.Shape("row:N", title=None)
     )

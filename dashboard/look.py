@@ -1,4 +1,5 @@
-"""How every page looks: colours, the style sheet, and small pieces of HTML. Every value is escaped here."""
+"""How every page looks: colours, the style sheet, and small pieces of HTML. Every value is escaped
+here."""
 
 from __future__ import annotations
 
@@ -8,12 +9,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-# Okabe and Ito: told apart by people with any of the usual colour blindnesses, on white and on black.
+# Okabe and Ito: told apart by people with any of the usual colour blindnesses, on white and on
+# black.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 SYMBOLS = {
-    "done": "●", "running": "◔", "failed": "✕", "interrupted": "‖", "unsupported": "∅", "missing": "○",
+    "done": "●",
+    "running": "◔",
+    "failed": "✕",
+    "interrupted": "‖",
+    "unsupported": "∅",
+    "missing": "○",
     "not reported": "",
-}  # fmt: skip
+}
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -78,14 +85,25 @@ class Markup(str):
 
 
 def table(
-    heads: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Iterable[int] = (), kind: str = ""
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    numbers: Iterable[int] = (),
+    kind: str = "",
 ) -> str:
-    """A small table. `numbers`: columns aligned right. `Markup` is taken as it is, all else escaped."""
+    """A small table. `numbers`: columns aligned right. `Markup` is taken as it is, all else
+    escaped."""
     right = set(numbers)
-    mark = ["num" if i in right else "wrap" if i == len(heads) - 1 and i else "" for i in range(len(heads))]
-    head = "".join(f'<th scope="col" class="{mark[i]}">{shown(h)}</th>' for i, h in enumerate(heads))
+    mark = [
+        "num" if i in right else "wrap" if i == len(heads) - 1 and i else ""
+        for i in range(len(heads))
+    ]
+    head = "".join(
+        f'<th scope="col" class="{mark[i]}">{shown(h)}</th>' for i, h in enumerate(heads)
+    )
     body = "".join(
-        "<tr>" + "".join(f'<td class="{mark[i]}">{shown(v)}</td>' for i, v in enumerate(row)) + "</tr>"
+        "<tr>"
+        + "".join(f'<td class="{mark[i]}">{shown(v)}</td>' for i, v in enumerate(row))
+        + "</tr>"
         for row in rows
     )
     return framed(

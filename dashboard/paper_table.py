@@ -5,19 +5,24 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from bench.results.tables.export import counts, printed
+from bench.results.papers.export import counts, printed
 from dashboard.look import SYMBOLS, Markup, framed, hinted, href, table
 
-Frame = dict[str, Any]  # of `bench.results.tables.compare`
-HOLDS = {"holds": ("●", "b-good"), "does not hold": ("✕", "b-bad"), "not measured": ("○", "b-soft")}
+Frame = dict[str, Any]  # of `bench.results.papers.measured`
+HOLDS = {
+    "holds": ("●", "b-good"),
+    "does not hold": ("✕", "b-bad"),
+    "not measured": ("○", "b-soft"),
+}
 
 
 def paper_table(frame: Frame) -> str:
     """Rows as the paper has them; two columns, reported and measured, for each of its columns."""
     names = [c["name"] for c in frame["columns"]]
     top = "".join(_head(c) for c in frame["columns"])
-    below = '<th scope="col" class="num rep">reported</th><th scope="col" class="num">measured</th>' * len(
-        names
+    below = (
+        '<th scope="col" class="num rep">reported</th><th scope="col" class="num">measured</th>'
+        * len(names)
     )
     body = "".join(
         f'<tr><th scope="row" class="name">{escape(row["label"])}{_what(row)}</th>'
@@ -71,9 +76,13 @@ def _measured(cell: Frame, row: Frame) -> str:
 
 
 def _empty(cell: Frame) -> str:
-    state = {"not run": "missing", "reported only": "only reported"}.get(cell["state"], cell["state"])
+    state = {"not run": "missing", "reported only": "only reported"}.get(
+        cell["state"], cell["state"]
+    )
     text = f"{SYMBOLS.get(state, '')} {state}".strip()
-    return f'<td class="num"{hinted(cell["reason"] or "")}><span class="s">{escape(text)}</span></td>'
+    return (
+        f'<td class="num"{hinted(cell["reason"] or "")}><span class="s">{escape(text)}</span></td>'
+    )
 
 
 def _foot(frame: Frame) -> str:
@@ -95,7 +104,9 @@ def claims_table(frame: Frame) -> str:
         (number, _state(c["state"]), _said(c), counts(c) or "-", c["source"])
         for number, c in enumerate(frame["claims"], 1)
     ]
-    return table(("", "here", "claim", "differences", "said in"), rows, numbers=(0,), kind="claims")
+    return table(
+        ("", "here", "claim", "differences", "said in"), rows, numbers=(0,), kind="claims"
+    )
 
 
 def _said(claim: Frame) -> str:
@@ -115,11 +126,24 @@ def differences_table(frame: Frame) -> str:
             found = c["measured"]
             here = "-" if found is None else f"{found['mean']:+.1f}"
             half = "" if found is None or found["ci95"] is None else f"±{found['ci95']:.1f}"
-            state = "not measured" if c["holds"] is None else "holds" if c["holds"] else "does not hold"
+            state = (
+                "not measured"
+                if c["holds"] is None
+                else "holds"
+                if c["holds"]
+                else "does not hold"
+            )
             rows.append(
-                (number, c["column"], f"{c['reported']:+.1f}", here, half, _state(state),
-                 f"{c['better']} above {c['worse']}")
-            )  # fmt: skip
+                (
+                    number,
+                    c["column"],
+                    f"{c['reported']:+.1f}",
+                    here,
+                    half,
+                    _state(state),
+                    f"{c['better']} above {c['worse']}",
+                )
+            )
     return table(
         ("claim", "column", "reported", "measured", "", "here", "rows"),
         rows,

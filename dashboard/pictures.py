@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.pictures import collected, drawn, kept, picture
-from bench.results.place import home_folder
-from bench.results.stages import StageInfo
+from bench.figures.stored import collected, drawn, kept, picture
+from bench.results.db.place import home_folder
+from bench.results.views.stages import StageInfo
 from dashboard.source import Source
 
 TYPES = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
@@ -29,9 +29,13 @@ def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
     with st.container(horizontal=True, vertical_alignment="center"):
         for kind, mime in TYPES.items():
             st.download_button(
-                kind.upper(), lambda kind=kind: _drawn(key, kind, draw) or b"", f"{name}.{kind}", mime,
-                key=f"download.{name}.{kind}", on_click="ignore",
-            )  # fmt: skip
+                kind.upper(),
+                lambda kind=kind: _drawn(key, kind, draw) or b"",
+                f"{name}.{kind}",
+                mime,
+                key=f"download.{name}.{kind}",
+                on_click="ignore",
+            )
     return True
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 
-from bench.results import board, coverage, entries, stages, studies
-from bench.results.place import database_url
-from bench.results.reading import FIRST_COMMAND, NothingYet, Reader, open_reader
+from bench.results.db.place import database_url
+from bench.results.db.reading import FIRST_COMMAND, NothingYet, Reader, open_reader
+from bench.results.views import board, coverage, entries, stages, studies
 
 if TYPE_CHECKING:
-    from bench.results.tables.match import Recorded
+    from bench.results.papers.match import Recorded
 
 T = TypeVar("T")
 
@@ -23,8 +23,8 @@ def _reader(url: str) -> Reader:
 
 
 class Source:
-    """The results database as it is at this moment. What its methods return is shared between sessions: look,
-    but do not change it."""
+    """The results database as it is at this moment. What its methods return is shared between
+    sessions: look, but do not change it."""
 
     def __init__(self) -> None:
         self.url = database_url()
@@ -38,13 +38,16 @@ class Source:
             return question(connection, *arguments)
 
     def boards(self) -> list[entries.BoardName]:
-        """Scales and pretraining sets, the one with most cells first; NothingYet where there is none."""
+        """Scales and pretraining sets, the one with most cells first; NothingYet where there is
+        none."""
         found = _boards(self.mark, self)
         if not found:
             raise NothingYet(f"no cell was run yet; run first: {FIRST_COMMAND}")
         return found
 
-    def table(self, scale: str, data: str, content: str = "", reported: bool = False) -> board.Table:
+    def table(
+        self, scale: str, data: str, content: str = "", reported: bool = False
+    ) -> board.Table:
         """Rows and columns of a board; `reported`: and what papers print."""
         return _table(self.mark, scale, data, content, reported, self)
 
@@ -69,7 +72,8 @@ class Source:
 
     def paper_table(self, name: str, scale: str) -> dict[str, Any]:
         """A paper's table beside what was measured at a scale."""
-        from bench.results.tables import beside, load  # as the rest of the tables: only where asked for
+        # as the rest of the tables: only where asked for
+        from bench.results.papers import beside, load
 
         return beside(load(name), scale, *_recorded(self.mark, scale, self))
 
@@ -93,14 +97,17 @@ def _table(
 ) -> board.Table:
     found = _source.entries(scale, data)
     if reported:
-        from bench.results.published import reported_entries  # reads fifty files: only where asked for
+        # reads fifty files: only where asked for
+        from bench.results.papers.published import reported_entries
 
         found = [*found, *reported_entries(data)]
     return board.make_table(found, content)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _settings(mark: tuple[Any, ...], scale: str, data: str, _source: Source) -> list[coverage.Settings]:
+def _settings(
+    mark: tuple[Any, ...], scale: str, data: str, _source: Source
+) -> list[coverage.Settings]:
     return coverage.settings_used(_source.entries(scale, data))
 
 
@@ -110,7 +117,9 @@ def _changed(mark: tuple[Any, ...], _source: Source) -> frozenset[str]:
 
 
 @st.cache_resource(max_entries=4, show_spinner="adding up times")
-def _usual_seconds(mark: tuple[Any, ...], scale: str, _source: Source) -> dict[tuple[str, str], float]:
+def _usual_seconds(
+    mark: tuple[Any, ...], scale: str, _source: Source
+) -> dict[tuple[str, str], float]:
     return _source.ask(coverage.usual_seconds, scale)
 
 
@@ -128,8 +137,8 @@ def _sweep(
 
 @st.cache_resource(max_entries=3, show_spinner="reading results")
 def _recorded(mark: tuple[Any, ...], scale: str, _source: Source) -> tuple[Recorded, Recorded]:
-    from bench.results.database import Database
-    from bench.results.tables import recorded
+    from bench.results.db.database import Database
+    from bench.results.papers import recorded
 
     return recorded(Database(_source.reader.engine), scale)
 

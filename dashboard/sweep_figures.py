@@ -1,4 +1,5 @@
-"""Charts of a sweep, as Altair objects: pure functions of the rows of `bench.results.trials`."""
+"""Charts of a sweep, as Altair objects: pure functions of the rows of
+`bench.results.views.trials`."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from bench.results.trials import means, spread
+from bench.results.views.trials import means, spread
 from dashboard.look import PALETTE
 
 TICKS = 10  # different values up to which each has its own tick
@@ -18,18 +19,31 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def against(rows: Rows, setting: str, metric: str, spacing: str) -> alt.LayerChart:
-    """`points` of a setting against the metric, with intervals; given values are joined by their means."""
+    """`points` of a setting against the metric, with intervals; given values are joined by their
+    means."""
     frame = pd.DataFrame(list(rows))
     values = [r["x"] for r in rows]
     kind = spread(values, spacing)
     if kind == "names":
         frame["x"] = frame["text"]
-        x = alt.X("x:N", title=setting, sort=list(dict.fromkeys(frame["text"])), axis=alt.Axis(labelAngle=0))
+        x = alt.X(
+            "x:N",
+            title=setting,
+            sort=list(dict.fromkeys(frame["text"])),
+            axis=alt.Axis(labelAngle=0),
+        )
     else:
         ticks = sorted(set(values)) if len(set(values)) <= TICKS else None
-        axis = alt.Axis(values=ticks, format="~r", labelOverlap=True) if ticks else alt.Axis(format="~r")
+        axis = (
+            alt.Axis(values=ticks, format="~r", labelOverlap=True)
+            if ticks
+            else alt.Axis(format="~r")
+        )
         x = alt.X(
-            "x:Q", title=setting, axis=axis, scale=alt.Scale(type=kind, zero=False, nice=False, padding=16)
+            "x:Q",
+            title=setting,
+            axis=axis,
+            scale=alt.Scale(type=kind, zero=False, nice=False, padding=16),
         )
     y = alt.Y("value:Q", title=f"{metric}, validation", scale=alt.Scale(zero=False))
     told = [alt.Tooltip("trial:O"), alt.Tooltip("text:N", title="setting"), alt.Tooltip("seeds:Q")]
@@ -39,7 +53,9 @@ def against(rows: Rows, setting: str, metric: str, spacing: str) -> alt.LayerCha
     if spacing == "values" and kind != "names":
         line = pd.DataFrame(means(rows))
         layers.append(alt.Chart(line).mark_line(color=PALETTE[5], strokeWidth=2).encode(x=x, y=y))
-    whiskers = base.transform_filter("datum.low != null").mark_rule(color=PALETTE[0], strokeWidth=2)
+    whiskers = base.transform_filter("datum.low != null").mark_rule(
+        color=PALETTE[0], strokeWidth=2
+    )
     layers.append(whiskers.encode(y=alt.Y("low:Q", title=f"{metric}, validation"), y2="high:Q"))
     others = base.transform_filter("!datum.winner").mark_point(
         color=PALETTE[0], filled=True, size=55, opacity=1
@@ -58,21 +74,26 @@ def shares(found: Mapping[str, float]) -> alt.Chart:
         .mark_bar(color=PALETTE[0])
         .encode(
             x=alt.X(
-                "share:Q", title="importance", scale=alt.Scale(domain=[0, 1]),
+                "share:Q",
+                title="importance",
+                scale=alt.Scale(domain=[0, 1]),
                 axis=alt.Axis(format="%", tickCount=5),
             ),
             y=alt.Y("setting:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
             tooltip=["setting:N", alt.Tooltip("share:Q", format=".0%")],
         )
         .properties(height=alt.Step(26))
-    )  # fmt: skip
+    )
 
 
 def parallels(rows: Rows, metric: str) -> alt.LayerChart:
-    """`parallel` rows: a line per trial over axes that each go from their lowest to their highest value."""
+    """`parallel` rows: a line per trial over axes that each go from their lowest to their highest
+    value."""
     frame = pd.DataFrame(list(rows))
     names = list(dict.fromkeys(frame["axis"]))
-    axis = alt.Axis(orient="top", labelAngle=0, title=None, domain=False, ticks=False, labelLimit=160)
+    axis = alt.Axis(
+        orient="top", labelAngle=0, title=None, domain=False, ticks=False, labelLimit=160
+    )
     x = alt.X("axis:N", sort=names, axis=axis, scale=alt.Scale(type="point", padding=0.35))
     scale = alt.Scale(domain=[-0.1, 1.1], nice=False)
     y = alt.Y("at:Q", axis=None, scale=scale)
@@ -81,14 +102,21 @@ def parallels(rows: Rows, metric: str) -> alt.LayerChart:
     rules = alt.Chart(ends).mark_rule(color=GREY, opacity=0.6)
     rules = rules.encode(x=x, y=alt.Y("low:Q", axis=None, scale=scale), y2="high:Q")
     lines = base.encode(
-        y=y, detail="trial:N", order="place:Q",
+        y=y,
+        detail="trial:N",
+        order="place:Q",
         tooltip=["trial:O", alt.Tooltip("value:Q", format=".2f", title=metric)],
-    )  # fmt: skip
+    )
     colour = alt.Color(
-        "value:Q", title=metric, scale=alt.Scale(range=list(LOW_HIGH)), legend=alt.Legend(gradientLength=160)
+        "value:Q",
+        title=metric,
+        scale=alt.Scale(range=list(LOW_HIGH)),
+        legend=alt.Legend(gradientLength=160),
     )
     others = (
-        lines.transform_filter("!datum.winner").mark_line(strokeWidth=1.6, opacity=0.85).encode(color=colour)
+        lines.transform_filter("!datum.winner")
+        .mark_line(strokeWidth=1.6, opacity=0.85)
+        .encode(color=colour)
     )
     winner = lines.transform_filter("datum.winner").mark_line(
         strokeWidth=3.5, color=PALETTE[1], point={"color": PALETTE[1], "filled": True, "size": 60}
@@ -103,7 +131,9 @@ def _labels(rows: Rows, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     return [
         base.transform_filter("datum.at == 1").mark_text(baseline="bottom", dy=-7, **style),
         base.transform_filter("datum.at == 0").mark_text(baseline="top", dy=7, **style),
-        base.transform_filter("datum.at > 0 && datum.at < 1").mark_text(align="left", dx=7, **style),
+        base.transform_filter("datum.at > 0 && datum.at < 1").mark_text(
+            align="left", dx=7, **style
+        ),
     ]
 
 
@@ -114,6 +144,8 @@ def ticks(rows: Rows) -> list[dict[str, Any]]:
         by.setdefault(row["axis"], {})[row["at"]] = row["text"]
     found = []
     for axis, places in by.items():
-        few = places if len(places) <= 6 and axis != rows[-1]["axis"] else (min(places), max(places))
+        few = (
+            places if len(places) <= 6 and axis != rows[-1]["axis"] else (min(places), max(places))
+        )
         found += [{"axis": axis, "at": at, "text": places[at]} for at in few]
     return found

@@ -1,13 +1,14 @@
-"""The leaderboard as an HTML table: a row per pretraining, a column per evaluation, every cell a link."""
+"""The leaderboard as an HTML table: a row per pretraining, a column per evaluation, every cell a
+link."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import Any
 
-from bench.results.board import Board, Column, Row, cell_command
-from bench.results.entries import Entry
-from bench.results.export import number, standing_of, state_of
+from bench.results.views.board import Board, Column, Row, cell_command
+from bench.results.views.entries import Entry
+from bench.results.views.export import number, standing_of, state_of
 from dashboard.look import SYMBOLS, framed, hinted, href, tag
 
 LINES = {
@@ -21,7 +22,8 @@ STANDINGS = {
 
 
 def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
-    """`rows` of the board as a table; `where` says which board it is in links to cells that do not exist."""
+    """`rows` of the board as a table; `where` says which board it is in links to cells that do not
+    exist."""
     heads = ['<th scope="col" class="num">#</th>', '<th scope="col">method × crop</th>']
     heads += [_head(column) for column in board.columns]
     body, section = [], "ranked"
@@ -33,7 +35,9 @@ def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
         cells = "".join(_cell(board, column, row, where) for column in board.columns)
         body.append(f'<tr class="{escape(row.source)}">{_name(row)}{cells}</tr>')
     head = f"<thead><tr>{''.join(heads)}</tr></thead>"
-    return framed(f'<table class="b board">{head}<tbody>{"".join(body)}</tbody></table>', full=True)
+    return framed(
+        f'<table class="b board">{head}<tbody>{"".join(body)}</tbody></table>', full=True
+    )
 
 
 def _head(column: Column) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from tasks._classification.task import TransferTask
 
 
 class Aircraft(TransferTask):
-    """100 variants, trainval to test. The authors' measure, and that of Kornblith et al. 2019, is the mean of
-    the classes' accuracies; paper 001's Table 10 says "accuracy" without its protocol (`top1` is beside it).
+    """100 variants, trainval to test. The authors' measure, and that of Kornblith et al. 2019, is
+    the mean of the classes' accuracies; paper 001's Table 10 says "accuracy" without its protocol
+    (`top1` is beside it).
     """
 
-    headline: ClassVar[str] = "mean_per_class"
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "aircraft"}
+    headline = "mean_per_class"
+    data = {"tiny": "scenes_objects", "": "aircraft"}

@@ -1,10 +1,9 @@
-"""CamVid segmentation, 11 classes: a fully convolutional head on a dilated ResNet, 10,000 iterations."""
+"""CamVid segmentation, 11 classes: a fully convolutional head on a dilated ResNet, 10,000
+iterations."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from bench.params import Params, param
+from bench.core.params import param
 from tasks._segmentation.protocol import FcnParams, Side
 from tasks._segmentation.task import TINY_FCN, SegmentationTask
 
@@ -13,24 +12,32 @@ class CamvidSegParams(FcnParams):
     """FCN-D8 on CamVid."""
 
     iterations: int = param(10_000, ge=1, help="optimiser steps")
-    lr: float = param(0.01, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1])
+    lr: float = param(
+        0.01, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1]
+    )
     crop: Side = param((360, 480), help="height and width of a training crop")
     window: Side = param((360, 480), help="height and width of a window")
     stride: Side = param((240, 320), help="distance of windows, vertical and horizontal")
 
 
 class CamvidSeg(SegmentationTask):
-    """FCN-R50 (Long et al. 2015) as `voc12_seg`, at CamVid's 480x360 and for 10k iterations: a small stand-in
-    for Cityscapes. The settings are ours; none of the four papers reports CamVid.
+    """FCN-R50 (Long et al. 2015) as `voc12_seg`, at CamVid's 480x360 and for 10k iterations: a
+    small stand-in for Cityscapes. The settings are ours; none of the four papers reports CamVid.
     """
 
-    Params: ClassVar[type[Params]] = CamvidSegParams
+    Params = CamvidSegParams
     params: CamvidSegParams
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "camvid"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    data = {"tiny": "scenes", "": "camvid"}
+    scales = {
         "tiny": {**TINY_FCN, "short": 112, "longest": 224},
         "small": {
-            "iterations": 4000, "batch_size": 8, "crop": (180, 240), "short": 180, "width": 256,
-            "aux_width": 128, "window": (180, 240), "stride": (120, 160),
+            "iterations": 4000,
+            "batch_size": 8,
+            "crop": (180, 240),
+            "short": 180,
+            "width": 256,
+            "aux_width": 128,
+            "window": (180, 240),
+            "stride": (120, 160),
         },
-    }  # fmt: skip
+    }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from bench.params import Params, param
-from bench.task import Scored, Task
+from bench.contracts.task import Scored, Task
+from bench.core.params import param
 from tasks._frozen.knn import KnnParams, knn_stages, rescored_knn, run_knn
 
 if TYPE_CHECKING:
-    from bench.engine.context import StageContext
-    from bench.stage import Stage
+    from bench.contracts.context import StageContext
+    from bench.core.stage import Stage
 
 
 class CifarKnnParams(KnnParams):
@@ -23,18 +23,19 @@ class CifarKnnParams(KnnParams):
 class Cifar10Knn(Task):
     """Weighted kNN on CIFAR-10's test set with its training set as the bank (Wu et al. 2018).
 
-    lightly's benchmark (ResNet-18 with the CIFAR stem, 200 epochs, batch 512) reports 84.8 for SimCLR, 86.8
-    for BYOL and 84.7 for MoCo v2: maxima over epochs; this task scores the final backbone."""
+    lightly's benchmark (ResNet-18 with the CIFAR stem, 200 epochs, batch 512) reports 84.8 for
+    SimCLR, 86.8 for BYOL and 84.7 for MoCo v2: maxima over epochs; this task scores the final
+    backbone."""
 
-    Params: ClassVar[type[Params]] = CifarKnnParams
+    Params = CifarKnnParams
     params: CifarKnnParams
-    headline: ClassVar[str] = "top1"
-    metrics: ClassVar[dict[str, str]] = {
+    headline = "top1"
+    metrics = {
         "top1": "images whose class gets most votes, percent",
         "top5": "images whose class is among the five with most votes, percent",
     }
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "cifar10"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"k": 20}}
+    data = {"tiny": "scenes_objects", "": "cifar10"}
+    scales = {"tiny": {"k": 20}}
 
     def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
         return knn_stages(backbone, data, self.params)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from bench.params import Params, param
+from bench.core.params import param
 from tasks._segmentation.protocol import FcnParams
 from tasks._segmentation.task import TINY_FCN, SegmentationTask
 
@@ -12,7 +10,9 @@ from tasks._segmentation.task import TINY_FCN, SegmentationTask
 class CityscapesFcnParams(FcnParams):
     """FCN-D8 on Cityscapes."""
 
-    lr: float = param(0.01, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1])
+    lr: float = param(
+        0.01, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1]
+    )
     batch_size: int = param(8, ge=1, help="crops per step")
 
 
@@ -21,13 +21,18 @@ class CityscapesFcn(SegmentationTask):
     `cityscapes_seg`. None of the four papers reports it; it tells the backbone from the attention.
     """
 
-    Params: ClassVar[type[Params]] = CityscapesFcnParams
+    Params = CityscapesFcnParams
     params: CityscapesFcnParams
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "cityscapes"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    data = {"tiny": "scenes", "": "cityscapes"}
+    scales = {
         "tiny": TINY_FCN,
         "small": {
-            "iterations": 8000, "crop": (256, 512), "short": 512, "width": 256, "aux_width": 128,
-            "window": (256, 512), "stride": (171, 342),
+            "iterations": 8000,
+            "crop": (256, 512),
+            "short": 512,
+            "width": 256,
+            "aux_width": 128,
+            "window": (256, 512),
+            "stride": (171, 342),
         },
-    }  # fmt: skip
+    }

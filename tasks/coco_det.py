@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from bench.params import Params
 from tasks._detection.protocol import MaskFpnParams
-from tasks._detection.task import SMALL, SMALL_RPN, TINY, TINY_FPN, TINY_RPN, DetectionTask, coco_names
+from tasks._detection.task import (
+    SMALL,
+    SMALL_RPN,
+    TINY,
+    TINY_FPN,
+    TINY_RPN,
+    DetectionTask,
+    coco_names,
+)
 
 
 class CocoDet(DetectionTask):
     """Mask R-CNN R50-FPN, 1x schedule, InfoMin setup: papers 002 Table 4 and 003 Table 1.
 
-    Train on train2017, score on val2017, COCO's AP, in percent. 90,000 iterations of 16 images, SGD .02
-    (warm-up 1,000 iterations from 1/1000; divided by 10 at 60k and 80k), weight decay 1e-4 but not on
-    normalisation, short side 640-800 at random, 800 at test, longest side 1333, flips. All layers train,
-    batch norm in backbone, pyramid, box head (4 convolutions and 1 fully connected layer) and mask head;
-    statistics taken over 200 batches before scoring. A size bin without objects is left out of the metrics.
+    Train on train2017, score on val2017, COCO's AP, in percent. 90,000 iterations of 16 images,
+    SGD .02 (warm-up 1,000 iterations from 1/1000; divided by 10 at 60k and 80k), weight decay 1e-4
+    but not on normalisation, short side 640-800 at random, 800 at test, longest side 1333, flips.
+    All layers train, batch norm in backbone, pyramid, box head (4 convolutions and 1 fully
+    connected layer) and mask head; statistics taken over 200 batches before scoring. A size bin
+    without objects is left out of the metrics.
     """
 
-    Params: ClassVar[type[Params]] = MaskFpnParams
+    Params = MaskFpnParams
     params: MaskFpnParams
-    headline: ClassVar[str] = "AP_bbox"
-    metrics: ClassVar[dict[str, str]] = coco_names("bbox", "segm")
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "coco"}
-    peer: ClassVar[str] = "tasks._detection.speed:boxes_and_masks"
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    headline = "AP_bbox"
+    metrics = coco_names("bbox", "segm")
+    data = {"tiny": "scenes", "": "coco"}
+    peer = "tasks._detection.speed:boxes_and_masks"
+    scales = {
         "tiny": {**TINY, **TINY_RPN, **TINY_FPN, "mask_convs": 2, "mask_width": 64},
         "small": {**SMALL, **SMALL_RPN, "canonical": 112},
     }

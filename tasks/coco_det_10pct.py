@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from bench.params import Params
 from tasks._detection.protocol import MaskFpnParams, changed
-from tasks._detection.task import SMALL, SMALL_RPN, TINY, TINY_FPN, TINY_RPN, DetectionTask, coco_names
+from tasks._detection.task import (
+    SMALL,
+    SMALL_RPN,
+    TINY,
+    TINY_FPN,
+    TINY_RPN,
+    DetectionTask,
+    coco_names,
+)
 
 
 class CocoDet10pct(DetectionTask):
     """The COCO task on 10 % of train2017, 27,000 iterations: paper 003 Table 2.
 
-    Neither the paper's images nor its schedule is published. Here: the images with the smallest sha256 of
-    "seed/id" for seed 0, their ids and hash in `subset.json`; divided by 10 at 18k and 24k, about the shares
-    of the 1x schedule.
+    Neither the paper's images nor its schedule is published. Here: the images with the smallest
+    sha256 of "seed/id" for seed 0, their ids and hash in `subset.json`; divided by 10 at 18k and
+    24k, about the shares of the 1x schedule.
     """
 
-    Params: ClassVar[type[Params]] = changed(
-        MaskFpnParams, iterations=27_000, steps=(18_000, 24_000), fraction=0.1
-    )
-    headline: ClassVar[str] = "AP_bbox"
-    metrics: ClassVar[dict[str, str]] = coco_names("bbox", "segm")
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "coco"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    Params = changed(MaskFpnParams, iterations=27_000, steps=(18_000, 24_000), fraction=0.1)
+    headline = "AP_bbox"
+    metrics = coco_names("bbox", "segm")
+    data = {"tiny": "scenes", "": "coco"}
+    scales = {
         "tiny": {
             **TINY,
             **TINY_RPN,
@@ -33,5 +36,11 @@ class CocoDet10pct(DetectionTask):
             "iterations": 160,
             "steps": (107, 142),
         },
-        "small": {**SMALL, **SMALL_RPN, "canonical": 112, "iterations": 2700, "steps": (1800, 2400)},
+        "small": {
+            **SMALL,
+            **SMALL_RPN,
+            "canonical": 112,
+            "iterations": 2700,
+            "steps": (1800, 2400),
+        },
     }

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from bench.params import Params
 from tasks._detection.protocol import MaskFpnParams, changed
-from tasks._detection.task import SMALL, SMALL_RPN, TINY, TINY_FPN, TINY_RPN, DetectionTask, coco_names
+from tasks._detection.task import (
+    SMALL,
+    SMALL_RPN,
+    TINY,
+    TINY_FPN,
+    TINY_RPN,
+    DetectionTask,
+    coco_names,
+)
 
 
 class CocoDet2x(DetectionTask):
-    """The COCO task with the 2x schedule, paper 001 Table 4: 180,000 iterations, divided by 10 at 120k and
-    160k."""
+    """The COCO task with the 2x schedule, paper 001 Table 4: 180,000 iterations, divided by 10 at
+    120k and 160k."""
 
-    Params: ClassVar[type[Params]] = changed(MaskFpnParams, iterations=180_000, steps=(120_000, 160_000))
-    headline: ClassVar[str] = "AP_bbox"
-    metrics: ClassVar[dict[str, str]] = coco_names("bbox", "segm")
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "coco"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    Params = changed(MaskFpnParams, iterations=180_000, steps=(120_000, 160_000))
+    headline = "AP_bbox"
+    metrics = coco_names("bbox", "segm")
+    data = {"tiny": "scenes", "": "coco"}
+    scales = {
         "tiny": {
             **TINY,
             **TINY_RPN,
@@ -27,5 +32,11 @@ class CocoDet2x(DetectionTask):
             "iterations": 640,
             "steps": (460, 580),
         },
-        "small": {**SMALL, **SMALL_RPN, "canonical": 112, "iterations": 18_000, "steps": (12_000, 16_000)},
+        "small": {
+            **SMALL,
+            **SMALL_RPN,
+            "canonical": 112,
+            "iterations": 18_000,
+            "steps": (12_000, 16_000),
+        },
     }

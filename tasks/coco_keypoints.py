@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from bench.params import Params
 from tasks._detection.protocol import KeypointParams, changed
-from tasks._detection.task import SMALL, SMALL_RPN, TINY, TINY_FPN, TINY_RPN, DetectionTask, coco_names
+from tasks._detection.task import (
+    SMALL,
+    SMALL_RPN,
+    TINY,
+    TINY_FPN,
+    TINY_RPN,
+    DetectionTask,
+    coco_names,
+)
 
 
 class CocoKeypoints(DetectionTask):
     """Keypoint R-CNN R50-FPN: paper 003 Table 3.
 
-    Persons only; images with a labelled keypoint. The paper gives no schedule, its published settings are 2x:
-    180,000 iterations of 16 images, SGD .02 (divided by 10 at 120k and 160k), smooth L1 of beta .5 for boxes,
-    1,500 proposals in training; 8 convolutions of 512 channels in the keypoint head. The box head has no
+    Persons only; images with a labelled keypoint. The paper gives no schedule, its published
+    settings are 2x: 180,000 iterations of 16 images, SGD .02 (divided by 10 at 120k and 160k),
+    smooth L1 of beta .5 for boxes, 1,500 proposals in training; 8 convolutions of 512 channels in
+    the keypoint head. The box head has no
     convolutions there: 2 fully connected layers. Keypoint AP is by object keypoint similarity.
     """
 
-    Params: ClassVar[type[Params]] = changed(
+    Params = changed(
         KeypointParams,
         iterations=180_000,
         steps=(120_000, 160_000),
@@ -26,11 +32,24 @@ class CocoKeypoints(DetectionTask):
         box_convs=0,
         box_fcs=2,
     )
-    headline: ClassVar[str] = "AP_keypoints"
-    metrics: ClassVar[dict[str, str]] = coco_names("keypoints", "bbox")
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_keypoints", "": "coco"}
-    peer: ClassVar[str] = "tasks._detection.speed:keypoints"
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {**TINY, **TINY_RPN, **TINY_FPN, "keypoint_convs": 2, "keypoint_width": 64, "box_convs": 0},
-        "small": {**SMALL, **SMALL_RPN, "canonical": 112, "iterations": 18_000, "steps": (12_000, 16_000)},
+    headline = "AP_keypoints"
+    metrics = coco_names("keypoints", "bbox")
+    data = {"tiny": "scenes_keypoints", "": "coco"}
+    peer = "tasks._detection.speed:keypoints"
+    scales = {
+        "tiny": {
+            **TINY,
+            **TINY_RPN,
+            **TINY_FPN,
+            "keypoint_convs": 2,
+            "keypoint_width": 64,
+            "box_convs": 0,
+        },
+        "small": {
+            **SMALL,
+            **SMALL_RPN,
+            "canonical": 112,
+            "iterations": 18_000,
+            "steps": (12_000, 16_000),
+        },
     }

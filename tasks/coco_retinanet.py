@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from bench.params import Params
 from tasks._detection.protocol import RetinaParams, changed
 from tasks._detection.task import SMALL, TINY, DetectionTask, coco_names
 
@@ -12,16 +9,16 @@ from tasks._detection.task import SMALL, TINY, DetectionTask, coco_names
 class CocoRetinanet(DetectionTask):
     """RetinaNet R50-FPN, 1x schedule: paper 003 Table 3.
 
-    90,000 iterations of 16 images, SGD .01 (warm-up 1,000; divided by 10 at 60k and 80k), short side 640-800
-    at random, 800 at test. Batch norm in backbone and pyramid, group norm in the heads, as the paper's text
-    says; its published settings have none there: head_norm=none.
+    90,000 iterations of 16 images, SGD .01 (warm-up 1,000; divided by 10 at 60k and 80k), short
+    side 640-800 at random, 800 at test. Batch norm in backbone and pyramid, group norm in the
+    heads, as the paper's text says; its published settings have none there: head_norm=none.
     """
 
-    Params: ClassVar[type[Params]] = changed(RetinaParams, lr=0.01)
-    headline: ClassVar[str] = "AP_bbox"
-    metrics: ClassVar[dict[str, str]] = coco_names("bbox")
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "coco"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    Params = changed(RetinaParams, lr=0.01)
+    headline = "AP_bbox"
+    metrics = coco_names("bbox")
+    data = {"tiny": "scenes", "": "coco"}
+    scales = {
         "tiny": {
             **TINY,
             "anchors": (8, 16, 32, 64, 128),

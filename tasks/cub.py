@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from tasks._classification.task import TransferTask
 
 
 class Cub(TransferTask):
-    """200 species, train to test. Paper 001's Table 10 reports an accuracy without its protocol; as the test
-    set has nearly equal classes, top-1 and the mean of classes hardly differ."""
+    """200 species, train to test. Paper 001's Table 10 reports an accuracy without its protocol;
+    as the test set has nearly equal classes, top-1 and the mean of classes hardly differ."""
 
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "cub"}
+    data = {"tiny": "scenes_objects", "": "cub"}

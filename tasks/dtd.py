@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from tasks._classification.task import TransferTask
 
 
 class Dtd(TransferTask):
-    """47 textures, train and validation images of the first of ten divisions to its test images, where
-    classes are equal. For another division: `--set dtd.train=train2+val2 --set dtd.val=test2`.
+    """47 textures, train and validation images of the first of ten divisions to its test images,
+    where classes are equal. For another division: `--set dtd.train=train2+val2 --set
+    dtd.val=test2`.
     """
 
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "dtd"}
+    data = {"tiny": "scenes_objects", "": "dtd"}

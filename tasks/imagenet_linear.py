@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from bench.params import Params, param
+from bench.core.params import param
 from tasks._frozen.linear import LinearParams
 from tasks._frozen.task import LinearTask
 
@@ -12,15 +10,18 @@ from tasks._frozen.task import LinearTask
 class ImagenetLinearParams(LinearParams):
     """28 epochs; colour jitter and PCA lighting beside crop and flip."""
 
-    jitter: float = param(0.4, ge=0, le=1, help="strength of brightness, contrast and saturation jitter")
+    jitter: float = param(
+        0.4, ge=0, le=1, help="strength of brightness, contrast and saturation jitter"
+    )
     lighting: float = param(0.1, ge=0, help="deviation of PCA lighting noise")
 
 
 class ImagenetLinear(LinearTask):
-    """ImageNet linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et al. 2019), the
-    probes of `LinearTask`: 28 epochs, the rate falls by 10 after 8, 16 and 24; training crops also get colour
-    jitter .4 and PCA lighting."""
+    """ImageNet linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et al.
+    2019), the
+    probes of `LinearTask`: 28 epochs, the rate falls by 10 after 8, 16 and 24; training crops also
+    get colour jitter .4 and PCA lighting."""
 
-    Params: ClassVar[type[Params]] = ImagenetLinearParams
+    Params = ImagenetLinearParams
     params: ImagenetLinearParams
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "imagenet"}
+    data = {"tiny": "scenes_objects", "": "imagenet"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from bench.params import Params, param
+from bench.core.params import param
 from tasks._frozen.linear import LinearParams
 from tasks._frozen.task import LinearTask
 
@@ -17,9 +15,10 @@ class Inat18LinearParams(LinearParams):
 
 
 class Inat18Linear(LinearTask):
-    """iNaturalist 2018 linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et al. 2019),
+    """iNaturalist 2018 linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et
+    al. 2019),
     the probes of `LinearTask`: 84 epochs, the rate falls by 10 after 24, 48 and 72."""
 
-    Params: ClassVar[type[Params]] = Inat18LinearParams
+    Params = Inat18LinearParams
     params: Inat18LinearParams
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "inat18"}
+    data = {"tiny": "scenes_objects", "": "inat18"}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from tasks._classification.task import TransferTask
 
 
 class Indoor67(TransferTask):
-    """67 kinds of rooms, train to test. The mean of the classes' accuracies counts (Quattoni and Torralba
-    2009)."""
+    """67 kinds of rooms, train to test. The mean of the classes' accuracies counts (Quattoni and
+    Torralba 2009)."""
 
-    headline: ClassVar[str] = "mean_per_class"
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "indoor67"}
+    headline = "mean_per_class"
+    data = {"tiny": "scenes_objects", "": "indoor67"}

@@ -1,34 +1,34 @@
-"""k-nearest-neighbour classification of images by frozen features, on any labelled set (k = 200, T = 0.1)."""
+"""k-nearest-neighbour classification of images by frozen features, on any labelled set (k = 200, T
+= 0.1)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from bench.params import Params
-from bench.task import Scored, Task
+from bench.contracts.task import Scored, Task
 from tasks._frozen.knn import KnnParams, knn_stages, rescored_knn, run_knn
 
 if TYPE_CHECKING:
-    from bench.engine.context import StageContext
-    from bench.stage import Stage
+    from bench.contracts.context import StageContext
+    from bench.core.stage import Stage
 
 
 class Knn(Task):
     """Weighted kNN (Wu et al. 2018, section 3.4): no training, the quickest check of a backbone.
 
-    Short side 256, central 224 x 224, pooled features, cosine similarity; the 200 nearest training images
-    vote with weight exp(similarity / 0.1). In sets of scenes an image's label is the class of its largest
-    object."""
+    Short side 256, central 224 x 224, pooled features, cosine similarity; the 200 nearest training
+    images vote with weight exp(similarity / 0.1). In sets of scenes an image's label is the class
+    of its largest object."""
 
-    Params: ClassVar[type[Params]] = KnnParams
+    Params = KnnParams
     params: KnnParams
-    headline: ClassVar[str] = "top1"
-    metrics: ClassVar[dict[str, str]] = {
+    headline = "top1"
+    metrics = {
         "top1": "images whose class gets most votes, percent",
         "top5": "images whose class is among the five with most votes, percent",
     }
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "imagenet"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    data = {"tiny": "scenes_objects", "": "imagenet"}
+    scales = {
         "tiny": {"image_size": 96, "resize": 110, "k": 20},
         "small": {"image_size": 128, "resize": 146},
     }

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
-from bench.errors import BadInput
-from bench.params import Params, param
-from bench.task import Task, TaskParams
+from bench.contracts.task import Task, TaskParams
+from bench.core.errors import BadInput
+from bench.core.params import param
 
 if TYPE_CHECKING:
-    from bench.cell import Planner
-    from bench.engine.context import StageContext
-    from bench.stage import Stage
+    from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
+    from bench.core.stage import Stage
 
 KS = (1, 5, 10, 20, 50, 100)
 
@@ -20,38 +20,45 @@ class ObjectKnnParams(TaskParams):
     """The paper gives neither the input size nor the pooling; ours are the detection protocol's."""
 
     features: Literal["pooled", "crop", "embedding"] = param(
-        "pooled", help="pooled: the mean of the last map inside the box; crop: the backbone's output on the "
+        "pooled",
+        help="pooled: the mean of the last map inside the box; crop: the backbone's output on the "
         "box cut out; embedding: the method's own embedding of a box",
         search=["pooled", "crop"],
-    )  # fmt: skip
+    )
     size: int = param(800, ge=16, help="short side of the image, or side of a cut-out box, pixels")
     max_size: int = param(1333, ge=16, help="longest side of the image, pixels")
     split: str = param("val", help="split whose objects are queries and answers")
-    min_side: int = param(2, ge=1, help="objects with a shorter side, in pixels of the file, are left out")
+    min_side: int = param(
+        2, ge=1, help="objects with a shorter side, in pixels of the file, are left out"
+    )
 
 
 class ObjectKnn(Task):
-    """kNN recall of paper 003, Table 9 (CCOP on COCO val: 48.1 % at k = 1 from pooled features, 50.1 % from
-    box embeddings; 28.3 % and 30.5 % at k = 100).
+    """kNN recall of paper 003, Table 9 (CCOP on COCO val: 48.1 % at k = 1 from pooled features,
+    50.1 % from box embeddings; 28.3 % and 30.5 % at k = 100).
 
-    For each object of the split (no crowds, no difficult ones): the k others with the largest cosine
-    similarity; the share of them with its class, averaged over objects, in percent. `chance` is the share
-    that random answers have: mean over objects of (n_c - 1) / (n - 1), n_c the objects of its class. A k that
-    is not smaller than the number of objects is left out. Answers may lie in the query's own image, as the
-    paper's may. Nothing is trained. At `tiny`, boxes are cut out: a 64-pixel network's last map is too coarse
-    for small objects.
+    For each object of the split (no crowds, no difficult ones): the k others with the largest
+    cosine similarity; the share of them with its class, averaged over objects, in percent.
+    `chance` is the share
+    that random answers have: mean over objects of (n_c - 1) / (n - 1), n_c the objects of its
+    class. A k that is not smaller than the number of objects is left out. Answers may lie in the
+    query's own image, as the paper's may. Nothing is trained. At `tiny`, boxes are cut out: a
+    64-pixel network's last map is too coarse for small objects.
     """
 
-    Params: ClassVar[type[Params]] = ObjectKnnParams
-    figures: ClassVar[dict[str, str]] = {"embedding": "tasks._retrieval_figure:run"}
+    Params = ObjectKnnParams
+    figures = {"embedding": "tasks._shared.retrieval_figure:run"}
     params: ObjectKnnParams
-    headline: ClassVar[str] = "recall_k1"
-    metrics: ClassVar[dict[str, str]] = {
-        **{f"recall_k{k}": f"share of the {k} nearest objects of the same class, percent" for k in KS},
+    headline = "recall_k1"
+    metrics = {
+        **{
+            f"recall_k{k}": f"share of the {k} nearest objects of the same class, percent"
+            for k in KS
+        },
         "chance": "the same share for random answers, percent",
     }
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "coco"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    data = {"tiny": "scenes", "": "coco"}
+    scales = {
         "tiny": {"features": "crop", "size": 64},
         "small": {"size": 480, "max_size": 800},
     }
@@ -60,7 +67,7 @@ class ObjectKnn(Task):
         found = super().stages(plan, backbone, data)
         if self.params.features != "embedding":
             return found
-        from bench import registry
+        from bench.contracts import registry
 
         if not registry.load("method", backbone.name).embeds_boxes:  # type: ignore[attr-defined]
             raise BadInput(
@@ -70,7 +77,7 @@ class ObjectKnn(Task):
         return {**found, "learned_from": backbone.inputs["data"]}
 
     def run(self, ctx: StageContext) -> dict[str, float]:
-        from tasks._retrieval import object_features, recalls, save
+        from tasks._shared.retrieval import object_features, recalls, save
 
         features, table = object_features(ctx, self.params)
         save(ctx, features, table)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
-from bench.params import Params, param
-from bench.store import write_json
-from bench.task import Scored, Task
+from bench.contracts.task import Scored, Task
+from bench.core.params import param
+from bench.core.store import write_json
 from tasks._frozen.linear import LinearParams, run_linear
-from tasks._ranking import batch_map, class_ap
+from tasks._shared.ranking import batch_map, class_ap
 
 if TYPE_CHECKING:
-    from bench.engine.context import StageContext
+    from bench.contracts.context import StageContext
 
 
 class OpenimagesLinearParams(LinearParams):
@@ -23,32 +23,36 @@ class OpenimagesLinearParams(LinearParams):
     lr: float = param(30.0, gt=0, help="learning rate", search=["log", 0.1, 100.0])
     nesterov: bool = param(False, help="Nesterov momentum")
     weight_decay: float = param(0.0, ge=0, help="on weights and biases of the classifier")
-    batch_norm: bool = param(False, help="batch norm without affine parameters before the classifier")
+    batch_norm: bool = param(
+        False, help="batch norm without affine parameters before the classifier"
+    )
     batch_map: bool = param(
-        False, help="mAP as paper 001's code computes it: the mean over test batches of `batch_size` images"
+        False,
+        help="mAP as paper 001's code computes it: the mean over test batches of `batch_size` images",
     )
 
 
 class OpenimagesLinear(Task):
     """OpenImages-subset multi-label classification: paper 001 Tables 1-3 and 11.
 
-    Frozen backbone, pooled features, one linear layer started at N(0, .01); binary cross-entropy over 208
-    classes, SGD 30, momentum .9, no weight decay, batch 256, 100 epochs (the rate falls by 10 after 60 and
-    80); random resized crop (.08, 1) and flip; test: short side 256, central 224 x 224. mAP is the mean
-    over classes of each class's AP over the whole test set (not interpolated), as Veit et al. 2017, whom
-    the paper cites; its code averages per-batch mAPs (`mAP_batch`; with `batch_map` it becomes `mAP`) and
+    Frozen backbone, pooled features, one linear layer started at N(0, .01); binary cross-entropy
+    over 208 classes, SGD 30, momentum .9, no weight decay, batch 256, 100 epochs (the rate falls
+    by 10 after 60 and 80); random resized crop (.08, 1) and flip; test: short side 256, central
+    224 x 224. mAP is the mean over classes of each class's AP over the whole test set (not
+    interpolated), as Veit et al. 2017, whom the paper cites; its code averages per-batch mAPs
+    (`mAP_batch`; with `batch_map` it becomes `mAP`) and
     keeps the best epoch on the test set, which is not done here: the last one is scored."""
 
-    Params: ClassVar[type[Params]] = OpenimagesLinearParams
+    Params = OpenimagesLinearParams
     params: OpenimagesLinearParams
-    headline: ClassVar[str] = "mAP"
-    metrics: ClassVar[dict[str, str]] = {
+    headline = "mAP"
+    metrics = {
         "mAP": "mean average precision over classes, percent",
         "mAP_dataset": "the same over the whole test set, percent",
         "mAP_batch": "mean over test batches of the batch's mAP, percent",
     }
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "openimages"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    data = {"tiny": "scenes", "": "openimages"}
+    scales = {
         "tiny": {"image_size": 64, "resize": 73, "epochs": 6, "steps": (3, 5), "batch_size": 32},
         "small": {"image_size": 128, "resize": 146},
     }
@@ -61,7 +65,8 @@ class OpenimagesLinear(Task):
         (mine,) = scores.values() if len(scores) == 1 else (scores[p.layers[-1]],)
         ap = class_ap(truth, mine, "area")
         write_json(
-            ctx.work / "per_class.json", {str(k): float(100 * a) for k, a in enumerate(ap) if np.isfinite(a)}
+            ctx.work / "per_class.json",
+            {str(k): float(100 * a) for k, a in enumerate(ap) if np.isfinite(a)},
         )
         np.save(ctx.work / "scores.npy", mine)
         whole, batch = 100 * float(np.nanmean(ap)), 100 * batch_map(truth, mine, p.batch_size)
@@ -69,9 +74,10 @@ class OpenimagesLinear(Task):
         return {"mAP": batch if p.batch_map else whole, "mAP_dataset": whole, "mAP_batch": batch}
 
     def scored(self, ctx: StageContext) -> Scored:
-        """mAP_dataset, and mAP where it is the same; the order of batches has no meaning in a draw."""
+        """mAP_dataset, and mAP where it is the same; the order of batches has no meaning in a
+        draw."""
         from bench.data.semantic import image_labels
-        from tasks._counted import kept, mean_ap
+        from tasks._shared.counted import kept, mean_ap
 
         images = ctx.images("data", "val")
         whole = mean_ap(image_labels(images), kept(ctx.work, "scores.npy"), "area")

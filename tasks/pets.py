@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from tasks._classification.task import TransferTask
 
 
 class Pets(TransferTask):
-    """37 breeds, trainval to test. The mean of the classes' accuracies counts (Parkhi et al. 2012; Kornblith
-    et al. 2019)."""
+    """37 breeds, trainval to test. The mean of the classes' accuracies counts (Parkhi et al. 2012;
+    Kornblith et al. 2019)."""
 
-    headline: ClassVar[str] = "mean_per_class"
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "pets"}
+    headline = "mean_per_class"
+    data = {"tiny": "scenes_objects", "": "pets"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from bench.params import Params, param
+from bench.core.params import param
 from tasks._frozen.linear import LinearParams
 from tasks._frozen.task import LinearTask
 
@@ -17,9 +15,10 @@ class Places205LinearParams(LinearParams):
 
 
 class Places205Linear(LinearTask):
-    """Places205 linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et al. 2019), the
+    """Places205 linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et al.
+    2019), the
     probes of `LinearTask`: 14 epochs, the rate falls by 10 after 4, 8 and 12."""
 
-    Params: ClassVar[type[Params]] = Places205LinearParams
+    Params = Places205LinearParams
     params: Places205LinearParams
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes_objects", "": "places205"}
+    data = {"tiny": "scenes_objects", "": "places205"}

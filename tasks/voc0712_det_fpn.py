@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from bench.params import Params
 from tasks._detection.protocol import VocFpnParams, changed
 from tasks._detection.task import (
     SMALL,
@@ -19,19 +16,20 @@ from tasks._detection.task import (
 
 
 class Voc0712DetFpn(DetectionTask):
-    """Faster R-CNN R50-FPN: paper 003 Table 3, 24,000 iterations on 2007 and 2012 trainval, test on 2007.
+    """Faster R-CNN R50-FPN: paper 003 Table 3, 24,000 iterations on 2007 and 2012 trainval, test
+    on 2007.
 
-    The network is that of the COCO task without masks (batch norm in pyramid and box head); the paper gives
-    the iterations only, the other settings are those of VOC 07+12 with C4.
+    The network is that of the COCO task without masks (batch norm in pyramid and box head); the
+    paper gives the iterations only, the other settings are those of VOC 07+12 with C4.
     """
 
-    Params: ClassVar[type[Params]] = changed(
+    Params = changed(
         VocFpnParams, iterations=24_000, steps=(18_000, 22_000), warmup=100, sizes=VOC_SIZES
     )
-    headline: ClassVar[str] = "AP"
-    metrics: ClassVar[dict[str, str]] = VOC_METRICS
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "voc0712"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    headline = "AP"
+    metrics = VOC_METRICS
+    data = {"tiny": "scenes", "": "voc0712"}
+    scales = {
         "tiny": {**TINY, **TINY_RPN, **TINY_FPN},
         "small": {**SMALL, **SMALL_RPN, "canonical": 112},
     }

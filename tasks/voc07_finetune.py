@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
-from bench.params import Params
-from bench.task import Scored, Task
+from bench.contracts.task import Scored, Task
 from tasks._classification.protocol import TransferParams
 from tasks._classification.task import SMALL, TINY
 
 if TYPE_CHECKING:
-    from bench.engine.context import StageContext
+    from bench.contracts.context import StageContext
 
 
 class Voc07Finetune(Task):
     """Train on trainval, score on test, all layers: the "mAP" of paper 000's Tables 1, 2 and 14.
 
-    The paper names neither optimiser nor schedule nor kind of average precision. Ours: `TransferParams`,
-    binary cross-entropy summed over the 20 classes, one 224-pixel crop; average precision by VOC 2007's own
-    11-point rule, the other two kinds beside it. A class that an image shows only as difficult objects is
-    left out for that image, in training and at test, as the VOC 2007 protocol scores it.
+    The paper names neither optimiser nor schedule nor kind of average precision. Ours:
+    `TransferParams`, binary cross-entropy summed over the 20 classes, one 224-pixel crop; average
+    precision by VOC 2007's own 11-point rule, the other two kinds beside it. A class that an image
+    shows only as difficult objects is left out for that image, in training and at test, as the VOC
+    2007 protocol scores it.
     """
 
-    Params: ClassVar[type[Params]] = TransferParams
+    Params = TransferParams
     params: TransferParams
-    headline: ClassVar[str] = "mAP"
-    metrics: ClassVar[dict[str, str]] = {
+    headline = "mAP"
+    metrics = {
         "mAP": "average precision by the 11-point rule, mean of classes, percent",
         "mAP_interpolated": "the area under the monotone precision-recall curve instead, percent",
         "mAP_area": "the sum of precisions without interpolation instead, percent",
     }
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "voc2007"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    data = {"tiny": "scenes", "": "voc2007"}
+    scales = {
         "tiny": {**TINY, "steps": 60, "lr": 0.02},
         "small": {**SMALL, "steps": 3000},
     }

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+from bench.contracts.task import Scored, Task
+from bench.core.params import param
+from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from bench.params import Params, param
-from bench.store import write_json
-from bench.task import Scored, Task
 from tasks._frozen.linear import LinearParams, fit_cached
 from tasks._frozen.protocol import feature_stages, load_split
 from tasks._frozen.svm import rescored_kept, usable_classes
-from tasks._ranking import ApKind, class_ap
+from tasks._shared.ranking import ApKind, class_ap
 
 if TYPE_CHECKING:
-    from bench.engine.context import StageContext
-    from bench.stage import Stage
+    from bench.contracts.context import StageContext
+    from bench.core.stage import Stage
 
 
 class Voc07LinearParams(LinearParams):
@@ -28,25 +28,32 @@ class Voc07LinearParams(LinearParams):
 
 
 class Voc07Linear(Task):
-    """VOC 2007 linear classification, trainval to test: `mAP_l` of paper 000 (Tables 1, 2, 13, 14), our
-    protocol.
+    """VOC 2007 linear classification, trainval to test: `mAP_l` of paper 000 (Tables 1, 2, 13,
+    14), our protocol.
 
-    The features of `voc07_svm` before pooling to 2 x 2: short side 256, squashed to 224 x 224, global
-    average. Batch norm without affine parameters, a linear layer, binary cross-entropy (summed over
-    classes; a class that an image shows only as difficult objects is not counted), SGD .01, momentum .9
-    (Nesterov), weight decay 1e-4, batch 256, 100 epochs, the rate falls by 10 after 60 and 80. Features are
+    The features of `voc07_svm` before pooling to 2 x 2: short side 256, squashed to 224 x 224,
+    global average. Batch norm without affine parameters, a linear layer, binary cross-entropy
+    (summed over classes; a class that an image shows only as difficult objects is not counted),
+    SGD .01, momentum .9 (Nesterov), weight decay 1e-4, batch 256, 100 epochs, the rate falls by 10
+    after 60 and 80. Features are
     extracted once: no augmentation. Difficult-only images are left out of a class at test."""
 
-    Params: ClassVar[type[Params]] = Voc07LinearParams
+    Params = Voc07LinearParams
     params: Voc07LinearParams
-    headline: ClassVar[str] = "mAP_l"
-    metrics: ClassVar[dict[str, str]] = {
+    headline = "mAP_l"
+    metrics = {
         "mAP_l": "mean average precision over classes, percent",
         "classes": "classes that were scored",
     }
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "voc2007"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"image_size": 96, "resize": 110, "batch_size": 32, "epochs": 30, "steps": (18, 24)},
+    data = {"tiny": "scenes", "": "voc2007"}
+    scales = {
+        "tiny": {
+            "image_size": 96,
+            "resize": 110,
+            "batch_size": 32,
+            "epochs": 30,
+            "steps": (18, 24),
+        },
         "small": {"image_size": 128, "resize": 146},
     }
 
@@ -66,7 +73,9 @@ class Voc07Linear(Task):
         train, val = (load_split(ctx, split, "gap") for split in ("train", "val"))
         labels, truth = image_labels(train.images), image_labels(val.images)
         keep = usable_classes(labels, truth, 1)
-        scores = fit_cached(train.features, labels[:, keep], val.features, p, ctx.seed("linear probe"))
+        scores = fit_cached(
+            train.features, labels[:, keep], val.features, p, ctx.seed("linear probe")
+        )
         ap = class_ap(truth[:, keep], scores, p.ap)
         names = [train.images.classes[k] for k in keep]
         write_json(ctx.work / "per_class.json", dict(zip(names, (100 * ap).tolist(), strict=True)))

@@ -1,19 +1,20 @@
-"""VOC 2007 classification with linear SVMs on a few images a class, k = 1 to 96, mean of five samples."""
+"""VOC 2007 classification with linear SVMs on a few images a class, k = 1 to 96, mean of five
+samples."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from bench.contracts.task import Task
+from bench.core.params import param
+from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from bench.params import Params, param
-from bench.store import write_json
-from bench.task import Task
 from tasks._frozen.protocol import feature_stages, load_split
 from tasks._frozen.svm import SvmParams, check_solver
 
 if TYPE_CHECKING:
-    from bench.engine.context import StageContext
-    from bench.stage import Stage
+    from bench.contracts.context import StageContext
+    from bench.core.stage import Stage
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64, 96)
 
@@ -33,28 +34,41 @@ class LowshotParams(SvmParams):
 class Voc07Lowshot(Task):
     """Low-shot linear SVMs, trainval to test: paper 002 Table 2 (Goyal et al. 2019).
 
-    Features, SVM and AP as `voc07_svm`. For every class by itself k positives and 19 k negatives (classes -
-    1 times k) are drawn from trainval; images with the class only as difficult objects are never drawn, and
-    left out at test. Samples are drawn with published seeds (the papers' are unseeded) and written to
-    `samples.npz`.
+    Features, SVM and AP as `voc07_svm`. For every class by itself k positives and 19 k negatives
+    (classes - 1 times k) are drawn from trainval; images with the class only as difficult objects
+    are never drawn, and left out at test. Samples are drawn with published seeds (the papers' are
+    unseeded) and written to `samples.npz`.
 
-    The published code takes, per k, the cost with the best mean *test* mAP: an optimistic figure, always
-    reported as `mAP_k<k>_test_cost`. By default `mAP_k<k>` takes a cost per sample by cross-validation on
-    the sample (min(3, k) folds, mean over classes; k = 1 takes the next k's). `mAP` is the mean over k.
+    The published code takes, per k, the cost with the best mean *test* mAP: an optimistic figure,
+    always reported as `mAP_k<k>_test_cost`. By default `mAP_k<k>` takes a cost per sample by
+    cross-validation on the sample (min(3, k) folds, mean over classes; k = 1 takes the next k's).
+    `mAP` is the mean over k.
     """
 
-    Params: ClassVar[type[Params]] = LowshotParams
+    Params = LowshotParams
     params: LowshotParams
-    headline: ClassVar[str] = "mAP"
-    metrics: ClassVar[dict[str, str]] = {
+    headline = "mAP"
+    metrics = {
         "mAP": "mean over k of mAP_k, percent",
-        **{f"mAP_k{k}": f"mAP with {k} positives a class, mean of the samples, percent" for k in SHOTS},
-        **{f"mAP_k{k}_test_cost": f"the same, cost chosen on the test set, k = {k}, percent" for k in SHOTS},
+        **{
+            f"mAP_k{k}": f"mAP with {k} positives a class, mean of the samples, percent"
+            for k in SHOTS
+        },
+        **{
+            f"mAP_k{k}_test_cost": f"the same, cost chosen on the test set, k = {k}, percent"
+            for k in SHOTS
+        },
     }
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "voc2007"}
-    peer: ClassVar[str] = "tasks._frozen.speed:lowshot"
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"image_size": 96, "resize": 110, "ks": (1, 2, 4, 8), "seeds": (0, 1), "powers": (4, 10)},
+    data = {"tiny": "scenes", "": "voc2007"}
+    peer = "tasks._frozen.speed:lowshot"
+    scales = {
+        "tiny": {
+            "image_size": 96,
+            "resize": 110,
+            "ks": (1, 2, 4, 8),
+            "seeds": (0, 1),
+            "powers": (4, 10),
+        },
         "small": {"image_size": 128, "resize": 146},
     }
 
@@ -62,7 +76,9 @@ class Voc07Lowshot(Task):
         p = self.params
         check_solver(p.solver)
         transform = Transform("squash", p.resize, p.image_size)
-        return feature_stages(backbone, data, transform, sorted({"res5", "gap", p.layer}), p.precision)
+        return feature_stages(
+            backbone, data, transform, sorted({"res5", "gap", p.layer}), p.precision
+        )
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         from bench.data.semantic import image_labels
@@ -71,7 +87,12 @@ class Voc07Lowshot(Task):
         p = self.params
         train, val = (load_split(ctx, split, p.layer) for split in ("train", "val"))
         made = Experiment(
-            image_labels(train.images), image_labels(val.images), p.ks, p.seeds, p.all_costs(), p.ap
+            image_labels(train.images),
+            image_labels(val.images),
+            p.ks,
+            p.seeds,
+            p.all_costs(),
+            p.ap,
         )
         made.run(ctx, train.features, val.features, train.images.ids, p.solver)
         metrics, table = summarise(made, p.cost_selection)

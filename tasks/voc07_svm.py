@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+from bench.contracts.task import Scored, Task
+from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from bench.params import Params
-from bench.store import write_json
-from bench.task import Scored, Task
 from tasks._frozen.protocol import feature_stages, load_split
 from tasks._frozen.svm import SvmParams, check_solver, rescored_kept, train_full, usable_classes
 
 if TYPE_CHECKING:
-    from bench.engine.context import StageContext
-    from bench.stage import Stage
+    from bench.contracts.context import StageContext
+    from bench.core.stage import Stage
 
 
 class Voc07Svm(Task):
     """Linear SVMs, trainval to test: paper 002 Tables 1 and 5 (Goyal et al. 2019).
 
-    Images: short side 256, then squashed to 224 x 224. Features: the last map average-pooled to 2 x 2 (8192
-    numbers of ResNet-50), x / (|x| + 1e-5). One SVM per class: squared hinge, L2, positives weighted 2; the
-    cost is the best of 1, 10, 100 and 0.5^4 ... 0.5^19 by the mean average precision over three stratified
-    folds. An image with a class only as difficult objects is a negative of that class in training and left
-    out at test. AP is the area under the monotone precision-recall curve, its mean over classes in percent.
-    A class with fewer than three training positives or none at test is left out; `classes` counts the
-    others."""
+    Images: short side 256, then squashed to 224 x 224. Features: the last map average-pooled to 2
+    x 2 (8192 numbers of ResNet-50), x / (|x| + 1e-5). One SVM per class: squared hinge, L2,
+    positives weighted 2; the cost is the best of 1, 10, 100 and 0.5^4 ... 0.5^19 by the mean
+    average precision over three stratified folds. An image with a class only as difficult objects
+    is a negative of that class in training and left out at test. AP is the area under the monotone
+    precision-recall curve, its mean over classes in percent. A class with fewer than three
+    training positives or none at test is left out; `classes` counts the others."""
 
-    Params: ClassVar[type[Params]] = SvmParams
+    Params = SvmParams
     params: SvmParams
-    usual: ClassVar[bool] = True
-    headline: ClassVar[str] = "mAP"
-    metrics: ClassVar[dict[str, str]] = {
+    usual = True
+    headline = "mAP"
+    metrics = {
         "mAP": "mean average precision over classes, percent",
         "classes": "classes that were scored",
     }
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "voc2007"}
-    peer: ClassVar[str] = "tasks._frozen.speed:full"
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    data = {"tiny": "scenes", "": "voc2007"}
+    peer = "tasks._frozen.speed:full"
+    scales = {
         "tiny": {"image_size": 96, "resize": 110, "powers": (4, 10)},
         "small": {"image_size": 128, "resize": 146},
     }
@@ -53,14 +52,20 @@ class Voc07Svm(Task):
         import numpy as np
 
         from bench.data.semantic import image_labels
-        from tasks._ranking import class_ap
+        from tasks._shared.ranking import class_ap
 
         p, costs = self.params, self.params.all_costs()
         train, val = (load_split(ctx, split, p.layer) for split in ("train", "val"))
         labels, truth = image_labels(train.images), image_labels(val.images)
         keep = usable_classes(labels, truth)
         made = train_full(
-            train.features, labels[:, keep], val.features, costs, p.solver, ctx.progress, ctx.runtime.workers
+            train.features,
+            labels[:, keep],
+            val.features,
+            costs,
+            p.solver,
+            ctx.progress,
+            ctx.runtime.workers,
         )
         ap = class_ap(truth[:, keep], made.scores, p.ap)
         names = [train.images.classes[k] for k in keep]

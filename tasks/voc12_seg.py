@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from bench.params import Params, param
+from bench.core.params import param
 from tasks._segmentation.protocol import FcnParams, Side
 from tasks._segmentation.task import TINY_FCN, SegmentationTask
 
@@ -13,7 +11,9 @@ class Voc12SegParams(FcnParams):
     """FCN-D8 on VOC 2012."""
 
     iterations: int = param(20_000, ge=1, help="optimiser steps")
-    lr: float = param(0.01, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1])
+    lr: float = param(
+        0.01, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1]
+    )
     crop: Side = param((512, 512), help="height and width of a training crop")
     short: int = param(512, ge=0, help="short side of images, before the random scale and at test")
     window: Side = param((512, 512), help="height and width of a window")
@@ -21,20 +21,29 @@ class Voc12SegParams(FcnParams):
 
 
 class Voc12Seg(SegmentationTask):
-    """FCN-R50 (Long et al. 2015) in MMSegmentation's 20k schedule, as in DenseCL's transfer table: 21 classes
-    with background, images at short side 512, crops of 512x512 at scales .5-2, rate .01 at batch 16.
+    """FCN-R50 (Long et al. 2015) in MMSegmentation's 20k schedule, as in DenseCL's transfer table:
+    21 classes with background, images at short side 512, crops of 512x512 at scales .5-2, rate .01
+    at batch 16.
 
-    Trains on the 1,464 images of `Segmentation/train`, where DenseCL takes the 10,582 of train_aug: data
-    `voc2012_seg` says how to have those. Scored on `Segmentation/val`. None of the four papers reports it.
+    Trains on the 1,464 images of `Segmentation/train`, where DenseCL takes the 10,582 of
+    train_aug: data `voc2012_seg` says how to have those. Scored on `Segmentation/val`. None of the
+    four papers reports it.
     """
 
-    Params: ClassVar[type[Params]] = Voc12SegParams
+    Params = Voc12SegParams
     params: Voc12SegParams
-    data: ClassVar[dict[str, str]] = {"tiny": "scenes", "": "voc2012_seg"}
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    data = {"tiny": "scenes", "": "voc2012_seg"}
+    scales = {
         "tiny": {**TINY_FCN, "short": 112, "longest": 224},
         "small": {
-            "iterations": 6000, "batch_size": 8, "crop": (256, 256), "short": 256, "longest": 1024,
-            "width": 256, "aux_width": 128, "window": (256, 256), "stride": (171, 171),
+            "iterations": 6000,
+            "batch_size": 8,
+            "crop": (256, 256),
+            "short": 256,
+            "longest": 1024,
+            "width": 256,
+            "aux_width": 128,
+            "window": (256, 256),
+            "stride": (171, 171),
         },
-    }  # fmt: skip
+    }

@@ -41,7 +41,9 @@ class Server:
         """The rows of the last statement."""
         import psycopg
 
-        with psycopg.connect(host=str(self.folder), user=USER, dbname=name, autocommit=True) as connection:
+        with psycopg.connect(
+            host=str(self.folder), user=USER, dbname=name, autocommit=True
+        ) as connection:
             for statement in statements:
                 cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
@@ -56,11 +58,21 @@ class Server:
         )
 
     def start(self) -> None:
-        options = ["-D", str(self.folder / "data"), "-k", str(self.folder), "-c", "listen_addresses="]
+        options = [
+            "-D",
+            str(self.folder / "data"),
+            "-k",
+            str(self.folder),
+            "-c",
+            "listen_addresses=",
+        ]
         self.process = subprocess.Popen(
-            [str(self.programs / "postgres"), *options, "-c", "fsync=off"], **_as_user(),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_die_with_us,
-        )  # fmt: skip
+            [str(self.programs / "postgres"), *options, "-c", "fsync=off"],
+            **_as_user(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_die_with_us,
+        )
         until = time.monotonic() + 60
         while subprocess.run(
             [str(self.programs / "pg_isready"), "-q", "-h", str(self.folder)], check=False
@@ -84,12 +96,21 @@ def server() -> Iterator[Server]:
         pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql)")
     if os.geteuid() == 0 and not _user_exists():
         pytest.skip(f"PostgreSQL does not run as root, and there is no user {USER}")
-    folder = Path(tempfile.mkdtemp(prefix="bench-pg-", dir="/tmp"))  # a socket's path has 107 bytes
+    # a socket's path has 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="bench-pg-", dir="/tmp"))
     if os.geteuid() == 0:
         shutil.chown(folder, USER, USER)
     made = Server(programs, folder)
     try:
-        initdb = [str(programs / "initdb"), "-U", USER, "-A", "trust", "--no-sync", str(folder / "data")]
+        initdb = [
+            str(programs / "initdb"),
+            "-U",
+            USER,
+            "-A",
+            "trust",
+            "--no-sync",
+            str(folder / "data"),
+        ]
         subprocess.run(initdb, check=True, capture_output=True, **_as_user())
         made.start()
         try:

@@ -7,15 +7,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bench.data._scenes_draw import draw_scene
-from bench.data._scenes_shapes import CLASSES
-from bench.data.base import ImageSet, Objects
+from bench.contracts.images import ImageSet, Objects
+from bench.data.scenes.draw import draw_scene
+from bench.data.scenes.shapes import CLASSES
 
 
 class SmallSet(ImageSet):
     """`n` scenes written as PNG files; ids are 10, 20, ... in the order of `order`."""
 
-    def __init__(self, folder: Path, n: int, first: int = 0, order: list[int] | None = None) -> None:
+    def __init__(
+        self, folder: Path, n: int, first: int = 0, order: list[int] | None = None
+    ) -> None:
         self.name, self.split, self.classes = "small", "train", list(CLASSES)
         self.order = order or list(range(n))
         self.folder, self.first = folder, first

@@ -10,7 +10,7 @@ import click
 
 from bench import __version__
 from bench.cli._without_torch import stand_in, standing_in, start_again
-from bench.errors import BenchError, nearest
+from bench.core.errors import BenchError, nearest
 
 VERBS = {  # verb -> one line; the file of the same name defines `command`
     "run": "Pretrain, transfer and score cells: method x crop x task.",
@@ -75,7 +75,8 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: errors are one line on stderr; exit codes 0 ok, 1 failed, 2 bad input, 130 interrupted."""
+    """Entry point: errors are one line on stderr; exit codes 0 ok, 1 failed, 2 bad input, 130
+    interrupted."""
     args = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in args[:1] or bool(os.environ.get("BENCH_DEBUG"))
     if arguments is None and (need := stand_in(args)) and debug:

@@ -13,25 +13,28 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from bench.component import SCALES
-from bench.errors import BadInput
-from bench.results.place import database_url, home_folder
+from bench.contracts.component import SCALES
+from bench.core.errors import BadInput
+from bench.results.db.place import database_url, home_folder
 
 if TYPE_CHECKING:
-    from bench.cell import Cell, Plan
-    from bench.engine.local import LocalEngine
-    from bench.params import Runtime
-    from bench.results.database import Database
+    from bench.core.params import Runtime
+    from bench.launch.local import LocalEngine
+    from bench.plan.cell import Cell, Plan
+    from bench.results.db.database import Database
 
 
 def open_runtime(**given: Any) -> Runtime:
-    """The Runtime of this process: `BENCH_HOME`, `BENCH_DB` (default SQLite in the home), options given."""
-    from bench.params import Runtime
+    """The Runtime of this process: `BENCH_HOME`, `BENCH_DB` (default SQLite in the home), options
+    given."""
+    from bench.core.params import Runtime
 
     home = home_folder()
     tracker = os.environ.get("BENCH_TRACKER", "wandb")
     if tracker not in ("wandb", "none"):
-        raise BadInput(f"BENCH_TRACKER is wandb or none, got {tracker!r}; try: BENCH_TRACKER=none bench ...")
+        raise BadInput(
+            f"BENCH_TRACKER is wandb or none, got {tracker!r}; try: BENCH_TRACKER=none bench ..."
+        )
     return Runtime(home=home, database=database_url(), tracker=tracker, **given)
 
 
@@ -45,7 +48,7 @@ class Names(click.ParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from bench import registry
+        from bench.contracts import registry
 
         head, comma, tail = incomplete.rpartition(",")
         return [
@@ -70,7 +73,9 @@ def cell_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which cells: shared by `run` and `plan`."""
     options = [
         click.option("--method", "-m", type=Names("method"), help="Names or globs."),
-        click.option("--crop", "-c", type=Names("crop"), help="Names or globs; whole images unless told."),
+        click.option(
+            "--crop", "-c", type=Names("crop"), help="Names or globs; whole images unless told."
+        ),
         click.option(
             "--backbone",
             "-b",
@@ -91,14 +96,20 @@ def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True),
         click.option("--seeds", default="0", show_default=True, help="0 | 0,1 | 0-4"),
         click.option("--data", type=Names("data"), help="Pretraining data: NAME or NAME=PATH."),
-        click.option("--task-data", type=Names("data"), help="The task's data: NAME or NAME=PATH."),
+        click.option(
+            "--task-data", type=Names("data"), help="The task's data: NAME or NAME=PATH."
+        ),
         click.option(
             "--engine",
             type=click.Choice(["torchvision", "detectron2", "auto"]),
             help="Detector library; auto: detectron2 where installed.",
         ),
-        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
-        click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the method's pretraining."),
+        click.option(
+            "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."
+        ),
+        click.option(
+            "--precision", type=click.Choice(["fp32", "bf16"]), help="Of the method's pretraining."
+        ),
     ]
     function = device_options(function)
     for option in reversed(options):
@@ -108,20 +119,33 @@ def setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--devices and --workers."""
-    function = click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))(function)
+    function = click.option(
+        "--workers", default=2, show_default=True, type=click.IntRange(0, 256)
+    )(function)
     return click.option(
-        "--devices", default="auto", show_default=True, help="auto, cpu, or how many GPUs (or CPU processes)."
+        "--devices",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, or how many GPUs (or CPU processes).",
     )(function)
 
 
 def make_cells(
-    method: str | None, crop: str | None, task: str, scale: str, seeds: str, data: str | None,
-    task_data: str | None, sets: tuple[str, ...], backbone: str | None = None,
-    precision: str | None = None, engine: str | None = None,
-) -> tuple[list[Cell], dict[str, Path | None]]:  # fmt: skip
+    method: str | None,
+    crop: str | None,
+    task: str,
+    scale: str,
+    seeds: str,
+    data: str | None,
+    task_data: str | None,
+    sets: tuple[str, ...],
+    backbone: str | None = None,
+    precision: str | None = None,
+    engine: str | None = None,
+) -> tuple[list[Cell], dict[str, Path | None]]:
     """Cells of the product of the options, and the data paths given; every name is checked here."""
-    from bench.cell import Cell
-    from bench.cell_options import (
+    from bench.plan.cell import Cell
+    from bench.plan.options import (
         check_scale,
         default_data,
         default_task_data,
@@ -155,11 +179,14 @@ def make_cells(
 
 
 def _backbone(given: str | None, **others: str | None) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """(the weights file or "", overrides) of --backbone; BadInput where `others` do not go with it."""
+    """(the weights file or "", overrides) of --backbone; BadInput where `others` do not go with
+    it."""
     kind, equals, path = (given or "").partition("=")
     if not equals:
         if not others["method"]:
-            raise BadInput("--method is missing; try: bench list methods, or --backbone weights=FILE")
+            raise BadInput(
+                "--method is missing; try: bench list methods, or --backbone weights=FILE"
+            )
         if not kind:
             return "", ()
         from bench.nn.architectures import architecture
@@ -167,11 +194,14 @@ def _backbone(given: str | None, **others: str | None) -> tuple[str, tuple[tuple
         architecture(kind)
         return "", (("method.backbone", kind),)
     if kind != "weights" or not path:
-        raise BadInput(f"--backbone is NAME or weights=FILE, got {given!r}; try: --backbone resnet50")
+        raise BadInput(
+            f"--backbone is NAME or weights=FILE, got {given!r}; try: --backbone resnet50"
+        )
     for name, value in others.items():
         if value:
             raise BadInput(
-                f"--{name} says how to pretrain, but --backbone weights=FILE pretrains nothing; try: without "
+                f"--{name} says how to pretrain, but --backbone weights=FILE pretrains nothing; "
+                "try: without "
                 f"--{name}"
             )
     return str(Path(path).expanduser().absolute()), ()
@@ -179,14 +209,14 @@ def _backbone(given: str | None, **others: str | None) -> tuple[str, tuple[tuple
 
 def _engine(task: str, given: str | None) -> tuple[tuple[str, str], ...]:
     """The override that --engine is for a task; what `auto` means is decided here."""
-    from bench import registry
+    from bench.contracts import registry
 
     picked = registry.load("task", task).pick_engine(given) if given else None  # type: ignore[attr-defined]
     return ((f"{task}.engine", picked),) if picked else ()
 
 
 def _label(weights: str) -> str:
-    from bench.engine.weights import label
+    from bench.stages.weights import label
 
     return label(weights)
 
@@ -218,7 +248,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 def plan_from_options(runtime: Runtime, **options: Any) -> Plan:
     """The validated plan of the cell options."""
-    from bench.cell import make_plan
+    from bench.plan.planner import make_plan
 
     cells, paths = make_cells(**options)
     return make_plan(cells, runtime, paths)
@@ -230,7 +260,9 @@ def devices_option(text: str) -> int | str:
         return text
     if text.isdigit() and int(text) > 0:
         return int(text)
-    raise BadInput(f"--devices is auto, cpu or a number of GPUs, got {text!r}; try: --devices auto")
+    raise BadInput(
+        f"--devices is auto, cpu or a number of GPUs, got {text!r}; try: --devices auto"
+    )
 
 
 def print_json(value: Any) -> None:
@@ -269,32 +301,32 @@ def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _launcher(ctx: click.Context, param: click.Parameter, name: str) -> str:
-    from bench.engine.launch import launcher
+    from bench.launch.launchers import launcher
 
     launcher(name)
     return name
 
 
 def _launchers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    from bench.engine.launch import LAUNCHERS
+    from bench.launch.launchers import LAUNCHERS
 
     return [name for name in LAUNCHERS if name.startswith(incomplete)]
 
 
 class local_engine:
-    """The engine that the runtime names, which reports to the results database. While it is open SIGTERM and
-    SIGUSR1 are Ctrl-C: what is running is saved, and the same command goes on."""
+    """The engine that the runtime names, which reports to the results database. While it is open
+    SIGTERM and SIGUSR1 are Ctrl-C: what is running is saved, and the same command goes on."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
 
     def __enter__(self) -> tuple[LocalEngine, Database]:
         from bench.cli._progress import terminal_progress
-        from bench.engine.launch import launcher
-        from bench.engine.signals import listening
-        from bench.results.database import open_database
-        from bench.results.listener import DatabaseListener
-        from bench.store import Store
+        from bench.core.signals import listening
+        from bench.core.store import Store
+        from bench.launch.launchers import launcher
+        from bench.results.db.database import open_database
+        from bench.results.db.listener import DatabaseListener
 
         make = launcher(self.runtime.launcher)
         store = Store(self.runtime.home)

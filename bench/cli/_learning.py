@@ -20,11 +20,15 @@ from bench.cli._common import (
 
 
 @click.command()
-@click.option("--task", "-t", type=Names("task"), required=True, help="What to score by, e.g. object_*.")
+@click.option(
+    "--task", "-t", type=Names("task"), required=True, help="What to score by, e.g. object_*."
+)
 @click.option("--method", "-m", type=Names("method"), default="all", show_default=True)
 @click.option("--crop", "-c", type=Names("crop"), default="image", show_default=True)
 @click.option("--data", type=Names("data"), default=None, help="NAME or NAME=PATH.")
-@click.option("--task-data", type=Names("data"), default=None, help="NAME or NAME=PATH; else that of --data.")
+@click.option(
+    "--task-data", type=Names("data"), default=None, help="NAME or NAME=PATH; else that of --data."
+)
 @click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
 @click.option("--seeds", default="0", show_default=True, help="A number, a list, or a range: 0-2.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
@@ -32,23 +36,39 @@ from bench.cli._common import (
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))
 @click.option("--json", "as_json", is_flag=True)
 def learning(
-    task: str, method: str, crop: str, data: str | None, task_data: str | None, scale: str, seeds: str,
-    sets: tuple[str, ...], devices: str, workers: int, as_json: bool,
-) -> None:  # fmt: skip
+    task: str,
+    method: str,
+    crop: str,
+    data: str | None,
+    task_data: str | None,
+    scale: str,
+    seeds: str,
+    sets: tuple[str, ...],
+    devices: str,
+    workers: int,
+    as_json: bool,
+) -> None:
     """Train every method, show how its loss fell and what its features are worth.
 
-    Ordinary cells: what is done is reused. Prints a Markdown table; methods that do not train are the
-    reference. Exit code 1 if a cell failed.
+    Ordinary cells: what is done is reused. Prints a Markdown table; methods that do not train are
+    the reference. Exit code 1 if a cell failed.
     """
-    from bench.engine.learning import learned
-    from bench.store import Store
+    from bench.core.store import Store
+    from bench.measure.learning import learned
 
     runtime = open_runtime(devices=devices_option(devices), workers=workers)
     store = Store(runtime.home)
     plan = plan_from_options(
-        runtime, method="*" if method == "all" else method, crop=crop, task=task, data=data,
-        task_data=task_data or data, scale=scale, seeds=seeds, sets=sets,
-    )  # fmt: skip
+        runtime,
+        method="*" if method == "all" else method,
+        crop=crop,
+        task=task,
+        data=data,
+        task_data=task_data or data,
+        scale=scale,
+        seeds=seeds,
+        sets=sets,
+    )
     with local_engine(runtime) as (engine, _):
         outcome = engine.run(plan)
     done = [c for c in plan.cells if c.final and c.final.key not in outcome.errors]
@@ -60,7 +80,8 @@ def learning(
     for planned in plan.cells:
         if planned.unsupported:
             click.echo(
-                f"unsupported: {planned.cell.method} x {planned.cell.crop}: {planned.unsupported}", err=True
+                f"unsupported: {planned.cell.method} x {planned.cell.crop}: {planned.unsupported}",
+                err=True,
             )
     for error in dict.fromkeys(str(e) for e in outcome.errors.values()):
         click.echo(f"bench: {error}", err=True)
@@ -77,9 +98,12 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """A line per method and crop, metrics in their task's order: means over seeds, and where they lie."""
+    """A line per method and crop, metrics in their task's order: means over seeds, and where they
+    lie."""
     names = list(rows[0]["metrics"]) if rows else []
-    lines = ["| method | crop | seeds | steps | loss | std of outputs | " + " | ".join(names) + " |"]
+    lines = [
+        "| method | crop | seeds | steps | loss | std of outputs | " + " | ".join(names) + " |"
+    ]
     lines.append("|---|---|" + "---:|" * (len(names) + 4))
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:

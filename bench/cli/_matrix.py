@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from bench import registry
-from bench.cell import pair_reason, task_reason
-from bench.cell_options import check_scale
 from bench.cli._common import print_json
+from bench.contracts import registry
+from bench.plan.options import check_scale
+from bench.plan.planner import pair_reason, task_reason
 
 Row = dict[str, Any]
 
@@ -28,12 +28,17 @@ def show(scale: str, as_json: bool) -> None:
     _table("task", tasks)
     for kind, rows in (("crops", crops), ("tasks", tasks)):
         good = sum(r["supported"] for r in rows)
-        click.echo(f"{kind}: {good} of {len(rows)} pairs supported, {len(rows) - good} unsupported")
+        click.echo(
+            f"{kind}: {good} of {len(rows)} pairs supported, {len(rows) - good} unsupported"
+        )
 
 
 def pairs(kind: str, scale: str) -> list[Row]:
-    """{method, `kind`, supported, reason} for every method x component of `kind` ("crop" or "task")."""
-    methods = {name: registry.load("method", name).resolve(scale) for name in registry.names("method")}
+    """{method, `kind`, supported, reason} for every method x component of `kind` ("crop" or
+    "task")."""
+    methods = {
+        name: registry.load("method", name).resolve(scale) for name in registry.names("method")
+    }
     found = []
     for other in registry.names(kind):
         theirs = registry.load(kind, other).resolve(scale)
@@ -42,7 +47,9 @@ def pairs(kind: str, scale: str) -> list[Row]:
                 reason = pair_reason(method, theirs)
             else:
                 reason = task_reason(method.params.backbone, theirs)
-            found.append({"method": name, kind: other, "supported": reason is None, "reason": reason})
+            found.append(
+                {"method": name, kind: other, "supported": reason is None, "reason": reason}
+            )
     return found
 
 

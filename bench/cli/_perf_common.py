@@ -9,10 +9,13 @@ from typing import Any
 
 import click
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 
 JSON = click.option(
-    "--json", "json_file", metavar="FILE|-", help="Write the figures as JSON; -: to stdout, no table."
+    "--json",
+    "json_file",
+    metavar="FILE|-",
+    help="Write the figures as JSON; -: to stdout, no table.",
 )
 REPEATS = "Timings of each way, in turns; the table shows medians."
 
@@ -29,7 +32,9 @@ def numbers(option: str, text: str, least: int = 1) -> list[int]:
     return found
 
 
-def give(report: dict[str, Any], json_file: str | None, table: Callable[[dict[str, Any]], None]) -> None:
+def give(
+    report: dict[str, Any], json_file: str | None, table: Callable[[dict[str, Any]], None]
+) -> None:
     """The report as JSON to stdout, or as a table and, if asked, as JSON to a file."""
     text = json.dumps(report, indent=1, allow_nan=False)
     if json_file == "-":
@@ -37,9 +42,13 @@ def give(report: dict[str, Any], json_file: str | None, table: Callable[[dict[st
         return
     where = report["machine"]
     versions = ", ".join(f"{name} {found}" for name, found in where["versions"].items())
-    click.echo(f"{where['cpu']}, {where['cores']} cores, bf16 {'yes' if where['bf16'] else 'no'}; {versions}")
     click.echo(
-        f"load average {where['load']:.1f} before, {report['load_after']:.1f} after: others may have had the "
+        f"{where['cpu']}, {where['cores']} cores, bf16 {'yes' if where['bf16'] else 'no'}; "
+        f"{versions}"
+    )
+    click.echo(
+        f"load average {where['load']:.1f} before, {report['load_after']:.1f} after: others may "
+        "have had the "
         "cores; trust ratios"
     )
     table(report)
@@ -50,7 +59,9 @@ def give(report: dict[str, Any], json_file: str | None, table: Callable[[dict[st
             raise BadInput(f"--json {json_file} cannot be written: {error.strerror}") from None
 
 
-def print_table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], left: int = 1) -> None:
+def print_table(
+    title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], left: int = 1
+) -> None:
     """A table on the terminal: `left` columns of text, then numbers."""
     from rich.console import Console
     from rich.table import Table

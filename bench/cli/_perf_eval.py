@@ -8,50 +8,80 @@ import click
 
 from bench.cli._common import Names, ScaleName, local_engine, open_runtime
 from bench.cli._perf_common import JSON, REPEATS, give, numbers, print_table
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from bench.params import Runtime
+    from bench.core.params import Runtime
 
 
 @click.command(name="eval")
 @click.option(
-    "--task", "-t", type=Names("task"), default="all", show_default=True,
+    "--task",
+    "-t",
+    type=Names("task"),
+    default="all",
+    show_default=True,
     help="Names or globs; all: those whose evaluation has a plain way to compare with.",
-)  # fmt: skip
-@click.option(
-    "--scale", "-s", type=ScaleName(), default="paper", show_default=True, help="How much is evaluated."
 )
 @click.option(
-    "--data", type=Names("data"), help="Images for the loaders, NAME or NAME=PATH; by default 500x375 scenes."
+    "--scale",
+    "-s",
+    type=ScaleName(),
+    default="paper",
+    show_default=True,
+    help="How much is evaluated.",
+)
+@click.option(
+    "--data",
+    type=Names("data"),
+    help="Images for the loaders, NAME or NAME=PATH; by default 500x375 scenes.",
 )
 @click.option("--split", default="train", show_default=True, help="Of those images.")
-@click.option("--images", type=click.IntRange(2, 100_000), help="Generated scenes, by default by scale.")
-@click.option("--workers", default="0,2", show_default=True, help="Numbers of the loaders' processes.")
 @click.option(
-    "--loaders/--no-loaders", default=True, show_default=True, help="Time loaders, and a network behind them."
-)  # fmt: skip
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1, 1000), help=REPEATS)
+    "--images", type=click.IntRange(2, 100_000), help="Generated scenes, by default by scale."
+)
+@click.option(
+    "--workers", default="0,2", show_default=True, help="Numbers of the loaders' processes."
+)
+@click.option(
+    "--loaders/--no-loaders",
+    default=True,
+    show_default=True,
+    help="Time loaders, and a network behind them.",
+)
+@click.option(
+    "--repeats", default=3, show_default=True, type=click.IntRange(1, 1000), help=REPEATS
+)
 @JSON
 def evaluation(
-    task: str, scale: str, data: str | None, split: str, images: int | None, workers: str, loaders: bool,
-    repeats: int, json_file: str | None,
-) -> None:  # fmt: skip
-    """COCO's metrics, SVM protocols and loaders of frozen features against the libraries' plain ways.
+    task: str,
+    scale: str,
+    data: str | None,
+    split: str,
+    images: int | None,
+    workers: str,
+    loaders: bool,
+    repeats: int,
+    json_file: str | None,
+) -> None:
+    """COCO's metrics, SVM protocols and loaders of frozen features against the libraries' plain
+    ways.
 
-    On made-up detections and features, one thread. Both ways must find the same, else nothing is timed. The
-    plain SVMs are solved for some classes only, once, and their time is scaled up. At scale paper this
-    takes minutes.
+    On made-up detections and features, one thread. Both ways must find the same, else nothing is
+    timed. The plain SVMs are solved for some classes only, once, and their time is scaled up. At
+    scale paper this takes minutes.
     """
-    from bench import registry
-    from bench.cell_options import check_scale, match
-    from bench.engine.perf import machine
-    from bench.engine.perf_eval import loading, measure, works
+    from bench.contracts import registry
+    from bench.measure.perf import machine
+    from bench.measure.perf_eval import loading, measure, works
+    from bench.plan.options import check_scale, match
 
     counts = numbers("--workers", workers, least=0)
     kinds = [registry.load("task", n) for n in match("task", "*" if task == "all" else task)]
     if not any(kind.peer for kind in kinds):
-        raise BadInput(f"nothing to compare {task}'s evaluation with; try: bench perf eval --task all")
+        raise BadInput(
+            f"nothing to compare {task}'s evaluation with; try: bench perf eval --task all"
+        )
     todo = works(kinds, check_scale(scale))
     where = machine()
     rows = [measure(work, repeats) for work in todo]
@@ -66,9 +96,10 @@ def evaluation(
 
 def _images(data: str | None, split: str, count: int, runtime: Runtime) -> Any:
     """The images the loaders are timed on: those of --data, or generated ones."""
-    from bench import registry
-    from bench.cell import Cell, plan_each
-    from bench.cell_options import PRETRAIN_DATA, parse_data
+    from bench.contracts import registry
+    from bench.plan.cell import Cell
+    from bench.plan.options import PRETRAIN_DATA, parse_data
+    from bench.plan.planner import plan_each
 
     name, path = parse_data(data)
     sets: tuple[tuple[str, str], ...] = ()
@@ -92,16 +123,22 @@ def _eval_table(report: dict[str, Any]) -> None:
     heads = ("work", "plain", "ours", "ratio", "CPU ratio", "difference", "repeats")
     lines = [
         (
-            r["work"], seconds(r["plain"]), seconds(r["ours"]), f"{r['ours']['ratio']:.2f}x",
-            f"{r['ours']['cpu_ratio']:.2f}x", f"{r['difference']:.2g}", str(r["ours"]["repeats"]),
+            r["work"],
+            seconds(r["plain"]),
+            seconds(r["ours"]),
+            f"{r['ours']['ratio']:.2f}x",
+            f"{r['ours']['cpu_ratio']:.2f}x",
+            f"{r['difference']:.2g}",
+            str(r["ours"]["repeats"]),
         )
         for r in rows
-    ]  # fmt: skip
+    ]
     print_table("Evaluation, wall (CPU) seconds", heads, lines)
     for r in rows:
         facts = "; ".join(f"{name} {value:.4g}" for name, value in r["facts"].items())
         click.echo(f"{r['work']}: {r['what']}" + (f"; {facts}" if facts else ""))
     click.echo(
-        "difference: the largest between what both found, in the unit of the result. CPU ratio: of the CPU "
+        "difference: the largest between what both found, in the unit of the result. CPU ratio: "
+        "of the CPU "
         "seconds\nof all threads and processes."
     )

@@ -26,8 +26,11 @@ class Steps:
         start = time.perf_counter()
         found = action()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        megabytes = peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, else KiB
-        self.rows.append({"step": name, "seconds": time.perf_counter() - start, "megabytes": megabytes})
+        # bytes there, else KiB
+        megabytes = peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+        self.rows.append(
+            {"step": name, "seconds": time.perf_counter() - start, "megabytes": megabytes}
+        )
         return found
 
 
@@ -38,13 +41,15 @@ class Steps:
 @click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
 @click.option("--seeds", default="0,1", show_default=True, help="0 | 0,1 | 0-4")
 @JSON
-def planning(method: str, crop: str, task: str, scale: str, seeds: str, json_file: str | None) -> None:
+def planning(
+    method: str, crop: str, task: str, scale: str, seeds: str, json_file: str | None
+) -> None:
     """Plan a product of cells as `bench plan` does: seconds of each step, peak memory after it.
 
     Memory is what the process holds, libraries too: all but PyTorch, which planning does without.
     """
-    from bench.cell import make_plan
-    from bench.store import Store
+    from bench.core.store import Store
+    from bench.plan.planner import make_plan
 
     load, steps, runtime = os.getloadavg()[0], Steps(), open_runtime()
     chosen = {"method": method, "crop": crop, "task": task}
@@ -58,18 +63,22 @@ def planning(method: str, crop: str, task: str, scale: str, seeds: str, json_fil
     stages = steps.timed("keys and order", lambda: plan.stages)
     store = Store(runtime.home)
     done = steps.timed("look in the store", lambda: sum(store.done(stage) for stage in stages))
-    from bench.engine.perf import machine
+    from bench.measure.perf import machine
 
     report = {
-        "machine": {**machine(), "load": load}, "cells": len(cells), "stages": len(stages), "done": done,
-        "steps": steps.rows, "load_after": os.getloadavg()[0],
-    }  # fmt: skip
+        "machine": {**machine(), "load": load},
+        "cells": len(cells),
+        "stages": len(stages),
+        "done": done,
+        "steps": steps.rows,
+        "load_after": os.getloadavg()[0],
+    }
     give(report, json_file, _table)
 
 
 def _import(patterns: dict[str, str]) -> None:
-    from bench import registry
-    from bench.cell_options import match
+    from bench.contracts import registry
+    from bench.plan.options import match
 
     for kind, pattern in patterns.items():
         for name in match(kind, pattern):

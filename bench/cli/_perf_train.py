@@ -8,41 +8,70 @@ import click
 
 from bench.cli._common import Names, settings
 from bench.cli._perf_common import JSON, REPEATS, give, numbers, print_table
-from bench.errors import BadInput, unknown
+from bench.core.errors import BadInput, unknown
 
 
 @click.command()
 @click.option(
-    "--method", "-m", type=Names("method"), default="all", show_default=True,
+    "--method",
+    "-m",
+    type=Names("method"),
+    default="all",
+    show_default=True,
     help="Names or globs; all: those that lightly has too.",
-)  # fmt: skip
-@click.option(
-    "--size", default=64, show_default=True, type=click.IntRange(32, 1024), help="Of a view, pixels."
 )
-@click.option("--batch", default=64, show_default=True, type=click.IntRange(2, 4096), help="Images a step.")
-@click.option("--threads", help="Numbers of threads, like 1,4; by default 1 and every core.")
-@click.option("--precision", help="Of ours, like fp32,bf16; by default bf16 too where the processor has it.")
-@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1, 1000), help=REPEATS)
 @click.option(
-    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="METHOD.FIELD=VALUE, above scale tiny."
+    "--size",
+    default=64,
+    show_default=True,
+    type=click.IntRange(32, 1024),
+    help="Of a view, pixels.",
+)
+@click.option(
+    "--batch", default=64, show_default=True, type=click.IntRange(2, 4096), help="Images a step."
+)
+@click.option("--threads", help="Numbers of threads, like 1,4; by default 1 and every core.")
+@click.option(
+    "--precision", help="Of ours, like fp32,bf16; by default bf16 too where the processor has it."
+)
+@click.option(
+    "--repeats", default=5, show_default=True, type=click.IntRange(1, 1000), help=REPEATS
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="METHOD.FIELD=VALUE, above scale tiny.",
 )
 @JSON
 def train(
-    method: str, size: int, batch: int, threads: str | None, precision: str | None, repeats: int,
-    sets: tuple[str, ...], json_file: str | None,
-) -> None:  # fmt: skip
+    method: str,
+    size: int,
+    batch: int,
+    threads: str | None,
+    precision: str | None,
+    repeats: int,
+    sets: tuple[str, ...],
+    json_file: str | None,
+) -> None:
     """A training step on the CPU against the same step in lightly's modules (pip install lightly).
 
-    Equal weights and images; float32 for lightly, as its examples train. Loading and augmenting images is in
-    neither. solo-learn is left out: it pins another release of Lightning (docs/design/perf.md).
+    Equal weights and images; float32 for lightly, as its examples train. Loading and augmenting
+    images is in neither. solo-learn is left out: it pins another release of Lightning
+    (docs/design/perf.md).
     """
-    from bench.engine.perf import machine
-    from bench.engine.perf_train import Settings, make, measure
+    from bench.measure.perf import machine
+    from bench.measure.perf_train import Settings, make, measure
 
     kinds = _with_peer(method)
     where = machine()
     chosen = Settings(
-        batch, size, _threads(threads, where["cores"]), _precisions(precision, where["bf16"]), repeats
+        batch,
+        size,
+        _threads(threads, where["cores"]),
+        _precisions(precision, where["bf16"]),
+        repeats,
     )
     made = [make(kind, chosen, given) for kind, given in _overridden(kinds, settings(sets))]
     rows = [row for one in made for row in measure(one, chosen)]
@@ -52,21 +81,27 @@ def train(
 
 def _with_peer(method: str) -> dict[str, Any]:
     """The methods named that have a peer, loaded; its library must be there."""
-    from bench import registry
-    from bench.cell_options import match
-    from bench.engine.perf import peer
+    from bench.contracts import registry
+    from bench.measure.perf import peer
+    from bench.plan.options import match
 
-    kinds = {n: registry.load("method", n) for n in match("method", "*" if method == "all" else method)}
+    kinds = {
+        n: registry.load("method", n) for n in match("method", "*" if method == "all" else method)
+    }
     lacking = [n for n, kind in kinds.items() if not kind.peer]
     if method != "all" and lacking:
-        raise BadInput(f"lightly has no modules for {lacking[0]}; try: bench perf train --method all")
+        raise BadInput(
+            f"lightly has no modules for {lacking[0]}; try: bench perf train --method all"
+        )
     found = {n: kind for n, kind in kinds.items() if kind.peer}
     for kind in found.values():
         peer(kind.peer)
     return found
 
 
-def _overridden(kinds: dict[str, Any], sets: tuple[tuple[str, str], ...]) -> list[tuple[Any, dict[str, str]]]:
+def _overridden(
+    kinds: dict[str, Any], sets: tuple[tuple[str, str], ...]
+) -> list[tuple[Any, dict[str, str]]]:
     """Every method with its settings; a bare FIELD, or method.FIELD, is for all of them."""
     given: dict[str, dict[str, str]] = {name: {} for name in kinds}
     for key, value in sets:
@@ -87,25 +122,46 @@ def _precisions(text: str | None, has_bf16: bool) -> tuple[str, ...]:
         return ("fp32", "bf16") if has_bf16 else ("fp32",)
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if set(found) - {"fp32", "bf16"}:
-        raise BadInput(f"--precision is a list of fp32 and bf16, got {text!r}; try: --precision fp32,bf16")
+        raise BadInput(
+            f"--precision is a list of fp32 and bf16, got {text!r}; try: --precision fp32,bf16"
+        )
     return found
 
 
 def _train_table(report: dict[str, Any]) -> None:
     print_table(
         "Training steps, images/s (median)",
-        ("method", "who", "precision", "threads", "batch", "px", "images/s", "ratio", "CPU ratio", "repeats"),
+        (
+            "method",
+            "who",
+            "precision",
+            "threads",
+            "batch",
+            "px",
+            "images/s",
+            "ratio",
+            "CPU ratio",
+            "repeats",
+        ),
         [
             (
-                r["method"], "lightly" if r["who"] == "peer" else "bench", r["precision"], str(r["threads"]),
-                str(r["batch"]), str(r["size"]), f"{r['images_per_second']:.1f}", f"{r['ratio']:.2f}x",
-                f"{r['cpu_ratio']:.2f}x", str(r["repeats"]),
+                r["method"],
+                "lightly" if r["who"] == "peer" else "bench",
+                r["precision"],
+                str(r["threads"]),
+                str(r["batch"]),
+                str(r["size"]),
+                f"{r['images_per_second']:.1f}",
+                f"{r['ratio']:.2f}x",
+                f"{r['cpu_ratio']:.2f}x",
+                str(r["repeats"]),
             )
             for r in report["rows"]
         ],
         left=3,
-    )  # fmt: skip
+    )
     click.echo(
-        "CPU ratio: of the CPU seconds of all threads, the better figure where one thread shares its core.\n"
+        "CPU ratio: of the CPU seconds of all threads, the better figure where one thread shares "
+        "its core.\n"
         "A step is forward, loss, backward, optimizer and moving averages."
     )

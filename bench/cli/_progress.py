@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-from bench.engine.context import Advance, Progress
+from bench.core.progress import Advance, Progress
 
 LINE_SECONDS = 15.0
 
@@ -29,10 +29,14 @@ class TerminalProgress(Progress):
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         columns = (
-            TextColumn("{task.description:<28}"), BarColumn(24), MofNCompleteColumn(),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            TextColumn("{task.description:<28}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
-        )  # fmt: skip
+        )
         self.bars = RichProgress(*columns, console=self.console)
         self.rows: dict[Advance, TaskID] = {}
 
@@ -41,7 +45,10 @@ class TerminalProgress(Progress):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.bars.stop()
 
@@ -68,7 +75,10 @@ class LineProgress(Progress):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         pass
 
@@ -84,7 +94,10 @@ class LineProgress(Progress):
                 return
             last = now
             left = (now - start) / max(count - first, 1) * (total - count)
-            self.note(f"{label}: {count}/{total}, {now - start:.0f} s, {left:.0f} s left {_figures(figures)}")
+            self.note(
+                f"{label}: {count}/{total}, {now - start:.0f} s, {left:.0f} s left "
+                f"{_figures(figures)}"
+            )
 
         return advance
 
@@ -93,7 +106,9 @@ class LineProgress(Progress):
 
 
 def _figures(figures: dict[str, float | str]) -> str:
-    return " ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
+    return " ".join(
+        f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()
+    )
 
 
 def terminal_progress() -> TerminalProgress | LineProgress:

@@ -17,14 +17,14 @@ from bench.cli._common import (
     print_json,
     settings,
 )
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.cell import Cell
-    from bench.engine.local import LocalEngine
-    from bench.stage import Stage
+    from bench.core.stage import Stage
+    from bench.launch.local import LocalEngine
+    from bench.plan.cell import Cell
 
 
 @click.command()
@@ -36,28 +36,44 @@ if TYPE_CHECKING:
     show_default=True,
     help="Names, globs or all.",
 )
-@click.option("--data", type=Names("data"), default="scenes", show_default=True, help="NAME or NAME=PATH.")
+@click.option(
+    "--data", type=Names("data"), default="scenes", show_default=True, help="NAME or NAME=PATH."
+)
 @click.option("--split", default="train", show_default=True)
-@click.option("--boxes", default="10,100,1000", show_default=True, help="Recall among so many first boxes.")
+@click.option(
+    "--boxes", default="10,100,1000", show_default=True, help="Recall among so many first boxes."
+)
 @click.option("--iou", default=0.5, show_default=True, type=click.FloatRange(0, 1, min_open=True))
-@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1, 100), help="Of the proposers.")
+@click.option(
+    "--seeds", default=1, show_default=True, type=click.IntRange(1, 100), help="Of the proposers."
+)
 @click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
 @click.option("--devices", default="auto", show_default=True)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))
 @click.option("--json", "as_json", is_flag=True)
 def recall(
-    proposals: str, data: str, split: str, boxes: str, iou: float, seeds: int, scale: str,
-    sets: tuple[str, ...], devices: str, workers: int, as_json: bool,
-) -> None:  # fmt: skip
+    proposals: str,
+    data: str,
+    split: str,
+    boxes: str,
+    iou: float,
+    seeds: int,
+    scale: str,
+    sets: tuple[str, ...],
+    devices: str,
+    workers: int,
+    as_json: bool,
+) -> None:
     """Share of annotated objects that the first boxes of every proposer find.
 
-    Percent of objects, those of all images together, with the half-width of the 95 % interval over images.
-    Proposals are ordinary stages, made once. A proposer that keeps fewer boxes than asked for (its setting
-    `top`) is asked for as many as the largest count, unless --set says otherwise.
+    Percent of objects, those of all images together, with the half-width of the 95 % interval over
+    images. Proposals are ordinary stages, made once. A proposer that keeps fewer boxes than asked
+    for (its setting `top`) is asked for as many as the largest count, unless --set says otherwise.
     """
-    from bench.cell import Cell, plan_each
-    from bench.cell_options import check_scale, match, parse_data
+    from bench.plan.cell import Cell
+    from bench.plan.options import check_scale, match, parse_data
+    from bench.plan.planner import plan_each
 
     counts = _counts(boxes)
     runtime = open_runtime(devices=devices_option(devices), workers=workers)
@@ -69,7 +85,11 @@ def recall(
     )
     paths: dict[str, Path | None] = {name: path}
     [(_, stages)] = plan_each(
-        [cell], runtime, paths, lambda p: {n: p.proposals(n, p.data(name)) for n in names}, split=split
+        [cell],
+        runtime,
+        paths,
+        lambda p: {n: p.proposals(n, p.data(name)) for n in names},
+        split=split,
     )
     rows, failed = [], {}
     with local_engine(runtime) as (engine, _):
@@ -93,37 +113,51 @@ def _counts(text: str) -> list[int]:
     except ValueError:
         counts = []
     if not counts or counts[0] < 1:
-        raise BadInput(f"--boxes is a list of positive numbers, got {text!r}; try: --boxes 10,100,1000")
+        raise BadInput(
+            f"--boxes is a list of positive numbers, got {text!r}; try: --boxes 10,100,1000"
+        )
     return counts
 
 
 def _asking_for(most: int, names: list[str], cell: Cell) -> Cell:
-    """The cell, told that generators with a `top` below `most` keep `most` boxes, unless it says itself."""
-    from bench import registry
+    """The cell, told that generators with a `top` below `most` keep `most` boxes, unless it says
+    itself."""
+    from bench.contracts import registry
 
     said = {key for key, _ in cell.overrides}
     if said & {"top", "proposals.top"}:
         return cell
     lacking = [
-        n for n in names
+        n
+        for n in names
         if f"{n}.top" not in said
         and getattr(registry.load("proposals", n).resolve(cell.scale).params, "top", most) < most
-    ]  # fmt: skip
+    ]
     return replace(cell, overrides=(*((f"{n}.top", str(most)) for n in lacking), *cell.overrides))
 
 
 def _row(
     engine: LocalEngine, proposer: str, stage: Stage, counts: list[int], iou: float, seeds: int
 ) -> dict[str, Any]:
-    from bench.engine.context import StageContext
-    from bench.engine.proposals import load_proposals, proposals_info
-    from bench.engine.recall import recalls
+    from bench.contracts.context import StageContext
+    from bench.measure.recall import recalls
+    from bench.stages.proposals import load_proposals, proposals_info
 
-    folders = [engine.ensure(replace(stage, params={**stage.params, "seed": s})) for s in range(seeds)]
+    folders = [
+        engine.ensure(replace(stage, params={**stage.params, "seed": s})) for s in range(seeds)
+    ]
     inputs = {"data": engine.ensure(stage.inputs["data"])}
-    images = StageContext(stage, folders[0], inputs, engine.runtime).images("data", stage.params["split"])
+    images = StageContext(stage, folders[0], inputs, engine.runtime).images(
+        "data", stage.params["split"]
+    )
     found = recalls(images, [load_proposals(folder) for folder in folders], counts, iou)
-    about = {"proposals": proposer, "data": images.name, "split": images.split, "iou": iou, "seeds": seeds}
+    about = {
+        "proposals": proposer,
+        "data": images.name,
+        "split": images.split,
+        "iou": iou,
+        "seeds": seeds,
+    }
     settings = proposals_info(folders[0])["proposals"]["params"]
     return {**about, "params": settings, "stage": stage.key, **found}
 
@@ -133,13 +167,18 @@ def _table(rows: list[dict[str, Any]], counts: list[int], title: str) -> None:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for i, name in enumerate(("proposals", "images", "objects", "boxes", *(f"at {c}" for c in counts))):
+    for i, name in enumerate(
+        ("proposals", "images", "objects", "boxes", *(f"at {c}" for c in counts))
+    ):
         table.add_column(name, justify="right" if i else "left")
     for row in rows:
         table.add_row(
-            row["proposals"], str(row["images"]), str(row["objects"]), f"{row['boxes_per_image']:.0f}",
+            row["proposals"],
+            str(row["images"]),
+            str(row["objects"]),
+            f"{row['boxes_per_image']:.0f}",
             *(_percent(row["recall"][str(c)]) for c in counts),
-        )  # fmt: skip
+        )
     console = Console()
     if not console.is_terminal:
         console.width = 110

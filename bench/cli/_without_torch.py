@@ -1,9 +1,11 @@
-"""Planning and listing without PyTorch: stand-ins for the few names of it that files need to be imported.
+"""Planning and listing without PyTorch: stand-ins for the few names of it that files need to be
+imported.
 
-Its CUDA build takes over a second and half a gigabyte to import. A method is one file, its networks beside
-what planning asks for; so a command of `LIGHT` imports it with a stand-in for `torch` as long as it computes
-nothing: classes to derive from and decorators without effect. Any other use of PyTorch - another name, an
-instance, its version, a library built on it - starts the command again with the real one.
+Its CUDA build takes over a second and half a gigabyte to import. A method is one file, its
+networks beside what planning asks for; so a command of `LIGHT` imports it with a stand-in for
+`torch` as long as it computes
+nothing: classes to derive from and decorators without effect. Any other use of PyTorch - another
+name, an instance, its version, a library built on it - starts the command again with the real one.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 LIGHT = {"plan", "list", "run", "matrix", "data list", "table list", "table show", "perf plan"}
-# Names that every PyTorch since 2.6 has. Another one that a file asks for costs a second start, nothing more.
+# Names that every PyTorch since 2.6 has. Another one that a file asks for costs a second start,
+# nothing more.
 NAMES: dict[str, tuple[str, ...]] = {
     "torch": ("Tensor", "no_grad", "inference_mode"),
     "torch.autograd": ("Function",),
@@ -34,8 +37,9 @@ NEED = "BENCH_NEEDS_TORCH"  # what a process needed PyTorch for, told to the one
 
 
 def stand_in(arguments: Sequence[str]) -> str | None:
-    """Have stand-ins imported from now on for a command of `LIGHT`, if PyTorch is installed and not imported
-    yet. Returns what the command was started again for, if it was; then nothing stands in."""
+    """Have stand-ins imported from now on for a command of `LIGHT`, if PyTorch is installed and
+    not imported yet. Returns what the command was started again for, if it was; then nothing
+    stands in."""
     need = os.environ.pop(NEED, None)
     words = [word for word in arguments if word != "--debug"]
     light = {" ".join(words[:1]), " ".join(words[:2])} & LIGHT
@@ -87,7 +91,8 @@ class _Module(ModuleType):
 
 
 class _Class(ABCMeta):
-    """Of a stand-in and of what derives from it; ABCMeta, so that both may have an abstract base too."""
+    """Of a stand-in and of what derives from it; ABCMeta, so that both may have an abstract base
+    too."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> NoReturn:
         start_again(f"an instance of {cls.__name__}")

@@ -8,31 +8,40 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._common import Names, local_engine, open_runtime, print_json
-from bench.errors import BadInput, nearest
+from bench.core.errors import BadInput, nearest
 
 if TYPE_CHECKING:
-    from bench.engine.rescore import Finished
+    from bench.measure.resampling import Finished
 
 
 @click.command()
 @click.argument("keys", nargs=-1, metavar="KEY KEY...")
-@click.option("--metric", default=None, metavar="NAME[,NAME...]", help="Or all; the headline unless told.")
+@click.option(
+    "--metric", default=None, metavar="NAME[,NAME...]", help="Or all; the headline unless told."
+)
 @click.option("--resamples", default=1000, show_default=True, type=click.IntRange(100, 1_000_000))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the draws.")
 @click.option("--data", type=Names("data"), help="NAME=PATH, where the task's data lies now.")
 @click.option("--json", "as_json", is_flag=True)
 def command(
-    keys: tuple[str, ...], metric: str | None, resamples: int, seed: int, data: str | None, as_json: bool
+    keys: tuple[str, ...],
+    metric: str | None,
+    resamples: int,
+    seed: int,
+    data: str | None,
+    as_json: bool,
 ) -> None:
-    """Compare results of one task with the first: the difference, and its 95 % interval over test images.
+    """Compare results of one task with the first: the difference, and its 95 % interval over test
+    images.
 
-    KEYs are of evaluations: the end of what bench run prints as `files:`, or the cells of bench leaderboard
-    --json. Test images are drawn with replacement, the same for all; nothing is trained. The interval says
-    what other images would have changed, not what another seed of the training would: for that, run several
-    seeds and see bench leaderboard.
+    KEYs are of evaluations: the end of what bench run prints as `files:`, or the cells of bench
+    leaderboard --json. Test images are drawn with replacement, the same for all; nothing is
+    trained. The interval says
+    what other images would have changed, not what another seed of the training would: for that,
+    run several seeds and see bench leaderboard.
     """
-    from bench.engine.figures import Ask
-    from bench.engine.rescore import comparable, differences, opened
+    from bench.launch.stored import Ask
+    from bench.measure.resampling import comparable, differences, opened
 
     if len(keys) < 2:
         raise BadInput(
@@ -47,7 +56,14 @@ def command(
         advance = engine.progress.task("resample", resamples + 1)
         rows = differences(members, names, resamples, seed, advance)
     if as_json:
-        print_json({"images": len(members[0].scored.ids), "resamples": resamples, "seed": seed, "rows": rows})
+        print_json(
+            {
+                "images": len(members[0].scored.ids),
+                "resamples": resamples,
+                "seed": seed,
+                "rows": rows,
+            }
+        )
     else:
         _print(members, rows, resamples)
 
@@ -62,7 +78,9 @@ def _metrics(members: Sequence[Finished], given: str | None) -> list[str]:
         if name not in known:
             guess = nearest(name, known)
             hint = f"did you mean {guess!r}? " if guess else ""
-            raise BadInput(f"no metric {name!r} to compare by; {hint}try: --metric {','.join(known)}")
+            raise BadInput(
+                f"no metric {name!r} to compare by; {hint}try: --metric {','.join(known)}"
+            )
     return names
 
 
@@ -70,7 +88,7 @@ def _print(members: Sequence[Finished], rows: list[dict[str, Any]], resamples: i
     from rich.console import Console
     from rich.table import Table
 
-    from bench.engine.rescore import differing
+    from bench.measure.resampling import differing
 
     console = Console()
     if not console.is_terminal:
@@ -90,12 +108,16 @@ def _print(members: Sequence[Finished], rows: list[dict[str, Any]], resamples: i
     console.print(table, markup=False)
     for member in members[1:]:
         if changed := differing(first, member):
-            click.echo(f"{member.stage.short} was not scored with the same settings: {', '.join(changed)}")
-    click.echo(f"Interval: {resamples} draws of the {images} test images; it does not cover other seeds.")
+            click.echo(
+                f"{member.stage.short} was not scored with the same settings: {', '.join(changed)}"
+            )
+    click.echo(
+        f"Interval: {resamples} draws of the {images} test images; it does not cover other seeds."
+    )
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    """In the words of `bench.results.compare.verdict`."""
+    """In the words of `bench.results.views.compare.verdict`."""
     if row["low"] <= 0 <= row["high"]:
         return "not distinguishable"
     return "better" if row["difference"] > 0 else "worse"

@@ -15,35 +15,55 @@ from contextlib import closing, suppress
 
 import click
 
-from bench.errors import BadInput
-from bench.results.place import database_url
+from bench.core.errors import BadInput
+from bench.results.db.place import database_url
 
 PORTS = range(8501, 8521)  # tried in turn unless one is asked for
 START_SECONDS = 60.0
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: the first free one from 8501.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Default: the first free one from 8501."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in."
+)
 @click.option("--no-open", is_flag=True, help="Open no browser.")
 def command(port: int | None, host: str, no_open: bool) -> None:
-    """Show results in a browser: leaderboard, cells, comparisons, coverage. Reads only; Ctrl-C ends it.
+    """Show results in a browser: leaderboard, cells, comparisons, coverage. Reads only; Ctrl-C
+    ends it.
 
-    It has no password: with another --host everybody who reaches this machine can read the results.
+    It has no password: with another --host everybody who reaches this machine can read the
+    results.
     """
     found = importlib.util.find_spec("dashboard.app")
     if found is None or found.origin is None or importlib.util.find_spec("streamlit") is None:
         raise BadInput("the dashboard is not installed whole; try: pip install ssl-crop-bench")
     chosen = port or free_port(host)
     if not is_free(host, chosen):
-        raise BadInput(f"port {chosen} of {host} is taken or not allowed; try: --port {chosen + 1}")
+        raise BadInput(
+            f"port {chosen} of {host} is taken or not allowed; try: --port {chosen + 1}"
+        )
     server = subprocess.Popen(
         [
-            sys.executable, "-m", "streamlit", "run", found.origin, "--server.port", str(chosen),
-            "--server.address", host, "--server.headless", "true", "--browser.gatherUsageStats", "false",
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            found.origin,
+            "--server.port",
+            str(chosen),
+            "--server.address",
+            host,
+            "--server.headless",
+            "true",
+            "--browser.gatherUsageStats",
+            "false",
         ],
-        env={**os.environ, "BENCH_DB": database_url()}, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        env={**os.environ, "BENCH_DB": database_url()},
+        stdout=subprocess.DEVNULL,
+    )
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{chosen}"
     threading.Thread(target=announce, args=(server, address, not no_open), daemon=True).start()
     sys.exit(wait(server))

@@ -1,4 +1,5 @@
-"""bench data: which data sets there are, how to get them, whether yours is whole. Nothing is downloaded."""
+"""bench data: which data sets there are, how to get them, whether yours is whole. Nothing is
+downloaded."""
 
 from __future__ import annotations
 
@@ -10,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench import registry
 from bench.cli._common import Names, ScaleName, local_engine, open_runtime, print_json, settings
-from bench.errors import BadData, BadInput, unknown
+from bench.contracts import registry
+from bench.core.errors import BadData, BadInput, unknown
 
 if TYPE_CHECKING:
-    from bench.data.base import Data
+    from bench.contracts.data import Data
 
 REPAIRS = {  # names in report.json -> what they mean
-    "clipped": "boxes clipped to their image", "dropped": "empty boxes dropped",
-}  # fmt: skip
+    "clipped": "boxes clipped to their image",
+    "dropped": "empty boxes dropped",
+}
 
 
 @click.group()
@@ -32,7 +34,9 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.argument("data", type=Names("data"), metavar="NAME[=PATH]"),
         click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True),
-        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."),
+        click.option(
+            "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."
+        ),
         click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256)),
         click.option("--json", "as_json", is_flag=True),
     ]
@@ -49,7 +53,7 @@ def list_sets(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    from bench.data.base import size_text
+    from bench.contracts.data import size_text
 
     width = max(len(row["name"]) for row in rows)
     for row in rows:
@@ -67,11 +71,19 @@ def _described(name: str) -> dict[str, Any]:
     place = cls.default_place() if cls.needs_path else None
     get = cls.how_to_get
     return {
-        "name": name, "summary": registry.entry("data", name).summary, "tasks": tasks,
-        "needs_path": cls.needs_path, "looked_for": str(place) if place else None,
-        "found": bool(place and place.exists()), "files": dict(get.files), "megabytes": get.megabytes,
-        "site": get.site, "layout": get.layout, "official": dict(cls.official), "sample": bool(cls.sample),
-    }  # fmt: skip
+        "name": name,
+        "summary": registry.entry("data", name).summary,
+        "tasks": tasks,
+        "needs_path": cls.needs_path,
+        "looked_for": str(place) if place else None,
+        "found": bool(place and place.exists()),
+        "files": dict(get.files),
+        "megabytes": get.megabytes,
+        "site": get.site,
+        "layout": get.layout,
+        "official": dict(cls.official),
+        "sample": bool(cls.sample),
+    }
 
 
 def _task_data(task: str) -> list[str]:
@@ -90,10 +102,12 @@ def _whereabouts(row: dict[str, Any]) -> str:
 @command.command()
 @_options
 def check(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: bool) -> None:
-    """Read every image and annotation again; count them and report damage. Exit code 2 when damaged.
+    """Read every image and annotation again; count them and report damage. Exit code 2 when
+    damaged.
 
-    Images are decoded; of the largest labelled sets (ImageNet, Places, iNaturalist, OpenImages) only the
-    header and the end are read. A set that is whole is ready for runs afterwards, as after `prepare`.
+    Images are decoded; of the largest labelled sets (ImageNet, Places, iNaturalist, OpenImages)
+    only the header and the end are read. A set that is whole is ready for runs afterwards, as
+    after `prepare`.
     """
     component, path = _component(data, scale, sets)
     absent = component.needs_path and not component.place(path).exists()
@@ -103,7 +117,12 @@ def check(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: b
         if absent:
             raise
         where = component.place(path) if component.needs_path else None
-        report = {"data": component.name, "path": where and str(where), "stage": None, "splits": {}}
+        report = {
+            "data": component.name,
+            "path": where and str(where),
+            "stage": None,
+            "splits": {},
+        }
         report["damage"] = list(error.findings or (str(error),))
     if as_json:
         print_json(report)
@@ -136,9 +155,11 @@ def _guide(component: Data, place: Path | None, as_json: bool) -> None:
     """What to download, from whom, how large, where to put it."""
     row = _described(component.name)
     if as_json:
-        print_json({"data": component.name, "path": place and str(place), "stage": None, "get": row})
+        print_json(
+            {"data": component.name, "path": place and str(place), "stage": None, "get": row}
+        )
         return
-    from bench.data.base import size_text
+    from bench.contracts.data import size_text
 
     name, get = component.name, component.how_to_get
     click.echo(f"{name} is not at {place}" if place else f"no path is known for {name}")
@@ -156,15 +177,24 @@ def _guide(component: Data, place: Path | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A folder, new or empty.")
-@click.option("--train", default=120, show_default=True, type=click.IntRange(2, 100_000), help="Images.")
-@click.option("--val", default=40, show_default=True, type=click.IntRange(1, 100_000), help="Images.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="A folder, new or empty."
+)
+@click.option(
+    "--train", default=120, show_default=True, type=click.IntRange(2, 100_000), help="Images."
+)
+@click.option(
+    "--val", default=40, show_default=True, type=click.IntRange(1, 100_000), help="Images."
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 def make(name: str, out: Path, train: int, val: int, seed: int) -> None:
-    """Write a small generated set in the official layout of NAME, to try `--data NAME=PATH` end to end."""
+    """Write a small generated set in the official layout of NAME, to try `--data NAME=PATH` end to
+    end."""
     cls: Any = registry.load("data", name)
     if not cls.sample:
-        raise BadInput(f"data {name!r} is generated and has no layout to write; try: --data {name}")
+        raise BadInput(
+            f"data {name!r} is generated and has no layout to write; try: --data {name}"
+        )
     place = out.expanduser().absolute()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise BadInput(f"--out {place} is there and not an empty folder; try: another folder")
@@ -178,7 +208,7 @@ def make(name: str, out: Path, train: int, val: int, seed: int) -> None:
 
 def _component(given: str, scale: str, sets: tuple[str, ...]) -> tuple[Data, Path | None]:
     """The data set of NAME or NAME=PATH with its settings (`field`, `data.field` or `NAME.field`)."""
-    from bench.cell_options import check_scale, parse_data
+    from bench.plan.options import check_scale, parse_data
 
     name, path = parse_data(given)
     if name is None:
@@ -214,7 +244,13 @@ def _made(component: Data, path: Path | None, workers: int, again: bool) -> dict
         repairs = {name: report[split][name] for name in REPAIRS if report[split].get(name)}
         splits[split] = {**found, "published": published.get(split), "repairs": repairs}
     where = str(root) if component.needs_path else None
-    return {"data": component.name, "path": where, "stage": stage.key, "splits": splits, "damage": []}
+    return {
+        "data": component.name,
+        "path": where,
+        "stage": stage.key,
+        "splits": splits,
+        "damage": [],
+    }
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -227,14 +263,17 @@ def _print(report: dict[str, Any]) -> None:
         click.echo(f"  {split}: {_counted(found)}")
         if found["published"] not in (None, found["images"]):
             click.echo(
-                f"  {split}: {found['images']:,} images, the published lists have {found['published']:,}"
+                f"  {split}: {found['images']:,} images, the published lists have "
+                f"{found['published']:,}"
             )
         for name, n in found["repairs"].items():
             click.echo(f"  {split}: {n:,} {REPAIRS[name]}")
     for line in report["damage"]:
         click.echo(f"  damaged: {line}")
     count = len(report["damage"])
-    click.echo(f"{count} finding{'s' if count > 1 else ''} of damage" if count else "nothing is damaged")
+    click.echo(
+        f"{count} finding{'s' if count > 1 else ''} of damage" if count else "nothing is damaged"
+    )
 
 
 def _counted(found: dict[str, Any]) -> str:
@@ -243,7 +282,9 @@ def _counted(found: dict[str, Any]) -> str:
     if "classes" in found:
         shown = found.get("classes_shown")
         parts.append(
-            f"{shown} of {found['classes']} classes" if shown is not None else f"{found['classes']} classes"
+            f"{shown} of {found['classes']} classes"
+            if shown is not None
+            else f"{found['classes']} classes"
         )
     if found["published"] == found["images"]:
         parts.append("as many images as published")

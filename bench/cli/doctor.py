@@ -11,12 +11,24 @@ from typing import Any
 
 import click
 
-from bench import __version__, registry
+from bench import __version__
 from bench.cli._common import open_runtime, print_json
-from bench.results.place import home_folder
+from bench.contracts import registry
+from bench.results.db.place import home_folder
 
-PACKAGES = ("torch", "torchvision", "lightning", "wandb", "optuna", "opencv-contrib-python", "numpy",
-            "pycocotools", "streamlit", "sqlalchemy", "pydantic")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "wandb",
+    "optuna",
+    "opencv-contrib-python",
+    "numpy",
+    "pycocotools",
+    "streamlit",
+    "sqlalchemy",
+    "pydantic",
+)
 
 
 @click.command()
@@ -57,7 +69,9 @@ def _version(name: str) -> str:
 def _devices() -> dict[str, str]:
     import torch
 
-    found = {"cpu": f"{len(os.sched_getaffinity(0))} cores, {platform.processor() or platform.machine()}"}
+    found = {
+        "cpu": f"{len(os.sched_getaffinity(0))} cores, {platform.processor() or platform.machine()}"
+    }
     for i in range(torch.cuda.device_count()):
         found[f"cuda:{i}"] = torch.cuda.get_device_name(i)
     return found
@@ -67,7 +81,7 @@ def _tracker() -> str:
     mode = open_runtime().tracker
     if mode == "none":
         return "none (BENCH_TRACKER)"
-    from bench.track.wandb import wandb_mode
+    from bench.launch.wandb import wandb_mode
 
     return f"wandb, {wandb_mode()}"
 
@@ -83,11 +97,16 @@ def _data(name: str) -> str:
 
 
 def _store() -> dict[str, str]:
-    from bench.store import Store
+    from bench.core.store import Store
 
     home = home_folder()
     store = Store(home)
     stages = sum(1 for _ in store.committed())
     free = shutil.disk_usage(home).free / 2**30
     database = open_runtime().database
-    return {"home": str(home), "stages": str(stages), "free": f"{free:.1f} GiB", "database": database}
+    return {
+        "home": str(home),
+        "stages": str(stages),
+        "free": f"{free:.1f} GiB",
+        "database": database,
+    }

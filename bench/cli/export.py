@@ -9,27 +9,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._common import open_runtime
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.store import Store
+    from bench.core.store import Store
 
 FORMATS = ("torchvision", "detectron2", "mmdet")
 
 
 @click.command()
 @click.argument("key")
-@click.option("--format", "style", type=click.Choice(FORMATS), required=True, help="Whose key names.")
+@click.option(
+    "--format", "style", type=click.Choice(FORMATS), required=True, help="Whose key names."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
 def command(key: str, style: str, out: Path) -> None:
     """Write the backbone of stage KEY for torchvision, detectron2 or mmdet.
 
-    KEY is the beginning of the key of a pretraining, of a weights file's stage, or of a result, whose
-    backbone it then is.
+    KEY is the beginning of the key of a pretraining, of a weights file's stage, or of a result,
+    whose backbone it then is.
     """
-    from bench.store import Store
+    from bench.core.store import Store
 
     folder, name = find_backbone(Store(open_runtime().home), key)
     state = whole_resnet(folder / "backbone.pth", name)
@@ -54,15 +56,16 @@ def find_backbone(store: Store, key: str) -> tuple[Path, str]:
         folder, record = store.find(record["inputs"]["backbone"])
     if not (folder / "backbone.pth").is_file():
         raise BadInput(
-            f"stage {record['kind']}/{record['name']} {record['key'][:12]} has no backbone; try: bench "
+            f"stage {record['kind']}/{record['name']} {record['key'][:12]} has no backbone; try: "
+            "bench "
             "leaderboard --json, whose cells are keys"
         )
     return folder, str(record["params"]["method"]["params"]["backbone"])
 
 
 def whole_resnet(path: Path, name: str) -> dict[str, Tensor]:
-    """The state dict in `path`, which has exactly torchvision's keys and shapes without `fc.*`; BadInput
-    names what is missing or too much, or says that this backbone is not torchvision's."""
+    """The state dict in `path`, which has exactly torchvision's keys and shapes without `fc.*`;
+    BadInput names what is missing or too much, or says that this backbone is not torchvision's."""
     import torch
 
     from bench.nn.architectures import architecture
@@ -72,7 +75,8 @@ def whole_resnet(path: Path, name: str) -> dict[str, Tensor]:
     found = architecture(name)
     if found.family != "resnet" or found.options & {"half", "cifar"}:
         raise BadInput(
-            f"{name} is no ResNet of torchvision's shape, so no other library would load it; its own file is "
+            f"{name} is no ResNet of torchvision's shape, so no other library would load it; its "
+            "own file is "
             f"{path}"
         )
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -83,8 +87,9 @@ def whole_resnet(path: Path, name: str) -> dict[str, Tensor]:
 
 
 def write(state: dict[str, Tensor], style: str, path: Path) -> None:
-    """Write a whole ResNet. torchvision: the state dict. mmdet: the same under "state_dict". detectron2: a
-    pickle of {"model": NumPy arrays under its names, "__author__", "matching_heuristics"}."""
+    """Write a whole ResNet. torchvision: the state dict. mmdet: the same under "state_dict".
+    detectron2: a pickle of {"model": NumPy arrays under its names, "__author__",
+    "matching_heuristics"}."""
     import torch
 
     from bench.nn.formats import to_detectron2

@@ -17,7 +17,7 @@ from bench.cli._common import (
     print_json,
     settings,
 )
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from bench.figures._content import Content
 
 LIST = "list"
-GIVEN = {"backbones": "backbone", "images": "image", "sets": "set"}  # parameter -> what the option is called
+# parameter -> what the option is called
+GIVEN = {"backbones": "backbone", "images": "image", "sets": "set"}
 ALWAYS = {"name", "out", "devices", "workers", "as_json"}
 
 
@@ -46,30 +47,48 @@ class FigureName(click.ParamType):
 @click.argument("name", type=FigureName())
 @click.option("--out", type=click.Path(path_type=Path), help="The file: .png, .svg or .pdf.")
 @click.option(
-    "--backbone", "-b", "backbones", multiple=True, metavar="KEY", help="Key of a backbone's stage."
+    "--backbone",
+    "-b",
+    "backbones",
+    multiple=True,
+    metavar="KEY",
+    help="Key of a backbone's stage.",
 )
 @click.option("--cell", metavar="KEY", help="Key of a result.")
 @click.option("--image", "-i", "images", multiple=True, metavar="ID|FILE", help="Images to show.")
-@click.option("--data", type=Names("data"), help="Images of NAME or NAME=PATH; results of this data.")
+@click.option(
+    "--data", type=Names("data"), help="Images of NAME or NAME=PATH; results of this data."
+)
 @click.option("--split", help="Split of the data.")
 @click.option("--count", type=click.IntRange(1, 64), help="Images to show, 4 unless told.")
-@click.option("--side", type=click.IntRange(32, 2048), help="Short side that networks see, pixels.")
+@click.option(
+    "--side", type=click.IntRange(32, 2048), help="Short side that networks see, pixels."
+)
 @click.option("--crop", "-c", type=Names("crop"), help="Names or globs.")
 @click.option("--scale", "-s", type=ScaleName(), help="Of settings and results.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
 @click.option("--method", "-m", type=Names("method"), help="Names or globs.")
 @click.option("--task", "-t", type=Names("task"), help="Whose results.")
 @click.option("--metric", help="Of the task; its headline unless told.")
-@click.option("--source", type=click.Choice(["measured", "reported", "both"]), help="Of the results.")
-@click.option("--size", type=click.Choice(["steps", "time", "none"]), help="What the size of a point says.")
-@click.option("--objects", type=click.Choice(["boxes", "masks"]), help="What counts as object pixels.")
+@click.option(
+    "--source", type=click.Choice(["measured", "reported", "both"]), help="Of the results."
+)
+@click.option(
+    "--size", type=click.Choice(["steps", "time", "none"]), help="What the size of a point says."
+)
+@click.option(
+    "--objects", type=click.Choice(["boxes", "masks"]), help="What counts as object pixels."
+)
 @click.option("--devices", default="auto", show_default=True)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))
 @click.option("--json", "as_json", is_flag=True, help="Of the list.")
-def command(name: str, out: Path | None, devices: str, workers: int, as_json: bool, **options: Any) -> None:
+def command(
+    name: str, out: Path | None, devices: str, workers: int, as_json: bool, **options: Any
+) -> None:
     """Draw figure NAME into a file; `bench figure list` shows which there are and what they take.
 
-    Pictures that need networks are made from what the store holds, the newest unless told, and are kept
+    Pictures that need networks are made from what the store holds, the newest unless told, and are
+    kept
     there: the dashboard shows them. The same command again only draws.
     """
     from bench import figures
@@ -92,7 +111,9 @@ def command(name: str, out: Path | None, devices: str, workers: int, as_json: bo
         given["sets"] = settings(given["sets"])
     runtime = open_runtime(devices=devices_option(devices), workers=workers)
     content, where = (
-        _collected(module, runtime, given) if hasattr(module, "collect") else _made(module, runtime, given)
+        _collected(module, runtime, given)
+        if hasattr(module, "collect")
+        else _made(module, runtime, given)
     )
     write(module.draw(content), out)
     click.echo(f"{out}: {name}{where}")
@@ -103,8 +124,9 @@ def _list(as_json: bool) -> None:
 
     rows = [
         {"name": n, "summary": figures.summary(n), "source": m.SOURCE, "options": list(m.OPTIONS)}
-        for n in figures.names() for m in [figures.figure(n)]
-    ]  # fmt: skip
+        for n in figures.names()
+        for m in [figures.figure(n)]
+    ]
     if as_json:
         return print_json(rows)
     for row in rows:
@@ -115,7 +137,7 @@ def _list(as_json: bool) -> None:
 
 def _collected(module: ModuleType, runtime: Any, given: dict[str, Any]) -> tuple[Content, str]:
     """The content from the results database."""
-    from bench.results.database import open_database
+    from bench.results.db.database import open_database
 
     if "data" in given:
         given["data"] = given["data"].partition("=")[0]
@@ -125,8 +147,8 @@ def _collected(module: ModuleType, runtime: Any, given: dict[str, Any]) -> tuple
 
 def _made(module: ModuleType, runtime: Any, given: dict[str, Any]) -> tuple[Content, str]:
     """The content from the store; made where it is not there."""
-    from bench.engine.figures import Ask
     from bench.figures._content import load
+    from bench.launch.stored import Ask
 
     with local_engine(runtime) as (engine, _):
         stage = module.stage(Ask(engine, **given))

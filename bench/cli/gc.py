@@ -9,13 +9,15 @@ from pathlib import Path
 import click
 
 from bench.cli._common import open_runtime
-from bench.store import SCRATCH, Store
+from bench.core.store import SCRATCH, Store
 
 DROPPABLE = ("features", "neighbours", "pairs", "proposals", "pretrain", "weights", "file", "data")
 
 
 @click.command()
-@click.option("--stages", is_flag=True, help="Also committed stages that can be made again (not results).")
+@click.option(
+    "--stages", is_flag=True, help="Also committed stages that can be made again (not results)."
+)
 @click.option("--yes", is_flag=True, help="Delete; without it, only say what would be.")
 def command(stages: bool, yes: bool) -> None:
     """Free disk space: partial work, damaged folders and, with --stages, all stages but results."""
@@ -27,7 +29,11 @@ def command(stages: bool, yes: bool) -> None:
         click.echo(f"{size / 2**20:9.1f} MiB  {folder.relative_to(store.home)}")
         if yes:
             shutil.rmtree(folder, ignore_errors=True)
-    what = "freed" if yes else "would be freed; to do it: bench gc --yes" + (" --stages" if stages else "")
+    what = (
+        "freed"
+        if yes
+        else "would be freed; to do it: bench gc --yes" + (" --stages" if stages else "")
+    )
     click.echo(f"{total / 2**20:.1f} MiB {what}")
 
 

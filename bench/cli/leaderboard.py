@@ -9,9 +9,20 @@ import click
 from bench.cli._common import Names, ScaleName, open_runtime, print_json
 
 FIELDS = (
-    "method", "crop", "task", "scale", "pretrain_data", "task_data", "engine", "seeds", "metrics", "source",
-    "headline", "overrides", "cells",
-)  # fmt: skip
+    "method",
+    "crop",
+    "task",
+    "scale",
+    "pretrain_data",
+    "task_data",
+    "engine",
+    "seeds",
+    "metrics",
+    "source",
+    "headline",
+    "overrides",
+    "cells",
+)
 
 
 @click.command()
@@ -21,19 +32,26 @@ FIELDS = (
 @click.option("--scale", type=ScaleName())
 @click.option("--data", type=Names("data"), help="Pretraining data.")
 @click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(1), help="Rows of a table; see --all."
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rows of a table; see --all.",
 )
 @click.option("--all", "every", is_flag=True, help="Every row.")
-@click.option("--validation", is_flag=True, help="Also what sweeps scored on a part of the training images.")
+@click.option(
+    "--validation", is_flag=True, help="Also what sweeps scored on a part of the training images."
+)
 @click.option("--json", "as_json", is_flag=True, help="Every row as JSON.")
 def command(
     as_json: bool, validation: bool, every: bool, limit: int, data: str | None, **given: str | None
 ) -> None:
-    """Rank what was measured: mean over seeds, 95 % Student-t interval where there are two or more.
+    """Rank what was measured: mean over seeds, 95 % Student-t interval where there are two or
+    more.
 
     bench dashboard shows the same with cells that failed or are missing, and the papers' numbers.
     """
-    from bench.results.database import open_database
+    from bench.results.db.database import open_database
 
     filters = {name: value.split(",") for name, value in given.items() if value}
     if data:
@@ -45,7 +63,9 @@ def command(
     elif rows:
         print_rows(rows)
         if len(rows) < total:
-            click.echo(f"{len(rows)} of {total} rows; try: bench leaderboard --all, or --task NAME")
+            click.echo(
+                f"{len(rows)} of {total} rows; try: bench leaderboard --all, or --task NAME"
+            )
     else:
         what = (
             "matches; try: bench leaderboard"
@@ -78,12 +98,18 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
             table.add_column(name, justify="right", no_wrap=True)
         notes: list[str] = []
         for row in members:
-            label = row["method"] if row["source"] == "measured" else f"{row['method']} ({row['source']})"
+            label = (
+                row["method"]
+                if row["source"] == "measured"
+                else f"{row['method']} ({row['source']})"
+            )
             changed = " ".join(f"--set {k}={v}" for k, v in row["overrides"].items())
             if changed:
                 notes += [changed] * (changed not in notes)
                 label += f" *{notes.index(changed) + 1}"
-            table.add_row(label, row["crop"], str(len(row["seeds"])), *(_cell(row, n) for n in names))
+            table.add_row(
+                label, row["crop"], str(len(row["seeds"])), *(_cell(row, n) for n in names)
+            )
         console.print(table, markup=False)
         for number, note in enumerate(notes, 1):
             click.echo(f"*{number} {note}")

@@ -20,37 +20,53 @@ from bench.cli._common import (
 )
 
 if TYPE_CHECKING:
-    from bench.cell import Plan, PlannedCell
     from bench.cli.run import Made
+    from bench.plan.cell import Plan, PlannedCell
 
 State = tuple[str, str | None]  # done, failed, unsupported or left out; and the reason
 
 
 @click.command()
-@click.option("--methods", "-m", type=Names("method"), required=True, help="Names or globs, or all.")
+@click.option(
+    "--methods", "-m", type=Names("method"), required=True, help="Names or globs, or all."
+)
 @click.option("--crops", "-c", type=Names("crop"), required=True, help="Names or globs, or all.")
 @click.option("--tasks", "-t", type=Names("task"), required=True, help="Names or globs, or all.")
-@click.option("--retry", type=click.Choice(["failed"]), help="failed: run cells again that failed before.")
+@click.option(
+    "--retry", type=click.Choice(["failed"]), help="failed: run cells again that failed before."
+)
 @click.option("--json", "as_json", is_flag=True, help="Every cell and its state as JSON.")
 @setting_options
 @engine_options
 def command(
-    methods: str, crops: str, tasks: str, retry: str | None, as_json: bool, devices: str, workers: int,
-    launcher: str, max_parallel: int, ray_address: str, **options: Any,
-) -> None:  # fmt: skip
+    methods: str,
+    crops: str,
+    tasks: str,
+    retry: str | None,
+    as_json: bool,
+    devices: str,
+    workers: int,
+    launcher: str,
+    max_parallel: int,
+    ray_address: str,
+    **options: Any,
+) -> None:
     """Run every method x crop x task x seed, each stage once.
 
-    Pairs that cannot work are left out with the reason; a cell that fails stops no other. The same command
-    again goes on where this one stopped; cells that failed are then left out, unless --retry failed.
-    Several of these commands may run at once on one BENCH_HOME.
+    Pairs that cannot work are left out with the reason; a cell that fails stops no other. The same
+    command again goes on where this one stopped; cells that failed are then left out, unless
+    --retry failed. Several of these commands may run at once on one BENCH_HOME.
     """
     from bench.cli.run import run_plan
-    from bench.store import Store
+    from bench.core.store import Store
 
     runtime = open_runtime(
-        devices=devices_option(devices), workers=workers, launcher=launcher, max_parallel=max_parallel,
+        devices=devices_option(devices),
+        workers=workers,
+        launcher=launcher,
+        max_parallel=max_parallel,
         ray_address=ray_address,
-    )  # fmt: skip
+    )
     Store(runtime.home)  # an error now, where it cannot be written
     names = {"method": methods, "crop": crops, "task": tasks}
     chosen = {kind: "*" if given == "all" else given for kind, given in names.items()}
@@ -66,12 +82,15 @@ def command(
 
 
 def _without_failed(plan: Plan, database: str) -> tuple[Plan, dict[str, str]]:
-    """The plan less the cells that failed when they were last tried, and why those failed by final key."""
-    from bench.cell import Plan
-    from bench.results.database import open_database
+    """The plan less the cells that failed when they were last tried, and why those failed by final
+    key."""
+    from bench.plan.cell import Plan
+    from bench.results.db.database import open_database
 
     failed = {c["label"]: c["reason"] or "" for c in open_database(database).cells("failed")}
-    left_out = {c.final.key: failed[c.final.key] for c in plan.cells if c.final and c.final.key in failed}
+    left_out = {
+        c.final.key: failed[c.final.key] for c in plan.cells if c.final and c.final.key in failed
+    }
     return Plan([c for c in plan.cells if not (c.final and c.final.key in left_out)]), left_out
 
 
@@ -101,7 +120,9 @@ def print_summary(states: list[tuple[PlannedCell, State]], made: Made) -> None:
         for line in _reasons((c, why) for c, (s, why) in states if s == state):
             click.echo(f"{state}: {line}", err=state != "unsupported")
     counts = Counter(state for _, (state, _) in states)
-    parts = [f"{counts[s]} {s}" for s in ("done", "failed", "left out", "unsupported") if counts[s]]
+    parts = [
+        f"{counts[s]} {s}" for s in ("done", "failed", "left out", "unsupported") if counts[s]
+    ]
     outcome = made.outcome
     click.echo(
         f"{len(states)} cell(s): {', '.join(parts)}; {len(outcome.made)} stage(s) made, "
@@ -112,7 +133,8 @@ def print_summary(states: list[tuple[PlannedCell, State]], made: Made) -> None:
 
 
 def _reasons(cells: Iterable[tuple[PlannedCell, str | None]]) -> list[str]:
-    """`who (n cells): reason`, once for each reason of a method; `who` is what those cells have in common."""
+    """`who (n cells): reason`, once for each reason of a method; `who` is what those cells have in
+    common."""
     groups: dict[tuple[str, str], list[PlannedCell]] = {}
     for planned, why in cells:
         groups.setdefault((planned.cell.method, why or "no reason given"), []).append(planned)
@@ -120,25 +142,35 @@ def _reasons(cells: Iterable[tuple[PlannedCell, str | None]]) -> list[str]:
     for (method, why), group in groups.items():
         crops, tasks = ({getattr(p.cell, n) for p in group} for n in ("crop", "task"))
         common = [method, *(sorted(s)[0] for s in (crops, tasks) if len(s) == 1)]
-        lines.append(f"{' x '.join(common)} ({len(group)} cell{'s' if len(group) > 1 else ''}): {why}")
+        lines.append(
+            f"{' x '.join(common)} ({len(group)} cell{'s' if len(group) > 1 else ''}): {why}"
+        )
     return lines
 
 
 def _json(states: list[tuple[PlannedCell, State]], made: Made) -> dict[str, Any]:
     cells = [
         {
-            "method": p.cell.method, "crop": p.cell.crop, "task": p.cell.task, "scale": p.cell.scale,
-            "seed": p.cell.seed, "overrides": dict(p.cell.overrides), "key": p.final.key if p.final else None,
-            "state": state, "reason": why,
+            "method": p.cell.method,
+            "crop": p.cell.crop,
+            "task": p.cell.task,
+            "scale": p.cell.scale,
+            "seed": p.cell.seed,
+            "overrides": dict(p.cell.overrides),
+            "key": p.final.key if p.final else None,
+            "state": state,
+            "reason": why,
         }
         for p, (state, why) in states
-    ]  # fmt: skip
+    ]
     outcome = made.outcome
     return {
-        "cells": cells, "counts": Counter(state for _, (state, _) in states), "seconds": outcome.seconds,
+        "cells": cells,
+        "counts": Counter(state for _, (state, _) in states),
+        "seconds": outcome.seconds,
         "made": [_brief(s) for s in outcome.made.values()],
         "reused": [_brief(s) for s in outcome.reused.values()],
-    }  # fmt: skip
+    }
 
 
 def _brief(stage: Any) -> dict[str, str]:

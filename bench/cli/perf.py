@@ -1,4 +1,5 @@
-"""bench perf: ratios to the plain way of doing the same, timed in turns in one run; what trainings learn."""
+"""bench perf: ratios to the plain way of doing the same, timed in turns in one run; what trainings
+learn."""
 
 from __future__ import annotations
 

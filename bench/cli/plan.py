@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
-from bench.cli._common import cell_options, devices_option, open_runtime, plan_from_options, print_json
+from bench.cli._common import (
+    cell_options,
+    devices_option,
+    open_runtime,
+    plan_from_options,
+    print_json,
+)
 
 
 @click.command()
@@ -14,8 +20,8 @@ from bench.cli._common import cell_options, devices_option, open_runtime, plan_f
 @click.option("--json", "as_json", is_flag=True, help="Stages and cells as JSON.")
 def command(as_json: bool, devices: str, workers: int, **options: Any) -> None:
     """Show the stages a run would make or reuse; runs nothing."""
-    from bench.engine.estimate import estimate
-    from bench.store import Store
+    from bench.core.store import Store
+    from bench.plan.estimate import estimate
 
     runtime = open_runtime(devices=devices_option(devices), workers=workers)
     plan = plan_from_options(runtime, **options)
@@ -23,21 +29,28 @@ def command(as_json: bool, devices: str, workers: int, **options: Any) -> None:
     states = {s.key: "done" if store.done(s) else "missing" for s in plan.stages}
     seconds = estimate(store, (s for s in plan.stages if as_json or states[s.key] == "missing"))
     if as_json:
-        stages = [{**_brief(s), "state": states[s.key], "estimate": seconds[s.key]} for s in plan.stages]
+        stages = [
+            {**_brief(s), "state": states[s.key], "estimate": seconds[s.key]} for s in plan.stages
+        ]
         print_json({"stages": stages, "cells": [_cell(c, states) for c in plan.cells]})
         return
     lines = []
     for stage in plan.stages:
         left = "" if states[stage.key] == "done" else _about(seconds[stage.key])
-        lines.append(f"{states[stage.key]:<8} {stage.short}  {stage.kind + '/' + stage.name:<28} {left}")
+        lines.append(
+            f"{states[stage.key]:<8} {stage.short}  {stage.kind + '/' + stage.name:<28} {left}"
+        )
     for planned in plan.cells:
         if planned.unsupported:
-            lines.append(f"unsupported: {planned.cell.method} x {planned.cell.crop}: {planned.unsupported}")
+            lines.append(
+                f"unsupported: {planned.cell.method} x {planned.cell.crop}: {planned.unsupported}"
+            )
     click.echo("\n".join(lines))
     missing = [s for s in plan.stages if states[s.key] == "missing"]
     known = [seconds[s.key] for s in missing if seconds[s.key] is not None]
     click.echo(
-        f"{len(plan.cells)} cell(s), {len(plan.stages)} stages: {len(plan.stages) - len(missing)} done, "
+        f"{len(plan.cells)} cell(s), {len(plan.stages)} stages: {len(plan.stages) - len(missing)} "
+        "done, "
         f"{len(missing)} to make{_total(known, len(missing))}"
     )
 
@@ -61,8 +74,16 @@ def _brief(stage: Any) -> dict[str, Any]:
 def _cell(planned: Any, states: dict[str, str]) -> dict[str, Any]:
     cell, final = planned.cell, planned.final
     return {
-        "method": cell.method, "crop": cell.crop, "task": cell.task, "scale": cell.scale, "seed": cell.seed,
-        "pretrain_data": cell.data, "task_data": cell.task_data, "engine": planned.engine,
-        "overrides": dict(cell.overrides), "final": final.key if final else None,
-        "state": states[final.key] if final else "unsupported", "reason": planned.unsupported,
-    }  # fmt: skip
+        "method": cell.method,
+        "crop": cell.crop,
+        "task": cell.task,
+        "scale": cell.scale,
+        "seed": cell.seed,
+        "pretrain_data": cell.data,
+        "task_data": cell.task_data,
+        "engine": planned.engine,
+        "overrides": dict(cell.overrides),
+        "final": final.key if final else None,
+        "state": states[final.key] if final else "unsupported",
+        "reason": planned.unsupported,
+    }

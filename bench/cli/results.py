@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from bench.cli._common import open_runtime
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 
 
 @click.group()
@@ -24,8 +24,8 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True)
 def check(as_json: bool) -> None:
     """Verify every committed file and every result; exit code 1 if something is wrong."""
-    from bench.results.database import open_database
-    from bench.results.rebuild import problems
+    from bench.results.db.database import open_database
+    from bench.results.db.rebuild import problems
 
     runtime = open_runtime()
     found = problems(runtime.home / "store", open_database(runtime.database))
@@ -37,21 +37,29 @@ def check(as_json: bool) -> None:
 
 
 @command.command()
-@click.option("--format", "form", type=click.Choice(["json", "csv"]), default="json", show_default=True)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A file; default: stdout.")
+@click.option(
+    "--format", "form", type=click.Choice(["json", "csv"]), default="json", show_default=True
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="A file; default: stdout."
+)
 def export(form: str, out: Path | None) -> None:
     """Write every result: json (whole records) or csv (a line per metric)."""
-    from bench.results.database import open_database
+    from bench.results.db.database import open_database
 
     results = open_database(open_runtime().database).results()
-    text = json.dumps(results, indent=1, sort_keys=True) + "\n" if form == "json" else _csv(results)
+    text = (
+        json.dumps(results, indent=1, sort_keys=True) + "\n" if form == "json" else _csv(results)
+    )
     if out is None:
         click.echo(text, nl=False)
         return
     try:
         out.write_text(text)
     except OSError as error:
-        raise BadInput(f"{out} cannot be written ({error.strerror}); try: --out FILE elsewhere") from None
+        raise BadInput(
+            f"{out} cannot be written ({error.strerror}); try: --out FILE elsewhere"
+        ) from None
     click.echo(f"{len(results)} results written to {out}", err=True)
 
 
@@ -62,7 +70,11 @@ def _csv(results: list[dict[str, Any]]) -> str:
     writer.writerow([*names, "overrides", "source", "metric", "value", "key"])
     for result in results:
         cell = result["cell"]
-        fixed = [*(cell[n] for n in names), json.dumps(cell["overrides"], sort_keys=True), result["source"]]
+        fixed = [
+            *(cell[n] for n in names),
+            json.dumps(cell["overrides"], sort_keys=True),
+            result["source"],
+        ]
         for name in result["order"]:
             writer.writerow([*fixed, name, repr(result["metrics"][name]), cell["label"]])
     return text.getvalue()
@@ -72,13 +84,15 @@ def _csv(results: list[dict[str, Any]]) -> str:
 @click.argument("file", type=click.Path(path_type=Path))
 def import_(file: Path) -> None:
     """Add results another bench exported (json); they stay apart from what is measured here."""
-    from bench.results.database import open_database
-    from bench.results.record import check_record
+    from bench.results.db.database import open_database
+    from bench.results.db.record import check_record
 
     try:
         records = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise BadInput(f"{file} cannot be read as JSON ({error}); try: bench results export") from None
+        raise BadInput(
+            f"{file} cannot be read as JSON ({error}); try: bench results export"
+        ) from None
     if not isinstance(records, list):
         raise BadInput(f"{file} is no list of results; try: bench results export --out FILE")
     for at, record in enumerate(records):
@@ -92,8 +106,8 @@ def import_(file: Path) -> None:
 @command.command()
 def rebuild() -> None:
     """Restore the database from the result.json files in the store."""
-    from bench.results.database import open_database
-    from bench.results.rebuild import rebuild as restore
+    from bench.results.db.database import open_database
+    from bench.results.db.rebuild import rebuild as restore
 
     runtime = open_runtime()
     stages, results = restore(runtime.home / "store", open_database(runtime.database))

@@ -19,14 +19,14 @@ from bench.cli._common import (
     plan_from_options,
 )
 from bench.cli._without_torch import standing_in, start_again
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from bench.cell import Plan, PlannedCell
-    from bench.engine.local import Outcome
-    from bench.params import Runtime
-    from bench.results.database import Database
-    from bench.store import Store
+    from bench.core.params import Runtime
+    from bench.core.store import Store
+    from bench.launch.local import Outcome
+    from bench.plan.cell import Plan, PlannedCell
+    from bench.results.db.database import Database
 
 
 @click.command()
@@ -34,30 +34,56 @@ if TYPE_CHECKING:
 @engine_options
 @click.option("--force", is_flag=True, help="Make every stage of the plan again.")
 @click.option(
-    "--threads", default=0, type=click.IntRange(0, 1024), help="Torch threads of a step; 0: free cores."
+    "--threads",
+    default=0,
+    type=click.IntRange(0, 1024),
+    help="Torch threads of a step; 0: free cores.",
 )
 @click.option(
-    "--nodes", default=1, type=click.IntRange(1), help="Machines that train together (NODE_RANK says which)."
+    "--nodes",
+    default=1,
+    type=click.IntRange(1),
+    help="Machines that train together (NODE_RANK says which).",
 )
 @click.option(
-    "--accumulate", default=1, type=click.IntRange(1), help="Parts of a step, where that changes no result."
+    "--accumulate",
+    default=1,
+    type=click.IntRange(1),
+    help="Parts of a step, where that changes no result.",
 )
 @click.option("--compile", is_flag=True, help="torch.compile the networks of pretrainings.")
 def command(
-    force: bool, devices: str, workers: int, threads: int, nodes: int, accumulate: int, compile: bool,
-    launcher: str, max_parallel: int, ray_address: str, **options: Any,
-) -> None:  # fmt: skip
+    force: bool,
+    devices: str,
+    workers: int,
+    threads: int,
+    nodes: int,
+    accumulate: int,
+    compile: bool,
+    launcher: str,
+    max_parallel: int,
+    ray_address: str,
+    **options: Any,
+) -> None:
     """Pretrain, transfer and score cells: method x crop x task x seed.
 
     The same command again reuses what is done; after Ctrl-C or a kill it goes on.
     """
-    from bench.store import Store
+    from bench.core.store import Store
 
     runtime = open_runtime(
-        devices=devices_option(devices), workers=workers, force=force, threads=threads, nodes=nodes,
-        node=node_number(nodes), accumulate=accumulate, compile=compile,
-        launcher=launcher, max_parallel=max_parallel, ray_address=ray_address,
-    )  # fmt: skip
+        devices=devices_option(devices),
+        workers=workers,
+        force=force,
+        threads=threads,
+        nodes=nodes,
+        node=node_number(nodes),
+        accumulate=accumulate,
+        compile=compile,
+        launcher=launcher,
+        max_parallel=max_parallel,
+        ray_address=ray_address,
+    )
     store = Store(runtime.home)
     plan = plan_from_options(runtime, **options)
     made = run_plan(plan, runtime)
@@ -77,7 +103,8 @@ class Made:
         """That of the outcome; says so where results are missing in the database."""
         if self.error:
             click.echo(
-                f"bench: the results database could not be written ({self.error}); nothing is lost: "
+                f"bench: the results database could not be written ({self.error}); nothing is "
+                "lost: "
                 "mend that, then: bench results rebuild",
                 err=True,
             )
@@ -96,30 +123,33 @@ def run_plan(plan: Plan, runtime: Runtime) -> Made:
 
 def all_done(plan: Plan, runtime: Runtime) -> bool:
     """Is every cell's final stage in the store?"""
-    from bench.store import Store
+    from bench.core.store import Store
 
     store = Store(runtime.home)
     return all(store.done(cell.final) for cell in plan.cells if cell.final)
 
 
 def node_number(nodes: int) -> int:
-    """Which of `nodes` machines this is, from the environment that a training on several of them needs."""
+    """Which of `nodes` machines this is, from the environment that a training on several of them
+    needs."""
     if nodes == 1:
         return 0
     place = os.environ.get("NODE_RANK") or os.environ.get("SLURM_NODEID") or ""
     address = all(os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT"))
     if not (address and place.isdecimal() and int(place) < nodes):
         raise BadInput(
-            f"--nodes {nodes} needs MASTER_ADDR, MASTER_PORT and NODE_RANK (0 to {nodes - 1}) in the "
-            "environment of the same command on each machine, and a BENCH_HOME that all of them see; "
+            f"--nodes {nodes} needs MASTER_ADDR, MASTER_PORT and NODE_RANK (0 to {nodes - 1}) in "
+            "the "
+            "environment of the same command on each machine, and a BENCH_HOME that all of them "
+            "see; "
             f"try: MASTER_ADDR=HOST MASTER_PORT=29500 NODE_RANK=0 bench run --nodes {nodes} ..."
         )
     return int(place)
 
 
 def exit_code(outcome: Outcome, plan: Plan) -> int:
-    """0 all done; 2 every failure is bad input or bad data; 1 otherwise. Unsupported pairs are no failure
-    unless nothing else was asked for."""
+    """0 all done; 2 every failure is bad input or bad data; 1 otherwise. Unsupported pairs are no
+    failure unless nothing else was asked for."""
     if outcome.errors:
         return max(2 if all(e.exit_code == 2 for e in outcome.errors.values()) else 1, 1)
     return 2 if all(c.final is None for c in plan.cells) else 0
@@ -141,8 +171,13 @@ def _summary(plan: Plan, store: Store, outcome: Outcome, database: Database | No
     for error in dict.fromkeys(str(e) for e in outcome.errors.values()):
         click.echo(f"bench: {error}", err=True)
     click.echo(
-        f"{len(outcome.made)} stage(s) made, {len(outcome.reused)} reused, in {outcome.seconds:.0f} s"
-        + (": " + ", ".join(f"{s.kind}/{s.name}" for s in outcome.reused.values()) if outcome.reused else "")
+        f"{len(outcome.made)} stage(s) made, {len(outcome.reused)} reused, in "
+        f"{outcome.seconds:.0f} s"
+        + (
+            ": " + ", ".join(f"{s.kind}/{s.name}" for s in outcome.reused.values())
+            if outcome.reused
+            else ""
+        )
     )
     if finished:
         click.echo(f"next: bench leaderboard   or   bench show {finished[0].final.short}")  # type: ignore[union-attr]

@@ -11,7 +11,7 @@ import click
 from bench.cli._common import open_runtime, print_json
 
 if TYPE_CHECKING:
-    from bench.store import Store
+    from bench.core.store import Store
 
 
 @click.command()
@@ -19,17 +19,24 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True)
 def command(key: str, as_json: bool) -> None:
     """Show the stage whose key starts with KEY: provenance, resolved config, metrics, command."""
-    from bench.store import Store
+    from bench.core.store import Store
 
     store = Store(open_runtime().home)
     folder, record = store.find(key)
     made = _read(folder / "provenance.json") or {}
     result = _read(folder / "result.json") or {}
-    code = {f"{r['kind']}/{r['name']} {r['key'][:12]}": state for r, state in code_states(store, record)}
+    code = {
+        f"{r['kind']}/{r['name']} {r['key'][:12]}": state
+        for r, state in code_states(store, record)
+    }
     full = {
-        "stage": record, "folder": str(folder), "provenance": made, "result": result,
-        "command": _command(result, made), "code": code,
-    }  # fmt: skip
+        "stage": record,
+        "folder": str(folder),
+        "provenance": made,
+        "result": result,
+        "command": _command(result, made),
+        "code": code,
+    }
     if as_json:
         print_json(full)
         return
@@ -44,15 +51,18 @@ def command(key: str, as_json: bool) -> None:
             click.echo(f"  {name}: {json.dumps(value)}")
     for name, state in code.items():
         if state != "current":
-            click.echo(f"code     {name}: {'changed since it was made' if state == 'changed' else state}")
+            click.echo(
+                f"code     {name}: {'changed since it was made' if state == 'changed' else state}"
+            )
     if set(code.values()) == {"current"}:
         click.echo("code     unchanged since this stage and its inputs were made")
     click.echo(f"command  {full['command']}")
 
 
 def code_states(store: Store, record: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-    """The stage and every input there is, each "current", "changed" since it was made, or "unknown"."""
-    from bench.source import state_of_code
+    """The stage and every input there is, each "current", "changed" since it was made, or
+    "unknown"."""
+    from bench.contracts.source import state_of_code
 
     known = {r["key"]: (f, r) for f, r in store.committed()}
     found: dict[str, tuple[dict[str, Any], str]] = {}

@@ -1,4 +1,5 @@
-"""bench sweep: the best value of a setting, chosen on validation images, scored on the test images once."""
+"""bench sweep: the best value of a setting, chosen on validation images, scored on the test images
+once."""
 
 from __future__ import annotations
 
@@ -13,24 +14,36 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._common import Names, ScaleName, devices_option, make_cells, open_runtime, print_json
-from bench.errors import BadInput
+from bench.cli._common import (
+    Names,
+    ScaleName,
+    devices_option,
+    make_cells,
+    open_runtime,
+    print_json,
+)
+from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from bench.params import Runtime
+    from bench.core.params import Runtime
     from bench.sweep.setup import Setup
     from bench.sweep.study import Sweep
 
 SEARCH = {"params", "sampler", "pruner", "trials", "timed"}  # options that change a known study
-MORE = ("data", "task_data")  # options that may come with --study alone: where this machine has the data
+# options that may come with --study alone: where this machine has the data
+MORE = ("data", "task_data")
 HOLDOUT = 0.2
 
 
 @click.command()
 @click.option(
-    "--param", "-p", "params", multiple=True, metavar="NAME[=VALUES]",
+    "--param",
+    "-p",
+    "params",
+    multiple=True,
+    metavar="NAME[=VALUES]",
     help="A setting: n_crops, n_crops=1,3,5, delta=0.0:0.3, lr=log:1e-3:1, byol.lr=0.1,0.2. May be repeated.",
-)  # fmt: skip
+)
 @click.option("--method", "-m", type=Names("method"))
 @click.option("--crop", "-c", type=Names("crop"))
 @click.option("--backbone", "-b", metavar="NAME|weights=FILE")
@@ -39,34 +52,59 @@ HOLDOUT = 0.2
 @click.option("--seeds", help="The score of a trial is the mean over them; 0 unless told.")
 @click.option("--data", type=Names("data"), help="Pretraining data: NAME or NAME=PATH.")
 @click.option("--task-data", type=Names("data"), help="The task's data: NAME or NAME=PATH.")
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting in all trials.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the method's pretraining.")
-@click.option("--sampler", default="auto", show_default=True, help="grid, tpe, random, cmaes, qmc or gp.")
-@click.option("--pruner", default="auto", show_default=True, help="none, median, halving or hyperband.")
+@click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting in all trials."
+)
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), help="Of the method's pretraining."
+)
+@click.option(
+    "--sampler", default="auto", show_default=True, help="grid, tpe, random, cmaes, qmc or gp."
+)
+@click.option(
+    "--pruner", default="auto", show_default=True, help="none, median, halving or hyperband."
+)
 @click.option("--trials", type=click.IntRange(1), help="How many; all points of a grid, else 20.")
 @click.option("--timeout", help="Begin no trial after 90 (seconds), 30m or 2h.")
 @click.option(
-    "--holdout", type=click.FloatRange(0.01, 0.5), help="Share of validation images; 0.2 unless told."
+    "--holdout",
+    type=click.FloatRange(0.01, 0.5),
+    help="Share of validation images; 0.2 unless told.",
 )
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Trials at a time.")
 @click.option(
-    "--loaders", default=2, show_default=True, type=click.IntRange(0, 256), help="Of each training."
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Trials at a time."
 )
-@click.option("--devices", default="auto", show_default=True, help="Of each training, as in bench run.")
+@click.option(
+    "--loaders",
+    default=2,
+    show_default=True,
+    type=click.IntRange(0, 256),
+    help="Of each training.",
+)
+@click.option(
+    "--devices", default="auto", show_default=True, help="Of each training, as in bench run."
+)
 @click.option("--study", help="Name it; alone: go on with it, on this or another machine.")
 @click.option("--json", "as_json", is_flag=True, help="The trials and the winner as JSON.")
 @click.option("--worker-of", type=int, hidden=True)
 @click.option("--until", type=float, default=float("inf"), hidden=True)
 def command(
-    timeout: str | None, workers: int, loaders: int, devices: str, study: str | None, as_json: bool,
-    worker_of: int | None, until: float, **options: Any,
-) -> None:  # fmt: skip
+    timeout: str | None,
+    workers: int,
+    loaders: int,
+    devices: str,
+    study: str | None,
+    as_json: bool,
+    worker_of: int | None,
+    until: float,
+    **options: Any,
+) -> None:
     """Find the best value of a setting on validation images; score it on the test images once.
 
-    bench sweep --param n_crops needs nothing else. The same command again reuses what is done and goes on.
-    Every trial is an ordinary cell that bench show knows.
+    bench sweep --param n_crops needs nothing else. The same command again reuses what is done and
+    goes on. Every trial is an ordinary cell that bench show knows.
     """
-    from bench.engine.signals import listening
+    from bench.core.signals import listening
 
     runtime = open_runtime(devices=devices_option(devices), workers=loaders)
     if worker_of is not None:
@@ -104,27 +142,33 @@ def _open(
     from bench.sweep.study import Sweep
 
     given = {k for k, v in options.items() if v and v != "auto" and k not in MORE}
-    if study and not given - SEARCH and (not options["params"] or Sweep.exists(runtime.database, study)):
+    if (
+        study
+        and not given - SEARCH
+        and (not options["params"] or Sweep.exists(runtime.database, study))
+    ):
         sweep = Sweep.load(runtime.database, study)
         if given - {"timed"}:
             setup = changed(sweep.setup, **{k: options[k] for k in SEARCH})
             sweep = Sweep.start(runtime.database, study, setup)
         return sweep, _places(options)
     if not options["params"]:
-        raise BadInput("--param is missing; try: bench sweep --param n_crops, or bench list params NAME")
+        raise BadInput(
+            "--param is missing; try: bench sweep --param n_crops, or bench list params NAME"
+        )
     setup, paths = _setup(runtime, options)
     return Sweep.start(runtime.database, study or study_name(setup), setup), paths
 
 
 def _places(options: Mapping[str, Any]) -> dict[str, Path | None]:
-    from bench.cell_options import parse_data
+    from bench.plan.options import parse_data
 
     found = dict(parse_data(options[name]) for name in MORE)
     return {name: path for name, path in found.items() if name and path}
 
 
 def _setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[str, Path | None]]:
-    from bench import registry
+    from bench.contracts import registry
     from bench.sweep.setup import Setup, keyed, resolve, searched, with_crop
 
     scale, weights = options["scale"] or "tiny", "=" in (options["backbone"] or "")
@@ -133,22 +177,41 @@ def _setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[str, 
     named = {kind: options[kind] for kind in ("method", "crop", "task")}
     owned, chosen, notes = resolve(options["params"], scale, named, pretrains=not weights)
     sampler, pruner, trials = searched(
-        [o.space for o in owned], options["sampler"], options["pruner"], options["trials"], options["timed"]
+        [o.space for o in owned],
+        options["sampler"],
+        options["pruner"],
+        options["trials"],
+        options["timed"],
     )
     places: dict[str, Path | None] = {}
 
     def made(crop: str | None) -> Setup:
         cells, paths = make_cells(
-            chosen.get("method"), crop, chosen["task"], scale, options["seeds"] or "0", options["data"],
-            options["task_data"], options["sets"], options["backbone"], options["precision"],
-        )  # fmt: skip
+            chosen.get("method"),
+            crop,
+            chosen["task"],
+            scale,
+            options["seeds"] or "0",
+            options["data"],
+            options["task_data"],
+            options["sets"],
+            options["backbone"],
+            options["precision"],
+        )
         places.update(paths)
         headline = registry.load("task", chosen["task"]).headline  # type: ignore[attr-defined]
         spaces = tuple(o.space for o in owned)
         setup = Setup(
-            tuple(cells), spaces, options["holdout"] or HOLDOUT, headline, sampler, pruner, trials, "",
+            tuple(cells),
+            spaces,
+            options["holdout"] or HOLDOUT,
+            headline,
+            sampler,
+            pruner,
+            trials,
+            "",
             (*notes, *(f"{o.name}: the values its field declares" for o in owned if o.declared)),
-        )  # fmt: skip
+        )
         return keyed(setup, runtime, paths)
 
     if weights:
@@ -175,11 +238,15 @@ def _introduce(sweep: Sweep, runtime: Runtime, workers: int, say: Any) -> None:
     say(f"study {sweep.name} in {make_url(runtime.database).render_as_string(hide_password=True)}")
     for space in setup.spaces:
         say(f"  {space.name}: {space}")
-    say(f"  method {cell.method}, crop {cell.crop}, task {cell.task}, scale {cell.scale}, seeds {seeds}")
+    say(
+        f"  method {cell.method}, crop {cell.crop}, task {cell.task}, scale {cell.scale}, seeds "
+        f"{seeds}"
+    )
     for note in setup.notes:
         say(f"  {note}")
     say(
-        f"  score: {setup.headline} of {cell.task} on {setup.holdout:.0%} of the training images of "
+        f"  score: {setup.headline} of {cell.task} on {setup.holdout:.0%} of the training images "
+        "of "
         f"{cell.task_data}; the best is scored on the test images once"
     )
     count = "any number of" if setup.trials >= MANY else setup.trials
@@ -187,19 +254,41 @@ def _introduce(sweep: Sweep, runtime: Runtime, workers: int, say: Any) -> None:
 
 
 def _drive(
-    sweep: Sweep, runtime: Runtime, workers: int, until: float, options: Mapping[str, Any], quiet: bool
+    sweep: Sweep,
+    runtime: Runtime,
+    workers: int,
+    until: float,
+    options: Mapping[str, Any],
+    quiet: bool,
 ) -> None:
-    from bench.engine.launch import gpu_groups
+    from bench.launch.launchers import gpu_groups
     from bench.sweep.drive import Pool
 
     def start(number: int) -> list[str]:
         code = "from bench.cli import main; main()"
-        more = [x for name in MORE if options[name] for x in (f"--{name.replace('_', '-')}", options[name])]
+        more = [
+            x
+            for name in MORE
+            if options[name]
+            for x in (f"--{name.replace('_', '-')}", options[name])
+        ]
         return [
-            sys.executable, "-c", code, "sweep", "--study", sweep.name, *more, "--devices",
-            str(runtime.devices), "--loaders", str(runtime.workers), "--worker-of", str(os.getpid()),
-            "--until", str(until),
-        ]  # fmt: skip
+            sys.executable,
+            "-c",
+            code,
+            "sweep",
+            "--study",
+            sweep.name,
+            *more,
+            "--devices",
+            str(runtime.devices),
+            "--loaders",
+            str(runtime.workers),
+            "--worker-of",
+            str(os.getpid()),
+            "--until",
+            str(until),
+        ]
 
     logs = runtime.home / "sweeps" / sweep.name
     pool = Pool(sweep, workers, start, logs, until, gpu_groups(runtime))
@@ -217,7 +306,9 @@ class _Screen:
 
         self.setup = setup
         self.console = Console(stderr=True)
-        self.live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
+        self.live = (
+            Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
+        )
         self.told: set[int] = set()
         self.context: Any = self.live or nullcontext()
 
@@ -238,12 +329,15 @@ class _Screen:
                 self.told.add(row["number"])
                 how = row["reason"] or ("reused" if row["made"] == 0 else row["state"])
                 click.echo(
-                    f"trial {row['number']}: {params_text(row['params'])}: {score_text(row)} ({how})",
+                    f"trial {row['number']}: {params_text(row['params'])}: {score_text(row)} "
+                    f"({how})",
                     err=True,
                 )
 
 
-def _work(runtime: Runtime, study: str, options: Mapping[str, Any], driver: int, until: float) -> None:
+def _work(
+    runtime: Runtime, study: str, options: Mapping[str, Any], driver: int, until: float
+) -> None:
     from bench.cli._common import local_engine
     from bench.sweep.drive import follow
     from bench.sweep.study import Sweep
@@ -255,15 +349,20 @@ def _work(runtime: Runtime, study: str, options: Mapping[str, Any], driver: int,
         Work(sweep, runtime, _places(options), engine.listener, engine.progress, until).run()
 
 
-def _finish(sweep: Sweep, runtime: Runtime, paths: Mapping[str, Path | None], as_json: bool, say: Any) -> int:
+def _finish(
+    sweep: Sweep, runtime: Runtime, paths: Mapping[str, Path | None], as_json: bool, say: Any
+) -> int:
     """Score the winner, say what was found; the exit code."""
-    from bench.results.studies import importances_of, lost, trial_row
+    from bench.results.views.studies import importances_of, lost, trial_row
     from bench.sweep.report import best_of, params_text, score_text
 
     rows = [trial_row(t) for t in sweep.trials() if not lost(t)]
     failed = [r for r in rows if r["state"] == "fail"]
     for row in failed:
-        click.echo(f"bench: trial {row['number']} ({params_text(row['params'])}): {row['reason']}", err=True)
+        click.echo(
+            f"bench: trial {row['number']} ({params_text(row['params'])}): {row['reason']}",
+            err=True,
+        )
     best, setup = best_of(rows), sweep.setup
     if best is None:
         say("no trial is complete; the same command goes on")
@@ -286,16 +385,19 @@ def _winner(
 ) -> dict[str, Any]:
     """The chosen configuration as ordinary cells, scored on the test images; kept with the study."""
     from bench.cli._common import local_engine
-    from bench.results.statistics import summary
-    from bench.results.studies import WINNER
+    from bench.core.statistics import summary
+    from bench.results.views.studies import WINNER
     from bench.sweep.work import evaluate
 
     with local_engine(runtime) as (engine, _):
         plan, scores = evaluate(sweep, values, runtime, paths, engine)
     made = {
-        "values": dict(values), "cells": [c.final.key for c in plan.cells if c.final],
-        "commands": [c.cell.command() for c in plan.cells], "scores": scores, "test": summary(scores),
-    }  # fmt: skip
+        "values": dict(values),
+        "cells": [c.final.key for c in plan.cells if c.final],
+        "commands": [c.cell.command() for c in plan.cells],
+        "scores": scores,
+        "test": summary(scores),
+    }
     if sweep.study.user_attrs.get(WINNER) != made:
         sweep.study.set_user_attr(WINNER, made)
     return made
@@ -327,5 +429,7 @@ def _where(sweep: Sweep, best: Mapping[str, Any], winner: Mapping[str, Any] | No
         click.echo(f"reproduce: {_all_seeds(sweep, winner['commands'][0])}")
     click.echo(f"its trial, {best['number']}: {_all_seeds(sweep, best['commands'][0])}")
     click.echo("  " + "   ".join(f"bench show {k[:12]}" for k in best["cells"]))
-    click.echo(f"go on: bench sweep --study {sweep.name}   with other values: --param NAME=VALUES as well")
+    click.echo(
+        f"go on: bench sweep --study {sweep.name}   with other values: --param NAME=VALUES as well"
+    )
     click.echo("look at it: bench dashboard; optuna-dashboard, given the database's URL")

@@ -19,12 +19,12 @@ from bench.cli._common import (
     open_runtime,
     print_json,
 )
-from bench.errors import BadInput, BenchError
+from bench.core.errors import BadInput, BenchError
 
 if TYPE_CHECKING:
-    from bench.cell import Cell, Plan, PlannedCell
-    from bench.params import Runtime
-    from bench.results.tables import Table
+    from bench.core.params import Runtime
+    from bench.plan.cell import Cell, Plan, PlannedCell
+    from bench.results.papers import Table
 
 FORMATS = ("text", "markdown", "latex", "csv")
 
@@ -37,7 +37,7 @@ class TableName(click.ParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from bench.results.tables import listing
+        from bench.results.papers import listing
 
         return [
             CompletionItem(t["name"], help=t["caption"])
@@ -58,7 +58,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True)
 def list_(as_json: bool) -> None:
     """Every table: how many rows, columns and reported numbers it has."""
-    from bench.results.tables import listing
+    from bench.results.papers import listing
 
     found = listing()
     if as_json:
@@ -66,41 +66,62 @@ def list_(as_json: bool) -> None:
         return
     for table in found:
         size = f"{table['rows']} x {table['columns']}"
-        click.echo(f"{table['name']:<9} {size:>7}  {table['values']:>3} values  {table['caption']}")
+        click.echo(
+            f"{table['name']:<9} {size:>7}  {table['values']:>3} values  {table['caption']}"
+        )
 
 
 @command.command()
 @click.argument("name", type=TableName())
 @click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
 @click.option("--seeds", default="0", show_default=True, help="0 | 0,1 | 0-4")
-@click.option("--rows", default="*", show_default=True, help="A glob of row labels, as `show` prints them.")
+@click.option(
+    "--rows", default="*", show_default=True, help="A glob of row labels, as `show` prints them."
+)
 @click.option("--tasks", default="*", show_default=True, help="A glob of our tasks.")
-@click.option("--data", multiple=True, metavar="NAME=PATH", help="Where a data set lies (several times).")
+@click.option(
+    "--data", multiple=True, metavar="NAME=PATH", help="Where a data set lies (several times)."
+)
 @click.option("--dry-run", is_flag=True, help="Print the commands of the cells; run nothing.")
 @device_options
 @engine_options
 def run(
-    name: str, scale: str, seeds: str, rows: str, tasks: str, data: tuple[str, ...], dry_run: bool,
-    devices: str, workers: int, launcher: str, max_parallel: int, ray_address: str,
-) -> None:  # fmt: skip
+    name: str,
+    scale: str,
+    seeds: str,
+    rows: str,
+    tasks: str,
+    data: tuple[str, ...],
+    dry_run: bool,
+    devices: str,
+    workers: int,
+    launcher: str,
+    max_parallel: int,
+    ray_address: str,
+) -> None:
     """Run the cells of table NAME at a scale, each stage once.
 
-    They are ordinary cells: what is done is reused, and leaderboards show them. At scale tiny all of them
-    pretrain on generated scenes.
+    They are ordinary cells: what is done is reused, and leaderboards show them. At scale tiny all
+    of them pretrain on generated scenes.
     """
-    from bench.cell_options import check_scale, parse_seeds
     from bench.cli.matrix import end
     from bench.cli.run import run_plan
-    from bench.results.tables import load
+    from bench.plan.options import check_scale, parse_seeds
+    from bench.results.papers import load
 
     table = load(name)
     runtime = open_runtime(
-        devices=devices_option(devices), workers=workers, launcher=launcher, max_parallel=max_parallel,
+        devices=devices_option(devices),
+        workers=workers,
+        launcher=launcher,
+        max_parallel=max_parallel,
         ray_address=ray_address,
-    )  # fmt: skip
+    )
     chosen = _chosen(table, check_scale(scale), rows, tasks)
     numbers = parse_seeds(seeds)
-    cells = {row: [replace(c, seed=n) for c in group for n in numbers] for row, group in chosen.items()}
+    cells = {
+        row: [replace(c, seed=n) for c in group for n in numbers] for row, group in chosen.items()
+    }
     plan = _plan(cells, runtime, _paths(data))
     if dry_run:
         click.echo("\n".join(p.cell.command() for p in plan.cells if p.final))
@@ -112,8 +133,9 @@ def run(
 
 
 def _chosen(table: Table, scale: str, rows: str, tasks: str) -> dict[str, list[Cell]]:
-    """The different cells of the rows and tasks that the globs name, by the row that first needs them."""
-    from bench.cell_options import default_task_data
+    """The different cells of the rows and tasks that the globs name, by the row that first needs
+    them."""
+    from bench.plan.options import default_task_data
 
     found: dict[str, list[Cell]] = {}
     for cell, places in table.cells(scale).items():
@@ -123,15 +145,18 @@ def _chosen(table: Table, scale: str, rows: str, tasks: str) -> dict[str, list[C
             found.setdefault(labels[0], []).append(replace(cell, task_data=data))
     if not found:
         raise BadInput(
-            f"no row and task of table {table.name} matches {rows!r} and {tasks!r}, or the paper's numbers "
+            f"no row and task of table {table.name} matches {rows!r} and {tasks!r}, or the "
+            "paper's numbers "
             f"there are only reported; try: bench table show {table.name}"
         )
     return found
 
 
 def _plan(cells: dict[str, list[Cell]], runtime: Runtime, paths: dict[str, Path | None]) -> Plan:
-    """All rows planned; one whose data is missing is left out, with a line that says so, unless all are."""
-    from bench.cell import Plan, make_plan
+    """All rows planned; one whose data is missing is left out, with a line that says so, unless
+    all are."""
+    from bench.plan.cell import Plan
+    from bench.plan.planner import make_plan
 
     planned: list[PlannedCell] = []
     errors: list[BenchError] = []
@@ -147,7 +172,7 @@ def _plan(cells: dict[str, list[Cell]], runtime: Runtime, paths: dict[str, Path 
 
 
 def _paths(given: tuple[str, ...]) -> dict[str, Path | None]:
-    from bench.cell_options import parse_data
+    from bench.plan.options import parse_data
 
     paths: dict[str, Path | None] = {}
     for text in given:
@@ -166,15 +191,18 @@ def _paths(given: tuple[str, ...]) -> dict[str, Path | None]:
 def show(name: str, scale: str, form: str, as_json: bool) -> None:
     """Table NAME: reported numbers beside what was measured here at a scale, and what still holds.
 
-    Measured: mean over seeds ± half of the 95 % Student-t interval (number of seeds). Reported numbers are
-    the papers', at their scale; they are never averaged with ours. ?: the number is doubtful.
+    Measured: mean over seeds ± half of the 95 % Student-t interval (number of seeds). Reported
+    numbers are the papers', at their scale; they are never averaged with ours. ?: the number is
+    doubtful.
     """
-    from bench.cell_options import check_scale
-    from bench.results.database import open_database
-    from bench.results.tables import compare
-    from bench.results.tables.export import WRITERS
+    from bench.plan.options import check_scale
+    from bench.results.db.database import open_database
+    from bench.results.papers import compare
+    from bench.results.papers.export import WRITERS
 
-    frame: dict[str, Any] = compare(open_database(open_runtime().database), name, check_scale(scale))
+    frame: dict[str, Any] = compare(
+        open_database(open_runtime().database), name, check_scale(scale)
+    )
     if as_json:
         print_json(frame)
         return

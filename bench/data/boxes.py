@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-REFERENCE_SIDE = 480  # short side of a COCO image, for which the papers' pixel thresholds are meant
+# short side of a COCO image, for which the papers' pixel thresholds are meant
+REFERENCE_SIDE = 480
 
 
 def scaled_side(pixels: float, width: int, height: int) -> float:
-    """A threshold of the papers on an image of this size: `pixels` x short side / 480. The one rule by which
-    every pixel threshold (ORL's 96, CCOP's 12, paper 001's 224, anchor sizes) follows the image."""
+    """A threshold of the papers on an image of this size: `pixels` x short side / 480. The one
+    rule by which every pixel threshold (ORL's 96, CCOP's 12, paper 001's 224, anchor sizes)
+    follows the image."""
     return pixels * min(width, height) / REFERENCE_SIDE
 
 
@@ -45,8 +47,8 @@ def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
 
 
 def nms_in_order(boxes: np.ndarray, threshold: float, limit: int | None = None) -> np.ndarray:
-    """Positions kept by greedy suppression in the order given: a box is dropped if its IoU with any kept
-    box exceeds `threshold`; at most `limit` are kept."""
+    """Positions kept by greedy suppression in the order given: a box is dropped if its IoU with
+    any kept box exceeds `threshold`; at most `limit` are kept."""
     overlap = iou(boxes, boxes)
     alive = np.ones(len(boxes), dtype=bool)
     kept: list[int] = []

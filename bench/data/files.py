@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BadData
-from bench.params import digest
+from bench.core.errors import BadData
+from bench.core.params import digest
 
 Listing = dict[str, os.stat_result]  # files by their path relative to the root of a set
 
@@ -39,14 +39,17 @@ def require(names: list[str], root: Path, listing: Listing) -> None:
 
 
 def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) -> str:
-    """sha256 over the content of `files` and the sorted (name, size) listing of the folders `listings`.
+    """sha256 over the content of `files` and the sorted (name, size) listing of the folders
+    `listings`.
 
     Files count with their names; `content_hash` is of one file's content alone.
     """
     parts: list[Any] = [[f.name, content_hash(f, cache)] for f in files]
     for folder in listings:
         with os.scandir(folder) as entries:
-            parts.append([folder.name, sorted([e.name, e.stat().st_size] for e in entries if e.is_file())])
+            parts.append(
+                [folder.name, sorted([e.name, e.stat().st_size] for e in entries if e.is_file())]
+            )
     return digest(parts)
 
 
@@ -101,4 +104,6 @@ def read_json(file: Path, what: str) -> Any:
     except FileNotFoundError:
         raise BadData(f"{what} are missing: {file}; download them again") from None
     except (OSError, ValueError) as error:
-        raise BadData(f"{what} cannot be read, half-written? {file}: {error}; download them again") from None
+        raise BadData(
+            f"{what} cannot be read, half-written? {file}: {error}; download them again"
+        ) from None

@@ -1,4 +1,5 @@
-"""A split as flat arrays on disk, memory-mapped: 118k images with 860k objects pickle in microseconds."""
+"""A split as flat arrays on disk, memory-mapped: 118k images with 860k objects pickle in
+microseconds."""
 
 from __future__ import annotations
 
@@ -11,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.base import ImageSet, Objects
+from bench.contracts.images import ImageSet, Objects
+from bench.core.errors import BadData
+from bench.core.store import write_json
 from bench.data.semantic import read_classes
-from bench.errors import BadData
-from bench.store import write_json
 
 
 @dataclass
 class Row:
-    """One image on its way into an index. `annotations`: dicts with box (xyxy), label, crowd, difficult,
-    area, id, segmentation (COCO polygons or RLE, or None), keypoints (flat list, or None). `file` and
-    `semantic` (the PNG of class indices, or None) are relative to the folder `IndexedImages` is given."""
+    """One image on its way into an index. `annotations`: dicts with box (xyxy), label, crowd,
+    difficult, area, id, segmentation (COCO polygons or RLE, or None), keypoints (flat list, or
+    None). `file` and `semantic` (the PNG of class indices, or None) are relative to the folder
+    `IndexedImages` is given."""
 
     id: int
     file: str
@@ -49,11 +51,15 @@ def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
     }
     _text(arrays, "files", (r.file for r in ordered))
     if any(r.label is not None for r in ordered):
-        arrays["image_class"] = np.array([-1 if r.label is None else r.label for r in ordered], np.int64)
+        arrays["image_class"] = np.array(
+            [-1 if r.label is None else r.label for r in ordered], np.int64
+        )
     if any(r.semantic for r in ordered):
         _text(arrays, "semantic", (r.semantic or "" for r in ordered))
     if any(a["segmentation"] is not None for a in flat):
-        _text(arrays, "masks", (json.dumps(a["segmentation"], separators=(",", ":")) for a in flat))
+        _text(
+            arrays, "masks", (json.dumps(a["segmentation"], separators=(",", ":")) for a in flat)
+        )
     if any(a["keypoints"] is not None for a in flat):
         count = next(len(a["keypoints"]) for a in flat if a["keypoints"] is not None)
         rows_ = [a["keypoints"] if a["keypoints"] is not None else [0.0] * count for a in flat]
@@ -74,10 +80,16 @@ def _text(arrays: dict[str, np.ndarray], name: str, texts: Iterable[str]) -> Non
 
 
 class IndexedImages(ImageSet):
-    """An ImageSet served from an index folder; pickles as a few names, arrays are mapped on first use."""
+    """An ImageSet served from an index folder; pickles as a few names, arrays are mapped on first
+    use."""
 
     def __init__(
-        self, name: str, split: str, index: Path, images: Path, keypoint_names: tuple[str, ...] = ()
+        self,
+        name: str,
+        split: str,
+        index: Path,
+        images: Path,
+        keypoint_names: tuple[str, ...] = (),
     ) -> None:
         self.name, self.split, self.index, self.root = name, split, index, images
         self.keypoint_names = keypoint_names
@@ -147,21 +159,30 @@ class IndexedImages(ImageSet):
             difficult=np.array(self._array("difficult")[part]),
             area=np.array(self._array("area")[part]),
             ids=np.array(self._array("object_ids")[part]),
-            segmentations=[json.loads(self._slice("masks", i)) for i in range(low, high)] if masks else None,
+            segmentations=[json.loads(self._slice("masks", i)) for i in range(low, high)]
+            if masks
+            else None,
             keypoints=np.array(self._array("keypoints")[part]) if points else None,
         )
 
     def counts(self) -> dict[str, int]:
-        """Images; objects, of which crowds, difficult ones and ones with keypoints; semantic masks; classes
-        there are and, where images or objects have one, classes that are shown. None that is zero."""
+        """Images; objects, of which crowds, difficult ones and ones with keypoints; semantic
+        masks; classes there are and, where images or objects have one, classes that are shown.
+        None that is zero."""
         labels, kinds = self._array("labels"), self.image_class()
-        points = self._array("keypoints") if (self.index / "keypoints.npy").exists() else np.zeros((0, 1, 3))
+        points = (
+            self._array("keypoints")
+            if (self.index / "keypoints.npy").exists()
+            else np.zeros((0, 1, 3))
+        )
         shown = labels if kinds is None else kinds[kinds >= 0]
         found = {
-            "objects": len(labels), "crowds": int(self._array("crowd").sum()),
+            "objects": len(labels),
+            "crowds": int(self._array("crowd").sum()),
             "difficult": int(self._array("difficult").sum()),
             "with_keypoints": int((points[:, :, 2] > 0).any(1).sum()),
-            "masks": int(self.has_semantic().sum()), "classes": len(self.classes),
+            "masks": int(self.has_semantic().sum()),
+            "classes": len(self.classes),
             "classes_shown": len(np.unique(shown)),
-        }  # fmt: skip
+        }
         return {"images": len(self)} | {name: n for name, n in found.items() if n}

@@ -1,4 +1,5 @@
-"""How much object a region holds: object pixels of an image, and shares of them in boxes (paper 000)."""
+"""How much object a region holds: object pixels of an image, and shares of them in boxes (paper
+000)."""
 
 from __future__ import annotations
 
@@ -6,19 +7,19 @@ from typing import Literal
 
 import numpy as np
 
-from bench.data.base import ImageSet, Objects
-from bench.errors import BadData
+from bench.contracts.images import ImageSet, Objects
+from bench.core.errors import BadData
 from bench.views.sample import whole_pixels
 
 Source = Literal["boxes", "masks"]
 
 
 def object_mask(images: ImageSet, index: int, source: Source = "boxes") -> np.ndarray:
-    """(H, W) bool, the pixels of any object of image `index`: the union of its boxes on whole pixels, or of
-    its masks. Crowds are left out, difficult objects are objects.
+    """(H, W) bool, the pixels of any object of image `index`: the union of its boxes on whole
+    pixels, or of its masks. Crowds are left out, difficult objects are objects.
 
-    masks: instance masks where the set has them, else its semantic mask (classes, not the void border).
-    Only with boxes is GT-Crop's objectness the reported 100 %.
+    masks: instance masks where the set has them, else its semantic mask (classes, not the void
+    border). Only with boxes is GT-Crop's objectness the reported 100 %.
     """
     width, height = (int(v) for v in images.sizes[index])
     if source == "masks":
@@ -37,7 +38,9 @@ def _masks(images: ImageSet, index: int, shape: tuple[int, int]) -> np.ndarray:
         return np.asarray((semantic > 0) & (semantic < 255))
     objects = images.objects(index)
     if objects.segmentations is None:
-        raise BadData(f"{images.name} has no masks for image {images.ids[index]}; try: --source boxes")
+        raise BadData(
+            f"{images.name} has no masks for image {images.ids[index]}; try: --source boxes"
+        )
     return _union(objects, shape)
 
 
@@ -70,11 +73,14 @@ def count_in(table: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def share_of(mask: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """objectness(c) = |c and objects| / |c| of boxes (n, 4) xyxy on clipped whole pixels; (n,), 0 to 1.
+    """objectness(c) = |c and objects| / |c| of boxes (n, 4) xyxy on clipped whole pixels; (n,), 0
+    to 1.
 
     Source: paper 000, section 3 ("average ratio of object pixels within each crop").
     """
     height, width = mask.shape
-    whole = np.array([whole_pixels(tuple(b), width, height) for b in boxes], np.int64).reshape(-1, 4)
+    whole = np.array([whole_pixels(tuple(b), width, height) for b in boxes], np.int64).reshape(
+        -1, 4
+    )
     sides = whole[:, 2:] - whole[:, :2]
     return np.asarray(count_in(integral(mask), whole) / (sides[:, 0] * sides[:, 1]))

@@ -1,4 +1,5 @@
-"""What a frozen backbone is shown: resize and crop without randomness, as the evaluation protocols say."""
+"""What a frozen backbone is shown: resize and crop without randomness, as the evaluation protocols
+say."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from bench.views.augment import MEAN, STD
 
 @dataclass(frozen=True)
 class Transform:
-    """Short side to `resize` pixels, then the whole image squashed to `size` x `size` ("squash"), or the
-    central `size` x `size` ("center"). Bilinear, antialiased, as torchvision does on PIL images."""
+    """Short side to `resize` pixels, then the whole image squashed to `size` x `size` ("squash"),
+    or the central `size` x `size` ("center"). Bilinear, antialiased, as torchvision does on PIL
+    images."""
 
     mode: Literal["squash", "center"]
     resize: int
@@ -29,8 +31,9 @@ class Transform:
     def __call__(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 -> (3, size, size) uint8."""
         pixels = image if image.flags.writeable else image.copy()
-        # the batch dimension first: only so do the strides say channels-last to `interpolate`, which then
-        # keeps the pixels together instead of writing planes, the same numbers in 2/3 of the time
+        # the batch dimension first: only so do the strides say channels-last to `interpolate`,
+        # which then keeps the pixels together instead of writing planes, the same numbers in 2/3
+        # of the time
         x = torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)
         x = _resize(x, short_side(x.shape[-2], x.shape[-1], self.resize))
         if self.mode == "squash":
@@ -39,15 +42,18 @@ class Transform:
 
 
 class Normaliser:
-    """(B, 3, H, W) uint8 -> float32 on `device`, (x - 255 MEAN) / (255 STD) of each channel, channels-last.
+    """(B, 3, H, W) uint8 -> float32 on `device`, (x - 255 MEAN) / (255 STD) of each channel,
+    channels-last.
 
-    On a CPU the result lies in memory that the next call overwrites: taking 38 MB from the system for each
-    batch costs more than the arithmetic.
+    On a CPU the result lies in memory that the next call overwrites: taking 38 MB from the system
+    for each batch costs more than the arithmetic.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.mean, self.std = (255 * torch.tensor(numbers, device=device) for numbers in (MEAN, STD))
+        self.mean, self.std = (
+            255 * torch.tensor(numbers, device=device) for numbers in (MEAN, STD)
+        )
         self.kept = torch.empty(0)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -57,15 +63,19 @@ class Normaliser:
         n, _, height, width = x.shape
         if self.kept.shape[1:] != (height, 3 * width) or len(self.kept) < n:
             self.kept = torch.empty(n, height, 3 * width)
-        # one image at a time stays in the cache; whole rows, since a loop over 3 channels is 4 times as slow
+        # one image at a time stays in the cache; whole rows, since a loop over 3 channels is 4
+        # times as slow
         mean, std = self.mean.repeat(width), self.std.repeat(width)
-        for made, pixels in zip(self.kept, x.permute(0, 2, 3, 1).reshape(n, height, 3 * width), strict=False):
+        for made, pixels in zip(
+            self.kept, x.permute(0, 2, 3, 1).reshape(n, height, 3 * width), strict=False
+        ):
             made.copy_(pixels).sub_(mean).div_(std)
         return self.kept[:n].view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
 def short_side(height: int, width: int, short: int) -> tuple[int, int]:
-    """(height, width) with the short side at `short`, the long side rounded down, as torchvision's Resize."""
+    """(height, width) with the short side at `short`, the long side rounded down, as torchvision's
+    Resize."""
     if height <= width:
         return short, int(short * width / height)
     return int(short * height / width), short
@@ -78,7 +88,8 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _centre(x: Tensor, size: int) -> Tensor:
-    """torchvision's CenterCrop: offsets rounded half to even, zeros around an image that is smaller."""
+    """torchvision's CenterCrop: offsets rounded half to even, zeros around an image that is
+    smaller."""
     height, width = x.shape[-2:]
     if height < size or width < size:
         left, top = max(size - width, 0) // 2, max(size - height, 0) // 2

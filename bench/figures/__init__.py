@@ -1,4 +1,5 @@
-"""Figures and pictures of the papers, one file each; `bench figure NAME` and the dashboard draw the same.
+"""Figures and pictures of the papers, one file each; `bench figure NAME` and the dashboard draw
+the same.
 
 A file's first docstring line is its summary. It has
 
@@ -11,8 +12,8 @@ and one of
     collect(connection, ask) -> content    read from the results database at once
     stage(ask) -> Stage                    computed once, kept in the store (kind "figure"), read with `load`
 
-The stage's runner writes the content with `save`. What belongs to a component is made by that component: its
-`figures` name the runner.
+The stage's runner writes the content with `save`. What belongs to a component is made by that
+component: its `figures` name the runner.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from bench.errors import unknown
+from bench.core.errors import unknown
 
 
 def names() -> list[str]:

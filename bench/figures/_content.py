@@ -1,4 +1,5 @@
-"""What a figure is drawn from, as plain data in a stage's folder: `figure.json`, arrays in `figure.npz`."""
+"""What a figure is drawn from, as plain data in a stage's folder: `figure.json`, arrays in
+`figure.npz`."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bench.errors import BadData
-from bench.store import write_json
+from bench.core.errors import BadData
+from bench.core.store import write_json
 
 ARRAY = "array"  # {"array": "a3"} in the JSON stands for an array of the other file
 LONGEST = 480  # pixels of a kept image's longer side
@@ -58,13 +59,18 @@ def _put_back(value: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def panel(
-    image: np.ndarray, title: str = "", boxes: np.ndarray | None = None, labels: list[str] | None = None,
-    dashed: list[bool] | None = None, colours: list[int] | None = None, heat: np.ndarray | None = None,
-) -> Content:  # fmt: skip
+    image: np.ndarray,
+    title: str = "",
+    boxes: np.ndarray | None = None,
+    labels: list[str] | None = None,
+    dashed: list[bool] | None = None,
+    colours: list[int] | None = None,
+    heat: np.ndarray | None = None,
+) -> Content:
     """A picture for `_look.grid`, made small enough to keep.
 
-    image: (H, W, 3) uint8. boxes: (n, 4) xyxy in its pixels, with a label, a style and a colour (position in
-    the palette) each. heat: (h, w) in [0, 1], drawn over the image.
+    image: (H, W, 3) uint8. boxes: (n, 4) xyxy in its pixels, with a label, a style and a colour
+    (position in the palette) each. heat: (h, w) in [0, 1], drawn over the image.
     """
     factor = min(1.0, LONGEST / max(image.shape[:2]))
     boxes = np.zeros((0, 4)) if boxes is None else np.asarray(boxes, np.float64).reshape(-1, 4)

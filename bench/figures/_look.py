@@ -1,4 +1,5 @@
-"""How figures look: colours told apart with any usual colour blindness, sizes, files; grids of pictures."""
+"""How figures look: colours told apart with any usual colour blindness, sizes, files; grids of
+pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 from bench.figures._content import Content
 
 if TYPE_CHECKING:
@@ -24,13 +25,23 @@ TYPES = ("png", "svg", "pdf")
 DPI = 200
 SMALL, NORMAL = 7.0, 8.0  # points: of a column in a paper
 PANEL = 1.75  # inches, width of a picture in a grid
-TALLEST = 1.2  # height of a row of a grid over the width of a picture; taller ones are shown smaller
+# height of a row of a grid over the width of a picture; taller ones are shown smaller
+TALLEST = 1.2
 LABEL = 5.0  # points: of a box's label
 STYLE: Any = {
-    "font.size": NORMAL, "axes.titlesize": NORMAL, "axes.labelsize": NORMAL, "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL, "legend.fontsize": SMALL, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.linewidth": 0.8, "svg.hashsalt": "bench", "svg.fonttype": "none", "pdf.fonttype": 42,
-}  # fmt: skip
+    "font.size": NORMAL,
+    "axes.titlesize": NORMAL,
+    "axes.labelsize": NORMAL,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "svg.hashsalt": "bench",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -45,7 +56,8 @@ def file_type(path: Path) -> str:
     found = path.suffix.lower().lstrip(".")
     if found not in TYPES:
         raise BadInput(
-            f"figures are written as {', '.join(TYPES)}, not {path.suffix or 'without an ending'!r}; "
+            f"figures are written as {', '.join(TYPES)}, not "
+            f"{path.suffix or 'without an ending'!r}; "
             f"try: --out {path.stem or 'figure'}.png"
         )
     return found
@@ -55,7 +67,9 @@ def render(figure: Figure, kind: str = "png") -> bytes:
     """The figure as a file of this type; the same figure gives the same bytes."""
     import matplotlib
 
-    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[
+        kind
+    ]
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata, facecolor="white")
@@ -80,16 +94,28 @@ def grid(content: Content) -> Figure:
     width = max(map(len, rows))
     shapes = [max(p["image"].shape[0] / p["image"].shape[1] for p in row) for row in rows]
     lines = [
-        2 if any(len(p["title"]) > 26 for p in row) else int(any(p["title"] for p in row)) for row in rows
+        2 if any(len(p["title"]) > 26 for p in row) else int(any(p["title"] for p in row))
+        for row in rows
     ]
-    heights = [PANEL * min(shape, TALLEST) + 0.14 * n for shape, n in zip(shapes, lines, strict=True)]
-    text = _wrapped(content.get("title", ""), 30 * width), _wrapped(content.get("below", ""), 35 * width)
-    around = 0.16 * sum(t.count("\n") + 1 for t in text if t) + (0.3 if content.get("columns") else 0.05)
+    heights = [
+        PANEL * min(shape, TALLEST) + 0.14 * n for shape, n in zip(shapes, lines, strict=True)
+    ]
+    text = (
+        _wrapped(content.get("title", ""), 30 * width),
+        _wrapped(content.get("below", ""), 35 * width),
+    )
+    around = 0.16 * sum(t.count("\n") + 1 for t in text if t) + (
+        0.3 if content.get("columns") else 0.05
+    )
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(max(PANEL * width, 2.6) + 0.1, sum(heights) + 0.05 * len(rows) + around)
+        figure = new_figure(
+            max(PANEL * width, 2.6) + 0.1, sum(heights) + 0.05 * len(rows) + around
+        )
         engine: Any = figure.get_layout_engine()
         engine.set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-        every = figure.subplots(len(rows), width, squeeze=False, gridspec_kw={"height_ratios": heights})
+        every = figure.subplots(
+            len(rows), width, squeeze=False, gridspec_kw={"height_ratios": heights}
+        )
         for r, row in enumerate(rows):
             for c in range(width):
                 every[r, c].set_axis_off()
@@ -113,12 +139,23 @@ def _picture(axes: Axes, panel: Content, head: str) -> None:
     title = "\n".join(textwrap.fill(t, 30) for t in (head, panel["title"]) if t)
     if title:
         axes.set_title(
-            title, fontsize=SMALL, pad=2.5, fontweight="bold" if head and not panel["title"] else "normal"
+            title,
+            fontsize=SMALL,
+            pad=2.5,
+            fontweight="bold" if head and not panel["title"] else "normal",
         )
     if "heat" in panel:
         low = panel["heat"]
         extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
-        axes.imshow(low, cmap="viridis", vmin=0, vmax=1, alpha=0.65, interpolation="bilinear", extent=extent)
+        axes.imshow(
+            low,
+            cmap="viridis",
+            vmin=0,
+            vmax=1,
+            alpha=0.65,
+            interpolation="bilinear",
+            extent=extent,
+        )
     taken: list[tuple[float, ...]] = []
     for i in range(len(panel["boxes"])):
         _box(axes, panel, i)
@@ -140,11 +177,16 @@ def _box(axes: Axes, panel: Content, i: int) -> None:
     x1, y1, x2, y2 = (float(v) for v in panel["boxes"][i])
     axes.add_patch(
         Rectangle(
-            (x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=_colour(panel, i), linewidth=1.1,
+            (x1 - 0.5, y1 - 0.5),
+            x2 - x1,
+            y2 - y1,
+            fill=False,
+            edgecolor=_colour(panel, i),
+            linewidth=1.1,
             linestyle=(0, (3, 2)) if dashed else "-",
             path_effects=[withStroke(linewidth=1.7, foreground="white")],
         )
-    )  # fmt: skip
+    )
 
 
 def _label(axes: Axes, panel: Content, i: int, taken: list[tuple[float, ...]]) -> None:
@@ -174,14 +216,20 @@ def _label(axes: Axes, panel: Content, i: int, taken: list[tuple[float, ...]]) -
     taken.append((x, y, x + w, y + h))
     colour = _colour(panel, i)
     axes.text(
-        x, y + h / 2, panel["labels"][i], fontsize=LABEL, va="center", ha="left",
+        x,
+        y + h / 2,
+        panel["labels"][i],
+        fontsize=LABEL,
+        va="center",
+        ha="left",
         color="black" if colour in LIGHT else "white",
         bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8, "alpha": 0.9},
-    )  # fmt: skip
+    )
 
 
 def names_above(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
-    """Texts above the plot, upright, each with a line to its x; moved aside only as far as they need room."""
+    """Texts above the plot, upright, each with a line to its x; moved aside only as far as they
+    need room."""
     figure = axes.figure
     figure.draw_without_rendering()  # type: ignore[union-attr]
     width = axes.get_window_extent().width * 72 / figure.dpi
@@ -191,16 +239,31 @@ def names_above(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> No
     for i, at in zip(order, apart(wanted, 1.25 * SMALL / width), strict=True):
         axes.axvline(places[i], color="#DDDDDD", linewidth=0.5, zorder=0)
         axes.annotate(
-            texts[i], ((places[i] - low) / (high - low), 1.0), xytext=(at, 1.06), xycoords="axes fraction",
-            rotation=90, ha="center", va="bottom", fontsize=SMALL, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#888888", "shrinkA": 0, "shrinkB": 0,
-                        "relpos": (0.5, 0.0)},
-        )  # fmt: skip
+            texts[i],
+            ((places[i] - low) / (high - low), 1.0),
+            xytext=(at, 1.06),
+            xycoords="axes fraction",
+            rotation=90,
+            ha="center",
+            va="bottom",
+            fontsize=SMALL,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "linewidth": 0.4,
+                "color": "#888888",
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "relpos": (0.5, 0.0),
+            },
+        )
 
 
 def apart(places: Sequence[float], gap: float) -> list[float]:
-    """The nearest places (least squares) in the same order that are `gap` apart at least; `places` rise."""
-    blocks: list[list[float]] = []  # sum and count: pool adjacent violators, on the places less i x gap
+    """The nearest places (least squares) in the same order that are `gap` apart at least; `places`
+    rise."""
+    # sum and count: pool adjacent violators, on the places less i x gap
+    blocks: list[list[float]] = []
     for i, place in enumerate(places):
         blocks.append([place - i * gap, 1])
         while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] >= blocks[-1][0] / blocks[-1][1]:
@@ -212,7 +275,9 @@ def apart(places: Sequence[float], gap: float) -> list[float]:
 
 
 def _shared(a: Sequence[float], b: Sequence[float]) -> float:
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(
+        0.0, min(a[3], b[3]) - max(a[1], b[1])
+    )
 
 
 def _outside(box: Sequence[float], frame: Sequence[float]) -> float:

@@ -11,15 +11,15 @@ from torch.nn import functional as F
 from bench.views.augment import normalise
 
 if TYPE_CHECKING:
-    from bench.engine.context import StageContext
+    from bench.contracts.context import StageContext
 
 LONGEST = 2048  # pixels: a panorama would become very long
 
 
 def loaded(ctx: StageContext, role: str) -> torch.nn.Module:
     """The backbone of the input stage `role`, ready to look at."""
-    from bench.engine.features import backbone_name
     from bench.nn.backbones import build_backbone, load_backbone
+    from bench.stages.features import backbone_name
 
     with torch.random.fork_rng(devices=[]):
         network = build_backbone(backbone_name(ctx.stage.inputs[role]))
@@ -28,7 +28,8 @@ def loaded(ctx: StageContext, role: str) -> torch.nn.Module:
 
 
 def shown(image: np.ndarray, side: int, multiple: int = 1) -> torch.Tensor:
-    """(H, W, 3) uint8 -> (1, 3, h, w) normalised, the short side `side`, both sides whole multiples."""
+    """(H, W, 3) uint8 -> (1, 3, h, w) normalised, the short side `side`, both sides whole
+    multiples."""
     height, width = image.shape[:2]
     factor = min(side / min(height, width), max(1.0, LONGEST / max(height, width)))
     size = [max(32, round(n * factor / multiple) * multiple) for n in (height, width)]

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.core.stage import Stage
 from bench.figures import _look
 from bench.figures._content import panel, save, scaled
-from bench.stage import Stage
 
 if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
-    from bench.engine.context import StageContext
-    from bench.engine.figures import Ask
+    from bench.contracts.context import StageContext
     from bench.figures._content import Content
+    from bench.launch.stored import Ask
 
 VERSION = 1
 SOURCE = "paper 002, Fig. 4"
@@ -32,13 +32,19 @@ def stage(ask: Ask) -> Stage:
     inputs = {f"backbone{i}": b for i, b in enumerate(backbones)}
     params = {"images": ids, "split": split, "side": ask.side or SIDE}
     return Stage(
-        "figure", "attention", VERSION, params, "bench.figures.attention:run", {"data": data, **inputs}
+        "figure",
+        "attention",
+        VERSION,
+        params,
+        "bench.figures.attention:run",
+        {"data": data, **inputs},
     )
 
 
 def run(ctx: StageContext) -> None:
     """A row for each image: itself, then each backbone's map over it."""
-    from bench.engine.figures import positions, title_of
+    from bench.contracts.images import positions
+    from bench.contracts.titles import title_of
     from bench.figures._network import loaded
 
     images, side = ctx.images("data", str(ctx.params["split"])), int(ctx.params["side"])
@@ -47,13 +53,16 @@ def run(ctx: StageContext) -> None:
     rows = []
     for i in positions(images, ctx.params["images"]):
         photo = images.image(i)
-        rows.append([panel(photo), *(panel(photo, heat=attention(n, photo, side)) for n in networks)])
+        rows.append(
+            [panel(photo), *(panel(photo, heat=attention(n, photo, side)) for n in networks)]
+        )
     columns = ["image", *(title_of(ctx.stage.inputs[role]) for role in roles)]
     save(ctx.work, {"rows": rows, "columns": columns, "title": "Attention", "below": BELOW})
 
 
 BELOW = (
-    "ResNet: the last feature map, summed over channels. ViT: the class token's attention in the last "
+    "ResNet: the last feature map, summed over channels. ViT: the class token's attention in the "
+    "last "
     "block, mean over heads. Each map from its smallest (dark) to its largest value."
 )
 
@@ -61,8 +70,8 @@ BELOW = (
 def attention(backbone: torch.nn.Module, image: np.ndarray, side: int) -> np.ndarray:
     """(h, w) in [0, 1] of (H, W, 3) uint8, its short side resized to `side`.
 
-    A network with `blocks` (ViT): the class token's attention to every patch in the last block, mean over
-    heads. Others: `maps` (D, h, w) summed over D. Then (a - min) / (max - min).
+    A network with `blocks` (ViT): the class token's attention to every patch in the last block,
+    mean over heads. Others: `maps` (D, h, w) summed over D. Then (a - min) / (max - min).
     """
     import torch
 
@@ -79,7 +88,9 @@ def _class_token(net: Any, pixels: torch.Tensor) -> torch.Tensor:
     """(h, w): softmax(q k^T / sqrt(d)) of the last block, row of the class token, mean over heads."""
     seen: dict[str, torch.Tensor] = {}
     block = net.blocks[-1]
-    handle = block.attn.qkv.register_forward_hook(lambda module, given, made: seen.update(qkv=made))
+    handle = block.attn.qkv.register_forward_hook(
+        lambda module, given, made: seen.update(qkv=made)
+    )
     try:
         maps = net.maps(pixels)
     finally:

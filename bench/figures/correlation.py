@@ -1,4 +1,5 @@
-"""Where an object of one view is found in another: correlation with every position of its feature maps."""
+"""Where an object of one view is found in another: correlation with every position of its feature
+maps."""
 
 from __future__ import annotations
 
@@ -6,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.core.stage import Stage
 from bench.figures import _look
 from bench.figures._content import panel, save, scaled
-from bench.stage import Stage
 
 if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
-    from bench.engine.context import StageContext
-    from bench.engine.figures import Ask
+    from bench.contracts.context import StageContext
     from bench.figures._content import Content
+    from bench.launch.stored import Ask
 
 VERSION = 1
 SOURCE = "paper 003, Fig. 6"
@@ -37,8 +38,9 @@ def stage(ask: Ask) -> Stage:
 
 def run(ctx: StageContext) -> None:
     """A row for each image: its largest object, another view of it, the correlation at each stage."""
-    from bench.engine.figures import positions, title_of
-    from bench.errors import BadData
+    from bench.contracts.images import positions
+    from bench.contracts.titles import title_of
+    from bench.core.errors import BadData
     from bench.figures._network import loaded
 
     images, side = ctx.images("data", str(ctx.params["split"])), int(ctx.params["side"])
@@ -46,22 +48,34 @@ def run(ctx: StageContext) -> None:
     for i in positions(images, ctx.params["images"]):
         photo, objects = images.image(i), images.objects(i)
         if len(objects.boxes) == 0:
-            raise BadData(f"image {images.ids[i]} has no annotated object to look for; try another --image")
+            raise BadData(
+                f"image {images.ids[i]} has no annotated object to look for; try another --image"
+            )
         box = objects.boxes[int(np.argmax(objects.area))].astype(np.float64)
-        key = key_view(photo, box, np.random.default_rng([int(ctx.params["seed"]), int(images.ids[i])]))
+        key = key_view(
+            photo, box, np.random.default_rng([int(ctx.params["seed"]), int(images.ids[i])])
+        )
         found = correlations(network, photo, box, key, side)
         levels = len(found)
         name = images.classes[int(objects.labels[int(np.argmax(objects.area))])]
         rows.append(
-            [panel(photo, boxes=box, labels=[name]), panel(key), *(panel(key, heat=m) for m in found)]
+            [
+                panel(photo, boxes=box, labels=[name]),
+                panel(key),
+                *(panel(key, heat=m) for m in found),
+            ]
         )
     names = [f"C{n}" for n in range(2, levels + 2)] if levels > 1 else ["last map"]
     title = f"Object queries: {title_of(ctx.stage.inputs['backbone'])}"
-    save(ctx.work, {"rows": rows, "columns": ["query", "key view", *names], "title": title, "below": BELOW})
+    save(
+        ctx.work,
+        {"rows": rows, "columns": ["query", "key view", *names], "title": title, "below": BELOW},
+    )
 
 
 BELOW = (
-    "Cosine of the query box's mean features with every position of a mirrored crop of the image, at each "
+    "Cosine of the query box's mean features with every position of a mirrored crop of the image, "
+    "at each "
     "stage of the backbone. Each map from its smallest (dark) to its largest value."
 )
 
@@ -71,7 +85,10 @@ def key_view(image: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> np
     height, width = image.shape[:2]
     scale = float(rng.uniform(AREA, 0.9)) ** 0.5
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
-    x, y = _around((box[0] + box[2]) / 2, w, width, rng), _around((box[1] + box[3]) / 2, h, height, rng)
+    x, y = (
+        _around((box[0] + box[2]) / 2, w, width, rng),
+        _around((box[1] + box[3]) / 2, h, height, rng),
+    )
     return np.ascontiguousarray(image[y : y + h, x : x + w][:, ::-1])
 
 
@@ -83,8 +100,8 @@ def _around(centre: float, length: int, limit: int, rng: np.random.Generator) ->
 def correlations(
     backbone: torch.nn.Module, query: np.ndarray, box: np.ndarray, key: np.ndarray, side: int
 ) -> list[np.ndarray]:
-    """Per feature map, coarsest last, (h, w) in [0, 1]: cos(q, x_ij), q the mean over RoIAlign's 7 x 7 bins
-    of `box` in the query's map, x_ij the key's map; then (c - min) / (max - min)."""
+    """Per feature map, coarsest last, (h, w) in [0, 1]: cos(q, x_ij), q the mean over RoIAlign's 7
+    x 7 bins of `box` in the query's map, x_ij the key's map; then (c - min) / (max - min)."""
     import torch
     from torch.nn import functional as F
     from torchvision.ops import roi_align
@@ -105,11 +122,15 @@ def correlations(
 
 def _maps(backbone: torch.nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     """The four stages of a ResNet, else the last map."""
-    from bench.nn.backbones import ResNetBackbone
     from bench.nn.fpn import stage_maps
+    from bench.nn.resnet import ResNetBackbone
 
     net: Any = backbone
-    return list(stage_maps(net, images).values()) if isinstance(net, ResNetBackbone) else [net.maps(images)]
+    return (
+        list(stage_maps(net, images).values())
+        if isinstance(net, ResNetBackbone)
+        else [net.maps(images)]
+    )
 
 
 def draw(content: Content) -> Figure:

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.core.stage import Stage
 from bench.figures import _look
 from bench.figures._content import panel, save
-from bench.stage import Stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.engine.context import StageContext
-    from bench.engine.figures import Ask
+    from bench.contracts.context import StageContext
     from bench.figures._content import Content
+    from bench.launch.stored import Ask
 
 VERSION = 1
 SOURCE = "paper 000, Fig. 1 and 4"
@@ -24,12 +24,12 @@ COLUMNS = 4
 
 
 def stage(ask: Ask) -> Stage:
-    """The crops of --crop on one image; what a crop needs (proposals, networks) is made. Crops that cannot
-    be made for this image are left out, and said to be."""
-    from bench.cell import Cell
-    from bench.cell_options import default_data, match, parse_data
-    from bench.engine.crop_pictures import planned, prepared
-    from bench.errors import BadInput, BenchError
+    """The crops of --crop on one image; what a crop needs (proposals, networks) is made. Crops
+    that cannot be made for this image are left out, and said to be."""
+    from bench.core.errors import BadInput, BenchError
+    from bench.figures.crop_pictures import planned, prepared
+    from bench.plan.cell import Cell
+    from bench.plan.options import default_data, match, parse_data
 
     name, path = parse_data(ask.data or default_data(ask.scale))
     assert name is not None
@@ -48,7 +48,9 @@ def stage(ask: Ask) -> Stage:
             reasons[cell.crop] = str(error)
             continue
         inputs["data"], shown = stages["data"], int(images.ids[at])
-        inputs |= {f"{len(crops)}.{role}": s for role, s in stages.items() if role not in ("", "data")}
+        inputs |= {
+            f"{len(crops)}.{role}": s for role, s in stages.items() if role not in ("", "data")
+        }
         crops.append(stages[""].params["crop"])
     for crop, reason in reasons.items():
         ask.engine.progress.note(f"left out: {crop}: {reason}")
@@ -60,8 +62,9 @@ def stage(ask: Ask) -> Stage:
 
 def _first(ask: Ask, name: str, path: Path | None) -> str:
     """The image of the data with most objects among the first hundred."""
-    from bench.cell import Cell, Planner
-    from bench.errors import BadData
+    from bench.core.errors import BadData
+    from bench.plan.cell import Cell
+    from bench.plan.planner import Planner
 
     cell = Cell("", "", "", name, name, ask.scale, 0, ask.sets)
     data = Planner(cell, ask.engine.runtime, {name: path}).data(name)
@@ -76,9 +79,9 @@ def _first(ask: Ask, name: str, path: Path | None) -> str:
 
 def run(ctx: StageContext) -> None:
     """A panel for each crop: the image with the boxes of one epoch (seed 0)."""
-    from bench.engine.crop_pictures import boxes_of
-    from bench.engine.figures import positions
-    from bench.engine.pretrain import build_crop
+    from bench.contracts.images import positions
+    from bench.figures.crop_pictures import boxes_of
+    from bench.stages.pretrain.setup import build_crop
 
     images = ctx.images("data", str(ctx.params["split"]))
     (at,) = positions(images, [int(ctx.params["image"])])
@@ -92,7 +95,13 @@ def run(ctx: StageContext) -> None:
     rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     title = f"{ctx.stage.inputs['data'].name}, image {images.ids[at]}"
     save(
-        ctx.work, {"rows": rows, "columns": [], "title": title, "below": "Boxes of one epoch; their number."}
+        ctx.work,
+        {
+            "rows": rows,
+            "columns": [],
+            "title": title,
+            "below": "Boxes of one epoch; their number.",
+        },
     )
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import BadData
+from bench.core.errors import BadData
+from bench.core.stage import Stage
 from bench.figures import _look
 from bench.figures._content import Content
-from bench.stage import Stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.engine.figures import Ask
+    from bench.launch.stored import Ask
 
 VERSION = 1
 SOURCE = "paper 003, Fig. 5"
@@ -26,9 +26,10 @@ PERPLEXITY = 30.0
 
 
 def stage(ask: Ask) -> Stage:
-    """The newest cell that kept features of objects unless told. t-SNE where scikit-learn is installed, else
+    """The newest cell that kept features of objects unless told. t-SNE where scikit-learn is
+    installed, else
     the two principal components: two figures with keys of their own."""
-    from bench.engine.figures import figures_of
+    from bench.launch.stored import figures_of
 
     cell = ask.of_component("embedding", "task", "evaluate", ask.cell)
     data = ask.data_stage(cell.inputs.get("data"))
@@ -41,7 +42,8 @@ def stage(ask: Ask) -> Stage:
 def content(
     features: np.ndarray, labels: np.ndarray, classes: list[str], way: str, seed: int, title: str
 ) -> Content:
-    """The map of (n, D) features, which are scaled to length 1; `labels` are positions in `classes`.
+    """The map of (n, D) features, which are scaled to length 1; `labels` are positions in
+    `classes`.
 
     Kept are the `CLASSES` most common classes and of their objects `MOST` drawn at random.
     """
@@ -56,14 +58,17 @@ def content(
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     places = tsne(rows, seed) if way == "t-SNE" else principal(rows)
     return {
-        "places": places.astype(np.float32), "labels": np.asarray(labels)[use].astype(np.int64),
-        "classes": classes, "way": way, "title": title,
-    }  # fmt: skip
+        "places": places.astype(np.float32),
+        "labels": np.asarray(labels)[use].astype(np.int64),
+        "classes": classes,
+        "way": way,
+        "title": title,
+    }
 
 
 def principal(rows: np.ndarray) -> np.ndarray:
-    """(n, D) -> (n, 2): the first two principal components; signs so that each one's largest entry is
-    positive."""
+    """(n, D) -> (n, 2): the first two principal components; signs so that each one's largest entry
+    is positive."""
     centred = rows - rows.mean(0)
     left, strength, _ = np.linalg.svd(centred, full_matrices=False)
     found = left[:, :2] * strength[:2]
@@ -75,7 +80,9 @@ def tsne(rows: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-    made: Any = TSNE(perplexity=perplexity, init="pca", random_state=seed, metric="cosine", n_jobs=1)
+    made: Any = TSNE(
+        perplexity=perplexity, init="pca", random_state=seed, metric="cosine", n_jobs=1
+    )
     return np.asarray(made.fit_transform(rows))
 
 
@@ -90,15 +97,25 @@ def draw(content: Content) -> Figure:
         axes = figure.subplots()
         size = float(np.clip(6000 / len(labels), 5, 20))
         for at, k in enumerate(common[np.argsort(-counts, kind="stable")]):
-            mine = places[labels == k]  # seven colours and eight markers: no two classes share both
+            # seven colours and eight markers: no two classes share both
+            mine = places[labels == k]
             axes.scatter(
-                mine[:, 0], mine[:, 1], size, color=_look.PALETTE[at % 7], alpha=0.85, edgecolors="#333333",
-                linewidths=0.2, marker=_look.MARKERS[at % 8], label=content["classes"][int(k)],
-            )  # fmt: skip
+                mine[:, 0],
+                mine[:, 1],
+                size,
+                color=_look.PALETTE[at % 7],
+                alpha=0.85,
+                edgecolors="#333333",
+                linewidths=0.2,
+                marker=_look.MARKERS[at % 8],
+                label=content["classes"][int(k)],
+            )
         axes.set_xticks([])
         axes.set_yticks([])
         for side in ("left", "bottom"):
             axes.spines[side].set_color("#BBBBBB")
         axes.set_title(f"{content['title']}: {content['way']} of {len(labels)} objects")
-        figure.legend(loc="outside right center", frameon=False, markerscale=1.3, handletextpad=0.2)
+        figure.legend(
+            loc="outside right center", frameon=False, markerscale=1.3, handletextpad=0.2
+        )
     return figure

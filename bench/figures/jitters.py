@@ -10,9 +10,9 @@ from bench.figures.pairs import of_pretraining
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.engine.figures import Ask
+    from bench.core.stage import Stage
     from bench.figures._content import Content
-    from bench.stage import Stage
+    from bench.launch.stored import Ask
 
 VERSION = 1
 SOURCE = "paper 003, Fig. 3"

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 from bench.figures import _look
 from bench.figures._content import Content
 from bench.figures._statistics import parabola, sweet_spot
-from bench.results.ranking import spearman
+from bench.results.views.ranking import spearman
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from sqlalchemy import Connection
 
-    from bench.results.objectness import Point
+    from bench.results.views.objectness import Point
 
 SOURCE = "paper 000, Fig. 5"
 OPTIONS = ("task", "metric", "source", "size", "objects", "method", "crop", "scale", "data")
@@ -32,11 +32,20 @@ X = "mean objectness of the crops, %"
 
 
 def collect(
-    connection: Connection, home: Path, task: str = "", metric: str = "", source: str = "both",
-    size: str = "steps", objects: str = "boxes", method: str = "*", crop: str = "*", scale: str = "",
+    connection: Connection,
+    home: Path,
+    task: str = "",
+    metric: str = "",
+    source: str = "both",
+    size: str = "steps",
+    objects: str = "boxes",
+    method: str = "*",
+    crop: str = "*",
+    scale: str = "",
     data: str = "",
-) -> Content:  # fmt: skip
-    """What was measured and what papers report, as far as it is asked for; BadInput where that is nothing."""
+) -> Content:
+    """What was measured and what papers report, as far as it is asked for; BadInput where that is
+    nothing."""
     found = []
     if source != "reported":
         found += _measured(connection, home, (task, metric), (scale, data), (size, objects))
@@ -46,10 +55,11 @@ def collect(
     made = []
     for title, y, points in found:
         mine = [
-            p for p in points
+            p
+            for p in points
             if any(fnmatch(p.method.lower(), m.lower()) for m in wanted[0][1])
             and any(fnmatch(p.crop.lower(), c.lower()) for c in wanted[1][1])
-        ]  # fmt: skip
+        ]
         if mine:
             made.append(series(title, y, mine))
     if not made:
@@ -61,12 +71,20 @@ Found = list[tuple[str, str, "Sequence[Point]"]]
 
 
 def _measured(
-    connection: Connection, home: Path, what: tuple[str, str], where: tuple[str, str], how: tuple[str, str]
+    connection: Connection,
+    home: Path,
+    what: tuple[str, str],
+    where: tuple[str, str],
+    how: tuple[str, str],
 ) -> Found:
-    from bench.results.objectness import measured, metrics_of, rows_of, topics
+    from bench.results.views.objectness import measured, metrics_of, rows_of, topics
 
     given = (*where, what[0])
-    fitting = [t for t in topics(connection) if all(g in ("", v) for g, v in zip(given, t[:3], strict=True))]
+    fitting = [
+        t
+        for t in topics(connection)
+        if all(g in ("", v) for g, v in zip(given, t[:3], strict=True))
+    ]
     for topic in fitting:
         rows = rows_of(connection, topic)
         known = metrics_of(rows)
@@ -82,8 +100,8 @@ def _measured(
 
 def _reported(task: str, metric: str, strict: bool) -> Found:
     """The paper's own points: in the column asked for, else, unless `strict`, in its first one."""
-    from bench.results.objectness import reported
-    from bench.results.reported import values
+    from bench.results.papers.reported import values
+    from bench.results.views.objectness import reported
 
     name, column, points = reported(values(), task, metric)
     if not points and not strict:
@@ -100,11 +118,14 @@ def series(title: str, y: str, points: Sequence[Point]) -> Content:
         curve = parabola(xs, ys)
         groups.append(
             {
-                "method": method, "points": [dict(vars(p)) for p in mine], "rho": spearman(xs, ys),
-                "n": len(mine), "curve": list(curve) if curve else None,
+                "method": method,
+                "points": [dict(vars(p)) for p in mine],
+                "rho": spearman(xs, ys),
+                "n": len(mine),
+                "curve": list(curve) if curve else None,
                 "peak": sweet_spot(curve, xs) if curve else None,
             }
-        )  # fmt: skip
+        )
     return {"title": title, "x": X, "y": y, "groups": groups}
 
 
@@ -118,7 +139,9 @@ def draw(content: Content) -> Figure:
         for axes, one in zip(plots, content["series"], strict=True):
             _plot(axes, one, content["size"])
         for axes, one in zip(plots, content["series"], strict=True):
-            labels = {(p["label"], round(p["x"], 6)): p["x"] for g in one["groups"] for p in g["points"]}
+            labels = {
+                (p["label"], round(p["x"], 6)): p["x"] for g in one["groups"] for p in g["points"]
+            }
             _look.names_above(axes, list(labels.values()), [text for text, _ in labels])
     return figure
 
@@ -127,15 +150,35 @@ def _plot(axes: Axes, one: Content, size: str) -> None:
     every = [p for g in one["groups"] for p in g["points"]]
     sizes = [p["size"] for p in every if p["size"] is not None]
     for at, group in enumerate(one["groups"]):
-        colour, marker = _look.PALETTE[at % len(_look.PALETTE)], _look.MARKERS[at % len(_look.MARKERS)]
+        colour, marker = (
+            _look.PALETTE[at % len(_look.PALETTE)],
+            _look.MARKERS[at % len(_look.MARKERS)],
+        )
         points = group["points"]
         xs, ys = [p["x"] for p in points], [p["y"] for p in points]
         bars = [[p[name] or 0.0 for p in points] for name in ("x_ci", "y_ci")]
         axes.errorbar(
-            xs, ys, bars[1], bars[0], fmt="none", ecolor=colour, elinewidth=0.8, alpha=0.6, capsize=1.5
+            xs,
+            ys,
+            bars[1],
+            bars[0],
+            fmt="none",
+            ecolor=colour,
+            elinewidth=0.8,
+            alpha=0.6,
+            capsize=1.5,
         )
         areas = [_area(p["size"], sizes) for p in points]
-        axes.scatter(xs, ys, areas, color=colour, marker=marker, edgecolors="white", linewidths=0.5, zorder=3)
+        axes.scatter(
+            xs,
+            ys,
+            areas,
+            color=colour,
+            marker=marker,
+            edgecolors="white",
+            linewidths=0.5,
+            zorder=3,
+        )
         axes.plot([], [], marker, color=colour, markersize=4.5, label=_legend(group))
         if group["curve"]:
             _curve(axes, group, xs, colour)
@@ -145,18 +188,38 @@ def _plot(axes: Axes, one: Content, size: str) -> None:
     axes.margins(0.1, 0.12)
     columns = 2 if len(axes.get_legend_handles_labels()[0]) > 3 else 1
     axes.legend(
-        frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.29), ncols=columns, handletextpad=0.4,
-        columnspacing=1.0, borderaxespad=0,
-    )  # fmt: skip
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.45, -0.29),
+        ncols=columns,
+        handletextpad=0.4,
+        columnspacing=1.0,
+        borderaxespad=0,
+    )
 
 
 def _curve(axes: Axes, group: dict[str, Any], xs: Sequence[float], colour: str) -> None:
     """The parabola between the outermost points; where it is highest."""
     x = np.linspace(min(xs), max(xs), 100)
-    axes.plot(x, np.polyval(group["curve"], x), color=colour, linewidth=1.0, linestyle=(0, (5, 2)), zorder=1)
+    axes.plot(
+        x,
+        np.polyval(group["curve"], x),
+        color=colour,
+        linewidth=1.0,
+        linestyle=(0, (5, 2)),
+        zorder=1,
+    )
     if group["peak"] is not None:
         top = float(np.polyval(group["curve"], group["peak"]))
-        axes.plot(group["peak"], top, marker="|", color=colour, markersize=11, markeredgewidth=1.4, zorder=2)
+        axes.plot(
+            group["peak"],
+            top,
+            marker="|",
+            color=colour,
+            markersize=11,
+            markeredgewidth=1.4,
+            zorder=2,
+        )
 
 
 def _legend(group: dict[str, Any]) -> str:

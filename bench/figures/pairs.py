@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.core.stage import Stage
 from bench.figures import _look
-from bench.stage import Stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.engine.figures import Ask
     from bench.figures._content import Content
+    from bench.launch.stored import Ask
 
 VERSION = 1
 SOURCE = "paper 002, Fig. 3"
@@ -24,19 +24,27 @@ def stage(ask: Ask) -> Stage:
 
 
 def of_pretraining(ask: Ask, name: str, version: int) -> Stage:
-    """A figure of what a method prepared before it trained: its inputs and settings are the pretraining's."""
-    from bench.engine.figures import figures_of
-    from bench.errors import BadInput
+    """A figure of what a method prepared before it trained: its inputs and settings are the
+    pretraining's."""
+    from bench.core.errors import BadInput
+    from bench.launch.stored import figures_of
 
     source = ask.of_component(name, "method", "pretrain", "".join(ask.backbones[:1]))
     data = ask.data_stage(source.inputs.get("data"))
     if "data" not in source.inputs or data.key != source.inputs["data"].key:
-        raise BadInput(f"{name} shows the images that {source} learned from; try: without --data and files")
+        raise BadInput(
+            f"{name} shows the images that {source} learned from; try: without --data and files"
+        )
     split, ids = ask.chosen(data, str(source.params["split"]))
     params = {"images": ids, "split": split, "method": source.params["method"], "seed": 0}
     inputs = {role: s for role, s in source.inputs.items() if role != "data"}
     return Stage(
-        "figure", name, version, params, figures_of("method", source.name)[name], {"data": data, **inputs}
+        "figure",
+        name,
+        version,
+        params,
+        figures_of("method", source.name)[name],
+        {"data": data, **inputs},
     )
 
 

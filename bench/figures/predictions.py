@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.core.stage import Stage
 from bench.figures import _look
-from bench.stage import Stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.engine.figures import Ask
     from bench.figures._content import Content
+    from bench.launch.stored import Ask
 
 VERSION = 1
 SOURCE = "detections of a cell"
@@ -25,17 +25,24 @@ def stage(ask: Ask) -> Stage:
 
 def of_cell(ask: Ask, name: str, version: int, least: int = 0) -> Stage:
     """A figure of what the evaluation of a cell left behind, on the images it was scored on."""
-    from bench.engine.figures import figures_of
-    from bench.errors import BadInput
+    from bench.core.errors import BadInput
+    from bench.launch.stored import figures_of
 
     cell = ask.of_component(name, "task", "evaluate", ask.cell)
     data = ask.data_stage(cell.inputs.get("data"))
     if "data" not in cell.inputs or data.key != cell.inputs["data"].key:
-        raise BadInput(f"{name} shows the images that {cell} was scored on; try: without --data and files")
+        raise BadInput(
+            f"{name} shows the images that {cell} was scored on; try: without --data and files"
+        )
     split, ids = ask.chosen(data, "val", least)
     params = {"images": ids, "split": split, "task": cell.params["task"]}
     return Stage(
-        "figure", name, version, params, figures_of("task", cell.name)[name], {"data": data, "cell": cell}
+        "figure",
+        name,
+        version,
+        params,
+        figures_of("task", cell.name)[name],
+        {"data": data, "cell": cell},
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.core.stage import Stage
 from bench.figures import _look
-from bench.stage import Stage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.engine.figures import Ask
     from bench.figures._content import Content
+    from bench.launch.stored import Ask
 
 VERSION = 1
 SOURCE = "paper 000, Fig. 4"
@@ -19,10 +19,10 @@ OPTIONS = ("backbone", "image", "data", "split", "count", "scale", "set")
 
 
 def stage(ask: Ask) -> Stage:
-    """The newest proposals that a network scored; with --backbone, or without such, any backbone's scores at
-    the settings of --scale and --set."""
-    from bench import registry
-    from bench.engine.figures import figures_of
+    """The newest proposals that a network scored; with --backbone, or without such, any backbone's
+    scores at the settings of --scale and --set."""
+    from bench.contracts import registry
+    from bench.launch.stored import figures_of
 
     able = [n for n in registry.names("proposals") if "scda" in figures_of("proposals", n)]
     made = None

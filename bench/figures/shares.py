@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 from bench.figures import _look
 from bench.figures._content import Content
 
@@ -27,7 +27,7 @@ def collect(
     connection: Connection, home: Path, data: str = "", crop: str = "*", objects: str = "boxes"
 ) -> Content:
     """The shares of the crops that were measured; BadInput where none was."""
-    from bench.results.objectness import shares
+    from bench.results.views.objectness import shares
 
     name, rows = shares(connection, data, crop, objects)
     if not rows:
@@ -61,15 +61,24 @@ def draw(content: Content) -> Figure:
                 if width >= 7:
                     dark = name == "precise"
                     axes.text(
-                        left + width / 2, at, f"{width:.0f}", ha="center", va="center_baseline",
-                        fontsize=6.5, color="white" if dark else "black",
-                    )  # fmt: skip
+                        left + width / 2,
+                        at,
+                        f"{width:.0f}",
+                        ha="center",
+                        va="center_baseline",
+                        fontsize=6.5,
+                        color="white" if dark else "black",
+                    )
             start = [s + w for s, w in zip(start, widths, strict=True)]
         for at, row in enumerate(rows):
             axes.text(102, at, f"{100 * row['objectness']:.1f}", va="center", fontsize=_look.SMALL)
         axes.text(102, -0.9, "mean", fontsize=_look.SMALL, va="center")
-        axes.set(xlim=(0, 100), ylim=(len(rows) - 0.5, -0.5), xlabel=f"crops, %  ({content['title']})")
+        axes.set(
+            xlim=(0, 100), ylim=(len(rows) - 0.5, -0.5), xlabel=f"crops, %  ({content['title']})"
+        )
         axes.set_yticks(range(len(rows)), [r["label"] for r in rows])
         axes.tick_params(axis="y", length=0)
-        figure.legend(loc="outside upper center", ncols=3, frameon=False, handlelength=1.0, columnspacing=1.2)
+        figure.legend(
+            loc="outside upper center", ncols=3, frameon=False, handlelength=1.0, columnspacing=1.2
+        )
     return figure

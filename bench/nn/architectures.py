@@ -1,10 +1,12 @@
-"""What a backbone's name means, without importing a network: tasks and methods ask this while planning.
+"""What a backbone's name means, without importing a network: tasks and methods ask this while
+planning.
 
-A name is a base and options joined by `_`, in any order: `resnet50_half`, `resnet18_cifar_zeroinit`.
+A name is a base and options joined by `_`, in any order: `resnet50_half`,
+`resnet18_cifar_zeroinit`.
 
 - `resnet18`, `resnet34`, `resnet50`, `resnet101`: torchvision's ResNets.
-  `half`: the four stages at half width, the stem at full width. `cifar`: a 3x3 stem of stride 1 and no
-  max-pool, total stride 8. `zeroinit`: the last batch norm of every block starts at zero.
+  `half`: the four stages at half width, the stem at full width. `cifar`: a 3x3 stem of stride 1
+  and no max-pool, total stride 8. `zeroinit`: the last batch norm of every block starts at zero.
 - `lab_` before a ResNet: a half-width ResNet on L and another on ab, their features concatenated.
 - `vit_tiny`, `vit_s`, `vit_b`: vision transformers (no options).
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bench.errors import unknown
+from bench.core.errors import unknown
 
 RESNET_NAMES = ("resnet18", "resnet34", "resnet50", "resnet101")
 OPTIONS = ("half", "cifar", "zeroinit")
@@ -22,7 +24,8 @@ OPTIONS = ("half", "cifar", "zeroinit")
 
 @dataclass(frozen=True)
 class VitShape:
-    """patch, side: pixels of a patch and of the images the position embedding is made for. dim: width.
+    """patch, side: pixels of a patch and of the images the position embedding is made for. dim:
+    width.
     depth: blocks. heads: of attention."""
 
     patch: int
@@ -41,7 +44,8 @@ VITS = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """`family`: what builds it. `base`: the name without options and `lab_`. `options`: of `OPTIONS`."""
+    """`family`: what builds it. `base`: the name without options and `lab_`. `options`: of
+    `OPTIONS`."""
 
     family: Literal["resnet", "lab", "vit"]
     base: str

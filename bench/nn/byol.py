@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.method import Network, Views
+from bench.contracts.network import Network, Views
 from bench.nn.distributed import gather_rows
 from bench.nn.ema import cosine_momentum, ema_update
 from bench.nn.heads import make_head, mlp, project
@@ -20,13 +20,15 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
     Source: Grill et al. 2020, equation 2 (the squared distance of the normalised vectors).
     """
-    return 2.0 - 2.0 * F.cosine_similarity(prediction.float(), target.detach().float(), dim=-1).mean()
+    return (
+        2.0 - 2.0 * F.cosine_similarity(prediction.float(), target.detach().float(), dim=-1).mean()
+    )
 
 
 @torch.no_grad()
 def output_std(features: Tensor) -> Tensor:
-    """Mean over dimensions of the standard deviation over the batch of L2-normalised rows of (B, D), B the
-    rows of all devices (each passes equally many).
+    """Mean over dimensions of the standard deviation over the batch of L2-normalised rows of (B,
+    D), B the rows of all devices (each passes equally many).
 
     About 1/sqrt(D) for spread features, 0 for collapsed ones (Chen and He 2021, section 4.1).
     """
@@ -37,13 +39,14 @@ def output_std(features: Tensor) -> Tensor:
 class OnlineTarget(Network):
     """An online backbone and projector, and a target of the same shape that follows them.
 
-    The target's parameters move only by `after_step` (EMA); it runs in train mode with its own batch-norm
-    buffers, which are not averaged. Subclasses add predictors and write `loss`.
+    The target's parameters move only by `after_step` (EMA); it runs in train mode with its own
+    batch-norm buffers, which are not averaged. Subclasses add predictors and write `loss`.
     """
 
     def __init__(self, backbone: str, hidden: int, out: int, ema0: float, heads: int = 1) -> None:
         super().__init__()
-        from bench.nn.backbones import build_backbone  # torchvision takes a second; plans need none
+        # torchvision takes a second; plans need none
+        from bench.nn.backbones import build_backbone
 
         online = build_backbone(backbone)
         self.backbone: nn.Module = online
@@ -54,7 +57,8 @@ class OnlineTarget(Network):
         self.momentum = ema0
 
     def online(self, images: Tensor, objects: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) -> (B, out), online projections with gradient; `objects` (B,) bool picks heads."""
+        """(B, 3, H, W) -> (B, out), online projections with gradient; `objects` (B,) bool picks
+        heads."""
         return project(self.projector, self.backbone(images), objects)
 
     @torch.no_grad()
@@ -65,11 +69,13 @@ class OnlineTarget(Network):
     def symmetric(
         self, predictor: nn.Module, first: Views, second: Views, small: Sequence[Views] = ()
     ) -> tuple[Tensor, Tensor]:
-        """(loss, predictions of `first`): both directions summed, 0 to 8; each view is forwarded separately,
-        so that batch-norm statistics are per view (one forward for both lowers accuracy).
+        """(loss, predictions of `first`): both directions summed, 0 to 8; each view is forwarded
+        separately, so that batch-norm statistics are per view (one forward for both lowers
+        accuracy).
 
-        `small`: multi-crop's extra views. They pass through the online branch only and predict both global
-        targets; the loss is then 2 x the mean over the 2 + 2k pairs, so that its range stays 0 to 8.
+        `small`: multi-crop's extra views. They pass through the online branch only and predict
+        both global targets; the loss is then 2 x the mean over the 2 + 2k pairs, so that its range
+        stays 0 to 8.
         """
         p1, p2 = (predictor(self.online(v.images, v.objects)) for v in (first, second))
         z1, z2 = (self.target(v.images, v.objects) for v in (first, second))

@@ -16,13 +16,15 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 def info_nce(
     queries: Tensor, keys: Tensor, negatives: Tensor, tau: float, uneven: bool = False
-) -> Tensor:  # fmt: skip
-    """mean_n -log [exp(q_n k_n / tau) / (exp(q_n k_n / tau) + sum_j exp(q_n m_j / tau))], 0 for N = 0.
+) -> Tensor:
+    """mean_n -log [exp(q_n k_n / tau) / (exp(q_n k_n / tau) + sum_j exp(q_n m_j / tau))], 0 for N
+    = 0.
 
-    queries, keys: (N, D), negatives: (K, D), unit vectors; no gradient reaches keys or negatives. This is
-    the cross entropy of 1 + K logits with label 0, computed as softplus(logsumexp_j - positive), in float32
-    under autocast too. All vectors equal: log(K + 1). uneven: N may differ between devices, whose mean is
-    then that over the rows of all. Source: He et al. 2020, equation 1.
+    queries, keys: (N, D), negatives: (K, D), unit vectors; no gradient reaches keys or negatives.
+    This is the cross entropy of 1 + K logits with label 0, computed as softplus(logsumexp_j -
+    positive), in float32 under autocast too. All vectors equal: log(K + 1). uneven: N may differ
+    between devices, whose mean is then that over the rows of all. Source: He et al. 2020, equation
+    1.
     """
     with torch.autocast(queries.device.type, enabled=False):
         q = at_least_float32(queries) / tau
@@ -43,10 +45,14 @@ def correspondence(queries: Tensor, keys: Tensor) -> Tensor:
         return (unit_q.transpose(1, 2) @ unit_k).argmax(2)
 
 
-def dense_info_nce(queries: Tensor, keys: Tensor, match: Tensor, negatives: Tensor, tau: float) -> Tensor:
-    """InfoNCE of every cell: queries (B, D, S), keys (B, D, T), match (B, S) in T, negatives (K, D).
+def dense_info_nce(
+    queries: Tensor, keys: Tensor, match: Tensor, negatives: Tensor, tau: float
+) -> Tensor:
+    """InfoNCE of every cell: queries (B, D, S), keys (B, D, T), match (B, S) in T, negatives (K,
+    D).
 
-    Cell i of an image has the positive key `match[i]` of the same image; the mean is over all B x S cells.
+    Cell i of an image has the positive key `match[i]` of the same image; the mean is over all B x
+    S cells.
     Source: Wang et al. 2021 (DenseCL), equation 2.
     """
     at = match.unsqueeze(1).expand(-1, keys.shape[1], -1)

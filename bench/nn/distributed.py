@@ -1,7 +1,8 @@
 """What a step exchanges between devices; on one device every function is the identity.
 
-Losses are means over a process's own rows and DDP averages the gradients of all processes, so that together
-they are those of the whole batch. What looks at other rows (negatives, queues, statistics) goes through here.
+Losses are means over a process's own rows and DDP averages the gradients of all processes, so that
+together they are those of the whole batch. What looks at other rows (negatives, queues,
+statistics) goes through here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from torch import distributed as dist
 
 
 def rank_and_size() -> tuple[int, int]:
-    """This process's rank and the number of processes; (0, 1) where torch.distributed is not running."""
+    """This process's rank and the number of processes; (0, 1) where torch.distributed is not
+    running."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -50,16 +52,17 @@ class _Gather(torch.autograd.Function):
 
 
 def gather_with_gradient(x: Tensor) -> Tensor:
-    """`gather_rows` through which gradients flow: that of a row is the sum of what all processes' losses ask
-    of it. With losses that are means over own rows, averaging parameter gradients over processes, as DDP
-    does, then gives the gradient of the whole batch.
+    """`gather_rows` through which gradients flow: that of a row is the sum of what all processes'
+    losses ask of it. With losses that are means over own rows, averaging parameter gradients over
+    processes, as DDP does, then gives the gradient of the whole batch.
     """
     return x if rank_and_size()[1] == 1 else _Gather.apply(x)  # type: ignore[no-any-return,no-untyped-call]
 
 
 @torch.no_grad()
 def gather_uneven(x: Tensor) -> Tensor:
-    """(n, ...) of every process, stacked in rank order, where n may differ between them. No gradient."""
+    """(n, ...) of every process, stacked in rank order, where n may differ between them. No
+    gradient."""
     _, size = rank_and_size()
     if size == 1:
         return x.detach()
@@ -72,7 +75,8 @@ def gather_uneven(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def shared_permutation(n: int, device: torch.device) -> Tensor:
-    """(n,) int64, a random order of n rows, the same on every process (rank 0's, from torch's generator)."""
+    """(n,) int64, a random order of n rows, the same on every process (rank 0's, from torch's
+    generator)."""
     order = torch.randperm(n).to(device)
     if rank_and_size()[1] > 1:
         dist.broadcast(order, 0)
@@ -81,8 +85,9 @@ def shared_permutation(n: int, device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def mean_divisor(count: Tensor) -> Tensor:
-    """What a process divides its sum by, so that the processes' mean is the mean over all their terms:
-    the number of terms of all (at least 1) by the number of processes. `count`: this process's, a scalar."""
+    """What a process divides its sum by, so that the processes' mean is the mean over all their
+    terms: the number of terms of all (at least 1) by the number of processes. `count`: this
+    process's, a scalar."""
     total, size = count.detach().double(), rank_and_size()[1]
     if size > 1:
         dist.all_reduce(total)
@@ -90,9 +95,11 @@ def mean_divisor(count: Tensor) -> Tensor:
 
 
 def draw_rows(draw: Callable[[int], Tensor], n: int, part: int = 0, parts: int = 1) -> Tensor:
-    """This process's `n` rows of `draw(N)`, N the rows of all processes and of all `parts` of a step.
+    """This process's `n` rows of `draw(N)`, N the rows of all processes and of all `parts` of a
+    step.
 
-    Processes share torch's seed, so a row's random numbers do not depend on how a batch is divided.
+    Processes share torch's seed, so a row's random numbers do not depend on how a batch is
+    divided.
     """
     rank, size = rank_and_size()
     start = (rank * parts + part) * n
@@ -109,8 +116,8 @@ def draw_uneven(draw: Callable[[int], Tensor], n: int, device: torch.device) -> 
 class Shuffle:
     """A random order of the rows of all processes, rank 0's, from torch's generator.
 
-    `there(x)`: (b, ...) of every process -> this process's share of the rows in that order; `home(y)`: what
-    was computed of them -> this process's rows in their own order. No gradient.
+    `there(x)`: (b, ...) of every process -> this process's share of the rows in that order;
+    `home(y)`: what was computed of them -> this process's rows in their own order. No gradient.
     """
 
     @torch.no_grad()

@@ -1,4 +1,5 @@
-"""A ResNet's state dict under torchvision's key names and under detectron2's; both ways, nothing lost."""
+"""A ResNet's state dict under torchvision's key names and under detectron2's; both ways, nothing
+lost."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 
 V = TypeVar("V")
 
@@ -25,9 +26,10 @@ _DETECTRON2 = re.compile(
 
 
 def to_detectron2(state: Mapping[str, V]) -> dict[str, V]:
-    """torchvision's names -> detectron2's: `layer1.0.bn2.weight` -> `res2.0.conv2.norm.weight`, the stem
-    under `stem.`, `downsample.0` and `.1` -> `shortcut` and `shortcut.norm`. BadInput names a key that is no
-    ResNet's. The values are handed on. Source: detectron2's tools/convert-torchvision-to-d2.py."""
+    """torchvision's names -> detectron2's: `layer1.0.bn2.weight` -> `res2.0.conv2.norm.weight`,
+    the stem under `stem.`, `downsample.0` and `.1` -> `shortcut` and `shortcut.norm`. BadInput
+    names a key that is no ResNet's. The values are handed on. Source: detectron2's
+    tools/convert-torchvision-to-d2.py."""
     return {_to_detectron2(key): value for key, value in state.items()}
 
 
@@ -39,7 +41,9 @@ def from_detectron2(state: Mapping[str, V]) -> dict[str, V]:
 def _to_detectron2(key: str) -> str:
     m = _TORCHVISION.fullmatch(key)
     if m is None or (m["layer"] is None and m["n"] != "1"):
-        raise BadInput(f"{key!r} is no key of a torchvision ResNet, so it has no name in detectron2")
+        raise BadInput(
+            f"{key!r} is no key of a torchvision ResNet, so it has no name in detectron2"
+        )
     where = f"res{int(m['layer']) + 1}.{m['block']}" if m["layer"] else "stem"
     conv = f"conv{m['n']}" if m["n"] else "shortcut"
     norm = ".norm" if m["part"] == "bn" or m["d"] == "1" else ""
@@ -49,7 +53,9 @@ def _to_detectron2(key: str) -> str:
 def _from_detectron2(key: str) -> str:
     m = _DETECTRON2.fullmatch(key)
     if m is None or (m["res"] is None and m["n"] != "1"):
-        raise BadInput(f"{key!r} is no key of a detectron2 ResNet, so it has no name in torchvision")
+        raise BadInput(
+            f"{key!r} is no key of a detectron2 ResNet, so it has no name in torchvision"
+        )
     where = f"layer{int(m['res']) - 1}.{m['block']}." if m["res"] else ""
     norm = m["norm"] is not None
     part = f"{'bn' if norm else 'conv'}{m['n']}" if m["n"] else f"downsample.{int(norm)}"
@@ -57,7 +63,8 @@ def _from_detectron2(key: str) -> str:
 
 
 def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
-    """BadInput unless `state` has the keys and shapes of `own`; it names the first ones and the counts."""
+    """BadInput unless `state` has the keys and shapes of `own`; it names the first ones and the
+    counts."""
     missing = [k for k in own if k not in state]
     extra = [k for k in state if k not in own]
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
@@ -73,8 +80,10 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: st
         parts.append(f"{k!r} is {tuple(state[k].shape)}, not {tuple(own[k].shape)}")
     matched = len(own) - len(missing) - len(shapes)
     raise BadInput(
-        f"{source} does not fit the network: {'; '.join(parts)} ({len(missing)} missing, {len(extra)} "
-        f"unexpected, {len(shapes)} of another shape, {matched} of {len(own)} match); is it another backbone?"
+        f"{source} does not fit the network: {'; '.join(parts)} ({len(missing)} missing, "
+        f"{len(extra)} "
+        f"unexpected, {len(shapes)} of another shape, {matched} of {len(own)} match); is it "
+        "another backbone?"
     )
 
 
@@ -85,7 +94,7 @@ def _some(keys: Iterable[str], most: int = 3) -> str:
 
 
 def filled(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` with 0 for each missing `num_batches_tracked`, a counter that files older than it lack and no
-    forward pass reads (every momentum is set)."""
+    """`state` with 0 for each missing `num_batches_tracked`, a counter that files older than it
+    lack and no forward pass reads (every momentum is set)."""
     lost = [k for k in own if k.endswith(".num_batches_tracked") and k not in state]
     return {**state, **{k: torch.zeros((), dtype=torch.int64) for k in lost}}

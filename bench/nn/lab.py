@@ -10,7 +10,11 @@ from bench.nn.contrastive import at_least_float32
 from bench.views.augment import MEAN, STD
 
 # sRGB primaries and the D65 white point (IEC 61966-2-1), as scikit-image and OpenCV use them.
-XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+XYZ = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
 WHITE = (0.950456, 1.0, 1.088754)
 # Half the range of the sRGB gamut in Lab; CMC's published code normalises by these.
 LAB_MEAN = (50.0, (-86.183 + 98.233) / 2, (-107.857 + 94.478) / 2)
@@ -18,8 +22,8 @@ LAB_STD = (50.0, (86.183 + 98.233) / 2, (107.857 + 94.478) / 2)
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """(B, 3, H, W) sRGB in [0, 1] -> (B, 3, H, W) Lab, float32 at least: L in 0..100, a and b about
-    -108..99.
+    """(B, 3, H, W) sRGB in [0, 1] -> (B, 3, H, W) Lab, float32 at least: L in 0..100, a and b
+    about -108..99.
 
     Source: CIE 1976 L*a*b* under D65; sRGB's transfer function. Values outside [0, 1] are clipped.
     """
@@ -39,7 +43,8 @@ def _root(t: Tensor) -> Tensor:
 
 
 def normalised_lab(images: Tensor) -> Tensor:
-    """(B, 3, H, W) RGB normalised by ImageNet's mean and deviation -> (B, 3, H, W) Lab, about [-1, 1]."""
+    """(B, 3, H, W) RGB normalised by ImageNet's mean and deviation -> (B, 3, H, W) Lab, about [-1,
+    1]."""
     images = at_least_float32(images)
     mean, std = images.new_tensor(MEAN).view(3, 1, 1), images.new_tensor(STD).view(3, 1, 1)
     lab = rgb_to_lab(images * std + mean)
@@ -47,20 +52,25 @@ def normalised_lab(images: Tensor) -> Tensor:
 
 
 class LabResNet(nn.Module):
-    """Two half-width ResNets, `l` on the L channel and `ab` on the two colour channels (Tian et al. 2020).
+    """Two half-width ResNets, `l` on the L channel and `ab` on the two colour channels (Tian et
+    al. 2020).
 
-    Takes RGB images normalised as for every other backbone and converts them itself, so that a task need not
-    know. `forward`: (B, 3, H, W) -> (B, D), both pooled features, L first; `maps`: (B, D, h, w) likewise.
-    D = `feature_dim`: 512 for ResNet-18 and -34, else 2048, as for one ResNet of full width. Tasks that read
-    these two can use it; those that need the stages of one ResNet (a feature pyramid) cannot.
+    Takes RGB images normalised as for every other backbone and converts them itself, so that a
+    task need not know. `forward`: (B, 3, H, W) -> (B, D), both pooled features, L first; `maps`:
+    (B, D, h, w) likewise. D = `feature_dim`: 512 for ResNet-18 and -34, else 2048, as for one
+    ResNet of full width. Tasks that read these two can use it; those that need the stages of one
+    ResNet (a feature pyramid) cannot.
     """
 
     def __init__(
-        self, block: type[BasicBlock | Bottleneck], layers: list[int], zero_init: bool = False,
+        self,
+        block: type[BasicBlock | Bottleneck],
+        layers: list[int],
+        zero_init: bool = False,
         cifar: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
-        from bench.nn.backbones import HalfResNet
+        from bench.nn.resnet import HalfResNet
 
         self.l = HalfResNet(block, layers, zero_init, cifar, channels=1)
         self.ab = HalfResNet(block, layers, zero_init, cifar, channels=2)

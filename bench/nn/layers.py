@@ -27,12 +27,14 @@ MOST = 9216  # numbers of a pooled layer of ResNet-50
 
 
 def pool_map(name: str, found: Tensor) -> Tensor:
-    """The map (B, C, h, w) of a ResNet's depth -> (B, C g g), g = 12, 6, 4, 3, 2 from conv1 to res5.
+    """The map (B, C, h, w) of a ResNet's depth -> (B, C g g), g = 12, 6, 4, 3, 2 from conv1 to
+    res5.
 
-    At the sizes of a 224-pixel image this is the average pooling of the published linear and SVM protocols
-    (kernel, stride, padding): conv1 (10, 10, 4), res2 (16, 8, 0), res3 (13, 5, 0), res4 (8, 3, 0), res5
-    (6, 1, 0): 9216, 9216, 8192, 9216 and 8192 numbers of ResNet-50. Source: Goyal et al. 2019 and paper 002's
-    code. Other sizes have no published rule: adaptive average pooling to the same grid, at most the map's.
+    At the sizes of a 224-pixel image this is the average pooling of the published linear and SVM
+    protocols (kernel, stride, padding): conv1 (10, 10, 4), res2 (16, 8, 0), res3 (13, 5, 0), res4
+    (8, 3, 0), res5 (6, 1, 0): 9216, 9216, 8192, 9216 and 8192 numbers of ResNet-50. Source: Goyal
+    et al. 2019 and paper 002's code. Other sizes have no published rule: adaptive average pooling
+    to the same grid, at most the map's.
     """
     side, (kernel, stride, padding) = POOLS[name]
     if found.shape[-2:] == (side, side):
@@ -45,13 +47,15 @@ def _grid(found: Tensor, side: int) -> Tensor:
     return F.adaptive_avg_pool2d(found, sides).flatten(1)
 
 
-def layer_features(backbone: nn.Module, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+def layer_features(
+    backbone: nn.Module, images: Tensor, layers: Iterable[str]
+) -> dict[str, Tensor]:
     """Pooled features by layer, (B, D_layer) each: those of `layers` among `DEPTHS` and "gap".
 
-    "gap" is the global average of the last map. conv1 is the stem before max-pooling, res2..res5 the four
-    stages. The two halves of a Lab backbone are concatenated. A vision transformer's depths are its
-    embedded patches and its tokens after a quarter, two, three quarters and all of the blocks (the last
-    normalised), pooled to the largest grid of at most 9,216 numbers.
+    "gap" is the global average of the last map. conv1 is the stem before max-pooling, res2..res5
+    the four stages. The two halves of a Lab backbone are concatenated. A vision transformer's
+    depths are its embedded patches and its tokens after a quarter, two, three quarters and all of
+    the blocks (the last normalised), pooled to the largest grid of at most 9,216 numbers.
     """
     from bench.nn.lab import LabResNet, normalised_lab
     from bench.nn.vit import VisionTransformer
@@ -69,7 +73,9 @@ def layer_features(backbone: nn.Module, images: Tensor, layers: Iterable[str]) -
     return _resnet_features(backbone, images, wanted)
 
 
-def _resnet_features(backbone: nn.Module, images: Tensor, wanted: tuple[str, ...]) -> dict[str, Tensor]:
+def _resnet_features(
+    backbone: nn.Module, images: Tensor, wanted: tuple[str, ...]
+) -> dict[str, Tensor]:
     found = {}
     for name, x in _resnet_maps(backbone, images):
         if name in wanted:
@@ -89,7 +95,9 @@ def _resnet_maps(backbone: nn.Module, images: Tensor) -> Iterator[tuple[str, Ten
         yield name, x
 
 
-def _vit_features(backbone: VisionTransformer, images: Tensor, wanted: tuple[str, ...]) -> dict[str, Tensor]:
+def _vit_features(
+    backbone: VisionTransformer, images: Tensor, wanted: tuple[str, ...]
+) -> dict[str, Tensor]:
     height, width = images.shape[-2] // backbone.patch, images.shape[-1] // backbone.patch
     tokens = backbone.tokens(images)
     first = (backbone.cls_token + backbone.pos_embed[:, :1]).expand(len(tokens), -1, -1)

@@ -8,12 +8,12 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from bench.method import Views
+from bench.contracts.network import Views
 
 
 def by_size(backbone: nn.Module, views: Sequence[Views]) -> Tensor:
-    """(V B, D) features, view after view; neighbouring views of one size share a forward, and so batch-norm
-    statistics, as in SimCLR (both views) and SwAV (global views, then small ones)."""
+    """(V B, D) features, view after view; neighbouring views of one size share a forward, and so
+    batch-norm statistics, as in SimCLR (both views) and SwAV (global views, then small ones)."""
     groups = groupby((v.images for v in views), key=lambda x: x.shape[-2:])
     return torch.cat([backbone(torch.cat(list(images))) for _, images in groups])
 

@@ -10,11 +10,12 @@ from torch.nn import functional as F
 def nearest(
     features: Tensor, k: int, drop_self: str = "by_index", block: int = 2048
 ) -> tuple[Tensor, Tensor]:
-    """The k most similar other rows of (N, D) by cosine: positions (N, k) int64 and similarities (N, k).
+    """The k most similar other rows of (N, D) by cosine: positions (N, k) int64 and similarities
+    (N, k).
 
-    drop_self: "by_index" never returns a row itself; "rank0" drops the most similar entry instead, as
-    paper 002's code does: where an exact duplicate takes that rank, a row is its own neighbour. Memory is
-    block x N floats.
+    drop_self: "by_index" never returns a row itself; "rank0" drops the most similar entry instead,
+    as paper 002's code does: where an exact duplicate takes that rank, a row is its own neighbour.
+    Memory is block x N floats.
     """
     unit = F.normalize(features.float(), dim=1)
     positions, similarities = [], []

@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.method import PretrainParams
+from bench.contracts.method import PretrainParams
 
 
 class LARS(torch.optim.Optimizer):
     """SGD with layer-wise adaptive rates: g <- trust (g + wd p), trust = eta |p| / |g + wd p|.
 
-    The trust ratio scales tensors of more than one dimension; vectors (batch norm, biases) take a plain step,
-    as in the self-supervised recipes. v <- momentum v + trust g; p <- p - lr v. Source: You et al. 2017.
+    The trust ratio scales tensors of more than one dimension; vectors (batch norm, biases) take a
+    plain step, as in the self-supervised recipes. v <- momentum v + trust g; p <- p - lr v.
+    Source: You et al. 2017.
     """
 
     def __init__(
@@ -26,7 +27,9 @@ class LARS(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         eta: float = 1e-3,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta})
+        super().__init__(
+            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta}
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -44,7 +47,9 @@ class LARS(torch.optim.Optimizer):
         grad = grad.add(p, alpha=group["weight_decay"])
         if p.ndim > 1:
             size, slope = p.norm(), grad.norm()
-            trust = torch.where((size > 0) & (slope > 0), group["eta"] * size / slope, torch.ones_like(size))
+            trust = torch.where(
+                (size > 0) & (slope > 0), group["eta"] * size / slope, torch.ones_like(size)
+            )
             grad = grad * trust
         state = self.state[p]
         if "velocity" not in state:
@@ -59,9 +64,11 @@ def param_groups(
     decay_norm_and_bias: bool,
     fixed_lr: Sequence[nn.Parameter] = (),
 ) -> list[dict[str, Any]]:
-    """Parameters with decay, and those without: 1-d ones (batch norm, biases) unless told to decay them.
+    """Parameters with decay, and those without: 1-d ones (batch norm, biases) unless told to decay
+    them.
 
-    Those in `fixed_lr` come after, in groups that say so with "fixed_lr": True; their rate is never changed.
+    Those in `fixed_lr` come after, in groups that say so with "fixed_lr": True; their rate is
+    never changed.
     """
     fixed = {id(p) for p in fixed_lr}
     found: dict[tuple[bool, bool], list[nn.Parameter]] = {

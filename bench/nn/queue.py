@@ -14,9 +14,10 @@ PAPER_LENGTH, PAPER_IMAGES = 65536, 118287  # MoCo v2's queue and COCO train2017
 def queue_length(longest: int, n_images: int, batch: int) -> int:
     """Keys in the queue: `longest`, but on a small set about half its images.
 
-    K = n_images x 65536 / 118287 (the published queue's share of COCO, 55 %), rounded down to a multiple of
-    the batch, at least 4 batches, never more than `longest`. Without this rule the keys of a small set would
-    be many epochs old. A set of fewer than 8 batches may get a queue longer than itself.
+    K = n_images x 65536 / 118287 (the published queue's share of COCO, 55 %), rounded down to a
+    multiple of the batch, at least 4 batches, never more than `longest`. Without this rule the
+    keys of a small set would be many epochs old. A set of fewer than 8 batches may get a queue
+    longer than itself.
     """
     share = n_images * PAPER_LENGTH // PAPER_IMAGES
     return min(longest, max(4 * batch, share // batch * batch))
@@ -25,10 +26,11 @@ def queue_length(longest: int, n_images: int, batch: int) -> int:
 class KeyQueue(nn.Module):
     """K unit vectors of D dimensions, at first random ones; new keys replace the oldest.
 
-    `keys` (K, D) and `position` (where the next key goes) are persistent buffers: a resumed training goes on
-    with the same queue. K need not be a multiple of the batch; overflow says what becomes of keys past the
-    end: "wrap" goes on at the start (of more than K keys at once the last K stay), "drop" loses them and
-    starts again at row 0 (paper 003's code).
+    `keys` (K, D) and `position` (where the next key goes) are persistent buffers: a resumed
+    training goes on with the same queue. K need not be a multiple of the batch; overflow says what
+    becomes of keys past the
+    end: "wrap" goes on at the start (of more than K keys at once the last K stay), "drop" loses
+    them and starts again at row 0 (paper 003's code).
     """
 
     keys: Tensor

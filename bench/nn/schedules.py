@@ -16,10 +16,12 @@ def lr_factor(
 ) -> float:
     """The factor on the base rate at `step` (counted from 0): a cosine to 0 with a linear warm-up.
 
-    With W = warmup_epochs * steps_per_epoch steps and w = r + (1 - r) step / W while step < W, else 1:
+    With W = warmup_epochs * steps_per_epoch steps and w = r + (1 - r) step / W while step < W,
+    else 1:
 
-    - "epoch": w (1 + cos(pi e / E)) / 2, e the current epoch. The cosine starts at epoch 0 and moves at
-      epoch boundaries while the warm-up moves every step, as in mmcv, which papers 000-003 build on.
+    - "epoch": w (1 + cos(pi e / E)) / 2, e the current epoch. The cosine starts at epoch 0 and
+      moves at epoch boundaries while the warm-up moves every step, as in mmcv, which papers
+      000-003 build on.
     - "iter": w during the warm-up, then (1 + cos(pi (step - W) / (T - W))) / 2, as in MAE.
     """
     total, warm = steps_per_epoch * epochs, warmup_epochs * steps_per_epoch

@@ -15,11 +15,11 @@ def sinkhorn(scores: Tensor, eps: float, iterations: int) -> Tensor:
     """Codes Q (N, K), float32 at least, of scores (N, K): rows sum to 1, columns tend to N / K as
     `iterations` grow.
 
-    Q = Diag(u) exp(scores / eps) Diag(v): each iteration scales the columns (prototypes) to equal sums, then
-    the rows (samples) to 1, so that rows are exact and columns approximate. Done in logarithms, where no
-    small `eps` overflows or empties a prototype. Where torch.distributed runs, N counts the rows of all ranks
-    (any number each) and a rank gets its own rows' codes. Source: Caron et al. 2020, equations 3 to 5 and
-    appendix A.
+    Q = Diag(u) exp(scores / eps) Diag(v): each iteration scales the columns (prototypes) to equal
+    sums, then the rows (samples) to 1, so that rows are exact and columns approximate. Done in
+    logarithms, where no small `eps` overflows or empties a prototype. Where torch.distributed
+    runs, N counts the rows of all ranks (any number each) and a rank gets its own rows' codes.
+    Source: Caron et al. 2020, equations 3 to 5 and appendix A.
     """
     q = at_least_float32(scores) / eps
     for _ in range(iterations):
@@ -40,14 +40,17 @@ def _log_sum_of_samples(q: Tensor) -> Tensor:
 
 
 def swapped_loss(scores: list[Tensor], codes: list[Tensor], temperature: float) -> Tensor:
-    """Each view predicts the codes of the other views' images: the mean over i < len(codes) and v != i of
-    -mean_n sum_k q_i,n,k ln softmax_k(s_v,n / t); scalar.
+    """Each view predicts the codes of the other views' images: the mean over i < len(codes) and v
+    != i of -mean_n sum_k q_i,n,k ln softmax_k(s_v,n / t); scalar.
 
-    scores: (N, K) of each view, global views first. codes: (N, K) of the global views. Source: Caron et al.
-    2020, equations 2 and 6, averaged over pairs.
+    scores: (N, K) of each view, global views first. codes: (N, K) of the global views. Source:
+    Caron et al. 2020, equations 2 and 6, averaged over pairs.
     """
     logs = [torch.log_softmax(at_least_float32(s) / temperature, dim=1) for s in scores]
     pairs = [
-        -(q * log).sum(dim=1).mean() for i, q in enumerate(codes) for v, log in enumerate(logs) if v != i
+        -(q * log).sum(dim=1).mean()
+        for i, q in enumerate(codes)
+        for v, log in enumerate(logs)
+        if v != i
     ]
     return torch.stack(pairs).mean()

@@ -30,9 +30,10 @@ class _Sum(torch.autograd.Function):
 class HostSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """nn.SyncBatchNorm for tensors on the CPU, which torch's refuses: (B, C, ...) -> (B, C, ...).
 
-    y = weight (x - mean) / sqrt(var + eps) + bias, mean and var over the rows of all processes, as one
-    process with the whole batch has them; so are the running statistics (unbiased variance) and the gradient.
-    Processes may hold different numbers of rows. In eval mode, or on one process, nn.BatchNorm itself.
+    y = weight (x - mean) / sqrt(var + eps) + bias, mean and var over the rows of all processes, as
+    one process with the whole batch has them; so are the running statistics (unbiased variance)
+    and the gradient. Processes may hold different numbers of rows. In eval mode, or on one
+    process, nn.BatchNorm itself.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -59,7 +60,11 @@ class HostSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+        if (
+            self.running_mean is None
+            or self.running_var is None
+            or self.num_batches_tracked is None
+        ):
             return
         self.num_batches_tracked.add_(1)
         weight = 1.0 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
@@ -68,8 +73,8 @@ class HostSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronise(module: nn.Module, device: str) -> nn.Module:
-    """`module` with every nn.BatchNorm in it synchronised over processes, in place where it can be; the state
-    dict stays the same. "cuda": torch's own; "cpu": `HostSyncBatchNorm`."""
+    """`module` with every nn.BatchNorm in it synchronised over processes, in place where it can
+    be; the state dict stays the same. "cuda": torch's own; "cpu": `HostSyncBatchNorm`."""
     if device == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
     for norm in module.modules():

@@ -1,9 +1,11 @@
-"""Backbones in checkpoints made elsewhere: read safely, found by their keys, named by their shapes.
+"""Backbones in checkpoints made elsewhere: read safely, found by their keys, named by their
+shapes.
 
-A checkpoint is read as one flat dict: nested dicts are joined with dots, so a wrapping `state_dict`, `model`
-or `teacher` is a prefix like `module.` or `encoder_q.`. A backbone is wherever a prefix leads to the keys of
-one: torchvision's (also MoCo's, mm's, solo-learn's), detectron2's, an `nn.Sequential` of a ResNet's children
-(lightly), or timm's vision transformer (MAE, DINO).
+A checkpoint is read as one flat dict: nested dicts are joined with dots, so a wrapping
+`state_dict`, `model` or `teacher` is a prefix like `module.` or `encoder_q.`. A backbone is
+wherever a prefix leads to the keys of
+one: torchvision's (also MoCo's, mm's, solo-learn's), detectron2's, an `nn.Sequential` of a
+ResNet's children (lightly), or timm's vision transformer (MAE, DINO).
 """
 
 from __future__ import annotations
@@ -22,29 +24,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import BadData, BadInput
+from bench.core.errors import BadData, BadInput
 from bench.nn.architectures import VITS
 from bench.nn.formats import check_fit, filled, from_detectron2
 
 BLOCKS: dict[tuple[bool, tuple[int, ...]], str] = {  # bottlenecks?, blocks of a stage
-    (False, (2, 2, 2, 2)): "resnet18", (False, (3, 4, 6, 3)): "resnet34",
-    (True, (3, 4, 6, 3)): "resnet50", (True, (3, 4, 23, 3)): "resnet101",
-}  # fmt: skip
+    (False, (2, 2, 2, 2)): "resnet18",
+    (False, (3, 4, 6, 3)): "resnet34",
+    (True, (3, 4, 6, 3)): "resnet50",
+    (True, (3, 4, 23, 3)): "resnet101",
+}
 STEMS: dict[tuple[int, ...], str] = {(7, 7): "", (3, 3): "_cifar"}
 COPIES = {"k", "key", "momentum", "target", "ema", "old", "prev"}  # names of slowly moving copies
 PARTS = {  # style -> the first words of keys that belong to a backbone, wanted there or not
     "torchvision": re.compile(r"(conv|bn|norm|layer|res|stem)\d*"),
     "detectron2": re.compile(r"stem|res\d+"),
     "lab": re.compile(r"l|ab"),
-    "vit": re.compile(r"cls_token|pos_embed|patch_embed|blocks|norm.*|fc_norm|reg_token|dist_token"),
+    "vit": re.compile(
+        r"cls_token|pos_embed|patch_embed|blocks|norm.*|fc_norm|reg_token|dist_token"
+    ),
 }
 Flat = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Found:
-    """backbone: its name here. prefix: where the file has it. state: under our keys, complete. filled: how
-    many batch-norm counters the file lacks. left: tensors of the file that are no part of it, by place."""
+    """backbone: its name here. prefix: where the file has it. state: under our keys, complete.
+    filled: how many batch-norm counters the file lacks. left: tensors of the file that are no part
+    of it, by place."""
 
     backbone: str
     prefix: str
@@ -67,14 +74,17 @@ class Found:
 def _caution(backbone: str) -> str:
     if not backbone.endswith("_cifar"):
         return ""
-    return "; its 3x3 stem is taken to pad by 1 pixel (solo-learn's pads by 2, which no tensor tells)"
+    return (
+        "; its 3x3 stem is taken to pad by 1 pixel (solo-learn's pads by 2, which no tensor tells)"
+    )
 
 
 def read_checkpoint(path: Path) -> Flat:
-    """Every tensor of the file under its dotted path; nothing in it is executed (`weights_only=True`).
+    """Every tensor of the file under its dotted path; nothing in it is executed
+    (`weights_only=True`).
 
-    Raises BadInput where there is no such file or it needs objects that are not plain data, BadData where it
-    cannot be read.
+    Raises BadInput where there is no such file or it needs objects that are not plain data,
+    BadData where it cannot be read.
     """
     if not path.is_file():
         raise BadInput(f"no weights file at {path}; try: --backbone weights=FILE")
@@ -85,8 +95,10 @@ def read_checkpoint(path: Path) -> Flat:
         if name is None:
             raise _unreadable(path, error) from None
         raise BadInput(
-            f"{path} is not loaded: it holds Python objects ({name[1]}), and unpickling those can run code; "
-            "if you trust it, save its tensors alone: torch.save(torch.load(FILE, weights_only=False)"
+            f"{path} is not loaded: it holds Python objects ({name[1]}), and unpickling those can "
+            "run code; "
+            "if you trust it, save its tensors alone: torch.save(torch.load(FILE, "
+            "weights_only=False)"
             "['state_dict'], 'plain.pth')"
         ) from None
     except Exception as error:
@@ -99,7 +111,8 @@ def read_checkpoint(path: Path) -> Flat:
 
 def _unreadable(path: Path, error: Exception) -> BadData:
     return BadData(
-        f"{path} is no readable PyTorch or safetensors file ({type(error).__name__}); download it again, or "
+        f"{path} is no readable PyTorch or safetensors file ({type(error).__name__}); download it "
+        "again, or "
         "save its state dict with torch.save"
     )
 
@@ -109,14 +122,20 @@ def _load(path: Path) -> Any:
         from safetensors.torch import load_file  # timm's dependency
 
         return load_file(path)
-    # What training scripts store beside tensors and what is plain data: arguments and NumPy scalars.
+    # What training scripts store beside tensors and what is plain data: arguments and NumPy
+    # scalars.
     plain: list[Any] = [
-        argparse.Namespace, np.dtype, *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "?efd"),
-    ]  # fmt: skip
+        argparse.Namespace,
+        np.dtype,
+        *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "?efd"),
+    ]
     scalar = np.float64(0).__reduce__()[0]  # how NumPy unpickles one
-    plain += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]  # NumPy 1 and 2
+    # NumPy 1 and 2
+    plain += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     with torch.serialization.safe_globals(plain):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -129,10 +148,12 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def find_backbone(flat: Flat, source: str) -> Found:
-    """The one backbone in a checkpoint, complete, or BadInput that says what is missing or too much.
+    """The one backbone in a checkpoint, complete, or BadInput that says what is missing or too
+    much.
 
-    Of several the trained one is taken, not its moving average (key, momentum, target, ema); of `teacher` and
-    `student` the teacher, as DINO evaluates it. Copies under two names are one. `source` names the file.
+    Of several the trained one is taken, not its moving average (key, momentum, target, ema); of
+    `teacher` and `student` the teacher, as DINO evaluates it. Copies under two names are one.
+    `source` names the file.
     """
     found = {prefix: style for prefix, style in _places(flat)}
     if not found:
@@ -157,16 +178,19 @@ def find_backbone(flat: Flat, source: str) -> Found:
 def _place(key: str, prefix: str) -> str:
     """The key up to where it leaves `prefix`, and one word more."""
     words, path = key.split("."), prefix.split(".")
-    same = next((i for i, (a, b) in enumerate(zip(words, path, strict=False)) if a != b), len(path))
+    same = next(
+        (i for i, (a, b) in enumerate(zip(words, path, strict=False)) if a != b), len(path)
+    )
     return ".".join(words[: same + 1])
 
 
 def _places(flat: Flat) -> Iterator[tuple[str, str]]:
     """(prefix, style) of everything that looks like a backbone."""
     ends = {
-        "layer1.0.conv1.weight": "torchvision", "res2.0.conv1.weight": "detectron2",
+        "layer1.0.conv1.weight": "torchvision",
+        "res2.0.conv1.weight": "detectron2",
         "patch_embed.proj.weight": "vit",
-    }  # fmt: skip
+    }
     for key in flat:
         for end, style in ends.items():
             prefix = key.removesuffix(end)
@@ -187,9 +211,12 @@ def _choose(flat: Flat, found: dict[str, str], source: str) -> str:
     first = _collect(flat, prefixes[0], found[prefixes[0]])[0]
     for other in prefixes[1:]:
         second = _collect(flat, other, found[other])[0]
-        if first.keys() != second.keys() or not all(torch.equal(first[k], second[k]) for k in first):
+        if first.keys() != second.keys() or not all(
+            torch.equal(first[k], second[k]) for k in first
+        ):
             raise BadInput(
-                f"{source} holds two backbones, under {prefixes[0]!r} and {other!r}; save the one that is "
+                f"{source} holds two backbones, under {prefixes[0]!r} and {other!r}; save the one "
+                "that is "
                 "meant in a file of its own"
             )
     return prefixes[0]
@@ -215,8 +242,8 @@ def _lab_prefix(flat: Flat, found: dict[str, str]) -> str | None:
 
 
 def _collect(flat: Flat, prefix: str, style: str) -> tuple[Flat, set[str]]:
-    """The backbone's tensors under our keys, and their keys in the file. Whatever else looks like a layer
-    of a backbone is kept too, under its own name, so that it is found to be too much."""
+    """The backbone's tensors under our keys, and their keys in the file. Whatever else looks like
+    a layer of a backbone is kept too, under its own name, so that it is found to be too much."""
     names = _names([k.removeprefix(prefix) for k in flat if k.startswith(prefix)], style)
     return {new: flat[prefix + old] for old, new in names.items()}, {prefix + old for old in names}
 
@@ -224,14 +251,17 @@ def _collect(flat: Flat, prefix: str, style: str) -> tuple[Flat, set[str]]:
 def _names(keys: list[str], style: str) -> dict[str, str]:
     """The file's name -> our name of each tensor of the backbone."""
     if style == "sequential":
-        first = min(int(k.split(".")[0]) for k in keys if re.fullmatch(r"\d+\.0\.conv1\.weight", k))
+        first = min(
+            int(k.split(".")[0]) for k in keys if re.fullmatch(r"\d+\.0\.conv1\.weight", k)
+        )
         names = {0: "conv1", 1: "bn1"} | {first + i: f"layer{i + 1}" for i in range(4)}
         split = [(k, *k.split(".", 1)) for k in keys if re.match(r"\d+\.", k)]
         mine = {k: f"{names.get(int(n), n)}.{rest}" for k, n, rest in split if int(n) <= first + 3}
     else:
         mine = {k: k for k in keys if PARTS[style].fullmatch(k.split(".")[0])}
     if style == "detectron2":
-        mine = {k: k for k in mine if not k.startswith("stem.fc.")}  # the official converter's, unused
+        # the official converter's, unused
+        mine = {k: k for k in mine if not k.startswith("stem.fc.")}
         return {old: new for new, old in from_detectron2(mine).items()}
     return {k: re.sub(r"\.shortcut\.([01])\.", r".downsample.\1.", v) for k, v in mine.items()}
 
@@ -248,7 +278,10 @@ def _name(state: Flat, style: str, prefix: str, source: str) -> str:
 
 def _resnet_name(state: Flat, source: str) -> str:
     counts: tuple[int, ...] = tuple(
-        1 + max((int(k.split(".")[1]) for k in state if re.match(rf"layer{n}\.\d+\.", k)), default=-1)
+        1
+        + max(
+            (int(k.split(".")[1]) for k in state if re.match(rf"layer{n}\.\d+\.", k)), default=-1
+        )
         for n in range(1, 5)
     )
     deep = "layer1.0.conv3.weight" in state
@@ -259,8 +292,10 @@ def _resnet_name(state: Flat, source: str) -> str:
     if base is None or None in options:
         kind = "bottleneck" if deep else "basic"
         raise BadInput(
-            f"{source} holds a ResNet that is not known here: {'-'.join(map(str, counts))} {kind} blocks, "
-            f"{width} channels wide, stem {'x'.join(map(str, stem))}; known: {', '.join(BLOCKS.values())} of "
+            f"{source} holds a ResNet that is not known here: {'-'.join(map(str, counts))} {kind} "
+            "blocks, "
+            f"{width} channels wide, stem {'x'.join(map(str, stem))}; known: "
+            f"{', '.join(BLOCKS.values())} of "
             "width 64 or 32, stem 7x7 or 3x3"
         )
     return f"{base}{options[0]}{options[1]}"
@@ -273,12 +308,14 @@ def _vit_name(state: Flat, prefix: str, source: str) -> str:
     if not names:
         known = ", ".join(f"{n} ({s.dim}, {s.patch}, {s.depth})" for n, s in VITS.items())
         raise BadInput(
-            f"{source} holds a ViT that is not known here: width {dim}, patch {patch}, depth {depth}; known "
+            f"{source} holds a ViT that is not known here: width {dim}, patch {patch}, depth "
+            f"{depth}; known "
             f"(width, patch, depth): {known}"
         )
     if names[0] == "vit_s" and "base_encoder" in prefix:
         raise BadInput(
-            f"{source} holds MoCo v3's ViT-S, whose 12 attention heads are not those of vit_s (6): the "
+            f"{source} holds MoCo v3's ViT-S, whose 12 attention heads are not those of vit_s "
+            "(6): the "
             "tensors fit, the features would be wrong; try: another checkpoint"
         )
     return names[0]

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.errors import StageFailed
-from bench.results.studies import lost, trial_row
+from bench.core.errors import StageFailed
+from bench.results.views.studies import lost, trial_row
 from bench.sweep.study import Sweep
 
 POLL_SECONDS = 0.5
@@ -30,7 +30,8 @@ CRASHES = 3  # of workers in a row without a trial ended between them
 @dataclass
 class Pool:
     """`count` processes of this machine that take trials. `command` starts one, given its number.
-    `gpus`: CUDA_VISIBLE_DEVICES of each in turn (`bench.engine.launch.gpu_groups`); empty: they see the same.
+    `gpus`: CUDA_VISIBLE_DEVICES of each in turn (`bench.launch.launchers.gpu_groups`); empty: they
+    see the same.
     """
 
     sweep: Sweep
@@ -45,8 +46,9 @@ class Pool:
     look_again: float = 0.0
 
     def run(self, show: Callable[[list[dict[str, Any]], dict[str, str]], None]) -> None:
-        """Until no trial is left here or on another machine, or the time is over; `show(rows, doing)` is
-        called about twice a second. Ctrl-C stops the workers after their checkpoints."""
+        """Until no trial is left here or on another machine, or the time is over; `show(rows,
+        doing)` is called about twice a second. Ctrl-C stops the workers after their checkpoints.
+        """
         self.logs.mkdir(parents=True, exist_ok=True)
         try:
             while self._step():
@@ -92,7 +94,8 @@ class Pool:
             return self.sweep.more()
 
     def _open(self) -> int:
-        """How many trials are waiting, running, or may still be drawn: more workers have nothing to do."""
+        """How many trials are waiting, running, or may still be drawn: more workers have nothing
+        to do."""
         states = [r["state"] for r in self.rows()]
         drawn = 0 if self.sweep.setup.grid else self.sweep.setup.trials - len(states)
         return states.count("waiting") + states.count("running") + max(drawn, 0)
@@ -101,18 +104,25 @@ class Pool:
         number = next(n for n in range(self.count) if n not in self.processes)
         with open(self.log(number), "ab") as log:
             self.processes[number] = subprocess.Popen(
-                self.command(number), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self.command(number),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 env=self._environment(number),
-                start_new_session=True,  # Ctrl-C comes to the driver alone, which asks each worker once
-            )  # fmt: skip
+                # Ctrl-C comes to the driver alone, which asks each worker once
+                start_new_session=True,
+            )
 
     def _environment(self, number: int) -> dict[str, str]:
-        """Workers share the GPUs in turn, and a CPU's cores evenly, unless the environment divides them."""
+        """Workers share the GPUs in turn, and a CPU's cores evenly, unless the environment divides
+        them."""
         found = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if self.count > 1 and self.gpus:
             found["CUDA_VISIBLE_DEVICES"] = self.gpus[number % len(self.gpus)]
         if self.count > 1:
-            found.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // self.count)))
+            found.setdefault(
+                "OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // self.count))
+            )
         return found
 
     def _left(self, number: int, code: int) -> None:

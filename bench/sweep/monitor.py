@@ -1,7 +1,7 @@
 """Online kNN: how well a backbone in training tells the validation images apart, for pruning.
 
-It only looks. The weights are copied into a network of its own, and torch's generators are put back, so a
-training ends with the same bits watched or not. It is no part of any key.
+It only looks. The weights are copied into a network of its own, and torch's generators are put
+back, so a training ends with the same bits watched or not. It is no part of any key.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.data.base import ImageSet
+from bench.contracts.context import StageContext
+from bench.contracts.images import ImageSet
+from bench.core.errors import BadData
+from bench.core.stage import Stage
 from bench.data.preprocess import Transform
 from bench.data.semantic import single_labels
-from bench.engine.context import StageContext
-from bench.engine.features import Extractor
-from bench.errors import BadData
 from bench.nn.backbones import build_backbone
-from bench.stage import Stage
+from bench.stages.features import Extractor
 
 if TYPE_CHECKING:
     from optuna import Trial
 
-    from bench.engine.local import LocalEngine
+    from bench.launch.local import LocalEngine
 
 MOST = {"train": 2000, "val": 500}  # images that are looked at
 NEIGHBOURS, TEMPERATURE = 20, 0.07
@@ -37,8 +37,9 @@ BATCH = 64
 
 @dataclass
 class OnlineKnn:
-    """Accuracy in percent of weighted 20-nearest-neighbour classification of held-out images, after every
-    epoch of the pretraining `key`; a `Watch` of the engine. `pruned`: the trial was stopped here."""
+    """Accuracy in percent of weighted 20-nearest-neighbour classification of held-out images,
+    after every epoch of the pretraining `key`; a `Watch` of the engine. `pruned`: the trial was
+    stopped here."""
 
     trial: Trial
     key: str
@@ -50,7 +51,8 @@ class OnlineKnn:
 
     @classmethod
     def of(cls, engine: LocalEngine, final: Stage, trial: Trial) -> OnlineKnn | None:
-        """For the trial's cell that ends in `final`; None, with a note, where the data have no labels."""
+        """For the trial's cell that ends in `final`; None, with a note, where the data have no
+        labels."""
         folder = engine.ensure(final.inputs["data"])
         ctx = StageContext(final, Path(), {"data": folder}, engine.runtime)
         source = final.inputs["backbone"]
@@ -61,7 +63,9 @@ class OnlineKnn:
             for part in ("train", "val"):
                 parts[part] = labelled(ctx.images("data", part), MOST[part], size)
         if len(parts) < 2:
-            engine.progress.note("no pruning: online kNN needs images with labels, which these data lack")
+            engine.progress.note(
+                "no pruning: online kNN needs images with labels, which these data lack"
+            )
             return None
         shown, labels = ({p: both[i] for p, both in parts.items()} for i in (0, 1))
         return cls(trial, source.key, str(method["backbone"]), shown, labels)
@@ -73,7 +77,9 @@ class OnlineKnn:
         self.trial.report(top1, epoch)
         self.pruned = self.trial.should_prune()
         if self.pruned:
-            ctx.progress.note(f"trial {self.trial.number} is pruned after epoch {epoch} of {epochs}")
+            ctx.progress.note(
+                f"trial {self.trial.number} is pruned after epoch {epoch} of {epochs}"
+            )
         return self.pruned
 
     def score(self, backbone: nn.Module) -> float:
@@ -88,24 +94,33 @@ class OnlineKnn:
                 part: torch.cat([extract(b)["gap"] for b in images.split(BATCH)])
                 for part, images in self.shown.items()
             }
-        return knn_accuracy(features["train"], self.labels["train"], features["val"], self.labels["val"])
+        return knn_accuracy(
+            features["train"], self.labels["train"], features["val"], self.labels["val"]
+        )
 
 
 def labelled(images: ImageSet, most: int, size: int) -> tuple[Tensor, Tensor]:
-    """Up to `most` images that have a label, evenly over the set, squashed to size x size, and the labels."""
+    """Up to `most` images that have a label, evenly over the set, squashed to size x size, and the
+    labels."""
     labels = single_labels(images)
     known = np.flatnonzero(labels >= 0)
     if len(known) == 0:
         raise BadData(f"{images.name}/{images.split} has no labelled image")
-    at = known[np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(int))]
+    at = known[
+        np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(int))
+    ]
     transform = Transform("squash", size, size)
     return torch.stack([transform(images.image(int(i))) for i in at]), torch.from_numpy(labels[at])
 
 
 def knn_accuracy(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> float:
-    """Percent of test rows (M, D) whose label gets most of the votes exp(cos / T) of the k nearest of the
-    training rows (N, D)."""
-    bank, labels, truth = F.normalize(train, dim=1), labels.to(train.device), truth.to(train.device)
+    """Percent of test rows (M, D) whose label gets most of the votes exp(cos / T) of the k nearest
+    of the training rows (N, D)."""
+    bank, labels, truth = (
+        F.normalize(train, dim=1),
+        labels.to(train.device),
+        truth.to(train.device),
+    )
     near = (F.normalize(test, dim=1) @ bank.T).topk(min(NEIGHBOURS, len(bank)), dim=1)
     votes = near.values.new_zeros(len(test), int(labels.max()) + 1)
     votes.scatter_add_(1, labels[near.indices], (near.values / TEMPERATURE).exp())

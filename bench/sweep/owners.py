@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench import registry
-from bench.component import Component
-from bench.errors import BadInput, nearest
+from bench.contracts import registry
+from bench.contracts.component import Component
+from bench.core.errors import BadInput, nearest
 from bench.sweep.space import Space, declared, given
 
-KINDS = ("method", "crop", "task", "proposals")  # whose settings may be swept; data are what is scored on
+# whose settings may be swept; data are what is scored on
+KINDS = ("method", "crop", "task", "proposals")
 
 
 @dataclass(frozen=True)
 class Owned:
-    """A setting, the component that has it, its values, and which others have a setting of that name."""
+    """A setting, the component that has it, its values, and which others have a setting of that
+    name."""
 
     kind: str
     owner: str
@@ -44,11 +46,12 @@ def usual(kind: str) -> str:
 
 
 def find(text: str, named: Mapping[str, str], scale: str) -> Owned:
-    """The setting that `--param TEXT` means: `field`, `owner.field`, `kind.field`, with or without `=SPACE`.
-    `named`: the components that other options name, by kind; they win where several have the field.
+    """The setting that `--param TEXT` means: `field`, `owner.field`, `kind.field`, with or without
+    `=SPACE`. `named`: the components that other options name, by kind; they win where several have
+    the field.
 
-    A bare name belongs to the only component that has it, else to the only one of those named, else to the
-    one that claims it (`Component.sweeps`); else BadInput lists the owners.
+    A bare name belongs to the only component that has it, else to the only one of those named,
+    else to the one that claims it (`Component.sweeps`); else BadInput lists the owners.
     """
     key, equals, wanted = (part.strip() for part in text.partition("="))
     owner, dot, field = key.rpartition(".")

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.results.statistics import summary
+from bench.core.statistics import summary
 from bench.sweep.setup import MANY, Setup
 from bench.sweep.space import text_of
 
@@ -30,7 +30,8 @@ def score_text(row: dict[str, Any]) -> str:
 
 
 def best_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The complete trial with the largest value, the first of equals; never by anything but validation."""
+    """The complete trial with the largest value, the first of equals; never by anything but
+    validation."""
     return max((r for r in rows if r["value"] is not None), key=lambda r: r["value"], default=None)
 
 
@@ -41,8 +42,16 @@ def table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -
     done = sum(r["state"] not in ("waiting", "running") for r in rows)
     of = f" of {max(setup.trials, len(rows))}" if setup.trials < MANY else ""
     found = Table(title=f"{done}{of} trials", title_justify="left")
-    for name in ("trial", *(s.name for s in setup.spaces), f"{setup.headline} (validation)", "state", "time"):
-        found.add_column(name, no_wrap=name != "state", justify="right" if "validation" in name else "left")
+    for name in (
+        "trial",
+        *(s.name for s in setup.spaces),
+        f"{setup.headline} (validation)",
+        "state",
+        "time",
+    ):
+        found.add_column(
+            name, no_wrap=name != "state", justify="right" if "validation" in name else "left"
+        )
     best = best_of(rows)
     kept = [r for r in rows if r["state"] != "waiting"][-SHOWN:]
     if best is not None and best not in kept:
@@ -54,7 +63,9 @@ def table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -
         values = (text_of(row["params"].get(s.name, "")) for s in setup.spaces)
         mark = " *" if row is best else ""
         took = "" if row["seconds"] is None else f"{row['seconds']:.0f} s"
-        found.add_row(str(row["number"]), *values, score_text(row) + mark, row["reason"] or state, took)
+        found.add_row(
+            str(row["number"]), *values, score_text(row) + mark, row["reason"] or state, took
+        )
     return found
 
 
@@ -63,8 +74,8 @@ def _pid(worker: str | None) -> str:
 
 
 def plot(rows: Sequence[dict[str, Any]], name: str, metric: str) -> list[str]:
-    """Lines of a setting against the metric: a bar per value, or per part of a range, of the mean over the
-    trials there (± the 95 % Student-t half-width where one trial has several seeds)."""
+    """Lines of a setting against the metric: a bar per value, or per part of a range, of the mean
+    over the trials there (± the 95 % Student-t half-width where one trial has several seeds)."""
     groups = _groups([r for r in rows if r["value"] is not None], name)
     if not groups:
         return []
@@ -95,12 +106,18 @@ def _groups(rows: list[dict[str, Any]], name: str) -> list[tuple[str, list[dict[
         return list(by.items())
     size = -(-len(having) // BINS)
     parts = [having[i : i + size] for i in range(0, len(having), size)]
-    return [(f"{text_of(p[0]['params'][name])} to {text_of(p[-1]['params'][name])}", p) for p in parts]
+    return [
+        (f"{text_of(p[0]['params'][name])} to {text_of(p[-1]['params'][name])}", p) for p in parts
+    ]
 
 
 def pairs(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The spread between seeds, where trials have several: how sure a difference is."""
-    spreads = [statistics.stdev(r["scores"]) for r in rows if len(r["scores"]) > 1 and r["value"] is not None]
+    spreads = [
+        statistics.stdev(r["scores"])
+        for r in rows
+        if len(r["scores"]) > 1 and r["value"] is not None
+    ]
     if not spreads:
         return []
     return [f"standard deviation between seeds: {statistics.fmean(spreads):.2f} on average"]

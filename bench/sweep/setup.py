@@ -1,4 +1,5 @@
-"""What a sweep is: the cells of every trial, the spaces, how they are searched. Kept in the study as JSON."""
+"""What a sweep is: the cells of every trial, the spaces, how they are searched. Kept in the study
+as JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bench import registry
-from bench.cell import Cell, Plan, make_plan
-from bench.cell_options import match
-from bench.errors import BadInput
-from bench.params import Runtime, digest
+from bench.contracts import registry
+from bench.core.errors import BadInput
+from bench.core.params import Runtime, digest
+from bench.plan.cell import Cell, Plan
+from bench.plan.options import match
+from bench.plan.planner import make_plan
 from bench.sweep.owners import Owned, find, usual
 from bench.sweep.space import Space, text_of
 
@@ -25,8 +27,8 @@ TRIALS = 20  # of a search that has no end of its own
 
 @dataclass(frozen=True)
 class Setup:
-    """A sweep. `cells` are the cells of a trial with no value set, one per seed; `key` says what must be the
-    same for trials to be compared."""
+    """A sweep. `cells` are the cells of a trial with no value set, one per seed; `key` says what
+    must be the same for trials to be compared."""
 
     cells: tuple[Cell, ...]
     spaces: tuple[Space, ...]
@@ -57,39 +59,52 @@ class Setup:
         return [self._with(c, values) for c in self.cells]
 
     def _with(self, cell: Cell, values: Mapping[str, Any]) -> Cell:
-        return replace(cell, overrides=(*cell.overrides, *((k, text_of(v)) for k, v in values.items())))
+        return replace(
+            cell, overrides=(*cell.overrides, *((k, text_of(v)) for k, v in values.items()))
+        )
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
         return {
-            **vars(self), "cells": [vars(c) for c in self.cells], "notes": list(self.notes),
+            **vars(self),
+            "cells": [vars(c) for c in self.cells],
+            "notes": list(self.notes),
             "spaces": [s.plain() for s in self.spaces],
-        }  # fmt: skip
+        }
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Setup:
         """From `plain()`."""
-        cells = [Cell(**{**c, "overrides": tuple((k, v) for k, v in c["overrides"])}) for c in plain["cells"]]
+        cells = [
+            Cell(**{**c, "overrides": tuple((k, v) for k, v in c["overrides"])})
+            for c in plain["cells"]
+        ]
         spaces = tuple(map(Space.of, plain["spaces"]))
-        return cls(**{**plain, "cells": tuple(cells), "spaces": spaces, "notes": tuple(plain["notes"])})
+        return cls(
+            **{**plain, "cells": tuple(cells), "spaces": spaces, "notes": tuple(plain["notes"])}
+        )
 
 
 def resolve(
     params: Sequence[str], scale: str, named: Mapping[str, str | None], pretrains: bool = True
 ) -> tuple[list[Owned], dict[str, str], list[str]]:
-    """The swept settings, the sweep's components by kind, and what to say about choices not asked for."""
+    """The swept settings, the sweep's components by kind, and what to say about choices not asked
+    for."""
     chosen = {kind: _one(kind, name) for kind, name in named.items() if name}
     owned = [find(text, chosen, scale) for text in params]
     names = [o.name for o in owned]
     if len(set(names)) < len(names):
-        raise BadInput(f"--param names {max(names, key=names.count)} twice; try: once, with all its values")
+        raise BadInput(
+            f"--param names {max(names, key=names.count)} twice; try: once, with all its values"
+        )
     notes = [_whose(o) for o in owned]
     for o in owned:
         if o.kind == "proposals":
             continue
         if chosen.setdefault(o.kind, o.owner) != o.owner:
             raise BadInput(
-                f"{o.name} is swept but the {o.kind} is {chosen[o.kind]}; try: --{o.kind} {o.owner}, or "
+                f"{o.name} is swept but the {o.kind} is {chosen[o.kind]}; try: --{o.kind} "
+                f"{o.owner}, or "
                 f"bench list params {chosen[o.kind]}"
             )
     for kind in ("method", "task"):
@@ -116,22 +131,32 @@ def changed(
 ) -> Setup:
     """The setup with other values of the same settings, another search or number of trials."""
     cell = setup.cells[0]
-    named = {"task": cell.task} if cell.weights else {k: getattr(cell, k) for k in ("method", "crop", "task")}
+    named = (
+        {"task": cell.task}
+        if cell.weights
+        else {k: getattr(cell, k) for k in ("method", "crop", "task")}
+    )
     owned, _, _ = resolve(params, cell.scale, named, not cell.weights)
     spaces = {s.name: s for s in setup.spaces}
     other = [o.name for o in owned if o.name not in spaces]
     if other:
-        raise BadInput(f"the study sweeps {', '.join(spaces)}, not {other[0]}; try: without --study")
+        raise BadInput(
+            f"the study sweeps {', '.join(spaces)}, not {other[0]}; try: without --study"
+        )
     spaces |= {o.name: o.space for o in owned}
     how = searched(tuple(spaces.values()), sampler, pruner, trials, timed)
     if (how[0] == "grid") != setup.grid:
-        raise BadInput(f"the study is a {setup.sampler} search, now {how[0]}; try: without --study")
-    return replace(setup, spaces=tuple(spaces.values()), sampler=how[0], pruner=how[1], trials=how[2])
+        raise BadInput(
+            f"the study is a {setup.sampler} search, now {how[0]}; try: without --study"
+        )
+    return replace(
+        setup, spaces=tuple(spaces.values()), sampler=how[0], pruner=how[1], trials=how[2]
+    )
 
 
 def with_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str:
-    """The sweep's crop: the one chosen; else the only one that uses the proposal generators that are swept
-    (`works(crop)` says if it does); else whole images."""
+    """The sweep's crop: the one chosen; else the only one that uses the proposal generators that
+    are swept (`works(crop)` says if it does); else whole images."""
     if "crop" in chosen:
         return chosen["crop"]
     if not any(o.kind == "proposals" for o in owned):
@@ -147,13 +172,17 @@ def with_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str
 def searched(
     spaces: Sequence[Space], sampler: str, pruner: str, trials: int | None, timed: bool
 ) -> tuple[str, str, int]:
-    """The sampler, pruner and number of trials, chosen where not given: a grid of all values where every
-    setting has a list, else TPE with the median pruner. `timed`: a time ends the search."""
+    """The sampler, pruner and number of trials, chosen where not given: a grid of all values where
+    every setting has a list, else TPE with the median pruner. `timed`: a time ends the search."""
     for what, got, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
         if got not in known:
-            raise BadInput(f"--{what} is one of {', '.join(known)}, got {got!r}; try: --{what} {known[1]}")
+            raise BadInput(
+                f"--{what} is one of {', '.join(known)}, got {got!r}; try: --{what} {known[1]}"
+            )
     if sampler == "cmaes" and find_spec("cmaes") is None:
-        raise BadInput("sampler 'cmaes' needs the package cmaes; try: pip install cmaes, or --sampler tpe")
+        raise BadInput(
+            "sampler 'cmaes' needs the package cmaes; try: pip install cmaes, or --sampler tpe"
+        )
     endless = [s for s in spaces if not s.finite]
     if sampler == "auto":
         sampler = "tpe" if endless else "grid"
@@ -172,12 +201,13 @@ def searched(
 
 
 def keyed(setup: Setup, runtime: Runtime, paths: Mapping[str, Path | None]) -> Setup:
-    """The setup with its key, everything about it checked: the task can be validated, the pair works, the
-    settings are used."""
+    """The setup with its key, everything about it checked: the task can be validated, the pair
+    works, the settings are used."""
     task = registry.load("task", setup.cells[0].task)
     if "holdout" not in task.Params.model_fields:
         raise BadInput(
-            f"task {task.name} has no validation part: its Params do not come from bench.task.TaskParams; "
+            f"task {task.name} has no validation part: its Params do not come from "
+            "bench.contracts.task.TaskParams; "
             "try another --task"
         )
     base = make_plan(setup.trial({}), runtime, paths)
@@ -194,7 +224,8 @@ def _supported(plan: Plan) -> None:
         if planned.final is None:
             c = planned.cell
             raise BadInput(
-                f"{c.method} x {c.crop} x {c.task}: {planned.unsupported}; try: bench list --matrix"
+                f"{c.method} x {c.crop} x {c.task}: {planned.unsupported}; try: bench list "
+                "--matrix"
             )
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 
 FINITE = 32  # an int range of at most so many values is a list of them
-DIGITS = 4  # significant ones of a value drawn from a range: commands stay short, and values meet again
+# significant ones of a value drawn from a range: commands stay short, and values meet again
+DIGITS = 4
 SYNTAX = "values: 1,3,5; a range: 0.0:0.3, with a step: 0:10:2, by its logarithm: log:1e-3:1"
 
 
@@ -55,7 +56,8 @@ class Space:
         return cls(**{**plain, "values": tuple(plain["values"])})
 
     def drawn(self, value: float) -> Any:
-        """A value of the range as it is used: whole, or rounded to four digits and inside the range."""
+        """A value of the range as it is used: whole, or rounded to four digits and inside the
+        range."""
         if self.whole:
             return round(value)
         return min(max(float(f"{value:.{DIGITS - 1}e}"), self.low), self.high)
@@ -103,7 +105,9 @@ def given(name: str, info: FieldInfo, text: str) -> Space:
 def _range(name: str, info: FieldInfo, low: float, high: float, log: bool) -> Space:
     if not low < high or (log and low <= 0):
         above = ", and above 0 for log" if log else ""
-        raise BadInput(f"{name}: a range goes from less to more{above}, got {low}:{high}; try {SYNTAX}")
+        raise BadInput(
+            f"{name}: a range goes from less to more{above}, got {low}:{high}; try {SYNTAX}"
+        )
     whole = int in _types(info.annotation) and float not in _types(info.annotation)
     if whole and (low != int(low) or high != int(high)):
         raise BadInput(f"{name} takes whole numbers, got {low}:{high}; try: --param {name}=1:5")

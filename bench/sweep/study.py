@@ -1,4 +1,5 @@
-"""A sweep's Optuna study in the results database: opened, filled, counted, and its lost trials given back."""
+"""A sweep's Optuna study in the results database: opened, filled, counted, and its lost trials
+given back."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 
-from bench.errors import BadInput, nearest
-from bench.results.database import one_at_a_time, open_database
-from bench.seeds import rng_for, seed_for
+from bench.core.errors import BadInput, nearest
+from bench.core.seeds import rng_for, seed_for
+from bench.results.db.database import one_at_a_time, open_database
 from bench.sweep.setup import Setup
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ WORKER, REASON, RETRY = "worker", "reason", "retry_of"
 def open_storage(url: str) -> RDBStorage:
     """Optuna's storage in the results database at `url`.
 
-    Our tables come first (`open_database`). On SQLite each of Optuna's transactions takes the write lock when
-    it begins: one that reads first and writes then would fail, not wait, while another process writes.
+    Our tables come first (`open_database`). On SQLite each of Optuna's transactions takes the
+    write lock when
+    it begins: one that reads first and writes then would fail, not wait, while another process
+    writes.
     """
     quietly()
     from optuna.storages import RDBStorage
@@ -81,8 +84,8 @@ class Sweep:
 
     @classmethod
     def start(cls, url: str, name: str, setup: Setup) -> Sweep:
-        """The study of that name, made if need be; one that is there must be a study of the same cells and
-        settings, and takes over this setup's values, search and number of trials."""
+        """The study of that name, made if need be; one that is there must be a study of the same
+        cells and settings, and takes over this setup's values, search and number of trials."""
         import optuna
 
         storage = open_storage(url)
@@ -93,7 +96,8 @@ class Sweep:
             known = study.user_attrs.get(SETUP)
             if known and known["key"] != setup.key:
                 raise BadInput(
-                    f"study {name!r} is of other cells or settings (data, code or options differ); try: "
+                    f"study {name!r} is of other cells or settings (data, code or options "
+                    "differ); try: "
                     f"bench sweep --study {name} alone to go on with it, or another name"
                 )
             if not known and study.get_trials(deepcopy=False):
@@ -122,7 +126,9 @@ class Sweep:
         if name not in names:
             guess = nearest(name, names)
             hint = f" (did you mean {guess!r}?)" if guess else ""
-            raise BadInput(f"no study {name!r}{hint}; try: bench sweep --param NAME --study {name}")
+            raise BadInput(
+                f"no study {name!r}{hint}; try: bench sweep --param NAME --study {name}"
+            )
         study = optuna.load_study(study_name=name, storage=storage)
         known = study.user_attrs.get(SETUP)
         if not known:
@@ -133,8 +139,8 @@ class Sweep:
         return self.study.get_trials(deepcopy=False)
 
     def _enqueue(self) -> None:
-        """Queue the points of a grid that no trial has, or that have only failed; a random part of them where
-        fewer trials than points were asked for."""
+        """Queue the points of a grid that no trial has, or that have only failed; a random part of
+        them where fewer trials than points were asked for."""
         if not self.setup.grid:
             return
         points = self.setup.points()
@@ -169,8 +175,8 @@ class Sweep:
         return [t for t in self.trials() if t.state.name == "RUNNING"]
 
     def give_back(self) -> None:
-        """Queue again what a worker began and did not end: trials of dead workers of this machine, trials
-        whose machine has fallen silent, interrupted ones. Call inside the gate."""
+        """Queue again what a worker began and did not end: trials of dead workers of this machine,
+        trials whose machine has fallen silent, interrupted ones. Call inside the gate."""
         from optuna.storages import fail_stale_trials
         from optuna.trial import TrialState
 
@@ -189,8 +195,8 @@ class Sweep:
                 self.study.enqueue_trial(values, user_attrs={**known, RETRY: trial.number})
 
     def next_sampler(self) -> BaseSampler:
-        """A sampler whose draws depend on the study and the trial's number, so that a study that is stopped
-        and continued draws the same."""
+        """A sampler whose draws depend on the study and the trial's number, so that a study that
+        is stopped and continued draws the same."""
         seed = seed_for(0, f"sweep {self.name}", len(self.trials())) % 2**31
         return make_sampler(self.setup.sampler, seed)
 
@@ -202,7 +208,9 @@ def counted(trial: FrozenTrial) -> bool:
 
 def values_of(trial: FrozenTrial) -> dict[str, Any]:
     """The settings of a trial, as its cells have them."""
-    found: dict[str, Any] = trial.user_attrs.get("values") or trial.system_attrs.get("fixed_params") or {}
+    found: dict[str, Any] = (
+        trial.user_attrs.get("values") or trial.system_attrs.get("fixed_params") or {}
+    )
     return found or dict(trial.params)
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from bench.cell import Plan, PlannedCell, make_plan
-from bench.engine.context import Progress
-from bench.engine.local import Listener, LocalEngine
-from bench.errors import BenchError
-from bench.params import Runtime
-from bench.store import Store
+from bench.core.errors import BenchError
+from bench.core.params import Runtime
+from bench.core.progress import Progress
+from bench.core.store import Store
+from bench.launch.local import Listener, LocalEngine
+from bench.plan.cell import Plan, PlannedCell
+from bench.plan.planner import make_plan
 from bench.sweep.space import Space
 from bench.sweep.study import REASON, WORKER, Sweep, make_pruner, this_worker
 
@@ -52,17 +53,25 @@ class Work:
                 if not self.sweep.more():
                     return
                 study.sampler = self.sweep.next_sampler()
-                study.optimize(lambda trial: self._trial(trial, gate), n_trials=1, catch=(TrialFailed,))
+                study.optimize(
+                    lambda trial: self._trial(trial, gate), n_trials=1, catch=(TrialFailed,)
+                )
 
     def _trial(self, trial: Trial, gate: ExitStack) -> float:
         """The mean headline metric over seeds on the validation part."""
         trial.set_user_attr(WORKER, this_worker())
-        values = {s.name: suggest(trial, s, self.sweep.setup.grid) for s in self.sweep.setup.spaces}
+        values = {
+            s.name: suggest(trial, s, self.sweep.setup.grid) for s in self.sweep.setup.spaces
+        }
         trial.set_user_attr("values", values)
         gate.close()  # the trial is taken; the next worker may draw
-        self.progress.note(f"trial {trial.number}: " + ", ".join(f"{k}={v}" for k, v in values.items()))
+        self.progress.note(
+            f"trial {trial.number}: " + ", ".join(f"{k}={v}" for k, v in values.items())
+        )
         try:
-            return self._score(trial, make_plan(self.sweep.setup.trial(values), self.runtime, self.paths))
+            return self._score(
+                trial, make_plan(self.sweep.setup.trial(values), self.runtime, self.paths)
+            )
         except BenchError as error:
             trial.set_user_attr(REASON, str(error))
             raise TrialFailed(str(error)) from None
@@ -81,8 +90,8 @@ class Work:
         return fmean(scores)
 
     def _cell(self, planned: PlannedCell, trial: Trial | None) -> tuple[float, int]:
-        """A cell's headline metric and how many stages had to be made for it; the first seed's pretraining
-        may be pruned."""
+        """A cell's headline metric and how many stages had to be made for it; the first seed's
+        pretraining may be pruned."""
         if planned.final is None:
             raise BenchError(planned.unsupported or "unsupported")
         engine = LocalEngine(self.runtime, Store(self.runtime.home), self.listener, self.progress)
@@ -101,7 +110,9 @@ class Work:
             raise error
         return score_of(engine.store, planned, self.sweep.setup.headline), len(outcome.made)
 
-    def _monitor(self, engine: LocalEngine, planned: PlannedCell, trial: Trial | None) -> OnlineKnn | None:
+    def _monitor(
+        self, engine: LocalEngine, planned: PlannedCell, trial: Trial | None
+    ) -> OnlineKnn | None:
         from bench.sweep.monitor import OnlineKnn
 
         assert planned.final is not None
@@ -118,8 +129,8 @@ def score_of(store: Store, planned: PlannedCell, headline: str) -> float:
 
 
 def suggest(trial: Trial, space: Space, grid: bool) -> Any:
-    """The trial's value of a setting. The numbers of a grid are kept as a range that holds them, so that a
-    later command may add values."""
+    """The trial's value of a setting. The numbers of a grid are kept as a range that holds them,
+    so that a later command may add values."""
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in space.values)
     if space.finite and not (grid and numbers):
         return trial.suggest_categorical(space.name, space.values)
@@ -139,7 +150,8 @@ def evaluate(
     paths: Mapping[str, Path | None],
     engine: LocalEngine,
 ) -> tuple[Plan, list[float]]:
-    """The chosen configuration as ordinary cells, on the test images: the plan and every seed's score."""
+    """The chosen configuration as ordinary cells, on the test images: the plan and every seed's
+    score."""
     plan = make_plan(sweep.setup.final(values), runtime, paths)
     outcome = engine.run(plan)
     for error in outcome.errors.values():

@@ -1,7 +1,8 @@
-"""Batched augmentation on the device: per-sample parameters, only on the samples that need an operation.
+"""Batched augmentation on the device: per-sample parameters, only on the samples that need an
+operation.
 
-Order: flip, jitter (four operations in a per-sample order), grey, blur, solarize, normalise. Each operation
-equals torchvision's functional one on float images in [0, 1] with the same parameter.
+Order: flip, jitter (four operations in a per-sample order), grey, blur, solarize, normalise. Each
+operation equals torchvision's functional one on float images in [0, 1] with the same parameter.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ AT = {name: i for i, name in enumerate(FIELDS)}
 
 
 def augment(images: Tensor, params: Tensor) -> Tensor:
-    """(B, 3, S, S) uint8 and (B, len(FIELDS)) float32 -> (B, 3, S, S) float32, normalised (ImageNet)."""
+    """(B, 3, S, S) uint8 and (B, len(FIELDS)) float32 -> (B, 3, S, S) float32, normalised
+    (ImageNet)."""
     x = images.to(torch.float32).div_(255).contiguous()
     x = _where(x, params[:, AT["flip"]] > 0, lambda part, at: part.flip(-1))
     x = jitter(x, params)
@@ -54,7 +56,9 @@ def jitter(x: Tensor, params: Tensor) -> Tensor:
     active = params[:, AT["jitter"]] > 0
     operations = (
         lambda part, at: blend(part, torch.zeros_like(part), params[at, AT["brightness"]]),
-        lambda part, at: blend(part, grey(part).mean((1, 2, 3), keepdim=True), params[at, AT["contrast"]]),
+        lambda part, at: blend(
+            part, grey(part).mean((1, 2, 3), keepdim=True), params[at, AT["contrast"]]
+        ),
         lambda part, at: blend(part, grey(part), params[at, AT["saturation"]]),
         lambda part, at: hue(part, params[at, AT["hue"]]),
     )
@@ -85,7 +89,9 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
     r, g, b = x.unbind(1)
     at_r = value == r
     at_g = (value == g) & ~at_r
-    h = torch.where(at_r, (g - b) / safe, torch.where(at_g, 2 + (b - r) / safe, 4 + (r - g) / safe))
+    h = torch.where(
+        at_r, (g - b) / safe, torch.where(at_g, 2 + (b - r) / safe, 4 + (r - g) / safe)
+    )
     h = h + 6 * shift.view(-1, 1, 1)
     channels = []
     for n in (5.0, 3.0, 1.0):  # channel = V - C clamp(min(k, 4 - k), 0, 1), k = (n + h) mod 6
@@ -97,8 +103,8 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
 def blur(x: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur, (B,) sigmas in pixels (0: none), reflected borders, radius ceil(3 sigma).
 
-    torchvision and the papers' code use a fixed 23-pixel kernel or PIL's box approximation; a radius of
-    3 sigma holds 99.7 % of the weight and is several times cheaper at small sizes.
+    torchvision and the papers' code use a fixed 23-pixel kernel or PIL's box approximation; a
+    radius of 3 sigma holds 99.7 % of the weight and is several times cheaper at small sizes.
     """
     at = (sigma > 0).nonzero().flatten()
     if len(at) == 0:

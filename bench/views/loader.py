@@ -1,4 +1,5 @@
-"""One loader executes any view plan: an image is opened once a sample, crops come out as uint8 tensors."""
+"""One loader executes any view plan: an image is opened once a sample, crops come out as uint8
+tensors."""
 
 from __future__ import annotations
 
@@ -11,24 +12,24 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bench.data.runner import start_worker
-from bench.method import Batch, Views
-from bench.seeds import rng_for
+from bench.contracts.network import Batch, Views
+from bench.contracts.views import Box, Sample, Viewer, ViewSpec
+from bench.contracts.views import Sampler as CropSampler
+from bench.core.processes import start_worker
+from bench.core.seeds import rng_for
 from bench.views.augment import augment
-from bench.views.plan import Box, Sample, Viewer, ViewSpec
-from bench.views.plan import Sampler as CropSampler
 from bench.views.sample import choose_crop, photometric
 
 if TYPE_CHECKING:
-    from bench.data.base import ImageSet
+    from bench.contracts.images import ImageSet
 
 Key = tuple[int, int]  # epoch, sample
 CACHE_BYTES = 128 << 20  # decoded images a worker keeps, when the whole set fits
 
 
 def crop_resize(image: np.ndarray, box: Box, size: int, mode: str = "bilinear") -> Tensor:
-    """(H, W, 3) uint8, whole-pixel xyxy box -> (3, size, size) uint8, antialiased: what torchvision's
-    `resized_crop(..., antialias=True)` gives."""
+    """(H, W, 3) uint8, whole-pixel xyxy box -> (3, size, size) uint8, antialiased: what
+    torchvision's `resized_crop(..., antialias=True)` gives."""
     x1, y1, x2, y2 = map(int, box)
     pixels = np.ascontiguousarray(image[y1:y2, x1:x2])
     if not pixels.flags.writeable:  # torch warns about arrays it could write through
@@ -40,7 +41,8 @@ def crop_resize(image: np.ndarray, box: Box, size: int, mode: str = "bilinear") 
 
 
 class ViewDataset(Dataset[dict[str, Any]]):
-    """Samples by (epoch, position): the same views whatever the number of workers or the starting step."""
+    """Samples by (epoch, position): the same views whatever the number of workers or the starting
+    step."""
 
     def __init__(self, images: ImageSet, sampler: CropSampler, viewer: Viewer, seed: int) -> None:
         self.images, self.sampler, self.viewer, self.seed = images, sampler, viewer, seed
@@ -96,29 +98,38 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Batches of an epoch: the last partial one is dropped, a set smaller than a batch is one batch."""
+    """Batches of an epoch: the last partial one is dropped, a set smaller than a batch is one
+    batch."""
     return max(1, n // batch_size)
 
 
 class BatchOrder(Sampler[list[Key]]):
-    """The batches of a whole training: every epoch a new permutation, from the base seed alone, so that
-    crops with equally many samples see them in one order.
+    """The batches of a whole training: every epoch a new permutation, from the base seed alone, so
+    that crops with equally many samples see them in one order.
 
-    n: samples an epoch; the last partial batch is dropped, but a set smaller than a batch is one batch.
-    start_step: where to begin. rank, world_size: a process takes its share of each global batch, and in
-    `parts` equal parts one after another.
+    n: samples an epoch; the last partial batch is dropped, but a set smaller than a batch is one
+    batch.
+    start_step: where to begin. rank, world_size: a process takes its share of each global batch,
+    and in `parts` equal parts one after another.
     """
 
     def __init__(
-        self, n: int, batch_size: int, epochs: int, seed: int, start_step: int = 0, rank: int = 0,
-        world_size: int = 1, parts: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        n: int,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        start_step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        parts: int = 1,
+    ) -> None:
         self.n, self.batch, self.epochs, self.seed = n, min(batch_size, n), epochs, seed
         self.start, self.rank, self.world, self.parts = start_step, rank, world_size, parts
         self.steps_per_epoch = steps_per_epoch(n, batch_size)
         share = world_size * parts
         if self.batch % share:
-            from bench.errors import BadInput
+            from bench.core.errors import BadInput
 
             what = f"{world_size} devices" + (f" x {parts} parts" if parts > 1 else "")
             raise BadInput(
@@ -141,18 +152,30 @@ class BatchOrder(Sampler[list[Key]]):
 
 
 def make_loader(
-    images: ImageSet, sampler: CropSampler, viewer: Viewer, seed: int, order: BatchOrder, workers: int,
+    images: ImageSet,
+    sampler: CropSampler,
+    viewer: Viewer,
+    seed: int,
+    order: BatchOrder,
+    workers: int,
     pin: bool = False,
-) -> DataLoader[Any]:  # fmt: skip
+) -> DataLoader[Any]:
     """Batches (CPU, uint8, not yet augmented) in the order given."""
     dataset = ViewDataset(images, sampler, viewer, seed)
     return DataLoader(
-        dataset, batch_sampler=order, num_workers=workers, collate_fn=collate, pin_memory=pin,
-        worker_init_fn=start_worker if workers else None, prefetch_factor=4 if workers else None,
-    )  # fmt: skip
+        dataset,
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        worker_init_fn=start_worker if workers else None,
+        prefetch_factor=4 if workers else None,
+    )
 
 
-def to_device(batch: dict[str, Any], device: torch.device | str, step: int, total_steps: int) -> Batch:
+def to_device(
+    batch: dict[str, Any], device: torch.device | str, step: int, total_steps: int
+) -> Batch:
     """Move a collated batch and augment each role there."""
     views = {}
     for role, part in batch["roles"].items():

@@ -1,4 +1,5 @@
-"""Drawing a view's randomness in the loader's workers: where to crop, and the photometric parameters."""
+"""Drawing a view's randomness in the loader's workers: where to crop, and the photometric
+parameters."""
 
 from __future__ import annotations
 
@@ -7,9 +8,10 @@ from itertools import permutations
 
 import numpy as np
 
-from bench.views.plan import Augment, Box, ViewSpec
+from bench.contracts.views import Augment, Box, ViewSpec
 
-# METHODS' recipes: (brightness, contrast, saturation, hue) and probabilities as the papers' code has them.
+# METHODS' recipes: (brightness, contrast, saturation, hue) and probabilities as the papers' code
+# has them.
 BYOL_1 = Augment(p_jitter=0.8, jitter=(0.4, 0.4, 0.2, 0.1), p_grey=0.2, p_blur=1.0)
 BYOL_2 = Augment(p_jitter=0.8, jitter=(0.4, 0.4, 0.2, 0.1), p_grey=0.2, p_blur=0.1, p_solarize=0.2)
 MOCO_V2 = Augment(p_jitter=0.8, jitter=(0.4, 0.4, 0.4, 0.1), p_grey=0.2, p_blur=0.5)
@@ -18,10 +20,21 @@ SWAV = SIMCLR
 NONE = Augment(p_flip=0.0)
 
 FIELDS = (
-    "flip", "jitter", "order", "brightness", "contrast", "saturation", "hue", "grey", "sigma", "solarize",
-)  # fmt: skip
-"""A view's parameter vector. flip, jitter, grey: 0 or 1. order: row of ORDERS. brightness, contrast,
-saturation: factors. hue: shift in turns, -0.5 to 0.5. sigma: blur in pixels of this view, 0 = none.
+    "flip",
+    "jitter",
+    "order",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+    "grey",
+    "sigma",
+    "solarize",
+)
+"""A view's parameter vector. flip, jitter, grey: 0 or 1. order: row of ORDERS. brightness,
+contrast,
+saturation: factors. hue: shift in turns, -0.5 to 0.5. sigma: blur in pixels of this view, 0 =
+none.
 solarize: threshold 0-255, 256 = none."""
 
 ORDERS = tuple(permutations(range(4)))
@@ -34,9 +47,9 @@ def random_resized_crop(
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Box:
-    """A whole-pixel crop inside `box` (xyxy, whole pixels), as torchvision's RandomResizedCrop draws it:
-    ten tries of area U(scale) x area(box) and log-uniform aspect, then the central crop nearest `ratio`.
-    `scale` (1, 1) means no random crop: the box itself (paper 000, Table 15)."""
+    """A whole-pixel crop inside `box` (xyxy, whole pixels), as torchvision's RandomResizedCrop
+    draws it: ten tries of area U(scale) x area(box) and log-uniform aspect, then the central crop
+    nearest `ratio`. `scale` (1, 1) means no random crop: the box itself (paper 000, Table 15)."""
     if tuple(scale) == (1.0, 1.0):
         return box
     left, top = box[0], box[1]
@@ -58,9 +71,9 @@ def random_resized_crop(
 
 
 def whole_pixels(box: Box | None, width: int, height: int) -> Box:
-    """The box clipped to the image and rounded to whole pixels, at least 1 x 1, always inside: edges are
-    rounded half to even, then an empty side grows by one pixel to the right or, at the border, to the left.
-    None is the whole image."""
+    """The box clipped to the image and rounded to whole pixels, at least 1 x 1, always inside:
+    edges are rounded half to even, then an empty side grows by one pixel to the right or, at the
+    border, to the left. None is the whole image."""
     if box is None:
         return 0, 0, width, height
     x1, y1, x2, y2 = (round(float(v)) for v in box)
@@ -84,7 +97,8 @@ def choose_crop(spec: ViewSpec, width: int, height: int, rng: np.random.Generato
 
 
 def photometric(spec: ViewSpec, rng: np.random.Generator) -> np.ndarray:
-    """(len(FIELDS),) float32 drawn from `spec.augment`; the number of draws does not depend on outcomes."""
+    """(len(FIELDS),) float32 drawn from `spec.augment`; the number of draws does not depend on
+    outcomes."""
     a = spec.augment
     u = rng.random(5)
     b, c, s, h = a.jitter
@@ -94,8 +108,14 @@ def photometric(spec: ViewSpec, rng: np.random.Generator) -> np.ndarray:
     factors = np.maximum(strengths[:3], 0)
     return np.array(
         [
-            flip, u[1] < a.p_jitter, order, *factors, strengths[3], u[2] < a.p_grey,
-            sigma if u[3] < a.p_blur else 0.0, a.solarize_threshold if u[4] < a.p_solarize else 256.0,
+            flip,
+            u[1] < a.p_jitter,
+            order,
+            *factors,
+            strengths[3],
+            u[2] < a.p_grey,
+            sigma if u[3] < a.p_blur else 0.0,
+            a.solarize_threshold if u[4] < a.p_solarize else 256.0,
         ],
         np.float32,
-    )  # fmt: skip
+    )

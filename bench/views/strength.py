@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.views.plan import Sample, Source, Viewer, ViewSpec
+from bench.contracts.views import Sample, Source, Viewer, ViewSpec
 
 
 @dataclass(frozen=True)
 class ScaledJitter:
-    """`viewer`'s samples with all four strengths of every view's colour jitter times `factor`; nothing else
-    changes, neither probabilities nor what is drawn: the shifts of a view are those it would have had, times
-    `factor` (hue's as well as brightness's, contrast's and saturation's distance from 1)."""
+    """`viewer`'s samples with all four strengths of every view's colour jitter times `factor`;
+    nothing else
+    changes, neither probabilities nor what is drawn: the shifts of a view are those it would have
+    had, times `factor` (hue's as well as brightness's, contrast's and saturation's distance from
+    1)."""
 
     viewer: Viewer
     factor: float
@@ -24,4 +26,6 @@ class ScaledJitter:
 
     def _scaled(self, spec: ViewSpec) -> ViewSpec:
         brightness, contrast, saturation, hue = (s * self.factor for s in spec.augment.jitter)
-        return replace(spec, augment=replace(spec.augment, jitter=(brightness, contrast, saturation, hue)))
+        return replace(
+            spec, augment=replace(spec.augment, jitter=(brightness, contrast, saturation, hue))
+        )

@@ -9,10 +9,10 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.board import cell_command
-from bench.results.compare import settings_of
-from bench.results.files import class_scores, learning_curve, stage_folder, summary_of
-from bench.results.stages import CellInfo, StageInfo, code_state, find_cell, graph, siblings
+from bench.results.views.board import cell_command
+from bench.results.views.compare import settings_of
+from bench.results.views.files import class_scores, learning_curve, stage_folder, summary_of
+from bench.results.views.stages import CellInfo, StageInfo, code_state, find_cell, graph, siblings
 from dashboard.look import Markup, duration, link, note, section, soft, table, title, web_link
 from dashboard.source import Source
 
@@ -32,7 +32,8 @@ MADE = (
 
 
 def page(source: Source) -> None:
-    """The cell that the address names; a cell that does not exist yet gets the command that makes it."""
+    """The cell that the address names; a cell that does not exist yet gets the command that makes
+    it."""
     key = st.query_params.get("key", "")
     if st.query_params.get("row"):
         return missing(source)
@@ -67,7 +68,9 @@ def missing(source: Source) -> None:
     st.html(title("Missing cell"))
     if (asked["scale"], asked["data"]) in known:
         table_ = source.table(asked["scale"], asked["data"])
-        full = next((c for c in table_.contents if asked["content"] and c.startswith(asked["content"])), "")
+        full = next(
+            (c for c in table_.contents if asked["content"] and c.startswith(asked["content"])), ""
+        )
         table_ = source.table(asked["scale"], asked["data"], full) if full else table_
         row = next((r for r in table_.rows if r.key == asked["row"]), None)
         column = next((c for c in table_.columns if c.key == asked["column"]), None)
@@ -77,7 +80,8 @@ def missing(source: Source) -> None:
                 return
             st.html(
                 soft(
-                    f"{row.title} on {column.title} ({asked['scale']}, {asked['data']}) was never asked for."
+                    f"{row.title} on {column.title} ({asked['scale']}, {asked['data']}) was never "
+                    "asked for."
                 )
             )
             st.html(soft("This command fills it:"))
@@ -89,10 +93,15 @@ def missing(source: Source) -> None:
 def head(source: Source, info: CellInfo) -> None:
     """Names, state and the other seeds."""
     cell = info.cell
-    where = f"{cell['scale']}; pretrained on {cell['pretrain_data']}, scored on {cell['task_data']}"
+    where = (
+        f"{cell['scale']}; pretrained on {cell['pretrain_data']}, scored on {cell['task_data']}"
+    )
     engine = f", engine {cell['engine']}" if cell["engine"] else ""
     st.html(
-        title(f"{cell['method']} × {cell['crop']} × {cell['task']}", f"{where}{engine}; seed {cell['seed']}")
+        title(
+            f"{cell['method']} × {cell['crop']} × {cell['task']}",
+            f"{where}{engine}; seed {cell['seed']}",
+        )
     )
     if cell["state"] != "done":
         kind = "warn" if cell["state"] == "failed" else ""
@@ -104,7 +113,7 @@ def head(source: Source, info: CellInfo) -> None:
             if label == cell["label"]
             else link("cell", str(s["seed"]), s["state"], key=label[:16])
             for label, s in others.items()
-        ]  # fmt: skip
+        ]
         st.html(f'<div class="b-soft">seeds: {" · ".join(links)}</div>')
 
 
@@ -114,10 +123,15 @@ def metrics(info: CellInfo) -> None:
         st.html(soft("no result yet"))
     for source, values in info.results.items():
         rows = [
-            (f"{n} (headline)" if n == info.headlines[source] else n, f"{v:.2f}") for n, v in values.items()
+            (f"{n} (headline)" if n == info.headlines[source] else n, f"{v:.2f}")
+            for n, v in values.items()
         ]
         st.html(
-            table(("metric" if source == "measured" else f"metric ({source})", "percent"), rows, numbers=(1,))
+            table(
+                ("metric" if source == "measured" else f"metric ({source})", "percent"),
+                rows,
+                numbers=(1,),
+            )
         )
 
 
@@ -141,7 +155,8 @@ def training(stages: dict[str, StageInfo]) -> None:
         st.segmented_control("Figure", figures, default=figures[0], label_visibility="collapsed")
         or figures[0]
     )
-    from dashboard.figures import curves  # Altair and pandas take their time: not for the leaderboard
+    # Altair and pandas take their time: not for the leaderboard
+    from dashboard.figures import curves
 
     st.altair_chart(curves(rows, figure))
 
@@ -167,11 +182,13 @@ def cost(stages: dict[str, StageInfo]) -> None:
         speed = made.get("images_per_second")
         rows.append(
             (
-                f"{stage.kind}/{stage.name}", made.get("steps", "-"), duration(seconds),
+                f"{stage.kind}/{stage.name}",
+                made.get("steps", "-"),
+                duration(seconds),
                 f"{speed:,.0f}" if isinstance(speed, int | float) else "-",
                 stage.provenance.get("device", "-"),
             )
-        )  # fmt: skip
+        )
     heads = ("stage", "gradient steps", "wall time", "images/s", "device")
     st.html(table(heads, [*rows, ("all stages", "", duration(total), "", "")], numbers=(1, 2, 3)))
     if len(stages) == 1:
@@ -220,7 +237,10 @@ def classes(stages: dict[str, StageInfo], key: str) -> None:
         return
     st.html(section("Scores of classes"))
     names = list(dict.fromkeys(n for s in scores.values() for n in s))
-    name = st.segmented_control("Score", names, default=names[0], label_visibility="collapsed") or names[0]
+    name = (
+        st.segmented_control("Score", names, default=names[0], label_visibility="collapsed")
+        or names[0]
+    )
     chart, numbers = st.columns([3, 2])
     from dashboard.figures import class_bars
 
@@ -238,9 +258,17 @@ def details(info: CellInfo, stages: dict[str, StageInfo]) -> None:
     stage = chosen_stage(stages, key)
     st.html(section(f"Provenance of {stage.kind}/{stage.name} {stage.short}"))
     made: dict[str, Any] = dict(stage.provenance)
-    rows = [(n, made[n] if isinstance(made[n], str) else json.dumps(made[n])) for n in MADE if n in made]
+    rows = [
+        (n, made[n] if isinstance(made[n], str) else json.dumps(made[n]))
+        for n in MADE
+        if n in made
+    ]
     rows += [("packages", ", ".join(f"{k} {v}" for k, v in (made.get("packages") or {}).items()))]
-    said = {"changed": "changed since this was made", "current": "as installed now", "unknown": "unknown"}
+    said = {
+        "changed": "changed since this was made",
+        "current": "as installed now",
+        "unknown": "unknown",
+    }
     rows += [("code", said[code_state(stage)]), ("key", stage.key), ("version", stage.version)]
     tracked = web_link(made.get("tracker_url"))
     rows += [("W&B", Markup(tracked) if tracked else "not tracked online")]

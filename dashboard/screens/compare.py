@@ -1,4 +1,5 @@
-"""Two to four rows side by side: differences over common seeds, and what differs in their configuration."""
+"""Two to four rows side by side: differences over common seeds, and what differs in their
+configuration."""
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.board import Column, Row, Table, compact, make_table
-from bench.results.compare import differing, paired, settings_of, verdict
-from bench.results.entries import Entry
-from bench.results.export import number
-from bench.results.stages import find_cell, graph
+from bench.results.views.board import Column, Row, Table, compact, make_table
+from bench.results.views.compare import differing, paired, settings_of, verdict
+from bench.results.views.entries import Entry
+from bench.results.views.export import number
+from bench.results.views.stages import find_cell, graph
 from dashboard.address import Address
 from dashboard.look import Markup, link, note, section, soft, table, title
 from dashboard.screens.leaderboard import which_board, which_content
@@ -48,7 +49,8 @@ def page(source: Source) -> None:
 
 
 def linked_cells(source: Source) -> None:
-    """`?key=...&key=...`: cells instead of rows become the rows that hold them, on the cells' tasks."""
+    """`?key=...&key=...`: cells instead of rows become the rows that hold them, on the cells'
+    tasks."""
     keys = st.query_params.get_all("key")
     if not keys:
         return
@@ -56,11 +58,19 @@ def linked_cells(source: Source) -> None:
     rows: list[str] = []
     for info in infos:
         cell = info.cell
-        made = make_table(source.entries(cell["scale"], cell["pretrain_data"]), cell["pretrain_data_key"])
-        rows += [r.key for r in made.rows if any(e.group == cell["group"] for e in r.entries.values())]
+        made = make_table(
+            source.entries(cell["scale"], cell["pretrain_data"]), cell["pretrain_data_key"]
+        )
+        rows += [
+            r.key for r in made.rows if any(e.group == cell["group"] for e in r.entries.values())
+        ]
     if infos:
         first = infos[0].cell
-        given: dict[str, Any] = {"scale": first["scale"], "data": first["pretrain_data"], "row": rows[:MOST]}
+        given: dict[str, Any] = {
+            "scale": first["scale"],
+            "data": first["pretrain_data"],
+            "row": rows[:MOST],
+        }
         given["task"] = list(dict.fromkeys(i.cell["task"] for i in infos))
         st.query_params.from_dict({"page": "compare", **given})
 
@@ -68,16 +78,26 @@ def linked_cells(source: Source) -> None:
 def which_rows(found: Table, address: Address, needle: str) -> list[Row]:
     """The rows picked, in the order they were picked; a search offers the first 200 that match."""
     known = {r.key: r for r in found.rows if r.source != "reported"}
-    picked = [k for k in (address.given.get("row") or st.session_state.get("compare.row", [])) if k in known]
+    picked = [
+        k
+        for k in (address.given.get("row") or st.session_state.get("compare.row", []))
+        if k in known
+    ]
     words = needle.lower().split()
     offered = [k for k, r in known.items() if all(w in r.title.lower() for w in words)][:OFFERED]
     options = list(dict.fromkeys([*picked[:MOST], *offered]))
     chosen = address.several(
-        "Rows", "row", options, format_func=lambda k: known[k].title, max_selections=MOST,
+        "Rows",
+        "row",
+        options,
+        format_func=lambda k: known[k].title,
+        max_selections=MOST,
         placeholder="two to four",
-    )  # fmt: skip
+    )
     if len(known) > OFFERED and not words:
-        st.html(soft(f"{len(known)} rows; the first {OFFERED} are offered, a search finds the others"))
+        st.html(
+            soft(f"{len(known)} rows; the first {OFFERED} are offered, a search finds the others")
+        )
     return [known[k] for k in chosen]
 
 
@@ -101,19 +121,36 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
             if found and found["ci95"] is not None:
                 low, high = found["mean"] - found["ci95"], found["mean"] + found["ci95"]
                 drawn.append(
-                    {"task": column.title, "row": row.title, "mean": found["mean"], "low": low, "high": high}
+                    {
+                        "task": column.title,
+                        "row": row.title,
+                        "mean": found["mean"],
+                        "low": low,
+                        "high": high,
+                    }
                 )
         lines.append(line)
-    heads = ["task", "metric", base.title, *(h for r in others for h in (r.title, "difference to the first"))]
+    heads = [
+        "task",
+        "metric",
+        base.title,
+        *(h for r in others for h in (r.title, "difference to the first")),
+    ]
     st.html(table(heads, lines, kind="compare"))
     st.html(
         soft(
-            "Difference: mean over common seeds of the row less the first row, ± 95 % t-interval of paired "
+            "Difference: mean over common seeds of the row less the first row, ± 95 % t-interval "
+            "of paired "
             "differences, in points. Without two common seeds nothing is claimed."
         )
     )
     if commands := resampling(rows, columns):
-        st.html(soft("One common seed: for most tasks this resamples the test images, where the store is:"))
+        st.html(
+            soft(
+                "One common seed: for most tasks this resamples the test images, where the store "
+                "is:"
+            )
+        )
         st.code("\n".join(commands[:COMMANDS]), language="bash", wrap_lines=True)
     if drawn:
         from dashboard.figures import differences  # imports Altair and pandas
@@ -131,7 +168,9 @@ def resampling(rows: list[Row], columns: list[Column]) -> list[str]:
             seeds = set(first.values) & set(other.values) if first and other else set()
             if first and other and len(seeds) == 1:
                 (seed,) = seeds
-                commands.append(f"bench compare {first.labels[seed][:12]} {other.labels[seed][:12]}")
+                commands.append(
+                    f"bench compare {first.labels[seed][:12]} {other.labels[seed][:12]}"
+                )
     return commands
 
 
@@ -141,7 +180,9 @@ def value(entry: Entry | None) -> Any:
         return "missing"
     if entry.mean is None:
         return entry.state
-    return Markup(link("cell", f"{number(entry)} (n={entry.n})", key=entry.labels[min(entry.values)][:16]))
+    return Markup(
+        link("cell", f"{number(entry)} (n={entry.n})", key=entry.labels[min(entry.values)][:16])
+    )
 
 
 def difference(found: dict[str, Any] | None) -> Any:
@@ -157,7 +198,9 @@ def difference(found: dict[str, Any] | None) -> Any:
 def configuration(source: Source, rows: list[Row], columns: list[Column]) -> None:
     """Settings that differ, in every stage that is recorded."""
     st.html(section("What differs in configuration"))
-    scored = [c.key for c in columns if all((e := r.entries.get(c.key)) and e.values for r in rows)]
+    scored = [
+        c.key for c in columns if all((e := r.entries.get(c.key)) and e.values for r in rows)
+    ]
     found = []
     for row in rows:
         entries = list(row.entries.values())
@@ -167,7 +210,9 @@ def configuration(source: Source, rows: list[Row], columns: list[Column]) -> Non
     if not any(found):
         st.html(note("the stages of these rows are not recorded in this database"))
         return
-    lines = [(name, *values) for name, values in differing(found).items() if not name.endswith(".seed")]
+    lines = [
+        (name, *values) for name, values in differing(found).items() if not name.endswith(".seed")
+    ]
     if lines:
         st.html(table(("setting", *(r.title for r in rows)), lines, kind="compare"))
     else:

@@ -8,10 +8,21 @@ from shlex import quote
 
 import streamlit as st
 
-from bench.results.coverage import STATES, Possible, Settings, Square, cost, matrix
-from bench.results.entries import shown_settings
+from bench.results.views.coverage import STATES, Possible, Settings, Square, cost, matrix
+from bench.results.views.entries import shown_settings
 from dashboard.address import Address
-from dashboard.look import SYMBOLS, duration, framed, hinted, href, note, section, soft, table, title
+from dashboard.look import (
+    SYMBOLS,
+    duration,
+    framed,
+    hinted,
+    href,
+    note,
+    section,
+    soft,
+    table,
+    title,
+)
 from dashboard.screens.leaderboard import which_board
 from dashboard.source import Source, possible
 
@@ -39,7 +50,10 @@ def page(source: Source) -> None:
     squares = matrix(entries, chosen, there_is, changed)
     st.html(grid(squares, len(chosen), {"scale": scale, "data": data}))
     st.html(
-        soft(" · ".join(f"{SYMBOLS[s]} {s}" for s in STATES) + f". Numbers: tasks done of {len(chosen)}.")
+        soft(
+            " · ".join(f"{SYMBOLS[s]} {s}" for s in STATES)
+            + f". Numbers: tasks done of {len(chosen)}."
+        )
     )
     totals(source, scale, squares)
     commands(squares, scale, data, changed)
@@ -86,27 +100,35 @@ def totals(source: Source, scale: str, squares: Mapping[tuple[str, str], Square]
     """Counts, and the time that the missing cells would take."""
     counts = {s: sum(q.states.get(s, 0) for q in squares.values()) for s in STATES}
     needed = cost(squares, source.usual_seconds(scale))
-    unknown = f", and {needed.unknown:,} parts nothing like which was made yet" if needed.unknown else ""
+    unknown = (
+        f", and {needed.unknown:,} parts nothing like which was made yet" if needed.unknown else ""
+    )
     st.html(section("What filling it would cost"))
     st.html(table(("state", "cells"), [(s, f"{n:,}") for s, n in counts.items()], numbers=(1,)))
     st.html(
         soft(
-            f"{needed.cells:,} cells to fill, one seed: {duration(needed.seconds)} on one device{unknown}. "
+            f"{needed.cells:,} cells to fill, one seed: {duration(needed.seconds)} on one "
+            f"device{unknown}. "
             "Medians of what was made at this scale; a pretraining is counted once for all tasks."
         )
     )
 
 
-def commands(squares: Mapping[tuple[str, str], Square], scale: str, data: str, changed: Settings) -> None:
+def commands(
+    squares: Mapping[tuple[str, str], Square], scale: str, data: str, changed: Settings
+) -> None:
     """One command per method that fills what its squares lack."""
     lines = []
     sets = "".join(f" --set {quote(f'{k}={v}')}" for k, v in changed)
     for method in dict.fromkeys(m for m, _ in squares):
-        mine = {c: q.missing for (m, c), q in squares.items() if m == method and q.missing and c != "-"}
+        mine = {
+            c: q.missing for (m, c), q in squares.items() if m == method and q.missing and c != "-"
+        }
         for missing in dict.fromkeys(mine.values()):
             crops = ",".join(c for c, tasks in mine.items() if tasks == missing)
             lines.append(
-                f"bench run --method {method} --crop {crops} --task {','.join(missing)} --scale {scale} "
+                f"bench run --method {method} --crop {crops} --task {','.join(missing)} --scale "
+                f"{scale} "
                 f"--data {data}{sets}"
             )
     if lines:

@@ -6,8 +6,8 @@ from functools import partial
 
 import streamlit as st
 
-from bench.results.board import Board, Choice, Table, make_board
-from bench.results.export import FORMATS, exported
+from bench.results.views.board import Board, Choice, Table, make_board
+from bench.results.views.export import FORMATS, exported
 from dashboard.address import Address
 from dashboard.look import href, note, soft, title
 from dashboard.source import Source
@@ -68,9 +68,13 @@ def which_content(
         return table
     short = {key[:12]: key for key in table.contents}
     chosen = address.one(
-        "Content of the set", "content", list(short), next(iter(short)), where=where,
+        "Content of the set",
+        "content",
+        list(short),
+        next(iter(short)),
+        where=where,
         help="The pretraining set was used with different images under one name; a digest tells them apart.",
-    )  # fmt: skip
+    )
     return source.table(scale, data, short[chosen], reported)
 
 
@@ -79,11 +83,15 @@ def which_rows(table: Table, address: Address, first: list, second: list) -> Cho
     measured = [r for r in table.rows if r.source != "reported"]
     tasks = list(dict.fromkeys(c.task for c in table.columns))
     chosen = address.several("Tasks", "task", tasks, where=first[2])
-    methods = address.several("Methods", "method", sorted({r.method for r in measured}), where=first[3])
+    methods = address.several(
+        "Methods", "method", sorted({r.method for r in measured}), where=first[3]
+    )
     crops = address.several("Crops", "crop", sorted({r.crop for r in measured}), where=first[4])
     engines = sorted({c.engine for c in table.columns if c.engine})
     engine = (
-        address.several("Detector engine", "engine", engines, where=second[0]) if len(engines) > 1 else ()
+        address.several("Detector engine", "engine", engines, where=second[0])
+        if len(engines) > 1
+        else ()
     )
     ranked = ["", *(t for t in tasks if not chosen or t in chosen)]
     rank = address.one(
@@ -95,8 +103,12 @@ def which_rows(table: Table, address: Address, first: list, second: list) -> Cho
         format_func=lambda t: t or "mean rank over the columns",
     )
     most = max((e.n for r in measured for e in r.entries.values()), default=1)
-    seeds = address.count("Seeds, at least", "seeds", 1, max(1, most), where=second[2], disabled=most < 2)
-    code = address.one("Code", "code", list(CODE), "", where=second[3], format_func=CODE.__getitem__)
+    seeds = address.count(
+        "Seeds, at least", "seeds", 1, max(1, most), where=second[2], disabled=most < 2
+    )
+    code = address.one(
+        "Code", "code", list(CODE), "", where=second[3], format_func=CODE.__getitem__
+    )
     engines_asked = (*engine, "") if engine else ()
     return Choice(engines_asked, methods, crops, chosen, seeds, code, rank)
 
@@ -107,16 +119,21 @@ def counted(board: Board, part: list, at: int) -> str:
     first = (at - 1) * PAGE_ROWS + 1
     text = f"{rows} of {board.total} rows"
     return (
-        text if len(part) == len(board.rows) else f"{text}; {first} to {first + len(part) - 1} on this page"
+        text
+        if len(part) == len(board.rows)
+        else f"{text}; {first} to {first + len(part) - 1} on this page"
     )
 
 
 def legend() -> None:
     st.html(
         soft(
-            "Percent, mean over seeds ± 95 % t-interval (none for one seed). Bold: best of the column. "
-            "≈: not distinguishable from it (Welch, 5 %). Bars: from the lowest to the highest value of the "
-            "column. A click opens the cell; hover says why one is empty and which command fills it."
+            "Percent, mean over seeds ± 95 % t-interval (none for one seed). Bold: best of the "
+            "column. "
+            "≈: not distinguishable from it (Welch, 5 %). Bars: from the lowest to the highest "
+            "value of the "
+            "column. A click opens the cell; hover says why one is empty and which command fills "
+            "it."
         )
     )
 
@@ -126,12 +143,18 @@ def compare(board: Board, part: list, address: Address, where: dict[str, str]) -
     titles = {row.key: row.title for row in part if row.source != "reported"}
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     picked = left.multiselect(
-        "Compare rows", list(titles), format_func=lambda k: titles.get(k, k), max_selections=4, key="picked",
+        "Compare rows",
+        list(titles),
+        format_func=lambda k: titles.get(k, k),
+        max_selections=4,
+        key="picked",
         placeholder="pick two to four of this page",
-    )  # fmt: skip
+    )
     if len(picked) > 1:
         to = href("compare", row=picked, **where)
-        right.html(f'<div class="b-go"><a href="{to}" target="_self">Compare {len(picked)} rows →</a></div>')
+        right.html(
+            f'<div class="b-go"><a href="{to}" target="_self">Compare {len(picked)} rows →</a></div>'
+        )
 
 
 def downloads(board: Board) -> None:
@@ -140,6 +163,10 @@ def downloads(board: Board) -> None:
         st.html(soft(f"Download these {len(board.rows)} rows:"))
         for form, mime in FORMATS.items():
             st.download_button(
-                NAMES[form], partial(exported, board, form), f"leaderboard.{form}", mime,
-                key=f"download.{form}", on_click="ignore",
-            )  # fmt: skip
+                NAMES[form],
+                partial(exported, board, form),
+                f"leaderboard.{form}",
+                mime,
+                key=f"download.{form}",
+                on_click="ignore",
+            )

@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.objectness import Topic, metrics_of, rows_of, topics
-from bench.results.pictures import command
-from bench.results.reading import FIRST_COMMAND, is_user_error
+from bench.figures.stored import command
+from bench.results.db.reading import FIRST_COMMAND, is_user_error
+from bench.results.views.objectness import Topic, metrics_of, rows_of, topics
 from dashboard.address import Address
 from dashboard.look import note, section, soft, table, title
 from dashboard.pictures import figure, of_content, show
@@ -17,17 +17,28 @@ from dashboard.source import Source
 
 TITLE, ORDER = "Objectness", 5
 SIZES = {"steps": "gradient steps", "time": "time of pretraining", "none": "nothing"}
-SOURCES = {"both": "measured and reported", "measured": "measured", "reported": "reported in papers"}
+SOURCES = {
+    "both": "measured and reported",
+    "measured": "measured",
+    "reported": "reported in papers",
+}
 STATS = "bench crops stats"
 BARS = (
-    "Bars: 95 % intervals, over seeds and over images. ρ: Spearman's rank correlation of the n points. "
+    "Bars: 95 % intervals, over seeds and over images. ρ: Spearman's rank correlation of the n "
+    "points. "
     "Dashed: the parabola that fits them best (from four points on); its mark: the top."
 )
 
 
 def page(source: Source) -> None:
-    """The scatter, its points, the shares; each with the command that makes the figure for a paper."""
-    st.html(title("Objectness vs accuracy", "Is there a sweet spot? Paper 000 asks it in Fig. 5 and Fig. 3."))
+    """The scatter, its points, the shares; each with the command that makes the figure for a
+    paper."""
+    st.html(
+        title(
+            "Objectness vs accuracy",
+            "Is there a sweet spot? Paper 000 asks it in Fig. 5 and Fig. 3.",
+        )
+    )
     address = Address("objectness")
     found = source.ask(topics)
     columns = st.columns([2, 1, 1, 1, 1], vertical_alignment="bottom")
@@ -36,7 +47,8 @@ def page(source: Source) -> None:
     if not found:
         st.html(
             note(
-                f"no result of a crop whose objectness was measured yet; run first: {FIRST_COMMAND}; for "
+                "no result of a crop whose objectness was measured yet; run first: "
+                f"{FIRST_COMMAND}; for "
                 "this page, results of several crops and the crops' objectness on the same data:"
             )
         )
@@ -46,7 +58,9 @@ def page(source: Source) -> None:
     shares(source, choices)
 
 
-def what(source: Source, address: Address, found: list[Topic], columns: list[Any]) -> dict[str, str]:
+def what(
+    source: Source, address: Address, found: list[Topic], columns: list[Any]
+) -> dict[str, str]:
     """The choices, as the options of `bench figure objectness`."""
     which = address.one(
         "Results", "of", list(SOURCES), "both", where=columns[1], format_func=SOURCES.__getitem__
@@ -60,13 +74,23 @@ def what(source: Source, address: Address, found: list[Topic], columns: list[Any
         return chosen
     names = {"/".join(t[:3]): t for t in found}
     at = address.one(
-        "Results of", "topic", list(names), next(iter(names)), where=columns[0],
+        "Results of",
+        "topic",
+        list(names),
+        next(iter(names)),
+        where=columns[0],
         help="Scale, pretraining set and task; those that most results are of come first.",
-    )  # fmt: skip
+    )
     topic = names[at]
     metrics = metrics_of(source.ask(rows_of, topic))
     metric = address.one("Metric", "metric", metrics, metrics[0], where=columns[2])
-    return {**chosen, "scale": topic.scale, "data": topic.data, "task": topic.task, "metric": metric}
+    return {
+        **chosen,
+        "scale": topic.scale,
+        "data": topic.data,
+        "task": topic.task,
+        "metric": metric,
+    }
 
 
 def scatter(source: Source, choices: dict[str, str]) -> None:
@@ -77,13 +101,22 @@ def scatter(source: Source, choices: dict[str, str]) -> None:
         for one in content["series"]:
             st.html(soft(f"{one['title']}; {one['y']}"))
             rows = [
-                (p["method"], p["label"], spread(p["x"], p["x_ci"]), spread(p["y"], p["y_ci"]), p["n"],
-                 "-" if p["size"] is None else f"{p['size']:,.0f}")
-                for g in one["groups"] for p in g["points"]
-            ]  # fmt: skip
+                (
+                    p["method"],
+                    p["label"],
+                    spread(p["x"], p["x_ci"]),
+                    spread(p["y"], p["y_ci"]),
+                    p["n"],
+                    "-" if p["size"] is None else f"{p['size']:,.0f}",
+                )
+                for g in one["groups"]
+                for p in g["points"]
+            ]
             st.html(
                 table(
-                    ("method", "crop", "objectness", "metric", "results", "size"), rows, numbers=(2, 3, 4, 5)
+                    ("method", "crop", "objectness", "metric", "results", "size"),
+                    rows,
+                    numbers=(2, 3, 4, 5),
                 )
             )
 
@@ -98,7 +131,8 @@ def shares(source: Source, choices: dict[str, str]) -> None:
 
 
 def drawn(source: Source, name: str, asked: dict[str, str], legend: str = "") -> Any:
-    """Show a figure, its legend and the command that makes it; its content, or None where it says why not."""
+    """Show a figure, its legend and the command that makes it; its content, or None where it says
+    why not."""
     try:
         content = figure(source, name, dict(asked))
     except Exception as error:

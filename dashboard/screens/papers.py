@@ -1,4 +1,5 @@
-"""Every table of the four papers: what they report beside what was measured here, and which claims hold."""
+"""Every table of the four papers: what they report beside what was measured here, and which claims
+hold."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.reading import NothingYet
+from bench.results.db.reading import NothingYet
 from dashboard.address import Address
 from dashboard.look import note, section, soft, title
 from dashboard.screens.leaderboard import SCALES
@@ -14,14 +15,18 @@ from dashboard.source import Source
 
 TITLE, ORDER = "Papers", 4
 FIRST = "bench table run 000/T1 --scale tiny"
-FORMS = {"csv": ("CSV", "text/csv"), "markdown": ("Markdown", "text/markdown"),
-         "latex": ("LaTeX", "application/x-tex")}  # fmt: skip
+FORMS = {
+    "csv": ("CSV", "text/csv"),
+    "markdown": ("Markdown", "text/markdown"),
+    "latex": ("LaTeX", "application/x-tex"),
+}
 ENDS = {"csv": "csv", "markdown": "md", "latex": "tex"}
 
 
 def page(source: Source) -> None:
     """The table that is chosen, its claims, what is only reported, downloads."""
-    from bench.results.tables.export import remarks  # tables are read where this page is asked for alone
+    # tables are read where this page is asked for alone
+    from bench.results.papers.export import remarks
     from dashboard.paper_table import paper_table
 
     st.html(title("Papers", "What the papers report beside what was measured here."))
@@ -33,9 +38,11 @@ def page(source: Source) -> None:
     st.html(paper_table(frame))
     st.html(
         soft(
-            f"Percent. Italics: printed in the paper, at its scale. Measured: at scale {frame['scale']}, "
+            "Percent. Italics: printed in the paper, at its scale. Measured: at scale "
+            f"{frame['scale']}, "
             "mean over seeds ± 95 % t-interval (number of seeds). ?: doubtful, see the remarks. "
-            "ρ: Spearman's rank correlation of reported and measured, from three rows on. A click opens the "
+            "ρ: Spearman's rank correlation of reported and measured, from three rows on. A click "
+            "opens the "
             "cell."
         )
     )
@@ -50,21 +57,29 @@ def page(source: Source) -> None:
 
 def which(source: Source, address: Address) -> tuple[str, str]:
     """The table's name and the scale."""
-    from bench.results.reported import CITATIONS
-    from bench.results.tables import listing
+    from bench.results.papers import listing
+    from bench.results.papers.reported import CITATIONS
 
     columns = st.columns([3, 4, 1], vertical_alignment="bottom")
     every = listing()
     papers = list(dict.fromkeys(t["paper"] for t in every))
     paper = address.one(
-        "Paper", "paper", papers, papers[0], where=columns[0],
+        "Paper",
+        "paper",
+        papers,
+        papers[0],
+        where=columns[0],
         format_func=lambda p: f"{p}  {CITATIONS[p].title}",
-    )  # fmt: skip
+    )
     mine = {t["table"]: t for t in every if t["paper"] == paper}
     number = address.one(
-        "Table", "table", list(mine), next(iter(mine)), where=columns[1],
+        "Table",
+        "table",
+        list(mine),
+        next(iter(mine)),
+        where=columns[1],
         format_func=lambda n: f"{n}  {mine[n]['caption']}",
-    )  # fmt: skip
+    )
     scale = address.one("Scale", "scale", SCALES, usual_scale(source), where=columns[2])
     return mine[number]["name"], scale
 
@@ -79,18 +94,29 @@ def usual_scale(source: Source) -> str:
 
 def fill(frame: dict[str, Any]) -> None:
     """The command that measures what is not measured yet."""
-    from bench.results.tables import load
+    from bench.results.papers import load
 
     cells = [c for row in frame["rows"] for c in row["cells"].values()]
     missing = sum(c["state"] not in ("measured", "reported only") for c in cells)
     if not load(frame["name"]).cells(frame["scale"]):
-        st.html(note("this table is only reported: nothing of it can be measured here; see the remarks"))
+        st.html(
+            note(
+                "this table is only reported: nothing of it can be measured here; see the remarks"
+            )
+        )
     elif missing:
         command = f"bench table run {frame['name']} --scale {frame['scale']}"
         if any(c["measured"] for c in cells):
-            st.html(soft(f"{missing} of {len(cells)} numbers are not measured yet; this command fills them:"))
+            st.html(
+                soft(
+                    f"{missing} of {len(cells)} numbers are not measured yet; this command fills "
+                    "them:"
+                )
+            )
         else:
-            st.html(note(f"nothing of this table was measured at this scale yet; run first: {command}"))
+            st.html(
+                note(f"nothing of this table was measured at this scale yet; run first: {command}")
+            )
         st.code(command, language="bash")
 
 
@@ -104,7 +130,8 @@ def claims(frame: dict[str, Any]) -> None:
     st.html(claims_table(frame))
     st.html(
         soft(
-            "A claim holds where every difference that was measured has the claim's sign. A difference "
+            "A claim holds where every difference that was measured has the claim's sign. A "
+            "difference "
             "within its 95 % interval may be chance."
         )
     )
@@ -114,13 +141,17 @@ def claims(frame: dict[str, Any]) -> None:
 
 def downloads(frame: dict[str, Any]) -> None:
     """As the terminal writes it (`bench table show --format`)."""
-    from bench.results.tables.export import WRITERS
+    from bench.results.papers.export import WRITERS
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(soft("Download this table:"))
         for form, (name, mime) in FORMS.items():
             file = f"{frame['name'].replace('/', '_')}_{frame['scale']}.{ENDS[form]}"
             st.download_button(
-                name, lambda form=form: WRITERS[form](frame).encode(), file, mime,
-                key=f"download.papers.{form}", on_click="ignore",
-            )  # fmt: skip
+                name,
+                lambda form=form: WRITERS[form](frame).encode(),
+                file,
+                mime,
+                key=f"download.papers.{form}",
+                on_click="ignore",
+            )

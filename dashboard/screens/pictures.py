@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from bench.results.pictures import Kept, again, command, describe
+from bench.figures.stored import Kept, again, command, describe
 from dashboard.address import Address
 from dashboard.look import note, soft, table, title
 from dashboard.pictures import all_kept, of_stage, show
@@ -20,14 +20,20 @@ def page(source: Source) -> None:
     kinds = {name: (summary, paper) for name, summary, paper in describe()}
     every = all_kept(source)
     if not every:
-        source.boards()  # without a cell there is nothing to draw either, and another command comes first
+        # without a cell there is nothing to draw either, and another command comes first
+        source.boards()
     first = next((k.stage.name for k in every if k.stage.name in kinds), next(iter(kinds)))
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     name = address.one("Picture", "name", list(kinds), first, where=left)
     made = {k.stage.key[:12]: k for k in every if k.stage.name == name}
     if made:
         key = address.one(
-            "Made", "key", list(made), next(iter(made)), where=right, format_func=lambda k: label(made[k])
+            "Made",
+            "key",
+            list(made),
+            next(iter(made)),
+            where=right,
+            format_func=lambda k: label(made[k]),
         )
     address.write()
     summary, paper = kinds[name]
@@ -39,7 +45,11 @@ def page(source: Source) -> None:
     stage = made[key].stage
     if not show(stage.key, of_stage(stage), name):
         st.html(
-            note("the store in BENCH_HOME does not hold this picture (any more); this makes it again", "warn")
+            note(
+                "the store in BENCH_HOME does not hold this picture (any more); this makes it "
+                "again",
+                "warn",
+            )
         )
     st.code(again(made[key]), language="bash", wrap_lines=True)
     rows = [(role, what) for role, what in made[key].inputs.items()]
@@ -50,7 +60,7 @@ def page(source: Source) -> None:
 def label(kept: Kept) -> str:
     """When, and from what."""
     when = kept.made[:16].replace("T", " ")
-    what = ", ".join(text for role, text in kept.inputs.items() if role != "data") or kept.inputs.get(
-        "data", ""
-    )
+    what = ", ".join(
+        text for role, text in kept.inputs.items() if role != "data"
+    ) or kept.inputs.get("data", "")
     return f"{when}  {what}"[:160]

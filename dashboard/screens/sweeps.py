@@ -1,4 +1,5 @@
-"""A sweep: each setting against the metric, how much it matters, all settings at once, every trial."""
+"""A sweep: each setting against the metric, how much it matters, all settings at once, every
+trial."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.trials import (
+from bench.results.views.trials import (
     STATES,
     complete,
     go_on,
@@ -34,7 +35,11 @@ Study, Trial = Mapping[str, Any], Mapping[str, Any]
 
 def page(source: Source) -> None:
     """The sweep that is chosen."""
-    st.html(title("Sweeps", "Which value of a setting is best, how sure is that, which settings matter?"))
+    st.html(
+        title(
+            "Sweeps", "Which value of a setting is best, how sure is that, which settings matter?"
+        )
+    )
     found = {s["name"]: s for s in source.studies()}
     if not found:
         st.html(note(f"no sweep was run yet; run first: {FIRST}"))
@@ -55,7 +60,9 @@ def page(source: Source) -> None:
     st.html(section("Trials"))
     every(study, trials, winner, address)
     st.html(section("Go on"))
-    st.html(soft("This continues the sweep, and shows it in optuna-dashboard (a separate package):"))
+    st.html(
+        soft("This continues the sweep, and shows it in optuna-dashboard (a separate package):")
+    )
     st.code(f"{go_on(study)}\n{monitor(source.url)}", language="bash", wrap_lines=True)
     address.write()
 
@@ -64,7 +71,8 @@ def label(study: Study) -> str:
     """`n_crops: orl x multi on knn, tiny (name)`."""
     what = ", ".join(p.rpartition(".")[2] for p in study["params"])
     return (
-        f"{what}: {study['method']} × {study['crop']} on {study['task']}, {study['scale']} ({study['name']})"
+        f"{what}: {study['method']} × {study['crop']} on {study['task']}, {study['scale']} "
+        f"({study['name']})"
     )
 
 
@@ -74,7 +82,8 @@ def told(study: Study) -> str:
     states = ", ".join(f"{n} {STATES.get(s, s)}" for s, n in study["states"].items()) or "none"
     seeds = f"seed{'s' if len(study['seeds']) > 1 else ''} {', '.join(map(str, study['seeds']))}"
     return (
-        f"{spaces}. Score: {study['metric']} on {study['holdout']:.0%} of the training images, mean over "
+        f"{spaces}. Score: {study['metric']} on {study['holdout']:.0%} of the training images, "
+        "mean over "
         f"{seeds}. Sampler {study['sampler']}, pruner {study['pruner']}. Trials: {states}."
     )
 
@@ -107,7 +116,8 @@ def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
             column.altair_chart(against(rows, name, study["metric"], study["spacing"][name]))
     st.html(
         soft(
-            "A point is a trial; bars are 95 % t-intervals over its seeds (none for one seed); the line "
+            "A point is a trial; bars are 95 % t-intervals over its seeds (none for one seed); "
+            "the line "
             "joins the means of given values; ◆ is the trial that won. All on validation images."
         )
     )
@@ -132,7 +142,11 @@ def matter(
     if rows:
         st.html(section("Settings together"))
         st.altair_chart(parallels(rows, study["metric"]))
-        st.html(soft("A line is a trial; thick and orange: the best. Axes go from the lowest value up."))
+        st.html(
+            soft(
+                "A line is a trial; thick and orange: the best. Axes go from the lowest value up."
+            )
+        )
 
 
 def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Address) -> None:
@@ -144,12 +158,15 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
         (
             t["number"],
             *(text_of(t["params"][n]) if n in t["params"] else "-" for n in names),
-            score(t["value"], t["ci95"]), state_of(t) + (" ◆" if t["number"] == winner else ""),
-            duration(t["seconds"]), opened(t["cells"], study["seeds"]),
-            commands(t["commands"]), t["reason"] or "",
+            score(t["value"], t["ci95"]),
+            state_of(t) + (" ◆" if t["number"] == winner else ""),
+            duration(t["seconds"]),
+            opened(t["cells"], study["seeds"]),
+            commands(t["commands"]),
+            t["reason"] or "",
         )
         for t in trials[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
-    ]  # fmt: skip
+    ]
     heads = (
         "trial",
         *names,
@@ -161,7 +178,9 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
         "reason",
     )
     texts = {
-        1 + i for i, n in enumerate(names) if spread([t["params"].get(n, 0) for t in trials], "") == "names"
+        1 + i
+        for i, n in enumerate(names)
+        if spread([t["params"].get(n, 0) for t in trials], "") == "names"
     }
     numbers = {*range(len(names) + 2), len(names) + 3} - texts
     st.html(table(heads, rows, numbers=numbers, kind="trials"))

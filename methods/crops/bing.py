@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from methods._pseudo import ProposalCrop
+from methods.crops._pseudo import ProposalCrop
 
 
 class BingCrop(ProposalCrop):
-    """The 5 best-scored BING boxes as images (Cheng et al. 2014), paper 001's boxes in paper 000's use."""
+    """The 5 best-scored BING boxes as images (Cheng et al. 2014), paper 001's boxes in paper 000's
+    use."""
 
-    source: ClassVar[str] = "bing"
+    source = "bing"

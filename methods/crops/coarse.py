@@ -4,33 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.data.base import ImageSet
-from bench.views.picture import heat
-from methods._pseudo import ProposalCrop
+from bench.contracts.images import ImageSet
+from bench.core.picture import heat
+from methods.crops._pseudo import ProposalCrop
 
 if TYPE_CHECKING:
-    from bench.stage import Stage
+    from bench.core.stage import Stage
 
 
 class Coarse(ProposalCrop):
     """The 5 anchors of highest mean activation (paper 000, section 4: Our-Crop, N = 5).
 
-    `methods/proposals/anchors_scda.py` scores them; its settings (`--set anchors_scda.gamma=0`) say how.
-    Fewer than `n_crops` anchors that survive suppression are kept as they are; a constant map or an image
-    smaller than the smallest anchor gives the image.
+    `methods/proposals/anchors_scda.py` scores them; its settings (`--set anchors_scda.gamma=0`)
+    say how. Fewer than `n_crops` anchors that survive suppression are kept as they are; a constant
+    map or an image smaller than the smallest anchor gives the image.
     """
 
-    source: ClassVar[str] = "anchors_scda"
-    sweeps: ClassVar[tuple[str, ...]] = ("n_crops",)  # paper 000's N
+    source = "anchors_scda"
+    sweeps = ("n_crops",)  # paper 000's N
 
     def inspect(
-        self, images: ImageSet, index: int, stages: dict[str, Stage], folder: Callable[[Stage], Path]
+        self,
+        images: ImageSet,
+        index: int,
+        stages: dict[str, Stage],
+        folder: Callable[[Stage], Path],
     ) -> dict[str, np.ndarray]:
-        from bench.engine.pretrain import load_network
+        from bench.stages.pretrain.setup import load_network
         from methods.proposals.anchors_scda import AnchorsScdaParams, score_map
 
         regions = stages["regions"]

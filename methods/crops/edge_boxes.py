@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from methods._pseudo import ProposalCrop
+from methods.crops._pseudo import ProposalCrop
 
 
 class EdgeBoxesCrop(ProposalCrop):
     """The 5 best-scored edge boxes of each image (paper 000: EdgeBox-Crop)."""
 
-    source: ClassVar[str] = "edge_boxes"
+    source = "edge_boxes"

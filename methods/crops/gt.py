@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.base import ImageSet
-from methods._pseudo import PseudoCrop
+from bench.contracts.images import ImageSet
+from methods.crops._pseudo import PseudoCrop
 
 
 class Gt(PseudoCrop):
     """Every ground-truth box (paper 000, Table 1: GT-Crop), whatever its size from 2 pixels on.
 
-    Crowds (COCO) and difficult objects (VOC) are left out: the first are no single object, the second not
-    meant to be found. The paper names no rule. An image without boxes gives no sample.
+    Crowds (COCO) and difficult objects (VOC) are left out: the first are no single object, the
+    second not meant to be found. The paper names no rule. An image without boxes gives no sample.
     """
 
     def all_boxes(self, images: ImageSet, inputs: dict[str, Path]) -> Iterable[np.ndarray]:

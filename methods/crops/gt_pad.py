@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
-from bench.data.base import ImageSet
+from bench.contracts.images import ImageSet
+from bench.core.params import param
 from bench.data.boxes import clip
-from bench.params import Params, param
-from methods._pseudo import PseudoCrop, PseudoParams
+from methods.crops._pseudo import PseudoCrop, PseudoParams
 
 
 class GtPadParams(PseudoParams):
     """How much context."""
 
     pad: float = param(
-        0.8, ge=0, help="padding on each side, in sides of the box; the paper's is 'a best ratio', "
-        "and .8 gives its objectness of 48.2 %", search=["float", 0.0, 1.6],
-    )  # fmt: skip
+        0.8,
+        ge=0,
+        help="padding on each side, in sides of the box; the paper's is 'a best ratio', "
+        "and .8 gives its objectness of 48.2 %",
+        search=["float", 0.0, 1.6],
+    )
 
 
 class GtPad(PseudoCrop):
-    """Every ground-truth box padded by `pad` of its width and height on each side, clipped to the image
-    (paper 000, Tables 2 and 11: GTpad-Crop). Crowds, difficult objects, images without boxes: as in `gt`.
+    """Every ground-truth box padded by `pad` of its width and height on each side, clipped to the
+    image (paper 000, Tables 2 and 11: GTpad-Crop). Crowds, difficult objects, images without
+    boxes: as in `gt`.
     """
 
-    Params: ClassVar[type[Params]] = GtPadParams
+    Params = GtPadParams
     params: GtPadParams
 
     def all_boxes(self, images: ImageSet, inputs: dict[str, Path]) -> Iterable[np.ndarray]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
 
 import numpy as np
 
-from bench.crop import Crop
-from bench.data.base import ImageSet
-from bench.views.plan import Sampler, Source
+from bench.contracts.crop import Crop
+from bench.contracts.images import ImageSet
+from bench.contracts.views import Sampler, Source
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,13 @@ class _WholeImages:
 
 
 class Image(Crop):
-    """The baseline of all four papers: Image-Crop (000), scene-scene (001), image views (002, 003).
+    """The baseline of all four papers: Image-Crop (000), scene-scene (001), image views (002,
+    003).
 
     One sample per image; the method's own random resized crop does the rest.
     """
 
-    style: ClassVar[Literal["image", "pseudo", "paired", "multi"]] = "image"
+    style = "image"
 
     def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:
         return _WholeImages(len(images))

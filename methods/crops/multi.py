@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from bench.crop import Crop
-from bench.data.base import ImageSet
-from bench.params import Params, param
-from bench.views.plan import Sampler, Source
+from bench.contracts.crop import Crop
+from bench.contracts.images import ImageSet
+from bench.contracts.views import Sampler, Source
+from bench.core.params import Params, param
 
 
 class MultiParams(Params):
@@ -38,14 +37,14 @@ class _MultiCrop:
 
 
 class Multi(Crop):
-    """Multi-crop (Caron et al. 2020, section 3.3): 2 views of area U(.14, 1) and `n_crops` small ones of area
-    U(.05, .14). Paper 002, Table 5c, and paper 000, Table 11 (s3) compare with it.
+    """Multi-crop (Caron et al. 2020, section 3.3): 2 views of area U(.14, 1) and `n_crops` small
+    ones of area U(.05, .14). Paper 002, Table 5c, and paper 000, Table 11 (s3) compare with it.
     """
 
-    style: ClassVar[Literal["image", "pseudo", "paired", "multi"]] = "multi"
-    Params: ClassVar[type[Params]] = MultiParams
+    style = "multi"
+    Params = MultiParams
     params: MultiParams
-    scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"small_size": 32}, "small": {"small_size": 56}}
+    scales = {"tiny": {"small_size": 32}, "small": {"small_size": 56}}
 
     def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:
         return _MultiCrop(len(images), self.params)

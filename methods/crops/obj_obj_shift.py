@@ -1,46 +1,53 @@
-"""Obj-Obj+Shift: one view from an object proposal, the other from the same box moved aside (paper 001)."""
+"""Obj-Obj+Shift: one view from an object proposal, the other from the same box moved aside (paper
+001)."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
+from bench.contracts.views import Box, Source
+from bench.core.params import param
 from bench.data.boxes import scaled_side
-from bench.params import Params, param
-from bench.views.plan import Box, Source
-from methods._paired import TRIES, PairedCrop, PairedParams, Size, shift
+from methods.crops._paired import TRIES, PairedCrop, PairedParams, Size, shift
 
 WINDOW = 224
 
 
 class ObjObjShiftParams(PairedParams):
-    """How far. The paper names the ranges 80-100 and 100-120 pixels and a sweet spot, but not where it is."""
+    """How far. The paper names the ranges 80-100 and 100-120 pixels and a sweet spot, but not
+    where it is."""
 
     shift_min: float = param(
-        80, ge=0, help="least distance of the centres, pixels at a short side of 480; scales with the image",
+        80,
+        ge=0,
+        help="least distance of the centres, pixels at a short side of 480; scales with the image",
         search=[0, 40, 80, 100, 120],
-    )  # fmt: skip
+    )
     shift_range: float = param(
         20, ge=0, help="width of the range of distances, in the same pixels", search=[0, 20, 40]
     )
 
 
 class ObjObjShift(PairedCrop):
-    """View 1: a random crop inside a proposal; view 2: a random crop inside a box of the same size at a
-    distance U(shift_min, shift_min + shift_range) in a random direction, inside the image (paper 001,
-    section 3 (c)). Where no direction fits, the box is moved back into the image.
+    """View 1: a random crop inside a proposal; view 2: a random crop inside a box of the same size
+    at a distance U(shift_min, shift_min + shift_range) in a random direction, inside the image
+    (paper 001, section 3 (c)). Where no direction fits, the box is moved back into the image.
 
-    released_code uses no proposals: a window of 224 pixels at random, and a second one at distance x
-    (cos a, sin b) with two independent angles, both only resized; two random crops of the image where 100
-    draws find no second one inside.
+    released_code uses no proposals: a window of 224 pixels at random, and a second one at distance
+    x (cos a, sin b) with two independent angles, both only resized; two random crops of the image
+    where 100 draws find no second one inside.
     """
 
-    Params: ClassVar[type[Params]] = ObjObjShiftParams
+    Params = ObjObjShiftParams
     params: ObjObjShiftParams  # type: ignore[assignment]
 
     def pair(
-        self, image: int, box: Box, size: Size, scale: tuple[float, float] | None, rng: np.random.Generator
+        self,
+        image: int,
+        box: Box,
+        size: Size,
+        scale: tuple[float, float] | None,
+        rng: np.random.Generator,
     ) -> list[Source]:
         near = scaled_side(self.params.shift_min, *size)
         far = scaled_side(self.params.shift_min + self.params.shift_range, *size)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
-from bench.data.base import ImageSet
+from bench.contracts.images import ImageSet
+from bench.core.params import param
+from bench.core.seeds import rng_for
 from bench.data.objectness import object_mask, share_of
-from bench.params import Params, param
-from bench.seeds import rng_for
-from methods._pseudo import PseudoCrop, TopParams
+from methods.crops._pseudo import PseudoCrop, TopParams
 
 TRIES = 100
 
@@ -29,13 +28,13 @@ class PoorParams(TopParams):
 class Poor(PseudoCrop):
     """Low-objectness regions (paper 000, Table 2: Poor-Crop, mean objectness 20.1 %).
 
-    Our reading: for each image, up to 100 boxes of area U(min_area, max_area) and log-uniform aspect 1/2 to 2
-    are drawn; each of the `n_crops` crops is the unused one whose objectness is nearest to a draw from
-    U(0, 2 target), among those not above `max_objectness`. The draws depend on the image's id alone. An image
-    that objects fill gives fewer crops or none.
+    Our reading: for each image, up to 100 boxes of area U(min_area, max_area) and log-uniform
+    aspect 1/2 to 2 are drawn; each of the `n_crops` crops is the unused one whose objectness is
+    nearest to a draw from U(0, 2 target), among those not above `max_objectness`. The draws depend
+    on the image's id alone. An image that objects fill gives fewer crops or none.
     """
 
-    Params: ClassVar[type[Params]] = PoorParams
+    Params = PoorParams
     params: PoorParams
 
     def all_boxes(self, images: ImageSet, inputs: dict[str, Path]) -> Iterable[np.ndarray]:
@@ -54,7 +53,9 @@ class Poor(PseudoCrop):
             yield np.array(chosen).reshape(-1, 4)
 
 
-def _candidates(rng: np.random.Generator, width: int, height: int, low: float, high: float) -> np.ndarray:
+def _candidates(
+    rng: np.random.Generator, width: int, height: int, low: float, high: float
+) -> np.ndarray:
     area = rng.uniform(low, high, TRIES) * width * height
     aspect = np.exp(rng.uniform(np.log(0.5), np.log(2), TRIES))
     w = np.clip(np.round(np.sqrt(area * aspect)), 1, width)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from methods._pseudo import ProposalCrop
+from methods.crops._pseudo import ProposalCrop
 
 
 class Random(ProposalCrop):
-    """Boxes drawn once for each image with the coarse crop's sizes and ratios (paper 000, Table 11, s4)."""
+    """Boxes drawn once for each image with the coarse crop's sizes and ratios (paper 000, Table
+    11, s4)."""
 
-    source: ClassVar[str] = "random_boxes"
+    source = "random_boxes"

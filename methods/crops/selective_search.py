@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from methods._pseudo import ProposalCrop
+from methods.crops._pseudo import ProposalCrop
 
 
 class SelectiveSearchCrop(ProposalCrop):
-    """The first 5 boxes as OpenCV's fast selective search returns them (paper 000: SS-Crop); that order is
-    partly random and starts with small segments (`methods/proposals/selective_search.py`).
+    """The first 5 boxes as OpenCV's fast selective search returns them (paper 000: SS-Crop); that
+    order is partly random and starts with small segments
+    (`methods/proposals/selective_search.py`).
     """
 
-    source: ClassVar[str] = "selective_search"
+    source = "selective_search"

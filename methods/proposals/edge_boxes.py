@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from bench.contracts.proposals import (
+    Found,
+    Proposals,
+    ProposalsParams,
+    Proposer,
+    scale_back,
+    shrink,
+)
+from bench.core.errors import BadInput
+from bench.core.params import param
+from bench.core.store import write_json
 from bench.data.boxes import area, clip, scaled_side, xywh_to_xyxy
-from bench.engine.files import file_stage
-from bench.errors import BadInput
-from bench.params import Params, param
-from bench.proposals import Found, Proposals, ProposalsParams, Proposer, scale_back, shrink
-from bench.store import write_json
+from bench.stages.files import file_stage
 
 if TYPE_CHECKING:
-    from bench.cell import Planner
-    from bench.data.base import ImageSet
-    from bench.engine.context import StageContext
-    from bench.stage import Stage
+    from bench.contracts.context import StageContext
+    from bench.contracts.images import ImageSet
+    from bench.contracts.planner import Planner
+    from bench.core.stage import Stage
 
 
 LEAST_EDGE = 1.0  # gradient of a quarter of a grey level; less is rounding, not an edge
@@ -45,18 +52,18 @@ class EdgeBoxesParams(ProposalsParams):
 
 
 class EdgeBoxes(Proposals):
-    """OpenCV's Edge Boxes on RGB, best score first. OpenCV scores the pixels x .. x + w and returns x + 1 and
-    w, so the left and top sides are moved back by a pixel; then boxes are clipped. Boxes of a few pixels,
-    whose score may be 0 or no finite number, are left out.
+    """OpenCV's Edge Boxes on RGB, best score first. OpenCV scores the pixels x .. x + w and
+    returns x + 1 and w, so the left and top sides are moved back by a pixel; then boxes are
+    clipped. Boxes of a few pixels, whose score may be 0 or no finite number, are left out.
 
-    The published method needs a structured-forest edge detector, trained on BSDS500. Without `model`, the
-    edge map is the gradient magnitude of the smoothed image, thinned along the gradient and divided by its
-    99.5th percentile; the stage's `model.json` says which edges were used. An image without any box, a flat
-    one or one of a pixel's width, gives itself.
+    The published method needs a structured-forest edge detector, trained on BSDS500. Without
+    `model`, the edge map is the gradient magnitude of the smoothed image, thinned along the
+    gradient and divided by its 99.5th percentile; the stage's `model.json` says which edges were
+    used. An image without any box, a flat one or one of a pixel's width, gives itself.
     """
 
-    version: ClassVar[int] = 2  # 1 kept OpenCV's offset of a pixel and boxes without a score
-    Params: ClassVar[type[Params]] = EdgeBoxesParams
+    version = 2  # 1 kept OpenCV's offset of a pixel and boxes without a score
+    Params = EdgeBoxesParams
     params: EdgeBoxesParams  # type: ignore[assignment]
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
@@ -85,11 +92,17 @@ class EdgeBoxes(Proposals):
         height, width = image.shape[:2]
         p = self.params
         maker = cv2.ximgproc.createEdgeBoxes(
-            alpha=p.alpha, beta=p.beta, minScore=p.min_score, maxBoxes=p.top, maxAspectRatio=p.max_aspect,
+            alpha=p.alpha,
+            beta=p.beta,
+            minScore=p.min_score,
+            maxBoxes=p.top,
+            maxAspectRatio=p.max_aspect,
             minBoxArea=max(1.0, p.min_area * scaled_side(1, width, height) ** 2),
-        )  # fmt: skip
+        )
         found, scores = maker.getBoundingBoxes(edges, orientation)
-        boxes = xywh_to_xyxy(np.asarray(found, np.float32).reshape(-1, 4)) - np.float32([1, 1, 0, 0])
+        boxes = xywh_to_xyxy(np.asarray(found, np.float32).reshape(-1, 4)) - np.float32(
+            [1, 1, 0, 0]
+        )
         boxes = clip(boxes, width, height)
         scores = np.asarray(scores, np.float32).reshape(-1)
         kept = (area(boxes) > 0) & np.isfinite(scores) & (scores > 0)
@@ -118,7 +131,8 @@ class _Proposer:
 
 
 def _check(model: Path) -> None:
-    """OpenCV reads any YAML as a model and divides by its stride: 0 where there is none ends the process."""
+    """OpenCV reads any YAML as a model and divides by its stride: 0 where there is none ends the
+    process."""
     try:
         file = cv2.FileStorage(str(model), cv2.FILE_STORAGE_READ)
         good = file.isOpened() and file.getNode("options").getNode("stride").real() >= 1
@@ -148,9 +162,9 @@ def _forest_edges(image: np.ndarray, model: Path) -> tuple[np.ndarray, np.ndarra
 def gradient_edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(H, W, 3) uint8 -> edges (H, W) float32 0 to 1 and orientations (H, W) float32 in [0, pi).
 
-    At each pixel the channel of largest gradient counts (Sobel after a Gaussian of sigma 1); a pixel that is
-    not the largest along its gradient is 0. Orientation is the gradient's, as OpenCV's `computeOrientation`
-    gives it for an edge map.
+    At each pixel the channel of largest gradient counts (Sobel after a Gaussian of sigma 1); a
+    pixel that is not the largest along its gradient is 0. Orientation is the gradient's, as
+    OpenCV's `computeOrientation` gives it for an edge map.
     """
     smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0)
     gx, gy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)

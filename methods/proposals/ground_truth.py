@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.proposals import Found, Proposals, Proposer
+from bench.contracts.proposals import Found, Proposals, Proposer
 
 if TYPE_CHECKING:
-    from bench.data.base import ImageSet
-    from bench.engine.context import StageContext
+    from bench.contracts.context import StageContext
+    from bench.contracts.images import ImageSet
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,12 @@ class _Annotated:
 
 
 class GroundTruth(Proposals):
-    """The image's annotated boxes, crowds left out, in a seeded order (annotations carry no rank), all with
-    score 1. An image without objects has none. `max_side` has no effect: no pixels are read.
+    """The image's annotated boxes, crowds left out, in a seeded order (annotations carry no rank),
+    all with score 1. An image without objects has none. `max_side` has no effect: no pixels are
+    read.
     """
 
-    supervised: ClassVar[bool] = True
+    supervised = True
 
     def prepare(self, ctx: StageContext, images: ImageSet) -> Proposer:
         return _Annotated(images)

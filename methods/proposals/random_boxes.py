@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
+from bench.contracts.proposals import Found, Proposals, ProposalsParams
+from bench.core.params import param
 from bench.data.boxes import scaled_side
-from bench.params import Params, param
-from bench.proposals import Found, Proposals, ProposalsParams
 
 RATIOS = (0.5, 1.0, 2.0)
 SIZES = (32, 64, 128, 256)
@@ -21,19 +19,23 @@ class RandomBoxesParams(ProposalsParams):
 
 
 class RandomBoxes(Proposals):
-    """Boxes of log-uniform side 32 to 256 pixels (at a short side of 480; scales with the image) and ratio
-    1/2 to 2, the range of paper 000's anchors, uniformly placed inside the image. Scores fall from 1 to 0
-    along the order and mean nothing. Paper 000, Table 11, s4: "random boxes", without details.
+    """Boxes of log-uniform side 32 to 256 pixels (at a short side of 480; scales with the image)
+    and ratio 1/2 to 2, the range of paper 000's anchors, uniformly placed inside the image. Scores
+    fall from 1 to 0 along the order and mean nothing. Paper 000, Table 11, s4: "random boxes",
+    without details.
     """
 
-    Params: ClassVar[type[Params]] = RandomBoxesParams
+    Params = RandomBoxesParams
     params: RandomBoxesParams  # type: ignore[assignment]
 
     def propose(self, image: np.ndarray, seed: int) -> Found:
         height, width = image.shape[:2]
         rng, n = np.random.Generator(np.random.PCG64(seed)), self.params.top
-        side = np.exp(rng.uniform(np.log(SIZES[0]), np.log(SIZES[-1]), n)) * scaled_side(1, width, height)
-        root = np.exp(rng.uniform(np.log(RATIOS[0]), np.log(RATIOS[-1]), n) / 2)  # square root of w / h
+        side = np.exp(rng.uniform(np.log(SIZES[0]), np.log(SIZES[-1]), n)) * scaled_side(
+            1, width, height
+        )
+        # square root of w / h
+        root = np.exp(rng.uniform(np.log(RATIOS[0]), np.log(RATIOS[-1]), n) / 2)
         w, h = np.clip(side * root, 1, width), np.clip(side / root, 1, height)
         x, y = rng.uniform(size=n) * (width - w), rng.uniform(size=n) * (height - h)
         boxes = np.stack([x, y, x + w, y + h], 1).astype(np.float32)

@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 
+from bench.contracts.proposals import Proposals, ProposalsParams
+from bench.core.params import param
 from bench.data.boxes import clip, xywh_to_xyxy
-from bench.params import Params, param
-from bench.proposals import Proposals, ProposalsParams
 
 
 class SelectiveSearchParams(ProposalsParams):
-    """Papers 002 and 003 use `fast` on full-resolution images. At a short side of 200 it finds 0.7 of
-    the boxes that it finds at 480."""
+    """Papers 002 and 003 use `fast` on full-resolution images. At a short side of 200 it finds 0.7
+    of the boxes that it finds at 480."""
 
     mode: Literal["fast", "quality", "single"] = param("fast", help="OpenCV's strategy set")
     rank: Literal["ss_order", "seeded"] = param(
-        "ss_order", help="order of the boxes: OpenCV's (level x random number), or a seeded shuffle"
+        "ss_order",
+        help="order of the boxes: OpenCV's (level x random number), or a seeded shuffle",
     )
 
 
 class SelectiveSearch(Proposals):
     """OpenCV's selective search on the BGR image, as the code of papers 002 and 003 runs it.
 
-    OpenCV ranks a box by level x `rand()`, ascending, with C's generator unseeded: the published "first 100"
-    is a pseudo-random sample, in favour of small early segments. Here C's generator is seeded per image, so
-    the order depends on the image and the seed alone. Scores fall from 1 to 0 along that order; they are no
-    objectness. An image too small or too flat to segment gives one box, the image.
+    OpenCV ranks a box by level x `rand()`, ascending, with C's generator unseeded: the published
+    "first 100" is a pseudo-random sample, in favour of small early segments. Here C's generator is
+    seeded per image, so the order depends on the image and the seed alone. Scores fall from 1 to 0
+    along that order; they are no objectness. An image too small or too flat to segment gives one
+    box, the image.
     """
 
-    Params: ClassVar[type[Params]] = SelectiveSearchParams
+    Params = SelectiveSearchParams
     params: SelectiveSearchParams
-    scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"mode": "fast", "max_side": 192}}
+    scales = {"tiny": {"mode": "fast", "max_side": 192}}
 
     def propose(self, image: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         height, width = image.shape[:2]

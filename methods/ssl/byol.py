@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from bench.method import Batch, Method, Network, PretrainParams
+from bench.contracts.method import Method, PretrainParams
+from bench.contracts.network import Batch, Network
+from bench.contracts.views import Augment, Sample, Source, Viewer, ViewSpec
+from bench.core.params import param
 from bench.nn.byol import OnlineTarget, output_std
 from bench.nn.heads import mlp
-from bench.params import param
-from bench.views.plan import Augment, Sample, Source, Viewer, ViewSpec
 from bench.views.sample import BYOL_1, BYOL_2
 
 if TYPE_CHECKING:
-    from bench.data.base import ImageSet
+    from bench.contracts.images import ImageSet
 
 
 class ByolParams(PretrainParams):
-    """BYOL's settings; the defaults are paper 002's on COCO (section 3.2 and its code's configuration)."""
+    """BYOL's settings; the defaults are paper 002's on COCO (section 3.2 and its code's
+    configuration)."""
 
     ema0: float = param(
-        0.99, ge=0, lt=1, help="target momentum at step 0 (.996: ImageNet)", search=[0.9, 0.99, 0.996, 0.999]
+        0.99,
+        ge=0,
+        lt=1,
+        help="target momentum at step 0 (.996: ImageNet)",
+        search=[0.9, 0.99, 0.996, 0.999],
     )
     hidden: int = param(4096, ge=1, help="hidden width of projector and predictor")
     out: int = param(256, ge=1, help="output width of projector and predictor")
@@ -33,9 +39,10 @@ class ByolParams(PretrainParams):
 
 @dataclass(frozen=True)
 class TwoViews:
-    """A random resized crop of each of the two sources: "view1" with BYOL's first recipe (always blurred),
-    "view2" with its second (rarely blurred, sometimes solarised). Multi-crop's small sources become "small1",
-    "small2", ... with the two recipes in turn. A source's own scale and size win."""
+    """A random resized crop of each of the two sources: "view1" with BYOL's first recipe (always
+    blurred), "view2" with its second (rarely blurred, sometimes solarised). Multi-crop's small
+    sources become "small1", "small2", ... with the two recipes in turn. A source's own scale and
+    size win."""
 
     size: int
     scale: tuple[float, float]
@@ -44,7 +51,9 @@ class TwoViews:
         first, second = [s for s in sources if s.role == "view"][:2]
         views = [self._view("view1", first, BYOL_1), self._view("view2", second, BYOL_2)]
         small = [s for s in sources if s.role == "small"]
-        views += [self._view(f"small{i + 1}", s, (BYOL_1, BYOL_2)[i % 2]) for i, s in enumerate(small)]
+        views += [
+            self._view(f"small{i + 1}", s, (BYOL_1, BYOL_2)[i % 2]) for i, s in enumerate(small)
+        ]
         return Sample(views)
 
     def _view(self, role: str, source: Source, augment: Augment) -> ViewSpec:
@@ -77,30 +86,43 @@ class ByolNetwork(OnlineTarget):
 class Byol(Method):
     """Bootstrap Your Own Latent (Grill et al. 2020), as papers 000 and 002 train it on COCO.
 
-    L = [2 - 2 cos(q(g(f(x1))), g'(f'(x2)))] + [2 - 2 cos(q(g(f(x2))), g'(f'(x1)))], each the mean over the
-    batch (equation 2, both directions summed), f, g, q the online backbone, projector and predictor, f', g'
-    their moving averages without gradient. Defaults: SGD, rate 0.2 x 512/256, weight decay 1e-4 on
-    everything, 800 epochs, cosine per epoch after 4 epochs of warm-up, target momentum 0.99 to 1.
-    COCO box AP (Mask R-CNN R50-FPN 1x): 39.5 after 800 epochs (paper 002, Table 4), 38.8 after 400 (paper
-    000, Table 3). VOC07 linear SVM: 84.5 mAP (paper 002, Table 1).
+    L = [2 - 2 cos(q(g(f(x1))), g'(f'(x2)))] + [2 - 2 cos(q(g(f(x2))), g'(f'(x1)))], each the mean
+    over the batch (equation 2, both directions summed), f, g, q the online backbone, projector and
+    predictor, f', g' their moving averages without gradient. Defaults: SGD, rate 0.2 x 512/256,
+    weight decay 1e-4 on everything, 800 epochs, cosine per epoch after 4 epochs of warm-up, target
+    momentum 0.99 to 1. COCO box AP (Mask R-CNN R50-FPN 1x): 39.5 after 800 epochs (paper 002,
+    Table 4), 38.8 after 400 (paper 000, Table 3). VOC07 linear SVM: 84.5 mAP (paper 002, Table 1).
     """
 
     Params = ByolParams
     params: ByolParams
-    usual: ClassVar[bool] = True
-    peer: ClassVar[str] = "methods._lightly:byol"
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    usual = True
+    peer = "methods.ssl._lightly:byol"
+    scales = {
         "tiny": {
-            "backbone": "resnet18", "image_size": 64, "epochs": 9, "batch_size": 32,
-            "optimizer": "adamw", "lr": 0.008, "warmup_epochs": 1.0, "lr_step": "iter", "min_scale": 0.7,
-            "hidden": 512, "out": 128,
+            "backbone": "resnet18",
+            "image_size": 64,
+            "epochs": 9,
+            "batch_size": 32,
+            "optimizer": "adamw",
+            "lr": 0.008,
+            "warmup_epochs": 1.0,
+            "lr_step": "iter",
+            "min_scale": 0.7,
+            "hidden": 512,
+            "out": 128,
             "ema0": 0.9,  # 90 steps: at .99 the target would hardly leave its random weights
         },
         "small": {
-            "backbone": "resnet18", "image_size": 128, "epochs": 200, "batch_size": 256,
-            "hidden": 2048, "out": 256, "precision": "bf16",
+            "backbone": "resnet18",
+            "image_size": 128,
+            "epochs": 200,
+            "batch_size": 256,
+            "hidden": 2048,
+            "out": 256,
+            "precision": "bf16",
         },
-    }  # fmt: skip
+    }
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return TwoViews(self.params.image_size, (self.params.min_scale, 1.0))

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.method import Batch, Method, Network
+from bench.contracts.method import Method
+from bench.contracts.network import Batch, Network
+from bench.contracts.views import Viewer
+from bench.core.params import param
 from bench.nn.byol import output_std
 from bench.nn.contrastive import correspondence, dense_info_nce, info_nce
 from bench.nn.distributed import gather_rows
 from bench.nn.heads import make_head, project
 from bench.nn.momentum import Encoded, QueryKey
 from bench.nn.queue import KeyQueue, queue_length
-from bench.params import Params, param
-from bench.views.plan import Viewer
-from methods._moco import SMALL, TINY, MocoParams, MocoViews, kaiming
+from methods.ssl._moco import SMALL, TINY, MocoParams, MocoViews, kaiming
 
 if TYPE_CHECKING:
-    from bench.data.base import ImageSet
+    from bench.contracts.images import ImageSet
 
 
 class DenseclParams(MocoParams):
@@ -31,12 +32,15 @@ class DenseclParams(MocoParams):
     lambda_dense: float = param(
         0.5, ge=0, le=1, help="weight of the dense loss; 1 less it, of the global one"
     )
-    lambda_warmup_iters: int = param(0, ge=0, help="steps at the start in which the dense loss's weight is 0")
+    lambda_warmup_iters: int = param(
+        0, ge=0, help="steps at the start in which the dense loss's weight is 0"
+    )
     match_on: Literal["backbone", "projection"] = param(
         "backbone", help="features whose cells are matched: C5 or the dense projections"
     )
     neg: Literal["pooled", "cells"] = param(
-        "pooled", help="the dense queue holds one pooled dense key per image, or the key of every cell"
+        "pooled",
+        help="the dense queue holds one pooled dense key per image, or the key of every cell",
     )
 
 
@@ -46,17 +50,23 @@ class DenseclNetwork(QueryKey):
     def __init__(self, params: DenseclParams, n_images: int, heads: int = 1) -> None:
         p = params
         super().__init__(
-            p.backbone, lambda inputs: global_head(inputs, p.hidden, p.dim), p.ema, p.shuffle, p.bn_groups,
+            p.backbone,
+            lambda inputs: global_head(inputs, p.hidden, p.dim),
+            p.ema,
+            p.shuffle,
+            p.bn_groups,
             heads,
-        )  # fmt: skip
+        )
         self.add("dense", make_head(lambda: dense_head(self.feature_dim, p.hidden, p.dim), heads))
         length = queue_length(p.queue, n_images, p.batch_size)
         self.queue, self.dense_queue = KeyQueue(length, p.dim), KeyQueue(length, p.dim)
         self.params = params
 
-    def encode(self, nets: Mapping[str, nn.Module], images: Tensor, objects: Tensor | None) -> Encoded:
-        """Unit vectors (B, dim), of S cells (B, dim, S), and pooled over cells, then normalised (B, dim);
-        and the features to match (B, C, S)."""
+    def encode(
+        self, nets: Mapping[str, nn.Module], images: Tensor, objects: Tensor | None
+    ) -> Encoded:
+        """Unit vectors (B, dim), of S cells (B, dim, S), and pooled over cells, then normalised
+        (B, dim); and the features to match (B, C, S)."""
         maps = nets["backbone"].maps(images)  # type: ignore[operator]
         whole = project(nets["projector"], maps.mean((2, 3)), objects)
         cells = project(nets["dense"], maps, objects).flatten(2)
@@ -66,8 +76,8 @@ class DenseclNetwork(QueryKey):
         return F.normalize(whole, dim=1), unit, pooled, matched
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """(1 - l) L_global + l L_dense, each the mean of InfoNCE over the pairs of `contrast`; the keys are
-        enqueued after that (train mode)."""
+        """(1 - l) L_global + l L_dense, each the mean of InfoNCE over the pairs of `contrast`; the
+        keys are enqueued after that (train mode)."""
         p = self.params
         found = self.contrast(batch.views, p.symmetric)
         negatives, dense_negatives = self.queue.negatives(), self.dense_queue.negatives()
@@ -102,25 +112,29 @@ def global_head(inputs: int, hidden: int, outputs: int) -> nn.Module:
 
 
 def dense_head(inputs: int, hidden: int, outputs: int) -> nn.Module:
-    """1x1 convolution - ReLU - 1x1 convolution, no batch norm; (B, inputs, H, W) -> (B, outputs, H, W)."""
+    """1x1 convolution - ReLU - 1x1 convolution, no batch norm; (B, inputs, H, W) -> (B, outputs,
+    H, W)."""
     return kaiming(
-        nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, outputs, 1))
+        nn.Sequential(
+            nn.Conv2d(inputs, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, outputs, 1)
+        )
     )
 
 
 class Densecl(Method):
     """Dense Contrastive Learning (Wang et al. 2021), as papers 000 and 001 train it on COCO.
 
-    L = (1 - l) L_global + l L_dense, l = .5. L_global is MoCo v2's. L_dense is the same loss for each cell of
-    the query's feature map: its positive key is the cell of the other view whose C5 feature is most similar
-    (cosine), its negatives are the other queue, which holds one key per image: the mean of its dense
-    projections, then normalised. Optimisation and views as MoCo v2. Paper 000, table 3: COCO box AP 39.3
-    against MoCo v2's 38.2 (Mask R-CNN R50-FPN 1x, 400 epochs on COCO).
+    L = (1 - l) L_global + l L_dense, l = .5. L_global is MoCo v2's. L_dense is the same loss for
+    each cell of the query's feature map: its positive key is the cell of the other view whose C5
+    feature is most similar (cosine), its negatives are the other queue, which holds one key per
+    image: the mean of its dense projections, then normalised. Optimisation and views as MoCo v2.
+    Paper 000, table 3: COCO box AP 39.3 against MoCo v2's 38.2 (Mask R-CNN R50-FPN 1x, 400 epochs
+    on COCO).
     """
 
-    Params: ClassVar[type[Params]] = DenseclParams
+    Params = DenseclParams
     params: DenseclParams
-    scales: ClassVar[dict[str, dict[str, Any]]] = {"tiny": TINY, "small": SMALL}
+    scales = {"tiny": TINY, "small": SMALL}
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return MocoViews(self.params.image_size, (self.params.min_scale, 1.0))

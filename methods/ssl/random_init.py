@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from bench.method import Method, Network
-from bench.params import Params, param
-from bench.views.plan import Sample, Source, Viewer, ViewSpec
+from bench.contracts.method import Method
+from bench.contracts.network import Network
+from bench.contracts.views import Sample, Source, Viewer, ViewSpec
+from bench.core.params import Params, param
 from bench.views.sample import BYOL_1
 
 if TYPE_CHECKING:
-    from bench.data.base import ImageSet
+    from bench.contracts.images import ImageSet
 
 
 class RandomInitParams(Params):
@@ -27,7 +28,8 @@ class RandomInitParams(Params):
 class _Untrained(Network):
     def __init__(self, backbone: str) -> None:
         super().__init__()
-        from bench.nn.backbones import build_backbone  # torchvision takes a second; plans need none
+        # torchvision takes a second; plans need none
+        from bench.nn.backbones import build_backbone
 
         self.backbone = build_backbone(backbone)
 
@@ -46,16 +48,17 @@ class _OneView:
 
 
 class RandomInit(Method):
-    """A backbone with torchvision's initialisation (He et al. 2015), drawn from the seed and never trained.
+    """A backbone with torchvision's initialisation (He et al. 2015), drawn from the seed and never
+    trained.
 
-    The "random init." row of papers 000-003. COCO box AP, Mask R-CNN R50-FPN 1x: 32.8 (papers 001 and
-    002, Table 4), 31.0 (paper 003, Table 1). `bench.engine.pretrain` takes no step.
+    The "random init." row of papers 000-003. COCO box AP, Mask R-CNN R50-FPN 1x: 32.8 (papers 001
+    and 002, Table 4), 31.0 (paper 003, Table 1). `bench.stages.pretrain.setup` takes no step.
     """
 
     Params = RandomInitParams
     params: RandomInitParams  # type: ignore[assignment]
     trains = False
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    scales = {
         "tiny": {"backbone": "resnet18", "image_size": 64},
         "small": {"backbone": "resnet18", "image_size": 128},
     }

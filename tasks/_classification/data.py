@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bench.data.base import ImageSet
+from bench.contracts.images import ImageSet
+from bench.core.seeds import rng_for
 from bench.data.preprocess import Transform
-from bench.seeds import rng_for
 from bench.views.loader import crop_resize
 from bench.views.sample import random_resized_crop
-from tasks._finetune import Key
+from tasks._shared.finetune import Key
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """positions: (n,) of the images that are used. targets: (n,) int64, or (n, K) int8 with the values of
-    `bench.data.semantic.image_labels`."""
+    """positions: (n,) of the images that are used. targets: (n,) int64, or (n, K) int8 with the
+    values of `bench.data.semantic.image_labels`."""
 
     images: ImageSet
     positions: np.ndarray
@@ -35,7 +35,8 @@ class Labelled:
 
 
 class TrainCrops(Dataset[tuple[Tensor, Tensor]]):
-    """Random resized crops with a flip, (3, s, s) uint8, by Key; the same whatever the number of workers."""
+    """Random resized crops with a flip, (3, s, s) uint8, by Key; the same whatever the number of
+    workers."""
 
     def __init__(self, labelled: Labelled, size: int, min_scale: float, seed: int) -> None:
         self.labelled, self.size, self.min_scale, self.seed = labelled, size, min_scale, seed

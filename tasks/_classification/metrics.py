@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.errors import BadData
-from tasks._ranking import ApKind, class_ap, top_k
+from bench.core.errors import BadData
+from tasks._shared.ranking import ApKind, class_ap, top_k
 
-MULTI_KINDS: dict[str, ApKind] = {"mAP": "11point", "mAP_interpolated": "interpolated", "mAP_area": "area"}
+MULTI_KINDS: dict[str, ApKind] = {
+    "mAP": "11point",
+    "mAP_interpolated": "interpolated",
+    "mAP_area": "area",
+}
 
 
 def single_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -28,8 +32,9 @@ def class_recalls(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np
 
 
 def multi_metrics(targets: np.ndarray, scores: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
-    """Means over the classes with a positive image of the three kinds of average precision, and the first
-    kind by class (K,). targets: (N, K) of `image_labels`, zeros are left out of their class."""
+    """Means over the classes with a positive image of the three kinds of average precision, and
+    the first kind by class (K,). targets: (N, K) of `image_labels`, zeros are left out of their
+    class."""
     found = {name: class_ap(targets, scores, kind) for name, kind in MULTI_KINDS.items()}
     if np.isnan(found["mAP"]).all():
         raise BadData("no class has a positive image to score")

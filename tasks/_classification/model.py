@@ -11,7 +11,8 @@ from tasks._classification.protocol import FinetuneParams
 
 
 class Classifier(nn.Module):
-    """(B, 3, s, s) float32, normalised -> (B, K) float32. Weights of the classifier N(0, .01^2), biases 0."""
+    """(B, 3, s, s) float32, normalised -> (B, K) float32. Weights of the classifier N(0, .01^2),
+    biases 0."""
 
     def __init__(self, backbone: str, classes: int) -> None:
         super().__init__()
@@ -30,9 +31,11 @@ def single_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def multi_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy, summed over the classes with target 1 (present) or -1 (absent), mean over images;
-    a class with target 0 has no influence. logits, targets: (B, K)."""
-    each = F.binary_cross_entropy_with_logits(logits, (targets > 0).to(logits.dtype), reduction="none")
+    """Binary cross-entropy, summed over the classes with target 1 (present) or -1 (absent), mean
+    over images; a class with target 0 has no influence. logits, targets: (B, K)."""
+    each = F.binary_cross_entropy_with_logits(
+        logits, (targets > 0).to(logits.dtype), reduction="none"
+    )
     return (each * (targets != 0)).sum() / len(logits)
 
 

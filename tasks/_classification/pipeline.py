@@ -12,22 +12,22 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bench.data.runner import start_worker
+from bench.contracts.context import StageContext
+from bench.contracts.task import Scored
+from bench.core.errors import BadData
+from bench.core.processes import start_worker
+from bench.core.store import write_json
 from bench.data.semantic import image_labels, single_labels
-from bench.engine.context import StageContext
-from bench.engine.pretrain import pick_device, step_threads
-from bench.errors import BadData
 from bench.nn.backbones import load_backbone
-from bench.store import write_json
-from bench.task import Scored
+from bench.stages.pretrain.setup import pick_device, step_threads
 from bench.views.augment import normalise
 from tasks._classification.data import Labelled, TestCrops, TrainCrops
 from tasks._classification.metrics import MULTI_KINDS, class_recalls, multi_metrics, single_metrics
 from tasks._classification.model import Classifier, multi_loss, optimizer_for, single_loss
 from tasks._classification.protocol import FinetuneParams, SemiParams
 from tasks._classification.subset import balanced, listed
-from tasks._counted import kept, mean_ap, of_rows, share
-from tasks._finetune import Loop, StepBatches, fit
+from tasks._shared.counted import kept, mean_ap, of_rows, share
+from tasks._shared.finetune import Loop, StepBatches, fit
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 TEST_BATCH = 64
@@ -49,7 +49,9 @@ def run_semi(ctx: StageContext, p: SemiParams) -> dict[str, float]:
         train = every.part(balanced(every.targets, total, p.subset_seed))
         what = f"drawn with equal classes, seed {p.subset_seed}: not the published list"
     else:
-        train = every.part(listed(every.images, every.positions, folder, f"{ctx.stage.name}.subset"))
+        train = every.part(
+            listed(every.images, every.positions, folder, f"{ctx.stage.name}.subset")
+        )
         what = "those of the given list"
     ctx.progress.note(f"{ctx.stage.name}: {len(train)} of {len(every)} labels, {what}")
     write_json(ctx.work / "subset.json", {"images": len(train), "of": len(every), "which": what})
@@ -59,8 +61,8 @@ def run_semi(ctx: StageContext, p: SemiParams) -> dict[str, float]:
 
 
 def run_multi(ctx: StageContext, p: FinetuneParams) -> dict[str, float]:
-    """Train on "train", score on "val", any number of classes an image; leaves classifier.pth, weights.json,
-    per_class.json, scores.npy."""
+    """Train on "train", score on "val", any number of classes an image; leaves classifier.pth,
+    weights.json, per_class.json, scores.npy."""
     train, val = many_classes(ctx, "train"), many_classes(ctx, "val")
     scores = finetune(ctx, p, train, val, multi_loss)
     metrics, ap = multi_metrics(val.targets, scores)
@@ -70,7 +72,8 @@ def run_multi(ctx: StageContext, p: FinetuneParams) -> dict[str, float]:
 
 
 def rescored_single(ctx: StageContext) -> Scored:
-    """top1 and mean_per_class of a finished evaluation, as functions of how often each image counts."""
+    """top1 and mean_per_class of a finished evaluation, as functions of how often each image
+    counts."""
     val, predicted = one_class(ctx, "val"), kept(ctx.work, "predictions.npy")
     classes = len(val.images.classes)
 
@@ -82,13 +85,16 @@ def rescored_single(ctx: StageContext) -> Scored:
 
 
 def rescored_multi(ctx: StageContext) -> Scored:
-    """The average precisions of a finished evaluation, as functions of how often each image counts."""
+    """The average precisions of a finished evaluation, as functions of how often each image
+    counts."""
     val, scores = many_classes(ctx, "val"), kept(ctx.work, "scores.npy")
     metrics = {name: mean_ap(val.targets, scores, kind) for name, kind in MULTI_KINDS.items()}
     return Scored(val.images.ids, metrics)
 
 
-def _single(ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled) -> dict[str, float]:
+def _single(
+    ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled
+) -> dict[str, float]:
     scores = finetune(ctx, p, train, val, single_loss)
     predicted = scores.argmax(1)
     np.save(ctx.work / "predictions.npy", predicted)
@@ -101,7 +107,10 @@ def _per_class(ctx: StageContext, labelled: Labelled, what: str, values: np.ndar
     names = labelled.images.classes
     write_json(
         ctx.work / "per_class.json",
-        {n: {what: 100 * float(v)} if np.isfinite(v) else {} for n, v in zip(names, values, strict=True)},
+        {
+            n: {what: 100 * float(v)} if np.isfinite(v) else {}
+            for n, v in zip(names, values, strict=True)
+        },
     )
 
 
@@ -115,7 +124,8 @@ def one_class(ctx: StageContext, split: str) -> Labelled:
         raise BadData(f"{where} has no image with a class; try: --task-data scenes_objects")
     if len(found) < len(images):
         ctx.progress.note(
-            f"{images.name}/{images.split}: {len(images) - len(found)} of {len(images)} images have no class "
+            f"{images.name}/{images.split}: {len(images) - len(found)} of {len(images)} images "
+            "have no class "
             "and are left out"
         )
     return Labelled(images, found, labels[found])
@@ -127,7 +137,9 @@ def many_classes(ctx: StageContext, split: str) -> Labelled:
     return Labelled(images, np.arange(len(images)), image_labels(images))
 
 
-def finetune(ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled, loss: Loss) -> np.ndarray:
+def finetune(
+    ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled, loss: Loss
+) -> np.ndarray:
     """(N, K) float32 scores of the images of `val` after training on `train`."""
     if train.images.classes != val.images.classes:
         raise BadData(f"{train.images.name}: train and val have other classes; check its lists")
@@ -135,7 +147,9 @@ def finetune(ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelle
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
     fabric = Fabric(accelerator=device.kind, devices=1)
-    model = build(ctx, len(train.images.classes)).to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build(ctx, len(train.images.classes)).to(
+        fabric.device, memory_format=torch.channels_last
+    )  # type: ignore[call-overload]
     fit_classifier(ctx, model, train, p, loss, fabric)
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "classifier.pth")
     return predict(ctx, model, val, p, fabric.device)
@@ -152,7 +166,12 @@ def build(ctx: StageContext, classes: int) -> Classifier:
 
 
 def fit_classifier(
-    ctx: StageContext, model: Classifier, train: Labelled, p: FinetuneParams, loss: Loss, fabric: Fabric
+    ctx: StageContext,
+    model: Classifier,
+    train: Labelled,
+    p: FinetuneParams,
+    loss: Loss,
+    fabric: Fabric,
 ) -> None:
     """SGD over random resized crops, all layers, batch norm in training mode."""
     seed, steps = ctx.seed("classifier"), p.total_steps(len(train))
@@ -183,7 +202,11 @@ def _forward(model: Classifier, crops: Tensor, p: FinetuneParams) -> Tensor:
 
 @torch.inference_mode()
 def predict(
-    ctx: StageContext, model: Classifier, labelled: Labelled, p: FinetuneParams, device: torch.device
+    ctx: StageContext,
+    model: Classifier,
+    labelled: Labelled,
+    p: FinetuneParams,
+    device: torch.device,
 ) -> np.ndarray:
     """(N, K) float32 scores of the central crops."""
     model.eval()
@@ -199,6 +222,7 @@ def predict(
 def _loading(ctx: StageContext, device: torch.device) -> dict[str, Any]:
     workers = ctx.runtime.workers
     return {
-        "num_workers": workers, "worker_init_fn": start_worker if workers else None,
+        "num_workers": workers,
+        "worker_init_fn": start_worker if workers else None,
         "pin_memory": device.type == "cuda",
-    }  # fmt: skip
+    }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from bench.params import param
-from bench.task import TaskParams
+from bench.contracts.task import TaskParams
+from bench.core.params import param
 
 
 class FinetuneParams(TaskParams):
-    """What every protocol shares: the input and the optimiser. Subclasses say how long, and the schedule."""
+    """What every protocol shares: the input and the optimiser. Subclasses say how long, and the
+    schedule."""
 
     batch_size: int = param(256, ge=2, help="images per step")
     lr: float = param(0.01, gt=0, help="learning rate of the backbone", search=["log", 1e-4, 0.1])
@@ -18,9 +19,13 @@ class FinetuneParams(TaskParams):
     momentum: float = param(0.9, ge=0, lt=1, help="of SGD")
     nesterov: bool = param(False, help="Nesterov's form of momentum")
     weight_decay: float = param(1e-4, ge=0, help="on every parameter", search=["log", 1e-6, 1e-3])
-    image_size: int = param(224, ge=16, help="side of a training crop and of the central crop at test")
+    image_size: int = param(
+        224, ge=16, help="side of a training crop and of the central crop at test"
+    )
     resize: int = param(256, ge=16, help="short side at test, before the central crop")
-    min_scale: float = param(0.08, gt=0, le=1, help="least area of a training crop, share of the image")
+    min_scale: float = param(
+        0.08, gt=0, le=1, help="least area of a training crop, share of the image"
+    )
     precision: Literal["fp32", "bf16"] = param("fp32", help="of the forward passes")
 
     def total_steps(self, n: int) -> int:
@@ -33,9 +38,10 @@ class FinetuneParams(TaskParams):
 
 
 class TransferParams(FinetuneParams):
-    """Fine-tuning on a small set: the form of SimCLR's protocol (Chen et al. 2020, appendix B.8), after
-    Kornblith et al. 2019: 20,000 steps of 256 images, Nesterov momentum, cosine to 0. There rate and decay
-    are chosen per set on a grid over the ranges that `search` has; the defaults here are ours."""
+    """Fine-tuning on a small set: the form of SimCLR's protocol (Chen et al. 2020, appendix B.8),
+    after Kornblith et al. 2019: 20,000 steps of 256 images, Nesterov momentum, cosine to 0. There
+    rate and decay are chosen per set on a grid over the ranges that `search` has; the defaults
+    here are ours."""
 
     steps: int = param(20_000, ge=1, help="optimiser steps")
     nesterov: bool = param(True, help="Nesterov's form of momentum")
@@ -49,16 +55,23 @@ class TransferParams(FinetuneParams):
 
 
 class SemiParams(FinetuneParams):
-    """Fine-tuning on a share of the labels: paper 002, appendix ("Semi-supervised learning"). One device
-    holds the whole batch, so that plain batch norm is the synchronised one of the published code."""
+    """Fine-tuning on a share of the labels: paper 002, appendix ("Semi-supervised learning"). One
+    device holds the whole batch, so that plain batch norm is the synchronised one of the published
+    code."""
 
     epochs: int = param(20, ge=1, help="passes over the labelled images")
     drops: tuple[int, ...] = param((12, 16), help="epochs after which the rate falls")
     gamma: float = param(0.2, gt=0, le=1, help="the factor by which it falls")
-    head_lr: float = param(100.0, gt=0, help="the classifier's rate as a multiple of the backbone's")
-    fraction: float = param(0.01, gt=0, le=1, help="share of the training images whose labels are used")
+    head_lr: float = param(
+        100.0, gt=0, help="the classifier's rate as a multiple of the backbone's"
+    )
+    fraction: float = param(
+        0.01, gt=0, le=1, help="share of the training images whose labels are used"
+    )
     subset: str | None = param(
-        None, place=True, help="a file with the names of these images, one a line; without one they are drawn"
+        None,
+        place=True,
+        help="a file with the names of these images, one a line; without one they are drawn",
     )
     subset_seed: int = param(0, ge=0, help="of the draw; cells of any seed share it")
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
-from bench.params import Params
-from bench.task import Scored, Task
+from bench.contracts.task import Scored, Task
 from tasks._classification.protocol import FinetuneParams, SemiParams, TransferParams
 
 if TYPE_CHECKING:
-    from bench.cell import Planner
-    from bench.engine.context import StageContext
-    from bench.stage import Stage
+    from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
+    from bench.core.stage import Stage
 
 SINGLE = {
     "top1": "share of images whose best class is right, percent",
@@ -23,20 +22,21 @@ SMALL = {"batch_size": 64, "image_size": 128, "resize": 146}
 
 
 class TransferTask(Task):
-    """One class an image, a small set: `TransferParams`. Trains on "train", scores on "val", all layers.
+    """One class an image, a small set: `TransferParams`. Trains on "train", scores on "val", all
+    layers.
 
-    Paper 000's Table 7 reports such transfers (its protocol is in an appendix that is not in the text), paper
-    001's Table 10 three of them without a protocol; both call the number an accuracy.
+    Paper 000's Table 7 reports such transfers (its protocol is in an appendix that is not in the
+    text), paper 001's Table 10 three of them without a protocol; both call the number an accuracy.
 
-    Training shows random resized crops (.08, 1) with a flip, the test a central crop. A set whose images have
-    objects instead of one class counts each as the class of its largest object.
+    Training shows random resized crops (.08, 1) with a flip, the test a central crop. A set whose
+    images have objects instead of one class counts each as the class of its largest object.
     """
 
-    Params: ClassVar[type[Params]] = TransferParams
+    Params = TransferParams
     params: FinetuneParams
-    headline: ClassVar[str] = "top1"
-    metrics: ClassVar[dict[str, str]] = SINGLE
-    scales: ClassVar[dict[str, dict[str, Any]]] = {
+    headline = "top1"
+    metrics = SINGLE
+    scales = {
         "tiny": {**TINY, "steps": 60, "lr": 0.02},
         "small": {**SMALL, "steps": 3000},
     }
@@ -53,15 +53,16 @@ class TransferTask(Task):
 
 
 class SemiTask(Task):
-    """Fine-tuning on a share of the labels: `SemiParams`. Trains on "train", scores on "val", all layers.
+    """Fine-tuning on a share of the labels: `SemiParams`. Trains on "train", scores on "val", all
+    layers.
 
-    The labelled images are those that the file `subset` names, else a class-balanced draw of `fraction` of
-    the training images; the metric `listed` and subset.json say which.
+    The labelled images are those that the file `subset` names, else a class-balanced draw of
+    `fraction` of the training images; the metric `listed` and subset.json say which.
     """
 
     params: SemiParams
-    headline: ClassVar[str] = "top1"
-    metrics: ClassVar[dict[str, str]] = {
+    headline = "top1"
+    metrics = {
         **SINGLE,
         "labels": "training images whose labels were used",
         "listed": "1 if a given list named them, 0 if they were drawn",
@@ -70,9 +71,11 @@ class SemiTask(Task):
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         found = {"backbone": backbone, "data": data}
         if self.params.subset is not None:
-            from bench.engine.files import file_stage
+            from bench.stages.files import file_stage
 
-            found["subset"] = file_stage("subset", self.params.subset, plan.runtime, f"{self.name}.subset")
+            found["subset"] = file_stage(
+                "subset", self.params.subset, plan.runtime, f"{self.name}.subset"
+            )
         return found
 
     def run(self, ctx: StageContext) -> dict[str, float]:

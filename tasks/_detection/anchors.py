@@ -24,8 +24,8 @@ def cell_anchors(size: float, ratios: Sequence[float] = RATIOS) -> Tensor:
 
 
 class Anchors(nn.Module):
-    """The sizes of each level at fixed strides, centres at multiples of the stride (torchvision derives
-    strides from padded sizes, which moves anchors by up to 36 pixels at 800 x 1333)."""
+    """The sizes of each level at fixed strides, centres at multiples of the stride (torchvision
+    derives strides from padded sizes, which moves anchors by up to 36 pixels at 800 x 1333)."""
 
     def __init__(self, sizes: Sequence[float | Sequence[float]], strides: Sequence[int]) -> None:
         super().__init__()
@@ -36,12 +36,14 @@ class Anchors(nn.Module):
         return [len(RATIOS) * len(sizes) for sizes in self.sizes]
 
     def grid(self, level: int, height: int, width: int, device: torch.device) -> Tensor:
-        """(height x width x 3 sizes, 4) xyxy, row by row, the anchors of a place together, size by size."""
+        """(height x width x 3 sizes, 4) xyxy, row by row, the anchors of a place together, size by
+        size."""
         stride = self.strides[level]
         y, x = torch.meshgrid(
-            torch.arange(height, device=device) * stride, torch.arange(width, device=device) * stride,
+            torch.arange(height, device=device) * stride,
+            torch.arange(width, device=device) * stride,
             indexing="ij",
-        )  # fmt: skip
+        )
         shifts = torch.stack([x, y, x, y], -1).reshape(-1, 1, 4).float()
         cell = torch.cat([cell_anchors(size) for size in self.sizes[level]])
         return (shifts + cell.to(device)).reshape(-1, 4)
@@ -52,8 +54,8 @@ class Anchors(nn.Module):
 
 
 def assign_levels(boxes: Tensor, canonical: float, levels: int) -> Tensor:
-    """Pyramid level (0-based from stride 4) of xyxy boxes: floor(2 + log2(sqrt(area) / canonical)), clamped
-    (Lin et al. 2017, equation 1; detectron2's epsilon)."""
+    """Pyramid level (0-based from stride 4) of xyxy boxes: floor(2 + log2(sqrt(area) /
+    canonical)), clamped (Lin et al. 2017, equation 1; detectron2's epsilon)."""
     sides = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     level = torch.floor(2 + torch.log2(sides.clamp(min=0).sqrt() / canonical + 1e-8))
     return level.clamp(0, levels - 1).long()
@@ -67,13 +69,16 @@ def rois_of(boxes: list[Tensor]) -> Tensor:
 def pool(
     maps: list[Tensor], boxes: list[Tensor], size: int, canonical: float, strides: Sequence[int]
 ) -> Tensor:
-    """RoIAlign with half-pixel alignment and adaptive sampling from each box's level: (n, C, size, size)."""
+    """RoIAlign with half-pixel alignment and adaptive sampling from each box's level: (n, C, size,
+    size)."""
     rois = rois_of(boxes)
     level = assign_levels(rois[:, 1:], canonical, len(maps))
     found = maps[0].new_zeros(len(rois), maps[0].shape[1], size, size)
     for i, features in enumerate(maps):
         at = (level == i).nonzero().flatten()
         if len(at):
-            pooled = roi_align(features, rois[at].to(features.dtype), size, 1 / strides[i], 0, aligned=True)
+            pooled = roi_align(
+                features, rois[at].to(features.dtype), size, 1 / strides[i], 0, aligned=True
+            )
             found = found.index_copy(0, at, pooled)
     return found

@@ -1,4 +1,5 @@
-"""The detector-engine interface: data, schedule, precise batch norm and evaluation are shared by engines."""
+"""The detector-engine interface: data, schedule, precise batch norm and evaluation are shared by
+engines."""
 
 from __future__ import annotations
 
@@ -22,15 +23,19 @@ from tasks._detection.vitdet import VitRcnn
 
 Samples = list[dict[str, Any]]
 DETECTORS: dict[str, Callable[..., Detector]] = {
-    "fpn": FpnRcnn, "c4": C4Rcnn, "retinanet": Retina, "vitdet": VitRcnn, "vitdet_cascade": CascadeVitRcnn,
-}  # fmt: skip
+    "fpn": FpnRcnn,
+    "c4": C4Rcnn,
+    "retinanet": Retina,
+    "vitdet": VitRcnn,
+    "vitdet_cascade": CascadeVitRcnn,
+}
 TARGETS = ("boxes", "labels", "masks", "scale", "keypoints", "origin")
 
 
 class DetectorBackend(Protocol):
-    """What an engine must do. Samples are `tasks._detection.data`'s: uint8 images already resized, boxes xyxy
-    in that frame, labels 1..K; where the protocol's kinds ask for them, masks in the original frame,
-    keypoints in the resized one."""
+    """What an engine must do. Samples are `tasks._detection.data`'s: uint8 images already resized,
+    boxes xyxy in that frame, labels 1..K; where the protocol's kinds ask for them, masks in the
+    original frame, keypoints in the resized one."""
 
     name: str
     version: str
@@ -38,14 +43,19 @@ class DetectorBackend(Protocol):
     def build(
         self, backbone: str, weights: Path, classes: int, p: DetectionParams, keypoints: int = 0
     ) -> tuple[nn.Module, int]:
-        """The detector with the backbone file in it, and how many tensors matched; raises unless all did."""
+        """The detector with the backbone file in it, and how many tensors matched; raises unless
+        all did."""
         ...
 
-    def losses(self, model: nn.Module, samples: Samples, device: torch.device) -> dict[str, Tensor]:
+    def losses(
+        self, model: nn.Module, samples: Samples, device: torch.device
+    ) -> dict[str, Tensor]:
         """The losses of a training batch, to be summed."""
         ...
 
-    def predict(self, model: nn.Module, samples: Samples, device: torch.device) -> list[dict[str, Tensor]]:
+    def predict(
+        self, model: nn.Module, samples: Samples, device: torch.device
+    ) -> list[dict[str, Tensor]]:
         """Per image boxes (n, 4) in the resized frame, scores, labels 1..K, and maybe
         masks (n, S, S) of the boxes, keypoints (n, k, 3)."""
         ...
@@ -63,12 +73,16 @@ class TorchvisionBackend:
         model = DETECTORS[p.detector](backbone, classes, p, keypoints)
         return model, load_backbone(weights, model.body)
 
-    def losses(self, model: nn.Module, samples: Samples, device: torch.device) -> dict[str, Tensor]:
+    def losses(
+        self, model: nn.Module, samples: Samples, device: torch.device
+    ) -> dict[str, Tensor]:
         assert isinstance(model, Detector)
         targets = [{k: s[k].to(device) for k in TARGETS if k in s} for s in samples]
         return model.losses(batch_images(samples, device, model.divisor), targets)
 
-    def predict(self, model: nn.Module, samples: Samples, device: torch.device) -> list[dict[str, Tensor]]:
+    def predict(
+        self, model: nn.Module, samples: Samples, device: torch.device
+    ) -> list[dict[str, Tensor]]:
         assert isinstance(model, Detector)
         return model.detect(batch_images(samples, device, model.divisor))
 

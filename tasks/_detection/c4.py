@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import roi_align
 
-from bench.nn.backbones import ResNetBackbone, build_backbone
+from bench.nn.backbones import build_backbone
+from bench.nn.resnet import ResNetBackbone
 from tasks._detection.anchors import Anchors, rois_of
 from tasks._detection.model import (
     BoxPredictor,
@@ -31,11 +32,12 @@ SIDE = 14
 
 
 class C4Rcnn(Detector):
-    """R-CNN on C4 (Ren et al. 2015; He et al. 2017, R50-C4) with one more batch norm after the last stage,
-    as MoCo (He et al. 2020, appendix) fine-tunes it.
+    """R-CNN on C4 (Ren et al. 2015; He et al. 2017, R50-C4) with one more batch norm after the
+    last stage, as MoCo (He et al. 2020, appendix) fine-tunes it.
 
-    Each proposal is pooled from C4 at 14 x 14; layer4 and `norm` make of it (C5, 7, 7), which the box head
-    averages and the mask head (one deconvolution) reads, so that masks have 14 x 14 logits.
+    Each proposal is pooled from C4 at 14 x 14; layer4 and `norm` make of it (C5, 7, 7), which the
+    box head averages and the mask head (one deconvolution) reads, so that masks have 14 x 14
+    logits.
     """
 
     divisor: int = 1
@@ -76,7 +78,9 @@ class C4Rcnn(Detector):
         if "segm" in self.p.kinds:
             losses["loss_mask"] = c4.sum() * 0
             if (labels > 0).any():
-                losses["loss_mask"] = mask_loss(self.mask(regions[labels > 0]), sampled.positive(), targets)
+                losses["loss_mask"] = mask_loss(
+                    self.mask(regions[labels > 0]), sampled.positive(), targets
+                )
         return losses
 
     @torch.inference_mode()
@@ -84,9 +88,12 @@ class C4Rcnn(Detector):
         c4 = self.features(images.tensors)
         proposals, _ = propose(self.rpn, images, [c4], None)
         logits, deltas = self.roi.box_predictor(self.regions(c4, proposals).mean((2, 3)))
-        boxes, scores, labels = self.roi.postprocess_detections(logits, deltas, proposals, images.image_sizes)
+        boxes, scores, labels = self.roi.postprocess_detections(
+            logits, deltas, proposals, images.image_sizes
+        )
         found = [
-            {"boxes": b, "scores": s, "labels": n} for b, s, n in zip(boxes, scores, labels, strict=True)
+            {"boxes": b, "scores": s, "labels": n}
+            for b, s, n in zip(boxes, scores, labels, strict=True)
         ]
         if "segm" in self.p.kinds:
             add_masks(found, self.mask(self.regions(c4, boxes)))

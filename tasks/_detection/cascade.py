@@ -20,10 +20,12 @@ SCORE, SUPPRESS = 0.05, 0.5
 def cascade_targets(
     boxes: Tensor, target: dict[str, Any], overlap: float, coder: BoxCoder
 ) -> tuple[Tensor, Tensor]:
-    """Labels (n,) and deltas (n, 4) of a stage's boxes (n, 4): the object of the highest IoU, if that is at
-    least `overlap`, else background 0 (Cai and Vasconcelos 2018, section 3.2)."""
+    """Labels (n,) and deltas (n, 4) of a stage's boxes (n, 4): the object of the highest IoU, if
+    that is at least `overlap`, else background 0 (Cai and Vasconcelos 2018, section 3.2)."""
     if len(target["boxes"]) == 0:
-        return torch.zeros(len(boxes), dtype=torch.long, device=boxes.device), torch.zeros_like(boxes)
+        return torch.zeros(len(boxes), dtype=torch.long, device=boxes.device), torch.zeros_like(
+            boxes
+        )
     best, at = box_iou(target["boxes"], boxes).max(0)
     labels = torch.where(best >= overlap, target["labels"][at], 0)
     return labels, coder.encode_single(target["boxes"][at], boxes)
@@ -35,14 +37,17 @@ def scale_gradient(x: Tensor, factor: float) -> Tensor:
 
 
 class CascadeVitRcnn(VitRcnn):
-    """Three box heads, each refining the boxes of the last, positive from IoU .5, .6 and .7; deltas shared by
-    the classes; a third of the gradient to the pyramid. At test the mean of the three's probabilities."""
+    """Three box heads, each refining the boxes of the last, positive from IoU .5, .6 and .7;
+    deltas shared by the classes; a third of the gradient to the pyramid. At test the mean of the
+    three's probabilities."""
 
     def __init__(self, backbone: str, classes: int, p: Any, keypoints: int = 0) -> None:
         super().__init__(backbone, classes, p, keypoints)
         self.roi.box_predictor = BoxPredictor(p.box_fc, classes, shared=True)
         self.later_heads = nn.ModuleList(box_head(p, self.norm) for _ in OVERLAPS[1:])
-        self.later_predictors = nn.ModuleList(BoxPredictor(p.box_fc, classes, True) for _ in OVERLAPS[1:])
+        self.later_predictors = nn.ModuleList(
+            BoxPredictor(p.box_fc, classes, True) for _ in OVERLAPS[1:]
+        )
         self.coders = [BoxCoder(weights) for weights in WEIGHTS]
 
     def stage(self, number: int, maps: list[Tensor], boxes: list[Tensor], share: float) -> Any:
@@ -50,13 +55,17 @@ class CascadeVitRcnn(VitRcnn):
         heads, predictors = [self.roi.box_head, *self.later_heads], [self.roi.box_predictor]
         predictors += self.later_predictors
         pooled = self.pooled(maps, boxes, 7)
-        return predictors[number](heads[number](scale_gradient(pooled, share) if share < 1 else pooled))
+        return predictors[number](
+            heads[number](scale_gradient(pooled, share) if share < 1 else pooled)
+        )
 
     def refined(
         self, number: int, deltas: Tensor, boxes: list[Tensor], sizes: list[tuple[int, int]]
     ) -> list[Tensor]:
         """The boxes that a stage's deltas make, inside their images."""
-        moved = self.coders[number].decode(deltas.detach(), boxes)[:, 0].split([len(b) for b in boxes])
+        moved = (
+            self.coders[number].decode(deltas.detach(), boxes)[:, 0].split([len(b) for b in boxes])
+        )
         return [clip_boxes_to_image(b, size) for b, size in zip(moved, sizes, strict=True)]
 
     def box_stage(
@@ -68,7 +77,10 @@ class CascadeVitRcnn(VitRcnn):
             if number:
                 boxes = [b[(b[:, 2:] > b[:, :2]).all(1)] for b in boxes]
                 coder = self.coders[number]
-                made = [cascade_targets(b, t, overlap, coder) for b, t in zip(boxes, targets, strict=True)]
+                made = [
+                    cascade_targets(b, t, overlap, coder)
+                    for b, t in zip(boxes, targets, strict=True)
+                ]
                 labels, aims = (torch.cat(x) for x in zip(*made, strict=True))
             logits, deltas = self.stage(number, maps, boxes, 1 / len(OVERLAPS))
             found = box_losses(logits, deltas, labels, aims)

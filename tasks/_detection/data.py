@@ -16,16 +16,16 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 from torchvision.models.detection.image_list import ImageList
 
-from bench.data.base import ImageSet, Objects
-from bench.errors import BadData
-from bench.seeds import rng_for
+from bench.contracts.images import ImageSet, Objects
+from bench.core.errors import BadData
+from bench.core.seeds import rng_for
 from bench.views.augment import MEAN, STD
-from tasks._finetune import Key
+from tasks._shared.finetune import Key
 
 
 def resized(width: int, height: int, short: int, longest: int) -> tuple[int, int]:
-    """(width, height) with the short side at `short`, unless the long side would exceed `longest`; rounded
-    half up, as detectron2 does."""
+    """(width, height) with the short side at `short`, unless the long side would exceed `longest`;
+    rounded half up, as detectron2 does."""
     factor = short / min(width, height)
     if max(width, height) * factor > longest:
         factor = longest / max(width, height)
@@ -51,8 +51,9 @@ def decode_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
 
 
 def usable(images: ImageSet, kinds: tuple[str, ...] = ("bbox",)) -> np.ndarray:
-    """Positions of images with an object that is no crowd (keypoints: and has a labelled keypoint): what
-    detectors train on. BadData if masks are among the kinds and such an object has none."""
+    """Positions of images with an object that is no crowd (keypoints: and has a labelled
+    keypoint): what detectors train on. BadData if masks are among the kinds and such an object has
+    none."""
     return np.array([i for i in range(len(images)) if _usable(images, i, kinds)], np.int64)
 
 
@@ -64,7 +65,8 @@ def _usable(images: ImageSet, index: int, kinds: tuple[str, ...]) -> bool:
         bare = [int(i) for i, m, f in zip(objects.ids, masks, fit, strict=True) if f and not m]
         if bare:
             raise BadData(
-                f"{images.name}/{images.split}: annotation {bare[0]} of image {images.ids[index]} has no "
+                f"{images.name}/{images.split}: annotation {bare[0]} of image {images.ids[index]} "
+                "has no "
                 "mask, which instance segmentation needs; download the annotations again"
             )
     if "keypoints" in kinds and objects.keypoints is not None:
@@ -73,18 +75,24 @@ def _usable(images: ImageSet, index: int, kinds: tuple[str, ...]) -> bool:
 
 
 def chosen(ids: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Positions, ascending, of the round(fraction x n) images whose sha256 of the text "seed/id" is least, so
-    that a subset is known from its seed and the ids alone."""
+    """Positions, ascending, of the round(fraction x n) images whose sha256 of the text "seed/id"
+    is least, so that a subset is known from its seed and the ids alone."""
     rank = [hashlib.sha256(f"{seed}/{int(image)}".encode()).hexdigest() for image in ids]
     return np.sort(np.argsort(np.array(rank))[: max(round(fraction * len(ids)), 1)])
 
 
 class StepBatches(Sampler[list[Key]]):
-    """The batches of a whole training from `start`: images of one orientation together, an endless stream of
-    permutations, from the seed alone."""
+    """The batches of a whole training from `start`: images of one orientation together, an endless
+    stream of permutations, from the seed alone."""
 
     def __init__(
-        self, sizes: np.ndarray, positions: np.ndarray, batch: int, steps: int, seed: int, start: int
+        self,
+        sizes: np.ndarray,
+        positions: np.ndarray,
+        batch: int,
+        steps: int,
+        seed: int,
+        start: int,
     ):
         self.sizes, self.positions, self.batch = sizes, positions, batch
         self.steps, self.seed, self.start = steps, seed, start
@@ -113,10 +121,20 @@ class TrainImages(Dataset[dict[str, Any]]):
     """Samples by Key: resized, flipped, with targets; the same whatever the number of workers."""
 
     def __init__(
-        self, images: ImageSet, sizes: tuple[int, ...], longest: int, seed: int,
+        self,
+        images: ImageSet,
+        sizes: tuple[int, ...],
+        longest: int,
+        seed: int,
         kinds: tuple[str, ...] = ("bbox", "segm"),
-    ) -> None:  # fmt: skip
-        self.images, self.sizes, self.longest, self.seed, self.kinds = images, sizes, longest, seed, kinds
+    ) -> None:
+        self.images, self.sizes, self.longest, self.seed, self.kinds = (
+            images,
+            sizes,
+            longest,
+            seed,
+            kinds,
+        )
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         rng = rng_for(self.seed, "detector sample", key.step, key.place)
@@ -144,7 +162,9 @@ class TrainImages(Dataset[dict[str, Any]]):
             "scale": torch.from_numpy(scale.astype(np.float32)),
         }
         if "segm" in self.kinds:
-            segmentations = [s for s, k in zip(objects.segmentations or [], keep, strict=True) if k]
+            segmentations = [
+                s for s, k in zip(objects.segmentations or [], keep, strict=True) if k
+            ]
             masks = np.stack([decode_mask(s, height, width) for s in segmentations])
             masks = masks[:, :, ::-1] if flip else masks
             found["masks"] = torch.from_numpy(np.ascontiguousarray(masks))
@@ -160,9 +180,9 @@ class TrainImages(Dataset[dict[str, Any]]):
 
 
 class JitteredImages(TrainImages):
-    """Large scale jitter (Ghiasi et al. 2021, as ViTDet uses it): flipped, scaled so that the image fits into
-    `jitter` x the crop's side, then cut to at most that side at a random place. Boxes are those of the
-    visible part of the mask; objects without one are left out."""
+    """Large scale jitter (Ghiasi et al. 2021, as ViTDet uses it): flipped, scaled so that the
+    image fits into `jitter` x the crop's side, then cut to at most that side at a random place.
+    Boxes are those of the visible part of the mask; objects without one are left out."""
 
     def __init__(
         self, images: ImageSet, sizes: tuple[int, ...], jitter: tuple[float, float], seed: int
@@ -188,15 +208,17 @@ class JitteredImages(TrainImages):
         shown = resize_image(np.ascontiguousarray(image[:, ::-1] if flip else image), size)
         return {
             "image": shown[:, corner[1] : end[1], corner[0] : end[0]].contiguous(),
-            "boxes": torch.from_numpy(placed.astype(np.float32))[keep], "labels": whole["labels"][keep],
-            "masks": whole["masks"][keep], "scale": whole["scale"],
+            "boxes": torch.from_numpy(placed.astype(np.float32))[keep],
+            "labels": whole["labels"][keep],
+            "masks": whole["masks"][keep],
+            "scale": whole["scale"],
             "origin": torch.from_numpy((corner * scale).astype(np.float32)),
-        }  # fmt: skip
+        }
 
 
 def visible_boxes(masks: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """(n, 4) xyxy of the parts of the masks (n, H, W) between the corners (x, y) `low` and `high`; zeros
-    where nothing is left."""
+    """(n, 4) xyxy of the parts of the masks (n, H, W) between the corners (x, y) `low` and `high`;
+    zeros where nothing is left."""
     found = np.zeros((len(masks), 4))
     first, last = np.floor(low).astype(int), np.ceil(high).astype(int)
     for box, mask in zip(found, masks, strict=True):
@@ -209,8 +231,8 @@ def visible_boxes(masks: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.nd
 
 
 def flip_keypoints(points: np.ndarray, width: int, names: Sequence[str]) -> np.ndarray:
-    """(n, k, 3) mirrored in an image of this width: x becomes width - x, left and right change places by
-    their names; keypoints that are not labelled (visibility 0) stay zero."""
+    """(n, k, 3) mirrored in an image of this width: x becomes width - x, left and right change
+    places by their names; keypoints that are not labelled (visibility 0) stay zero."""
     other = {"left": "right", "right": "left"}
     swapped = ["_".join(other.get(part, part) for part in name.split("_")) for name in names]
     found = points[:, [list(names).index(name) for name in swapped]].copy()
@@ -219,7 +241,8 @@ def flip_keypoints(points: np.ndarray, width: int, names: Sequence[str]) -> np.n
 
 
 class OneClass(ImageSet):
-    """The objects of one class of a set, the only one with keypoints: "person", or the set's one class."""
+    """The objects of one class of a set, the only one with keypoints: "person", or the set's one
+    class."""
 
     def __init__(self, images: ImageSet) -> None:
         self.images, self.name, self.split = images, images.name, images.split
@@ -240,7 +263,9 @@ class OneClass(ImageSet):
             for f in fields(Objects)
             if f.name not in ("segmentations", "labels")
         }
-        masks = whole.segmentations and [s for s, m in zip(whole.segmentations, mine, strict=True) if m]
+        masks = whole.segmentations and [
+            s for s, m in zip(whole.segmentations, mine, strict=True) if m
+        ]
         return Objects(**kept, labels=np.zeros(int(mine.sum()), np.int64), segmentations=masks)
 
 
@@ -260,12 +285,17 @@ class TestImages(Dataset[dict[str, Any]]):
         return {"image": resize_image(image, size), "original": (width, height), "index": index}
 
 
-def batch_images(samples: list[dict[str, Any]], device: torch.device, divisor: int = 32) -> ImageList:
-    """Normalised images padded with zeros at the right and bottom to one size divisible by `divisor`."""
+def batch_images(
+    samples: list[dict[str, Any]], device: torch.device, divisor: int = 32
+) -> ImageList:
+    """Normalised images padded with zeros at the right and bottom to one size divisible by
+    `divisor`."""
     mean = torch.tensor(MEAN, device=device).view(3, 1, 1) * 255
     std = torch.tensor(STD, device=device).view(3, 1, 1) * 255
     tensors = [(s["image"].to(device).float() - mean) / std for s in samples]
     height = max(-(-t.shape[1] // divisor) * divisor for t in tensors)
     width = max(-(-t.shape[2] // divisor) * divisor for t in tensors)
-    padded = torch.stack([F.pad(t, (0, width - t.shape[2], 0, height - t.shape[1])) for t in tensors])
+    padded = torch.stack(
+        [F.pad(t, (0, width - t.shape[2], 0, height - t.shape[1])) for t in tensors]
+    )
     return ImageList(padded, [(t.shape[1], t.shape[2]) for t in tensors])

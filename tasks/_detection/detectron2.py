@@ -1,6 +1,8 @@
-"""detectron2's own networks under our protocols: data, schedule and scoring are those of the other engine.
+"""detectron2's own networks under our protocols: data, schedule and scoring are those of the other
+engine.
 
-The configuration is made from the protocol; only the building blocks are used, no trainer and no catalog.
+The configuration is made from the protocol; only the building blocks are used, no trainer and no
+catalog.
 """
 
 from __future__ import annotations
@@ -27,7 +29,11 @@ from tasks._detection.protocol import DetectionParams
 from tasks._detection.retinanet import OVERLAP, SCORE
 
 Samples = list[dict[str, Any]]
-NAMES = {"loss_box_reg": "loss_box", "loss_rpn_cls": "loss_objectness", "loss_rpn_loc": "loss_rpn_box_reg"}
+NAMES = {
+    "loss_box_reg": "loss_box",
+    "loss_rpn_cls": "loss_objectness",
+    "loss_rpn_loc": "loss_rpn_box_reg",
+}
 LEVELS = ["p2", "p3", "p4", "p5", "p6"]
 
 
@@ -43,15 +49,20 @@ class Detectron2Backend:
         model = network(backbone, classes, p, keypoints)
         return model, load_body(model, read_backbone(weights), str(weights))
 
-    def losses(self, model: nn.Module, samples: Samples, device: torch.device) -> dict[str, Tensor]:
+    def losses(
+        self, model: nn.Module, samples: Samples, device: torch.device
+    ) -> dict[str, Tensor]:
         batch = [{"image": s["image"], "instances": instances(s, device)} for s in samples]
-        # its networks log into a storage; what TorchScript optimises after a few calls is no longer bit-equal
+        # its networks log into a storage; what TorchScript optimises after a few calls is no
+        # longer bit-equal
         with EventStorage(), torch.jit.optimized_execution(False):
             losses = model(batch)
         return {NAMES.get(name, name): loss for name, loss in losses.items()}
 
     @torch.inference_mode()
-    def predict(self, model: Any, samples: Samples, device: torch.device) -> list[dict[str, Tensor]]:
+    def predict(
+        self, model: Any, samples: Samples, device: torch.device
+    ) -> list[dict[str, Tensor]]:
         batch = [{"image": s["image"]} for s in samples]
         if hasattr(model, "roi_heads"):
             return [_found(i) for i in model.inference(batch, do_postprocess=False)]
@@ -61,7 +72,8 @@ class Detectron2Backend:
 def network(backbone: str, classes: int, p: Any, keypoints: int = 0) -> nn.Module:
     """The protocol's network with initial weights (the caller has seeded torch)."""
     model = build_model(config(backbone, classes, p, keypoints))
-    if p.detector == "retinanet":  # a plain number there; a buffer is saved and restored with the weights
+    # a plain number there; a buffer is saved and restored with the weights
+    if p.detector == "retinanet":
         model.register_buffer("loss_normalizer", torch.tensor(100.0))
         return model  # type: ignore[no-any-return]
     heads = model.roi_heads
@@ -79,7 +91,8 @@ def _depth(backbone: str) -> int:
 
 
 def _res5(depth: int) -> nn.Sequential:
-    """The last stage, which is bottlenecks there for every depth, and the one more batch norm of MoCo's."""
+    """The last stage, which is bottlenecks there for every depth, and the one more batch norm of
+    MoCo's."""
     more = {} if depth < 50 else {"stride_in_1x1": False}
     blocks = ResNet.make_default_stages(depth, norm="BN", **more)[3]
     made = nn.Sequential(*blocks)
@@ -194,7 +207,8 @@ def _retinanet(p: Any, classes: int) -> dict[str, Any]:
 
 
 def body(model: Any) -> dict[str, Tensor]:
-    """The tensors of the backbone under torchvision's names; of a C4 network its last stage is the head."""
+    """The tensors of the backbone under torchvision's names; of a C4 network its last stage is the
+    head."""
     bottom = model.backbone.bottom_up if hasattr(model.backbone, "bottom_up") else model.backbone
     state = bottom.state_dict()
     if hasattr(model, "roi_heads") and hasattr(model.roi_heads, "res5"):
@@ -204,8 +218,8 @@ def body(model: Any) -> dict[str, Tensor]:
 
 
 def load_body(model: nn.Module, state: dict[str, Tensor], source: str) -> int:
-    """Copy `state` (torchvision's names) into the network's backbone; how many tensors matched. BadInput
-    names the first that is missing, unexpected or of another shape."""
+    """Copy `state` (torchvision's names) into the network's backbone; how many tensors matched.
+    BadInput names the first that is missing, unexpected or of another shape."""
     own = body(model)
     check_fit(own, state, source)
     with torch.no_grad():
@@ -215,8 +229,8 @@ def load_body(model: nn.Module, state: dict[str, Tensor], source: str) -> int:
 
 
 class SourceMasks:
-    """The masks of an image's objects in its original frame, one row per proposal; stands where detectron2
-    has `BitMasks`, which would be resized, and copied for every proposal."""
+    """The masks of an image's objects in its original frame, one row per proposal; stands where
+    detectron2 has `BitMasks`, which would be resized, and copied for every proposal."""
 
     def __init__(self, target: dict[str, Tensor], rows: Tensor) -> None:
         self.target, self.rows = target, rows
@@ -249,7 +263,11 @@ def instances(sample: dict[str, Any], device: torch.device) -> Instances:
 
 
 def _found(made: Instances) -> dict[str, Tensor]:
-    found = {"boxes": made.pred_boxes.tensor, "scores": made.scores, "labels": made.pred_classes + 1}
+    found = {
+        "boxes": made.pred_boxes.tensor,
+        "scores": made.scores,
+        "labels": made.pred_classes + 1,
+    }
     if made.has("pred_masks"):
         found["masks"] = made.pred_masks[:, 0]
     if made.has("pred_keypoints"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 from bench.nn.architectures import Architecture
 from tasks._detection.protocol import DetectionParams
 
@@ -24,11 +24,14 @@ def require() -> None:
     """BadInput, with how to get it, unless detectron2 can be imported."""
     reason = missing()
     if reason:
-        raise BadInput(f"engine 'detectron2' is not installed or does not import ({reason}); get it: {HOW}")
+        raise BadInput(
+            f"engine 'detectron2' is not installed or does not import ({reason}); get it: {HOW}"
+        )
 
 
 def pick(name: str) -> str:
-    """The engine that `--engine` names; "auto" is detectron2 where it can be imported, else torchvision."""
+    """The engine that `--engine` names; "auto" is detectron2 where it can be imported, else
+    torchvision."""
     if name == "auto":
         return "torchvision" if missing() else "detectron2"
     if name == "detectron2":
@@ -37,7 +40,8 @@ def pick(name: str) -> str:
 
 
 def engine_reason(p: DetectionParams, backbone: Architecture) -> str | None:
-    """None, or why the protocol's engine lacks this network; BadInput where the engine is not installed."""
+    """None, or why the protocol's engine lacks this network; BadInput where the engine is not
+    installed."""
     if p.engine != "detectron2":
         return None
     reason = None

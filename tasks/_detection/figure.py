@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.base import ImageSet
-from bench.engine.context import StageContext
-from bench.engine.figures import positions, title_of
-from bench.errors import BadData
+from bench.contracts.context import StageContext
+from bench.contracts.images import ImageSet, positions
+from bench.contracts.registry import load
+from bench.contracts.titles import title_of
+from bench.core.errors import BadData
 from bench.figures._content import Content, panel, save
-from bench.registry import load
 from tasks._detection.pipeline import prepared
 
 LEAST = 0.05  # score from which a detection is drawn
@@ -21,12 +21,16 @@ MOST = 12  # detections of an image
 
 def run(ctx: StageContext) -> None:
     """Two rows for each four images: the truth, and below it as many of the best detections."""
-    task: Any = load("task", ctx.params["task"]["name"]).from_identity(dict(ctx.params["task"]["params"]))
+    task: Any = load("task", ctx.params["task"]["name"]).from_identity(
+        dict(ctx.params["task"]["params"])
+    )
     images = prepared(ctx.images("data", str(ctx.params["split"])), task.params)
     try:
         found = json.loads((ctx.inputs["cell"] / "detections.json").read_text())
     except OSError:
-        raise BadData("this cell kept no detections; make it again: bench run --force ...") from None
+        raise BadData(
+            "this cell kept no detections; make it again: bench run --force ..."
+        ) from None
     chosen = positions(images, ctx.params["images"])
     panels = [(truth(images, i), detected(images, i, found)) for i in chosen]
     rows: list[list[Content]] = []
@@ -61,5 +65,7 @@ def detected(images: ImageSet, i: int, found: list[dict[str, Any]]) -> Content:
     boxes = np.array([d["bbox"] for d in mine], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     classes = [int(d["category_id"]) - 1 for d in mine]
-    labels = [f"{images.classes[k]} {100 * d['score']:.0f}" for k, d in zip(classes, mine, strict=True)]
+    labels = [
+        f"{images.classes[k]} {100 * d['score']:.0f}" for k, d in zip(classes, mine, strict=True)
+    ]
     return panel(images.image(i), "" if mine else "nothing", boxes, labels, colours=classes)

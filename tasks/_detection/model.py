@@ -1,14 +1,15 @@
 """R-CNNs from torchvision's parts, with detectron2's semantics where the two differ.
 
-Losses are plain L1, proposals are kept per image, RoIAlign is aligned, anchors are not rounded, every layer
-trains and every head is batch-normalised (InfoMin setup), initial weights follow detectron2.
+Losses are plain L1, proposals are kept per image, RoIAlign is aligned, anchors are not rounded,
+every layer trains and every head is batch-normalised (InfoMin setup), initial weights follow
+detectron2.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,11 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
-from torchvision.models.detection.roi_heads import RoIHeads, keypointrcnn_inference, keypointrcnn_loss
+from torchvision.models.detection.roi_heads import (
+    RoIHeads,
+    keypointrcnn_inference,
+    keypointrcnn_loss,
+)
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, batched_nms, clip_boxes_to_image, roi_align
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
@@ -34,41 +39,52 @@ Found = list[dict[str, Tensor]]
 
 
 class Detector(nn.Module):
-    """A network that the engine can train. `body`: the whole backbone, whose tensors must all match a file.
-    `divisor`: image sides are padded to multiples of it."""
+    """A network that the engine can train. `body`: the whole backbone, whose tensors must all
+    match a file. `divisor`: image sides are padded to multiples of it."""
 
     divisor: int = 32
     body: nn.Module
 
     def losses(self, images: ImageList, targets: Targets) -> dict[str, Tensor]:
-        """The losses of a batch, to be summed. targets: per image boxes (n, 4) in the padded frame, labels
-        (n,) 1..K, scale (2,) from the frame to the original; as the protocol's kinds say, masks (n, H0, W0)
-        uint8 in the original frame, keypoints (n, k, 3) in the padded frame."""
+        """The losses of a batch, to be summed. targets: per image boxes (n, 4) in the padded
+        frame, labels (n,) 1..K, scale (2,) from the frame to the original; as the protocol's kinds
+        say, masks (n, H0, W0) uint8 in the original frame, keypoints (n, k, 3) in the padded
+        frame."""
         raise NotImplementedError
 
     def detect(self, images: ImageList) -> Found:
-        """Per image boxes (n, 4) in the padded frame, scores (n,), labels (n,) 1..K, and maybe masks
-        (n, 28, 28) or (n, 14, 14) of the boxes, or keypoints (n, k, 3) in the padded frame."""
+        """Per image boxes (n, 4) in the padded frame, scores (n,), labels (n,) 1..K, and maybe
+        masks (n, 28, 28) or (n, 14, 14) of the boxes, or keypoints (n, k, 3) in the padded frame.
+        """
         raise NotImplementedError
 
 
 class Rpn(RegionProposalNetwork):
-    """Losses: sums over sampled anchors / (rpn_batch x images); boxes by L1. Proposals are ordered and
-    suppressed by their logits (torchvision: by probabilities, which float32 rounds to ties near 1)."""
+    """Losses: sums over sampled anchors / (rpn_batch x images); boxes by L1. Proposals are ordered
+    and suppressed by their logits (torchvision: by probabilities, which float32 rounds to ties
+    near 1)."""
 
     def filter_proposals(
-        self, proposals: Tensor, objectness: Tensor, image_shapes: list[tuple[int, int]], counts: list[int]
+        self,
+        proposals: Tensor,
+        objectness: Tensor,
+        image_shapes: list[tuple[int, int]],
+        counts: list[int],
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Boxes (m, 4) and logits (m,) per image, best first; counts of anchors per level."""
         logits = objectness.detach().reshape(len(image_shapes), -1)
-        levels = torch.cat([logits.new_full((n,), i, dtype=torch.long) for i, n in enumerate(counts)])
+        levels = torch.cat(
+            [logits.new_full((n,), i, dtype=torch.long) for i, n in enumerate(counts)]
+        )
         found: tuple[list[Tensor], list[Tensor]] = ([], [])
         rows = self._get_top_n_idx(logits, counts)
         for boxes, scores, at, size in zip(proposals, logits, rows, image_shapes, strict=True):
             clipped = clip_boxes_to_image(boxes[at], size)
             full = (clipped[:, 2:] > clipped[:, :2]).all(1)
             clipped, at = clipped[full], at[full]
-            kept = batched_nms(clipped, scores[at], levels[at], self.nms_thresh)[: self.post_nms_top_n()]
+            kept = batched_nms(clipped, scores[at], levels[at], self.nms_thresh)[
+                : self.post_nms_top_n()
+            ]
             found[0].append(clipped[kept])
             found[1].append(scores[at][kept])
         return found
@@ -110,7 +126,8 @@ def roi_heads(head: nn.Module, predictor: nn.Module, p: RpnParams) -> RoIHeads:
 
 
 class MaskHead(nn.Module):
-    """Convolutions, a deconvolution, one logit map per class (no background), twice the size of the input."""
+    """Convolutions, a deconvolution, one logit map per class (no background), twice the size of
+    the input."""
 
     def __init__(
         self, channels: int, convs: int, width: int, classes: int, norm: Any = nn.BatchNorm2d
@@ -147,11 +164,11 @@ class BoxPredictor(nn.Module):
 class FpnRcnn(Detector):
     """Faster R-CNN with a feature pyramid, and a mask or keypoint head where the protocol has one.
 
-    body: the ResNet; fpn; rpn; roi: torchvision's sampling and decoding with our heads. `strides`: of the
-    five levels. `norm`: in the heads."""
+    body: the ResNet; fpn; rpn; roi: torchvision's sampling and decoding with our heads. `strides`:
+    of the five levels. `norm`: in the heads."""
 
     strides: tuple[int, ...] = STRIDES
-    norm: ClassVar[Any] = nn.BatchNorm2d
+    norm: Any = nn.BatchNorm2d
 
     def __init__(self, backbone: str, classes: int, p: Any, keypoints: int = 0) -> None:
         super().__init__()
@@ -168,7 +185,9 @@ class FpnRcnn(Detector):
         resnet = build_backbone(backbone)
         self.body = IntermediateLayerGetter(resnet, {f"layer{i + 1}": str(i) for i in range(4)})
         widths = [resnet.feature_dim // 8 * 2**i for i in range(4)]
-        self.fpn = FeaturePyramidNetwork(widths, self.p.fpn, LastLevelMaxPool(), norm_layer=nn.BatchNorm2d)
+        self.fpn = FeaturePyramidNetwork(
+            widths, self.p.fpn, LastLevelMaxPool(), norm_layer=nn.BatchNorm2d
+        )
 
     def features(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) normalised, padded to a multiple of 32 -> five maps, strides 4 to 64."""
@@ -185,7 +204,9 @@ class FpnRcnn(Detector):
         self, maps: list[Tensor], sampled: Sampled, targets: Targets, sizes: list[tuple[int, int]]
     ) -> dict[str, Tensor]:
         """The losses of the box head on sampled proposals; sizes (height, width) of the images."""
-        logits, deltas = self.roi.box_predictor(self.roi.box_head(self.pooled(maps, sampled.boxes, 7)))
+        logits, deltas = self.roi.box_predictor(
+            self.roi.box_head(self.pooled(maps, sampled.boxes, 7))
+        )
         labels, wanted = torch.cat(sampled.labels), torch.cat(sampled.deltas)
         return box_losses(logits, deltas, labels, wanted, getattr(self.p, "box_beta", 0.0))
 
@@ -201,7 +222,9 @@ class FpnRcnn(Detector):
         """(n, C, size, size), each box from its level of the pyramid."""
         return pool(maps[:4], boxes, size, self.p.canonical, self.strides)
 
-    def _head_losses(self, maps: list[Tensor], positive: Sampled, targets: Targets) -> dict[str, Tensor]:
+    def _head_losses(
+        self, maps: list[Tensor], positive: Sampled, targets: Targets
+    ) -> dict[str, Tensor]:
         losses = {}
         if "segm" in self.p.kinds:
             losses["loss_mask"] = maps[0].sum() * 0
@@ -211,7 +234,9 @@ class FpnRcnn(Detector):
         if "keypoints" in self.p.kinds:
             logits = self.keypoints(self.pooled(maps, positive.boxes, 14))
             points = [t["keypoints"] for t in targets]
-            losses["loss_keypoint"] = keypointrcnn_loss(logits, positive.boxes, points, positive.matched)
+            losses["loss_keypoint"] = keypointrcnn_loss(
+                logits, positive.boxes, points, positive.matched
+            )
         return losses
 
     @torch.inference_mode()
@@ -220,7 +245,8 @@ class FpnRcnn(Detector):
         proposals, _ = propose(self.rpn, images, maps, None)
         boxes, scores, labels = self.box_detect(maps, proposals, images.image_sizes)
         found = [
-            {"boxes": b, "scores": s, "labels": n} for b, s, n in zip(boxes, scores, labels, strict=True)
+            {"boxes": b, "scores": s, "labels": n}
+            for b, s, n in zip(boxes, scores, labels, strict=True)
         ]
         if "segm" in self.p.kinds:
             add_masks(found, self.mask(self.pooled(maps, boxes, 14)))
@@ -232,8 +258,8 @@ class FpnRcnn(Detector):
 
 
 class KeypointHead(nn.Module):
-    """Convolutions, a deconvolution and bilinear interpolation: (n, C, 14, 14) -> (n, keypoints, 56, 56)
-    logits, one softmax per keypoint (He et al. 2017, section 5)."""
+    """Convolutions, a deconvolution and bilinear interpolation: (n, C, 14, 14) -> (n, keypoints,
+    56, 56) logits, one softmax per keypoint (He et al. 2017, section 5)."""
 
     def __init__(self, channels: int, convs: int, width: int, keypoints: int) -> None:
         super().__init__()
@@ -258,7 +284,8 @@ def box_head(p: FpnParams, norm: Any = nn.BatchNorm2d) -> nn.Module:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Sampled proposals per image: xyxy boxes, the object matched, its label (0 = background), its deltas."""
+    """Sampled proposals per image: xyxy boxes, the object matched, its label (0 = background), its
+    deltas."""
 
     boxes: list[Tensor]
     matched: list[Tensor]
@@ -275,18 +302,20 @@ class Sampled:
 def box_losses(
     logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor, beta: float = 0.0
 ) -> dict[str, Tensor]:
-    """Cross-entropy, mean over sampled RoIs; smooth L1 (beta 0: L1) of the positives' own-class deltas, sum /
-    sampled. deltas (n, 4) are shared by the classes, (n, 4 x classes) are not."""
+    """Cross-entropy, mean over sampled RoIs; smooth L1 (beta 0: L1) of the positives' own-class
+    deltas, sum / sampled. deltas (n, 4) are shared by the classes, (n, 4 x classes) are not."""
     positive = (labels > 0).nonzero().flatten()
     per_class = deltas.view(len(labels), -1, 4)
     own = per_class[positive, labels[positive] if per_class.shape[1] > 1 else 0]
     box = F.smooth_l1_loss(own, targets[positive], reduction="sum", beta=beta)
-    cls = F.cross_entropy(logits, labels) if len(labels) else logits.sum()  # a mean of nothing is no number
+    # a mean of nothing is no number
+    cls = F.cross_entropy(logits, labels) if len(labels) else logits.sum()
     return {"loss_cls": cls, "loss_box": box / max(len(labels), 1)}
 
 
 def mask_loss(logits: Tensor, positive: Sampled, targets: Targets) -> Tensor:
-    """Binary cross-entropy of the own class's map (n, K, S, S) with the matched mask, mean over pixels."""
+    """Binary cross-entropy of the own class's map (n, K, S, S) with the matched mask, mean over
+    pixels."""
     classes = torch.cat(positive.labels)
     wanted = torch.cat(
         [
@@ -299,8 +328,8 @@ def mask_loss(logits: Tensor, positive: Sampled, targets: Targets) -> Tensor:
 
 
 def to_source(boxes: Tensor, target: dict[str, Any]) -> Tensor:
-    """xyxy boxes of the padded frame in the original frame of the masks: times `scale`, plus `origin` (2,),
-    the place of the frame's corner, where the frame is a crop."""
+    """xyxy boxes of the padded frame in the original frame of the masks: times `scale`, plus
+    `origin` (2,), the place of the frame's corner, where the frame is a crop."""
     found = boxes * target["scale"].repeat(2).to(boxes)
     return found + target["origin"].repeat(2).to(boxes) if "origin" in target else found
 
@@ -314,20 +343,29 @@ def add_masks(found: Found, logits: Tensor) -> None:
 
 
 def mask_targets(masks: Tensor, boxes: Tensor, matched: Tensor, side: int = MASK_SIDE) -> Tensor:
-    """Binary (n, side, side) targets: the matched masks (n, H, W) sampled in xyxy `boxes` of their frame,
-    >= 0.5."""
+    """Binary (n, side, side) targets: the matched masks (n, H, W) sampled in xyxy `boxes` of their
+    frame, >= 0.5."""
     rois = torch.cat([matched[:, None].to(boxes), boxes], 1)
     sampled = roi_align(masks[:, None].float(), rois, side, 1.0, 0, aligned=True)
     return (sampled[:, 0] >= 0.5).float()
 
 
 def paste(masks: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
-    """(n, S, S) probabilities into their xyxy boxes of a (height, width) image, threshold 0.5: bool."""
+    """(n, S, S) probabilities into their xyxy boxes of a (height, width) image, threshold 0.5:
+    bool."""
     x1, y1, x2, y2 = boxes.unbind(1)
-    x = (torch.arange(width, device=boxes.device) + 0.5 - x1[:, None]) / (x2 - x1).clamp(min=1e-6)[:, None]
-    y = (torch.arange(height, device=boxes.device) + 0.5 - y1[:, None]) / (y2 - y1).clamp(min=1e-6)[:, None]
+    x = (torch.arange(width, device=boxes.device) + 0.5 - x1[:, None]) / (x2 - x1).clamp(min=1e-6)[
+        :, None
+    ]
+    y = (torch.arange(height, device=boxes.device) + 0.5 - y1[:, None]) / (y2 - y1).clamp(
+        min=1e-6
+    )[:, None]
     n = len(boxes)
     grid = torch.stack(
-        [(2 * x - 1)[:, None].expand(n, height, width), (2 * y - 1)[..., None].expand(n, height, width)], -1
+        [
+            (2 * x - 1)[:, None].expand(n, height, width),
+            (2 * y - 1)[..., None].expand(n, height, width),
+        ],
+        -1,
     )
     return F.grid_sample(masks[:, None].float(), grid, align_corners=False)[:, 0] >= 0.5

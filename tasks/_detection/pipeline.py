@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.data.base import ImageSet
-from bench.engine.context import StageContext
-from bench.engine.pretrain import pick_device, step_threads
-from bench.errors import BadData
-from bench.store import write_json
-from bench.views.picture import contact_sheet, draw_boxes
+from bench.contracts.context import StageContext
+from bench.contracts.images import ImageSet
+from bench.core.errors import BadData
+from bench.core.picture import contact_sheet, draw_boxes
+from bench.core.store import write_json
+from bench.stages.pretrain.setup import pick_device, step_threads
 from tasks._detection.backend import DetectorBackend, select
 from tasks._detection.data import OneClass, chosen
 from tasks._detection.evaluate import coco_metrics, ground_truth, predict
@@ -29,7 +29,10 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     backend = select(p)
     from lightning.fabric import Fabric
 
-    images, held_out = prepared(ctx.images("data", "train"), p), prepared(ctx.images("data", "val"), p)
+    images, held_out = (
+        prepared(ctx.images("data", "train"), p),
+        prepared(ctx.images("data", "val"), p),
+    )
     if p.fraction < 1:
         _write_subset(ctx, images, p)
     device = pick_device(ctx.runtime.devices)
@@ -49,11 +52,13 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
 
 
 def prepared(images: ImageSet, p: DetectionParams) -> ImageSet:
-    """The split as the protocol uses it; BadData where it lacks annotations that the protocol needs."""
+    """The split as the protocol uses it; BadData where it lacks annotations that the protocol
+    needs."""
     other = "try: --task-data coco=PATH or --task-data scenes"
     if len(images) and "segm" in p.kinds and images.objects(0).segmentations is None:
         raise BadData(
-            f"{images.name}/{images.split} has no masks, which instance segmentation needs; {other}"
+            f"{images.name}/{images.split} has no masks, which instance segmentation needs; "
+            f"{other}"
         )
     if "keypoints" not in p.kinds:
         return images
@@ -68,7 +73,9 @@ def score(
     """The protocol's metrics in percent, and per class."""
     if isinstance(p, VocParams):
         return voc_metrics(images, found, p.ap_rule)
-    return coco_metrics(ground_truth(images), found, p.kinds, getattr(p, "evaluator", "pycocotools"))
+    return coco_metrics(
+        ground_truth(images), found, p.kinds, getattr(p, "evaluator", "pycocotools")
+    )
 
 
 def _write_subset(ctx: StageContext, images: ImageSet, p: DetectionParams) -> None:
@@ -76,13 +83,18 @@ def _write_subset(ctx: StageContext, images: ImageSet, p: DetectionParams) -> No
     ids = [int(i) for i in images.ids[chosen(images.ids, p.fraction, p.subset_seed)]]
     text = "\n".join(map(str, ids))
     report = {
-        "fraction": p.fraction, "seed": p.subset_seed, "images": len(ids),
-        "sha256_of_ids": hashlib.sha256(text.encode()).hexdigest(), "ids": ids,
-    }  # fmt: skip
+        "fraction": p.fraction,
+        "seed": p.subset_seed,
+        "images": len(ids),
+        "sha256_of_ids": hashlib.sha256(text.encode()).hexdigest(),
+        "ids": ids,
+    }
     write_json(ctx.work / "subset.json", report)
 
 
-def build(ctx: StageContext, backend: DetectorBackend, images: ImageSet, p: DetectionParams) -> nn.Module:
+def build(
+    ctx: StageContext, backend: DetectorBackend, images: ImageSet, p: DetectionParams
+) -> nn.Module:
     """The detector with the stage's backbone in it; every backbone tensor must match."""
     name = ctx.stage.inputs["backbone"].params["method"]["params"]["backbone"]
     torch.manual_seed(ctx.seed("detector init"))
@@ -99,11 +111,15 @@ def build(ctx: StageContext, backend: DetectorBackend, images: ImageSet, p: Dete
     return model
 
 
-def prediction_picture(images: ImageSet, found: list[dict[str, Any]], count: int = 4) -> np.ndarray:
+def prediction_picture(
+    images: ImageSet, found: list[dict[str, Any]], count: int = 4
+) -> np.ndarray:
     """The first images with their three best detections: (H, W, 3) uint8."""
     row = []
     for i in range(min(count, len(images))):
-        mine = sorted((d for d in found if d["image_id"] == images.ids[i]), key=lambda d: -d["score"])[:3]
+        mine = sorted(
+            (d for d in found if d["image_id"] == images.ids[i]), key=lambda d: -d["score"]
+        )[:3]
         boxes = np.array([d["bbox"] for d in mine]).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         names = [f"{images.classes[d['category_id'] - 1]} {d['score']:.2f}" for d in mine]

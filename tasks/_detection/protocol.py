@@ -1,4 +1,5 @@
-"""The settings of detection protocols; a task takes one of these classes with its own defaults and scales."""
+"""The settings of detection protocols; a task takes one of these classes with its own defaults and
+scales."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, create_model
 
-from bench.params import Params, param
-from bench.task import TaskParams
+from bench.contracts.task import TaskParams
+from bench.core.params import Params, param
 
 P = TypeVar("P", bound=Params)
 
@@ -28,24 +29,34 @@ class DetectionParams(TaskParams):
     """What every detector has: data, schedule, optimiser."""
 
     detector: ClassVar[str]  # which network of `backend.DETECTORS`
-    kinds: ClassVar[tuple[str, ...]] = ("bbox",)  # what is predicted and scored: bbox, segm, keypoints
+    kinds: ClassVar[tuple[str, ...]] = (
+        "bbox",
+    )  # what is predicted and scored: bbox, segm, keypoints
 
     engine: Literal["torchvision", "detectron2"] = param(
         "torchvision", help="detector library; part of the key"
     )
     iterations: int = param(90_000, ge=1, help="optimiser steps")
-    steps: tuple[int, ...] = param((60_000, 80_000), help="iterations after which the rate falls by 10")
+    steps: tuple[int, ...] = param(
+        (60_000, 80_000), help="iterations after which the rate falls by 10"
+    )
     warmup: int = param(1000, ge=0, help="iterations of linear warm-up, from 1/1000 of the rate")
     batch_size: int = param(16, ge=1, help="images per step")
     lr: float = param(0.02, gt=0, help="learning rate", search=["log", 1e-3, 0.1])
     momentum: float = param(0.9, ge=0, lt=1, help="of SGD")
     weight_decay: float = param(1e-4, ge=0, help="not on normalisation layers")
-    precise_bn: int = param(200, ge=0, help="batches over which batch-norm statistics are taken afterwards")
-    sizes: tuple[int, ...] = param((640, 672, 704, 736, 768, 800), help="training short sides, one at random")
+    precise_bn: int = param(
+        200, ge=0, help="batches over which batch-norm statistics are taken afterwards"
+    )
+    sizes: tuple[int, ...] = param(
+        (640, 672, 704, 736, 768, 800), help="training short sides, one at random"
+    )
     test_size: int = param(800, ge=32, help="short side at test")
     max_size: int = param(1333, ge=32, help="longest side")
     detections: int = param(100, ge=1, help="most detections of an image")
-    fraction: float = param(1.0, gt=0, le=1, later=True, help="share of the training images that is used")
+    fraction: float = param(
+        1.0, gt=0, le=1, later=True, help="share of the training images that is used"
+    )
     subset_seed: int = param(0, ge=0, later=True, help="which images these are")
 
 
@@ -53,7 +64,9 @@ class CocoParams(DetectionParams):
     """Scored as COCO does."""
 
     evaluator: Literal["hotcoco", "pycocotools"] = param(
-        "hotcoco", later=True, help="library that computes AP; equal numbers, pycocotools is the reference"
+        "hotcoco",
+        later=True,
+        help="library that computes AP; equal numbers, pycocotools is the reference",
     )
 
 
@@ -68,8 +81,12 @@ class VocParams(DetectionParams):
 class RpnParams(DetectionParams):
     """Two stages: proposals of a network, then a head per proposal."""
 
-    anchors: tuple[float, ...] = param((32, 64, 128, 256, 512), help="anchor side per pyramid level, pixels")
-    rpn_train: int = param(2000, ge=8, help="proposals kept per level before suppression, training")
+    anchors: tuple[float, ...] = param(
+        (32, 64, 128, 256, 512), help="anchor side per pyramid level, pixels"
+    )
+    rpn_train: int = param(
+        2000, ge=8, help="proposals kept per level before suppression, training"
+    )
     rpn_test: int = param(1000, ge=8, help="the same at test")
     proposals: int = param(1000, ge=8, help="proposals kept per image after suppression")
     proposals_train: int | None = param(
@@ -88,11 +105,14 @@ class FpnParams(RpnParams):
     box_width: int = param(256, ge=8, help="their channels")
     box_fc: int = param(1024, ge=8, help="width of the box head's fully connected layer")
     box_fcs: int = param(1, ge=1, later=True, help="fully connected layers of the box head")
-    canonical: float = param(224, gt=0, help="box side that is pooled from the third of the four levels")
+    canonical: float = param(
+        224, gt=0, help="box side that is pooled from the third of the four levels"
+    )
 
 
 class MaskFpnParams(FpnParams, CocoParams):
-    """Mask R-CNN R50-FPN 1x in the InfoMin setup (papers 002 and 003): every number of the protocol."""
+    """Mask R-CNN R50-FPN 1x in the InfoMin setup (papers 002 and 003): every number of the
+    protocol."""
 
     kinds: ClassVar[tuple[str, ...]] = ("bbox", "segm")
     mask_convs: int = param(4, ge=1, help="3x3 convolutions of the mask head")
@@ -107,7 +127,9 @@ class C4Params(RpnParams):
     """The proposals' features come from C4; the last stage of the backbone is the head."""
 
     detector: ClassVar[str] = "c4"
-    anchors: tuple[float, ...] = param((32, 64, 128, 256, 512), help="anchor sides of every place, pixels")
+    anchors: tuple[float, ...] = param(
+        (32, 64, 128, 256, 512), help="anchor sides of every place, pixels"
+    )
     rpn_train: int = param(12_000, ge=8, help="proposals kept before suppression, training")
     rpn_test: int = param(6000, ge=8, help="the same at test")
     proposals_train: int | None = param(2000, ge=8, help="proposals kept per image in training")
@@ -136,15 +158,22 @@ class RetinaParams(CocoParams):
 
 
 class VitDetParams(MaskFpnParams):
-    """Mask R-CNN with a simple feature pyramid on a vision transformer (Li et al. 2022): AdamW, large scale
-    jitter. `momentum` is AdamW's first beta; `sizes` is the side of the square crops."""
+    """Mask R-CNN with a simple feature pyramid on a vision transformer (Li et al. 2022): AdamW,
+    large scale jitter. `momentum` is AdamW's first beta; `sizes` is the side of the square crops.
+    """
 
     detector: ClassVar[str] = "vitdet"
     window: int = param(14, ge=1, help="tokens of a side of the attention windows")
-    global_blocks: int = param(4, ge=1, help="blocks, evenly spaced, that attend to the whole image")
+    global_blocks: int = param(
+        4, ge=1, help="blocks, evenly spaced, that attend to the whole image"
+    )
     drop_path: float = param(0.1, ge=0, lt=1, help="largest rate of stochastic depth")
-    layer_decay: float = param(0.7, gt=0, le=1, help="factor of the rate from one block to the one before")
-    jitter: tuple[float, float] = param((0.1, 2.0), help="range of the scale, relative to the crop's side")
+    layer_decay: float = param(
+        0.7, gt=0, le=1, help="factor of the rate from one block to the one before"
+    )
+    jitter: tuple[float, float] = param(
+        (0.1, 2.0), help="range of the scale, relative to the crop's side"
+    )
     rpn_convs: int = param(2, ge=1, help="3x3 convolutions of the proposal network")
 
 

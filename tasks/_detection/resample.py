@@ -1,7 +1,8 @@
 """A detector's average precision with images counted differently, from one matching.
 
-COCO and VOC match detections with objects image by image, so what a detection is, right, wrong or neither,
-does not depend on how often its image counts; only the curve over all detections does. Detections of equal
+COCO and VOC match detections with objects image by image, so what a detection is, right, wrong or
+neither, does not depend on how often its image counts; only the curve over all detections does.
+Detections of equal
 scores keep their order: an image's copies stand together.
 """
 
@@ -15,17 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from bench.engine.context import Advance, StageContext
-from bench.task import Scored
-from tasks._counted import Counted
+from bench.contracts.context import StageContext
+from bench.contracts.task import Scored
+from bench.core.progress import Advance
 from tasks._detection.evaluate import evaluated, ground_truth
 from tasks._detection.pipeline import prepared
 from tasks._detection.protocol import DetectionParams, VocParams
 from tasks._detection.voc import ranked, voc_means
+from tasks._shared.counted import Counted
 
 SHARE = 200  # images matched at a time: what a library says of each image takes much memory
 RECALLS = np.linspace(0, 1, 101)  # where COCO reads the curve
-THRESHOLDS = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}  # of IoU .5, .55, ..., .95
+# of IoU .5, .55, ..., .95
+THRESHOLDS = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
 SIZES = "APs", "APm", "APl"  # beside all areas; keypoints lack the first
 
 
@@ -36,7 +39,9 @@ def rescored(ctx: StageContext, p: DetectionParams) -> Scored:
     metrics: dict[str, Counted]
     if isinstance(p, VocParams):
         classes = ranked(images, found)
-        metrics = {name: partial(_voc, classes, p.ap_rule, name) for name in ("AP", "AP50", "AP75")}
+        metrics = {
+            name: partial(_voc, classes, p.ap_rule, name) for name in ("AP", "AP50", "AP75")
+        }
         return Scored(images.ids, metrics)
     truth, evaluator = ground_truth(images), getattr(p, "evaluator", "pycocotools")
     metrics = {}
@@ -48,14 +53,19 @@ def rescored(ctx: StageContext, p: DetectionParams) -> Scored:
 
 
 def coco_counted(
-    truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str,
+    truth: dict[str, Any],
+    found: list[dict[str, Any]],
+    kind: str,
+    evaluator: str,
     advance: Advance = lambda n: None,
-) -> dict[str, Counted]:  # fmt: skip
-    """Those of `AP_bbox` ... `APl_bbox` (or another kind's) that have objects, of counts in the order of the
-    images of `truth`."""
+) -> dict[str, Counted]:
+    """Those of `AP_bbox` ... `APl_bbox` (or another kind's) that have objects, of counts in the
+    order of the images of `truth`."""
     everything, *sizes = matches(truth, found, kind, evaluator, advance)
     parts = {name: (everything, thresholds) for name, thresholds in THRESHOLDS.items()}
-    parts |= {name: (part, slice(None)) for name, part in zip(SIZES[-len(sizes) :], sizes, strict=True)}
+    parts |= {
+        name: (part, slice(None)) for name, part in zip(SIZES[-len(sizes) :], sizes, strict=True)
+    }
     return {f"{name}_{kind}": partial(_coco, *part) for name, part in parts.items() if part[0]}
 
 
@@ -63,8 +73,8 @@ def coco_counted(
 class Matched:
     """A class's detections in falling order of score, M of them, in N images.
 
-    image: (M,) positions. right, wrong: (10, M) bool for the ten thresholds of IoU; neither where a detection
-    does not count. objects: (N,) how many there are to find.
+    image: (M,) positions. right, wrong: (10, M) bool for the ten thresholds of IoU; neither where
+    a detection does not count. objects: (N,) how many there are to find.
     """
 
     image: np.ndarray
@@ -92,7 +102,9 @@ def matches(
             parts.setdefault(key, []).append(_arrays(ones, place))
         advance(len(some["images"]))
     for (area, _), group in sorted(parts.items(), key=lambda x: x[0]):
-        image, scores, hit, ignored, at, wanted = (np.concatenate(x, -1) for x in zip(*group, strict=True))
+        image, scores, hit, ignored, at, wanted = (
+            np.concatenate(x, -1) for x in zip(*group, strict=True)
+        )
         objects = np.bincount(at, wanted, len(place)).astype(np.int64)
         if objects.any():
             order = np.argsort(-scores, kind="stable")
@@ -104,8 +116,8 @@ def matches(
 def _shares(
     truth: dict[str, Any], found: list[dict[str, Any]]
 ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Truth and detections of `SHARE` images at a time, in the order of their ids, in which COCO takes
-    detections of equal scores."""
+    """Truth and detections of `SHARE` images at a time, in the order of their ids, in which COCO
+    takes detections of equal scores."""
     images = sorted(truth["images"], key=lambda image: int(image["id"]))
     rows: list[dict[int, list[dict[str, Any]]]] = [{}, {}]
     for by_image, members in zip(rows, (truth["annotations"], found), strict=True):
@@ -113,13 +125,16 @@ def _shares(
             by_image.setdefault(one["image_id"], []).append(one)
     for start in range(0, len(images), SHARE):
         some = images[start : start + SHARE]
-        annotations, detections = ([one for i in some for one in by.get(i["id"], ())] for by in rows)
+        annotations, detections = (
+            [one for i in some for one in by.get(i["id"], ())] for by in rows
+        )
         yield {**truth, "images": some, "annotations": annotations}, detections
 
 
 def _arrays(ones: list[dict[str, Any]], place: dict[int, int]) -> tuple[np.ndarray, ...]:
-    """Of the evaluated images of a class: each detection's image (m,), score (m,), whether it hit and whether
-    it is ignored, (10, m); each image's position (n,), and how many objects it has to find (n,)."""
+    """Of the evaluated images of a class: each detection's image (m,), score (m,), whether it hit
+    and whether it is ignored, (10, m); each image's position (n,), and how many objects it has to
+    find (n,)."""
     ones = sorted(ones, key=lambda one: int(one["image_id"]))
     at = np.array([place[int(one["image_id"])] for one in ones])
     scores = [np.asarray(one["dtScores"], np.float64) for one in ones]
@@ -128,11 +143,19 @@ def _arrays(ones: list[dict[str, Any]], place: dict[int, int]) -> tuple[np.ndarr
         for name in ("dtMatches", "dtIgnore")
     )
     wanted = np.array([(~np.asarray(one["gtIgnore"], bool)).sum() for one in ones])
-    return np.repeat(at, [len(s) for s in scores]), np.concatenate(scores), hit, ignored, at, wanted
+    return (
+        np.repeat(at, [len(s) for s in scores]),
+        np.concatenate(scores),
+        hit,
+        ignored,
+        at,
+        wanted,
+    )
 
 
 def _coco(classes: list[Matched], thresholds: slice, counts: np.ndarray) -> float:
-    """Mean average precision in percent; a class without objects in the images that count is left out."""
+    """Mean average precision in percent; a class without objects in the images that count is left
+    out."""
     means = []
     for c in classes:
         wanted = int((c.objects * counts).sum())

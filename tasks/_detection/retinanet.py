@@ -31,11 +31,12 @@ SCORE, OVERLAP = 0.05, 0.5
 
 
 class Retina(Detector):
-    """RetinaNet (Lin et al. 2017): focal loss (alpha .25, gamma 2) and L1 of positives, each a sum divided by
-    a moving mean (.9, from 100) of the number of positive anchors in a batch, which is part of the state.
+    """RetinaNet (Lin et al. 2017): focal loss (alpha .25, gamma 2) and L1 of positives, each a sum
+    divided by a moving mean (.9, from 100) of the number of positive anchors in a batch, which is
+    part of the state.
 
-    An anchor is positive from IoU .5 or if it is an object's best, background below .4, else not used. P6 and
-    P7 come from C5. Classes are one sigmoid each, with prior .01.
+    An anchor is positive from IoU .5 or if it is an object's best, background below .4, else not
+    used. P6 and P7 come from C5. Classes are one sigmoid each, with prior .01.
     """
 
     divisor: int = 32
@@ -59,7 +60,8 @@ class Retina(Detector):
         self.register_buffer("normaliser", torch.tensor(100.0))
 
     def _outputs(self, images: ImageList) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Logits (B, n, K) and deltas (B, n, 4) of all anchors; the anchors (n_l, 4) of each level."""
+        """Logits (B, n, K) and deltas (B, n, 4) of all anchors; the anchors (n_l, 4) of each
+        level."""
         maps = self.body(images.tensors)
         levels = list(self.fpn({k: v for k, v in maps.items() if k != "0"}).values())
         out = self.head(levels)
@@ -69,7 +71,9 @@ class Retina(Detector):
     def losses(self, images: ImageList, targets: Targets) -> dict[str, Tensor]:
         logits, deltas, levels = self._outputs(images)
         anchors = torch.cat(levels)
-        labels, wanted = zip(*(match(anchors, t["boxes"], t["labels"]) for t in targets), strict=True)
+        labels, wanted = zip(
+            *(match(anchors, t["boxes"], t["labels"]) for t in targets), strict=True
+        )
         label = torch.stack(labels)
         positive = label > 0
         with torch.no_grad():
@@ -97,7 +101,9 @@ class Retina(Detector):
             found.append({"boxes": boxes, "scores": score[kept], "labels": label[kept]})
         return found
 
-    def _candidates(self, scores: Tensor, deltas: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(
+        self, scores: Tensor, deltas: Tensor, anchors: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The best (anchor, class) pairs of a level: boxes (m, 4), scores, labels 1..K."""
         flat = scores.flatten()
         at = (flat > SCORE).nonzero().flatten()
@@ -109,7 +115,8 @@ class Retina(Detector):
 
 
 def retina_head(channels: int, anchors: int, classes: int, convs: int, norm: Any) -> RetinaNetHead:
-    """torchvision's head with `convs` convolutions instead of four, which keep their bias before a norm."""
+    """torchvision's head with `convs` convolutions instead of four, which keep their bias before a
+    norm."""
     head = RetinaNetHead(channels, anchors, classes)
     for part in (head.classification_head, head.regression_head):
         part.conv = part.conv[:convs]
@@ -119,11 +126,12 @@ def retina_head(channels: int, anchors: int, classes: int, convs: int, norm: Any
 
 
 def match(anchors: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Per anchor its label (1..K, 0 background, -1 not used) and the box (n, 4) matched, its own where it is
-    not positive."""
+    """Per anchor its label (1..K, 0 background, -1 not used) and the box (n, 4) matched, its own
+    where it is not positive."""
     if len(boxes) == 0:
         return torch.zeros(len(anchors), dtype=torch.long, device=anchors.device), anchors
     matched = Matcher(0.5, 0.4, allow_low_quality_matches=True)(box_iou(boxes, anchors))
     at = matched.clamp(min=0)
-    label = torch.where(matched >= 0, labels[at], matched + 1)  # the matcher's -1: below, -2: between
+    # the matcher's -1: below, -2: between
+    label = torch.where(matched >= 0, labels[at], matched + 1)
     return label, torch.where((matched >= 0)[:, None], boxes[at], anchors)

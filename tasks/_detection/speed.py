@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.engine.perf_eval import Work
+from bench.measure.perf_eval import Work
 from tasks._detection.evaluate import evaluate
 
 # images x detections an image, of boxes, masks and keypoints
@@ -35,13 +35,18 @@ def _work(kind: str, images: int, detections: int) -> Work:
     truth, found = made_up(kind, images, detections)
     private = copy.deepcopy(truth)  # pycocotools writes into what it is given
     return Work(
-        f"COCO {kind}", f"{images} images x {detections} detections, {len(truth['categories'])} classes",
-        partial(evaluate, truth, found, kind, "hotcoco"), partial(plain, private, found, kind), compare,
+        f"COCO {kind}",
+        f"{images} images x {detections} detections, {len(truth['categories'])} classes",
+        partial(evaluate, truth, found, kind, "hotcoco"),
+        partial(plain, private, found, kind),
+        compare,
         TOLERANCE,
-    )  # fmt: skip
+    )
 
 
-def plain(truth: dict[str, Any], found: list[dict[str, Any]], kind: str) -> tuple[np.ndarray, np.ndarray]:
+def plain(
+    truth: dict[str, Any], found: list[dict[str, Any]], kind: str
+) -> tuple[np.ndarray, np.ndarray]:
     """As pycocotools' demo does it: (stats, precision). The records are its own: it adds to them."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -57,25 +62,35 @@ def plain(truth: dict[str, Any], found: list[dict[str, Any]], kind: str) -> tupl
     return run.stats, run.eval["precision"]
 
 
-def compare(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...]) -> tuple[float, dict[str, float]]:
+def compare(
+    ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...]
+) -> tuple[float, dict[str, float]]:
     """Over all numbers of the summary and of the precision table."""
     gap = max(float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True))
     return gap, {"AP": 100 * float(ours[0][0])}
 
 
-def made_up(kind: str, images: int, detections: int, seed: int = 0) -> tuple[dict[str, Any], list[Any]]:
-    """About 7 objects an image, a tenth of them crowds (not of keypoints); detections near objects, a tenth
-    with another label, and elsewhere, with scores of three decimals."""
+def made_up(
+    kind: str, images: int, detections: int, seed: int = 0
+) -> tuple[dict[str, Any], list[Any]]:
+    """About 7 objects an image, a tenth of them crowds (not of keypoints); detections near
+    objects, a tenth with another label, and elsewhere, with scores of three decimals."""
     rng = np.random.default_rng(seed)
     classes = 1 if kind == "keypoints" else CLASSES
     truth: dict[str, Any] = {
-        "images": [{"id": i + 1, "height": HEIGHT, "width": WIDTH, "file_name": ""} for i in range(images)],
+        "images": [
+            {"id": i + 1, "height": HEIGHT, "width": WIDTH, "file_name": ""} for i in range(images)
+        ],
         "categories": [{"id": c + 1, "name": f"c{c}"} for c in range(classes)],
-        "annotations": [], "info": {},
-    }  # fmt: skip
+        "annotations": [],
+        "info": {},
+    }
     found: list[Any] = []
     for image in range(1, images + 1):
-        objects = [_object(rng, kind, image, classes) for _ in range(int(rng.integers(0, 2 * OBJECTS + 1)))]
+        objects = [
+            _object(rng, kind, image, classes)
+            for _ in range(int(rng.integers(0, 2 * OBJECTS + 1)))
+        ]
         for made in objects:
             truth["annotations"].append({**made, "id": len(truth["annotations"]) + 1})
         found += [_detection(rng, kind, image, classes, objects) for _ in range(detections)]
@@ -86,9 +101,12 @@ def _object(rng: np.random.Generator, kind: str, image: int, classes: int) -> di
     w, h = (float(v) for v in np.exp(rng.uniform(np.log(8), np.log(400), 2)))
     box = [float(rng.uniform(0, WIDTH - w)), float(rng.uniform(0, HEIGHT - h)), w, h]
     made: dict[str, Any] = {
-        "image_id": image, "category_id": int(rng.integers(classes)) + 1, "bbox": box, "area": 0.7 * w * h,
+        "image_id": image,
+        "category_id": int(rng.integers(classes)) + 1,
+        "bbox": box,
+        "area": 0.7 * w * h,
         "iscrowd": int(kind != "keypoints" and rng.random() < 0.1),
-    }  # fmt: skip
+    }
     return made | _shape(rng, kind, box)
 
 
@@ -116,9 +134,10 @@ def _detection(
     box = [x + float(rng.normal(0, 0.1 * w)), y + float(rng.normal(0, 0.1 * h)), w, h]
     other = int(rng.integers(classes)) + 1
     made: dict[str, Any] = {
-        "image_id": image, "category_id": near["category_id"] if rng.random() < 0.9 else other,
+        "image_id": image,
+        "category_id": near["category_id"] if rng.random() < 0.9 else other,
         "score": float(rng.integers(0, 1001)) / 1000,
-    }  # fmt: skip
+    }
     if kind == "bbox":
         return made | {"bbox": box}
     if kind == "segm":

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+from bench.contracts.task import Scored, Task
 from bench.nn.architectures import architecture
-from bench.task import Scored, Task
 from tasks._detection.engines import engine_reason, pick
 from tasks._detection.protocol import DetectionParams
 
 if TYPE_CHECKING:
-    from bench.engine.context import StageContext
+    from bench.contracts.context import StageContext
 
 SIZES = {
     "AP": "IoU .5:.95",
@@ -27,40 +27,96 @@ VOC_METRICS = {
 }
 VOC_SIZES = tuple(range(480, 801, 32))  # training short sides
 TINY: dict[str, Any] = {
-    "iterations": 320, "steps": (230, 290), "warmup": 20, "batch_size": 4, "lr": 0.05, "precise_bn": 10,
-    "sizes": (96, 112), "test_size": 112, "max_size": 224, "detections": 50,
-}  # fmt: skip
+    "iterations": 320,
+    "steps": (230, 290),
+    "warmup": 20,
+    "batch_size": 4,
+    "lr": 0.05,
+    "precise_bn": 10,
+    "sizes": (96, 112),
+    "test_size": 112,
+    "max_size": 224,
+    "detections": 50,
+}
 TINY_RPN: dict[str, Any] = {
-    "anchors": (8, 16, 32, 64, 128), "rpn_train": 300, "rpn_test": 200, "proposals": 100, "rpn_batch": 128,
+    "anchors": (8, 16, 32, 64, 128),
+    "rpn_train": 300,
+    "rpn_test": 200,
+    "proposals": 100,
+    "rpn_batch": 128,
     "rois": 64,
-}  # fmt: skip
+}
 TINY_FPN: dict[str, Any] = {
-    "fpn": 64, "box_convs": 1, "box_width": 64, "box_fc": 256, "canonical": 56,
-}  # fmt: skip
+    "fpn": 64,
+    "box_convs": 1,
+    "box_width": 64,
+    "box_fc": 256,
+    "canonical": 56,
+}
 TINY_C4: dict[str, Any] = {
-    **TINY_RPN, "iterations": 200, "steps": (145, 180), "rpn_train": 400, "proposals_train": 100,
-    "proposals": 48, "rois": 16,
-}  # fmt: skip
+    **TINY_RPN,
+    "iterations": 200,
+    "steps": (145, 180),
+    "rpn_train": 400,
+    "proposals_train": 100,
+    "proposals": 48,
+    "rois": 16,
+}
 SMALL: dict[str, Any] = {
-    "iterations": 9000, "steps": (6000, 8000), "warmup": 500, "batch_size": 8, "lr": 0.01, "precise_bn": 100,
-    "sizes": (320, 352, 384, 416), "test_size": 400, "max_size": 667,
-}  # fmt: skip
+    "iterations": 9000,
+    "steps": (6000, 8000),
+    "warmup": 500,
+    "batch_size": 8,
+    "lr": 0.01,
+    "precise_bn": 100,
+    "sizes": (320, 352, 384, 416),
+    "test_size": 400,
+    "max_size": 667,
+}
 SMALL_RPN: dict[str, Any] = {"anchors": (16, 32, 64, 128, 256), "rois": 256}
 
 VITDET: dict[str, Any] = {
-    "iterations": 184_375, "steps": (163_889, 177_546), "warmup": 250, "batch_size": 64, "lr": 1e-4,
-    "weight_decay": 0.1, "precise_bn": 0, "sizes": (1024,), "test_size": 1024, "max_size": 1024,
-}  # fmt: skip
+    "iterations": 184_375,
+    "steps": (163_889, 177_546),
+    "warmup": 250,
+    "batch_size": 64,
+    "lr": 1e-4,
+    "weight_decay": 0.1,
+    "precise_bn": 0,
+    "sizes": (1024,),
+    "test_size": 1024,
+    "max_size": 1024,
+}
 TINY_VIT: dict[str, Any] = {
-    "iterations": 200, "steps": (160, 185), "warmup": 10, "batch_size": 4, "lr": 1e-3, "sizes": (96,),
-    "test_size": 96, "max_size": 96, "detections": 50, "mask_convs": 1, "mask_width": 64, "window": 4,
-    "global_blocks": 2, "jitter": (0.7, 1.4), "layer_decay": 0.9, "anchors": (6, 12, 24, 48, 96),
+    "iterations": 200,
+    "steps": (160, 185),
+    "warmup": 10,
+    "batch_size": 4,
+    "lr": 1e-3,
+    "sizes": (96,),
+    "test_size": 96,
+    "max_size": 96,
+    "detections": 50,
+    "mask_convs": 1,
+    "mask_width": 64,
+    "window": 4,
+    "global_blocks": 2,
+    "jitter": (0.7, 1.4),
+    "layer_decay": 0.9,
+    "anchors": (6, 12, 24, 48, 96),
     "rpn_convs": 1,
-}  # fmt: skip
+}
 SMALL_VIT: dict[str, Any] = {
-    "iterations": 9000, "steps": (8000, 8700), "batch_size": 8, "sizes": (448,), "test_size": 448,
-    "max_size": 448, "anchors": (16, 32, 64, 128, 256), "canonical": 112, "rois": 256,
-}  # fmt: skip
+    "iterations": 9000,
+    "steps": (8000, 8700),
+    "batch_size": 8,
+    "sizes": (448,),
+    "test_size": 448,
+    "max_size": 448,
+    "anchors": (16, 32, 64, 128, 256),
+    "canonical": 112,
+    "rois": 256,
+}
 
 
 def coco_names(*kinds: str) -> dict[str, str]:
@@ -76,10 +132,10 @@ def coco_names(*kinds: str) -> dict[str, str]:
 class DetectionTask(Task):
     """A detector fine-tuned end to end from the backbone."""
 
-    version: ClassVar[int] = 2  # proposals ordered by logits; RetinaNet: bias before group norm, clipped last
+    version = 2  # proposals ordered by logits; RetinaNet: bias before group norm, clipped last
     params: DetectionParams
-    figures: ClassVar[dict[str, str]] = {"predictions": "tasks._detection.figure:run"}
-    needs: ClassVar[str] = "the feature pyramid needs"
+    figures = {"predictions": "tasks._detection.figure:run"}
+    needs: str = "the feature pyramid needs"
 
     def supports(self, backbone: str) -> str | None:
         found = architecture(backbone)
@@ -109,7 +165,7 @@ class DetectionTask(Task):
 class C4Task(DetectionTask):
     """A detector whose head is the backbone's last stage."""
 
-    needs: ClassVar[str] = "a C4 detector needs"
+    needs = "a C4 detector needs"
 
 
 class VitDetTask(DetectionTask):

@@ -1,4 +1,5 @@
-"""Fine-tuning: SGD, warm-up, two steps down; resumable at any iteration; precise batch norm at the end."""
+"""Fine-tuning: SGD, warm-up, two steps down; resumable at any iteration; precise batch norm at the
+end."""
 
 from __future__ import annotations
 
@@ -10,21 +11,22 @@ from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
-from bench.data.base import ImageSet
-from bench.data.runner import start_worker
-from bench.engine.context import StageContext
-from bench.errors import BadData
-from bench.seeds import seed_for
+from bench.contracts.context import StageContext
+from bench.contracts.images import ImageSet
+from bench.core.errors import BadData
+from bench.core.processes import start_worker
+from bench.core.seeds import seed_for
 from tasks._detection.backend import DetectorBackend
 from tasks._detection.data import JitteredImages, StepBatches, TrainImages, chosen, usable
 from tasks._detection.protocol import DetectionParams, VitDetParams
-from tasks._finetune import Loop, fit
+from tasks._shared.finetune import Loop, fit
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def lr_at(step: int, p: DetectionParams) -> float:
-    """Rate at a step: linear from 1/1000 over `warmup` iterations, divided by 10 after each of `steps`."""
+    """Rate at a step: linear from 1/1000 over `warmup` iterations, divided by 10 after each of
+    `steps`."""
     factor = 0.1 ** sum(step >= s for s in p.steps)
     if step < p.warmup:
         alpha = step / p.warmup
@@ -33,8 +35,8 @@ def lr_at(step: int, p: DetectionParams) -> float:
 
 
 def optimizer_for(model: nn.Module, p: DetectionParams) -> torch.optim.Optimizer:
-    """SGD with momentum, for transformers AdamW with smaller rates for earlier blocks; no weight decay on
-    normalisation layers."""
+    """SGD with momentum, for transformers AdamW with smaller rates for earlier blocks; no weight
+    decay on normalisation layers."""
     if isinstance(p, VitDetParams):
         return _adamw(model, p)
     norm: list[nn.Parameter] = []
@@ -42,14 +44,20 @@ def optimizer_for(model: nn.Module, p: DetectionParams) -> torch.optim.Optimizer
     for module in model.modules():
         kind = norm if isinstance(module, NORMS) else other
         kind += [q for q in module.parameters(recurse=False) if q.requires_grad]
-    groups = [{"params": norm, "weight_decay": 0.0}, {"params": other, "weight_decay": p.weight_decay}]
+    groups = [
+        {"params": norm, "weight_decay": 0.0},
+        {"params": other, "weight_decay": p.weight_decay},
+    ]
     return torch.optim.SGD(groups, p.lr, p.momentum)
 
 
 def _adamw(model: nn.Module, p: VitDetParams) -> torch.optim.AdamW:
-    """A group per (rate, weight decay). The rate of block i of n, from 0, is times layer_decay^(n - i); of
-    the patch and position embeddings times layer_decay^(n + 1); no decay on the latter."""
-    norms = {id(q) for m in model.modules() if isinstance(m, NORMS) for q in m.parameters(recurse=False)}
+    """A group per (rate, weight decay). The rate of block i of n, from 0, is times layer_decay^(n
+    - i); of the patch and position embeddings times layer_decay^(n + 1); no decay on the latter.
+    """
+    norms = {
+        id(q) for m in model.modules() if isinstance(m, NORMS) for q in m.parameters(recurse=False)
+    }
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, q in model.named_parameters():
         decay = 0.0 if id(q) in norms or name.endswith("pos_embed") else p.weight_decay
@@ -67,22 +75,32 @@ def loader(
     positions = np.intersect1d(positions, chosen(images.ids, p.fraction, p.subset_seed))
     if len(positions) == 0:
         what = "labelled keypoints" if "keypoints" in p.kinds else "an object that is no crowd"
-        raise BadData(f"{images.name}/{images.split} has no image with {what} among those to train on")
+        raise BadData(
+            f"{images.name}/{images.split} has no image with {what} among those to train on"
+        )
     order = StepBatches(images.sizes, positions, p.batch_size, steps, seed, start)
     data = TrainImages(images, p.sizes, p.max_size, seed, p.kinds)
     if isinstance(p, VitDetParams):
         data = JitteredImages(images, p.sizes, p.jitter, seed)
     return DataLoader(
-        data, batch_sampler=order, num_workers=workers,
-        collate_fn=list, worker_init_fn=start_worker if workers else None,
-    )  # fmt: skip
+        data,
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=list,
+        worker_init_fn=start_worker if workers else None,
+    )
 
 
 def train(
-    ctx: StageContext, backend: DetectorBackend, model: nn.Module, images: ImageSet, p: DetectionParams,
+    ctx: StageContext,
+    backend: DetectorBackend,
+    model: nn.Module,
+    images: ImageSet,
+    p: DetectionParams,
     fabric: Fabric,
-) -> None:  # fmt: skip
-    """Fine-tune `model` in place; a killed training goes on from its checkpoint, bit-equal on the CPU."""
+) -> None:
+    """Fine-tune `model` in place; a killed training goes on from its checkpoint, bit-equal on the
+    CPU."""
     seed = ctx.seed("detector")
 
     def batches(start: int) -> DataLoader:
@@ -97,10 +115,15 @@ def train(
 
 @torch.no_grad()
 def precise_batch_norm(
-    ctx: StageContext, backend: DetectorBackend, model: nn.Module, images: ImageSet, p: DetectionParams,
+    ctx: StageContext,
+    backend: DetectorBackend,
+    model: nn.Module,
+    images: ImageSet,
+    p: DetectionParams,
     fabric: Fabric,
-) -> None:  # fmt: skip
-    """Replace running statistics by their mean over `precise_bn` training batches (Wu and Johnson 2021)."""
+) -> None:
+    """Replace running statistics by their mean over `precise_bn` training batches (Wu and Johnson
+    2021)."""
     layers = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
     if not p.precise_bn or not layers:
         return

@@ -1,10 +1,11 @@
-"""ViTDet: a plain vision transformer with windowed attention, a simple feature pyramid, R-CNN heads."""
+"""ViTDet: a plain vision transformer with windowed attention, a simple feature pyramid, R-CNN
+heads."""
 
 from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,9 @@ NORM: Any = partial(LayerNorm2d, eps=1e-6)
 
 
 class RelativePositions(nn.Module):
-    """A learned bias of attention by the offset along each axis, zero at the start: q . r[i - j], rows plus
-    columns (Li et al. 2022, section 3, as in MViTv2). For grids of up to `side` tokens; larger: resampled."""
+    """A learned bias of attention by the offset along each axis, zero at the start: q . r[i - j],
+    rows plus columns (Li et al. 2022, section 3, as in MViTv2). For grids of up to `side` tokens;
+    larger: resampled."""
 
     def __init__(self, side: int, dim: int) -> None:
         super().__init__()
@@ -46,7 +48,12 @@ class RelativePositions(nn.Module):
 def attend(attention: Any, positions: RelativePositions, x: Tensor) -> Tensor:
     """(B, h, w, C) -> the same: timm's attention over all tokens, with the positions' bias."""
     b, h, w, c = x.shape
-    q, k, v = attention.qkv(x).reshape(b, h * w, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    q, k, v = (
+        attention.qkv(x)
+        .reshape(b, h * w, 3, attention.num_heads, -1)
+        .permute(2, 0, 3, 1, 4)
+        .unbind(0)
+    )
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=positions(q, h, w))
     return attention.proj(out.transpose(1, 2).reshape(b, h, w, c))  # type: ignore[no-any-return]
 
@@ -69,23 +76,28 @@ def from_windows(windows: Tensor, shape: torch.Size) -> Tensor:
 
 
 class SimplePyramid(nn.Module):
-    """One map of stride s -> maps of strides s/4, s/2, s, 2s and 4s: deconvolutions, max pooling, then a 1x1
-    and a 3x3 convolution each (Li et al. 2022, section 3)."""
+    """One map of stride s -> maps of strides s/4, s/2, s, 2s and 4s: deconvolutions, max pooling,
+    then a 1x1 and a 3x3 convolution each (Li et al. 2022, section 3)."""
 
     def __init__(self, dim: int, channels: int) -> None:
         super().__init__()
         up: Any = partial(nn.ConvTranspose2d, kernel_size=2, stride=2)
         first = [
             nn.Sequential(up(dim, dim // 2), NORM(dim // 2), nn.GELU(), up(dim // 2, dim // 4)),
-            up(dim, dim // 2), nn.Identity(), nn.MaxPool2d(2),
-        ]  # fmt: skip
+            up(dim, dim // 2),
+            nn.Identity(),
+            nn.MaxPool2d(2),
+        ]
         self.stages = nn.ModuleList(
             nn.Sequential(
-                stage, nn.Conv2d(width, channels, 1, bias=False), NORM(channels),
-                nn.Conv2d(channels, channels, 3, padding=1, bias=False), NORM(channels),
+                stage,
+                nn.Conv2d(width, channels, 1, bias=False),
+                NORM(channels),
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                NORM(channels),
             )
             for stage, width in zip(first, (dim // 4, dim // 2, dim, dim), strict=True)
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = [stage(x) for stage in self.stages]
@@ -93,18 +105,19 @@ class SimplePyramid(nn.Module):
 
 
 class VitRcnn(FpnRcnn):
-    """Mask R-CNN on ViTDet's pyramid: attention in windows except in a few evenly spaced blocks, relative
-    positions, stochastic depth, layer norm in pyramid and heads. The class token and the backbone's last norm
-    are not used, as in ViTDet."""
+    """Mask R-CNN on ViTDet's pyramid: attention in windows except in a few evenly spaced blocks,
+    relative positions, stochastic depth, layer norm in pyramid and heads. The class token and the
+    backbone's last norm are not used, as in ViTDet."""
 
-    norm: ClassVar[Any] = NORM
+    norm = NORM
 
     def _pyramid(self, backbone: str) -> None:
         self.body: Any = build_backbone(backbone)
         self.body.pos_embed.requires_grad_(True)
         self.strides = tuple(int(self.body.patch * s) for s in (0.25, 0.5, 1, 2, 4))
         step = self.body.patch * 2
-        self.divisor = -(-max(self.p.sizes) // step) * step  # to one square, so that positions mean the same
+        # to one square, so that positions mean the same
+        self.divisor = -(-max(self.p.sizes) // step) * step
         depth, attention = len(self.body.blocks), self.body.blocks[0].attn
         every = max(depth // self.p.global_blocks, 1)
         self.windows = [0 if i % every == every - 1 else self.p.window for i in range(depth)]
@@ -116,8 +129,8 @@ class VitRcnn(FpnRcnn):
         self.fpn = SimplePyramid(self.body.feature_dim, self.p.fpn)
 
     def depth_of(self, name: str) -> int:
-        """How many blocks a parameter is below the top: 0 outside the body, 1 its last block, ..., blocks + 1
-        the embeddings."""
+        """How many blocks a parameter is below the top: 0 outside the body, 1 its last block, ...,
+        blocks + 1 the embeddings."""
         block = re.match(r"(?:body\.blocks|positions)\.(\d+)\.", name)
         if block:
             return len(self.windows) - int(block[1])

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.data.base import ImageSet
+from bench.contracts.images import ImageSet
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
 Rule = Literal["11_points", "area"]
@@ -16,12 +16,14 @@ Rule = Literal["11_points", "area"]
 def average_precision(recall: np.ndarray, precision: np.ndarray, rule: Rule) -> float:
     """AP of a curve in descending order of score, in 0..1.
 
-    11_points (VOC2007): mean over r = 0, .1, ..., 1 of the largest precision at recall >= r, 0 where there is
-    none. area (VOC2010 on): area under the precision made non-increasing from the right.
+    11_points (VOC2007): mean over r = 0, .1, ..., 1 of the largest precision at recall >= r, 0
+    where there is none. area (VOC2010 on): area under the precision made non-increasing from the
+    right.
     Source: Everingham et al. 2010, section 4.2, and the development kit of 2010.
     """
     if rule == "11_points":
-        points = np.arange(0.0, 1.1, 0.1)  # the sums of floats that the published evaluators compare with
+        # the sums of floats that the published evaluators compare with
+        points = np.arange(0.0, 1.1, 0.1)
         return float(np.mean([precision[recall >= r].max(initial=0.0) for r in points]))
     steps = np.concatenate([[0.0], recall, [1.0]])
     envelope = np.maximum.accumulate(np.concatenate([precision, [0.0]])[::-1])[::-1]
@@ -29,8 +31,8 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, rule: Rule) -> 
 
 
 def overlaps(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(n, 4), (m, 4) -> (n, m) IoU of boxes whose corners are pixels inside them (so that a side is
-    max - min + 1), as the development kit computes it."""
+    """(n, 4), (m, 4) -> (n, m) IoU of boxes whose corners are pixels inside them (so that a side
+    is max - min + 1), as the development kit computes it."""
     low = np.maximum(boxes[:, None, :2], other[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], other[None, :, 2:])
     inter = np.maximum(high - low + 1, 0).prod(2)
@@ -43,8 +45,10 @@ def overlaps(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
 class Ranked:
     """A class's detections in falling order of score, M of them, in N images.
 
-    image: (M,) positions. iou: (M,) the highest IoU with an object of the class (-1: the image has none);
-    number, difficult: (M,) which object that is, and whether it is difficult. objects: (N,) those to find.
+    image: (M,) positions. iou: (M,) the highest IoU with an object of the class (-1: the image has
+    none);
+    number, difficult: (M,) which object that is, and whether it is difficult. objects: (N,) those
+    to find.
     """
 
     name: str
@@ -60,12 +64,14 @@ def voc_metrics(
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """AP, AP50 and AP75 in percent, means over the classes, and the three per class.
 
-    AP is the mean over the IoU thresholds .5, .55, ..., .95. A detection takes the object of its class with
-    the highest IoU, if that is above the threshold: it is right if no detection of a higher score took it
-    before; if the object is `difficult`, the detection does not count, and difficult objects are not missed.
-    As detectron2 writes them, scores are rounded to 3 decimals and corners, counted from 1, to 1 decimal.
-    Of equal scores the earlier detection comes first. A class without an object that is not difficult is left
-    out. `found` is `predict`'s: bbox xywh in original pixels, category_id = label + 1.
+    AP is the mean over the IoU thresholds .5, .55, ..., .95. A detection takes the object of its
+    class with
+    the highest IoU, if that is above the threshold: it is right if no detection of a higher score
+    took it before; if the object is `difficult`, the detection does not count, and difficult
+    objects are not missed. As detectron2 writes them, scores are rounded to 3 decimals and
+    corners, counted from 1, to 1 decimal. Of equal scores the earlier detection comes first. A
+    class without an object that is not difficult is left out. `found` is `predict`'s: bbox xywh in
+    original pixels, category_id = label + 1.
     """
     return voc_means(ranked(images, found), rule, np.ones(len(images), np.int64))
 
@@ -98,18 +104,22 @@ def voc_means(
     for c in classes:
         wanted = int((c.objects * counts).sum())
         if wanted:
-            aps = [100 * average_precision(*_curve(c, t, counts, wanted), rule) for t in THRESHOLDS]
+            aps = [
+                100 * average_precision(*_curve(c, t, counts, wanted), rule) for t in THRESHOLDS
+            ]
             per_class[c.name] = {"AP": float(np.mean(aps)), "AP50": aps[0], "AP75": aps[5]}
     names = ("AP", "AP50", "AP75")
-    metrics = {n: float(np.mean([v[n] for v in per_class.values()])) for n in names} if per_class else {}
+    metrics = (
+        {n: float(np.mean([v[n] for v in per_class.values()])) for n in names} if per_class else {}
+    )
     return metrics, per_class
 
 
 def _best(
     truth: list[Any], mine: list[np.ndarray], at: np.ndarray, boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per detection the highest IoU with an object of its class (-1: the image has none), a number of that
-    object, and whether it is difficult."""
+    """Per detection the highest IoU with an object of its class (-1: the image has none), a number
+    of that object, and whether it is difficult."""
     iou, number = np.full(len(at), -1.0), np.full(len(at), -1)
     difficult = np.zeros(len(at), bool)
     first = np.cumsum([0, *(len(m) for m in mine)])
@@ -126,7 +136,9 @@ def _best(
     return iou, number, difficult
 
 
-def _curve(c: Ranked, threshold: float, counts: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+def _curve(
+    c: Ranked, threshold: float, counts: np.ndarray, wanted: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(recall, precision) of detections in descending order of score."""
     hit = c.iou > threshold
     claims = np.flatnonzero(hit & ~c.difficult)

@@ -1,14 +1,16 @@
 """Many linear SVMs on few rows: the squared-hinge primal, solved in the coefficients of the rows.
 
-The function of `tasks._frozen.solver`, with w = sum_i a_i x_i. With fewer rows than dimensions everything is
-a product with their n x n matrix K = X X': margins K a, |w|^2 = a' K a, and the gradient is the combination
-g = a - 2 s y max(0, 1 - y K a) of the rows, its square g' K g. All costs and folds of a class share K.
-Problems are rows (P, n), so that a product with a few of them reads K once, in order.
+The function of `tasks._frozen.solver`, with w = sum_i a_i x_i. With fewer rows than dimensions
+everything is a product with their n x n matrix K = X X': margins K a, |w|^2 = a' K a, and the
+gradient is the combination g = a - 2 s y max(0, 1 - y K a) of the rows, its square g' K g. All
+costs and folds of a class share K. Problems are rows (P, n), so that a product with a few of them
+reads K once, in order.
 
-Newton directions come from preconditioned conjugate gradients in the space of w, written in coefficients: one
-product with K an iteration. A problem that is not done after about as much work as a direct solution takes is
-solved directly: with A the rows short of their margin, (K_AA + diag(1 / (2 s_A))) a_A = y_A, other a_i = 0
-(Chapelle 2007)."""
+Newton directions come from preconditioned conjugate gradients in the space of w, written in
+coefficients: one product with K an iteration. A problem that is not done after about as much work
+as a direct solution takes is
+solved directly: with A the rows short of their margin, (K_AA + diag(1 / (2 s_A))) a_A = y_A, other
+a_i = 0 (Chapelle 2007)."""
 
 from __future__ import annotations
 
@@ -26,9 +28,10 @@ AXES = 64
 
 
 class Gram:
-    """The rows `subset` (n,) of a kernel: `k` (n, n), their products, float32 unless costs are above
-    `LARGE_COST` (there coefficients grow with the cost and cancel in w). `axes` (n, q): coefficients of the
-    leading principal axes (orthonormal combinations of the rows), `shown` (n, q): the rows along them."""
+    """The rows `subset` (n,) of a kernel: `k` (n, n), their products, float32 unless costs are
+    above `LARGE_COST` (there coefficients grow with the cost and cancel in w). `axes` (n, q):
+    coefficients of the leading principal axes (orthonormal combinations of the rows), `shown` (n,
+    q): the rows along them."""
 
     def __init__(self, kernel: Kernel, subset: np.ndarray, largest_cost: float) -> None:
         self.kernel, self.subset = kernel, torch.from_numpy(subset)
@@ -46,8 +49,8 @@ class Gram:
         return system(self.kernel.products, self.subset[at], extra)
 
     def preconditioned(self, r: Tensor, kr: Tensor, scale: _Scale) -> tuple[Tensor, Tensor]:
-        """(I + X' diag(curve) X)^-1 r, nearly, and its products: exact in the diagonal on the axes, the mean
-        eigenvalue elsewhere. kr: r K."""
+        """(I + X' diag(curve) X)^-1 r, nearly, and its products: exact in the diagonal on the
+        axes, the mean eigenvalue elsewhere. kr: r K."""
         inside = scale.inside * (kr @ self.axes)
         return scale.base * r + inside @ self.axes.T, scale.base * kr + inside @ self.shown.T
 
@@ -65,7 +68,9 @@ class _Scale:
 def _principal(k: Tensor) -> tuple[Tensor, Tensor]:
     """By two rounds of subspace iteration: near enough for a preconditioner."""
     n = len(k)
-    basis = torch.randn(n, max(1, min(AXES, n // 4)), generator=torch.Generator().manual_seed(0)).to(k)
+    basis = torch.randn(
+        n, max(1, min(AXES, n // 4)), generator=torch.Generator().manual_seed(0)
+    ).to(k)
     for _ in range(2):
         basis = torch.linalg.qr(k @ basis)[0]
     image = k @ basis
@@ -94,8 +99,8 @@ def solve(
     """Coefficients a (P, n) of P problems, and what the rows score, a K.
 
     y: (P, n) int8, 1, -1, or 0 for a row that is not in the problem. costs: (P,). The rest as
-    `tasks._frozen.solver.solve`: done when |grad f(w)| <= tol |w|, or a direct step is shorter than
-    tol |w| / 10."""
+    `tasks._frozen.solver.solve`: done when |grad f(w)| <= tol |w|, or a direct step is shorter
+    than tol |w| / 10."""
     signs = torch.from_numpy(y).to(gram.k)
     weight = torch.where(signs > 0, positive_weight, 1.0) * (signs != 0)
     slack = weight * torch.from_numpy(costs).to(signs)[:, None]
@@ -109,8 +114,8 @@ def solve(
 
 
 def _newton(gram: Gram, problems: _State, todo: Tensor, hard: Tensor, tol: float) -> Tensor:
-    """One Newton step of the problems in `todo`, in place; those which were not done yet. `hard` (P,):
-    problems that are solved directly; those that turn out to be are added."""
+    """One Newton step of the problems in `todo`, in place; those which were not done yet. `hard`
+    (P,): problems that are solved directly; those that turn out to be are added."""
     now = problems.take(todo)
     short = 1 - now.y * now.o
     g = now.a - 2 * now.s * now.y * short.clamp(min=0)
@@ -121,8 +126,14 @@ def _newton(gram: Gram, problems: _State, todo: Tensor, hard: Tensor, tol: float
         return todo[:0]
     if len(at) < len(todo):
         todo, now, size, enough, short, g, kg = (
-            todo[at], now.take(at), size[at], enough[at], short[at], g[at], kg[at]
-        )  # fmt: skip
+            todo[at],
+            now.take(at),
+            size[at],
+            enough[at],
+            short[at],
+            g[at],
+            kg[at],
+        )
     d, kd = torch.zeros_like(g), torch.zeros_like(g)
     easy = (~hard[todo]).nonzero().flatten()
     if len(easy):
@@ -137,7 +148,8 @@ def _newton(gram: Gram, problems: _State, todo: Tensor, hard: Tensor, tol: float
     length = _line_search(now, d, kd, short, (g * kd).sum(1, keepdim=True))
     problems.a[todo] = now.a + length * d
     problems.o[todo] = now.o + length * kd
-    # An exact step is the error itself. Rounding keeps float32 gradients at large costs from getting smaller.
+    # An exact step is the error itself. Rounding keeps float32 gradients at large costs from
+    # getting smaller.
     small = (_root(d, kd) <= 0.1 * enough).flatten() & hard[todo]
     return todo[~small]
 
@@ -163,15 +175,17 @@ def _direct(gram: Gram, now: _State, short: Tensor) -> Tensor:
 def _conjugate_gradient(
     gram: Gram, curve: Tensor, r: Tensor, kr: Tensor, enough: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Coefficients d with (I + X' diag(curve) X) X'd = X'r up to residuals of norm `enough` (P, 1), their
-    products d K, and which problems (P,) got there within their `_patience`."""
+    """Coefficients d with (I + X' diag(curve) X) X'd = X'r up to residuals of norm `enough` (P,
+    1), their products d K, and which problems (P,) got there within their `_patience`."""
     found, image = torch.zeros_like(r), torch.zeros_like(r)
     live, patience = torch.arange(len(r)), _patience(curve)
     done = torch.ones(len(r), dtype=torch.bool)
     scale = gram.scale(curve)
     p, kp = gram.preconditioned(r, kr, scale)
     slope = (p * kr).sum(1, keepdim=True)
-    c = _Rows(curve, found.clone(), image.clone(), r, p, kp, scale.base, scale.inside, enough, slope)
+    c = _Rows(
+        curve, found.clone(), image.clone(), r, p, kp, scale.base, scale.inside, enough, slope
+    )
     for number in range(1, MAX_CG + 1):
         bent = c.curve * c.kp
         alpha = c.slope / ((c.p + bent) * c.kp).sum(1, keepdim=True).clamp(min=1e-30)
@@ -197,8 +211,8 @@ def _conjugate_gradient(
 
 
 def _patience(curve: Tensor) -> Tensor:
-    """(P,) iterations that cost as much as the direct solution of a problem: n_A^3 / 3 operations and the
-    gathering of n_A^2 numbers, against 2 n^2; at least `MIN_CG`, at most `MAX_CG`."""
+    """(P,) iterations that cost as much as the direct solution of a problem: n_A^3 / 3 operations
+    and the gathering of n_A^2 numbers, against 2 n^2; at least `MIN_CG`, at most `MAX_CG`."""
     active = (curve > 0).sum(1).double()
     return ((active**3 / 3 + 30 * active**2) / (2 * curve.shape[1] ** 2)).clamp(MIN_CG, MAX_CG)
 
@@ -223,7 +237,8 @@ class _Rows:
 
 
 def _line_search(now: _State, d: Tensor, kd: Tensor, short: Tensor, slope: Tensor) -> Tensor:
-    """(P, 1) step lengths 1, 1/2, 1/4, ... that lower f by at least 1e-4 of what the slope promises."""
+    """(P, 1) step lengths 1, 1/2, 1/4, ... that lower f by at least 1e-4 of what the slope
+    promises."""
     moved = now.y * kd
     vv, vd, dd = ((a * b).sum(1, keepdim=True) for a, b in ((now.a, now.o), (now.a, kd), (d, kd)))
     before = 0.5 * vv + (now.s * short.clamp(min=0) ** 2).sum(1, keepdim=True)

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.contracts.context import StageContext
+from bench.contracts.task import Scored
+from bench.core.errors import BadData, BadInput
+from bench.core.params import param
+from bench.core.stage import Stage
 from bench.data.preprocess import Transform
-from bench.engine.context import StageContext
-from bench.errors import BadData, BadInput
-from bench.params import param
-from bench.stage import Stage
-from bench.task import Scored
-from tasks._counted import kept, share
 from tasks._frozen.protocol import FrozenParams, feature_stages, load_split
-from tasks._ranking import top_k
+from tasks._shared.counted import kept, share
+from tasks._shared.ranking import top_k
 
 BLOCK = 1024  # test rows at a time
 
@@ -33,8 +33,8 @@ class KnnParams(FrozenParams):
 def knn_scores(
     train: Tensor, labels: Tensor, test: Tensor, classes: int, k: int, temperature: float
 ) -> Tensor:
-    """(M, K) votes: sum over the k training rows most similar to a test row by cosine, of exp(cos / T), by
-    class.
+    """(M, K) votes: sum over the k training rows most similar to a test row by cosine, of exp(cos
+    / T), by class.
 
     train: (N, D), labels: (N,) int64, test: (M, D). Source: Wu et al. 2018, section 3.4.
     """
@@ -42,19 +42,24 @@ def knn_scores(
     for part in test.split(BLOCK):
         near = (F.normalize(part.float(), dim=1) @ bank.T).topk(k, dim=1)
         votes = torch.zeros(len(part), classes, device=part.device)
-        found.append(votes.scatter_add_(1, labels[near.indices], (near.values / temperature).exp()))
+        found.append(
+            votes.scatter_add_(1, labels[near.indices], (near.values / temperature).exp())
+        )
     return torch.cat(found)
 
 
 def knn_stages(backbone: Stage, data: Stage, p: KnnParams) -> dict[str, Stage]:
     """The pooled features of the central crop."""
-    return feature_stages(backbone, data, Transform("center", p.resize, p.image_size), ["gap"], p.precision)
+    return feature_stages(
+        backbone, data, Transform("center", p.resize, p.image_size), ["gap"], p.precision
+    )
 
 
 def run_knn(ctx: StageContext, p: KnnParams) -> dict[str, float]:
-    """top1 and top5 in percent over the val images that have a label; leaves predicted.npy, their classes."""
+    """top1 and top5 in percent over the val images that have a label; leaves predicted.npy, their
+    classes."""
     from bench.data.semantic import single_labels
-    from bench.engine.pretrain import pick_device
+    from bench.stages.pretrain.setup import pick_device
 
     sides = []
     for split in ("train", "val"):
@@ -65,7 +70,11 @@ def run_knn(ctx: StageContext, p: KnnParams) -> dict[str, float]:
             where = f"{s.images.name}/{s.images.split}"
             raise BadData(f"{where} has no labelled image; try: --task-data scenes_objects")
         sides.append(
-            (torch.from_numpy(np.array(s.features[known])), torch.from_numpy(labels[known]), s.images.classes)
+            (
+                torch.from_numpy(np.array(s.features[known])),
+                torch.from_numpy(labels[known]),
+                s.images.classes,
+            )
         )
     (train, labels, classes), (test, truth, _) = sides
     if p.k > len(train):
@@ -74,7 +83,9 @@ def run_knn(ctx: StageContext, p: KnnParams) -> dict[str, float]:
             f"try: --set {ctx.stage.name}.k={min(20, len(train))}"
         )
     device = pick_device(ctx.runtime.devices).kind
-    made = knn_scores(train.to(device), labels.to(device), test.to(device), len(classes), p.k, p.temperature)
+    made = knn_scores(
+        train.to(device), labels.to(device), test.to(device), len(classes), p.k, p.temperature
+    )
     scores = made.cpu().numpy()
     np.save(ctx.work / "predicted.npy", scores.argmax(1))
     return {f"top{n}": 100 * top_k(truth.numpy(), scores, n) for n in (1, 5)}

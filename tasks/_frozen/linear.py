@@ -11,25 +11,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from bench.data.base import ImageSet
+from bench.contracts.context import StageContext
+from bench.contracts.images import ImageSet
+from bench.contracts.network import Batch
+from bench.contracts.task import Scored
+from bench.contracts.views import Augment, Sample, Source, ViewSpec
+from bench.core.errors import BadData
+from bench.core.params import param
 from bench.data.preprocess import Transform
-from bench.engine.context import StageContext
-from bench.engine.features import BATCH, Extractor, backbone_name, batches, load_extractor
-from bench.engine.pretrain import pick_device, step_threads
-from bench.errors import BadData
-from bench.method import Batch
-from bench.params import param
-from bench.task import Scored
+from bench.stages.features import BATCH, Extractor, backbone_name, batches, load_extractor
+from bench.stages.pretrain.setup import pick_device, step_threads
 from bench.views.augment import STD
 from bench.views.loader import BatchOrder, make_loader, steps_per_epoch, to_device
-from bench.views.plan import Augment, Sample, Source, ViewSpec
-from tasks._counted import Counted, kept, share
-from tasks._finetune import Loop, fit
 from tasks._frozen.protocol import FrozenParams
+from tasks._shared.counted import Counted, kept, share
+from tasks._shared.finetune import Loop, fit
 
-# PCA of ImageNet's RGB values in [0, 1] (Krizhevsky et al. 2012): eigenvalues and eigenvectors (columns)
+# PCA of ImageNet's RGB values in [0, 1] (Krizhevsky et al. 2012): eigenvalues and eigenvectors
+# (columns)
 LIGHT_VALUES = (0.2175, 0.0188, 0.0045)
-LIGHT_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+LIGHT_VECTORS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
 
 
 class LinearParams(FrozenParams):
@@ -46,9 +51,15 @@ class LinearParams(FrozenParams):
     momentum: float = param(0.9, ge=0, lt=1, help="of SGD")
     nesterov: bool = param(True, help="Nesterov momentum, as the published code has it")
     weight_decay: float = param(1e-4, ge=0, help="on weights and biases of the classifiers")
-    batch_norm: bool = param(True, help="batch norm without affine parameters before each classifier")
-    min_scale: float = param(0.08, gt=0, le=1, help="least area of a training crop, fraction of the image")
-    jitter: float = param(0.0, ge=0, le=1, help="strength of brightness, contrast and saturation jitter")
+    batch_norm: bool = param(
+        True, help="batch norm without affine parameters before each classifier"
+    )
+    min_scale: float = param(
+        0.08, gt=0, le=1, help="least area of a training crop, fraction of the image"
+    )
+    jitter: float = param(
+        0.0, ge=0, le=1, help="strength of brightness, contrast and saturation jitter"
+    )
     lighting: float = param(0.0, ge=0, help="deviation of PCA lighting noise")
 
 
@@ -76,12 +87,15 @@ class _Crop:
     def __call__(self, sources: list[Source], rng: np.random.Generator) -> Sample:
         j = self.jitter
         colour = Augment(p_jitter=float(j > 0), jitter=(j, j, j, 0.0))
-        return Sample([ViewSpec("view1", sources[0].image, None, self.size, colour, (self.min_scale, 1.0))])
+        return Sample(
+            [ViewSpec("view1", sources[0].image, None, self.size, colour, (self.min_scale, 1.0))]
+        )
 
 
 def lighting(images: Tensor, deviation: float) -> Tensor:
-    """Normalised images (B, 3, H, W) plus PCA noise on the [0, 1] scale: x + V (a * l), a ~ N(0, deviation^2)
-    of torch's generator, per image and axis. Source: Krizhevsky et al. 2012, section 4.1."""
+    """Normalised images (B, 3, H, W) plus PCA noise on the [0, 1] scale: x + V (a * l), a ~ N(0,
+    deviation^2) of torch's generator, per image and axis. Source: Krizhevsky et al. 2012, section
+    4.1."""
     if deviation == 0:
         return images
     alpha = torch.randn(len(images), 3) * deviation
@@ -90,8 +104,8 @@ def lighting(images: Tensor, deviation: float) -> Tensor:
 
 
 class Heads(nn.Module):
-    """A classifier per layer: batch norm without affine parameters (or nothing), then a linear map, N(0,
-    .01)."""
+    """A classifier per layer: batch norm without affine parameters (or nothing), then a linear
+    map, N(0, .01)."""
 
     def __init__(self, widths: dict[str, int], classes: int, batch_norm: bool) -> None:
         super().__init__()
@@ -108,8 +122,8 @@ class Heads(nn.Module):
 
 
 def probe_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy for labels (B,) int64; for labels (B, K) of 1, 0 (not counted), -1: binary cross-entropy
-    averaged over what counts."""
+    """Cross-entropy for labels (B,) int64; for labels (B, K) of 1, 0 (not counted), -1: binary
+    cross-entropy averaged over what counts."""
     if labels.ndim == 1:
         return F.cross_entropy(logits, labels)
     counted = (labels != 0).float()
@@ -122,9 +136,12 @@ def lr_at(epoch: int, p: LinearParams) -> float:
     return float(p.lr * 0.1 ** sum(epoch >= s for s in p.steps))
 
 
-def run_linear(ctx: StageContext, p: LinearParams, multi: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Train on "train" and score "val": (M, K) scores by layer, and the labels of those images: (M,) or, with
-    `multi`, (M, K) of `image_labels`. Images without a label are left out of both."""
+def run_linear(
+    ctx: StageContext, p: LinearParams, multi: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Train on "train" and score "val": (M, K) scores by layer, and the labels of those images:
+    (M,) or, with `multi`, (M, K) of `image_labels`. Images without a label are left out of both.
+    """
     train, val = ctx.images("data", "train"), ctx.images("data", "val")
     labels, truth = _labels(train, multi), _labels(val, multi)
     device = pick_device(ctx.runtime.devices)
@@ -147,7 +164,9 @@ def _labels(images: ImageSet, multi: bool) -> np.ndarray:
     found = image_labels(images) if multi else single_labels(images)
     if not images.classes or (not multi and not (found >= 0).any()):
         other = "scenes" if multi else "scenes_objects"
-        raise BadData(f"{images.name}/{images.split} has no labelled image; try: --task-data {other}")
+        raise BadData(
+            f"{images.name}/{images.split} has no labelled image; try: --task-data {other}"
+        )
     return found
 
 
@@ -183,7 +202,9 @@ def _train(
         outputs = heads(extract(lighting(view.images, p.lighting)))
         return {f"loss_{layer}": probe_loss(out, target) for layer, out in outputs.items()}
 
-    loop = Loop(p.epochs * per_epoch, p.lr, loaded, losses, lambda step: lr_at(step // per_epoch, p), seed)
+    loop = Loop(
+        p.epochs * per_epoch, p.lr, loaded, losses, lambda step: lr_at(step // per_epoch, p), seed
+    )
     fit(ctx, heads, optimizer, loop, Fabric(accelerator=extract.device.type, devices=1))
     return heads.eval()
 
@@ -195,7 +216,9 @@ def _score(
     advance = ctx.progress.task("score", len(images))
     found: dict[str, list[Tensor]] = {layer: [] for layer in p.layers}
     transform = Transform("center", p.resize, p.image_size)
-    for shown in batches(images, transform, workers=ctx.runtime.workers, pin=extract.device.type == "cuda"):
+    for shown in batches(
+        images, transform, workers=ctx.runtime.workers, pin=extract.device.type == "cuda"
+    ):
         for layer, out in heads(extract(shown)).items():
             found[layer].append(out.float().cpu())
         advance(min(BATCH, len(shown)))
@@ -204,16 +227,18 @@ def _score(
 
 def accuracies(scores: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
     """top1 and top5 in percent of every layer (`top1_res5`), and of the layer with the best top1."""
-    from tasks._ranking import top_k
+    from tasks._shared.ranking import top_k
 
-    found = {f"top{k}_{layer}": 100 * top_k(truth, s, k) for layer, s in scores.items() for k in (1, 5)}
+    found = {
+        f"top{k}_{layer}": 100 * top_k(truth, s, k) for layer, s in scores.items() for k in (1, 5)
+    }
     best = max(scores, key=lambda layer: found[f"top1_{layer}"])
     return {"top1": found[f"top1_{best}"], "top5": found[f"top5_{best}"], **found}
 
 
 def rescored_linear(ctx: StageContext) -> Scored:
-    """top1 of each layer of a finished evaluation, and of the best, as functions of how often each image
-    counts."""
+    """top1 of each layer of a finished evaluation, and of the best, as functions of how often each
+    image counts."""
     from bench.data.semantic import single_labels
 
     images = ctx.images("data", "val")
@@ -229,14 +254,17 @@ def rescored_linear(ctx: StageContext) -> Scored:
 def accuracy_metrics(layers: Sequence[str]) -> dict[str, str]:
     """What `accuracies` returns, described."""
     best = {"top1": "accuracy of the best layer, percent", "top5": "its top-5 accuracy, percent"}
-    return best | {f"top{k}_{n}": f"top-{k} accuracy of {n}, percent" for n in layers for k in (1, 5)}
+    return best | {
+        f"top{k}_{n}": f"top-{k} accuracy of {n}, percent" for n in layers for k in (1, 5)
+    }
 
 
 def fit_cached(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, p: LinearParams, seed: int
 ) -> np.ndarray:
-    """(M, K) scores of one classifier of extracted features: `Heads`, `probe_loss` summed over classes
-    instead of averaged, SGD as the other probes. train: (N, D), labels: (N, K) of `image_labels`."""
+    """(M, K) scores of one classifier of extracted features: `Heads`, `probe_loss` summed over
+    classes instead of averaged, SGD as the other probes. train: (N, D), labels: (N, K) of
+    `image_labels`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = Heads({"gap": train.shape[1]}, labels.shape[1], p.batch_norm)

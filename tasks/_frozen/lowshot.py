@@ -1,4 +1,5 @@
-"""The low-shot experiment: every (k, sample, class, cost), resumable, and the two ways to choose a cost."""
+"""The low-shot experiment: every (k, sample, class, cost), resumable, and the two ways to choose a
+cost."""
 
 from __future__ import annotations
 
@@ -7,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from bench.engine.context import StageContext
-from bench.errors import BadInput
+from bench.contracts.context import StageContext
+from bench.core.errors import BadInput
 from tasks._frozen.solver import Kernel, prepare
 from tasks._frozen.svm import Solver, draw_sample, pick_by_cv, train_shot
-from tasks._ranking import ApKind, class_ap
+from tasks._shared.ranking import ApKind, class_ap
 
 
 @dataclass
 class Experiment:
-    """labels: (N, K), truth: (M, K), of `image_labels`. After `run`: ap (k, sample, cost), the mean AP over
-    classes on the test set, and cv (k, sample, cost), the same on held-out folds of the sample; in [0, 1]."""
+    """labels: (N, K), truth: (M, K), of `image_labels`. After `run`: ap (k, sample, cost), the
+    mean AP over classes on the test set, and cv (k, sample, cost), the same on held-out folds of
+    the sample; in [0, 1]."""
 
     labels: np.ndarray
     truth: np.ndarray
@@ -37,7 +39,8 @@ class Experiment:
             or max(self.ks) < 2
         ):
             raise BadInput(
-                f"ks are different numbers, one of them above 1 (k = 1 cannot choose a cost), and seeds "
+                "ks are different numbers, one of them above 1 (k = 1 cannot choose a cost), and "
+                "seeds "
                 f"at least one; "
                 f"got ks {self.ks} and seeds {self.seeds}; try: --set ks=1,2,4"
             )
@@ -46,13 +49,19 @@ class Experiment:
         self.cv = np.zeros_like(self.ap)
 
     def run(
-        self, ctx: StageContext, train: np.ndarray, test: np.ndarray, ids: np.ndarray, solver: Solver
+        self,
+        ctx: StageContext,
+        train: np.ndarray,
+        test: np.ndarray,
+        ids: np.ndarray,
+        solver: Solver,
     ) -> None:
-        """Train and score every sample; leaves `samples.npz`: rows (S, 5) of k, seed, class, image id,
-        sign."""
+        """Train and score every sample; leaves `samples.npz`: rows (S, 5) of k, seed, class, image
+        id, sign."""
         samples = {(k, s): draw_sample(self.labels, k, s) for k in self.ks for s in self.seeds}
         np.savez_compressed(
-            ctx.work / "samples.npz", rows=np.concatenate([_rows(*a, b, ids) for a, b in samples.items()])
+            ctx.work / "samples.npz",
+            rows=np.concatenate([_rows(*a, b, ids) for a, b in samples.items()]),
         )
         kernel, rows = Kernel(train), prepare(test)
         advance = ctx.progress.task("low-shot samples", len(samples))
@@ -62,7 +71,10 @@ class Experiment:
             found = _saved(file, len(self.costs))
             if found is None:
                 shot = train_shot(kernel, rows, sample, self.costs, solver)
-                ap = [float(np.nanmean(class_ap(self.truth, scores, self.kind))) for scores in shot.scores]
+                ap = [
+                    float(np.nanmean(class_ap(self.truth, scores, self.kind)))
+                    for scores in shot.scores
+                ]
                 found = np.stack([ap, shot.cv.mean(1)])
                 partial = ctx.scratch / "part.npy"
                 np.save(partial, found)
@@ -92,15 +104,18 @@ def summarise(e: Experiment, selection: str) -> tuple[dict[str, float], dict[str
     metrics: dict[str, float] = {}
     table: dict[str, Any] = {}
     for i, k in enumerate(e.ks):
-        best = int(e.ap[i].mean(0).argmax())  # one cost for all classes and samples, by the test set
+        # one cost for all classes and samples, by the test set
+        best = int(e.ap[i].mean(0).argmax())
         on_test = 100 * e.ap[i, :, best]
         by_cv = np.array([100 * e.ap[i, s, picks[s][i]] for s in range(len(e.seeds))])
         metrics[f"mAP_k{k}"] = float((on_test if selection == "test" else by_cv).mean())
         metrics[f"mAP_k{k}_test_cost"] = float(on_test.mean())
         table[str(k)] = {
-            "seeds": list(e.seeds), "cv": by_cv.tolist(), "test": on_test.tolist(),
+            "seeds": list(e.seeds),
+            "cv": by_cv.tolist(),
+            "test": on_test.tolist(),
             "cv_costs": [float(e.costs[picks[s][i]]) for s in range(len(e.seeds))],
             "test_cost": float(e.costs[best]),
-        }  # fmt: skip
+        }
     metrics["mAP"] = float(np.mean([metrics[f"mAP_k{k}"] for k in e.ks]))
     return metrics, table

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bench.params import param
-from bench.task import TaskParams
+from bench.contracts.task import TaskParams
+from bench.core.params import param
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.data.base import ImageSet
+    from bench.contracts.context import StageContext
+    from bench.contracts.images import ImageSet
+    from bench.core.stage import Stage
     from bench.data.preprocess import Transform
-    from bench.engine.context import StageContext
-    from bench.stage import Stage
 
 
 class FrozenParams(TaskParams):
@@ -29,12 +29,15 @@ class FrozenParams(TaskParams):
 def feature_stages(
     backbone: Stage, data: Stage, transform: Transform, layers: Sequence[str], precision: str
 ) -> dict[str, Stage]:
-    """Inputs of a task that reads extracted features: backbone, data and the features of train and val."""
-    from bench.engine.features import features_stage
+    """Inputs of a task that reads extracted features: backbone, data and the features of train and
+    val."""
+    from bench.stages.features import features_stage
 
     found = {"backbone": backbone, "data": data}
     for split in ("train", "val"):
-        found[f"features_{split}"] = features_stage(backbone, data, split, transform, layers, precision)
+        found[f"features_{split}"] = features_stage(
+            backbone, data, split, transform, layers, precision
+        )
     return found
 
 
@@ -48,7 +51,7 @@ class Split:
 
 def load_split(ctx: StageContext, split: str, layer: str) -> Split:
     """The images of a split and the layer that the features stage extracted."""
-    from bench.engine.features import load_features
+    from bench.stages.features import load_features
 
     images = ctx.images("data", split)
     return Split(images, load_features(ctx.inputs[f"features_{split}"], layer, images))

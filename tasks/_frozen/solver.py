@@ -1,16 +1,17 @@
-"""Many linear SVMs at once: a truncated-Newton solver for the squared-hinge primal, batched over problems.
+"""Many linear SVMs at once: a truncated-Newton solver for the squared-hinge primal, batched over
+problems.
 
     f_p(w) = |w|^2 / 2 + sum_i s_ip max(0, 1 - y_ip w . x_i)^2,   s_ip = C_p weight(y_ip)
 
-is LIBLINEAR's L2-regularised, L2-loss SVM; the intercept is the weight of a constant feature and is
-regularised with the rest (intercept_scaling 1). All problems share the rows x_i, so every step is two matrix
-products for all of them; a row is left out of a problem by y_ip = 0. The published protocols solve the same
-problems one by one.
+is LIBLINEAR's L2-regularised, L2-loss SVM; the intercept is the weight of a constant feature and
+is regularised with the rest (intercept_scaling 1). All problems share the rows x_i, so every step
+is two matrix products for all of them; a row is left out of a problem by y_ip = 0. The published
+protocols solve the same problems one by one.
 
-Newton directions come from preconditioned conjugate gradients, all columns in one product. A column that is
-not done after about as much work as a direct solution takes (large costs, where few rows are short of
-their margin) is solved directly instead: with A those rows, the minimiser is w = X_A' b,
-(K_AA + diag(1 / (2 s_A))) b = y_A (Chapelle 2007)."""
+Newton directions come from preconditioned conjugate gradients, all columns in one product. A
+column that is not done after about as much work as a direct solution takes (large costs, where few
+rows are short of their margin) is solved directly instead: with A those rows, the minimiser is w =
+X_A' b, (K_AA + diag(1 / (2 s_A))) b = y_A (Chapelle 2007)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ WELL_POSED = 2e-7  # least diagonal over the trace for which a system is factore
 class Kernel:
     """Products of training rows, computed once for every subset and fold that is trained on.
 
-    Rows are normalised to x / (|x| + 1e-5) in float64, as the protocol says, and a constant 1 is appended.
+    Rows are normalised to x / (|x| + 1e-5) in float64, as the protocol says, and a constant 1 is
+    appended.
     """
 
     def __init__(self, features: np.ndarray) -> None:
@@ -61,19 +63,19 @@ def prepare(features: np.ndarray) -> Tensor:
 
 
 def _factor(products: Tensor) -> Tensor:
-    """Lower triangular L with L L' = the products: rows of L have the same products as the rows of X. Copies
-    among the images make the matrix singular; 1e-9 of its mean diagonal on the diagonal makes up for it."""
+    """Lower triangular L with L L' = the products: rows of L have the same products as the rows of
+    X. Copies among the images make the matrix singular; 1e-9 of its mean diagonal on the diagonal
+    makes up for it."""
     diagonal = products.diagonal(dim1=1, dim2=2)
     diagonal += 1e-9 * diagonal.mean(1, keepdim=True)
     return torch.linalg.cholesky(products)
 
 
 class Reduced:
-    """Training rows as the solver sees them: `rows` (B, n, r) float64 with the products of the originals,
-    which
-    `full` holds where `rows` is a rotation of them. `axes` (B, r, q) and `spread` (B, q, 1): the leading
-    principal axes of the rows and their eigenvalues, `rest` (B, 1, 1) the mean of the others: a
-    preconditioner."""
+    """Training rows as the solver sees them: `rows` (B, n, r) float64 with the products of the
+    originals, which `full` holds where `rows` is a rotation of them. `axes` (B, r, q) and `spread`
+    (B, q, 1): the leading principal axes of the rows and their eigenvalues, `rest` (B, 1, 1) the
+    mean of the others: a preconditioner."""
 
     def __init__(self, rows: Tensor, full: Tensor | None) -> None:
         self.rows, self.full = rows, full
@@ -97,7 +99,8 @@ class Reduced:
         return self.full.mT @ torch.linalg.solve_triangular(self.rows.mT, w.double(), upper=True)
 
     def preconditioned(self, z: Tensor, scale: Tensor) -> Tensor:
-        """(I + scale X'X)^-1 z, nearly: exact on the leading axes, with the mean eigenvalue elsewhere."""
+        """(I + scale X'X)^-1 z, nearly: exact on the leading axes, with the mean eigenvalue
+        elsewhere."""
         base = 1 / (1 + scale * self.rest)
         inside = (1 / (1 + scale * self.spread) - base) * (self.axes.mT @ z)
         return base * z + self.axes @ inside
@@ -118,14 +121,19 @@ def _principal(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def solve(
-    rows: Reduced, y: np.ndarray, costs: np.ndarray, positive_weight: float = 2.0, tol: float = 0.02,
+    rows: Reduced,
+    y: np.ndarray,
+    costs: np.ndarray,
+    positive_weight: float = 2.0,
+    tol: float = 0.02,
     start: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Weights (B, r, P) float32 of P problems over each of B sets of n rows.
 
-    y: (B, n, P) int8, 1, -1, or 0 for a row that is not in the problem. costs: (P,). A positive row's loss
-    counts `positive_weight` times. f is strongly convex with modulus 1, so |w - w*| <= |grad f(w)|: a
-    problem is done when |grad f(w)| <= tol |w|, or a direct Newton step is shorter than tol |w| / 10.
+    y: (B, n, P) int8, 1, -1, or 0 for a row that is not in the problem. costs: (P,). A positive
+    row's loss counts `positive_weight` times. f is strongly convex with modulus 1, so |w - w*| <=
+    |grad f(w)|: a problem is done when |grad f(w)| <= tol |w|, or a direct Newton step is shorter
+    than tol |w| / 10.
     start: (B, r, P) where to begin, 0 by default."""
     signs = torch.from_numpy(np.ascontiguousarray(y, np.float32))
     weight = torch.where(signs > 0, positive_weight, 1.0) * (signs != 0)
@@ -141,10 +149,14 @@ def solve(
 
 
 def solve_path(
-    rows: Reduced, y: np.ndarray, costs: np.ndarray, positive_weight: float = 2.0, tol: float = 0.02
+    rows: Reduced,
+    y: np.ndarray,
+    costs: np.ndarray,
+    positive_weight: float = 2.0,
+    tol: float = 0.02,
 ) -> Iterator[tuple[int, Tensor]]:
-    """(position of the cost, weights (B, r, P)) for every cost, each solved from the solution of the one
-    below."""
+    """(position of the cost, weights (B, r, P)) for every cost, each solved from the solution of
+    the one below."""
     w = None
     for at in np.argsort(costs, kind="stable"):
         w = solve(rows, y, np.full(y.shape[2], costs[at]), positive_weight, tol, w)
@@ -154,8 +166,8 @@ def solve_path(
 def _newton(
     rows: Reduced, signs: Tensor, slack: Tensor, w: Tensor, todo: Tensor, hard: Tensor, tol: float
 ) -> Tensor:
-    """One Newton step of the columns in `todo`, in place; those in which a problem was not done yet. `hard`
-    (P,): columns that are solved directly; those that turn out to be are added."""
+    """One Newton step of the columns in `todo`, in place; those in which a problem was not done
+    yet. `hard` (P,): columns that are solved directly; those that turn out to be are added."""
     x = rows.x
     y, s, v = signs[..., todo], slack[..., todo], w[..., todo]
     short = 1 - y * (x @ v)  # how far a row is from its margin; what is beyond it costs nothing
@@ -176,7 +188,8 @@ def _newton(
     moved = x @ step
     length = _line_search(v, step, short, y * moved, s, (grad * step).sum(1, keepdim=True))
     w[..., todo] = v + torch.where(going, length, 0.0) * step
-    # An exact step is the error itself. Rounding keeps float32 gradients at large costs from getting smaller.
+    # An exact step is the error itself. Rounding keeps float32 gradients at large costs from
+    # getting smaller.
     small = (_norm(step) <= 0.1 * enough).all(0).flatten() & hard[todo]
     return todo[~small]
 
@@ -194,8 +207,9 @@ def _directions(
     todo: Tensor,
     hard: Tensor,
 ) -> Tensor:
-    """Newton directions (B, r, P) of the columns `todo`, the easy ones by conjugate gradients to residuals of
-    norm `enough` (well below what the gradient must reach, or a tenth of it), the hard ones directly."""
+    """Newton directions (B, r, P) of the columns `todo`, the easy ones by conjugate gradients to
+    residuals of norm `enough` (well below what the gradient must reach, or a tenth of it), the
+    hard ones directly."""
     step = torch.zeros_like(grad)
     easy = (~hard[todo]).nonzero().flatten()
     if len(easy):
@@ -206,13 +220,15 @@ def _directions(
         hard[todo[easy[~done]]] = True
     left = hard[todo].nonzero().flatten()
     if len(left):
-        step[..., left] = _direct(rows, tuple(t[..., left] for t in state), grad[..., left], going[..., left])
+        step[..., left] = _direct(
+            rows, tuple(t[..., left] for t in state), grad[..., left], going[..., left]
+        )
     return step
 
 
 def _direct(rows: Reduced, state: tuple[Tensor, ...], grad: Tensor, going: Tensor) -> Tensor:
-    """Exact Newton directions (B, r, P), problem by problem, as corrections: what rounding leaves, the next
-    step takes."""
+    """Exact Newton directions (B, r, P), problem by problem, as corrections: what rounding leaves,
+    the next step takes."""
     _, s, _, short = state
     made = torch.zeros_like(grad)
     for b, p in going[:, 0].nonzero().tolist():
@@ -237,8 +253,8 @@ def system(products: Tensor, at: Tensor, extra: Tensor) -> Tensor:
 
 
 def safe(products: Tensor, at: Tensor, extra: Tensor) -> bool:
-    """Can that system be factored in float32? Its smallest eigenvalue is at least min(extra), its largest at
-    most its trace."""
+    """Can that system be factored in float32? Its smallest eigenvalue is at least min(extra), its
+    largest at most its trace."""
     return float(extra.min()) > WELL_POSED * float(extra.sum() + products.diagonal()[at].sum())
 
 
@@ -251,9 +267,8 @@ def solved(system: Tensor, target: Tensor) -> Tensor:
 def _conjugate_gradient(
     rows: Reduced, curve: Tensor, target: Tensor, enough: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """d with (I + X' diag(curve) X) d = target up to residuals of norm `enough` (B, 1, P), and which
-    columns (P,)
-    got there within their `_patience`."""
+    """d with (I + X' diag(curve) X) d = target up to residuals of norm `enough` (B, 1, P), and
+    which columns (P,) got there within their `_patience`."""
     x, d = rows.x, torch.zeros_like(target)
     live, patience = torch.arange(target.shape[2]), _patience(curve, x.shape[2])
     done = torch.ones(len(live), dtype=torch.bool)
@@ -284,8 +299,8 @@ def _conjugate_gradient(
 
 
 def _patience(curve: Tensor, width: int) -> Tensor:
-    """(P,) iterations that cost as much as the direct solution of a column: n_A^3 / 3 operations and the
-    gathering of n_A^2 numbers, against 4 n r; at least `MIN_CG`, at most `MAX_CG`."""
+    """(P,) iterations that cost as much as the direct solution of a column: n_A^3 / 3 operations
+    and the gathering of n_A^2 numbers, against 4 n r; at least `MIN_CG`, at most `MAX_CG`."""
     n, active = curve.shape[1], (curve > 0).sum(1).max(0).values.double()
     direct = active**3 / 3 + 30 * active**2
     return (direct / (4 * n * width)).clamp(MIN_CG, MAX_CG)
@@ -307,8 +322,11 @@ class _Columns:
         return _Columns(*(t[..., at] for t in vars(self).values()))
 
 
-def _line_search(v: Tensor, step: Tensor, short: Tensor, moved: Tensor, s: Tensor, slope: Tensor) -> Tensor:
-    """(B, 1, P) step lengths 1, 1/2, 1/4, ... that lower f by at least 1e-4 of what the slope promises."""
+def _line_search(
+    v: Tensor, step: Tensor, short: Tensor, moved: Tensor, s: Tensor, slope: Tensor
+) -> Tensor:
+    """(B, 1, P) step lengths 1, 1/2, 1/4, ... that lower f by at least 1e-4 of what the slope
+    promises."""
     vv, vd, dd = ((a * b).sum(1, keepdim=True) for a, b in ((v, v), (v, step), (step, step)))
     before = 0.5 * vv + (s * short.clamp(min=0) ** 2).sum(1, keepdim=True)
     length = torch.ones_like(before)

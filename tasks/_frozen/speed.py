@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.engine.context import Progress
-from bench.engine.perf_eval import Work
+from bench.core.progress import Progress
+from bench.measure.perf_eval import Work
 from tasks._frozen.solver import Kernel, prepare
 from tasks._frozen.svm import (
     Shot,
@@ -20,7 +20,7 @@ from tasks._frozen.svm import (
     train_full,
     train_shot,
 )
-from tasks._ranking import class_ap
+from tasks._shared.ranking import class_ap
 
 # training rows, test rows, features, classes, classes LIBLINEAR solves, k
 SIZES: dict[str, tuple[int, int, int, int, int, tuple[int, ...]]] = {
@@ -33,9 +33,9 @@ POINTS = {"tiny": 0.5, "small": 0.1, "paper": 0.05}
 
 
 def made_up(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(n, d) float32 features like a network's (not negative, correlated, a spectrum that falls as a power
-    law)
-    and (n, classes) int8 labels, 1 or -1, 2 to 12 % of them 1, which the features tell apart in part."""
+    """(n, d) float32 features like a network's (not negative, correlated, a spectrum that falls as
+    a power law) and (n, classes) int8 labels, 1 or -1, 2 to 12 % of them 1, which the features
+    tell apart in part."""
     rng = np.random.default_rng(seed)
     latent = 600
     scale = (1 + np.arange(latent)) ** -0.6
@@ -71,18 +71,25 @@ def full(scale: str) -> list[Work]:
         one, other = (100 * class_ap(truth[:, :part], x.scores[:, :part]) for x in (ours, theirs))
         same = int((ours.chosen[:part] == theirs.chosen).sum())
         return abs(float(one.mean() - other.mean())), {
-            "classes compared": part, "same cost": same, "mAP": float(one.mean()),
+            "classes compared": part,
+            "same cost": same,
+            "mAP": float(one.mean()),
             "plain mAP": float(other.mean()),
-        }  # fmt: skip
+        }
 
     return [
         Work(
             "SVM",
-            f"{n} x {d} features, {classes} classes x {len(costs)} costs; plain: {part} classes, scaled",
-            lambda: solved("batched", classes), lambda: solved("liblinear", part), compare, POINTS[scale],
-            classes / part, long=True,
+            f"{n} x {d} features, {classes} classes x {len(costs)} costs; plain: {part} classes, "
+            "scaled",
+            lambda: solved("batched", classes),
+            lambda: solved("liblinear", part),
+            compare,
+            POINTS[scale],
+            classes / part,
+            long=True,
         )
-    ]  # fmt: skip
+    ]
 
 
 def lowshot(scale: str) -> list[Work]:
@@ -98,27 +105,38 @@ def lowshot(scale: str) -> list[Work]:
         return [train_shot(kernel, test, sample[:, :count], costs, solver) for sample in samples]
 
     def compare(ours: list[Shot], theirs: list[Shot]) -> tuple[float, dict[str, float]]:
-        picks = [pick_by_cv([shot.cv[:, :part].mean(1) for shot in shots]) for shots in (ours, theirs)]
+        picks = [
+            pick_by_cv([shot.cv[:, :part].mean(1) for shot in shots]) for shots in (ours, theirs)
+        ]
         one, other = (_test_ap(truth, shots) for shots in (ours, theirs))
         at = [np.abs(a[p] - b[q]) for a, b, p, q in zip(one, other, *picks, strict=True)]
         return float(max(at)), {
-            "classes compared": part, "samples": len(ks),
-            "same cost": int(np.equal(*picks).sum()), "largest at any cost": float(np.abs(one - other).max()),
-        }  # fmt: skip
+            "classes compared": part,
+            "samples": len(ks),
+            "same cost": int(np.equal(*picks).sum()),
+            "largest at any cost": float(np.abs(one - other).max()),
+        }
 
     shown = ", ".join(map(str, ks))
     return [
         Work(
             "low-shot SVM",
-            f"{n} x {d} features, a sample of {classes} classes at k = {shown}, {len(costs)} costs; plain: "
+            f"{n} x {d} features, a sample of {classes} classes at k = {shown}, {len(costs)} "
+            "costs; plain: "
             f"{part} classes, scaled",
-            lambda: solved("batched", classes), lambda: solved("liblinear", part), compare, POINTS[scale],
-            classes / part, long=True,
+            lambda: solved("batched", classes),
+            lambda: solved("liblinear", part),
+            compare,
+            POINTS[scale],
+            classes / part,
+            long=True,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _test_ap(truth: np.ndarray, shots: list[Shot]) -> Any:
     """(k, C) mAP in percent of the first classes."""
     part = truth.shape[1]
-    return 100 * np.array([[class_ap(truth, s[:, :part]).mean() for s in shot.scores] for shot in shots])
+    return 100 * np.array(
+        [[class_ap(truth, s[:, :part]).mean() for s in shot.scores] for shot in shots]
+    )

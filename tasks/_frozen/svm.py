@@ -11,18 +11,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from bench.data.runner import parallel
-from bench.engine.context import Advance, Progress, StageContext
-from bench.errors import BadInput
-from bench.params import param
-from bench.seeds import rng_for
-from bench.task import Scored
-from tasks._counted import kept, mean_ap
+from bench.contracts.context import StageContext
+from bench.contracts.task import Scored
+from bench.core.errors import BadInput
+from bench.core.params import param
+from bench.core.processes import parallel
+from bench.core.progress import Advance, Progress
+from bench.core.seeds import rng_for
 from tasks._frozen.gram import Gram
 from tasks._frozen.gram import solve as solve_rows
 from tasks._frozen.protocol import FrozenParams
 from tasks._frozen.solver import Kernel, Reduced, prepare, solve, solve_path
-from tasks._ranking import ApKind, average_precision
+from tasks._shared.counted import kept, mean_ap
+from tasks._shared.ranking import ApKind, average_precision
 
 POSITIVE_WEIGHT = 2.0  # class_weight {1: 2, -1: 1}
 Solver = Literal["batched", "liblinear"]
@@ -33,13 +34,16 @@ SHOT_TOL = 5e-4  # of small samples: their problems are cheap, and few rows deci
 
 
 class SvmParams(FrozenParams):
-    """What both SVM protocols share (METHODS 3.1: the FAIR benchmark's files, OpenSelfSup, paper 002)."""
+    """What both SVM protocols share (METHODS 3.1: the FAIR benchmark's files, OpenSelfSup, paper
+    002)."""
 
     resize: int = param(256, ge=16, help="short side before the image is squashed, pixels")
     layer: Literal["conv1", "res2", "res3", "res4", "res5", "gap"] = param(
         "res5", help="depth the features are taken at; res5 is the last map pooled to 2 x 2"
     )
-    costs: tuple[float, ...] = param((1.0, 10.0, 100.0), help="costs tried, besides the powers of one half")
+    costs: tuple[float, ...] = param(
+        (1.0, 10.0, 100.0), help="costs tried, besides the powers of one half"
+    )
     powers: tuple[int, int] = param((4, 19), help="first and last power n of the costs 0.5^n")
     ap: ApKind = param(
         "interpolated", help="average precision on the test set: interpolated, 11point or area"
@@ -58,22 +62,25 @@ def check_solver(solver: str) -> None:
     """BadInput where LIBLINEAR is asked for and not there."""
     if solver == "liblinear" and find_spec("sklearn") is None:
         raise BadInput(
-            "solver 'liblinear' needs scikit-learn, which is not installed; try: --set solver=batched, or "
+            "solver 'liblinear' needs scikit-learn, which is not installed; try: --set "
+            "solver=batched, or "
             "pip install scikit-learn"
         )
 
 
 def training_signs(labels: np.ndarray) -> np.ndarray:
-    """(N, K) labels 1, 0 (only difficult), -1 -> 1 or -1: an image that shows a class only as difficult
-    objects is a negative in training (at test it is left out of that class)."""
+    """(N, K) labels 1, 0 (only difficult), -1 -> 1 or -1: an image that shows a class only as
+    difficult objects is a negative in training (at test it is left out of that class)."""
     return np.where(np.asarray(labels) == 1, 1, -1).astype(np.int8)
 
 
 def stratified_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
-    """(n,) fold of each row, unshuffled and stratified as scikit-learn's `StratifiedKFold` makes them.
+    """(n,) fold of each row, unshuffled and stratified as scikit-learn's `StratifiedKFold` makes
+    them.
 
-    Rows sorted by class (in order of first appearance) are dealt to the folds in turn, which says how many of
-    a class each fold gets; a class's rows then fill the folds one after another in their order.
+    Rows sorted by class (in order of first appearance) are dealt to the folds in turn, which says
+    how many of a class each fold gets; a class's rows then fill the folds one after another in
+    their order.
     """
     _, first, inverse = np.unique(y, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))[inverse]
@@ -91,8 +98,8 @@ def usable_classes(train: np.ndarray, test: np.ndarray, least: int = 3) -> np.nd
 
 
 def rescored_kept(ctx: StageContext, name: str, kind: ApKind, least: int) -> Scored:
-    """The mean AP `name` of a finished evaluation that left the scores of its usable classes, as a function
-    of how often each image counts."""
+    """The mean AP `name` of a finished evaluation that left the scores of its usable classes, as a
+    function of how often each image counts."""
     from bench.data.semantic import image_labels
 
     train, val = ctx.images("data", "train"), ctx.images("data", "val")
@@ -103,7 +110,8 @@ def rescored_kept(ctx: StageContext, name: str, kind: ApKind, least: int) -> Sco
 
 @dataclass(frozen=True)
 class Trained:
-    """scores: (M, K) on the test rows. chosen: (K,) cost. cv: (K, C) mean AP of the folds in [0, 1]."""
+    """scores: (M, K) on the test rows. chosen: (K,) cost. cv: (K, C) mean AP of the folds in [0,
+    1]."""
 
     scores: np.ndarray
     chosen: np.ndarray
@@ -111,12 +119,16 @@ class Trained:
 
 
 def train_full(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, costs: np.ndarray, solver: Solver,
-    progress: Progress, workers: int = 0,
-) -> Trained:  # fmt: skip
-    """One SVM per class of `labels` (N, K): the cost of the best mean "area" AP over three folds (the
-    lowest such
-    cost), then all rows. train: (N, D), test: (M, D) raw features."""
+    train: np.ndarray,
+    labels: np.ndarray,
+    test: np.ndarray,
+    costs: np.ndarray,
+    solver: Solver,
+    progress: Progress,
+    workers: int = 0,
+) -> Trained:
+    """One SVM per class of `labels` (N, K): the cost of the best mean "area" AP over three folds
+    (the lowest such cost), then all rows. train: (N, D), test: (M, D) raw features."""
     signs = training_signs(labels)
     if solver == "liblinear":
         return _full_liblinear(train, signs, test, costs, workers, progress)
@@ -131,7 +143,8 @@ def train_full(
 def cross_validate(
     rows: Reduced, signs: np.ndarray, folds: np.ndarray, costs: np.ndarray, advance: Advance
 ) -> np.ndarray:
-    """(K, C) mean over folds of the "area" AP of held-out rows, for every cost. signs, folds: (n, K)."""
+    """(K, C) mean over folds of the "area" AP of held-out rows, for every cost. signs, folds: (n,
+    K)."""
     n_folds, k = int(folds.max()) + 1, signs.shape[1]
     y = np.concatenate([np.where(folds == f, 0, signs) for f in range(n_folds)], 1).astype(np.int8)
     found = np.zeros((k, len(costs)))
@@ -160,11 +173,19 @@ def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
     from sklearn.svm import LinearSVC
 
     made = LinearSVC(
-        C=cost, penalty="l2", loss="squared_hinge", dual=True, tol=1e-4, max_iter=2000, intercept_scaling=1.0,
-        class_weight={1: POSITIVE_WEIGHT, -1: 1.0}, random_state=0,
-    )  # fmt: skip
+        C=cost,
+        penalty="l2",
+        loss="squared_hinge",
+        dual=True,
+        tol=1e-4,
+        max_iter=2000,
+        intercept_scaling=1.0,
+        class_weight={1: POSITIVE_WEIGHT, -1: 1.0},
+        random_state=0,
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # expected at large costs, part of the protocol
+        # expected at large costs, part of the protocol
+        warnings.simplefilter("ignore", ConvergenceWarning)
         return made.fit(x, y)
 
 
@@ -201,13 +222,16 @@ def _full_liblinear(
     for part in parallel(partial(_liblinear_class, x, t, costs), list(signs.T), workers, 1):
         parts.append(part)
         advance(1)
-    return Trained(*(np.stack(p, axis) for p, axis in zip(zip(*parts, strict=True), (1, 0, 0), strict=True)))
+    return Trained(
+        *(np.stack(p, axis) for p, axis in zip(zip(*parts, strict=True), (1, 0, 0), strict=True))
+    )
 
 
 def draw_sample(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """(N, K) int8 of 1 (drawn positives), -1 (drawn negatives), 0 (ignored): for every class by itself, k
-    images that show it and (K - 1) k that do not, without replacement. Images that show a class only as
-    difficult objects are never drawn for it. The published code draws with an unseeded `random.sample`."""
+    """(N, K) int8 of 1 (drawn positives), -1 (drawn negatives), 0 (ignored): for every class by
+    itself, k images that show it and (K - 1) k that do not, without replacement. Images that show
+    a class only as difficult objects are never drawn for it. The published code draws with an
+    unseeded `random.sample`."""
     n, classes = labels.shape
     found = np.zeros((n, classes), np.int8)
     for c in range(classes):
@@ -226,8 +250,8 @@ def draw_sample(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Shot:
-    """One sample of k. scores: (C, M, K) on the test rows for every cost. cv: (C, K) AP of held-out rows, nan
-    for k = 1."""
+    """One sample of k. scores: (C, M, K) on the test rows for every cost. cv: (C, K) AP of
+    held-out rows, nan for k = 1."""
 
     scores: np.ndarray
     cv: np.ndarray
@@ -257,7 +281,9 @@ def _shot_batched(
     n_folds = 0 if folds is None else int(folds.max()) + 1
     rows = [y] + [np.where(folds == f, 0, y) for f in range(n_folds)]
     gram = Gram(kernel, subset, costs.max())
-    a, shown = solve_rows(gram, np.repeat(rows, c, 0), np.tile(costs, len(rows)), POSITIVE_WEIGHT, SHOT_TOL)
+    a, shown = solve_rows(
+        gram, np.repeat(rows, c, 0), np.tile(costs, len(rows)), POSITIVE_WEIGHT, SHOT_TOL
+    )
     cv = np.full(c, np.nan) if folds is None else np.zeros(c)
     for f in range(n_folds):
         held = folds == f
@@ -277,7 +303,7 @@ def _shot_liblinear(
 
 
 def pick_by_cv(cv: Sequence[np.ndarray]) -> list[int]:
-    """The cost of every k, ascending, of one sample; k = 1 has no cross-validation and takes that of the
-    next k."""
+    """The cost of every k, ascending, of one sample; k = 1 has no cross-validation and takes that
+    of the next k."""
     found = [-1 if np.isnan(scores).any() else int(np.argmax(scores)) for scores in cv]
     return [next((p for p in found[i:] if p >= 0), -1) for i in range(len(found))]

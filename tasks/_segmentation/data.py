@@ -1,4 +1,5 @@
-"""Training crops and test images: scale, crop, flip, colours, as pure functions of a step and a place."""
+"""Training crops and test images: scale, crop, flip, colours, as pure functions of a step and a
+place."""
 
 from __future__ import annotations
 
@@ -7,24 +8,27 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from bench.data.base import ImageSet
+from bench.contracts.images import ImageSet
+from bench.core.seeds import rng_for
 from bench.data.semantic import VOID, pixel_targets
-from bench.seeds import rng_for
 from bench.views.augment import MEAN, STD
-from tasks._finetune import Key
 from tasks._segmentation.protocol import SegmentationParams
+from tasks._shared.finetune import Key
 
 TRIES = 10  # crops drawn until no class has too large a share; the last one stays
 
 
 def base_factor(width: int, height: int, p: SegmentationParams) -> float:
-    """What brings the short side to `short` without the long one over `longest`; 1 where `short` is 0."""
+    """What brings the short side to `short` without the long one over `longest`; 1 where `short`
+    is 0."""
     if not p.short:
         return 1.0
     return min(p.short / min(width, height), p.longest / max(width, height))
 
 
-def resize_pair(image: np.ndarray, target: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+def resize_pair(
+    image: np.ndarray, target: np.ndarray, factor: float
+) -> tuple[np.ndarray, np.ndarray]:
     """(H, W, 3) bilinear and (H, W) by nearest pixel, both times `factor`, sides rounded half up."""
     size = (max(1, int(image.shape[1] * factor + 0.5)), max(1, int(image.shape[0] * factor + 0.5)))
     if size == image.shape[1::-1]:
@@ -38,8 +42,9 @@ def resize_pair(image: np.ndarray, target: np.ndarray, factor: float) -> tuple[n
 def crop_at(
     target: np.ndarray, size: tuple[int, int], share: float, rng: np.random.Generator
 ) -> tuple[slice, slice]:
-    """A window of `size`, height and width, or less where the image is smaller, at random. It is drawn again,
-    ten times at most, while its pixels that are not void are of one class or one has more than `share`."""
+    """A window of `size`, height and width, or less where the image is smaller, at random. It is
+    drawn again, ten times at most, while its pixels that are not void are of one class or one has
+    more than `share`."""
     room = [max(n - side, 0) for n, side in zip(target.shape, size, strict=True)]
     for _ in range(TRIES if share < 1 else 1):
         y, x = (int(rng.integers(n + 1)) for n in room)
@@ -51,8 +56,9 @@ def crop_at(
 
 
 def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) uint8 RGB with, each at probability 1/2: brightness +-32; contrast x .5-1.5, before or after
-    the rest; saturation x .5-1.5; hue +-18 of 180 (SSD, Liu et al. 2016, as MMSegmentation does it)."""
+    """(H, W, 3) uint8 RGB with, each at probability 1/2: brightness +-32; contrast x .5-1.5,
+    before or after the rest; saturation x .5-1.5; hue +-18 of 180 (SSD, Liu et al. 2016, as
+    MMSegmentation does it)."""
 
     def affine(x: np.ndarray, gain: float, shift: float) -> np.ndarray:
         return np.clip(x.astype(np.float32) * gain + shift, 0, 255).astype(np.uint8)
@@ -86,8 +92,8 @@ def normalised(image: np.ndarray) -> torch.Tensor:
 def augment(
     image: np.ndarray, target: np.ndarray, p: SegmentationParams, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A training crop: (3, h, w) float32 and (h, w) uint8, h and w of `p.crop`. What is smaller is padded at
-    the right and the bottom, with zeros after normalisation and void."""
+    """A training crop: (3, h, w) float32 and (h, w) uint8, h and w of `p.crop`. What is smaller is
+    padded at the right and the bottom, with zeros after normalisation and void."""
     factor = base_factor(image.shape[1], image.shape[0], p) * rng.uniform(*p.scale)
     image, target = resize_pair(image, target, factor)
     window = crop_at(target, p.crop, p.max_share, rng)
@@ -111,7 +117,9 @@ class TrainCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
         rng = rng_for(self.seed, "segmentation crop", key.step, key.place)
-        return augment(self.images.image(key.index), pixel_targets(self.images, key.index), self.p, rng)
+        return augment(
+            self.images.image(key.index), pixel_targets(self.images, key.index), self.p, rng
+        )
 
 
 class TestImages(Dataset[tuple[int, torch.Tensor, torch.Tensor]]):
@@ -128,5 +136,7 @@ class TestImages(Dataset[tuple[int, torch.Tensor, torch.Tensor]]):
     def __getitem__(self, place: int) -> tuple[int, torch.Tensor, torch.Tensor]:
         index = int(self.positions[place])
         image, target = self.images.image(index), pixel_targets(self.images, index)
-        resized, _ = resize_pair(image, target, base_factor(image.shape[1], image.shape[0], self.p))
+        resized, _ = resize_pair(
+            image, target, base_factor(image.shape[1], image.shape[0], self.p)
+        )
         return index, normalised(resized), torch.from_numpy(target)

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 from tasks._segmentation.protocol import SegmentationParams
 
 Net = Callable[[Tensor], Tensor]  # (1, 3, h, w) -> logits (1, classes, h, w)
 
 
 def starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along a side: every `stride` from 0, the last moved back so that it ends with the
-    side. One window where it is at least as long."""
+    """Where windows begin along a side: every `stride` from 0, the last moved back so that it ends
+    with the side. One window where it is at least as long."""
     if window >= length:
         return [0]
     count = -(-(length - window) // stride) + 1
@@ -27,7 +27,9 @@ def windows(
 ) -> list[tuple[slice, slice]]:
     """Windows over an image of `size`, height and width; every pixel is in one at least."""
     if stride[0] > window[0] or stride[1] > window[1]:
-        raise BadInput(f"windows of {window} every {stride} pixels leave gaps; try: stride={window}")
+        raise BadInput(
+            f"windows of {window} every {stride} pixels leave gaps; try: stride={window}"
+        )
     return [
         (slice(y, min(y + window[0], size[0])), slice(x, min(x + window[1], size[1])))
         for y in starts(size[0], window[0], stride[0])
@@ -35,7 +37,9 @@ def windows(
     ]
 
 
-def slide(net: Net, image: Tensor, window: tuple[int, int], stride: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def slide(
+    net: Net, image: Tensor, window: tuple[int, int], stride: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """Mean logits (1, classes, H, W) over the windows that hold a pixel, and how many did, (H, W)."""
     size = (image.shape[2], image.shape[3])
     count = torch.zeros(size, device=image.device)

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.errors import BadData
 from bench.data.semantic import VOID
-from bench.errors import BadData
 
 
 def confusion(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
-    """(K, K) int64 pixels of an image: rows the class that is there, columns the one that was predicted; void
-    is not counted. truth: (H, W) in 0..K-1 or 255, predicted: (H, W) in 0..K-1."""
+    """(K, K) int64 pixels of an image: rows the class that is there, columns the one that was
+    predicted; void is not counted. truth: (H, W) in 0..K-1 or 255, predicted: (H, W) in 0..K-1."""
     scored = truth != VOID
     pairs = truth[scored].long() * classes + predicted[scored].long()
     return torch.bincount(pairs, minlength=classes**2).cpu().numpy().reshape(classes, classes)
@@ -30,7 +30,9 @@ def segmentation_metrics(matrix: np.ndarray) -> dict[str, float]:
 
     BadData if no pixel was scored."""
     if not matrix.sum():
-        raise BadData("no pixel of the split to score on has a class: its masks are void everywhere")
+        raise BadData(
+            "no pixel of the split to score on has a class: its masks are void everywhere"
+        )
     iou, accuracy = iou_and_accuracy(matrix)
     return {
         "mIoU": 100 * float(np.nanmean(iou)),

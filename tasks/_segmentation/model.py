@@ -8,17 +8,20 @@ from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
 
 from bench.data.semantic import VOID
-from bench.nn.backbones import ResNetBackbone, build_backbone
+from bench.nn.backbones import build_backbone
+from bench.nn.resnet import ResNetBackbone
 from tasks._segmentation.protocol import FcnParams, PsaParams, SegmentationParams
 from tasks._segmentation.psa import PsaHead, classifier, conv, resize
 
 
 def dilate(backbone: ResNetBackbone, output_stride: int) -> ResNetBackbone:
-    """Replace the stride of the last stages by dilation, in place: no weight changes, none is added.
+    """Replace the stride of the last stages by dilation, in place: no weight changes, none is
+    added.
 
-    Output stride 8 takes it from the last two stages, 16 from the last. A stage's first block still has the
-    dilation of the stage before it, as torchvision's `replace_stride_with_dilation` has it, so that every
-    output at the old stride is what it was. Also for basic blocks, which torchvision refuses to dilate.
+    Output stride 8 takes it from the last two stages, 16 from the last. A stage's first block
+    still has the dilation of the stage before it, as torchvision's `replace_stride_with_dilation`
+    has it, so that every output at the old stride is what it was. Also for basic blocks, which
+    torchvision refuses to dilate.
     """
     dilation = 1
     for stage in (backbone.layer3, backbone.layer4) if output_stride == 8 else (backbone.layer4,):
@@ -35,18 +38,30 @@ def dilate(backbone: ResNetBackbone, output_stride: int) -> ResNetBackbone:
 
 
 def _dilate(layer: nn.Conv2d, dilation: int) -> None:
-    layer.stride, layer.dilation, layer.padding = (1, 1), (dilation, dilation), (dilation, dilation)
+    layer.stride, layer.dilation, layer.padding = (
+        (1, 1),
+        (dilation, dilation),
+        (dilation, dilation),
+    )
 
 
 class FcnHead(nn.Module):
-    """3x3 convolutions, maybe one more over their output beside their input, the classifier (Long et al.
-    2015, as MMSegmentation arranges it). (B, inputs, H, W) -> logits (B, classes, H, W)."""
+    """3x3 convolutions, maybe one more over their output beside their input, the classifier (Long
+    et al. 2015, as MMSegmentation arranges it). (B, inputs, H, W) -> logits (B, classes, H, W)."""
 
     def __init__(
-        self, inputs: int, width: int, classes: int, dropout: float, convs: int = 2, concat: bool = True
+        self,
+        inputs: int,
+        width: int,
+        classes: int,
+        dropout: float,
+        convs: int = 2,
+        concat: bool = True,
     ) -> None:
         super().__init__()
-        self.convs = nn.Sequential(*(conv(inputs if i == 0 else width, width, 3) for i in range(convs)))
+        self.convs = nn.Sequential(
+            *(conv(inputs if i == 0 else width, width, 3) for i in range(convs))
+        )
         self.fuse = conv(inputs + width, width, 3) if concat else None
         self.drop = nn.Dropout2d(dropout)
         self.classify = classifier(width, classes)
@@ -93,7 +108,8 @@ class Segmenter(nn.Module):
 
 
 def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of the pixels that are not void, logits enlarged to their size; 0 if all are."""
+    """Mean cross-entropy of the pixels that are not void, logits enlarged to their size; 0 if all
+    are."""
     full = resize(logits.float(), list(targets.shape[1:]))
     total = F.cross_entropy(full, targets.long(), ignore_index=VOID, reduction="sum")
     return total / (targets != VOID).sum().clamp(min=1)
@@ -109,7 +125,8 @@ def build_head(p: SegmentationParams, inputs: int, classes: int) -> nn.Module:
 
 
 def optimizer_for(model: Segmenter, p: SegmentationParams) -> torch.optim.SGD:
-    """SGD over two groups, the backbone's and the heads', whose rate is `factor` times the schedule's."""
+    """SGD over two groups, the backbone's and the heads', whose rate is `factor` times the
+    schedule's."""
     body = list(model.backbone.parameters())
     heads = [w for name, w in model.named_parameters() if not name.startswith("backbone.")]
     groups = [{"params": body, "factor": 1.0}, {"params": heads, "factor": p.head_lr}]

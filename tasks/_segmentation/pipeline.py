@@ -12,24 +12,24 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bench.data.base import ImageSet
-from bench.data.runner import start_worker
+from bench.contracts.context import StageContext
+from bench.contracts.images import ImageSet
+from bench.contracts.task import Scored
+from bench.core.errors import BadData
+from bench.core.picture import contact_sheet
+from bench.core.processes import start_worker
+from bench.core.store import write_json
 from bench.data.semantic import pixel_classes
-from bench.engine.context import StageContext
-from bench.engine.pretrain import pick_device, step_threads
-from bench.errors import BadData
 from bench.nn.backbones import load_backbone
-from bench.store import write_json
-from bench.task import Scored
-from bench.views.picture import contact_sheet
-from tasks._counted import Counted, kept
-from tasks._finetune import Loop, StepBatches, fit
+from bench.stages.pretrain.setup import pick_device, step_threads
 from tasks._segmentation.data import TestImages, TrainCrops
 from tasks._segmentation.infer import infer
 from tasks._segmentation.metrics import confusion, per_class, segmentation_metrics
 from tasks._segmentation.model import Segmenter, optimizer_for
 from tasks._segmentation.protocol import SegmentationParams, poly
 from tasks._segmentation.psa import resize
+from tasks._shared.counted import Counted, kept
+from tasks._shared.finetune import Loop, StepBatches, fit
 
 SHOWN = 4  # images of the picture for the tracker
 
@@ -77,12 +77,14 @@ def usable(ctx: StageContext, images: ImageSet) -> np.ndarray:
     found = np.flatnonzero(images.has_semantic())
     if not len(found):
         raise BadData(
-            f"{images.name}/{images.split} has no semantic masks; try: --task-data voc2012_seg=PATH, "
+            f"{images.name}/{images.split} has no semantic masks; try: --task-data "
+            "voc2012_seg=PATH, "
             "--task-data cityscapes=PATH or --task-data scenes"
         )
     if len(found) < len(images):
         ctx.progress.note(
-            f"{images.name}/{images.split}: {len(images) - len(found)} of {len(images)} images have no "
+            f"{images.name}/{images.split}: {len(images) - len(found)} of {len(images)} images "
+            "have no "
             "semantic mask and are left out"
         )
     return found
@@ -109,9 +111,12 @@ def train(
     def batches(start: int) -> DataLoader:
         order = StepBatches(positions, p.batch_size, p.iterations, seed, start)
         return DataLoader(
-            data, batch_sampler=order, num_workers=workers, worker_init_fn=start_worker if workers else None,
+            data,
+            batch_sampler=order,
+            num_workers=workers,
+            worker_init_fn=start_worker if workers else None,
             pin_memory=fabric.device.type == "cuda",
-        )  # fmt: skip
+        )
 
     def losses(batch: list[Tensor]) -> dict[str, Tensor]:
         crops, targets = (x.to(fabric.device, non_blocking=True) for x in batch)
@@ -123,10 +128,14 @@ def train(
 
 @torch.inference_mode()
 def score(
-    ctx: StageContext, model: Segmenter, images: ImageSet, p: SegmentationParams, device: torch.device
+    ctx: StageContext,
+    model: Segmenter,
+    images: ImageSet,
+    p: SegmentationParams,
+    device: torch.device,
 ) -> tuple[np.ndarray, list[list[np.ndarray]]]:
-    """(N, K, K) int32 confusion matrices at the masks' own size, and rows of (image, truth, prediction)
-    pictures."""
+    """(N, K, K) int32 confusion matrices at the masks' own size, and rows of (image, truth,
+    prediction) pictures."""
     model.eval()
     matrices: list[np.ndarray] = []
     classes = len(pixel_classes(images))
@@ -140,16 +149,22 @@ def score(
 
 
 def predictions(
-    ctx: StageContext, model: Segmenter, images: ImageSet, p: SegmentationParams, device: torch.device
+    ctx: StageContext,
+    model: Segmenter,
+    images: ImageSet,
+    p: SegmentationParams,
+    device: torch.device,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(position, prediction, truth), both (H, W), of every image with a mask; logits are resized, not
-    classes."""
+    """(position, prediction, truth), both (H, W), of every image with a mask; logits are resized,
+    not classes."""
     positions, workers = np.flatnonzero(images.has_semantic()), ctx.runtime.workers
     advance = ctx.progress.task("predict", len(positions))
     data = DataLoader(
-        TestImages(images, positions, p), batch_size=None, num_workers=workers,
+        TestImages(images, positions, p),
+        batch_size=None,
+        num_workers=workers,
         worker_init_fn=start_worker if workers else None,
-    )  # fmt: skip
+    )
     for index, image, truth in data:
         logits = infer(model, image[None].to(device, memory_format=torch.channels_last), p)
         yield index, resize(logits, list(truth.shape))[0].argmax(0), truth.to(device)

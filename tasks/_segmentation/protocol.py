@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.params import param
-from bench.task import TaskParams
+from bench.contracts.task import TaskParams
+from bench.core.params import param
 
 Side = tuple[int, int]
 
 
 class SegmentationParams(TaskParams):
-    """What every head shares. Defaults: Cityscapes, MMSegmentation's 40k schedule, the rate of paper 000."""
+    """What every head shares. Defaults: Cityscapes, MMSegmentation's 40k schedule, the rate of
+    paper 000."""
 
     iterations: int = param(40_000, ge=1, help="optimiser steps")
     batch_size: int = param(16, ge=1, help="crops per step")
-    lr: float = param(0.02, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1])
+    lr: float = param(
+        0.02, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1]
+    )
     min_lr: float = param(1e-4, ge=0, help="learning rate after the last step")
     power: float = param(0.9, gt=0, help="of the polynomial between the two")
     head_lr: float = param(1.0, gt=0, help="the heads' rate as a multiple of the backbone's")
     momentum: float = param(0.9, ge=0, lt=1, help="of SGD")
     weight_decay: float = param(5e-4, ge=0, help="on every parameter")
-    output_stride: Literal[8, 16] = param(8, help="pixels of the image per cell of the last feature map")
+    output_stride: Literal[8, 16] = param(
+        8, help="pixels of the image per cell of the last feature map"
+    )
     crop: Side = param((512, 1024), help="height and width of a training crop")
     short: int = param(
         0, ge=0, help="short side of images, before the random scale and at test; 0: their own"
@@ -34,9 +39,13 @@ class SegmentationParams(TaskParams):
     photometric: bool = param(True, help="random brightness, contrast, saturation and hue")
     width: int = param(512, ge=8, help="channels of the head")
     dropout: float = param(0.1, ge=0, lt=1, help="of channels, before the classifier")
-    aux_weight: float = param(0.4, ge=0, help="weight of the loss on the third stage; 0: no such head")
+    aux_weight: float = param(
+        0.4, ge=0, help="weight of the loss on the third stage; 0: no such head"
+    )
     aux_width: int = param(256, ge=8, help="channels of that head")
-    inference: Literal["whole", "slide"] = param("whole", help="the whole image at once, or windows")
+    inference: Literal["whole", "slide"] = param(
+        "whole", help="the whole image at once, or windows"
+    )
     window: Side = param((512, 1024), help="height and width of a window")
     stride: Side = param((342, 683), help="distance of windows, vertical and horizontal")
 
@@ -45,7 +54,9 @@ class FcnParams(SegmentationParams):
     """A fully convolutional head."""
 
     convs: int = param(2, ge=1, help="3x3 convolutions of the head")
-    concat: bool = param(True, help="a further 3x3 convolution sees their output beside their input")
+    concat: bool = param(
+        True, help="a further 3x3 convolution sees their output beside their input"
+    )
 
 
 class PsaParams(SegmentationParams):

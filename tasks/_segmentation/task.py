@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+from bench.contracts.task import Scored, Task
 from bench.nn.architectures import architecture
-from bench.task import Scored, Task
 from tasks._segmentation.protocol import SegmentationParams
 
 if TYPE_CHECKING:
-    from bench.engine.context import StageContext
+    from bench.contracts.context import StageContext
 
 
 TINY_FCN: dict[str, Any] = {
-    "iterations": 320, "batch_size": 4, "lr": 0.1, "crop": (112, 112), "scale": (0.75, 1.5),
-    "photometric": False, "dropout": 0.0, "width": 64, "aux_width": 32, "window": (96, 96),
+    "iterations": 320,
+    "batch_size": 4,
+    "lr": 0.1,
+    "crop": (112, 112),
+    "scale": (0.75, 1.5),
+    "photometric": False,
+    "dropout": 0.0,
+    "width": 64,
+    "aux_width": 32,
+    "window": (96, 96),
     "stride": (64, 64),
-}  # fmt: skip
+}
 
 
 class SegmentationTask(Task):
-    """Train on "train", score on "val", in percent; the confusion matrix is summed over the whole split.
+    """Train on "train", score on "val", in percent; the confusion matrix is summed over the whole
+    split.
 
     A class that is neither in the ground truth nor predicted is left out of the means.
     """
 
     params: SegmentationParams
-    headline: ClassVar[str] = "mIoU"
-    metrics: ClassVar[dict[str, str]] = {
+    headline = "mIoU"
+    metrics = {
         "mIoU": "intersection over union of pixels, mean of classes, percent",
         "mAcc": "share of a class's pixels that are found, mean of classes, percent",
         "aAcc": "share of all pixels that are right, percent",

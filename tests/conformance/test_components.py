@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from bench import registry
-from bench.component import SCALES, Component
-from bench.data.base import HowToGet
-from bench.params import Params, canonical
+from bench.contracts import registry
+from bench.contracts.component import SCALES, Component
+from bench.contracts.data import HowToGet
+from bench.core.params import Params, canonical
 
 EVERY = sorted(registry.entries())
 IDS = [f"{kind}-{name}" for kind, name in EVERY]
@@ -30,7 +30,9 @@ def test_name_summary_and_source(component: type[Component]) -> None:
     assert 10 <= len(entry.summary) <= 120, "the first docstring line is what `bench list` prints"
     assert re.fullmatch(r"[a-z0-9_]+", component.name)
     assert component.version >= 1
-    assert (component.__doc__ or "").strip(), "the class says what it computes and where it comes from"
+    assert (component.__doc__ or "").strip(), (
+        "the class says what it computes and where it comes from"
+    )
 
 
 def test_params_are_frozen_strict_documented_and_canonical(component: type[Component]) -> None:
@@ -45,7 +47,8 @@ def test_params_are_frozen_strict_documented_and_canonical(component: type[Compo
     assert not silent, f"say what these settings mean: {silent}"
 
 
-_PLAIN = {"optimizer", "momentum", "weight_decay", "precision", "seed"}  # names that say it themselves
+# names that say it themselves
+_PLAIN = {"optimizer", "momentum", "weight_decay", "precision", "seed"}
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -106,7 +109,9 @@ def test_data_says_how_to_get_it_and_can_be_tried(component: type[Component]) ->
     assert all(name and megabytes >= 0 for name, megabytes in get.files.items())
     assert not get.files or get.megabytes > 0
     assert all(count > 0 for count in data.official.values())
-    assert bool(data.sample) == data.needs_path, "generated scenes in its layout, so that it can be tried"
+    assert bool(data.sample) == data.needs_path, (
+        "generated scenes in its layout, so that it can be tried"
+    )
     if data.sample:
         module, _, function = data.sample.partition(":")
         assert callable(getattr(importlib.import_module(module), function))
@@ -130,7 +135,9 @@ def test_one_file_no_edit_elsewhere(component: type[Component]) -> None:
     if component.kind == "data":
         return
     text = "\n".join(
-        f.read_text() for f in root.rglob("*.py") if "results" not in f.parts and "sets" not in f.parts
+        f.read_text()
+        for f in root.rglob("*.py")
+        if "results" not in f.parts and "sets" not in f.parts
     )
     code = re.sub(r'""".*?"""|#.*', "", text, flags=re.S)
     assert not re.search(rf"""['"]{component.name}['"]""", code) or component.name in (

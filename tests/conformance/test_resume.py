@@ -1,5 +1,5 @@
-"""Every method that trains: interrupted at a random step and resumed it ends with the same bits, and it logs
-the spread of its outputs."""
+"""Every method that trains: interrupted at a random step and resumed it ends with the same bits,
+and it logs the spread of its outputs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from bench import registry
-from bench.cell import Cell, Planner
-from bench.engine._training import read_history
-from bench.engine.context import StageContext
-from bench.engine.local import LocalEngine
-from bench.engine.pretrain import run
-from bench.params import Runtime
-from bench.store import Store
+from bench.contracts import registry
+from bench.contracts.context import StageContext
+from bench.core.params import Runtime
+from bench.core.store import Store
+from bench.launch.local import LocalEngine
+from bench.plan.cell import Cell
+from bench.plan.planner import Planner
+from bench.stages.checkpoint import read_history
+from bench.stages.pretrain import run
 from tests.conformance.test_training import overrides
 from tests.core.test_store import Heard
-from tests.engine.pretraining import Watch
+from tests.stages.pretraining import Watch
 
 TRAINED = [n for n in registry.names("method") if registry.load("method", n).trains]  # type: ignore[attr-defined]
 STEPS = 6  # 12 scenes, batch 4, 2 epochs
@@ -45,13 +46,20 @@ class Trainings:
 
     def run(self, method: str, work: Path, watch: Watch) -> None:
         runtime = Runtime(
-            home=self.home, database="", workers=0, threads=1, tracker="none", devices="cpu",
+            home=self.home,
+            database="",
+            workers=0,
+            threads=1,
+            tracker="none",
+            devices="cpu",
             checkpoint_seconds=0.0,
-        )  # fmt: skip
+        )
         known = registry.load("method", method).Params.model_fields
         sets = dict(overrides()) | {f"{method}.{k}": str(v) for k, v in LIVE.items() if k in known}
         sets[f"{method}.epochs"] = "2"
-        cell = Cell(method, "image", "coco_det", "scenes", "scenes", "tiny", 0, tuple(sets.items()))
+        cell = Cell(
+            method, "image", "coco_det", "scenes", "scenes", "tiny", 0, tuple(sets.items())
+        )
         planner = Planner(cell, runtime)
         stage = planner.pretrain(method, "image", planner.data("scenes"), main=True)
         engine = LocalEngine(runtime, Store(self.home), Heard())
@@ -75,12 +83,18 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(
         trainings.run(method, tmp_path / "resumed", Watch({step: kill}))
     watch = Watch()
     trainings.run(method, tmp_path / "resumed", watch)
-    assert watch.started_at == step - 1, "the last step that was finished before the kill was saved"
+    assert watch.started_at == step - 1, (
+        "the last step that was finished before the kill was saved"
+    )
     whole, resumed = (tmp_path / name / "backbone.pth" for name in ("whole", "resumed"))
     assert whole.read_bytes() == resumed.read_bytes()
-    every, again = (torch.load(p.with_name("network.pth"), weights_only=True) for p in (whole, resumed))
+    every, again = (
+        torch.load(p.with_name("network.pth"), weights_only=True) for p in (whole, resumed)
+    )
     assert every.keys() == again.keys()
-    assert all(torch.equal(v, again[k]) for k, v in every.items()), "queues, banks and averages too"
+    assert all(torch.equal(v, again[k]) for k, v in every.items()), (
+        "queues, banks and averages too"
+    )
     rows = read_history(whole.with_name("history.jsonl"))
     assert len(rows) == STEPS
     assert all(0 < row["std"] < 1 for row in rows), "the collapse monitor"

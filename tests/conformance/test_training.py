@@ -1,7 +1,9 @@
-"""Methods and crops train together on a dozen scenes, or say why they cannot; every generator proposes.
+"""Methods and crops train together on a dozen scenes, or say why they cannot; every generator
+proposes.
 
-`tests/core/test_matrix.py` plans every pair. Trained are: the plainest two-view method with every crop, and
-every method with one crop of each kind (style and number of heads): a method sees no more of a crop.
+`tests/plan/test_matrix.py` plans every pair. Trained are: the plainest two-view method with every
+crop, and every method with one crop of each kind (style and number of heads): a method sees no
+more of a crop.
 """
 
 from __future__ import annotations
@@ -16,17 +18,25 @@ import pytest
 import torch
 from torchvision import models
 
-from bench import registry
-from bench.cell import Cell, Planner
-from bench.data._scenes_draw import draw_scene
-from bench.engine.local import LocalEngine
-from bench.errors import Unsupported
+from bench.contracts import registry
+from bench.core.errors import Unsupported
+from bench.core.params import Runtime
+from bench.core.store import Store
+from bench.data.scenes.draw import draw_scene
+from bench.launch.local import LocalEngine
 from bench.nn.backbones import build_backbone, load_backbone
-from bench.params import Runtime
-from bench.store import Store
+from bench.plan.cell import Cell
+from bench.plan.planner import Planner
 from tests.core.test_store import Heard
 
-SMALL = {"epochs": 1, "batch_size": 4, "warmup_epochs": 0, "image_size": 32, "patch": 32, "roi_size": 32}
+SMALL = {
+    "epochs": 1,
+    "batch_size": 4,
+    "warmup_epochs": 0,
+    "image_size": 32,
+    "patch": 32,
+    "roi_size": 32,
+}
 PLAINEST = "byol"
 
 
@@ -58,7 +68,9 @@ def shared_home(common_folder: Path) -> Path:
 
 @pytest.mark.parametrize(("method", "crop"), PAIRS, ids=[f"{m}-{c}" for m, c in PAIRS])
 def test_the_pair_trains_or_is_unsupported(method: str, crop: str, shared_home: Path) -> None:
-    runtime = Runtime(home=shared_home, database="sqlite://", workers=0, tracker="none", devices="cpu")
+    runtime = Runtime(
+        home=shared_home, database="sqlite://", workers=0, tracker="none", devices="cpu"
+    )
     cell = Cell(method, crop, "coco_det", "scenes", "scenes", "tiny", 0, overrides())
     planner = Planner(cell, runtime)
     data = planner.data("scenes")
@@ -75,11 +87,14 @@ def test_the_pair_trains_or_is_unsupported(method: str, crop: str, shared_home: 
         found = getattr(models, name)().load_state_dict(state, strict=False)
         assert set(found.missing_keys) == {"fc.weight", "fc.bias"}
         assert not found.unexpected_keys
-    else:  # a name torchvision does not know; tests/nn compare these with timm's and torchvision's parts
+    # a name torchvision does not know; tests/nn compare these with timm's and torchvision's parts
+    else:
         assert load_backbone(folder / "backbone.pth", build_backbone(name)) == len(state) > 50
     assert all(torch.isfinite(t.float()).all() for t in state.values())
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["steps"] == (0 if not registry.load("method", method).trains else summary["samples"] // 4)  # type: ignore[attr-defined]
+    assert summary["steps"] == (
+        0 if not registry.load("method", method).trains else summary["samples"] // 4
+    )  # type: ignore[attr-defined]
     again = LocalEngine(runtime, Store(shared_home), Heard())
     assert again.ensure(stage) == folder
     assert not again.outcome.made

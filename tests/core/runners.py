@@ -7,12 +7,14 @@ import signal
 import time
 from pathlib import Path
 
-from bench.engine.context import StageContext
-from bench.errors import BadData
-from bench.stage import Stage
+from bench.contracts.context import StageContext
+from bench.core.errors import BadData
+from bench.core.stage import Stage
 
 
-def stage(name: str, inputs: dict[str, Stage] | None = None, run: str = "write", **params: object) -> Stage:
+def stage(
+    name: str, inputs: dict[str, Stage] | None = None, run: str = "write", **params: object
+) -> Stage:
     return Stage("toy", name, 1, dict(params), f"tests.core.runners:{run}", inputs or {})
 
 

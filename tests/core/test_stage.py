@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from bench.params import Params, canonical, param
-from bench.seeds import rng_for, seed_for
-from bench.stage import Stage, walk
+from bench.core.params import Params, canonical, param
+from bench.core.seeds import rng_for, seed_for
+from bench.core.stage import Stage, walk
 
 LEAF = Stage("data", "scenes", 1, {"seed": 0, "n": 320}, "a:b")
 TOP = Stage("pretrain", "byol", 2, {"lr": 0.2, "betas": [0.9, 0.95]}, "c:d", {"data": LEAF})
@@ -36,7 +36,9 @@ def test_every_part_of_the_identity_changes_the_key() -> None:
 
 
 def test_the_code_that_runs_and_the_order_of_settings_do_not() -> None:
-    same = Stage("pretrain", "byol", 2, {"betas": [0.9, 0.95], "lr": 0.2}, "elsewhere:f", {"data": LEAF})
+    same = Stage(
+        "pretrain", "byol", 2, {"betas": [0.9, 0.95], "lr": 0.2}, "elsewhere:f", {"data": LEAF}
+    )
     assert same.key == TOP.key
 
 
@@ -79,7 +81,9 @@ def test_walk_gives_inputs_first_and_each_key_once(seed: int) -> None:
     stages: list[Stage] = []
     for i in range(30):
         some = draw.sample(stages, min(len(stages), draw.randint(0, 3)))
-        stages.append(Stage("toy", f"s{i // 2}", 1, {}, "x:y", {f"in{k}": s for k, s in enumerate(some)}))
+        stages.append(
+            Stage("toy", f"s{i // 2}", 1, {}, "x:y", {f"in{k}": s for k, s in enumerate(some)})
+        )
     roots = draw.sample(stages, 5)
     seen: list[str] = []
 

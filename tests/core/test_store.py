@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from bench.cell import Cell, Plan, PlannedCell
-from bench.engine.context import StageContext
-from bench.engine.local import LocalEngine
-from bench.errors import BadInput, BenchError, StageFailed
-from bench.params import Runtime
-from bench.stage import Stage
-from bench.store import SCRATCH, Store
+from bench.contracts.context import StageContext
+from bench.core.errors import BadInput, BenchError, StageFailed
+from bench.core.params import Runtime
+from bench.core.stage import Stage
+from bench.core.store import SCRATCH, Store
+from bench.launch.local import LocalEngine
+from bench.plan.cell import Cell, Plan, PlannedCell
 from tests.core.runners import stage
 
 
@@ -65,9 +65,16 @@ def test_commit_records_stage_provenance_and_hashes(home: Path) -> None:
     folder = engine(home).ensure(stage("a"))
     assert json.loads((folder / "stage.json").read_text())["name"] == "a"
     made = json.loads((folder / "provenance.json").read_text())
-    assert {"commit", "dirty", "packages", "host", "device", "seconds", "arguments", "source_digest"} <= set(
-        made
-    )
+    assert {
+        "commit",
+        "dirty",
+        "packages",
+        "host",
+        "device",
+        "seconds",
+        "arguments",
+        "source_digest",
+    } <= set(made)
     done = json.loads((folder / "done").read_text())
     assert set(done["files"]) == {"out.txt", "stage.json", "provenance.json"}
     assert not (folder / "_scratch").exists()
@@ -90,7 +97,7 @@ def killed_at(moment: int, patch: pytest.MonkeyPatch) -> None:
         return call
 
     for name in ("fsync", "replace", "rename"):
-        patch.setattr(f"bench.store.os.{name}", wrapped(getattr(os, name)))
+        patch.setattr(f"bench.core.store.os.{name}", wrapped(getattr(os, name)))
 
 
 def test_a_commit_killed_at_any_moment_is_whole_the_next_time(
@@ -168,7 +175,13 @@ def test_one_failing_cell_does_not_stop_the_others(home: Path) -> None:
     assert "ValueError: on purpose" in text
     assert "\n" not in text
     assert "Traceback" in Path(text.rpartition("traceback: ")[2]).read_text()
-    assert [s for s, _ in made.listener.states] == ["running", "failed", "unsupported", "running", "failed"]  # type: ignore[attr-defined]
+    assert [s for s, _ in made.listener.states] == [
+        "running",
+        "failed",
+        "unsupported",
+        "running",
+        "failed",
+    ]  # type: ignore[attr-defined]
     assert not Store(home).done(bad)
 
 
@@ -181,7 +194,8 @@ def test_bad_data_keeps_its_line_and_its_exit_code(home: Path) -> None:
 def test_a_killed_stage_finds_its_scratch_again(home: Path) -> None:
     code = (
         "from tests.core.test_store import engine; from tests.core.runners import stage;"
-        f"from pathlib import Path; engine(Path({str(home)!r})).ensure(stage('k', run='count_and_die'))"
+        f"from pathlib import Path; engine(Path({str(home)!r})).ensure(stage('k', "
+        "run='count_and_die'))"
     )
     codes = [subprocess.run([sys.executable, "-c", code], timeout=60).returncode for _ in range(3)]
     assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0]
@@ -209,7 +223,7 @@ def test_two_processes_make_each_stage_once(home: Path, tmp_path: Path) -> None:
 def test_a_dead_owner_gives_up_its_lock(home: Path) -> None:
     a = stage("a")
     code = (
-        "import time; from bench.store import Store; from tests.core.runners import stage;"
+        "import time; from bench.core.store import Store; from tests.core.runners import stage;"
         f"from pathlib import Path; s = Store(Path({str(home)!r}));\n"
         "with s.lock(stage('a')): print('held', flush=True); time.sleep(60)"
     )
@@ -226,7 +240,7 @@ def test_a_dead_owner_gives_up_its_lock(home: Path) -> None:
 
 def test_a_live_owner_is_named_while_we_wait(home: Path) -> None:
     code = (
-        "import time; from bench.store import Store; from tests.core.runners import stage;"
+        "import time; from bench.core.store import Store; from tests.core.runners import stage;"
         f"from pathlib import Path; s = Store(Path({str(home)!r}));\n"
         "with s.lock(stage('a')): print('held', flush=True); time.sleep(1)"
     )
@@ -246,7 +260,9 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         Store(blocked / "home")
 
 
-def test_a_full_disk_is_one_line_and_keeps_the_work(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_line_and_keeps_the_work(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tests.core import runners
 
     def full(ctx: StageContext) -> None:
@@ -272,8 +288,8 @@ def test_find_wants_one_hit(home: Path) -> None:
 def test_a_database_that_cannot_be_written_loses_nothing(home: Path) -> None:
     from sqlalchemy.exc import OperationalError
 
-    from bench.results.database import open_database
-    from bench.results.listener import DatabaseListener
+    from bench.results.db.database import open_database
+    from bench.results.db.listener import DatabaseListener
 
     database = open_database(f"sqlite:///{home / 'results.db'}")
     listener = DatabaseListener(database)
@@ -282,7 +298,9 @@ def test_a_database_that_cannot_be_written_loses_nothing(home: Path) -> None:
         raise OperationalError("INSERT", {}, Exception("database or disk is full"))
 
     database.record_stage = database.record_cell = full  # type: ignore[method-assign, assignment]
-    made = LocalEngine(Runtime(home=home, database="sqlite://", tracker="none"), Store(home), listener)
+    made = LocalEngine(
+        Runtime(home=home, database="sqlite://", tracker="none"), Store(home), listener
+    )
     a = stage("a")
     made.ensure(a)
     assert Store(home).done(a)

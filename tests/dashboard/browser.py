@@ -1,5 +1,5 @@
-"""A dashboard server and a headless Chromium for tests and measurements. Needs the extra `browser`, Debian's
-packages chromium and chromium-driver, and nothing from the network."""
+"""A dashboard server and a headless Chromium for tests and measurements. Needs the extra
+`browser`, Debian's packages chromium and chromium-driver, and nothing from the network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def serving(home: Path) -> Iterator[str]:
     """The address of a dashboard that shows the database in `home`; it stops with the block."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
-    environment = {k: v for k, v in os.environ.items() if k != "BENCH_DB"} | {"BENCH_HOME": str(home)}
+    environment = {k: v for k, v in os.environ.items() if k != "BENCH_DB"} | {
+        "BENCH_HOME": str(home)
+    }
     with open(home / "server.log", "w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
     try:
@@ -105,7 +107,9 @@ def wait_for(driver: Any, condition: Any, seconds: float = 30) -> Any:
             if time.monotonic() > until:
                 raise
         if time.monotonic() > until:
-            raise AssertionError(f"nothing after {seconds} s on {driver.current_url}: {body(driver)[:2000]}")
+            raise AssertionError(
+                f"nothing after {seconds} s on {driver.current_url}: {body(driver)[:2000]}"
+            )
         time.sleep(0.01)
 
 
@@ -123,16 +127,21 @@ def open_page(driver: Any, address: str) -> None:
 def settled(driver: Any, seconds: float = 30) -> None:
     """Wait until the page's script has run to the end."""
     time.sleep(0.1)
-    wait_for(driver, lambda d: d.execute_script(f'return !!document.querySelector("{READY}")'), seconds)
+    wait_for(
+        driver, lambda d: d.execute_script(f'return !!document.querySelector("{READY}")'), seconds
+    )
     time.sleep(0.2)
 
 
 def errors(driver: Any) -> list[str]:
-    """What the browser's console holds that is an error, and exceptions on the page. A page that the
-    back button brings out of the browser's cache has lost its connection and opens another: no error."""
+    """What the browser's console holds that is an error, and exceptions on the page. A page that
+    the back button brings out of the browser's cache has lost its connection and opens another: no
+    error."""
     lines = [e["message"] for e in driver.get_log("browser") if e["level"] == "SEVERE"]
     if any("Back-Forward Cache" in line for line in lines):
-        lines = [x for x in lines if "Back-Forward Cache" not in x and "WebSocket onerror" not in x]
+        lines = [
+            x for x in lines if "Back-Forward Cache" not in x and "WebSocket onerror" not in x
+        ]
     found = driver.execute_script(
         "return [...document.querySelectorAll('.stException')].map(e => e.innerText)"
     )
@@ -143,7 +152,8 @@ def picture(driver: Any, file: Path, whole: bool = True) -> None:
     """A screenshot; `whole`: as high as the page's content."""
     if whole:
         script = (
-            "return [innerWidth, document.querySelector('[data-testid=stMain]').scrollHeight, innerHeight]"
+            "return [innerWidth, document.querySelector('[data-testid=stMain]').scrollHeight, "
+            "innerHeight]"
         )
         width, height, inner = driver.execute_script(script)
         size = {

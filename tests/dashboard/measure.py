@@ -1,8 +1,9 @@
 """How fast the leaderboard is: in a browser, and in a terminal.
 
-`python -m tests.dashboard.measure 10000 100000` fills databases of these sizes, opens them and prints
-seconds from the address being entered until the table is there (the first visit of a new server, and a
-later one), from a filter being chosen until the table has followed, and of `bench leaderboard`.
+`python -m tests.dashboard.measure 10000 100000` fills databases of these sizes, opens them and
+prints seconds from the address being entered until the table is there (the first visit of a new
+server, and a later one), from a filter being chosen until the table has followed, and of `bench
+leaderboard`.
 """
 
 from __future__ import annotations
@@ -45,12 +46,17 @@ def paint(driver: Any, address: str) -> float:
 
 def choose(driver: Any, label: str, option: str) -> float:
     """Seconds from a click on an option of the multiselect until the row count has changed."""
-    box = driver.find_element("css selector", f"[data-testid=stMultiSelect] [aria-label*='{label}']")
+    box = driver.find_element(
+        "css selector", f"[data-testid=stMultiSelect] [aria-label*='{label}']"
+    )
     box.click()
     find = (
-        f"return [...document.querySelectorAll('[role=option]')].find(e => e.innerText.trim() === '{option}')"
+        "return [...document.querySelectorAll('[role=option]')].find(e => e.innerText.trim() === "
+        f"'{option}')"
     )
-    driver.execute_script("arguments[0].click()", wait_for(driver, lambda d: d.execute_script(find)))
+    driver.execute_script(
+        "arguments[0].click()", wait_for(driver, lambda d: d.execute_script(find))
+    )
     done = "return window.seen.changed > window.seen.clicked && window.seen.changed - window.seen.clicked"
     return float(wait_for(driver, lambda d: d.execute_script(done))) / 1000
 
@@ -62,7 +68,10 @@ def terminal(home: Path) -> float:
     for _ in range(3):
         start = time.perf_counter()
         subprocess.run(
-            code, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "BENCH_HOME": str(home)}
+            code,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "BENCH_HOME": str(home)},
         )
         took.append(time.perf_counter() - start)
     return median(took)
@@ -78,7 +87,9 @@ def measure(home: Path) -> dict[str, float]:
         settled(driver)
         found["filter"] = median(choose(driver, "Methods", m) for m in ("byol", "orl", "simclr"))
         open_page(driver, f"{address}/?code=current")
-        found["code filter, first"] = float(driver.execute_script("return window.seen.paint")) / 1000
+        found["code filter, first"] = (
+            float(driver.execute_script("return window.seen.paint")) / 1000
+        )
     return {**found, "bench leaderboard": terminal(home)}
 
 
@@ -89,7 +100,10 @@ def main() -> None:
             fill(f"sqlite:///{folder}/results.db", n).engine.dispose()
             load = os.getloadavg()[0]
             figures = "  ".join(f"{k} {v:.2f} s" for k, v in measure(Path(folder)).items())
-            print(f"{n:>7,} results: {figures}  (load {load:.1f} to {os.getloadavg()[0]:.1f})", flush=True)
+            print(
+                f"{n:>7,} results: {figures}  (load {load:.1f} to {os.getloadavg()[0]:.1f})",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

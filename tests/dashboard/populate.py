@@ -18,21 +18,45 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from bench.results.database import Database, open_database
-from bench.results.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
-from bench.results.statistics import summary
-from bench.source import component_names, source_digest
+from bench.contracts.source import component_names, source_digest
+from bench.core.statistics import summary
+from bench.results.db.database import Database, open_database
+from bench.results.db.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
 
 METHODS = (
-    "byol", "orl", "moco_v2", "simclr", "simsiam", "densecl", "swav", "soco", "ccop", "resim", "lewel",
-    "cast", "self_emd", "mae", "cmc",
-)  # fmt: skip
+    "byol",
+    "orl",
+    "moco_v2",
+    "simclr",
+    "simsiam",
+    "densecl",
+    "swav",
+    "soco",
+    "ccop",
+    "resim",
+    "lewel",
+    "cast",
+    "self_emd",
+    "mae",
+    "cmc",
+)
 CROPS = (
-    "image", "grid", "gt", "gt_pad", "coarse", "selective_search", "edge_boxes", "bing", "random", "multi",
-    "obj_scene", "obj_obj_dilate",
-)  # fmt: skip
+    "image",
+    "grid",
+    "gt",
+    "gt_pad",
+    "coarse",
+    "selective_search",
+    "edge_boxes",
+    "bing",
+    "random",
+    "multi",
+    "obj_scene",
+    "obj_obj_dilate",
+)
 COCO = ("AP_bbox", "AP50_bbox", "AP75_bbox", "AP_segm", "AP50_segm", "AP75_segm")
-TASKS: dict[str, tuple[str, tuple[str, ...], str, float]] = {  # headline first; engine; where its values lie
+# headline first; engine; where its values lie
+TASKS: dict[str, tuple[str, tuple[str, ...], str, float]] = {
     "coco_det": ("AP_bbox", COCO, "torchvision", 38.0),
     "voc07_svm": ("mAP", ("mAP",), "", 78.0),
     "knn": ("top1", ("top1", "top5"), "", 52.0),
@@ -87,22 +111,40 @@ class Filler:
             digest = "0" * 64
         folder = f"{kind}/{name}-{made[:12]}"
         record = {
-            "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False, "python": "3.11.2",
-            "packages": {"torch": "2.6.0", "numpy": "2.1.0"}, "host": "node-7", "device": "A GPU", "cpus": 16,
-            "started": "2026-01-02T03:04:05+00:00", "seconds": seconds, "peak_memory_mib": 2048,
-            "arguments": ["run", "--method", name], "source_digest": digest, "tracker_url": None,
-        }  # fmt: skip
+            "commit": "0123456789abcdef0123456789abcdef01234567",
+            "dirty": False,
+            "python": "3.11.2",
+            "packages": {"torch": "2.6.0", "numpy": "2.1.0"},
+            "host": "node-7",
+            "device": "A GPU",
+            "cpus": 16,
+            "started": "2026-01-02T03:04:05+00:00",
+            "seconds": seconds,
+            "peak_memory_mib": 2048,
+            "arguments": ["run", "--method", name],
+            "source_digest": digest,
+            "tracker_url": None,
+        }
         stage = {
-            "key": made, "kind": kind, "name": name, "version": 1, "params": params, "inputs": inputs,
+            "key": made,
+            "kind": kind,
+            "name": name,
+            "version": 1,
+            "params": params,
+            "inputs": inputs,
             "runner": runner,
-        }  # fmt: skip
-        self.rows[StageRow].append({**stage, "folder": folder, "seconds": seconds, "source_digest": digest})
+        }
+        self.rows[StageRow].append(
+            {**stage, "folder": folder, "seconds": seconds, "source_digest": digest}
+        )
         self.rows[ProvenanceRow].append({"stage_key": made, "record": record})
         if self.home:
             write_stage(self.home / "store" / folder, stage, record)
         return made
 
-    def cell(self, method: str, crop: str, task: str, lr: float | None, seed: int, **how: Any) -> None:
+    def cell(
+        self, method: str, crop: str, task: str, lr: float | None, seed: int, **how: Any
+    ) -> None:
         """One cell with its stages and, if it is done, its result."""
         headline, names, engine, around = TASKS[task]
         scale, data = how.get("scale", "small"), how.get("data", "coco")
@@ -119,7 +161,13 @@ class Filler:
         params = {"method": learner, "crop": cropper, "split": "train", "seed": seed}
         judge = {"task": {"name": task, "version": 1, "params": {"epochs": 12}}, "seed": seed}
         if state == "unsupported":
-            label, pretraining, protocol, source, target = key(method, crop, task, lr, seed), "", "", "", ""
+            label, pretraining, protocol, source, target = (
+                key(method, crop, task, lr, seed),
+                "",
+                "",
+                "",
+                "",
+            )
             group = key(method, crop, task, lr, "unsupported")
         else:
             backbone = self.stage("pretrain", method, params, {"data": source}, 3600.0 + seed)
@@ -132,19 +180,31 @@ class Filler:
             group = key(pretraining, protocol)
         sets = "".join(f" --set {k}={v}" for k, v in overrides.items())
         names_ = {
-            "label": label, "method": method, "crop": crop, "task": task, "scale": scale,
-            "pretrain_data": data, "pretrain_data_key": source, "task_data": f"{task}_set",
-            "task_data_key": target, "engine": engine,
-            "seed": seed, "overrides": overrides, "group": group, "pretraining": pretraining,
+            "label": label,
+            "method": method,
+            "crop": crop,
+            "task": task,
+            "scale": scale,
+            "pretrain_data": data,
+            "pretrain_data_key": source,
+            "task_data": f"{task}_set",
+            "task_data_key": target,
+            "engine": engine,
+            "seed": seed,
+            "overrides": overrides,
+            "group": group,
+            "pretraining": pretraining,
             "protocol": protocol,
             "command": f"bench run --method {method} --crop {crop} --task {task} --scale {scale}"
             f" --seeds {seed} --data {data} --task-data {task}_set{sets}",
-        }  # fmt: skip
+        }
         self.rows[CellRow].append({**names_, "state": state, "reason": how.get("reason")})
         if state == "done":
             self.result(label, headline, names, self.value(method, crop, task, lr, seed, around))
 
-    def value(self, method: str, crop: str, task: str, lr: float | None, seed: int, around: float) -> float:
+    def value(
+        self, method: str, crop: str, task: str, lr: float | None, seed: int, around: float
+    ) -> float:
         """Between methods 3, between crops 2, between seeds .3."""
         total = around
         for what, spread in (((method, task), 3.0), ((crop, task), 2.0), ((lr, method), 1.0)):
@@ -164,7 +224,12 @@ class Filler:
         for position, name in enumerate(names):
             shift = 18.0 if "50" in name else 3.0 * position
             self.rows[MetricRow].append(
-                {"result_id": self.results, "name": name, "value": value + shift, "position": position}
+                {
+                    "result_id": self.results,
+                    "name": name,
+                    "value": value + shift,
+                    "position": position,
+                }
             )
 
 
@@ -199,16 +264,25 @@ def states(filler: Filler) -> None:
     filler.cell("supervised", "image", "knn", None, 0, state="failed", reason=reason)
     filler.cell("supervised", "image", "voc07_svm", None, 0, state="running")
     reason = "supervised needs a label for every image, and crops of objects have none"
-    filler.cell("supervised", "image", "cityscapes_seg", None, 0, state="unsupported", reason=reason)
     filler.cell(
-        "supervised", "image", "voc0712_det", None, 0, state="interrupted", reason="stopped by the user"
+        "supervised", "image", "cityscapes_seg", None, 0, state="unsupported", reason=reason
+    )
+    filler.cell(
+        "supervised",
+        "image",
+        "voc0712_det",
+        None,
+        0,
+        state="interrupted",
+        reason="stopped by the user",
     )
     filler.cell("byol", "image", "coco_det", None, 0, scale="tiny", data="scenes")
 
 
 def sweep(url: str, name: str, trials: list[Trial], **how: Any) -> None:
     """A study as `bench sweep` leaves it: (values, scores) of its trials, None of one that failed.
-    `spaces`: of settings that are ranges, {setting: (low, high, log)}; `won`: the number of the winner."""
+    `spaces`: of settings that are ranges, {setting: (low, high, log)}; `won`: the number of the
+    winner."""
     import optuna
 
     open_database(url)
@@ -220,25 +294,40 @@ def sweep(url: str, name: str, trials: list[Trial], **how: Any) -> None:
         low, high, log = ranges.get(setting, (0.0, 0.0, False))
         values = [] if setting in ranges else list(dict.fromkeys(v[setting] for v, _ in trials))
         spaces.append({"name": setting, "values": values, "low": low, "high": high, "log": log})
-        drawn = optuna.distributions.FloatDistribution(low, high, log=log) if setting in ranges else None
+        drawn = (
+            optuna.distributions.FloatDistribution(low, high, log=log)
+            if setting in ranges
+            else None
+        )
         kinds[setting] = drawn or optuna.distributions.CategoricalDistribution(values)
-    what = {"method": "byol", "crop": "coarse", "task": "knn", "scale": "tiny"} | how.get("cell", {})
+    what = {"method": "byol", "crop": "coarse", "task": "knn", "scale": "tiny"} | how.get(
+        "cell", {}
+    )
     setup = {
-        "cells": [{**what, "seed": s} for s in seeds], "spaces": spaces, "headline": "top1",
-        "holdout": 0.2, "sampler": "tpe" if ranges else "grid", "pruner": "none",
-    }  # fmt: skip
+        "cells": [{**what, "seed": s} for s in seeds],
+        "spaces": spaces,
+        "headline": "top1",
+        "holdout": 0.2,
+        "sampler": "tpe" if ranges else "grid",
+        "pruner": "none",
+    }
     study.set_user_attr("bench.setup", setup)
     command = "bench run --method byol --crop coarse --task knn --scale tiny --seeds"
     for number, (values, scores) in enumerate(trials):
         sets = "".join(f" --set {k}={json.dumps(v)}" for k, v in values.items())
         attrs = {
-            "values": values, "made": 4, "worker": "node-7:1:1", "scores": scores or [],
+            "values": values,
+            "made": 4,
+            "worker": "node-7:1:1",
+            "scores": scores or [],
             "cells": [key(name, number, s) for s in seeds],
             "commands": [f"{command} {s}{sets}" for s in seeds],
-        }  # fmt: skip
+        }
         if scores is None:
             attrs["reason"] = how.get("reason", "RuntimeError: out of memory")
-        ended = optuna.trial.TrialState.FAIL if scores is None else optuna.trial.TrialState.COMPLETE
+        ended = (
+            optuna.trial.TrialState.FAIL if scores is None else optuna.trial.TrialState.COMPLETE
+        )
         mean = sum(scores) / len(scores) if scores else None
         study.add_trial(
             optuna.trial.create_trial(
@@ -264,22 +353,31 @@ def sweeps(url: str) -> None:
     sweep(url, "n_crops", one, won=3)
     many: list[Trial] = []
     for number in range(24):
-        lr, delta, kind = 10 ** rng.uniform(-3, 0), rng.uniform(0, 0.3), rng.choice(["cosine", "step"])
+        lr, delta, kind = (
+            10 ** rng.uniform(-3, 0),
+            rng.uniform(0, 0.3),
+            rng.choice(["cosine", "step"]),
+        )
         score = 52 - 3 * (math.log10(lr) + 1.2) ** 2 - 20 * (delta - 0.1) ** 2 + (kind == "cosine")
         scores = None if number == 7 else [score + rng.gauss(0, 0.3)]
-        many.append(({"byol.lr": round(lr, 4), "ccop.delta": round(delta, 3), "byol.schedule": kind}, scores))
+        many.append(
+            (
+                {"byol.lr": round(lr, 4), "ccop.delta": round(delta, 3), "byol.schedule": kind},
+                scores,
+            )
+        )
     spaces = {"byol.lr": (0.001, 1.0, True), "ccop.delta": (0.0, 0.3, False)}
     sweep(url, "three settings", many, spaces=spaces, seeds=1)
 
 
 def paper_cells(database: Database, name: str, scale: str = "tiny", seeds: int = 3) -> None:
-    """What a paper's table needs, as if `bench table run` had made it, but for the last cell: half of each
-    reported number, and noise."""
-    from bench.cell import PlannedCell
-    from bench.cell_options import default_task_data
-    from bench.results.record import cell_record
-    from bench.results.tables import load
-    from bench.stage import Stage
+    """What a paper's table needs, as if `bench table run` had made it, but for the last cell: half
+    of each reported number, and noise."""
+    from bench.core.stage import Stage
+    from bench.plan.cell import PlannedCell
+    from bench.plan.options import default_task_data
+    from bench.results.db.record import cell_record
+    from bench.results.papers import load
 
     table, rng = load(name), random.Random(2)
     values, metrics = table.values(), {c.name: c.metric for c in table.columns}
@@ -292,7 +390,10 @@ def paper_cells(database: Database, name: str, scale: str = "tiny", seeds: int =
             mine = replace(cell, seed=seed, task_data=default_task_data(cell.task, scale))
             final = Stage("evaluate", cell.task, 1, {"seed": seed, "cell": repr(cell)}, "x:y")
             numbers = {m: v * 0.5 + rng.gauss(0, 0.4) for m, v in around.items()}
-            record = {"cell": cell_record(PlannedCell(mine, final, "")), "headline": next(iter(numbers))}
+            record = {
+                "cell": cell_record(PlannedCell(mine, final, "")),
+                "headline": next(iter(numbers)),
+            }
             database.record_result({**record, "metrics": numbers, "order": list(numbers)})
 
 
@@ -307,9 +408,14 @@ def write_stage(folder: Path, stage: dict[str, Any], provenance: dict[str, Any])
     write_json(folder / "provenance.json", provenance)
     if stage["kind"] == "pretrain":
         rows = [
-            {"step": s, "loss": 4 / (1 + s / 200), "lr": 0.03 * (1 - s / 1000), "images_per_second": 900.0}
+            {
+                "step": s,
+                "loss": 4 / (1 + s / 200),
+                "lr": 0.03 * (1 - s / 1000),
+                "images_per_second": 900.0,
+            }
             for s in range(0, 1000, 5)
-        ]  # fmt: skip
+        ]
         (folder / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
         summary = {
             "steps": 1000,
@@ -323,7 +429,9 @@ def write_stage(folder: Path, stage: dict[str, Any], provenance: dict[str, Any])
         ap = {name: 30.0 + i for i, name in enumerate(("cat", "dog", "person", "car"))}
         by_metric = {name: {"AP": value, "AP50": value + 20} for name, value in ap.items()}
         by_kind = {"bbox": ap, "segm": {name: value - 3 for name, value in ap.items()}}
-        write_json(folder / "per_class.json", by_kind if stage["name"] == "coco_det" else by_metric)
+        write_json(
+            folder / "per_class.json", by_kind if stage["name"] == "coco_det" else by_metric
+        )
 
 
 if __name__ == "__main__":

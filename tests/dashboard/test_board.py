@@ -15,24 +15,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.results.board import Board, Choice, compact, fill_command, make_board, make_table, ties
-from bench.results.entries import Entry
-from bench.results.export import exported, number, standing_of, state_of
-from bench.results.statistics import summary
+from bench.core.statistics import summary
+from bench.results.views.board import (
+    Board,
+    Choice,
+    compact,
+    fill_command,
+    make_board,
+    make_table,
+    ties,
+)
+from bench.results.views.entries import Entry
+from bench.results.views.export import exported, number, standing_of, state_of
 
 
 def entry(method: str = "byol", task: str = "knn", values: Any = (), **other: Any) -> Entry:
     """An entry with a value per seed."""
     crop, lr = other.pop("crop", "image"), other.pop("lr", "")
     found = {
-        "group": f"{method}{crop}{lr}{task}", "source": "measured", "method": method, "crop": crop,
-        "task": task, "scale": "tiny", "pretrain_data": "scenes", "pretrain_data_key": "a" * 64,
-        "task_data": "scenes", "task_data_key": "a" * 64, "engine": "",
-        "overrides": {f"{method}.lr": lr} if lr else {}, "pretraining": f"{method}-{crop}-{lr}",
-        "protocol": f"{task}-protocol", "headline": "top1",
+        "group": f"{method}{crop}{lr}{task}",
+        "source": "measured",
+        "method": method,
+        "crop": crop,
+        "task": task,
+        "scale": "tiny",
+        "pretrain_data": "scenes",
+        "pretrain_data_key": "a" * 64,
+        "task_data": "scenes",
+        "task_data_key": "a" * 64,
+        "engine": "",
+        "overrides": {f"{method}.lr": lr} if lr else {},
+        "pretraining": f"{method}-{crop}-{lr}",
+        "protocol": f"{task}-protocol",
+        "headline": "top1",
         "command": f"bench run --method {method} --crop {crop} --task {task} --scale tiny --seeds 0"
         f" --data scenes --task-data scenes{f' --set {method}.lr={lr}' if lr else ''}",
-    }  # fmt: skip
+    }
     made = Entry(**{**found, **other})
     made.values = dict(enumerate(values))
     made.labels = {s: f"{len(made.group):02x}{s:062x}" for s in made.values or {0: 0}}
@@ -52,31 +70,45 @@ def names(found: Board) -> list[tuple[Any, ...]]:
 
 def test_complete_rows_are_ranked_by_mean_rank_and_incomplete_ones_never() -> None:
     found = board(
-        entry("byol", "knn", (50.0, 51.0)), entry("byol", "svm", (70.0, 71.0)),
-        entry("orl", "knn", (60.0, 61.0)), entry("orl", "svm", (69.0, 69.5)),
-        entry("soco", "knn", (10.0, 11.0)), entry("soco", "svm", (10.0, 11.0)),
+        entry("byol", "knn", (50.0, 51.0)),
+        entry("byol", "svm", (70.0, 71.0)),
+        entry("orl", "knn", (60.0, 61.0)),
+        entry("orl", "svm", (69.0, 69.5)),
+        entry("soco", "knn", (10.0, 11.0)),
+        entry("soco", "svm", (10.0, 11.0)),
         entry("mae", "knn", (99.0, 99.5)),
-    )  # fmt: skip
+    )
     assert names(found) == [
-        (1, "byol", "ranked"), (1, "orl", "ranked"), (3, "soco", "ranked"), (None, "mae", "incomplete")
-    ]  # fmt: skip
+        (1, "byol", "ranked"),
+        (1, "orl", "ranked"),
+        (3, "soco", "ranked"),
+        (None, "mae", "incomplete"),
+    ]
     assert [r.mean_rank for r in found.rows] == [1.5, 1.5, 3.0, None]
 
 
 def test_ranking_by_one_task_asks_for_that_task_only() -> None:
     found = board(
-        entry("byol", "knn", (50.0,)), entry("orl", "knn", (60.0,)), entry("mae", "svm", (99.0,)),
-        entry("orl", "svm", (9.0,)), rank="knn",
-    )  # fmt: skip
-    assert names(found) == [(1, "orl", "ranked"), (2, "byol", "ranked"), (None, "mae", "incomplete")]
+        entry("byol", "knn", (50.0,)),
+        entry("orl", "knn", (60.0,)),
+        entry("mae", "svm", (99.0,)),
+        entry("orl", "svm", (9.0,)),
+        rank="knn",
+    )
+    assert names(found) == [
+        (1, "orl", "ranked"),
+        (2, "byol", "ranked"),
+        (None, "mae", "incomplete"),
+    ]
 
 
 def test_different_settings_versions_and_task_data_never_share_a_place() -> None:
     found = board(
-        entry("byol", values=(50.0,)), entry("byol", values=(51.0,), lr="0.5"),
+        entry("byol", values=(50.0,)),
+        entry("byol", values=(51.0,), lr="0.5"),
         entry("byol", values=(52.0,), pretraining="other version", group="x"),
         entry("byol", values=(53.0,), protocol="other protocol", task_data="coco", group="y"),
-    )  # fmt: skip
+    )
     assert len(found.rows) == 3
     assert len(found.columns) == 2
     titles = [r.title for r in found.rows]
@@ -87,12 +119,17 @@ def test_different_settings_versions_and_task_data_never_share_a_place() -> None
 
 def test_two_groups_at_one_place_without_recorded_stages_open_two_rows() -> None:
     same = {"pretraining": "", "protocol": ""}
-    found = board(entry(values=(50.0,), group="1", **same), entry(values=(60.0,), group="2", **same))
+    found = board(
+        entry(values=(50.0,), group="1", **same), entry(values=(60.0,), group="2", **same)
+    )
     assert sorted(e.mean for r in found.rows for e in r.entries.values() if e.mean) == [50.0, 60.0]
 
 
 def test_another_content_of_the_pretraining_set_is_another_table() -> None:
-    entries = [entry("byol", values=(50.0, 51.0)), entry("orl", values=(60.0,), pretrain_data_key="b" * 64)]
+    entries = [
+        entry("byol", values=(50.0, 51.0)),
+        entry("orl", values=(60.0,), pretrain_data_key="b" * 64),
+    ]
     table = make_table(entries)
     assert table.contents == ("a" * 64, "b" * 64)
     assert [r.method for r in table.rows] == ["byol"]
@@ -101,7 +138,9 @@ def test_another_content_of_the_pretraining_set_is_another_table() -> None:
 
 def test_an_impossible_cell_goes_to_the_row_and_column_of_its_names() -> None:
     nothing = {"pretraining": "", "protocol": "", "pretrain_data_key": "", "task_data_key": ""}
-    stuck = entry("byol", "svm", reason="needs labels", states={"unsupported": 1}, group="u", **nothing)
+    stuck = entry(
+        "byol", "svm", reason="needs labels", states={"unsupported": 1}, group="u", **nothing
+    )
     found = board(entry("byol", "knn", (50.0,)), entry("orl", "svm", (60.0,)), stuck)
     assert len(found.columns) == 2
     row = next(r for r in found.rows if r.method == "byol")
@@ -111,9 +150,15 @@ def test_an_impossible_cell_goes_to_the_row_and_column_of_its_names() -> None:
 
 
 def test_reported_numbers_stand_beside_and_are_never_ranked_nor_best() -> None:
-    said = entry("orl", "knn", (99.0,), source="reported", pretraining="002/T1", protocol="", group="r")
+    said = entry(
+        "orl", "knn", (99.0,), source="reported", pretraining="002/T1", protocol="", group="r"
+    )
     found = board(entry("byol", "knn", (50.0,)), entry("orl", "knn", (60.0,)), said)
-    assert [(r.rank, r.source) for r in found.rows] == [(1, "measured"), (None, "reported"), (2, "measured")]
+    assert [(r.rank, r.source) for r in found.rows] == [
+        (1, "measured"),
+        (None, "reported"),
+        (2, "measured"),
+    ]
     assert found.best[found.columns[0].key].mean == 60.0
     assert standing_of(found, found.columns[0], found.rows[1]) == ""
     assert found.total == 2
@@ -137,14 +182,20 @@ def test_one_seed_ties_with_nobody_knows() -> None:
 @pytest.mark.parametrize(
     ("choice", "methods"),
     [
-        ({}, {"byol", "orl", "mae"}), ({"methods": ("byol", "mae")}, {"byol", "mae"}),
-        ({"crops": ("grid",)}, {"orl"}), ({"seeds": 2}, {"byol"}), ({"tasks": ("svm",)}, {"mae"}),
-        ({"code": "changed"}, {"byol"}), ({"code": "current"}, {"orl", "mae"}),
+        ({}, {"byol", "orl", "mae"}),
+        ({"methods": ("byol", "mae")}, {"byol", "mae"}),
+        ({"crops": ("grid",)}, {"orl"}),
+        ({"seeds": 2}, {"byol"}),
+        ({"tasks": ("svm",)}, {"mae"}),
+        ({"code": "changed"}, {"byol"}),
+        ({"code": "current"}, {"orl", "mae"}),
     ],
-)  # fmt: skip
+)
 def test_filters(choice: dict[str, Any], methods: set[str]) -> None:
     first = entry("byol", "knn", (50.0, 51.0))
-    table = make_table([first, entry("orl", "knn", (60.0,), crop="grid"), entry("mae", "svm", (9.0,))])
+    table = make_table(
+        [first, entry("orl", "knn", (60.0,), crop="grid"), entry("mae", "svm", (9.0,))]
+    )
     found = make_board(table, Choice(**choice), frozenset([first.labels[1]]))
     assert {r.method for r in found.rows} == methods
     assert found.total == 3
@@ -152,7 +203,8 @@ def test_filters(choice: dict[str, Any], methods: set[str]) -> None:
 
 def test_the_command_of_a_missing_cell_keeps_settings_seeds_and_data() -> None:
     found = board(
-        entry("byol", "knn", (1.0, 2.0, 3.0), lr="0.5"), entry("orl", "svm", (1.0,), task_data="coco")
+        entry("byol", "knn", (1.0, 2.0, 3.0), lr="0.5"),
+        entry("orl", "svm", (1.0,), task_data="coco"),
     )
     row = next(r for r in found.rows if r.method == "byol")
     column = next(c for c in found.columns if c.task == "svm")
@@ -168,22 +220,29 @@ def test_the_command_of_a_missing_cell_keeps_a_checkpoint() -> None:
     found = board(entry("w", "knn", (1.0,), command=command), entry("orl", "svm", (1.0,)))
     row = next(r for r in found.rows if r.method == "w")
     column = next(c for c in found.columns if c.task == "svm")
-    assert shlex.split(fill_command(row, column))[2:6] == ["--backbone", "weights=/a b.pth", "--task", "svm"]
+    assert shlex.split(fill_command(row, column))[2:6] == [
+        "--backbone",
+        "weights=/a b.pth",
+        "--task",
+        "svm",
+    ]
 
 
 @given(st.sets(st.integers(0, 30), min_size=1))
 def test_compact_seeds_read_back(seeds: set[int]) -> None:
-    from bench.cell_options import parse_seeds
+    from bench.plan.options import parse_seeds
 
     assert parse_seeds(compact(list(seeds))) == sorted(seeds)
 
 
 def example() -> Board:
     return board(
-        entry("byol", "knn", (50.0, 51.0)), entry("orl", "knn", (50.5, 50.9)),
+        entry("byol", "knn", (50.0, 51.0)),
+        entry("orl", "knn", (50.5, 50.9)),
         entry("a_b", "knn", (10.0, 10.1)),
-        entry("=cmd", "svm", (1.0,)), entry("failed|", "knn", reason="no memory", states={"failed": 1}),
-    )  # fmt: skip
+        entry("=cmd", "svm", (1.0,)),
+        entry("failed|", "knn", reason="no memory", states={"failed": 1}),
+    )
 
 
 def test_json_has_every_cell_with_state_reason_and_command() -> None:
@@ -194,9 +253,13 @@ def test_json_has_every_cell_with_state_reason_and_command() -> None:
     assert by_name["byol"]["cells"]["svm"]["state"] == "missing"
     assert "--task svm" in by_name["byol"]["cells"]["svm"]["command"]
     assert by_name["failed|"]["cells"]["knn"] | {"command": ""} == {
-        "state": "failed", "reason": "no memory", "command": "", "metric": "top1", "engine": "",
+        "state": "failed",
+        "reason": "no memory",
+        "command": "",
+        "metric": "top1",
+        "engine": "",
         "task_data": "scenes",
-    }  # fmt: skip
+    }
 
 
 def test_csv_reads_back_and_holds_no_formula() -> None:
@@ -226,13 +289,17 @@ def test_numbers_have_one_decimal_and_no_interval_for_one_seed() -> None:
 
 
 def test_what_papers_report_becomes_rows_of_its_own_with_its_citation() -> None:
-    from bench.results.published import reported_entries
+    from bench.results.papers.published import reported_entries
 
     said = reported_entries("coco")
-    orl = [e for e in said if e.method == "orl" and e.task == "coco_det" and e.headline == "AP_bbox"]
+    orl = [
+        e for e in said if e.method == "orl" and e.task == "coco_det" and e.headline == "AP_bbox"
+    ]
     assert [e.mean for e in orl if not e.overrides] == [40.3]  # its table 4
     assert all(e.n == 0 and e.ci95 is None and e.cited == "Xie 2021" for e in orl)
-    found = board(entry("orl", "coco_det", (39.0,), headline="AP_bbox", pretrain_data="coco"), *said)
+    found = board(
+        entry("orl", "coco_det", (39.0,), headline="AP_bbox", pretrain_data="coco"), *said
+    )
     assert found.total == 1
     assert found.rows[0].source == "measured"
     assert {r.rank for r in found.rows[1:]} == {None}

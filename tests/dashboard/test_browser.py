@@ -1,5 +1,5 @@
-"""The dashboard in a real browser: every page, light and dark, wide and narrow; filters, clicks, downloads, a
-copied address, the keyboard. Screenshots stay in `ci-output/dashboard`."""
+"""The dashboard in a real browser: every page, light and dark, wide and narrow; filters, clicks,
+downloads, a copied address, the keyboard. Screenshots stay in `ci-output/dashboard`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from bench.results.database import Database, open_database
-from bench.results.models import CellRow
+from bench.results.db.database import Database, open_database
+from bench.results.db.models import CellRow
 from tests.dashboard.browser import (
     body,
     chromium,
@@ -26,14 +26,16 @@ from tests.dashboard.browser import (
     settled,
     wait_for,
     why_not,
-)  # fmt: skip
+)
 from tests.dashboard.measure import WATCH, choose
 from tests.dashboard.populate import fill, paper_cells, sweeps
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser is here"),
 ]
-PICTURES = Path(os.environ.get("BENCH_PICTURES") or Path(__file__).parents[2] / "ci-output" / "dashboard")
+PICTURES = Path(
+    os.environ.get("BENCH_PICTURES") or Path(__file__).parents[2] / "ci-output" / "dashboard"
+)
 EVIL = '<img src=x onerror="window.broken=1">'
 ROWS = "return [...document.querySelectorAll('table.board th.name')].map(e => e.innerText.split('\\n')[0])"
 
@@ -79,7 +81,9 @@ def label(database: Database, **where: Any) -> str:
 def pages(database: Database) -> dict[str, str]:
     """The address of every page with something on it."""
     with database.engine.connect() as connection:
-        query = select(CellRow.pretraining).where(CellRow.method == "byol", CellRow.scale == "small")
+        query = select(CellRow.pretraining).where(
+            CellRow.method == "byol", CellRow.scale == "small"
+        )
         rows = list(dict.fromkeys(connection.scalars(query)))[:3]
     return {
         "leaderboard": "/",
@@ -98,7 +102,9 @@ def pages(database: Database) -> dict[str, str]:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 420])
-def test_every_page_opens_without_an_error(address: str, database: Database, width: int, dark: bool) -> None:
+def test_every_page_opens_without_an_error(
+    address: str, database: Database, width: int, dark: bool
+) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     with chromium(width, 900, dark) as driver:
         for name, where in pages(database).items():
@@ -128,7 +134,9 @@ def test_a_filter_changes_the_rows_and_the_address_and_a_copy_shows_the_same(
     assert not errors(driver)
 
 
-def test_a_click_opens_the_cell_and_back_returns_to_the_filtered_table(address: str, driver: Any) -> None:
+def test_a_click_opens_the_cell_and_back_returns_to_the_filtered_table(
+    address: str, driver: Any
+) -> None:
     open_page(driver, f"{address}/?method=byol&crop=gt&task=coco_det")
     link = driver.find_element("css selector", "table.board td.cell a")
     shown = link.find_element("css selector", ".v").text
@@ -137,7 +145,8 @@ def test_a_click_opens_the_cell_and_back_returns_to_the_filtered_table(address: 
     link.click()
     wait_for(driver, lambda d: "byol × gt × coco_det" in body(d))
     wait_for(driver, lambda d: "Make it again" in body(d))
-    wanted = "bench run --method byol --crop gt --task coco_det"  # the code block is loaded by itself
+    # the code block is loaded by itself
+    wanted = "bench run --method byol --crop gt --task coco_det"
     wait_for(driver, lambda d: wanted in " ".join(body(d).split()))
     driver.back()
     cell = "return document.querySelector('table.board td.cell .v')?.innerText"
@@ -145,7 +154,9 @@ def test_a_click_opens_the_cell_and_back_returns_to_the_filtered_table(address: 
     assert not errors(driver)
 
 
-@pytest.mark.parametrize(("button", "file"), [("CSV", "leaderboard.csv"), ("LaTeX", "leaderboard.tex")])
+@pytest.mark.parametrize(
+    ("button", "file"), [("CSV", "leaderboard.csv"), ("LaTeX", "leaderboard.tex")]
+)
 def test_a_download_holds_what_is_shown(
     address: str, driver: Any, downloads: Path, button: str, file: str
 ) -> None:
@@ -210,13 +221,17 @@ def test_new_results_appear_and_deleted_ones_leave_one_line(tmp_path: Path) -> N
         found = driver.find_element("css selector", "td.cell .v").text
         with database.engine.begin() as connection:
             one = label(database, method="byol", crop="image", task="knn")
-            connection.execute(update(CellRow).where(CellRow.method == "supervised").values(state="running"))
+            connection.execute(
+                update(CellRow).where(CellRow.method == "supervised").values(state="running")
+            )
             connection.execute(delete(CellRow).where(CellRow.label == one))
         open_page(driver, f"{address}/?page=cell&key={one[:16]}")
         assert "it was deleted" in body(driver)
         open_page(driver, f"{address}/?method=byol&crop=image&task=knn")
         assert driver.find_element("css selector", "td.cell .v").text
-        assert "2 seeds" in driver.find_element("css selector", "td.cell a").get_attribute("title"), found
+        assert "2 seeds" in driver.find_element("css selector", "td.cell a").get_attribute(
+            "title"
+        ), found
         database.engine.dispose()
         for end in ("", "-wal", "-shm"):
             Path(f"{file}{end}").unlink(missing_ok=True)
@@ -231,7 +246,9 @@ def test_new_results_appear_and_deleted_ones_leave_one_line(tmp_path: Path) -> N
 def test_nothing_in_the_database_runs_in_the_browser(tmp_path: Path) -> None:
     database = fill(f"sqlite:///{tmp_path / 'results.db'}", 12, tmp_path)
     with database.engine.begin() as connection:
-        names = {n: EVIL for n in ("method", "crop", "task", "task_data", "engine", "command", "reason")}
+        names = {
+            n: EVIL for n in ("method", "crop", "task", "task_data", "engine", "command", "reason")
+        }
         connection.execute(update(CellRow).values(**names, overrides={EVIL: EVIL}))
         one = str(connection.scalar(select(CellRow.label).where(CellRow.state == "done")))
     with serving(tmp_path) as address, chromium() as driver:

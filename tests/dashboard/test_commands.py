@@ -1,4 +1,5 @@
-"""`bench dashboard` starts, answers on this machine only, ends with Ctrl-C; `bench show` on changed code."""
+"""`bench dashboard` starts, answers on this machine only, ends with Ctrl-C; `bench show` on
+changed code."""
 
 from __future__ import annotations
 
@@ -16,17 +17,26 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli.dashboard import is_free
-from bench.errors import BadInput
-from bench.results.database import open_database
-from bench.results.entries import load_entries
-from bench.source import component_names, digest_of, source_digest, state_of_code
+from bench.contracts.source import component_names, digest_of, source_digest, state_of_code
+from bench.core.errors import BadInput
+from bench.results.db.database import open_database
+from bench.results.views.entries import load_entries
 from tests.dashboard.browser import free_port
 from tests.dashboard.populate import fill
 
 
 def start(*options: str) -> subprocess.Popen[str]:
-    code = [sys.executable, "-c", "from bench.cli import main; main()", "dashboard", "--no-open", *options]
-    return subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    code = [
+        sys.executable,
+        "-c",
+        "from bench.cli import main; main()",
+        "dashboard",
+        "--no-open",
+        *options,
+    ]
+    return subprocess.Popen(
+        code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -37,7 +47,9 @@ def test_it_says_where_it_is_and_ends_cleanly(home: Path, number: signal.Signals
         assert server.stdout is not None
         line = server.stdout.readline()
         assert f"http://127.0.0.1:{port}" in line
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/_stcore/health", timeout=10
+        ) as answer:
             assert answer.read() == b"ok"
         outside = socket.gethostbyname(socket.gethostname())
         if not outside.startswith("127."):
@@ -75,36 +87,49 @@ def test_a_stage_of_other_code_is_shown_as_such(home: Path) -> None:
         (folder / "done").write_text(json.dumps({"key": "", "files": {}}))
 
     def show(*options: str) -> str:
-        return CliRunner().invoke(cli, ["show", one.labels[0][:12], *options], catch_exceptions=False).output
+        return (
+            CliRunner()
+            .invoke(cli, ["show", one.labels[0][:12], *options], catch_exceptions=False)
+            .output
+        )
 
     assert "unchanged since this stage and its inputs were made" in show()
     assert set(json.loads(show("--json"))["code"].values()) == {"current"}
     (record,) = home.glob("store/data/scenes-*/provenance.json")
     record.write_text(json.dumps({**json.loads(record.read_text()), "source_digest": "0" * 64}))
-    assert "data/scenes" in next(line for line in show().splitlines() if "changed since it was made" in line)
+    assert "data/scenes" in next(
+        line for line in show().splitlines() if "changed since it was made" in line
+    )
 
 
 def test_digests_follow_the_files_of_runner_and_components(tmp_path: Path) -> None:
-    params = {"method": {"name": "byol", "params": {}}, "crop": {"name": "image"}, "seed": 0, "task": "text"}
+    params = {
+        "method": {"name": "byol", "params": {}},
+        "crop": {"name": "image"},
+        "seed": 0,
+        "task": "text",
+    }
     assert component_names(params) == (("method", "byol"), ("crop", "image"))
-    one = source_digest("bench.engine.pretrain:run", params)
-    assert one == digest_of("bench.engine.pretrain:run", (("crop", "image"), ("method", "byol")))
+    one = source_digest("bench.stages.pretrain:run", params)
+    assert one == digest_of("bench.stages.pretrain:run", (("crop", "image"), ("method", "byol")))
     others = {
-        source_digest("bench.engine.evaluate:run", params),
-        source_digest("bench.engine.pretrain:run", {**params, "crop": {"name": "grid"}}),
-        source_digest("bench.engine.pretrain:run", {}),
+        source_digest("bench.stages.evaluate:run", params),
+        source_digest("bench.stages.pretrain:run", {**params, "crop": {"name": "grid"}}),
+        source_digest("bench.stages.pretrain:run", {}),
     }
     assert len(others | {one}) == 4
-    assert state_of_code("bench.engine.pretrain:run", params, one) == "current"
+    assert state_of_code("bench.stages.pretrain:run", params, one) == "current"
     assert (
         state_of_code("", params, one)
-        == state_of_code("bench.engine.pretrain:run", params, None)
+        == state_of_code("bench.stages.pretrain:run", params, None)
         == "unknown"
     )
 
 
-def test_a_database_url_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.results.place import database_url, home_folder
+def test_a_database_url_of_the_environment_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.results.db.place import database_url, home_folder
 
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "a"))
     assert database_url() == f"sqlite:///{tmp_path / 'a' / 'results.db'}"

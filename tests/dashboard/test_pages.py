@@ -16,16 +16,18 @@ from sqlalchemy import delete, select, text, update
 from streamlit.testing.v1 import AppTest
 
 import dashboard.screens
-from bench.results.database import Database, open_database
-from bench.results.models import CellRow, MetricRow, ResultRow, StageRow
-from bench.results.reading import FIRST_COMMAND, VERSION_TABLE
+from bench.results.db.database import Database, open_database
+from bench.results.db.models import CellRow, MetricRow, ResultRow, StageRow
+from bench.results.db.reading import FIRST_COMMAND, VERSION_TABLE
 from dashboard.figures import class_bars, curves, differences
 from dashboard.look import Markup, duration, href, table, web_link
 from dashboard.screens.compare import resampling
 from tests.dashboard.populate import fill
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
-PAGES = [m.name for m in pkgutil.iter_modules(dashboard.screens.__path__) if not m.name.startswith("_")]
+PAGES = [
+    m.name for m in pkgutil.iter_modules(dashboard.screens.__path__) if not m.name.startswith("_")
+]
 ALL = {"byol", "orl", "supervised"}
 EVIL = '<img src=x onerror="alert(1)">'
 
@@ -58,7 +60,9 @@ def show(page: str = "", **parameters: Any) -> AppTest:
 def html(app: AppTest) -> str:
     """The page's own HTML, less the style sheet."""
     assert not app.exception, app.exception
-    return "\n".join(e.proto.body for e in app.get("html") if not e.proto.body.startswith("<style"))
+    return "\n".join(
+        e.proto.body for e in app.get("html") if not e.proto.body.startswith("<style")
+    )
 
 
 def words(app: AppTest) -> str:
@@ -112,7 +116,9 @@ def test_a_damaged_or_foreign_database_is_one_line(home: Path, page: str) -> Non
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_database_damaged_while_it_is_read_is_one_line(database: Database, home: Path, page: str) -> None:
+def test_a_database_damaged_while_it_is_read_is_one_line(
+    database: Database, home: Path, page: str
+) -> None:
     with database.engine.begin() as connection:
         label = cell_label(database, method="byol")
         connection.execute(text("DROP TABLE metrics"))
@@ -143,11 +149,14 @@ def test_numbers_of_the_table_are_those_of_the_terminal(database: Database) -> N
 @pytest.mark.parametrize(
     ("parameters", "kept"),
     [
-        ({"method": ["supervised"]}, {"supervised"}), ({"seeds": "2"}, {"byol", "orl"}),
-        ({"code": "changed"}, {"byol"}), ({"scale": "tiny"}, {"byol"}), ({"crop": ["gt_pad"]}, {"byol"}),
+        ({"method": ["supervised"]}, {"supervised"}),
+        ({"seeds": "2"}, {"byol", "orl"}),
+        ({"code": "changed"}, {"byol"}),
+        ({"scale": "tiny"}, {"byol"}),
+        ({"crop": ["gt_pad"]}, {"byol"}),
         ({"method": ["nobody"], "scale": "no", "seeds": "-1", "part": "99", "code": "x"}, ALL),
     ],
-)  # fmt: skip
+)
 def test_the_address_holds_the_filters(
     database: Database, parameters: dict[str, Any], kept: set[str]
 ) -> None:
@@ -155,7 +164,9 @@ def test_the_address_holds_the_filters(
     assert set(methods(app)) == kept
 
 
-def test_choosing_a_filter_writes_it_into_the_address_and_a_copy_shows_the_same(database: Database) -> None:
+def test_choosing_a_filter_writes_it_into_the_address_and_a_copy_shows_the_same(
+    database: Database,
+) -> None:
     app = show()
     app.multiselect(key="leaderboard.crop").set_value(["gt", "grid"]).run()
     app.multiselect(key="leaderboard.task").set_value(["knn"]).run()
@@ -192,13 +203,24 @@ def test_a_cell_shows_numbers_curves_cost_provenance_and_command(database: Datab
     found = words(app)
     with database.engine.connect() as connection:
         query = select(MetricRow.value).join(ResultRow, ResultRow.id == MetricRow.result_id)
-        value = connection.scalar(query.where(ResultRow.label == label, MetricRow.name == "AP_bbox"))
+        value = connection.scalar(
+            query.where(ResultRow.label == label, MetricRow.name == "AP_bbox")
+        )
         commands = connection.scalar(select(CellRow.command).where(CellRow.label == label))
     assert f"{value:.2f}" in found
     assert app.code[0].value == commands
-    for part in ("AP75_segm", "pretrain/byol", "1000", "A GPU", "node-7", "as installed now", "0123456789ab"):
+    for part in (
+        "AP75_segm",
+        "pretrain/byol",
+        "1000",
+        "A GPU",
+        "node-7",
+        "as installed now",
+        "0123456789ab",
+    ):
         assert part in found, part
-    assert len(app.get("vega_lite_chart") + app.get("arrow_vega_lite_chart")) == 2  # curves, classes
+    # curves, classes
+    assert len(app.get("vega_lite_chart") + app.get("arrow_vega_lite_chart")) == 2
 
 
 def test_each_stage_of_a_cell_can_be_opened(database: Database) -> None:
@@ -210,7 +232,9 @@ def test_each_stage_of_a_cell_can_be_opened(database: Database) -> None:
     assert len(links) == 4
     for link in links:
         given = dict(pair.split("=") for pair in link[1:].split("&"))
-        assert f"Provenance of {'pretrain/byol' if 'pretrain' in link else ''}" in words(show(**given))
+        assert f"Provenance of {'pretrain/byol' if 'pretrain' in link else ''}" in words(
+            show(**given)
+        )
 
 
 def test_a_failed_cell_says_why(database: Database) -> None:
@@ -232,13 +256,17 @@ def test_a_cell_whose_stages_are_gone_is_still_shown(database: Database) -> None
 
 
 def test_a_missing_cell_shows_the_command_that_fills_it(database: Database) -> None:
-    link = re.search(r'class="cell missing"><a href="(\?[^"]*)"', html(show(method=["supervised"])))
+    link = re.search(
+        r'class="cell missing"><a href="(\?[^"]*)"', html(show(method=["supervised"]))
+    )
     assert link
     given = dict(pair.split("=", 1) for pair in unescape(link[1])[1:].split("&"))
     from urllib.parse import unquote_plus
 
     app = show(**{k: unquote_plus(v) for k, v in given.items()})
-    assert re.match(r"bench run --method supervised --crop image --task imagenet_linear", app.code[0].value)
+    assert re.match(
+        r"bench run --method supervised --crop image --task imagenet_linear", app.code[0].value
+    )
     assert "no such row" in words(show("cell", row="x", column="y", scale="small", data="coco"))
 
 
@@ -260,14 +288,21 @@ def test_rows_with_one_common_seed_have_the_command_that_resamples_images() -> N
 
     columns: Any = [SimpleNamespace(key="task"), SimpleNamespace(key="of neither")]
     first = row("measured", s0="aaaa", s1="bbbb")
-    others = [row("measured", s1="cccc"), row("measured", s0="dddd", s1="eeee"), row("measured", s2="ffff")]
+    others = [
+        row("measured", s1="cccc"),
+        row("measured", s0="dddd", s1="eeee"),
+        row("measured", s2="ffff"),
+    ]
     found = resampling([first, *others, row("imported", s1="cccc")], columns)
     assert found == ["bench compare bbbbbbbbbbbb cccccccccccc"]
     assert resampling([row("imported", s1="cccc"), first], columns) == []
 
 
 def test_cells_are_compared_by_their_labels(database: Database) -> None:
-    labels = [cell_label(database, method="byol", crop=c, task="knn", scale="small") for c in ("image", "gt")]
+    labels = [
+        cell_label(database, method="byol", crop=c, task="knn", scale="small")
+        for c in ("image", "gt")
+    ]
     app = show("compare", key=labels)
     assert len(app.query_params["row"]) == 2
     assert app.query_params["task"] == "knn"
@@ -276,7 +311,9 @@ def test_cells_are_compared_by_their_labels(database: Database) -> None:
 
 def _pretrainings(database: Database) -> list[str]:
     with database.engine.connect() as connection:
-        query = select(CellRow.pretraining).where(CellRow.scale == "small", CellRow.method == "byol")
+        query = select(CellRow.pretraining).where(
+            CellRow.scale == "small", CellRow.method == "byol"
+        )
         return list(dict.fromkeys(connection.scalars(query)))
 
 
@@ -304,14 +341,22 @@ def test_coverage_of_changed_settings_has_commands_with_them(database: Database)
 @pytest.mark.parametrize("page", PAGES)
 def test_values_of_the_database_are_never_html(database: Database, page: str) -> None:
     with database.engine.begin() as connection:
-        names = {n: EVIL for n in ("method", "crop", "task", "task_data", "engine", "command", "reason")}
+        names = {
+            n: EVIL for n in ("method", "crop", "task", "task_data", "engine", "command", "reason")
+        }
         connection.execute(
             update(CellRow).where(CellRow.scale == "tiny").values(**names, overrides={EVIL: EVIL})
         )
-        connection.execute(update(CellRow).where(CellRow.state != "done").values(reason=EVIL, crop=EVIL))
+        connection.execute(
+            update(CellRow).where(CellRow.state != "done").values(reason=EVIL, crop=EVIL)
+        )
         connection.execute(update(StageRow).values(name=EVIL, params={EVIL: EVIL}))
     for given in ({"scale": "tiny"}, {}):
-        app = show(page, key=cell_label(database, state="failed" if not given else "done", **given), **given)
+        app = show(
+            page,
+            key=cell_label(database, state="failed" if not given else "done", **given),
+            **given,
+        )
         assert EVIL not in html(app)
         assert "<img" not in html(app)
 
@@ -331,7 +376,9 @@ def test_durations_read_well() -> None:
 
 
 def test_figures_hold_the_numbers_given() -> None:
-    chart = curves([{"step": 0, "loss.a": 2.0}, {"step": 5}, {"step": 9, "loss.a": 1.0}], "loss.a").to_dict()
+    chart = curves(
+        [{"step": 0, "loss.a": 2.0}, {"step": 5}, {"step": 9, "loss.a": 1.0}], "loss.a"
+    ).to_dict()
     (rows,) = chart["datasets"].values()
     assert rows == [{"step": 0, "loss.a": 2.0}, {"step": 9, "loss.a": 1.0}]
     assert chart["encoding"]["y"]["field"] == "loss\\.a"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.results.database import Database, open_database
-from bench.results.reported import CITATIONS
-from bench.results.tables import compare, listing
+from bench.results.db.database import Database, open_database
+from bench.results.papers import compare, listing
+from bench.results.papers.reported import CITATIONS
 from dashboard.paper_table import claims_table, differences_table, paper_table
 from tests.dashboard.populate import paper_cells
 from tests.dashboard.test_pages import EVIL, html, show, words
@@ -32,8 +32,9 @@ def test_reported_numbers_are_beside_the_measured_ones(database: Database) -> No
             assert f"<i>{cell['reported']:.1f}</i>" in html(app)
             if cell["measured"]:
                 mean, half = cell["measured"]["mean"], cell["measured"]["ci95"]
-                assert f'{mean:.1f}</span><span class="ci">±{half:.1f}</span><span class="ci">(2)' in html(
-                    app
+                assert (
+                    f'{mean:.1f}</span><span class="ci">±{half:.1f}</span><span class="ci">(2)'
+                    in html(app)
                 )
                 assert f"key={cell['cells'][0][:16]}" in html(app)
     for column in frame["columns"]:
@@ -75,9 +76,12 @@ def test_the_choice_is_in_the_address(database: Database) -> None:
 
 def test_without_results_the_reported_numbers_and_the_command_are_shown(home: Path) -> None:
     open_database(f"sqlite:///{home / 'results.db'}")
-    app = show("papers", paper="001", table=next(t["table"] for t in listing() if t["paper"] == "001"))
-    assert "nothing of this table was measured at this scale yet; run first: bench table run 001/" in words(
-        app
+    app = show(
+        "papers", paper="001", table=next(t["table"] for t in listing() if t["paper"] == "001")
+    )
+    assert (
+        "nothing of this table was measured at this scale yet; run first: bench table run 001/"
+        in words(app)
     )
     assert "<i>" in html(app)
 

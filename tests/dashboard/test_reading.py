@@ -1,4 +1,5 @@
-"""Reading the database: what the tables answer, that a reader writes nothing, friendly lines, code states."""
+"""Reading the database: what the tables answer, that a reader writes nothing, friendly lines, code
+states."""
 
 from __future__ import annotations
 
@@ -14,17 +15,24 @@ from click.testing import CliRunner
 from scipy import stats
 from sqlalchemy import delete, select, text, update
 
-from bench.errors import BadInput
-from bench.results.compare import differing, paired, settings_of, verdict
-from bench.results.coverage import Possible, cost, from_matrix, matrix, settings_used, usual_seconds
-from bench.results.database import Database, open_database
-from bench.results.entries import board_names, load_entries
-from bench.results.files import class_scores, learning_curve, stage_folder, summary_of
-from bench.results.models import CellRow, MetricRow, ResultRow, StageRow
-from bench.results.queries import heads
-from bench.results.reading import VERSION_TABLE, NothingYet, Reader, open_reader
-from bench.results.stages import changed_labels, code_state, find_cell, graph
-from bench.results.statistics import summary
+from bench.core.errors import BadInput
+from bench.core.statistics import summary
+from bench.results.db.database import Database, open_database
+from bench.results.db.models import CellRow, MetricRow, ResultRow, StageRow
+from bench.results.db.queries import heads
+from bench.results.db.reading import VERSION_TABLE, NothingYet, Reader, open_reader
+from bench.results.views.compare import differing, paired, settings_of, verdict
+from bench.results.views.coverage import (
+    Possible,
+    cost,
+    from_matrix,
+    matrix,
+    settings_used,
+    usual_seconds,
+)
+from bench.results.views.entries import board_names, load_entries
+from bench.results.views.files import class_scores, learning_curve, stage_folder, summary_of
+from bench.results.views.stages import changed_labels, code_state, find_cell, graph
 from tests.dashboard.populate import METHODS, fill
 
 
@@ -68,14 +76,19 @@ def test_intervals_of_values_that_hardly_differ_keep_their_digits(tmp_path: Path
     with database.engine.begin() as connection:
         ids = connection.scalars(select(ResultRow.id).order_by(ResultRow.id)).all()
         for at, value in zip(ids, values, strict=False):
-            connection.execute(update(MetricRow).where(MetricRow.result_id == at).values(value=value))
+            connection.execute(
+                update(MetricRow).where(MetricRow.result_id == at).values(value=value)
+            )
             connection.execute(update(ResultRow).where(ResultRow.id == at).values(value=value))
         entries = load_entries(connection, "small", "coco")
     wanted = stats.sem([0.0, 1.0, 3.0]) * stats.t.ppf(0.975, 2) * 1e-7
     (found,) = [e for e in entries if e.n == 3]
     assert found.ci95 == pytest.approx(wanted, rel=1e-6)  # of doubles near 50, 1e-7 apart
     assert found.ci95 == summary(values)["ci95"]
-    assert database.rows(method=["byol"], scale=["small"])[0]["metrics"]["AP_bbox"]["ci95"] == found.ci95
+    assert (
+        database.rows(method=["byol"], scale=["small"])[0]["metrics"]["AP_bbox"]["ci95"]
+        == found.ci95
+    )
 
 
 def test_the_best_of_each_board_are_the_first_of_all(filled: tuple[Path, Database]) -> None:
@@ -85,15 +98,22 @@ def test_the_best_of_each_board_are_the_first_of_all(filled: tuple[Path, Databas
     assert total == same_total == len(every)
     boards: dict[tuple[str, ...], list[str]] = {}
     for row in every:
-        boards.setdefault((row["task"], row["scale"], row["pretrain_data"]), []).append(row["cells"][0])
+        boards.setdefault((row["task"], row["scale"], row["pretrain_data"]), []).append(
+            row["cells"][0]
+        )
     assert [r["cells"][0] for r in some] == [c for cells in boards.values() for c in cells[:2]]
     with database.engine.connect() as connection:
-        assert len(heads(connection, {"method": ["byol"]})) == sum(r["method"] == "byol" for r in every)
+        assert len(heads(connection, {"method": ["byol"]})) == sum(
+            r["method"] == "byol" for r in every
+        )
 
 
 def test_entries_hold_every_cell_in_its_state(reader: Reader) -> None:
     with reader.engine.connect() as connection:
-        assert [(b.scale, b.data) for b in board_names(connection)] == [("small", "coco"), ("tiny", "scenes")]
+        assert [(b.scale, b.data) for b in board_names(connection)] == [
+            ("small", "coco"),
+            ("tiny", "scenes"),
+        ]
         entries = load_entries(connection, "small", "coco")
     assert sum(e.n for e in entries) == 401
     states = {(e.task, e.state): e.reason for e in entries if e.method == "supervised"}
@@ -104,7 +124,9 @@ def test_entries_hold_every_cell_in_its_state(reader: Reader) -> None:
     assert all(e.pretraining and e.protocol for e in entries if e.state == "done")
 
 
-def test_a_reader_cannot_write_and_changes_no_file(filled: tuple[Path, Database], reader: Reader) -> None:
+def test_a_reader_cannot_write_and_changes_no_file(
+    filled: tuple[Path, Database], reader: Reader
+) -> None:
     file = filled[0] / "results.db"
     before = hashlib.sha256(file.read_bytes()).hexdigest()
     reader.check()
@@ -137,8 +159,8 @@ def test_the_fingerprint_stays_until_something_is_written(tmp_path: Path) -> Non
 WRITER = """
 import sys
 from sqlalchemy import update
-from bench.results.database import open_database
-from bench.results.models import CellRow
+from bench.results.db.database import open_database
+from bench.results.db.models import CellRow
 database = open_database(sys.argv[1])
 print("open", flush=True)
 for i in range(10**9):
@@ -150,7 +172,10 @@ for i in range(10**9):
 def test_a_database_that_another_process_writes_is_read(tmp_path: Path) -> None:
     fill(url(tmp_path), 60).engine.dispose()
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, url(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+        [sys.executable, "-c", WRITER, url(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path.cwd(),
     )
     try:
         assert writer.stdout is not None
@@ -271,7 +296,9 @@ def test_a_stage_folder_outside_the_store_is_not_opened(
 
     with reader.engine.connect() as connection:
         stage = next(
-            iter(graph(connection, load_entries(connection, "tiny", "scenes")[0].labels[0]).values())
+            iter(
+                graph(connection, load_entries(connection, "tiny", "scenes")[0].labels[0]).values()
+            )
         )
     assert stage_folder(replace(stage, folder="../.."), filled[0]) is None
     assert stage_folder(replace(stage, folder="/etc"), filled[0]) is None
@@ -305,7 +332,9 @@ def test_coverage_counts_states_and_costs(reader: Reader) -> None:
         usual = usual_seconds(connection, "small")
     assert usual["evaluate", "knn"] == 601.0
     assert usual["pretrain", "byol"] == 3601.0
-    there_is = Possible(("byol", "cmc"), ("image", "poor"), ("knn",), {("cmc", "poor"): "needs Lab"}, {})
+    there_is = Possible(
+        ("byol", "cmc"), ("image", "poor"), ("knn",), {("cmc", "poor"): "needs Lab"}, {}
+    )
     squares = matrix(entries, ["knn", "voc07_svm"], there_is)
     assert squares["byol", "image"].states == {"done": 2}
     assert squares["byol", "image"].state == "done"
@@ -356,7 +385,9 @@ def test_a_database_without_the_board_columns_is_filled(tmp_path: Path) -> None:
     config.set_main_option("path_separator", "os")
     with database.engine.connect() as connection:
         before = connection.execute(select(ResultRow.id, ResultRow.value)).all()
-        digests = connection.execute(select(StageRow.key, StageRow.source_digest, StageRow.seconds)).all()
+        digests = connection.execute(
+            select(StageRow.key, StageRow.source_digest, StageRow.seconds)
+        ).all()
         config.attributes["connection"] = connection
         config.attributes["version_table"] = VERSION_TABLE
         command.downgrade(config, "0002")
@@ -367,8 +398,9 @@ def test_a_database_without_the_board_columns_is_filled(tmp_path: Path) -> None:
         columns = StageRow.key, StageRow.source_digest, StageRow.seconds
         assert connection.execute(select(*columns)).all() == digests
         entries = load_entries(connection, "small", "coco")
-    assert sum(e.n for e in entries) == 31  # without recorded stages, rows and columns go by their names
-    from bench.results.board import Choice, make_board, make_table
+    # without recorded stages, rows and columns go by their names
+    assert sum(e.n for e in entries) == 31
+    from bench.results.views.board import Choice, make_board, make_table
 
     found = make_board(make_table(entries), Choice())
     assert len(found.columns) == 6
@@ -388,7 +420,9 @@ def test_what_sweeps_score_on_training_images_is_on_no_board(tmp_path: Path) -> 
     database = fill(url(tmp_path), 6)
     with database.session() as session:
         label = session.query(CellRow.label).filter_by(scale="tiny").scalar()
-        cell = {c.key: getattr(session.get(CellRow, label), c.key) for c in CellRow.__table__.columns}
+        cell = {
+            c.key: getattr(session.get(CellRow, label), c.key) for c in CellRow.__table__.columns
+        }
     database.record_cell({**cell, "overrides": {"coco_det.holdout": "0.2"}}, "done")
     with database.engine.connect() as connection:
         assert load_entries(connection, "tiny", "scenes") == []

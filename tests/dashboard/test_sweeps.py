@@ -9,10 +9,20 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from bench.errors import BadInput
-from bench.results import studies
-from bench.results.database import Database, open_database
-from bench.results.trials import go_on, marked, means, monitor, parallel, places, points, spread, verdict
+from bench.core.errors import BadInput
+from bench.results.db.database import Database, open_database
+from bench.results.views import studies
+from bench.results.views.trials import (
+    go_on,
+    marked,
+    means,
+    monitor,
+    parallel,
+    places,
+    points,
+    spread,
+    verdict,
+)
 from dashboard.sweep_figures import against, parallels, shares, ticks
 from tests.dashboard.populate import sweep, sweeps
 from tests.dashboard.test_pages import EVIL, html, show, words
@@ -30,8 +40,17 @@ def database(url: str) -> Database:
     return open_database(url)
 
 
-def trial(number: int, value: float | None, ci95: float | None = None, **params: Any) -> dict[str, Any]:
-    return {"number": number, "params": params, "value": value, "ci95": ci95, "scores": [value], "made": 1}
+def trial(
+    number: int, value: float | None, ci95: float | None = None, **params: Any
+) -> dict[str, Any]:
+    return {
+        "number": number,
+        "params": params,
+        "value": value,
+        "ci95": ci95,
+        "scores": [value],
+        "made": 1,
+    }
 
 
 def charts(app: Any) -> list[Any]:
@@ -42,8 +61,10 @@ def test_points_have_intervals_and_lines_join_means() -> None:
     rows = [trial(0, 4.0, 1.0, k=10), trial(1, 2.0, k=2), trial(2, None, k=3), trial(3, 6.0, k=10)]
     found = points(rows, "k", winner=3)
     assert [(p["x"], p["value"], p["low"], p["high"], p["winner"]) for p in found] == [
-        (2, 2.0, None, None, False), (10, 4.0, 3.0, 5.0, False), (10, 6.0, None, None, True),
-    ]  # fmt: skip
+        (2, 2.0, None, None, False),
+        (10, 4.0, 3.0, 5.0, False),
+        (10, 6.0, None, None, True),
+    ]
     assert means(found) == [{"x": 2, "value": 2.0}, {"x": 10, "value": 5.0}]
     assert points(rows, "other", None) == []
 
@@ -60,7 +81,11 @@ def test_axes_suit_their_values() -> None:
 
 
 def test_parallel_coordinates_end_at_the_metric() -> None:
-    study = {"params": {"k": "", "s": ""}, "spacing": {"k": "linear", "s": "values"}, "metric": "top1"}
+    study = {
+        "params": {"k": "", "s": ""},
+        "spacing": {"k": "linear", "s": "values"},
+        "metric": "top1",
+    }
     rows = [
         trial(0, 4.0, k=1, s="a"),
         trial(1, 8.0, k=3, s="b"),
@@ -69,12 +94,22 @@ def test_parallel_coordinates_end_at_the_metric() -> None:
     ]
     found = parallel(study, rows, winner=1)
     assert [(r["trial"], r["axis"], r["at"]) for r in found] == [
-        (0, "k", 0), (1, "k", 1), (0, "s", 0), (1, "s", 1), (0, "top1", 0), (1, "top1", 1),
-    ]  # fmt: skip
+        (0, "k", 0),
+        (1, "k", 1),
+        (0, "s", 0),
+        (1, "s", 1),
+        (0, "top1", 0),
+        (1, "top1", 1),
+    ]
     assert {r["trial"] for r in found if r["winner"]} == {1}
     assert {(t["axis"], t["at"], t["text"]) for t in ticks(found)} == {
-        ("k", 0, "1"), ("k", 1, "3"), ("s", 0, "a"), ("s", 1, "b"), ("top1", 0, "4.00"), ("top1", 1, "8.00"),
-    }  # fmt: skip
+        ("k", 0, "1"),
+        ("k", 1, "3"),
+        ("s", 0, "a"),
+        ("s", 1, "b"),
+        ("top1", 0, "4.00"),
+        ("top1", 1, "8.00"),
+    }
 
 
 def test_charts_hold_the_numbers_given() -> None:
@@ -82,25 +117,31 @@ def test_charts_hold_the_numbers_given() -> None:
     chart = against(rows, "k", "top1", "values").to_dict()
     assert [{"x": 1, "value": 4.0}, {"x": 2, "value": 2.0}] in chart["datasets"].values()
     assert any(d[0].get("low") == 3.0 for d in chart["datasets"].values())
-    assert len(against(rows, "k", "top1", "linear").to_dict()["layer"]) == 3  # no line through drawn values
+    # no line through drawn values
+    assert len(against(rows, "k", "top1", "linear").to_dict()["layer"]) == 3
     bars = shares({"k": 0.75, "s": 0.25}).to_dict()
     assert next(iter(bars["datasets"].values())) == [
         {"setting": "k", "share": 0.75},
         {"setting": "s", "share": 0.25},
     ]
     study = {"params": {"k": ""}, "spacing": {"k": "linear"}, "metric": "top1"}
-    lines = parallels(parallel(study, [trial(0, 1.0, k=1), trial(1, 2.0, k=3)], None), "top1").to_dict()
+    lines = parallels(
+        parallel(study, [trial(0, 1.0, k=1), trial(1, 2.0, k=3)], None), "top1"
+    ).to_dict()
     assert max(map(len, lines["datasets"].values())) == 4
 
 
-def test_one_setting_shows_the_winner_its_test_score_and_commands(database: Database, url: str) -> None:
+def test_one_setting_shows_the_winner_its_test_score_and_commands(
+    database: Database, url: str
+) -> None:
     (one, _) = studies.studies(url)
     app = show("sweeps", study="n_crops")
     found = words(app)
     test = one["winner"]["test"]
     assert (
         found.count(
-            f"Winner (trial 3): coarse.n_crops = 5. Test top1 {test['mean']:.2f} ± {test['ci95']:.2f}"
+            f"Winner (trial 3): coarse.n_crops = 5. Test top1 {test['mean']:.2f} ± "
+            f"{test['ci95']:.2f}"
         )
         == 1
     )
@@ -113,7 +154,9 @@ def test_one_setting_shows_the_winner_its_test_score_and_commands(database: Data
     assert app.code[0].value == f"bench sweep --study n_crops\noptuna-dashboard {url}"
 
 
-def test_several_settings_show_importances_parallel_coordinates_and_failures(database: Database) -> None:
+def test_several_settings_show_importances_parallel_coordinates_and_failures(
+    database: Database,
+) -> None:
     app = show("sweeps", study="three settings")
     found = words(app)
     assert len(charts(app)) == 3 + 1 + 1
@@ -140,7 +183,10 @@ def test_reading_sweeps_writes_nothing(database: Database, url: str, home: Path)
         assert not show("sweeps").exception
         assert len(studies.trials(url, "n_crops")) == 6
         storage = studies._storage(url)
-        with pytest.raises(Exception, match=r"readonly|read-only"), storage.engine.begin() as connection:
+        with (
+            pytest.raises(Exception, match=r"readonly|read-only"),
+            storage.engine.begin() as connection,
+        ):
             connection.execute(text("DELETE FROM studies"))
     finally:
         home.chmod(0o755)
@@ -184,7 +230,9 @@ def test_the_mark_goes_to_the_winner_else_to_the_best() -> None:
     assert marked(study, rows) == 1
     won = {"values": {"k": 1}, "test": {"mean": 3.0, "ci95": None, "n": 1}}
     assert marked({**study, "winner": won}, rows) == 0
-    assert verdict({**study, "winner": won}, 0) == "Winner (trial 0): k = 1. Test top1 3.00, 1 seed."
+    assert (
+        verdict({**study, "winner": won}, 0) == "Winner (trial 0): k = 1. Test top1 3.00, 1 seed."
+    )
     assert verdict({**study, "best": None}, None) == "No trial is complete yet."
     assert go_on(study) == """bench sweep --study 'it'"'"'s'"""
     assert "secret" not in monitor("postgresql+psycopg://me:secret@host/db")

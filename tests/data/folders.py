@@ -11,14 +11,19 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from bench import registry
-from bench.data.base import Data, ImageSet
-from bench.engine.local import LocalEngine
-from bench.params import Runtime
-from bench.stage import Stage
-from bench.store import Store
+from bench.contracts import registry
+from bench.contracts.data import Data
+from bench.contracts.images import ImageSet
+from bench.core.params import Runtime
+from bench.core.stage import Stage
+from bench.core.store import Store
+from bench.launch.local import LocalEngine
 
-CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}]
+CATEGORIES = [
+    {"id": 18, "name": "dog"},
+    {"id": 1, "name": "person"},
+    {"id": 90, "name": "toothbrush"},
+]
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -54,18 +59,31 @@ def polygon(x: float, y: float, w: float, h: float) -> list[list[float]]:
     return [[x, y, x + w, y, x + w, y + h, x, y + h]]
 
 
-def annotation(number: int, image: int, category: int, bbox: list[float], **more: Any) -> dict[str, Any]:
+def annotation(
+    number: int, image: int, category: int, bbox: list[float], **more: Any
+) -> dict[str, Any]:
     made = {
-        "id": number, "image_id": image, "category_id": category, "bbox": bbox, "iscrowd": 0,
-        "area": bbox[2] * bbox[3] * 0.5, "segmentation": polygon(*bbox),
-    }  # fmt: skip
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": bbox,
+        "iscrowd": 0,
+        "area": bbox[2] * bbox[3] * 0.5,
+        "segmentation": polygon(*bbox),
+    }
     return made | more
 
 
 def content(first: int) -> dict[str, Any]:
-    """Three images, not in order of id, the last without objects; four objects, one of them a crowd."""
+    """Three images, not in order of id, the last without objects; four objects, one of them a
+    crowd."""
     images = [
-        {"id": first + k, "file_name": f"{first + k:012d}.jpg", "width": 60 + 4 * k, "height": 40 + 2 * k}
+        {
+            "id": first + k,
+            "file_name": f"{first + k:012d}.jpg",
+            "width": 60 + 4 * k,
+            "height": 40 + 2 * k,
+        }
         for k in (2, 0, 1)
     ]
     crowd = np.zeros((40, 60), np.uint8, order="F")
@@ -76,12 +94,16 @@ def content(first: int) -> dict[str, Any]:
         annotation(70, first, 1, [3.5, 4.25, 20.0, 10.5]),
         annotation(12, first + 1, 90, [0.0, 0.0, 64.0, 42.0]),
         annotation(11, first, 18, [30.0, 8.0, 12.0, 12.0]),
-        annotation(900, first, 1, [10.0, 5.0, 30.0, 10.0], iscrowd=1, segmentation=runs, area=300.0),
+        annotation(
+            900, first, 1, [10.0, 5.0, 30.0, 10.0], iscrowd=1, segmentation=runs, area=300.0
+        ),
     ]
     return {"images": images, "annotations": annotations, "categories": CATEGORIES}
 
 
-def write(root: Path, change: Change | None = None, splits: tuple[str, ...] = ("train", "val")) -> Path:
+def write(
+    root: Path, change: Change | None = None, splits: tuple[str, ...] = ("train", "val")
+) -> Path:
     """Write a COCO folder; `change` edits the content of train before it is written."""
     (root / "annotations").mkdir(parents=True)
     for number, name in enumerate(splits):

@@ -10,15 +10,16 @@ import cv2
 import numpy as np
 from scipy.io import savemat
 
-from bench.data._scenes_listed import cars_table as annotations
-from bench.data._scenes_listed import write_lines as lines
+from bench.data.scenes.listed import cars_table as annotations
+from bench.data.scenes.listed import write_lines as lines
 
 SIZE = (40, 60)  # height, width
 
 
 @dataclass
 class Written:
-    """What a reader must find. labels: id -> class, by split. blue: id -> blue level of the whole image."""
+    """What a reader must find. labels: id -> class, by split. blue: id -> blue level of the whole
+    image."""
 
     root: Path
     classes: list[str]
@@ -79,8 +80,13 @@ def write_cars(root: Path) -> Written:
         root / "devkit/cars_train_annos.mat",
         annotations([("00001.jpg", 2), ("00002.jpg", 1), ("00003.jpg", 2)]),
     )
-    savemat(root / "devkit/cars_test_annos.mat", annotations([("00001.jpg", None), ("00002.jpg", None)]))
-    savemat(root / "cars_test_annos_withlabels.mat", annotations([("00001.jpg", 1), ("00002.jpg", 2)]))
+    savemat(
+        root / "devkit/cars_test_annos.mat",
+        annotations([("00001.jpg", None), ("00002.jpg", None)]),
+    )
+    savemat(
+        root / "cars_test_annos_withlabels.mat", annotations([("00001.jpg", 1), ("00002.jpg", 2)])
+    )
     return Written(root, names, {1: 1, 2: 0, 3: 1}, {1_000_001: 0, 1_000_002: 1}, pen.blue)
 
 
@@ -90,10 +96,11 @@ def write_aircraft(root: Path) -> Written:
         pen.image(root / f"data/images/{n:07d}.jpg", n)
     lines(root / "data/variants.txt", *names)
     lists = {
-        "train": ["1025794 707-320"], "val": ["0034309 Cessna 208"],
+        "train": ["1025794 707-320"],
+        "val": ["0034309 Cessna 208"],
         "trainval": ["1025794 707-320", "0034309 Cessna 208"],
         "test": ["0000300 F/A-18", "0000100 707-320", "0000200 Cessna 208"],
-    }  # fmt: skip
+    }
     for part, rows in lists.items():
         lines(root / f"data/images_variant_{part}.txt", *rows)
     return Written(root, names, {1025794: 0, 34309: 1}, {100: 0, 200: 1, 300: 2}, pen.blue)
@@ -139,10 +146,20 @@ def write_dtd(root: Path) -> Written:
 
 
 LAYOUTS: dict[str, Callable[[Path], Written]] = {
-    "cub": write_cub, "flowers": write_flowers, "cars": write_cars, "aircraft": write_aircraft,
-    "indoor67": write_indoor67, "pets": write_pets, "dtd": write_dtd,
-}  # fmt: skip
+    "cub": write_cub,
+    "flowers": write_flowers,
+    "cars": write_cars,
+    "aircraft": write_aircraft,
+    "indoor67": write_indoor67,
+    "pets": write_pets,
+    "dtd": write_dtd,
+}
 FOLDERS = {
-    "cub": "CUB_200_2011", "flowers": "flowers-102", "cars": "stanford_cars", "dtd": "dtd",
-    "aircraft": "fgvc-aircraft-2013b", "indoor67": "indoor67", "pets": "oxford-iiit-pet",
-}  # fmt: skip
+    "cub": "CUB_200_2011",
+    "flowers": "flowers-102",
+    "cars": "stanford_cars",
+    "dtd": "dtd",
+    "aircraft": "fgvc-aircraft-2013b",
+    "indoor67": "indoor67",
+    "pets": "oxford-iiit-pet",
+}

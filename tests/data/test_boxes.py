@@ -16,7 +16,9 @@ side = st.integers(0, 40)
 box = st.tuples(corner, corner, side, side).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
 solid = box.map(lambda b: (b[0], b[1], b[2] + 1, b[3] + 1))
 boxes = st.lists(box, max_size=12).map(lambda b: np.array(b, np.float64).reshape(-1, 4))
-solids = st.lists(solid, min_size=1, max_size=25).map(lambda b: np.array(b, np.float64).reshape(-1, 4))
+solids = st.lists(solid, min_size=1, max_size=25).map(
+    lambda b: np.array(b, np.float64).reshape(-1, 4)
+)
 
 
 def random_boxes(n: int, seed: int = 0) -> np.ndarray:
@@ -72,8 +74,12 @@ def test_clip_of_a_box_outside_is_empty() -> None:
 
 @given(boxes)
 def test_conversions_are_torchvisions_and_invert_each_other(a: np.ndarray) -> None:
-    assert np.array_equal(xyxy_to_xywh(a), ops.box_convert(torch.from_numpy(a), "xyxy", "xywh").numpy())
-    assert np.array_equal(xywh_to_xyxy(a), ops.box_convert(torch.from_numpy(a), "xywh", "xyxy").numpy())
+    assert np.array_equal(
+        xyxy_to_xywh(a), ops.box_convert(torch.from_numpy(a), "xyxy", "xywh").numpy()
+    )
+    assert np.array_equal(
+        xywh_to_xyxy(a), ops.box_convert(torch.from_numpy(a), "xywh", "xyxy").numpy()
+    )
     assert np.array_equal(xywh_to_xyxy(xyxy_to_xywh(a)), a)
 
 

@@ -1,4 +1,5 @@
-"""COCO in its official layout: what the index holds, what bad folders say, what the key depends on."""
+"""COCO in its official layout: what the index holds, what bad folders say, what the key depends
+on."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from bench.data.base import ImageSet
+from bench.contracts.images import ImageSet
+from bench.core.errors import BadData
 from bench.data.files import read_json
 from bench.data.sets import coco
-from bench.errors import BadData
 from tests.data.folders import annotation, component, content, make, runtime, split, write
 
 
@@ -25,11 +26,20 @@ def described(images: ImageSet) -> list[Any]:
     rows = []
     for i in range(len(images)):
         o = images.objects(i)
-        rows.append([
-            int(images.ids[i]), images.file(i).name, images.sizes[i].tolist(), o.boxes.tolist(),
-            o.labels.tolist(), o.crowd.tolist(), o.area.tolist(), o.ids.tolist(), o.segmentations,
-            None if o.keypoints is None else o.keypoints.tolist(),
-        ])  # fmt: skip
+        rows.append(
+            [
+                int(images.ids[i]),
+                images.file(i).name,
+                images.sizes[i].tolist(),
+                o.boxes.tolist(),
+                o.labels.tolist(),
+                o.crowd.tolist(),
+                o.area.tolist(),
+                o.ids.tolist(),
+                o.segmentations,
+                None if o.keypoints is None else o.keypoints.tolist(),
+            ]
+        )
     return rows
 
 
@@ -47,7 +57,9 @@ def test_the_index_is_the_json(folder: Path, home: Path, workers: int) -> None:
     assert images.sizes.tolist() == [[60, 40], [64, 42], [68, 44]]
     label = {1: 0, 18: 1, 90: 2}
     for i, number in enumerate(images.ids.tolist()):
-        own = sorted((a for a in given["annotations"] if a["image_id"] == number), key=lambda a: a["id"])
+        own = sorted(
+            (a for a in given["annotations"] if a["image_id"] == number), key=lambda a: a["id"]
+        )
         objects = images.objects(i)
         assert objects.ids.tolist() == [a["id"] for a in own]
         expected = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in own)]
@@ -86,7 +98,8 @@ def test_the_report_counts_repairs(tmp_path: Path, home: Path) -> None:
     def change(made: dict[str, Any]) -> None:
         made["annotations"] += [
             annotation(1, 100, 1, [-10.0, 30.0, 20.0, 40.0]),  # clipped on two sides
-            annotation(2, 100, 1, [50.0, 5.0, 10.3, 5.0]),  # 0.3 pixel: rounding, not counted as a repair
+            # 0.3 pixel: rounding, not counted as a repair
+            annotation(2, 100, 1, [50.0, 5.0, 10.3, 5.0]),
             annotation(3, 100, 18, [5.0, 5.0, 9.0, 0.0]),  # no height
             annotation(4, 100, 18, [70.0, 5.0, 9.0, 9.0]),  # beyond the image
             annotation(5, 100, 18, [5.0, float("nan"), 9.0, 9.0]),
@@ -131,7 +144,9 @@ def key(root: Path, home: Path) -> str:
     return component("coco").stage(root, runtime(home)).key
 
 
-def test_the_key_follows_the_content_and_not_the_path(folder: Path, tmp_path: Path, home: Path) -> None:
+def test_the_key_follows_the_content_and_not_the_path(
+    folder: Path, tmp_path: Path, home: Path
+) -> None:
     before = key(folder, home)
     moved = tmp_path / "elsewhere" / "deep"
     shutil.copytree(folder, moved)
@@ -141,7 +156,9 @@ def test_the_key_follows_the_content_and_not_the_path(folder: Path, tmp_path: Pa
     assert key(folder, home) == before
 
 
-def test_annotations_are_parsed_once(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annotations_are_parsed_once(
+    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parsed: list[str] = []
     monkeypatch.setattr(
         coco, "read_json", lambda file, what: parsed.append(file.name) or read_json(file, what)
@@ -166,7 +183,9 @@ def test_the_key_changes_with_the_content(folder: Path, home: Path, what: str) -
     elif what == "more":
         (folder / "train2017" / "z.jpg").write_bytes(b"x")
     elif what == "keypoints":
-        (folder / "annotations" / "person_keypoints_train2017.json").write_text('{"annotations": []}')
+        (folder / "annotations" / "person_keypoints_train2017.json").write_text(
+            '{"annotations": []}'
+        )
     else:
         name = "train" if what == "annotation" else "val"
         file = folder / "annotations" / f"instances_{name}2017.json"

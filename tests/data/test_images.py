@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import registry
-from bench.engine.local import LocalEngine
-from bench.errors import BadData
-from bench.params import Runtime
-from bench.store import Store
+from bench.contracts import registry
+from bench.core.errors import BadData
+from bench.core.params import Runtime
+from bench.core.store import Store
+from bench.launch.local import LocalEngine
 from tests.core.test_store import Heard
 
 IMAGES: Any = registry.load("data", "images")
@@ -44,10 +44,13 @@ def test_a_folder_in_the_order_of_its_paths(home: Path, tmp_path: Path, workers:
     (root / "notes.txt").write_text("no image")
     _, folder, images = load(home, root, workers)
     assert [str(images.file(i).relative_to(root)) for i in range(len(images))] == [
-        "a/deep/er/y.jpeg", "a/z.PNG", "b.jpg",
-    ]  # fmt: skip
+        "a/deep/er/y.jpeg",
+        "a/z.PNG",
+        "b.jpg",
+    ]
     assert images.ids.tolist() == [1, 2, 3]
-    assert images.sizes.tolist() == [[5, 7], [9, 8], [20, 30]]  # the frame in which it is read: upright
+    # the frame in which it is read: upright
+    assert images.sizes.tolist() == [[5, 7], [9, 8], [20, 30]]
     assert [images.image(i).shape[1::-1] for i in range(3)] == [(5, 7), (9, 8), (20, 30)]
     assert images.classes == []
     assert json.loads((folder / "report.json").read_text()) == {"train": {"images": 3}}

@@ -1,4 +1,5 @@
-"""Classification sets in their official layouts, written from scenes and read back; what damaged ones say."""
+"""Classification sets in their official layouts, written from scenes and read back; what damaged
+ones say."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data._scenes_layouts import LAYOUTS, drawn, write_layout
-from bench.data._scenes_shapes import CLASSES
+from bench.core.errors import BadData
+from bench.data.scenes.layouts import LAYOUTS, drawn, write_layout
+from bench.data.scenes.shapes import CLASSES
 from bench.data.semantic import image_labels, single_labels
 from bench.data.sets.openimages import choose, image_id
-from bench.errors import BadData
 from tests.data.folders import component, make, runtime, split
 from tests.small_set import SmallSet
 
@@ -32,7 +33,11 @@ def test_what_is_written_is_read_back(name: str, tmp_path: Path, home: Path) -> 
     classes = write_layout(name, tmp_path / "set", 6, 3)
     for part, count in (("train", 6), ("val", 3)):
         images = split(
-            component(name, **params(name)), tmp_path / "set", home, part, workers=2 if part == "val" else 0
+            component(name, **params(name)),
+            tmp_path / "set",
+            home,
+            part,
+            workers=2 if part == "val" else 0,
         )
         assert len(images) == count
         assert len(set(images.ids.tolist())) == count
@@ -67,15 +72,16 @@ def boxes_csv(file: Path, pairs: list[tuple[str, str]]) -> Path:
 
 
 def test_the_subset_rule_by_hand(tmp_path: Path) -> None:
-    """d is in one image only, so that it goes; image 4 then shows one class only and goes; that leaves b
-    with two
-    images, as asked for; a second b box in an image is no second class."""
+    """d is in one image only, so that it goes; image 4 then shows one class only and goes; that
+    leaves b with two images, as asked for; a second b box in an image is no second class."""
     shown = {"1": "ab", "2": "ab", "3": "ac", "4": "ad", "5": "bbb", "6": "ac"}
     file = boxes_csv(tmp_path / "boxes.csv", [(i, c) for i, cs in shown.items() for c in cs])
     names = {c: c.upper() for c in "abcd"}
     assert choose(file, names, 2, 2) == ({"1", "2", "3", "6"}, ["a", "b", "c"])
     assert choose(file, names, 0, 1) == (set(shown), ["a", "b", "c", "d"])
-    assert choose(file, names, 3, 2) == (set(), []), "a alone has three images, none of which shows another"
+    assert choose(file, names, 3, 2) == (set(), []), (
+        "a alone has three images, none of which shows another"
+    )
 
 
 def test_image_ids_fit_64_bits() -> None:
@@ -97,8 +103,10 @@ def test_image_ids_fit_64_bits() -> None:
         ("openimages", lambda r: (r / BOXES).write_text("ImageID\nx\n"), "no such column"),
         ("cifar10", lambda r: _cut(r / "cifar10_jpeg.npz"), "damaged"),
     ],
-)  # fmt: skip
-def test_damage_is_found_and_said_in_one_line(name, harm, says, tmp_path: Path, home: Path) -> None:  # type: ignore[no-untyped-def]
+)
+def test_damage_is_found_and_said_in_one_line(
+    name, harm, says, tmp_path: Path, home: Path
+) -> None:  # type: ignore[no-untyped-def]
     write_layout(name, tmp_path / "set", 6, 2)
     harm(tmp_path / "set")
     with pytest.raises(BadData, match=says) as found:
@@ -135,7 +143,9 @@ def test_the_key_is_content_not_place(name: str, tmp_path: Path, home: Path) -> 
 
 def test_single_labels_of_scenes_are_the_largest_object(tmp_path: Path) -> None:
     images = SmallSet(tmp_path, 4)
-    expected = [int(c[m.sum((1, 2)).argmax()]) for c, m in zip(images.labels, images.masks, strict=True)]
+    expected = [
+        int(c[m.sum((1, 2)).argmax()]) for c, m in zip(images.labels, images.masks, strict=True)
+    ]
     assert single_labels(images).tolist() == expected
 
 

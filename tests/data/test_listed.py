@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from bench.core.errors import BadData, BadInput, BenchError
 from bench.data.semantic import image_labels, single_labels
-from bench.errors import BadData, BadInput, BenchError
 from tests.data.folders import component, make, runtime, split
 from tests.data.listed_folders import FOLDERS, LAYOUTS, Written, annotations, lines
 
@@ -26,7 +26,9 @@ def every(name: str, tmp_path: Path) -> Written:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ids_classes_and_pixels_are_those_of_the_files(name: str, tmp_path: Path, home: Path) -> None:
+def test_ids_classes_and_pixels_are_those_of_the_files(
+    name: str, tmp_path: Path, home: Path
+) -> None:
     known = every(name, tmp_path)
     given = runtime(home)
     folder = make(component(name), known.root, given)[1]
@@ -34,7 +36,9 @@ def test_ids_classes_and_pixels_are_those_of_the_files(name: str, tmp_path: Path
         images = pickle.loads(pickle.dumps(component(name).load(folder, known.root, part)))
         assert images.ids.tolist() == sorted(labels)
         assert images.classes == known.classes
-        assert dict(zip(images.ids.tolist(), single_labels(images).tolist(), strict=True)) == labels
+        assert (
+            dict(zip(images.ids.tolist(), single_labels(images).tolist(), strict=True)) == labels
+        )
         assert (image_labels(images) == 1).sum(1).tolist() == [1] * len(labels)
         assert image_labels(images).argmax(1).tolist() == single_labels(images).tolist()
         for i, number in enumerate(images.ids.tolist()):
@@ -56,7 +60,9 @@ def test_the_folder_or_the_one_above_or_the_default(
     keys.add(component(name).stage(None, runtime(home)).key)
     assert len(keys) == 1
     monkeypatch.delenv("BENCH_DATA")
-    with pytest.raises(BadData, match=f"no path is known for data '{name}': get .*--data {name}=PATH"):
+    with pytest.raises(
+        BadData, match=f"no path is known for data '{name}': get .*--data {name}=PATH"
+    ):
         component(name).stage(None, runtime(home))
     with pytest.raises(BadData, match=rf"no \S+ in {home}; get .*then: --data {name}=PATH"):
         component(name).stage(home, runtime(home))
@@ -80,7 +86,9 @@ def test_the_key_is_of_the_content_not_the_place(name: str, tmp_path: Path, home
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_damaged_and_missing_images_are_found(name: str, workers: int, tmp_path: Path, home: Path) -> None:
+def test_damaged_and_missing_images_are_found(
+    name: str, workers: int, tmp_path: Path, home: Path
+) -> None:
     root = every(name, tmp_path).root
     image = next(f for f in sorted(root.rglob("*.jpg")) if "unlisted" not in f.name)
     whole = image.read_bytes()
@@ -112,35 +120,109 @@ def cars_labels(*rows: tuple[str, int | None]) -> Callable[[Path], None]:
 
 
 DAMAGE: list[tuple[str, Callable[[Path], None], str]] = [
-    ("cub", edit("train_test_split.txt", "6 0\n", ""), "train_test_split.txt and images.txt list other"),
-    ("cub", edit("image_class_labels.txt", "5 3", "5 9"), "bird_0005.jpg has class number 9, there are 3"),
+    (
+        "cub",
+        edit("train_test_split.txt", "6 0\n", ""),
+        "train_test_split.txt and images.txt list other",
+    ),
+    (
+        "cub",
+        edit("image_class_labels.txt", "5 3", "5 9"),
+        "bird_0005.jpg has class number 9, there are 3",
+    ),
     ("cub", edit("image_class_labels.txt", "5 3", "5 x"), "holds 'x' where a number belongs"),
-    ("cub", edit("images.txt", "3 002.Gull", "3 002. Gull"), "holds '3 002. Gull/bird_0003.jpg', not 'NUM"),
+    (
+        "cub",
+        edit("images.txt", "3 002.Gull", "3 002. Gull"),
+        "holds '3 002. Gull/bird_0003.jpg', not 'NUM",
+    ),
     ("cub", edit("classes.txt", "2 002", "4 002"), "does not count from 1"),
     ("cub", lambda root: (root / "classes.txt").unlink(), "no classes.txt in"),
-    ("flowers", lambda root: (root / "setid.mat").write_bytes(b"MATLAB 5.0"), "is no readable MATLAB file"),
-    ("flowers", lambda root: savemat(root / "setid.mat", {"trnid": [1]}), "has no variable 'valid'"),
-    ("flowers", lambda root: savemat(root / "imagelabels.mat", {"labels": [1, 2]}), ".mat has 2 labels"),
-    ("flowers", lambda root: savemat(root / "imagelabels.mat", {"labels": [103] * 6}), "class number 103"),
-    ("cars", cars_labels(("00001.jpg", None), ("00002.jpg", None)), "annotation without fname and class"),
-    ("cars", cars_labels(("00001.jpg", 1), ("00009.jpg", 2)), "lacks 1 of 2 files, the first is 00009"),
-    ("cars", cars_labels(("00001.jpg", 1), ("00001.jpg", 2)), "cars_test/00001.jpg is listed twice"),
+    (
+        "flowers",
+        lambda root: (root / "setid.mat").write_bytes(b"MATLAB 5.0"),
+        "is no readable MATLAB file",
+    ),
+    (
+        "flowers",
+        lambda root: savemat(root / "setid.mat", {"trnid": [1]}),
+        "has no variable 'valid'",
+    ),
+    (
+        "flowers",
+        lambda root: savemat(root / "imagelabels.mat", {"labels": [1, 2]}),
+        ".mat has 2 labels",
+    ),
+    (
+        "flowers",
+        lambda root: savemat(root / "imagelabels.mat", {"labels": [103] * 6}),
+        "class number 103",
+    ),
+    (
+        "cars",
+        cars_labels(("00001.jpg", None), ("00002.jpg", None)),
+        "annotation without fname and class",
+    ),
+    (
+        "cars",
+        cars_labels(("00001.jpg", 1), ("00009.jpg", 2)),
+        "lacks 1 of 2 files, the first is 00009",
+    ),
+    (
+        "cars",
+        cars_labels(("00001.jpg", 1), ("00001.jpg", 2)),
+        "cars_test/00001.jpg is listed twice",
+    ),
     ("cars", lambda root: (root / "devkit/cars_meta.mat").unlink(), "no devkit/cars_meta.mat in"),
-    ("aircraft", edit("data/images_variant_test.txt", "F/A-18", "F/A-19"), "has the variant 'F/A-19', which"),
-    ("aircraft", edit("data/images_variant_test.txt", " F/A-18", ""), "holds '0000300', not 'IMAGE VARIANT'"),
-    ("aircraft", lambda root: (root / "data/images_variant_trainval.txt").unlink(), "has no list 'trainval'"),
-    ("indoor67", edit("TestImages.txt", "artstudio/x.jpg", "x.jpg"), "holds 'x.jpg', not CLASS/IMAGE"),
-    ("indoor67", edit("TrainImages.txt", "bar/bar_2.JPG", "bar/bar_1.jpg"), "bar/bar_1.jpg is listed twice"),
+    (
+        "aircraft",
+        edit("data/images_variant_test.txt", "F/A-18", "F/A-19"),
+        "has the variant 'F/A-19', which",
+    ),
+    (
+        "aircraft",
+        edit("data/images_variant_test.txt", " F/A-18", ""),
+        "holds '0000300', not 'IMAGE VARIANT'",
+    ),
+    (
+        "aircraft",
+        lambda root: (root / "data/images_variant_trainval.txt").unlink(),
+        "has no list 'trainval'",
+    ),
+    (
+        "indoor67",
+        edit("TestImages.txt", "artstudio/x.jpg", "x.jpg"),
+        "holds 'x.jpg', not CLASS/IMAGE",
+    ),
+    (
+        "indoor67",
+        edit("TrainImages.txt", "bar/bar_2.JPG", "bar/bar_1.jpg"),
+        "bar/bar_1.jpg is listed twice",
+    ),
     ("indoor67", lambda root: (root / "TestImages.txt").write_text("\n"), "split val is empty"),
     ("pets", edit("annotations/test.txt", "Bengal_6 3 ", "Bengal 3 "), "holds 'Bengal', breed 3"),
-    ("pets", edit("annotations/test.txt", "Bengal_6 3 ", "Bengal_6 1 "), "breed 1 is Abyssinian and Bengal"),
-    ("pets", lambda root: lines(root / "annotations/trainval.txt", "Bengal_5 5 1 1"), "no image of breed"),
-    ("dtd", edit("labels/test1.txt", "banded/banded_", "banded/grid_"), "not CLASS/CLASS_NUMBER.jpg"),
+    (
+        "pets",
+        edit("annotations/test.txt", "Bengal_6 3 ", "Bengal_6 1 "),
+        "breed 1 is Abyssinian and Bengal",
+    ),
+    (
+        "pets",
+        lambda root: lines(root / "annotations/trainval.txt", "Bengal_5 5 1 1"),
+        "no image of breed",
+    ),
+    (
+        "dtd",
+        edit("labels/test1.txt", "banded/banded_", "banded/grid_"),
+        "not CLASS/CLASS_NUMBER.jpg",
+    ),
     ("dtd", lambda root: (root / "labels/val1.txt").unlink(), "no labels/val1.txt in"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("name", "damage", "message"), DAMAGE, ids=[f"{n}-{m[:24]}" for n, _, m in DAMAGE])
+@pytest.mark.parametrize(
+    ("name", "damage", "message"), DAMAGE, ids=[f"{n}-{m[:24]}" for n, _, m in DAMAGE]
+)
 def test_lists_that_are_damaged(
     name: str, damage: Callable[[Path], None], message: str, tmp_path: Path, home: Path
 ) -> None:
@@ -174,7 +256,9 @@ def test_one_annotation_is_a_list_too(tmp_path: Path, home: Path) -> None:
     assert split(component("cars"), root, home, "val").ids.tolist() == [1_000_002]
 
 
-def test_the_credit_line_of_aircraft_is_cut_unless_it_is_wanted(tmp_path: Path, home: Path) -> None:
+def test_the_credit_line_of_aircraft_is_cut_unless_it_is_wanted(
+    tmp_path: Path, home: Path
+) -> None:
     root = every("aircraft", tmp_path).root
     cut, kept = (
         split(component("aircraft"), root, home),
@@ -196,7 +280,7 @@ def test_divisions_of_dtd(tmp_path: Path, home: Path) -> None:
 
 
 def test_another_number_than_published_is_noted(tmp_path: Path, home: Path) -> None:
-    from bench.data._listed import ListedSet
+    from bench.data.layouts.listed import ListedSet
 
     notes: list[str] = []
     known = every("cub", tmp_path)

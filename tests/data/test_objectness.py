@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from bench.data.base import Objects
+from bench.contracts.images import Objects
+from bench.core.errors import BadData
 from bench.data.objectness import count_in, integral, object_mask, share_of
-from bench.errors import BadData
 from bench.views.sample import whole_pixels
-from tests.crops.sets import Boxed
+from tests.methods.crops.sets import Boxed
 from tests.small_set import SmallSet
 
 edge = st.floats(-20, 60)
@@ -25,7 +25,10 @@ box = st.tuples(edge, edge, st.floats(0, 50), st.floats(0, 50)).map(
 
 
 @given(
-    st.lists(box, max_size=4), st.lists(box, min_size=1, max_size=4), st.integers(1, 30), st.integers(1, 30)
+    st.lists(box, max_size=4),
+    st.lists(box, min_size=1, max_size=4),
+    st.integers(1, 30),
+    st.integers(1, 30),
 )
 @settings(max_examples=40, deadline=None)
 def test_share_is_a_loop_over_pixels(objects: Any, crops: Any, width: int, height: int) -> None:
@@ -78,14 +81,21 @@ def test_masks_are_the_union_of_instance_masks(tmp_path: Path) -> None:
 
 
 class Masked(Boxed):
-    """One 30 x 20 image with a polygon, an uncompressed RLE, a crowd; and a semantic mask if given."""
+    """One 30 x 20 image with a polygon, an uncompressed RLE, a crowd; and a semantic mask if
+    given."""
 
     given: np.ndarray | None = None
 
     def objects(self, index: int) -> Objects:
         plain = super().objects(index)
         return Objects(
-            plain.boxes, plain.labels, plain.crowd, plain.difficult, plain.area, plain.ids, self.items
+            plain.boxes,
+            plain.labels,
+            plain.crowd,
+            plain.difficult,
+            plain.area,
+            plain.ids,
+            self.items,
         )
 
     def semantic(self, index: int) -> np.ndarray | None:
@@ -93,7 +103,9 @@ class Masked(Boxed):
 
 
 def masked() -> Masked:
-    images = Masked([(30, 20)], [[(2, 3, 10, 9), (20, 0, 25, 20), (0, 12, 30, 20)]], crowd=[(0, 2)])
+    images = Masked(
+        [(30, 20)], [[(2, 3, 10, 9), (20, 0, 25, 20), (0, 12, 30, 20)]], crowd=[(0, 2)]
+    )
     column = np.zeros((20, 30), np.uint8)
     column[:, 20:25] = 1
     counts, last = [], 0

@@ -12,21 +12,53 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data._scenes_draw import draw_scene
-from bench.data._scenes_pixels import scene_pixels, write_camvid, write_cityscapes
-from bench.data.base import ImageSet
+from bench.contracts.images import ImageSet
+from bench.core.errors import BadData, BadInput
+from bench.data.scenes.draw import draw_scene
+from bench.data.scenes.pixels import scene_pixels, write_camvid, write_cityscapes
 from bench.data.semantic import pixel_classes, pixel_targets, read_classes
-from bench.errors import BadData, BadInput
 from tests.data.folders import component, make, runtime, split
 from tests.data.voc_folders import write_2012
 
 SIZE = (96, 72)
 # labels.py of the authors' scripts: id -> train id, 255 where it is not scored
 TRAIN_IDS = {
-    0: 255, 1: 255, 2: 255, 3: 255, 4: 255, 5: 255, 6: 255, 7: 0, 8: 1, 9: 255, 10: 255, 11: 2, 12: 3, 13: 4,
-    14: 255, 15: 255, 16: 255, 17: 5, 18: 255, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13,
-    27: 14, 28: 15, 29: 255, 30: 255, 31: 16, 32: 17, 33: 18, 255: 255,
-}  # fmt: skip
+    0: 255,
+    1: 255,
+    2: 255,
+    3: 255,
+    4: 255,
+    5: 255,
+    6: 255,
+    7: 0,
+    8: 1,
+    9: 255,
+    10: 255,
+    11: 2,
+    12: 3,
+    13: 4,
+    14: 255,
+    15: 255,
+    16: 255,
+    17: 5,
+    18: 255,
+    19: 6,
+    20: 7,
+    21: 8,
+    22: 9,
+    23: 10,
+    24: 11,
+    25: 12,
+    26: 13,
+    27: 14,
+    28: 15,
+    29: 255,
+    30: 255,
+    31: 16,
+    32: 17,
+    33: 18,
+    255: 255,
+}
 
 
 @pytest.fixture
@@ -76,7 +108,9 @@ def test_cityscapes_ids_become_train_ids(streets: Path, home: Path) -> None:
 def test_a_layout_written_from_scenes_gives_the_scenes_back(
     name: str, workers: int, tmp_path: Path, home: Path
 ) -> None:
-    root = {"cityscapes": write_cityscapes, "camvid": write_camvid}[name](tmp_path / "x", 3, 2, size=SIZE)
+    root = {"cityscapes": write_cityscapes, "camvid": write_camvid}[name](
+        tmp_path / "x", 3, 2, size=SIZE
+    )
     for part, count, first in (("train", 3, 1), ("val", 2, 500_001)):
         images = split(component(name), root, home, part, workers)
         assert len(images) == count
@@ -95,10 +129,16 @@ def test_a_layout_written_from_scenes_gives_the_scenes_back(
 
 def test_ids_are_of_the_file_names(streets: Path, drive: Path, home: Path) -> None:
     assert split(component("cityscapes"), streets, home).ids.tolist() == [
-        1_000_000_000_019, 1_000_001_000_019, 1_000_002_000_019,
-    ]  # fmt: skip
+        1_000_000_000_019,
+        1_000_001_000_019,
+        1_000_002_000_019,
+    ]
     assert split(component("cityscapes"), streets, home, "val").ids[0] == 19_000_000_000_019
-    assert split(component("camvid"), drive, home).ids.tolist() == [1_000_001, 1_000_002, 1_000_003]
+    assert split(component("camvid"), drive, home).ids.tolist() == [
+        1_000_001,
+        1_000_002,
+        1_000_003,
+    ]
 
 
 def test_camvid_values(drive: Path, home: Path) -> None:
@@ -135,20 +175,26 @@ def test_voc_segmentation_lists(tmp_path: Path, home: Path) -> None:
     assert np.array_equal(pixel_targets(images, 0), images.semantic(0))
     assert split(component("voc2012_seg"), root, home, "val").ids.tolist() == [2009000002]
     (root / "VOC2012/SegmentationClass/2008_000012.png").unlink()
-    with pytest.raises(BadData, match=r"SegmentationClass lacks 1 of 3 files, the first is 2008_000012\.png"):
+    with pytest.raises(
+        BadData, match=r"SegmentationClass lacks 1 of 3 files, the first is 2008_000012\.png"
+    ):
         split(component("voc2012_seg"), root, home)
     other = split(component("voc2012"), root, home)
     with pytest.raises(BadData, match=r"2007_000032\.jpg has no semantic mask"):
         pixel_targets(other, 0)
 
 
-def test_the_folder_or_the_one_above(streets: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_or_the_one_above(
+    streets: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = {component("cityscapes").stage(p, runtime(home)).key for p in (streets, streets.parent)}
     monkeypatch.setenv("BENCH_DATA", str(streets.parent))
     keys.add(component("cityscapes").stage(None, runtime(home)).key)
     assert len(keys) == 1
     monkeypatch.delenv("BENCH_DATA")
-    with pytest.raises(BadData, match="no path is known for data 'cityscapes': get leftImg8bit_trainvaltest"):
+    with pytest.raises(
+        BadData, match="no path is known for data 'cityscapes': get leftImg8bit_trainvaltest"
+    ):
         component("cityscapes").stage(None, runtime(home))
     with pytest.raises(BadData, match=r"no leftImg8bit in .*then: --data cityscapes=PATH"):
         component("cityscapes").stage(home, runtime(home))
@@ -161,7 +207,9 @@ def test_the_key_follows_the_content(streets: Path, tmp_path: Path, home: Path) 
     before = key(streets)
     shutil.copytree(streets, tmp_path / "moved")
     assert key(tmp_path / "moved") == before
-    (streets / "gtFine/train/aachen/aachen_000000_000019_gtFine_color.png").write_bytes(b"not read")
+    (streets / "gtFine/train/aachen/aachen_000000_000019_gtFine_color.png").write_bytes(
+        b"not read"
+    )
     assert key(streets) == before
     mask = next((streets / "gtFine/train/aachen").glob("*labelIds.png"))
     changed = read_classes(mask)
@@ -174,14 +222,23 @@ def test_the_key_follows_the_content(streets: Path, tmp_path: Path, home: Path) 
 def test_both_parts_in_one_split(drive: Path, home: Path) -> None:
     images = split(component("camvid", train="train+val", val="train"), drive, home)
     assert len(images) == 5
-    with pytest.raises(BadInput, match=r"camvid\.train=train\+train: .*0001TP_000001\.png is listed twice"):
+    with pytest.raises(
+        BadInput, match=r"camvid\.train=train\+train: .*0001TP_000001\.png is listed twice"
+    ):
         split(component("camvid", train="train+train"), drive, home)
 
 
 def test_parts_that_are_not_there(drive: Path, streets: Path, home: Path) -> None:
-    assert list(json.loads((make(component("camvid", val="test"), drive, runtime(home))[1] / "report.json")
-                           .read_text())) == ["train"]  # fmt: skip
-    with pytest.raises(BadData, match="has no list 'test', the val of camvid; get the folder CamVid"):
+    assert list(
+        json.loads(
+            (
+                make(component("camvid", val="test"), drive, runtime(home))[1] / "report.json"
+            ).read_text()
+        )
+    ) == ["train"]
+    with pytest.raises(
+        BadData, match="has no list 'test', the val of camvid; get the folder CamVid"
+    ):
         split(component("camvid", val="test"), drive, home, "val")
     with pytest.raises(BadData, match="has no folder 'trian', the train of cityscapes"):
         split(component("cityscapes", train="trian"), streets, home)
@@ -201,19 +258,26 @@ def test_files_that_are_missing(streets: Path, drive: Path, home: Path) -> None:
         "cityscapes", streets, home
     )
     (drive / "train/0001TP_000002.png").unlink()
-    assert "train lacks 1 of 3 files, the first is 0001TP_000002.png" in fails("camvid", drive, home)
+    assert "train lacks 1 of 3 files, the first is 0001TP_000002.png" in fails(
+        "camvid", drive, home
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("name", ["cityscapes", "camvid"])
-def test_masks_that_are_none(name: str, workers: int, streets: Path, drive: Path, home: Path) -> None:
+def test_masks_that_are_none(
+    name: str, workers: int, streets: Path, drive: Path, home: Path
+) -> None:
     root = {"cityscapes": streets, "camvid": drive}[name]
     mask = mask_of(split(component(name), root, home), 1)
     good = read_classes(mask)
     height, width = good.shape
     unknown = {"cityscapes": 34, "camvid": 12}[name]
     for bad, message in (
-        (np.where(good == good[9, 9], unknown, good).astype(np.uint8), f"holds {unknown}, none of 0, 1, 2"),
+        (
+            np.where(good == good[9, 9], unknown, good).astype(np.uint8),
+            f"holds {unknown}, none of 0, 1, 2",
+        ),
         (good[:-1], f"is {width}x{height - 1} but its image is {width}x{height}"),
         (good.astype(np.uint16), "has 16 bits a pixel"),
         (np.repeat(good[..., None], 3, 2), "holds colours (RGB), not class indices"),
@@ -237,11 +301,15 @@ def test_a_16_bit_image_is_read_as_8(drive: Path, home: Path) -> None:
 def test_names_that_are_none(streets: Path, drive: Path, home: Path) -> None:
     folder = streets / "leftImg8bit/train/aachen"
     (folder / "aachen_000000_000019_leftImg8bit.png").rename(folder / "achen_0_19_leftImg8bit.png")
-    assert "achen_0_19_leftImg8bit.png is no image of Cityscapes" in fails("cityscapes", streets, home)
+    assert "achen_0_19_leftImg8bit.png is no image of Cityscapes" in fails(
+        "cityscapes", streets, home
+    )
     folder.rename(folder.parent / "achen")
     assert "(did you mean 'aachen'?)" in fails("cityscapes", streets, home)
     (drive / "train.txt").write_text("train/0001TP_000001.png\n")
-    assert "train.txt holds 'train/0001TP_000001.png', not an image like" in fails("camvid", drive, home)
+    assert "train.txt holds 'train/0001TP_000001.png', not an image like" in fails(
+        "camvid", drive, home
+    )
     (drive / "train.txt").write_text("")
     assert "camvid split train is empty" in fails("camvid", drive, home)
 
@@ -252,8 +320,9 @@ def test_real_camvid(real_data: Path, home: Path) -> None:
     data = component("camvid")
     stage, folder = make(data, real_data / "CamVid", given)
     assert json.loads((folder / "report.json").read_text()) == {
-        "train": {"images": 74, "masks": 74}, "val": {"images": 34, "masks": 34},
-    }  # fmt: skip
+        "train": {"images": 74, "masks": 74},
+        "val": {"images": 34, "masks": 34},
+    }
     seen = np.zeros(256, np.int64)
     for part in ("train", "val"):
         images = data.load(folder, given.roots[stage.key], part)

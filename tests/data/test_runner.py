@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.core.errors import BadData
+from bench.core.processes import parallel
+from bench.core.signals import listening
 from bench.data import runner
 from bench.data.files import fingerprint
 from bench.data.index import IndexedImages, Row, write_index
-from bench.data.runner import parallel
-from bench.engine.signals import listening
-from bench.errors import BadData
 
 
 def slow_square(n: int) -> int:
@@ -59,9 +59,11 @@ def test_workers_get_the_function_once() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a spawned process inherits no handler")
 @pytest.mark.timeout(60)
-def test_a_worker_that_is_late_ends_with_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All is done before it has begun, and this process takes SIGTERM as a wish to stop: it had waited for
-    ever."""
+def test_a_worker_that_is_late_ends_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is done before it has begun, and this process takes SIGTERM as a wish to stop: it had
+    waited for ever."""
 
     def late(then: Callable[[], None] = runner.die_with_parent) -> None:
         try:
@@ -107,7 +109,10 @@ def test_an_index_without_objects(tmp_path: Path) -> None:
     write_index(tmp_path / "i", ["a"], [Row(3, "ü.jpg", (4, 5)), Row(1, "b/c.jpg", (6, 7))])
     images = IndexedImages("toy", "train", tmp_path / "i", tmp_path)
     assert images.ids.tolist() == [1, 3]
-    assert [images.file(i).relative_to(tmp_path).as_posix() for i in (0, 1)] == ["b/c.jpg", "ü.jpg"]
+    assert [images.file(i).relative_to(tmp_path).as_posix() for i in (0, 1)] == [
+        "b/c.jpg",
+        "ü.jpg",
+    ]
     objects = images.objects(1)
     assert objects.boxes.shape == (0, 4)
     assert objects.labels.dtype == np.int64

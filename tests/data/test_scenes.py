@@ -15,12 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from bench.data._scenes_draw import SCENE_TYPES, Scene, draw_object, draw_scene
-from bench.data._scenes_shapes import CLASSES
-from bench.data.base import Data
+from bench.contracts.data import Data
+from bench.core.errors import BadInput
+from bench.core.seeds import rng_for
+from bench.data.scenes.draw import SCENE_TYPES, Scene, draw_object, draw_scene
+from bench.data.scenes.shapes import CLASSES
 from bench.data.semantic import single_labels
-from bench.errors import BadInput
-from bench.seeds import rng_for
 from bench.views.sample import random_resized_crop
 from tests.data.folders import component, make, runtime
 
@@ -81,7 +81,11 @@ def test_pycocotools_reads_what_was_drawn(home: Path) -> None:
         reference = COCO(folder / "annotations" / f"instances_{split}2017.json")
         images = data.load(folder, given.roots[stage.key], split)
         assert images.ids.tolist() == sorted(reference.getImgIds())
-        assert images.classes == CLASSES == [c["name"] for c in reference.loadCats(reference.getCatIds())]
+        assert (
+            images.classes
+            == CLASSES
+            == [c["name"] for c in reference.loadCats(reference.getCatIds())]
+        )
         for i, number in enumerate(images.ids.tolist()):
             assert number == first + i
             scene = draw_scene(0, number, (96, 72))
@@ -96,7 +100,9 @@ def test_pycocotools_reads_what_was_drawn(home: Path) -> None:
             assert not objects.crowd.any()
             shown = images.image(i).astype(int)
             assert shown.shape == scene.image.shape
-            assert np.abs(shown - scene.image).mean() < 6, "JPEG of quality 92, colour at half resolution"
+            assert np.abs(shown - scene.image).mean() < 6, (
+                "JPEG of quality 92, colour at half resolution"
+            )
     report = json.loads((folder / "report.json").read_text())
     assert report["train"]["images"] == 20
     assert report["train"]["clipped"] == report["train"]["dropped"] == 0

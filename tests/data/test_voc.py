@@ -15,18 +15,45 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import _voc
-from bench.data.base import ImageSet
+from bench.contracts.images import ImageSet
+from bench.core.errors import BadData, BadInput, BenchError
+from bench.data.layouts import voc as _voc
 from bench.data.semantic import image_labels, read_classes
-from bench.errors import BadData, BadInput, BenchError
 from tests.data import folders, voc_folders
 from tests.data.folders import component, make, runtime, split
-from tests.data.voc_folders import PART, Photo, mask, thing, write_2007, write_2012, write_mask, write_year
+from tests.data.voc_folders import (
+    PART,
+    Photo,
+    mask,
+    thing,
+    write_2007,
+    write_2012,
+    write_mask,
+    write_year,
+)
 
 CLASSES = [
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
-    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-]  # fmt: skip
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+]
 
 
 @pytest.fixture
@@ -68,7 +95,8 @@ def test_repairs_are_counted(tmp_path: Path, home: Path) -> None:
     photo = Photo(
         "2010_000001",
         [
-            thing("car", ("45.70000076293945", "5.5", "50.2", "20")),  # floats, as some of 2011 have
+            # floats, as some of 2011 have
+            thing("car", ("45.70000076293945", "5.5", "50.2", "20")),
             thing("car", (0, 0, 20, 20)),  # begins before the first pixel
             thing("car", (50, 30, 61, 45), difficult=1),  # over two borders
             thing("car", (1, 1, "60.3", 40)),  # 0.3 pixel: not counted as a repair
@@ -80,14 +108,23 @@ def test_repairs_are_counted(tmp_path: Path, home: Path) -> None:
     root = write_2012(tmp_path / "VOCdevkit", photo)
     report = report_of(component("voc2012"), root, home)
     assert report == {
-        "train": {"images": 4, "objects": 7, "difficult": 2, "clipped": 2, "dropped": 3, "masks": 2},
+        "train": {
+            "images": 4,
+            "objects": 7,
+            "difficult": 2,
+            "clipped": 2,
+            "dropped": 3,
+            "masks": 2,
+        },
         "val": {"images": 2, "objects": 3, "difficult": 1, "clipped": 0, "dropped": 0, "masks": 1},
     }
     images = split(component("voc2012"), root, home)
     objects = images.objects(images.ids.tolist().index(2010000001))
     expected = [[44.70000076, 4.5, 50.2, 20], [0, 0, 20, 20], [49, 29, 60, 40], [0, 0, 60, 40]]
     np.testing.assert_allclose(objects.boxes, expected, rtol=1e-6)
-    np.testing.assert_allclose(objects.area, [(50.2 - 44.70000076) * 15.5, 400, 121, 2400], rtol=1e-6)
+    np.testing.assert_allclose(
+        objects.area, [(50.2 - 44.70000076) * 15.5, 400, 121, 2400], rtol=1e-6
+    )
     assert objects.ids.tolist() == [20100000010000 + n for n in (1, 2, 3, 4)]
 
 
@@ -171,7 +208,9 @@ def test_val_of_2007_is_its_test_set(tmp_path: Path, home: Path) -> None:
 def test_train_alone_is_enough_and_val_is_then_an_error(tmp_path: Path, home: Path) -> None:
     root = write_2007(tmp_path / "VOCdevkit", test=False)
     assert list(report_of(component("voc2007"), root, home)) == ["train"]
-    with pytest.raises(BadData, match=r"no image set 'test', the val of voc2007; get .*VOCtest_06-Nov-2007"):
+    with pytest.raises(
+        BadData, match=r"no image set 'test', the val of voc2007; get .*VOCtest_06-Nov-2007"
+    ):
         split(component("voc2007"), root, home, "val")
 
 
@@ -179,14 +218,21 @@ def test_two_years(tmp_path: Path, home: Path) -> None:
     root = write_2007(tmp_path / "VOCdevkit")
     write_2012(root, trainval=["2008_000012", "2007_000032"])
     images = split(component("voc0712"), root, home)
-    assert images.ids.tolist() == [5, 32, 2007000032, 2008000012], "000032 and 2007_000032 are two images"
+    assert images.ids.tolist() == [5, 32, 2007000032, 2008000012], (
+        "000032 and 2007_000032 are two images"
+    )
     assert [images.file(i).relative_to(root).as_posix() for i in (1, 2)] == [
-        "VOC2007/JPEGImages/000032.jpg", "VOC2012/JPEGImages/2007_000032.jpg",
-    ]  # fmt: skip
+        "VOC2007/JPEGImages/000032.jpg",
+        "VOC2012/JPEGImages/2007_000032.jpg",
+    ]
     assert images.has_semantic().tolist() == [False, False, False, True]
     assert [images.classes[k] for i in range(4) for k in images.objects(i).labels] == [
-        "chair", "person", "tvmonitor", "person", "dog",
-    ]  # fmt: skip
+        "chair",
+        "person",
+        "tvmonitor",
+        "person",
+        "dog",
+    ]
     assert split(component("voc0712"), root, home, "val").ids.tolist() == [1]
     other = component("voc0712", train="2012/Segmentation/train+2007/train", val="2012/val")
     assert split(other, root, home).ids.tolist() == [5, 2008000012, 2011003000]
@@ -224,10 +270,15 @@ def fails(data: Any, root: Path | None, home: Path, kind: type[BenchError] = Bad
         ({"val": "vall"}, "unknown image set of voc2012.val 'vall' (did you mean 'val'?)"),
         ({"train": "cat_train"}, "unknown image set of voc2012.train 'cat_train'"),
         ({"train": "../Main/train"}, "unknown image set of voc2012.train '../Main/train'"),
-        ({"train": "train+Segmentation/train"}, "VOC2012/JPEGImages/2008_000012.jpg is listed twice"),
+        (
+            {"train": "train+Segmentation/train"},
+            "VOC2012/JPEGImages/2008_000012.jpg is listed twice",
+        ),
     ],
 )
-def test_image_sets_that_cannot_be(devkit: Path, home: Path, settings: dict[str, Any], message: str) -> None:
+def test_image_sets_that_cannot_be(
+    devkit: Path, home: Path, settings: dict[str, Any], message: str
+) -> None:
     assert message in fails(component("voc2012", **settings), devkit, home, BadInput)
 
 
@@ -239,9 +290,13 @@ def test_a_part_without_a_year(tmp_path: Path, home: Path) -> None:
 
 def test_no_image_set_to_train_on(devkit: Path, home: Path) -> None:
     text = fails(component("voc2012", train="trainval"), devkit, home)
-    assert f"{devkit} has no image set 'trainval', the train of voc2012; get VOCtrainval_11" in text
+    assert (
+        f"{devkit} has no image set 'trainval', the train of voc2012; get VOCtrainval_11" in text
+    )
     (devkit / "VOC2012/ImageSets/Main/train.txt").write_text("\n")
-    assert "voc2012 split train is empty: no images of train in" in fails(component("voc2012"), devkit, home)
+    assert "voc2012 split train is empty: no images of train in" in fails(
+        component("voc2012"), devkit, home
+    )
 
 
 @pytest.mark.parametrize(
@@ -284,7 +339,11 @@ def test_a_missing_file(devkit: Path, home: Path, folder: str, name: str) -> Non
 
 def test_a_missing_mask_matters_where_masks_were_asked_for(devkit: Path, home: Path) -> None:
     (devkit / "VOC2012/SegmentationClass/2008_000012.png").unlink()
-    assert split(component("voc2012"), devkit, home).has_semantic().tolist() == [False, False, True]
+    assert split(component("voc2012"), devkit, home).has_semantic().tolist() == [
+        False,
+        False,
+        True,
+    ]
     text = fails(component("voc2012", train="Segmentation/train"), devkit, home)
     assert "SegmentationClass lacks 1 of 2 files, the first is 2008_000012.png" in text
 
@@ -303,12 +362,21 @@ BOX = (1, 2, 3, 4)
         ("", "cannot be read"),
         ("<html></html>", "is no VOC annotation: it has no size"),
         (xml().replace("60", "wide"), "is no VOC annotation: it has no size"),
-        (xml(thing("aeroplan", BOX)), "a 'aeroplan', none of the 20 classes (did you mean 'aeroplane'?)"),
-        (xml(thing("cat", BOX), thing("", BOX)), "object 2 is a '', none of the 20 classes; unpack"),
+        (
+            xml(thing("aeroplan", BOX)),
+            "a 'aeroplan', none of the 20 classes (did you mean 'aeroplane'?)",
+        ),
+        (
+            xml(thing("cat", BOX), thing("", BOX)),
+            "object 2 is a '', none of the 20 classes; unpack",
+        ),
         (xml(thing("cat", (1, 2, "x", 4))), "object 1 has no box of four numbers"),
         (xml(thing("cat", (1, 2, "nan", 4))), "object 1 has no box of four numbers"),
         (xml(thing("cat", BOX)).replace("bndbox", "box"), "object 1 has no box of four numbers"),
-        (xml(f"<object><name>person</name>{PART}</object>"), "object 1 has no box of four numbers"),
+        (
+            xml(f"<object><name>person</name>{PART}</object>"),
+            "object 1 has no box of four numbers",
+        ),
         (xml(thing("cat", BOX, "maybe")), "object 1 is difficult 'maybe', not 0 or 1"),
     ],
 )
@@ -342,20 +410,26 @@ def test_masks_that_are_none(devkit: Path, home: Path) -> None:
     file = devkit / "VOC2012/SegmentationClass/2008_000012.png"
     whole = file.read_bytes()
     write_mask(file, mask((40, 60)))
-    assert f"mask {file} is 40x60 but its image is 60x40" in fails(component("voc2012"), devkit, home)
+    assert f"mask {file} is 40x60 but its image is 60x40" in fails(
+        component("voc2012"), devkit, home
+    )
     write_mask(file, mask((60, 40), (21, 0, 0, 1, 1)))
     assert f"mask {file} holds 21, not 0 (background), 1..20 or 255" in fails(
         component("voc2012"), devkit, home
     )
     Image.fromarray(mask((60, 40))).convert("RGB").save(file)
-    assert f"mask {file} holds colours (RGB), not class indices" in fails(component("voc2012"), devkit, home)
+    assert f"mask {file} holds colours (RGB), not class indices" in fails(
+        component("voc2012"), devkit, home
+    )
     file.write_bytes(whole[:-60])
     assert f"mask {file} does not decode" in fails(component("voc2012"), devkit, home)
     file.write_bytes(whole)
     assert len(split(component("voc2012"), devkit, home)) == 3, "a repaired folder works"
 
 
-def test_the_key_follows_the_content_and_not_the_path(devkit: Path, tmp_path: Path, home: Path) -> None:
+def test_the_key_follows_the_content_and_not_the_path(
+    devkit: Path, tmp_path: Path, home: Path
+) -> None:
     before = key(devkit, home)
     moved = tmp_path / "elsewhere" / "kit"
     shutil.copytree(devkit, moved)
@@ -366,7 +440,9 @@ def test_the_key_follows_the_content_and_not_the_path(devkit: Path, tmp_path: Pa
     listed = folder / "ImageSets/Main/train.txt"
     listed.write_text("\n".join(reversed(listed.read_text().split())))
     write_year(devkit, "2012", [Photo("2012_000009")], {"other": ["2012_000009"]})
-    assert key(devkit, home) == before, "what no split names has no influence, nor has the order of a list"
+    assert key(devkit, home) == before, (
+        "what no split names has no influence, nor has the order of a list"
+    )
 
 
 @pytest.mark.parametrize("what", ["annotation", "image", "mask", "no mask", "list", "split"])
@@ -390,10 +466,14 @@ def test_the_key_changes_with_the_content(devkit: Path, home: Path, what: str) -
     assert key(devkit, home) != before
 
 
-def test_annotations_are_parsed_once(devkit: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annotations_are_parsed_once(
+    devkit: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parsed: list[str] = []
     real = _voc.read_annotation
-    monkeypatch.setattr(_voc, "read_annotation", lambda file: parsed.append(file.stem) or real(file))
+    monkeypatch.setattr(
+        _voc, "read_annotation", lambda file: parsed.append(file.stem) or real(file)
+    )
     before = key(devkit, home)
     assert sorted(parsed) == sorted(p.name for p in voc_folders.photos_2012())
     assert key(devkit, home) == before
@@ -404,7 +484,9 @@ def test_annotations_are_parsed_once(devkit: Path, home: Path, monkeypatch: pyte
             key(devkit, home)
 
 
-def real(real_data: Path, home: Path, **settings: str) -> tuple[dict[str, Any], dict[str, ImageSet]]:
+def real(
+    real_data: Path, home: Path, **settings: str
+) -> tuple[dict[str, Any], dict[str, ImageSet]]:
     """The report of real VOC, and its splits."""
     data, given = component("voc2012", **settings), runtime(home, 2)
     stage, folder = make(data, real_data / "VOCdevkit", given)
@@ -419,8 +501,9 @@ def test_real_objects_equal_torchvision_and_the_class_lists(real_data: Path, hom
 
     report, splits = real(real_data, home)
     assert [(name, c["images"], c["objects"]) for name, c in report.items()] == [
-        ("train", 250, 546), ("val", 250, 611),
-    ]  # fmt: skip
+        ("train", 250, 546),
+        ("val", 250, 611),
+    ]
     for name, images in splits.items():
         position = {int(number): i for i, number in enumerate(images.ids)}
         reference = VOCDetection(str(real_data), "2012", name)
@@ -428,7 +511,9 @@ def test_real_objects_equal_torchvision_and_the_class_lists(real_data: Path, hom
         for file in reference.annotations:
             target = reference.parse_voc_xml(ElementTree.parse(file).getroot())["annotation"]
             i = position[int(Path(file).stem.replace("_", ""))]
-            assert images.sizes[i].tolist() == [int(target["size"][s]) for s in ("width", "height")]
+            assert images.sizes[i].tolist() == [
+                int(target["size"][s]) for s in ("width", "height")
+            ]
             given = [{k: float(v) for k, v in o["bndbox"].items()} for o in target["object"]]
             boxes = [[b["xmin"] - 1, b["ymin"] - 1, b["xmax"], b["ymax"]] for b in given]
             assert images.objects(i).boxes.tolist() == boxes
@@ -444,15 +529,20 @@ def _labels_equal_the_lists(images: ImageSet, folder: Path, name: str) -> None:
     assert set(np.unique(table).tolist()) == {-1, 1}
     position = {int(number): i for i, number in enumerate(images.ids)}
     for k, label in enumerate(CLASSES):
-        lines = [line.split() for line in (folder / f"{label}_{name}.txt").read_text().splitlines()]
+        lines = [
+            line.split() for line in (folder / f"{label}_{name}.txt").read_text().splitlines()
+        ]
         assert len(lines) == len(images)
         for image, value in lines:
-            assert (int(value) >= 0) == (table[position[int(image.replace("_", ""))], k] == 1), (image, label)
+            assert (int(value) >= 0) == (table[position[int(image.replace("_", ""))], k] == 1), (
+                image,
+                label,
+            )
 
 
 def colours_of_voc() -> np.ndarray:
-    """(256, 3) uint8: the colour of index i has bits 0, 3, 6 of i, highest first, in red; 1, 4, 7 in green;
-    2, 5 in blue (VOC development kit, VOClabelcolormap)."""
+    """(256, 3) uint8: the colour of index i has bits 0, 3, 6 of i, highest first, in red; 1, 4, 7
+    in green; 2, 5 in blue (VOC development kit, VOClabelcolormap)."""
     table = np.zeros((256, 3), np.uint8)
     for i in range(256):
         for bit in range(8):
@@ -484,7 +574,9 @@ def test_real_masks_have_the_colours_of_voc(real_data: Path, home: Path) -> None
             ):
                 odd.append(file.stem)
     assert np.flatnonzero(seen).tolist() == [*range(21), 255]
-    assert odd == ["2008_005245"], "in every other image, a class in the mask is a class of its boxes"
+    assert odd == ["2008_005245"], (
+        "in every other image, a class in the mask is a class of its boxes"
+    )
 
 
 @pytest.mark.real_data
@@ -508,7 +600,10 @@ def test_real_difficult_flags_and_a_box_by_hand(real_data: Path, home: Path) -> 
 def test_doctor_looks_for_vocdevkit(devkit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.cli.doctor import _data
 
-    assert _data("voc2012") == "not found; give --data voc2012=PATH or put it in $BENCH_DATA/VOCdevkit"
+    assert (
+        _data("voc2012")
+        == "not found; give --data voc2012=PATH or put it in $BENCH_DATA/VOCdevkit"
+    )
     monkeypatch.setenv("BENCH_DATA", str(devkit.parent))
     assert _data("voc2012") == str(devkit)
     assert _data("coco") == "not found; give --data coco=PATH or put it in $BENCH_DATA/coco"

@@ -10,18 +10,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bench.data._scenes_boxes import COLOURS as COLOURS
-from bench.data._scenes_boxes import annotation_xml, write_mask
-from bench.data._scenes_boxes import object_xml as thing
+from bench.data.scenes.boxes import COLOURS as COLOURS
+from bench.data.scenes.boxes import annotation_xml, write_mask
+from bench.data.scenes.boxes import object_xml as thing
 
-PART = (
-    "<part><name>head</name><bndbox><xmin>7</xmin><ymin>7</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
-)
+PART = "<part><name>head</name><bndbox><xmin>7</xmin><ymin>7</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
 
 
 @dataclass
 class Photo:
-    """An image with its annotation; `mask`: class indices. `says`: the size in the XML, else the true one."""
+    """An image with its annotation; `mask`: class indices. `says`: the size in the XML, else the
+    true one."""
 
     name: str
     objects: list[str] = field(default_factory=list)
@@ -33,7 +32,9 @@ class Photo:
         return annotation_xml(self.name, self.says or self.size, self.objects)
 
 
-def mask(size: tuple[int, int] = (60, 40), *rectangles: tuple[int, int, int, int, int]) -> np.ndarray:
+def mask(
+    size: tuple[int, int] = (60, 40), *rectangles: tuple[int, int, int, int, int]
+) -> np.ndarray:
     """(H, W) uint8 zeros with rectangles (value, x1, y1, x2, y2)."""
     made = np.zeros((size[1], size[0]), np.uint8)
     for value, x1, y1, x2, y2 in rectangles:
@@ -42,7 +43,8 @@ def mask(size: tuple[int, int] = (60, 40), *rectangles: tuple[int, int, int, int
 
 
 def write_year(root: Path, year: str, photos: Iterable[Photo], sets: dict[str, list[str]]) -> Path:
-    """Add photos and image sets to `root`/VOC<year>; sets by name, `train` or `Segmentation/train`."""
+    """Add photos and image sets to `root`/VOC<year>; sets by name, `train` or
+    `Segmentation/train`."""
     folder = root / f"VOC{year}"
     for part in (
         "JPEGImages",
@@ -71,13 +73,23 @@ def photos_2012() -> list[Photo]:
     return [
         Photo(
             "2008_000012",
-            [thing("person", (5, 5, 30, 20), more=PART), thing("dog", (1, 1, 60, 40), difficult=1)],
+            [
+                thing("person", (5, 5, 30, 20), more=PART),
+                thing("dog", (1, 1, 60, 40), difficult=1),
+            ],
             mask=two,
         ),
         Photo("2007_000032", [thing("tvmonitor", (11, 21, 11, 30), difficult=None)], (50, 44)),
         Photo("2011_003000", [], (64, 48), mask=mask((64, 48))),
-        Photo("2009_000001", [thing("cat", (2, 3, 20, 30)), thing("cat", (4, 3, 22, 30), difficult=1)]),
-        Photo("2009_000002", [thing("aeroplane", (1, 1, 10, 10))], mask=mask((60, 40), (1, 0, 0, 10, 10))),
+        Photo(
+            "2009_000001",
+            [thing("cat", (2, 3, 20, 30)), thing("cat", (4, 3, 22, 30), difficult=1)],
+        ),
+        Photo(
+            "2009_000002",
+            [thing("aeroplane", (1, 1, 10, 10))],
+            mask=mask((60, 40), (1, 0, 0, 10, 10)),
+        ),
     ]
 
 
@@ -103,5 +115,7 @@ def write_2007(root: Path, test: bool = True) -> Path:
     ]
     write_year(root, "2007", photos, {"trainval": ["000032", "000005"], "train": ["000005"]})
     if test:
-        write_year(root, "2007", [Photo("000001", [thing("dog", (48, 24, 60, 37))])], {"test": ["000001"]})
+        write_year(
+            root, "2007", [Photo("000001", [thing("dog", (48, 24, 60, 37))])], {"test": ["000001"]}
+        )
     return root

@@ -1,8 +1,9 @@
 """A small matrix of cheap stages, and a command that makes it: what fault injection is done to.
 
-`command` makes it, with fields of the runtime as options. Every step of a stage is logged before its
-checkpoint is written, in a file that is only ever appended to. With `DRIVER`, a name, in its environment, a
-driver signs the stages that it makes; with `DRIVERS`, a number, trainings wait until so many make one.
+`command` makes it, with fields of the runtime as options. Every step of a stage is logged before
+its checkpoint is written, in a file that is only ever appended to. With `DRIVER`, a name, in its
+environment, a driver signs the stages that it makes; with `DRIVERS`, a number, trainings wait
+until so many make one.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from bench.cell import Cell, Plan, PlannedCell
-from bench.engine.context import StageContext
-from bench.params import Runtime
-from bench.stage import Stage
+from bench.contracts.context import StageContext
+from bench.core.params import Runtime
+from bench.core.stage import Stage
+from bench.plan.cell import Cell, Plan, PlannedCell
 from tests.processes import children
 
 SECONDS = 0.08  # of a step
@@ -35,7 +36,9 @@ def plan(cells: int, steps: int = 16, mib: float = 0.0) -> Plan:
         params = {"seed": seed, "method": {}, "steps": steps, "mib": mib}
         backbone = Stage("pretrain", "byol", 1, params, runner, {"data": data})
         inputs = {"backbone": backbone, "data": data}
-        final = Stage("evaluate", "coco_det", 1, {"seed": seed, "steps": steps // 2}, runner, inputs)
+        final = Stage(
+            "evaluate", "coco_det", 1, {"seed": seed, "steps": steps // 2}, runner, inputs
+        )
         cell = Cell("byol", "image", "coco_det", "scenes", "scenes", "tiny", seed)
         found.append(PlannedCell(cell, final, "torchvision"))
     return Plan(found)
@@ -81,11 +84,15 @@ def wait_for_drivers(folder: Path, driver: str, patience: float = 60.0) -> None:
 def main(home: str, database: str, *options: str) -> int:
     """The command."""
     from bench.cli._common import local_engine
-    from bench.engine import memory
+    from bench.launch import memory
 
     fields = dict(zip([o.removeprefix("--") for o in options[::2]], options[1::2], strict=True))
-    size: dict[str, Any] = {n: json.loads(fields.pop(n)) for n in ("cells", "steps", "mib") if n in fields}
-    runtime = Runtime.model_validate({"home": Path(home), "database": database, "tracker": "none", **fields})
+    size: dict[str, Any] = {
+        n: json.loads(fields.pop(n)) for n in ("cells", "steps", "mib") if n in fields
+    }
+    runtime = Runtime.model_validate(
+        {"home": Path(home), "database": database, "tracker": "none", **fields}
+    )
     try:
         with patch.object(memory, "UNKNOWN_MIB", 64), local_engine(runtime) as (engine, _):
             outcome = engine.run(plan(**{"cells": 10, **size}))

@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import Any
 
 SETS = (
-    "scenes.n_train=24", "scenes.n_val=8", "byol.epochs=2", "byol.batch_size=8", "orl.epochs=2",
-    "orl.batch_size=8", "orl.neighbours=3", "coco_det.iterations=6", "coco_det.steps=4,5",
-    "coco_det.precise_bn=2", "coco_det.warmup=2",
-)  # fmt: skip
+    "scenes.n_train=24",
+    "scenes.n_val=8",
+    "byol.epochs=2",
+    "byol.batch_size=8",
+    "orl.epochs=2",
+    "orl.batch_size=8",
+    "orl.neighbours=3",
+    "coco_det.iterations=6",
+    "coco_det.steps=4,5",
+    "coco_det.precise_bn=2",
+    "coco_det.warmup=2",
+)
 
 
 def command(*more: str, sets: tuple[str, ...] = SETS, verb: str = "run") -> list[str]:
@@ -29,8 +37,12 @@ def bench(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[
     return subprocess.run(code, capture_output=True, text=True, timeout=timeout, env=os.environ)
 
 
-def run(*more: str, sets: tuple[str, ...] = SETS, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*more, sets=sets), capture_output=True, text=True, timeout=timeout)
+def run(
+    *more: str, sets: tuple[str, ...] = SETS, timeout: float = 600
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*more, sets=sets), capture_output=True, text=True, timeout=timeout
+    )
 
 
 def metrics(home: Path) -> dict[str, dict[str, float]]:
@@ -41,7 +53,10 @@ def metrics(home: Path) -> dict[str, dict[str, float]]:
 
 def backbones(home: Path) -> dict[str, bytes]:
     """The bytes of every pretrained backbone in a store."""
-    return {f.parent.name: f.read_bytes() for f in sorted((home / "store").glob("pretrain/*/backbone.pth"))}
+    return {
+        f.parent.name: f.read_bytes()
+        for f in sorted((home / "store").glob("pretrain/*/backbone.pth"))
+    }
 
 
 def made(home: Path) -> dict[str, Any]:

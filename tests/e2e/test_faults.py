@@ -1,5 +1,5 @@
-"""Fault injection: random kills of workers, drivers and database connections, two drivers, a full disk.
-Nothing is lost, nothing is done twice, and the same command finishes the job."""
+"""Fault injection: random kills of workers, drivers and database connections, two drivers, a full
+disk. Nothing is lost, nothing is done twice, and the same command finishes the job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from bench.results.database import open_database
+from bench.results.db.database import open_database
 from tests.e2e.faults import (
     alive,
     command,
@@ -61,7 +61,9 @@ class Chaos:
 
     def run(self) -> None:
         while self.kills < KILLS:
-            driver = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            driver = subprocess.Popen(
+                self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             try:
                 while driver.poll() is None and self.kills < KILLS:
                     self._kill_one(driver)
@@ -82,7 +84,11 @@ class Chaos:
             self.count[what] += bool(self.server.end_connections(make_url(self.database).database))
             return
         server = server_of(driver.pid)
-        pids = {"worker": workers, "server": [server] if server else [], "driver": [driver.pid]}.get(what, [])
+        pids = {
+            "worker": workers,
+            "server": [server] if server else [],
+            "driver": [driver.pid],
+        }.get(what, [])
         if workers and pids:
             with suppress(ProcessLookupError):  # ended by itself meanwhile
                 os.kill(self.random.choice(pids), signal.SIGKILL)
@@ -107,7 +113,8 @@ def test_fifty_kills_lose_nothing_and_do_nothing_twice(
     assert not list((home / "work").iterdir())
     done = steps_logged(home)
     assert set(done) == steps_of(plan(10))
-    assert sum(done.values()) - len(done) <= chaos.kills  # a kill costs a step at most: its checkpoint's
+    # a kill costs a step at most: its checkpoint's
+    assert sum(done.values()) - len(done) <= chaos.kills
     opened = open_database(database)
     assert opened.without(s.key for s in plan(10).stages) == set()
     assert {c["state"] for c in opened.cells()} == {"done"}

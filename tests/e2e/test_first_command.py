@@ -1,4 +1,5 @@
-"""The user's first command, for real: a row, reuse, kills at any moment, two at once, real photographs."""
+"""The user's first command, for real: a row, reuse, kills at any moment, two at once, real
+photographs."""
 
 from __future__ import annotations
 
@@ -35,14 +36,25 @@ def test_it_ends_with_a_row(in_finished: Path) -> None:
     rows = json.loads(bench("leaderboard", "--json").stdout)
     assert len(rows) == 1
     row = rows[0]
-    assert (row["method"], row["crop"], row["task"], row["scale"]) == ("orl", "image", "coco_det", "tiny")
-    assert (row["pretrain_data"], row["task_data"], row["engine"]) == ("scenes", "scenes", "torchvision")
+    assert (row["method"], row["crop"], row["task"], row["scale"]) == (
+        "orl",
+        "image",
+        "coco_det",
+        "tiny",
+    )
+    assert (row["pretrain_data"], row["task_data"], row["engine"]) == (
+        "scenes",
+        "scenes",
+        "torchvision",
+    )
     assert row["seeds"] == [0]
     assert row["source"] == "measured"
     (measured,) = metrics(in_finished).values()
     assert {n: m["mean"] for n, m in row["metrics"].items()} == pytest.approx(measured)
     assert all(m["n"] == 1 and m["ci95"] is None for m in row["metrics"].values())
-    assert {"AP_bbox", "AP50_bbox", "AP75_bbox", "AP_segm", "AP50_segm", "AP75_segm"} <= set(measured)
+    assert {"AP_bbox", "AP50_bbox", "AP75_bbox", "AP_segm", "AP50_segm", "AP75_segm"} <= set(
+        measured
+    )
 
 
 def test_again_reuses_everything(in_finished: Path) -> None:
@@ -55,9 +67,13 @@ def test_again_reuses_everything(in_finished: Path) -> None:
     assert seconds < 60  # a hang, not a speed: benchmarks measure speed
 
 
-def test_plan_before_and_after(in_finished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_plan_before_and_after(
+    in_finished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def states() -> dict[str, str]:
-        text = subprocess.run(command("--json", verb="plan"), capture_output=True, text=True, check=True)
+        text = subprocess.run(
+            command("--json", verb="plan"), capture_output=True, text=True, check=True
+        )
         plan = json.loads(text.stdout)
         assert {"method", "task", "state"} <= set(plan["cells"][0])
         return {f"{s['kind']}/{s['name']}": s["state"] for s in plan["stages"]}
@@ -65,8 +81,12 @@ def test_plan_before_and_after(in_finished: Path, monkeypatch: pytest.MonkeyPatc
     after = states()
     assert set(after.values()) == {"done"}
     expected = {
-        "data/scenes", "proposals/selective_search", "pretrain/byol", "pretrain/orl", "evaluate/coco_det",
-    }  # fmt: skip
+        "data/scenes",
+        "proposals/selective_search",
+        "pretrain/byol",
+        "pretrain/orl",
+        "evaluate/coco_det",
+    }
     assert expected <= set(after)
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "empty"))
     before = states()
@@ -130,7 +150,10 @@ def test_results_check_finds_what_was_changed(home: Path, finished: Path) -> Non
     shutil.copytree(finished, home)
     bench("results", "rebuild")
     fine = bench("results", "check")
-    assert (fine.returncode, fine.stdout.strip()) == (0, "every file and result is as it was written")
+    assert (fine.returncode, fine.stdout.strip()) == (
+        0,
+        "every file and result is as it was written",
+    )
     file = sorted(home.glob("store/evaluate/coco_det-*/per_class.json"))[0]
     file.write_text(file.read_text() + " ")
     for part in home.glob("results.db*"):
@@ -143,12 +166,16 @@ def test_results_check_finds_what_was_changed(home: Path, finished: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_killed_at_any_moment_ends_the_same(home: Path, finished: Path, how: signal.Signals) -> None:
+def test_killed_at_any_moment_ends_the_same(
+    home: Path, finished: Path, how: signal.Signals
+) -> None:
     """Several kills at random moments, then a run to the end: bit-equal backbones, equal metrics."""
     moments = random.Random(int(how))
     total = sum(p["seconds"] for p in made(finished).values()) + 10
     for _ in range(4):
-        process = subprocess.Popen(command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         try:
             process.wait(moments.uniform(3.0, total / 2))
         except subprocess.TimeoutExpired:
@@ -167,7 +194,8 @@ def test_killed_at_any_moment_ends_the_same(home: Path, finished: Path, how: sig
 @pytest.mark.slow
 def test_two_at_once_train_each_stage_once(home: Path, finished: Path) -> None:
     pair = [
-        subprocess.Popen(command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"
+        subprocess.Popen(command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in "ab"
     ]
     outputs = [p.communicate(timeout=600) for p in pair]
     assert [p.returncode for p in pair] == [0, 0], outputs

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import cli
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 SMALL = ("scenes.n_train=16", "scenes.n_val=6")
 
@@ -16,7 +16,11 @@ SMALL = ("scenes.n_train=16", "scenes.n_val=6")
 def bench(home: Path, *arguments: str) -> str:
     """What the command prints; a user's error is raised."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"BENCH_HOME": str(home), "BENCH_TRACKER": "none", "OMP_NUM_THREADS": "1"}.items():
+        for name, value in {
+            "BENCH_HOME": str(home),
+            "BENCH_TRACKER": "none",
+            "OMP_NUM_THREADS": "1",
+        }.items():
             patch.setenv(name, value)
         patch.delenv("BENCH_DB", raising=False)
         done = CliRunner().invoke(cli, list(arguments), catch_exceptions=True)
@@ -31,8 +35,8 @@ def sets(*more: str) -> list[str]:
 
 
 def fill(home: Path) -> None:
-    """Tiny networks, hardly trained: one of each method that has a picture, and results that keep what
-    pictures are made from."""
+    """Tiny networks, hardly trained: one of each method that has a picture, and results that keep
+    what pictures are made from."""
     base = ["--crop", "image", "--task", "object_knn", "--devices", "cpu", "--workers", "0"]
     trained = ("epochs=1", "batch_size=8", "image_size=32", "proposals=ground_truth")
     orl = [f"orl.{t}" for t in (*trained, "neighbours=2", "roi_size=32", "patch=32")]

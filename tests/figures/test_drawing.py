@@ -14,15 +14,21 @@ from matplotlib.collections import PathCollection
 from sklearn.decomposition import PCA
 
 from bench import figures
-from bench.errors import BadData, BadInput
+from bench.core.errors import BadData, BadInput
 from bench.figures import _look, embedding, objectness, shares
 from bench.figures._content import LONGEST, load, panel, save, scaled
-from bench.results.objectness import Point
+from bench.results.views.objectness import Point
 
 
 def points(method: str = "byol") -> list[Point]:
     """Objectness of paper 000, Table 2, and a metric with an exact maximum at 52."""
-    xs = {"Poor-Crop": 20.1, "Image-Crop": 36.4, "Grid-Crop": 39.8, "Our-Crop": 52.6, "GT-Crop": 100.0}
+    xs = {
+        "Poor-Crop": 20.1,
+        "Image-Crop": 36.4,
+        "Grid-Crop": 39.8,
+        "Our-Crop": 52.6,
+        "GT-Crop": 100.0,
+    }
     return [
         Point(method, c, c, x, 1.0 + x / 100, 70 - 0.01 * (x - 52) ** 2, 0.5, 3, 1000.0 * (i + 1))
         for i, (c, x) in enumerate(xs.items())
@@ -37,7 +43,9 @@ def content(*methods: str) -> dict[str, Any]:
 def grid_content(n: int = 2) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (30, 40, 3), np.uint8)
-    row = [panel(image, "one", np.array([[2, 3, 20, 25]]), ["cat"], heat=scaled(rng.random((3, 4))))] * 3
+    row = [
+        panel(image, "one", np.array([[2, 3, 20, 25]]), ["cat"], heat=scaled(rng.random((3, 4))))
+    ] * 3
     return {"rows": [row] * n, "columns": ["a", "b", "c"], "title": "title", "below": "below"}
 
 
@@ -56,7 +64,9 @@ def test_every_figure_says_what_it_is() -> None:
 
 def test_points_of_the_scatter_are_the_means_given() -> None:
     axes = objectness.draw(content("byol", "orl")).axes[0]
-    clouds = [c for c in axes.collections if isinstance(c, PathCollection) and len(c.get_offsets())]
+    clouds = [
+        c for c in axes.collections if isinstance(c, PathCollection) and len(c.get_offsets())
+    ]
     wanted = [(p.x, p.y) for p in points()]
     found = [np.asarray(c.get_offsets()) for c in clouds]
     assert [f.tolist() for f in found if len(f) > 1] == [pytest.approx(np.array(wanted))] * 2
@@ -91,13 +101,16 @@ def test_two_points_have_neither_correlation_nor_curve() -> None:
 
 
 def test_labels_above_the_plot_do_not_overlap() -> None:
-    crowd = [Point("byol", f"crop_{i}", f"crop_{i}", 40 + 0.1 * i, None, 50.0, None) for i in range(12)]
+    crowd = [
+        Point("byol", f"crop_{i}", f"crop_{i}", 40 + 0.1 * i, None, 50.0, None) for i in range(12)
+    ]
     figure = objectness.draw({"series": [objectness.series("m", "AP, %", crowd)], "size": ""})
     figure.canvas.draw()
     boxes = sorted(
         (t.get_window_extent().x0, t.get_window_extent().x1)
-        for t in figure.axes[0].texts if t.get_text().startswith("crop_")
-    )  # fmt: skip
+        for t in figure.axes[0].texts
+        if t.get_text().startswith("crop_")
+    )
     assert len(boxes) == 12
     frame = figure.bbox
     assert boxes[0][0] >= frame.x0
@@ -130,7 +143,10 @@ def test_a_grid_shows_every_picture_with_its_boxes() -> None:
 def test_labels_of_boxes_keep_off_each_other() -> None:
     taken: list[tuple[float, ...]] = []
     many = panel(
-        np.zeros((200, 300, 3), np.uint8), "", np.array([[50, 80, 200, 180]] * 3), ["dotted ring"] * 3
+        np.zeros((200, 300, 3), np.uint8),
+        "",
+        np.array([[50, 80, 200, 180]] * 3),
+        ["dotted ring"] * 3,
     )
     figure = _look.new_figure(2, 2)
     for i in range(3):
@@ -141,7 +157,9 @@ def test_labels_of_boxes_keep_off_each_other() -> None:
 def test_an_embedding_map_has_a_point_for_each_object_and_tells_classes_apart() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(24), 5)
-    made = embedding.content(rng.normal(size=(120, 8)), labels, [f"c{i}" for i in range(24)], "PCA", 0, "t")
+    made = embedding.content(
+        rng.normal(size=(120, 8)), labels, [f"c{i}" for i in range(24)], "PCA", 0, "t"
+    )
     figure = embedding.draw(made)
     clouds = figure.axes[0].collections
     assert len(clouds) == embedding.CLASSES
@@ -175,7 +193,9 @@ def test_files_of_every_type_are_whole_and_not_blank(kind: str, tmp_path: Path) 
     file = tmp_path / "deep" / f"figure.{kind}"
     _look.write(_look.grid(grid_content()), file)
     data = file.read_bytes()
-    assert data == _look.render(_look.grid(grid_content()), kind), "the same content, the same bytes"
+    assert data == _look.render(_look.grid(grid_content()), kind), (
+        "the same content, the same bytes"
+    )
     if kind == "png":
         pixels = cv2.imread(str(file))
         assert min(pixels.shape[:2]) > 300
@@ -202,7 +222,12 @@ def test_an_unknown_type_is_one_line() -> None:
 
 
 def test_content_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    given = {**grid_content(1), "number": 1.5, "nothing": None, "nested": [[{"a": np.arange(3)}], "text"]}
+    given = {
+        **grid_content(1),
+        "number": 1.5,
+        "nothing": None,
+        "nested": [[{"a": np.arange(3)}], "text"],
+    }
     save(tmp_path, given)
     found = load(tmp_path)
     assert found["nested"][0][0]["a"].tolist() == [0, 1, 2]

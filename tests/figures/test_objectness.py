@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from bench.cell import Cell, PlannedCell
-from bench.errors import BadInput
+from bench.core.errors import BadInput
+from bench.core.stage import Stage
 from bench.figures import objectness, shares
-from bench.results.database import Database, open_database
-from bench.results.objectness import measured, metrics_of, reported, rows_of, topics
-from bench.results.record import result_record
-from bench.results.reported import values
-from bench.stage import Stage
+from bench.plan.cell import Cell, PlannedCell
+from bench.results.db.database import Database, open_database
+from bench.results.db.record import result_record
+from bench.results.papers.reported import values
+from bench.results.views.objectness import measured, metrics_of, reported, rows_of, topics
 
 DATA = Stage("data", "scenes", 1, {"fingerprint": "a"}, "x:y")
 SHARES = {"poor": 0.25, "coarse": 0.5, "precise": 0.25}
@@ -26,43 +26,67 @@ def identity(crop: str, **params: Any) -> dict[str, Any]:
 
 
 def regions(crop: str, gamma: float = 0.25) -> dict[str, Stage]:
-    maker = {"regions": Stage("proposals", "anchors_scda", 1, {"gamma": gamma}, "x:y", {"data": DATA})}
+    maker = {
+        "regions": Stage("proposals", "anchors_scda", 1, {"gamma": gamma}, "x:y", {"data": DATA})
+    }
     return maker if crop == "coarse" else {}
 
 
-def measure(database: Database, crop: str, mean: float, gamma: float = 0.25, **params: Any) -> None:
+def measure(
+    database: Database, crop: str, mean: float, gamma: float = 0.25, **params: Any
+) -> None:
     """The objectness of a crop: `mean` of 1, and its interval."""
     stage = Stage(
-        "crop_stats", crop, 1,
-        {"crop": identity(crop, **params), "split": "train", "source": "boxes", "seeds": 1}, "x:y",
+        "crop_stats",
+        crop,
+        1,
+        {"crop": identity(crop, **params), "split": "train", "source": "boxes", "seeds": 1},
+        "x:y",
         {"data": DATA, **regions(crop, gamma)},
-    )  # fmt: skip
+    )
     for s in (DATA, *stage.inputs.values(), stage):
         database.record_stage(s.record(), f"{s.kind}/{s.name}-{s.short}", {"seconds": 1.0})
-    stats = {n: {"mean": v, "ci95": 0.01, "n": 9} for n, v in {"objectness": mean, **SHARES}.items()}
+    stats = {
+        n: {"mean": v, "ci95": 0.01, "n": 9} for n, v in {"objectness": mean, **SHARES}.items()
+    }
     database.record_crop(stage.record(), stats)
 
 
-def result(database: Database, home: Path, crop: str, values_: tuple[float, ...], **how: Any) -> None:
+def result(
+    database: Database, home: Path, crop: str, values_: tuple[float, ...], **how: Any
+) -> None:
     """A cell for each value, a seed each, whose pretraining took (seed + 1) x 100 steps."""
     method, gamma, task = how.pop("method", "byol"), how.pop("gamma", 0.25), how.pop("task", "knn")
     for seed, value in enumerate(values_):
         params = {
-            "method": identity(method), "crop": identity(crop, **how), "split": "train", "seed": seed,
-        }  # fmt: skip
-        backbone = Stage("pretrain", method, 1, params, "x:y", {"data": DATA, **regions(crop, gamma)})
+            "method": identity(method),
+            "crop": identity(crop, **how),
+            "split": "train",
+            "seed": seed,
+        }
+        backbone = Stage(
+            "pretrain", method, 1, params, "x:y", {"data": DATA, **regions(crop, gamma)}
+        )
         final = Stage(
-            "evaluate", task, 1, {"task": identity(task), "seed": seed}, "x:y",
+            "evaluate",
+            task,
+            1,
+            {"task": identity(task), "seed": seed},
+            "x:y",
             {"backbone": backbone, "data": DATA},
-        )  # fmt: skip
+        )
         for s in (backbone, final):
-            database.record_stage(s.record(), f"{s.kind}/{s.name}-{s.short}", {"seconds": 60.0 * (seed + 1)})
+            database.record_stage(
+                s.record(), f"{s.kind}/{s.name}-{s.short}", {"seconds": 60.0 * (seed + 1)}
+            )
         folder = home / "store" / f"pretrain/{method}-{backbone.short}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "summary.json").write_text(json.dumps({"steps": 100 * (seed + 1)}))
         overrides = tuple((f"{crop}.{k}", str(v)) for k, v in how.items())
         cell = Cell(method, crop, task, "scenes", "scenes", "tiny", seed, overrides)
-        made = result_record(PlannedCell(cell, final, ""), final, {"top1": value, "top5": value + 10}, {})
+        made = result_record(
+            PlannedCell(cell, final, ""), final, {"top1": value, "top5": value + 10}, {}
+        )
         database.record_result(made)
 
 
@@ -80,7 +104,9 @@ def database(home: Path) -> Database:
     return found
 
 
-def test_points_join_a_result_with_the_objectness_of_its_crop(database: Database, home: Path) -> None:
+def test_points_join_a_result_with_the_objectness_of_its_crop(
+    database: Database, home: Path
+) -> None:
     with database.engine.connect() as connection:
         (topic,) = topics(connection)
         rows = rows_of(connection, topic)
@@ -99,19 +125,25 @@ def test_points_join_a_result_with_the_objectness_of_its_crop(database: Database
     assert found["gt"].y_ci is None
 
 
-def test_other_settings_or_other_proposals_are_another_crop(database: Database, home: Path) -> None:
+def test_other_settings_or_other_proposals_are_another_crop(
+    database: Database, home: Path
+) -> None:
     result(database, home, "coarse", (61.0,), gamma=0.5, method="orl")  # made from other proposals
     result(database, home, "image", (70.0,), padding=8)  # other settings, not measured
     measure(database, "grid", 0.5, rows=3)
     result(database, home, "grid", (58.0,), rows=3)
-    result(database, home, "grid", (99.0,), rows=4)  # the best one, first among the rows, not measured
+    # the best one, first among the rows, not measured
+    result(database, home, "grid", (99.0,), rows=4)
     with database.engine.connect() as connection:
         rows = rows_of(connection, topics(connection)[0])
         found = measured(connection, home, rows, "top1")
     assert {(p.method, p.label, round(p.x, 9), p.y) for p in found} == {
-        ("byol", "image", 36.4, 51.0), ("byol", "gt", 100.0, 40.0), ("byol", "grid", 39.8, 55.0),
-        ("byol", "grid rows=3", 50.0, 58.0), ("byol", "coarse", 52.6, 60.0),
-    }  # fmt: skip
+        ("byol", "image", 36.4, 51.0),
+        ("byol", "gt", 100.0, 40.0),
+        ("byol", "grid", 39.8, 55.0),
+        ("byol", "grid rows=3", 50.0, 58.0),
+        ("byol", "coarse", 52.6, 60.0),
+    }
 
 
 def test_the_figure_takes_its_choices(database: Database, home: Path) -> None:
@@ -135,19 +167,28 @@ def test_reported_points_are_table_2_of_paper_000() -> None:
     name, metric, points = reported(values())
     assert (name, metric) == ("VOC07 detection", "AP50_bbox")
     assert {(p.crop, p.x, p.y) for p in points} == {
-        ("GT-Crop", 100.0, 66.9), ("GTpad-Crop", 48.2, 69.7), ("Poor-Crop", 20.1, 60.4),
-        ("Image-Crop", 36.4, 63.3), ("Grid-Crop", 39.8, 68.1), ("Our-Crop", 52.6, 69.5),
-    }  # fmt: skip
+        ("GT-Crop", 100.0, 66.9),
+        ("GTpad-Crop", 48.2, 69.7),
+        ("Poor-Crop", 20.1, 60.4),
+        ("Image-Crop", 36.4, 63.3),
+        ("Grid-Crop", 39.8, 68.1),
+        ("Our-Crop", 52.6, 69.5),
+    }
     assert {p.y for p in reported(values(), metric="mAP_l")[2]} >= {39.8, 42.5, 21.4}
     assert reported(values(), task="no such task")[2] == []
 
 
-def test_shares_come_from_one_data_set_the_emptiest_crop_first(database: Database, home: Path) -> None:
+def test_shares_come_from_one_data_set_the_emptiest_crop_first(
+    database: Database, home: Path
+) -> None:
     with database.engine.connect() as connection:
         made = shares.collect(connection, home)
         assert [r["label"] for r in made["rows"]] == ["poor", "image", "grid", "coarse", "gt"]
         assert [r["precise"] for r in made["rows"]] == [0.25] * 5
-        assert [r["label"] for r in shares.collect(connection, home, crop="g*")["rows"]] == ["grid", "gt"]
+        assert [r["label"] for r in shares.collect(connection, home, crop="g*")["rows"]] == [
+            "grid",
+            "gt",
+        ]
         with pytest.raises(BadInput, match="run first: bench crops stats --data coco"):
             shares.collect(connection, home, data="coco")
     measure(database, "grid", 0.5, rows=3)

@@ -14,40 +14,46 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from bench import figures, registry
-from bench.engine.context import StageContext
-from bench.engine.figures import Ask, title_of
-from bench.engine.local import LocalEngine
-from bench.errors import BadData, BadInput
+from bench import figures
+from bench.contracts import registry
+from bench.contracts.context import StageContext
+from bench.contracts.titles import title_of
+from bench.core.errors import BadData, BadInput
+from bench.core.params import Runtime
+from bench.core.stage import Stage
+from bench.core.store import Store
 from bench.figures._content import load
 from bench.figures.attention import attention
 from bench.figures.correlation import correlations, key_view
-from bench.params import Runtime
-from bench.results.database import open_database
-from bench.results.listener import DatabaseListener
-from bench.results.pictures import kept, picture
-from bench.stage import Stage
-from bench.store import Store
+from bench.figures.stored import kept, picture
+from bench.launch.local import LocalEngine
+from bench.launch.stored import Ask
+from bench.results.db.database import open_database
+from bench.results.db.listener import DatabaseListener
 from tests.figures.store import bench, fill
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 FEW = {  # images, else four
-    "crops": ["--crop", "image,grid,gt"], "correlation": ["--count", "2"], "jitters": ["--count", "2"],
+    "crops": ["--crop", "image,grid,gt"],
+    "correlation": ["--count", "2"],
+    "jitters": ["--count", "2"],
     "scda": ["--count", "2"],
-}  # fmt: skip
+}
 MADE = ("attention", "correlation", "crops", "embedding", "jitters", "pairs", "scda")
 
 
 @pytest.fixture(scope="module")
 def store(common_folder: Path) -> Path:
-    """A store with every picture in it but the detections'; `made.json` has their keys. The first process of
-    a run makes it."""
+    """A store with every picture in it but the detections'; `made.json` has their keys. The first
+    process of a run makes it."""
     home = common_folder / "pictures"
     with open(common_folder / "pictures.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "made.json").exists():
             fill(home)
-            made = {name: draw(home, name, home / f"{name}.png", *FEW.get(name, [])) for name in MADE}
+            made = {
+                name: draw(home, name, home / f"{name}.png", *FEW.get(name, [])) for name in MADE
+            }
             (home / "made.json").write_text(json.dumps(made))
     return home
 
@@ -67,9 +73,12 @@ def contents(home: Path, name: str) -> dict[str, Any]:
 
 
 def ask(home: Path, **options: Any) -> Ask:
-    runtime = Runtime(home=home, database=f"sqlite:///{home / 'results.db'}", tracker="none", devices="cpu")
+    runtime = Runtime(
+        home=home, database=f"sqlite:///{home / 'results.db'}", tracker="none", devices="cpu"
+    )
     return Ask(
-        LocalEngine(runtime, Store(home), DatabaseListener(open_database(runtime.database))), **options
+        LocalEngine(runtime, Store(home), DatabaseListener(open_database(runtime.database))),
+        **options,
     )
 
 
@@ -152,7 +161,9 @@ def test_stages_come_back_from_their_records(store: Path) -> None:
     asked = ask(store)
     newest = asked.latest(lambda r: r["kind"] == "evaluate")
     assert newest is not None
-    again = Stage(newest.kind, newest.name, newest.version, newest.params, newest.runner, dict(newest.inputs))
+    again = Stage(
+        newest.kind, newest.name, newest.version, newest.params, newest.runner, dict(newest.inputs)
+    )
     assert again.key == newest.key
     assert title_of(newest.inputs["backbone"]) == "ccop × image"
     short = newest.key[:10]
@@ -168,10 +179,14 @@ def test_images_are_chosen_by_id_by_file_or_evenly(store: Path, tmp_path: Path) 
     for options, wanted in ((["--image", str(file)], 1), (["--count", "2"], 2)):
         key = draw(store, "attention", tmp_path / "made.png", *options)
         assert len(load(store / "store" / "figure" / f"attention-{key}")["rows"]) == wanted
-    with pytest.raises(BadInput, match=r"no file and no image id of scenes/val: '99'; ids are like"):
+    with pytest.raises(
+        BadInput, match=r"no file and no image id of scenes/val: '99'; ids are like"
+    ):
         bench(store, "figure", "attention", "--image", "99", "--out", str(tmp_path / "a.png"))
     with pytest.raises(BadInput, match="one file or ids"):
-        bench(store, "figure", "scda", "-i", str(file), "-i", "3", "--out", str(tmp_path / "a.png"))
+        bench(
+            store, "figure", "scda", "-i", str(file), "-i", "3", "--out", str(tmp_path / "a.png")
+        )
 
 
 @pytest.mark.parametrize(
@@ -230,7 +245,9 @@ def test_attention_of_a_vit_is_the_class_tokens() -> None:
     torch.manual_seed(0)
     name = "vit_tiny"
     backbone: Any = build_backbone(name).eval()
-    image = np.random.default_rng(0).integers(0, 255, (2 * backbone.patch, 3 * backbone.patch, 3), np.uint8)
+    image = np.random.default_rng(0).integers(
+        0, 255, (2 * backbone.patch, 3 * backbone.patch, 3), np.uint8
+    )
     found = attention(backbone, image, 2 * backbone.patch)
     seen: list[torch.Tensor] = []
     last = backbone.blocks[-1].attn
@@ -327,17 +344,25 @@ def test_the_dashboard_shows_what_the_store_keeps(
     app = show("pictures", name=name, key=key_of(store, name))
     found = text(app)
     assert f"bench figure {name} --out {name}.png" in found
-    assert ("--backbone" if name == "attention" else "--cell") in found, "the command of this very picture"
+    assert ("--backbone" if name == "attention" else "--cell") in found, (
+        "the command of this very picture"
+    )
     assert len(app.get("image")) == 1
     with open_database(f"sqlite:///{store / 'results.db'}").engine.connect() as connection:
-        (mine,) = [k for k in kept(connection, store) if k.stage.key.startswith(key_of(store, name))]
+        (mine,) = [
+            k for k in kept(connection, store) if k.stage.key.startswith(key_of(store, name))
+        ]
     assert mine.held
     assert mine.inputs["data"].startswith("data/scenes ")
-    assert picture(mine.stage, home=store) == (store / f"{name}.png").read_bytes(), "the same drawing"
+    assert picture(mine.stage, home=store) == (store / f"{name}.png").read_bytes(), (
+        "the same drawing"
+    )
     assert picture(mine.stage, home=store / "elsewhere") is None
 
 
-def test_the_dashboard_says_how_to_make_what_is_missing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dashboard_says_how_to_make_what_is_missing(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BENCH_HOME", str(store))
     app = show("pictures", name="predictions")
     assert "no such picture was made yet" in text(app)

@@ -1,4 +1,5 @@
-"""Run a function on several gloo ranks on this machine, with a time limit, for tests of distributed parts."""
+"""Run a function on several gloo ranks on this machine, with a time limit, for tests of
+distributed parts."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ def _rank(
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # 127.0.0.1
     torch.set_num_threads(1)
     limit = timedelta(seconds=60)
-    dist.init_process_group("gloo", f"file://{folder}/meet", timeout=limit, rank=rank, world_size=world)
+    dist.init_process_group(
+        "gloo", f"file://{folder}/meet", timeout=limit, rank=rank, world_size=world
+    )
     try:
         torch.save(function(*arguments), f"{folder}/{rank}.pt")
     finally:
@@ -28,12 +31,14 @@ def _rank(
 
 def on_ranks(
     folder: Path, world: int, function: Callable[..., Any], *arguments: Any, seconds: float = 90
-) -> list[Any]:  # fmt: skip
-    """`function(*arguments)` of every rank, by rank; a rank that fails or takes over `seconds` fails the
-    call, and none is left running."""
+) -> list[Any]:
+    """`function(*arguments)` of every rank, by rank; a rank that fails or takes over `seconds`
+    fails the call, and none is left running."""
     context = multiprocessing.get_context("spawn")
     ranks = [
-        context.Process(target=_rank, args=(i, world, str(folder), function, arguments), daemon=True)
+        context.Process(
+            target=_rank, args=(i, world, str(folder), function, arguments), daemon=True
+        )
         for i in range(world)
     ]
     try:

@@ -8,14 +8,17 @@ import pytest
 import torch
 import torchvision
 
-from bench.errors import BadData, BadInput
+from bench.core.errors import BadData, BadInput
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 
 
 @pytest.mark.parametrize(
-    ("name", "dim"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048), ("resnet101", 2048)]
+    ("name", "dim"),
+    [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048), ("resnet101", 2048)],
 )
-def test_saved_backbone_is_torchvisions_resnet_without_fc(name: str, dim: int, tmp_path: Path) -> None:
+def test_saved_backbone_is_torchvisions_resnet_without_fc(
+    name: str, dim: int, tmp_path: Path
+) -> None:
     backbone = build_backbone(name).eval()
     save_backbone(tmp_path / "backbone.pth", backbone)
     theirs = getattr(torchvision.models, name)(weights=None).eval()
@@ -63,13 +66,16 @@ def test_loading_is_complete_or_an_error(tmp_path: Path) -> None:
 
     before = other.conv1.weight.clone()
     torch.save({k: v + 1 for k, v in whole.items() if k != "layer4.1.bn2.running_var"}, path)
-    with pytest.raises(BadInput, match=r"'layer4.1.bn2.running_var' is missing \(1 missing, 0 unexpected"):
+    with pytest.raises(
+        BadInput, match=r"'layer4.1.bn2.running_var' is missing \(1 missing, 0 unexpected"
+    ):
         load_backbone(path, other)
     assert torch.equal(other.conv1.weight, before), "nothing is loaded of a file that does not fit"
 
     torch.save({f"module.{k}": v for k, v in whole.items()}, path)
     with pytest.raises(
-        BadInput, match=r"'conv1.weight', .* missing; 'module.conv1.weight', .*\(120 missing, 122 un"
+        BadInput,
+        match=r"'conv1.weight', .* missing; 'module.conv1.weight', .*\(120 missing, 122 un",
     ):
         load_backbone(path, other)
     save_backbone(path, build_backbone("resnet18"))
@@ -104,7 +110,9 @@ def test_bf16_on_the_cpu_refuses_views_whose_gradients_are_wrong(name: str) -> N
     net(torch.zeros(4, 3, 16, 16))
 
 
-@pytest.mark.parametrize(("side", "kernel", "stride"), [(1, 3, 1), (1, 1, 2), (2, 3, 2), (2, 3, 1)])
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride"), [(1, 3, 1), (1, 1, 2), (2, 3, 2), (2, 3, 1)]
+)
 def test_pytorchs_gradients_in_bf16_are_right_for_the_other_convolutions(
     side: int, kernel: int, stride: int
 ) -> None:

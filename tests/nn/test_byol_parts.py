@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightly.loss import NegativeCosineSimilarity
 
-from bench.method import Views
+from bench.contracts.network import Views
 from bench.nn.byol import OnlineTarget, byol_loss, output_std
 from bench.nn.heads import mlp
 
@@ -17,7 +17,9 @@ def test_loss_is_lightlys_plus_two() -> None:
     torch.manual_seed(0)
     p, z = torch.randn(8, 16), torch.randn(8, 16)
     # lightly: -mean cos; ours: 2 - 2 mean cos
-    assert float(byol_loss(p, z)) == pytest.approx(2 + 2 * float(NegativeCosineSimilarity()(p, z)), abs=1e-6)
+    assert float(byol_loss(p, z)) == pytest.approx(
+        2 + 2 * float(NegativeCosineSimilarity()(p, z)), abs=1e-6
+    )
 
 
 def test_loss_by_hand_and_no_gradient_to_the_target() -> None:
@@ -71,11 +73,15 @@ def test_target_moves_only_by_ema_and_keeps_its_own_statistics(branches: OnlineT
     optimizer.step()
     parameters = {n for n, _ in branches.named_parameters() if n.startswith("target_")}
     now = branches.state_dict()
-    assert all(torch.equal(now[n], start[n]) for n in parameters), "an optimizer step leaves the target alone"
+    assert all(torch.equal(now[n], start[n]) for n in parameters), (
+        "an optimizer step leaves the target alone"
+    )
     mean = "target_backbone.bn1.running_mean"
     assert not torch.equal(now[mean], start[mean]), "the target uses and tracks batch statistics"
 
-    buffers = {n: v.clone() for n, v in now.items() if n.startswith("target_") and n not in parameters}
+    buffers = {
+        n: v.clone() for n, v in now.items() if n.startswith("target_") and n not in parameters
+    }
     branches.after_step(0, 10)
     now = branches.state_dict()
     assert all(torch.equal(now[n], v) for n, v in buffers.items()), "EMA leaves buffers alone"

@@ -17,7 +17,9 @@ def unit(*shape: int, dim: int = 1) -> torch.Tensor:
     return F.normalize(torch.randn(*shape), dim=dim)
 
 
-def plain_info_nce(q: list[float], k: list[float], negatives: list[list[float]], tau: float) -> float:
+def plain_info_nce(
+    q: list[float], k: list[float], negatives: list[list[float]], tau: float
+) -> float:
     """Equation 1 for one query, in Python's float64."""
 
     def dot(a: list[float], b: list[float]) -> float:
@@ -44,7 +46,10 @@ def test_gradient_is_cross_entropys_and_reaches_queries_only() -> None:
     assert k.grad is None
     assert negatives.grad is None
     other = q.detach().clone().requires_grad_()
-    logits = torch.cat([(other * k.detach()).sum(1, keepdim=True), other @ negatives.detach().T], 1) / 0.2
+    logits = (
+        torch.cat([(other * k.detach()).sum(1, keepdim=True), other @ negatives.detach().T], 1)
+        / 0.2
+    )
     want = F.cross_entropy(logits, torch.zeros(8, dtype=torch.long))
     want.backward()
     assert float(loss.detach()) == pytest.approx(float(want.detach()), rel=1e-12)
@@ -63,9 +68,13 @@ def test_known_values() -> None:
     q = torch.eye(4)[:2]
     orthogonal = torch.eye(4)[2:]
     # positive 1, both negatives 0: log(1 + 2 exp(-1 / tau))
-    assert float(info_nce(q, q, orthogonal, 0.5)) == pytest.approx(math.log(1 + 2 * math.exp(-2)), rel=1e-6)
+    assert float(info_nce(q, q, orthogonal, 0.5)) == pytest.approx(
+        math.log(1 + 2 * math.exp(-2)), rel=1e-6
+    )
     # the least value: negatives opposite; the largest: the positive opposite, a negative equal
-    assert float(info_nce(q[:1], q[:1], -q[:1], 0.5)) == pytest.approx(math.log(1 + math.exp(-4)), rel=1e-6)
+    assert float(info_nce(q[:1], q[:1], -q[:1], 0.5)) == pytest.approx(
+        math.log(1 + math.exp(-4)), rel=1e-6
+    )
     assert float(info_nce(q[:1], -q[:1], q[:1], 0.02)) == pytest.approx(100.0, rel=1e-6)
 
 
@@ -83,7 +92,9 @@ def test_correspondence_is_the_most_similar_cell() -> None:
     match = correspondence(fq, fk)
     for b in range(4):
         for i in range(5):
-            similar = [float(F.cosine_similarity(fq[b, :, i], fk[b, :, j], dim=0)) for j in range(7)]
+            similar = [
+                float(F.cosine_similarity(fq[b, :, i], fk[b, :, j], dim=0)) for j in range(7)
+            ]
             assert int(match[b, i]) == max(range(7), key=similar.__getitem__)
     scales = torch.rand(4, 1, 7) + 0.1
     assert torch.equal(correspondence(fq, fk * scales), match), "lengths do not matter"
@@ -108,7 +119,7 @@ def test_dense_loss_equals_the_plain_loop() -> None:
         )
         for b in range(3)
         for i in range(4)
-    ]  # fmt: skip
+    ]
     loss = dense_info_nce(q, k, match, negatives, 0.2)
     assert float(loss) == pytest.approx(sum(rows) / 12, rel=1e-6)
 

@@ -26,16 +26,20 @@ def _exchange() -> dict[str, Tensor]:
     (everyone * (rank + 1)).sum().backward()
     assert x.grad is not None
     return {
-        "rows": gather_rows(x.detach()), "same": everyone.detach(), "gradient": x.grad,
+        "rows": gather_rows(x.detach()),
+        "same": everyone.detach(),
+        "gradient": x.grad,
         "uneven": gather_uneven(torch.full((3 * rank + 1, 2), float(rank))),
         "one": gather_uneven(torch.full((rank, 2), 5.0)),
         "none": gather_uneven(torch.zeros(0, 2)),
-    }  # fmt: skip
+    }
 
 
 def test_rows_come_in_the_order_of_ranks(tmp_path: Path) -> None:
     for found in on_ranks(tmp_path, 2, _exchange):
-        assert found["rows"].tolist() == found["same"].tolist() == [[1.0] * 3] * 2 + [[2.0] * 3] * 2
+        assert (
+            found["rows"].tolist() == found["same"].tolist() == [[1.0] * 3] * 2 + [[2.0] * 3] * 2
+        )
         assert found["uneven"].tolist() == [[0, 0]] + [[1, 1]] * 4
         assert found["one"].tolist() == [[5, 5]]
         assert found["none"].shape == (0, 2)
@@ -58,14 +62,18 @@ def _shares() -> dict[str, Tensor]:
         return torch.rand(rows, 2)
 
     return {
-        "uneven": draw_uneven(draw, n, cpu), "rows": draw_rows(draw, 2),
+        "uneven": draw_uneven(draw, n, cpu),
+        "rows": draw_rows(draw, 2),
         "parts": torch.cat([draw_rows(draw, 1, part, 2) for part in (0, 1)]),
         "divisor": mean_divisor(torch.tensor(n)),
-    }  # fmt: skip
+    }
 
 
-def test_numbers_of_rows_are_those_of_one_process_and_sums_are_divided_for_the_mean(tmp_path: Path) -> None:
-    """1 and 4 rows: numbers as for 5 rows at once, sums divided by 5 / 2; parts of a share as the share."""
+def test_numbers_of_rows_are_those_of_one_process_and_sums_are_divided_for_the_mean(
+    tmp_path: Path,
+) -> None:
+    """1 and 4 rows: numbers as for 5 rows at once, sums divided by 5 / 2; parts of a share as the
+    share."""
     found = on_ranks(tmp_path, 2, _shares)
     torch.manual_seed(3)
     assert torch.equal(torch.cat([f["uneven"] for f in found]), torch.rand(5, 2))

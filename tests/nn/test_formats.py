@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 from bench.nn.formats import check_fit, from_detectron2, to_detectron2
 
 NAMES = ["resnet18", "resnet34", "resnet50", "resnet101"]
@@ -25,7 +25,8 @@ def bare(name: str) -> dict[str, torch.Tensor]:
 
 
 def detectron2s_keys(name: str) -> set[str]:
-    """As detectron2's `ResNet` names its parts: a stem, then res2 to res5, a shortcut where shapes change."""
+    """As detectron2's `ResNet` names its parts: a stem, then res2 to res5, a shortcut where shapes
+    change."""
     deep = name in ("resnet50", "resnet101")
     counts = {"resnet18": (2, 2, 2, 2), "resnet101": (3, 4, 23, 3)}.get(name, (3, 4, 6, 3))
     parts = ["stem.conv1"]
@@ -86,10 +87,15 @@ def test_the_values_land_where_their_layer_is() -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        "fc.weight", "bn2.weight", "layer5.0.conv1.weight", "layer1.0.conv4.weight",
-        "layer1.0.downsample.2.weight", "layer1.0.conv1", "module.conv1.weight",
+        "fc.weight",
+        "bn2.weight",
+        "layer5.0.conv1.weight",
+        "layer1.0.conv4.weight",
+        "layer1.0.downsample.2.weight",
+        "layer1.0.conv1",
+        "module.conv1.weight",
     ],
-)  # fmt: skip
+)
 def test_a_strange_key_is_named(key: str) -> None:
     with pytest.raises(BadInput, match=f"'{key}' is no key of a torchvision ResNet"):
         to_detectron2({"conv1.weight": 1, key: 2})
@@ -98,10 +104,14 @@ def test_a_strange_key_is_named(key: str) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        "stem.fc.weight", "stem.conv2.weight", "res1.0.conv1.weight", "res2.0.bn1.weight",
-        "res6.0.conv1.weight", "conv1.weight",
+        "stem.fc.weight",
+        "stem.conv2.weight",
+        "res1.0.conv1.weight",
+        "res2.0.bn1.weight",
+        "res6.0.conv1.weight",
+        "conv1.weight",
     ],
-)  # fmt: skip
+)
 def test_a_strange_detectron2_key_is_named(key: str) -> None:
     with pytest.raises(BadInput, match=f"'{key}' is no key of a detectron2 ResNet"):
         from_detectron2({"stem.conv1.weight": 1, key: 2})
@@ -111,10 +121,12 @@ def test_a_misfit_names_three_of_each() -> None:
     own = {f"a{i}": torch.ones(2) for i in range(5)}
     check_fit(own, dict(own), "file")
     with pytest.raises(
-        BadInput, match=r"'a0', 'a1', 'a2', \.\.\. are missing; 'b' is unexpected \(4 missing, 1 un"
+        BadInput,
+        match=r"'a0', 'a1', 'a2', \.\.\. are missing; 'b' is unexpected \(4 missing, 1 un",
     ):
         check_fit(own, {"a4": torch.ones(2), "b": torch.ones(1)}, "file")
     with pytest.raises(
-        BadInput, match=r"'a4' is \(3,\), not \(2,\) \(0 missing, 0 unexpected, 1 of another shape, 4 of"
+        BadInput,
+        match=r"'a4' is \(3,\), not \(2,\) \(0 missing, 0 unexpected, 1 of another shape, 4 of",
     ):
         check_fit(own, own | {"a4": torch.ones(3)}, "file")

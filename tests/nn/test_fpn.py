@@ -32,20 +32,31 @@ def test_the_pyramid_of_a_resnet(name: str, widths: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("size", [224, 448, 112])
 def test_a_box_goes_to_the_level_of_its_area(size: int) -> None:
     """SoCo's rule: 48, 96 and 192 in a view of 224, upper ends included; only the area counts."""
-    sides = [(10, 10, 0), (48, 48, 0), (49, 48, 1), (24, 96, 0), (96, 96, 1), (96, 97, 2), (192, 192, 2)]
+    sides = [
+        (10, 10, 0),
+        (48, 48, 0),
+        (49, 48, 1),
+        (24, 96, 0),
+        (96, 96, 1),
+        (96, 97, 2),
+        (192, 192, 2),
+    ]
     sides += [(193, 192, 3), (224, 224, 3), (0, 50, 0), (20, 200, 1)]
     boxes = torch.tensor([[3.0, 5.0, 3 + w, 5 + h] for w, h, _ in sides], dtype=torch.float64)
     assert level_of(boxes * size / 224, size).tolist() == [level for *_, level in sides]
 
 
 def test_features_of_a_box_are_those_at_its_place_on_its_level() -> None:
-    """On maps whose value is 1000 x level + 100 x image + x coordinate, RoIAlign gives each bin's centre."""
+    """On maps whose value is 1000 x level + 100 x image + x coordinate, RoIAlign gives each bin's
+    centre."""
     maps = []
     for level, stride in enumerate(STRIDES):
         x = (torch.arange(224 // stride) + 0.5) * stride
         base = torch.tensor([0.0, 100.0]).view(2, 1, 1, 1) + 1000 * level
         maps.append((base + x).expand(2, 1, len(x), len(x)).contiguous())
-    boxes = torch.tensor([[30.0, 40, 50, 70], [20, 20, 190, 200], [16, 16, 208, 208], [40, 40, 110, 120]])
+    boxes = torch.tensor(
+        [[30.0, 40, 50, 70], [20, 20, 190, 200], [16, 16, 208, 208], [40, 40, 110, 120]]
+    )
     boxes = torch.cat([boxes, torch.tensor([[25.0, 60, 27, 64]])])
     image = torch.tensor([1, 0, 1, 0, 0])
     found = pool_rois(maps, boxes, image, level_of(boxes, 224), 224)
@@ -74,7 +85,9 @@ def test_each_box_is_read_from_the_level_it_is_given_as_torchvision_does() -> No
     found = pool_rois(maps, boxes, image, levels, 224)
     for at in range(12):
         level, n = int(levels[at]), int(image[at])
-        alone = roi_align(maps[level][n : n + 1], [boxes[at : at + 1]], 7, 1 / (4 * 2**level), aligned=True)
+        alone = roi_align(
+            maps[level][n : n + 1], [boxes[at : at + 1]], 7, 1 / (4 * 2**level), aligned=True
+        )
         assert torch.equal(found[at : at + 1], alone)
 
 
@@ -89,13 +102,15 @@ def test_levels_take_any_shape_and_thresholds() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "want"),
     [
-        ("resnet18", 224, [4, 8, 16, 32]), ("resnet18", 96, [4, 8, 16, 32]),
-        ("resnet18", 40, [4, 8, 16, None]), ("resnet18_cifar", 32, [1, 2, 4, 8]),
+        ("resnet18", 224, [4, 8, 16, 32]),
+        ("resnet18", 96, [4, 8, 16, 32]),
+        ("resnet18", 40, [4, 8, 16, None]),
+        ("resnet18_cifar", 32, [1, 2, 4, 8]),
     ],
-)  # fmt: skip
+)
 def test_the_stride_of_a_map(name: str, size: int, want: list[int | None]) -> None:
-    """A stage's stride is what one step of its convolutions skips; a map of 2 x 2 rounds its side up too
-    far to tell, which is why `pool_rois` reads the first map's."""
+    """A stage's stride is what one step of its convolutions skips; a map of 2 x 2 rounds its side
+    up too far to tell, which is why `pool_rois` reads the first map's."""
     maps = stage_maps(build_backbone(name).eval(), torch.zeros(1, 3, size, size))
     for features, stride in zip(maps.values(), want, strict=True):
         assert stride is None or stride_of(features, size) == stride

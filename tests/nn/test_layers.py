@@ -55,7 +55,9 @@ def test_any_backbone_and_size_has_five_depths(name: str, size: int) -> None:
         found = layer_features(backbone, images, [*DEPTHS, "gap"])
         pooled, last = backbone(images), backbone.maps(images)
     torch.testing.assert_close(found["gap"], pooled, rtol=1e-4, atol=1e-5)
-    assert all(f.shape[0] == 2 and f.shape[1] >= 64 and torch.isfinite(f).all() for f in found.values())
+    assert all(
+        f.shape[0] == 2 and f.shape[1] >= 64 and torch.isfinite(f).all() for f in found.values()
+    )
     grid = int((found["res5"].shape[1] / last.shape[1]) ** 0.5)
     expected = nn.functional.adaptive_avg_pool2d(last, grid).flatten(1)
     torch.testing.assert_close(found["res5"], expected, rtol=1e-4, atol=1e-5)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing, nn
 
-from bench import registry
-from bench.method import Batch, Network, Views
+from bench.contracts import registry
+from bench.contracts.network import Batch, Network, Views
 from bench.nn.momentum import Encoded, QueryKey
 
 BATCH, STEPS, SIDE = 8, 2, 34
@@ -21,7 +21,9 @@ BATCH, STEPS, SIDE = 8, 2, 34
 def views(images: Tensor, objects: Tensor | None = None) -> Views:
     n = len(images)
     no = torch.zeros(n, dtype=torch.bool)
-    return Views(images, torch.zeros(n, 4), no, torch.arange(n), no if objects is None else objects)
+    return Views(
+        images, torch.zeros(n, 4), no, torch.arange(n), no if objects is None else objects
+    )
 
 
 class Recorder(QueryKey):
@@ -31,7 +33,9 @@ class Recorder(QueryKey):
         super().__init__("resnet18", lambda _: nn.Linear(1, 1, bias=False), momentum, shuffle)
         self.seen: list[tuple[str, Tensor, Tensor | None]] = []
 
-    def encode(self, nets: Mapping[str, nn.Module], images: Tensor, objects: Tensor | None) -> Encoded:
+    def encode(
+        self, nets: Mapping[str, nn.Module], images: Tensor, objects: Tensor | None
+    ) -> Encoded:
         who = "query" if nets["projector"] is self.projector else "key"
         self.seen.append((who, images.mean((1, 2, 3)), objects))
         return nets["projector"](images.mean((1, 2, 3)).unsqueeze(1)), images
@@ -137,11 +141,18 @@ class Steps(nn.Module):
 
 
 def train_a_little(case: str, rank: int, size: int) -> dict[str, Any]:
-    """Losses, the queue and a weight after a few steps in float64 on this process's share of the batches."""
+    """Losses, the queue and a weight after a few steps in float64 on this process's share of the
+    batches."""
     name, settings = CASES[case]
     torch.manual_seed(0)
     small = {"hidden": 16, "dim": 8, "batch_size": BATCH, "ema": 0.5}
-    network = registry.load("method", name).resolve("tiny", small | settings).network(40).double().train()
+    network = (
+        registry.load("method", name)
+        .resolve("tiny", small | settings)
+        .network(40)
+        .double()
+        .train()
+    )
     for m in network.modules():
         if isinstance(m, nn.BatchNorm2d):
             m.eval()  # sync: without batch statistics, which need a GPU to be synchronised
@@ -166,7 +177,9 @@ def train_a_little(case: str, rank: int, size: int) -> dict[str, Any]:
 def work(rank: int, folder: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
     torch.save({c: train_a_little(c, rank, 2) for c in CASES}, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
@@ -176,7 +189,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two processes found."""
     folder = tmp_path_factory.mktemp("pair")
     spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=work, args=(rank, str(folder)), daemon=True) for rank in range(2)]
+    workers = [
+        spawn.Process(target=work, args=(rank, str(folder)), daemon=True) for rank in range(2)
+    ]
     try:
         for w in workers:
             w.start()
@@ -192,8 +207,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_equal_one(pair: list[dict[str, Any]], case: str) -> None:
-    """Loss, queue, query and key weights: the shuffle is over both processes' images, the groups of batch
-    norm are the same groups, and every process enqueues the keys of both."""
+    """Loss, queue, query and key weights: the shuffle is over both processes' images, the groups
+    of batch norm are the same groups, and every process enqueues the keys of both."""
     one, (first, second) = train_a_little(case, 0, 1), (p[case] for p in pair)
     for k, v in one["state"].items():
         assert torch.equal(first["state"][k], second["state"][k]), k

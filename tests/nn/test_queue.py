@@ -41,13 +41,17 @@ def test_holds_the_last_keys_whatever_the_batch(length: int, batch: int) -> None
         queue.enqueue(keys)
         want.extend(keys)
         order = (int(queue.position) + torch.arange(length)) % length
-        assert torch.equal(queue.keys[order], torch.stack(list(want))), f"oldest first, turn {turn}"
+        assert torch.equal(queue.keys[order], torch.stack(list(want))), (
+            f"oldest first, turn {turn}"
+        )
         assert 0 <= int(queue.position) < length
 
 
 @pytest.mark.parametrize("overflow", ["wrap", "drop"])
 @pytest.mark.parametrize("sizes", [(3, 4, 0, 2, 6, 7, 1, 5), (19, 3, 30, 2)])
-def test_batches_of_any_size_equal_a_list(overflow: Literal["wrap", "drop"], sizes: tuple[int, ...]) -> None:
+def test_batches_of_any_size_equal_a_list(
+    overflow: Literal["wrap", "drop"], sizes: tuple[int, ...]
+) -> None:
     """ "drop" is paper 003's code: what does not fit before the end is lost."""
     queue = KeyQueue(7, 4, overflow)
     rows, place = queue.keys.tolist(), 0
@@ -73,7 +77,9 @@ def test_starts_with_random_unit_vectors_of_the_seed() -> None:
     assert not torch.equal(made(0), made(1))
     torch.testing.assert_close(made(0).norm(dim=1), torch.ones(512))
     off_diagonal = made(0) @ made(0).T - torch.eye(512)
-    assert float(off_diagonal.std()) == pytest.approx(1 / 4, rel=0.02), "random directions: 1 / sqrt(16)"
+    assert float(off_diagonal.std()) == pytest.approx(1 / 4, rel=0.02), (
+        "random directions: 1 / sqrt(16)"
+    )
 
 
 def test_is_saved_and_restored_with_its_position() -> None:

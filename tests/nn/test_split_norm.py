@@ -20,9 +20,13 @@ def made(channels: int, groups: int) -> tuple[nn.BatchNorm2d, SplitBatchNorm]:
     return norm, SplitBatchNorm(copy.deepcopy(norm), groups)
 
 
-@pytest.mark.parametrize(("batch", "sizes"), [(8, [2] * 4), (11, [3, 3, 3, 2]), (5, [3, 2]), (3, [3])])
+@pytest.mark.parametrize(
+    ("batch", "sizes"), [(8, [2] * 4), (11, [3, 3, 3, 2]), (5, [3, 2]), (3, [3])]
+)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_equals_a_batch_norm_per_group(batch: int, sizes: list[int], layout: torch.memory_format) -> None:
+def test_equals_a_batch_norm_per_group(
+    batch: int, sizes: list[int], layout: torch.memory_format
+) -> None:
     torch.manual_seed(0)
     norm, split = made(3, 4)
     x = torch.randn(batch, 3, 4, 5, dtype=torch.float64).to(memory_format=layout)
@@ -93,9 +97,18 @@ def test_synchronised_conversion_passes_it_over() -> None:
 
 @pytest.mark.parametrize(
     ("groups", "batch", "devices", "want"),
-    [(8, 256, 1, 8), (8, 32, 8, 1), (8, 32, 16, 1), (8, 64, 2, 4), (8, 12, 1, 6), (8, 4, 1, 2), (8, 3, 1, 1),
-     (8, 1, 1, 1), (1, 64, 1, 1)],
-)  # fmt: skip
+    [
+        (8, 256, 1, 8),
+        (8, 32, 8, 1),
+        (8, 32, 16, 1),
+        (8, 64, 2, 4),
+        (8, 12, 1, 6),
+        (8, 4, 1, 2),
+        (8, 3, 1, 1),
+        (8, 1, 1, 1),
+        (1, 64, 1, 1),
+    ],
+)
 def test_group_count(groups: int, batch: int, devices: int, want: int) -> None:
     assert group_count(groups, batch, devices) == want
 

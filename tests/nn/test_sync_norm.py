@@ -1,4 +1,5 @@
-"""Batch norm over two processes equals torch's over the whole batch, in float64, with unequal shares."""
+"""Batch norm over two processes equals torch's over the whole batch, in float64, with unequal
+shares."""
 
 from __future__ import annotations
 
@@ -71,9 +72,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_two_processes_equal_one(pair: list[dict[str, Any]], name: str) -> None:
     whole, parts = two_steps(name), [rank[name] for rank in pair]
     for what in ("y", "x", "eval"):
-        assert torch.allclose(torch.cat([p[what] for p in parts]), whole[what], rtol=1e-10, atol=1e-12)
+        assert torch.allclose(
+            torch.cat([p[what] for p in parts]), whole[what], rtol=1e-10, atol=1e-12
+        )
     for part in parts:
-        assert all(torch.allclose(a, b) for a, b in zip(part["parameters"], whole["parameters"], strict=True))
+        assert all(
+            torch.allclose(a, b)
+            for a, b in zip(part["parameters"], whole["parameters"], strict=True)
+        )
         assert part["state"].keys() == whole["state"].keys()
         assert all(torch.allclose(v, whole["state"][k]) for k, v in part["state"].items())
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.method import PretrainParams
+from bench.contracts.method import PretrainParams
 from bench.nn.ema import cosine_momentum, ema_update
 from bench.nn.heads import mlp
 from bench.nn.optim import LARS, base_lr, build_optimizer, param_groups
@@ -23,7 +23,10 @@ def test_ema_is_the_formula_in_float64_for_parameters_only() -> None:
     for step in range(5):
         m = cosine_momentum(step, 5, 0.9)
         ema_update(target, online, m)
-        want = [m * t + (1 - m) * o.detach().double() for t, o in zip(want, online.parameters(), strict=True)]
+        want = [
+            m * t + (1 - m) * o.detach().double()
+            for t, o in zip(want, online.parameters(), strict=True)
+        ]
     for got, expected in zip(target.parameters(), want, strict=True):
         torch.testing.assert_close(got.detach().double(), expected, rtol=1e-6, atol=1e-7)
     assert float(target[1].running_mean.abs().max()) == 0.0, "buffers are not averaged"
@@ -37,7 +40,8 @@ def test_cosine_momentum_by_hand() -> None:
 
 
 def test_paper_002_schedule_by_hand() -> None:
-    """COCO: 118,287 images, batch 512, 231 steps an epoch; 800 epochs, 4 of warm-up from 1e-4, rate 0.4."""
+    """COCO: 118,287 images, batch 512, 231 steps an epoch; 800 epochs, 4 of warm-up from 1e-4,
+    rate 0.4."""
     params = PretrainParams()
     assert base_lr(params) == pytest.approx(0.4)
 
@@ -54,12 +58,15 @@ def test_paper_002_schedule_by_hand() -> None:
 
 
 def test_per_iteration_schedule_by_hand() -> None:
-    values = [lr_factor(s, 5, 4, 2.0, 0.0, "iter") for s in range(20)]  # 10 warm-up steps, 10 cosine steps
+    # 10 warm-up steps, 10 cosine steps
+    values = [lr_factor(s, 5, 4, 2.0, 0.0, "iter") for s in range(20)]
     assert values[:10] == pytest.approx([s / 10 for s in range(10)])
     assert values[10] == 1.0
     assert values[15] == pytest.approx(0.5)
     assert values[19] == pytest.approx((1 + math.cos(0.9 * math.pi)) / 2)
-    assert lr_factor(3, 5, 1, 4.0, 0.0, "iter") == pytest.approx(3 / 20), "a warm-up longer than training"
+    assert lr_factor(3, 5, 1, 4.0, 0.0, "iter") == pytest.approx(3 / 20), (
+        "a warm-up longer than training"
+    )
 
 
 def test_lars_is_its_formula_in_float64() -> None:
@@ -106,7 +113,8 @@ def test_every_optimizer_descends(name: str) -> None:
     lr = {"sgd": 0.1, "lars": 20.0, "adamw": 0.05}[name]
     layer = nn.Linear(3, 1, bias=False)
     optimizer = build_optimizer(
-        PretrainParams(optimizer=name, lr=lr, batch_size=256, weight_decay=0.0), layer.named_parameters()
+        PretrainParams(optimizer=name, lr=lr, batch_size=256, weight_decay=0.0),
+        layer.named_parameters(),
     )
     x = torch.randn(64, 3)
     y = x @ torch.tensor([[1.0], [-2.0], [0.5]])
@@ -122,8 +130,8 @@ def test_every_optimizer_descends(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_fused_steps_are_the_plain_ones_and_repeat_bit_by_bit(name: str) -> None:
-    """The fused kernels, which are always used, differ from the loop over tensors in rounding, and two
-    runs agree in every bit."""
+    """The fused kernels, which are always used, differ from the loop over tensors in rounding, and
+    two runs agree in every bit."""
 
     def train(fused: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
@@ -140,4 +148,6 @@ def test_fused_steps_are_the_plain_ones_and_repeat_bit_by_bit(name: str) -> None
 
     ours, again, plain = train(True), train(True), train(False)
     assert all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
-    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(ours, plain, strict=True))
+    assert all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(ours, plain, strict=True)
+    )

@@ -14,8 +14,8 @@ import torchvision
 from lightly.models import utils as lightly_utils
 from timm.models.vision_transformer import VisionTransformer as TimmViT
 
-from bench import registry
-from bench.errors import BadInput
+from bench.contracts import registry
+from bench.core.errors import BadInput
 from bench.nn.architectures import RESNET_NAMES, VITS, architecture
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from bench.nn.lab import normalised_lab, rgb_to_lab
@@ -26,9 +26,17 @@ from bench.views.augment import normalise
 def timms(name: str) -> TimmViT:
     shape = VITS[name]
     return TimmViT(
-        shape.side, shape.patch, 3, 0, "avg", shape.dim, shape.depth, shape.heads, fc_norm=False,
+        shape.side,
+        shape.patch,
+        3,
+        0,
+        "avg",
+        shape.dim,
+        shape.depth,
+        shape.heads,
+        fc_norm=False,
         dynamic_img_size=True,
-    ).eval()  # fmt: skip
+    ).eval()
 
 
 def test_position_embedding_by_hand() -> None:
@@ -68,7 +76,8 @@ def test_vit_computes_what_timms_does(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "published"), [("vit_b", "vit_base_patch16_224.mae"), ("vit_s", "deit_small_patch16_224")]
+    ("name", "published"),
+    [("vit_b", "vit_base_patch16_224.mae"), ("vit_s", "deit_small_patch16_224")],
 )
 def test_keys_and_shapes_are_the_published_models(name: str, published: str) -> None:
     with torch.device("meta"):
@@ -136,15 +145,25 @@ def test_lab_is_opencvs() -> None:
     rgb = rng.random((40, 50, 3), dtype=np.float32)
     rgb[:8] *= 0.05  # the linear parts
     lab = rgb_to_lab(torch.from_numpy(rgb).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
-    assert np.abs(lab - cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab)).mean() < 0.1, "its table is coarse in the dark"
+    assert np.abs(lab - cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab)).mean() < 0.1, (
+        "its table is coarse in the dark"
+    )
     assert np.abs(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB) - rgb).max() < 1e-3, "its inverse is exact"
 
 
 def test_lab_of_known_colours() -> None:
     """White, black and sRGB red, green and blue under D65 (published values, two decimals)."""
-    rgb = torch.tensor([[1, 1, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.float32)
+    rgb = torch.tensor(
+        [[1, 1, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.float32
+    )
     found = rgb_to_lab(rgb.T.reshape(1, 3, 1, 5))[0, :, 0].T
-    want = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20], [87.73, -86.18, 83.18], [32.30, 79.19, -107.86]]
+    want = [
+        [100, 0, 0],
+        [0, 0, 0],
+        [53.24, 80.09, 67.20],
+        [87.73, -86.18, 83.18],
+        [32.30, 79.19, -107.86],
+    ]
     torch.testing.assert_close(found, torch.tensor(want), rtol=0, atol=0.012)
 
 
@@ -155,7 +174,9 @@ def test_normalised_lab_undoes_the_rgb_normalisation() -> None:
     torch.testing.assert_close(lab[:, 0] * 50 + 50, plain[:, 0], rtol=0, atol=1e-3)
     torch.testing.assert_close(lab[:, 1] * 92.208 + 6.025, plain[:, 1], rtol=0, atol=1e-3)
     torch.testing.assert_close(lab[:, 2] * 101.1675 - 6.6895, plain[:, 2], rtol=0, atol=1e-3)
-    primaries = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0]], dtype=torch.float32)
+    primaries = torch.tensor(
+        [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0]], dtype=torch.float32
+    )
     assert float(normalised_lab(normalise(primaries.T.reshape(1, 3, 1, 5))).abs().max()) <= 1.001
 
 

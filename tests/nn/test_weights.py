@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from bench.errors import BadData, BadInput
+from bench.core.errors import BadData, BadInput
 from bench.nn.architectures import VITS
 from bench.nn.backbones import build_backbone
 from bench.nn.formats import to_detectron2
@@ -32,7 +32,11 @@ def lively(net: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            for value, low in ((layer.weight, 0.5), (layer.bias, -0.2), (layer.running_mean, -0.2)):
+            for value, low in (
+                (layer.weight, 0.5),
+                (layer.bias, -0.2),
+                (layer.running_mean, -0.2),
+            ):
                 value.data.copy_(torch.rand(len(value), generator=generator) * 0.5 + low)
             layer.running_var.copy_(torch.rand(len(layer.running_var), generator=generator) + 0.5)  # type: ignore[union-attr,arg-type]
     return net.eval()
@@ -45,7 +49,9 @@ def theirs() -> nn.Module:
 
 
 def copy(state: State, prefix: str, shift: float = 0.0) -> State:
-    return {f"{prefix}{k}": v + shift if v.is_floating_point() else v.clone() for k, v in state.items()}
+    return {
+        f"{prefix}{k}": v + shift if v.is_floating_point() else v.clone() for k, v in state.items()
+    }
 
 
 def load(content: Any, folder: Path, name: str = "file.pth") -> Found:
@@ -90,7 +96,10 @@ def densecl_training(s: State) -> State:
 
 
 def densecl_extracted(s: State) -> State:
-    return {"state_dict": {k: v for k, v in s.items() if not k.startswith("fc.")}, "author": "DenseCL"}
+    return {
+        "state_dict": {k: v for k, v in s.items() if not k.startswith("fc.")},
+        "author": "DenseCL",
+    }
 
 
 def orl(s: State) -> State:
@@ -103,7 +112,11 @@ def mm_parallel(s: State) -> State:
 
 
 def solo_learn(s: State) -> State:
-    state = {**copy(s, "backbone."), **copy(s, "momentum_backbone.", 1.0), "classifier.weight": torch.ones(2)}
+    state = {
+        **copy(s, "backbone."),
+        **copy(s, "momentum_backbone.", 1.0),
+        "classifier.weight": torch.ones(2),
+    }
     return {"epoch": 1, "state_dict": state, "hyper_parameters": {"lr": 0.3}}
 
 
@@ -112,7 +125,9 @@ def solo_learn_old(s: State) -> State:
 
 
 def simsiam(s: State) -> State:
-    return {"state_dict": copy(s, "module.encoder.") | {"module.predictor.0.weight": torch.ones(2)}}
+    return {
+        "state_dict": copy(s, "module.encoder.") | {"module.predictor.0.weight": torch.ones(2)}
+    }
 
 
 def swav(s: State) -> State:
@@ -124,17 +139,27 @@ def byol_yaox(s: State) -> State:
 
 
 def byol_lucidrains(s: State) -> State:
-    return {**copy(s, "net."), **copy(s, "online_encoder.net."), **copy(s, "target_encoder.net.", 1.0)}
+    return {
+        **copy(s, "net."),
+        **copy(s, "online_encoder.net."),
+        **copy(s, "target_encoder.net.", 1.0),
+    }
 
 
 def dino(s: State) -> State:
-    return {"student": copy(s, "module.backbone.", 1.0), "teacher": copy(s, "backbone."), "epoch": 3}
+    return {
+        "student": copy(s, "module.backbone.", 1.0),
+        "teacher": copy(s, "backbone."),
+        "epoch": 3,
+    }
 
 
 def vissl(s: State) -> State:
     trunk = copy(s, "_feature_blocks.")
     return {
-        "classy_state_dict": {"base_model": {"model": {"trunk": trunk, "heads": {"0.weight": torch.ones(2)}}}}
+        "classy_state_dict": {
+            "base_model": {"model": {"trunk": trunk, "heads": {"0.weight": torch.ones(2)}}}
+        }
     }
 
 
@@ -143,26 +168,40 @@ def timm_ema(s: State) -> State:
 
 
 def our_network(s: State) -> State:
-    return {**copy(s, "backbone."), **copy(s, "target_backbone.", 1.0), "projector.0.weight": torch.ones(2)}
+    return {
+        **copy(s, "backbone."),
+        **copy(s, "target_backbone.", 1.0),
+        "projector.0.weight": torch.ones(2),
+    }
 
 
 def detectron2(s: State) -> State:
     bare = {k: v for k, v in s.items() if not k.startswith("fc.")}
     return {
-        "model": copy(to_detectron2(bare), "backbone.bottom_up.") | {"roi_heads.box.weight": torch.ones(2)}
+        "model": copy(to_detectron2(bare), "backbone.bottom_up.")
+        | {"roi_heads.box.weight": torch.ones(2)}
     }
 
 
 LAYOUTS: list[tuple[Callable[[State], State], str]] = [
-    (plain, ""), (moco, "state_dict.module.encoder_q."), (densecl_training, "state_dict.backbone."),
-    (densecl_extracted, "state_dict."), (orl, "state_dict.backbone."),
+    (plain, ""),
+    (moco, "state_dict.module.encoder_q."),
+    (densecl_training, "state_dict.backbone."),
+    (densecl_extracted, "state_dict."),
+    (orl, "state_dict.backbone."),
     (mm_parallel, "state_dict.module.backbone."),
-    (solo_learn, "state_dict.backbone."), (solo_learn_old, "state_dict.encoder."),
-    (simsiam, "state_dict.module.encoder."), (swav, "module."), (byol_yaox, "online_backbone.module."),
-    (byol_lucidrains, "net."), (dino, "teacher.backbone."),
-    (vissl, "classy_state_dict.base_model.model.trunk._feature_blocks."), (timm_ema, "state_dict."),
-    (our_network, "backbone."), (detectron2, "model.backbone.bottom_up."),
-]  # fmt: skip
+    (solo_learn, "state_dict.backbone."),
+    (solo_learn_old, "state_dict.encoder."),
+    (simsiam, "state_dict.module.encoder."),
+    (swav, "module."),
+    (byol_yaox, "online_backbone.module."),
+    (byol_lucidrains, "net."),
+    (dino, "teacher.backbone."),
+    (vissl, "classy_state_dict.base_model.model.trunk._feature_blocks."),
+    (timm_ema, "state_dict."),
+    (our_network, "backbone."),
+    (detectron2, "model.backbone.bottom_up."),
+]
 
 
 @pytest.mark.parametrize(("layout", "prefix"), LAYOUTS, ids=[f.__name__ for f, _ in LAYOUTS])
@@ -171,7 +210,12 @@ def test_a_layout_gives_the_network_that_wrote_it(
 ) -> None:
     state = torchvision.models.resnet18().state_dict() | dict(theirs.state_dict())
     found = load(layout(state), tmp_path)
-    assert (found.backbone, found.prefix, found.filled, len(found.state)) == ("resnet18", prefix, 0, 120)
+    assert (found.backbone, found.prefix, found.filled, len(found.state)) == (
+        "resnet18",
+        prefix,
+        0,
+        120,
+    )
     assert found.report().startswith("resnet18: 120 of 120 tensors match")
     images = torch.randn(2, 3, 64, 64)
     assert torch.equal(ours(found, images), pooled(theirs, images))
@@ -181,9 +225,11 @@ def test_what_is_left_out_is_counted(theirs: nn.Module, tmp_path: Path) -> None:
     state = torchvision.models.resnet18().state_dict() | dict(theirs.state_dict())
     found = load(moco(state), tmp_path)
     assert found.left == {
-        "state_dict.module.encoder_q.fc": 2, "state_dict.module.encoder_k": 122,
-        "state_dict.module.queue": 1, "state_dict.module.queue_ptr": 1,
-    }  # fmt: skip
+        "state_dict.module.encoder_q.fc": 2,
+        "state_dict.module.encoder_k": 122,
+        "state_dict.module.queue": 1,
+        "state_dict.module.queue_ptr": 1,
+    }
     assert "state_dict.module.encoder_k 122" in found.report()
 
 
@@ -195,7 +241,10 @@ def test_the_architecture_comes_from_the_shapes(name: str, kind: str, tmp_path: 
     state = net.state_dict()
     if kind == "children":  # lightly's and many others' way to cut the classifier off
         inside = nn.Sequential(*list(net.children())[:-1]).state_dict()
-        state = {"state_dict": copy(inside, "backbone.") | {"projection_head.layers.0.weight": torch.ones(2)}}
+        state = {
+            "state_dict": copy(inside, "backbone.")
+            | {"projection_head.layers.0.weight": torch.ones(2)}
+        }
     found = load(state, tmp_path)
     assert found.backbone == name
     images = torch.randn(1, 3, 64, 64)
@@ -208,7 +257,10 @@ def test_lightlys_own_resnet(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = lively(ResNetGenerator(name))
     body = nn.Sequential(*list(net.children())[:-1], nn.AdaptiveAvgPool2d(1))
-    state = {**copy(body.state_dict(), "backbone."), **copy(body.state_dict(), "backbone_momentum.", 1.0)}
+    state = {
+        **copy(body.state_dict(), "backbone."),
+        **copy(body.state_dict(), "backbone_momentum.", 1.0),
+    }
     found = load({"state_dict": state}, tmp_path)
     assert found.backbone == name.replace("-", "") + "_cifar"
     assert found.prefix == "state_dict.backbone."
@@ -276,7 +328,8 @@ def test_every_key_must_match(theirs: nn.Module, tmp_path: Path) -> None:
     state = {k: v for k, v in theirs.state_dict().items() if not k.startswith("fc.")}
     lost = {k: v for k, v in state.items() if k != "layer3.1.bn2.running_var"}
     with pytest.raises(
-        BadInput, match=r"file.pth \(resnet18\) .*'layer3.1.bn2.running_var' is missing \(1 missing"
+        BadInput,
+        match=r"file.pth \(resnet18\) .*'layer3.1.bn2.running_var' is missing \(1 missing",
     ):
         load(copy(lost, "module."), tmp_path)
     for extra in ("layer3.1.se.fc.weight", "layer5.0.conv1.weight", "conv2.weight", "bn0.weight"):
@@ -315,7 +368,9 @@ def test_other_networks_are_refused_by_name(name: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_two_different_backbones_are_not_guessed_between(theirs: nn.Module, tmp_path: Path) -> None:
+def test_two_different_backbones_are_not_guessed_between(
+    theirs: nn.Module, tmp_path: Path
+) -> None:
     state = theirs.state_dict()
     with pytest.raises(BadInput, match=r"two backbones, under 'one\.' and 'other\.'"):
         load({**copy(state, "one."), **copy(state, "other.", 1.0)}, tmp_path)
@@ -333,7 +388,9 @@ class Bomb:
 
 
 def test_nothing_in_a_file_is_executed(theirs: nn.Module, tmp_path: Path) -> None:
-    torch.save({"state_dict": theirs.state_dict(), "x": Bomb(tmp_path / "exploded")}, tmp_path / "bad.pth")
+    torch.save(
+        {"state_dict": theirs.state_dict(), "x": Bomb(tmp_path / "exploded")}, tmp_path / "bad.pth"
+    )
     with pytest.raises(
         BadInput, match=r"bad.pth is not loaded: it holds Python objects .*mkdir.*run code"
     ) as caught:
@@ -358,7 +415,10 @@ def test_arguments_and_numpy_scalars_are_plain_data(theirs: nn.Module, tmp_path:
 def test_scalars_of_numpy_1(tmp_path: Path) -> None:
     """NumPy 1 wrote `numpy.core`, which NumPy 2 calls `numpy._core`."""
     torch.save({"a.weight": torch.arange(3.0), "best": np.float64(0.5)}, tmp_path / "new.pth")
-    with zipfile.ZipFile(tmp_path / "new.pth") as new, zipfile.ZipFile(tmp_path / "old.pth", "w") as old:
+    with (
+        zipfile.ZipFile(tmp_path / "new.pth") as new,
+        zipfile.ZipFile(tmp_path / "old.pth", "w") as old,
+    ):
         for entry in new.infolist():
             old.writestr(entry, new.read(entry).replace(b"numpy._core.", b"numpy.core."))
     assert b"numpy.core.multiarray" in (tmp_path / "old.pth").read_bytes()

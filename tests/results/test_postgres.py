@@ -1,5 +1,5 @@
-"""The results database on a PostgreSQL server, for real: the same rows as SQLite, several writers, lost
-connections, a restart, Optuna's studies beside it."""
+"""The results database on a PostgreSQL server, for real: the same rows as SQLite, several writers,
+lost connections, a restart, Optuna's studies beside it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import inspect
 from sqlalchemy.engine import make_url
 
-from bench.errors import BadInput
-from bench.results.database import Database, open_database
-from bench.results.record import cell_record
-from bench.stage import walk
+from bench.core.errors import BadInput
+from bench.core.stage import walk
+from bench.results.db.database import Database, open_database
+from bench.results.db.record import cell_record
 from tests.postgres import Server
 from tests.results.test_results import planned, record, url
 
@@ -32,7 +32,9 @@ def fill(database: Database) -> None:
         p = planned(seed=seed)
         assert p.final is not None
         for stage in walk(p.final):
-            database.record_stage(stage.record(), f"{stage.kind}/{stage.short}", {"seconds": 1.5, "a": None})
+            database.record_stage(
+                stage.record(), f"{stage.kind}/{stage.short}", {"seconds": 1.5, "a": None}
+            )
         database.record_cell(cell_record(p), "running")
         database.record_result(record(ap, seed=seed))
     database.record_result(record(35.0, method="orl"))
@@ -59,7 +61,9 @@ def _write(where: str, start: float, seeds: list[int]) -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_workers_that_start_together_migrate_once_and_write_everything(where: str, shared: bool) -> None:
+def test_workers_that_start_together_migrate_once_and_write_everything(
+    where: str, shared: bool
+) -> None:
     """Four at once, each its own rows or all of them the same."""
     context = multiprocessing.get_context("spawn")
     start = time.time() + 4

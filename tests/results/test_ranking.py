@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.results.ranking import difference, ranks, spearman
-from bench.results.statistics import summary
+from bench.core.statistics import summary
+from bench.results.views.ranking import difference, ranks, spearman
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -40,7 +40,8 @@ def test_the_interval_of_a_difference_is_welchs_with_whole_degrees_of_freedom(se
     assert found["mean"] == pytest.approx(a.mean() - b.mean())
     assert found["ci95"] == pytest.approx(whole, rel=1e-6)
     interval = theirs.confidence_interval(0.95)
-    assert found["ci95"] >= (interval.high - interval.low) / 2 - 1e-9  # never more certain than Welch
+    # never more certain than Welch
+    assert found["ci95"] >= (interval.high - interval.low) / 2 - 1e-9
 
 
 def test_one_seed_gives_a_difference_without_interval_and_equal_seeds_none() -> None:

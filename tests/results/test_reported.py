@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from bench.errors import BadData
-from bench.results.reported import CITATIONS, FIELDS, of_table, parse, table_names, values
+from bench.core.errors import BadData
+from bench.results.papers.reported import CITATIONS, FIELDS, of_table, parse, table_names, values
 
 HEAD = ",".join(FIELDS)
 GOOD = "000,T1,row,BYOL,Image-Crop,none,COCO,800,task,protocol,AP,63.3,"
@@ -18,7 +18,12 @@ def test_every_number_of_the_four_papers_is_there_once() -> None:
     assert len(found) == 1279
     assert len({(v.paper, v.table, v.row_label, *v.column) for v in found}) == 1279
     assert len(table_names()) == 49
-    assert Counter(name[:3] for name in table_names()) == {"000": 16, "001": 14, "002": 10, "003": 9}
+    assert Counter(name[:3] for name in table_names()) == {
+        "000": 16,
+        "001": 14,
+        "002": 10,
+        "003": 9,
+    }
     assert {v.paper for v in found} == set(CITATIONS)
 
 
@@ -36,8 +41,14 @@ def test_doubtful_and_repeated_numbers_are_marked() -> None:
     """As many as the design sheet counts in each table."""
     doubtful = Counter(f"{v.paper}/{v.table}" for v in values() if v.doubtful)
     assert doubtful == {
-        "001/T5": 12, "001/T6": 6, "001/T9": 2, "001/T13": 6, "001/text": 2, "003/T1": 1, "003/T6": 1,
-    }  # fmt: skip
+        "001/T5": 12,
+        "001/T6": 6,
+        "001/T9": 2,
+        "001/T13": 6,
+        "001/text": 2,
+        "003/T1": 1,
+        "003/T6": 1,
+    }
     repeats = Counter(f"{v.paper}/{v.table}" for v in values() if v.repeats)
     assert repeats["000/T2"] == 12
     assert repeats["000/T9"] == repeats["000/T12"] == 24

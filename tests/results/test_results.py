@@ -17,25 +17,31 @@ from click.testing import CliRunner
 from scipy import stats
 from sqlalchemy import text
 
-from bench.cell import Cell, PlannedCell
-from bench.errors import BadInput
-from bench.results import database as module
-from bench.results.database import VERSION_TABLE, open_database
-from bench.results.models import Base
-from bench.results.record import cell_record, result_record
-from bench.results.statistics import summary, t_quantile
-from bench.stage import Stage
+from bench.core.errors import BadInput
+from bench.core.stage import Stage
+from bench.core.statistics import summary, t_quantile
+from bench.plan.cell import Cell, PlannedCell
+from bench.results.db import database as module
+from bench.results.db.database import VERSION_TABLE, open_database
+from bench.results.db.models import Base
+from bench.results.db.record import cell_record, result_record
 
 
 def url(folder: Path) -> str:
     return f"sqlite:///{folder / 'results.db'}"
 
 
-def planned(seed: int = 0, method: str = "byol", data_key: str = "a", **params: Any) -> PlannedCell:
+def planned(
+    seed: int = 0, method: str = "byol", data_key: str = "a", **params: Any
+) -> PlannedCell:
     """A cell with the stages it would have."""
     data = Stage("data", "scenes", 1, {"fingerprint": data_key}, "x:y")
-    backbone = Stage("pretrain", method, 1, {"seed": seed, "method": params}, "x:y", {"data": data})
-    final = Stage("evaluate", "coco_det", 1, {"seed": seed}, "x:y", {"backbone": backbone, "data": data})
+    backbone = Stage(
+        "pretrain", method, 1, {"seed": seed, "method": params}, "x:y", {"data": data}
+    )
+    final = Stage(
+        "evaluate", "coco_det", 1, {"seed": seed}, "x:y", {"backbone": backbone, "data": data}
+    )
     cell = Cell(method, "image", "coco_det", "scenes", "scenes", "tiny", seed)
     return PlannedCell(cell, final, "torchvision")
 
@@ -51,7 +57,8 @@ def test_migrations_give_the_declared_schema(tmp_path: Path) -> None:
     with database.engine.connect() as connection:
         assert (
             compare_metadata(
-                MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}), Base.metadata
+                MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}),
+                Base.metadata,
             )
             == []
         )
@@ -114,8 +121,9 @@ def test_imported_results_stay_apart(tmp_path: Path) -> None:
     database.record_result(record(1.0))
     database.record_result(record(5.0), source="imported")
     assert {(r["source"], r["metrics"]["AP_bbox"]["mean"]) for r in database.rows()} == {
-        ("measured", 1.0), ("imported", 5.0),
-    }  # fmt: skip
+        ("measured", 1.0),
+        ("imported", 5.0),
+    }
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "3", None])
@@ -156,7 +164,9 @@ def _write(folder: Path, seeds: list[int]) -> None:
 
 def test_processes_that_start_together_share_a_new_database(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    members = [context.Process(target=_write, args=(tmp_path, list(range(i, 40, 4)))) for i in range(4)]
+    members = [
+        context.Process(target=_write, args=(tmp_path, list(range(i, 40, 4)))) for i in range(4)
+    ]
     for member in members:
         member.start()
     for member in members:
@@ -195,7 +205,9 @@ def invoke(*arguments: str) -> Any:
     return CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
 
 
-def test_export_and_import_round_trip(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_and_import_round_trip(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = open_database(f"sqlite:///{home / 'results.db'}")
     database.record_result(record(1.5))
     out = tmp_path / "r.json"
@@ -214,7 +226,9 @@ def test_export_and_import_round_trip(home: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[1]", '[{"schema": 1}]', '[{"schema": 7}]'])
-def test_importing_rubbish_is_one_line_and_adds_nothing(home: Path, tmp_path: Path, content: str) -> None:
+def test_importing_rubbish_is_one_line_and_adds_nothing(
+    home: Path, tmp_path: Path, content: str
+) -> None:
     file = tmp_path / "x.json"
     file.write_text(content)
     with pytest.raises(BadInput):

@@ -1,4 +1,5 @@
-"""Every table file fits the reported numbers and plans; `compare` puts what was measured beside them."""
+"""Every table file fits the reported numbers and plans; `compare` puts what was measured beside
+them."""
 
 from __future__ import annotations
 
@@ -8,19 +9,20 @@ from typing import Any
 
 import pytest
 
-from bench import registry
-from bench.cell import Cell, Plan, PlannedCell, Planner, make_plan
-from bench.cell_options import default_task_data
-from bench.component import SCALES
-from bench.errors import BadData, BadInput
-from bench.params import Runtime
-from bench.results.database import Database, open_database
-from bench.results.record import cell_record
-from bench.results.reported import of_table, table_names
-from bench.results.tables import Table, compare, listing, load
-from bench.results.tables.match import settled
-from bench.results.tables.model import parse
-from bench.stage import Stage
+from bench.contracts import registry
+from bench.contracts.component import SCALES
+from bench.core.errors import BadData, BadInput
+from bench.core.params import Runtime
+from bench.core.stage import Stage
+from bench.plan.cell import Cell, Plan, PlannedCell
+from bench.plan.options import default_task_data
+from bench.plan.planner import Planner, make_plan
+from bench.results.db.database import Database, open_database
+from bench.results.db.record import cell_record
+from bench.results.papers import Table, compare, listing, load
+from bench.results.papers.match import settled
+from bench.results.papers.reported import of_table, table_names
+from bench.results.papers.tables import parse
 
 NAMES = table_names()
 
@@ -33,7 +35,9 @@ def planned(table: Table, scale: str, home: Path) -> Plan:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_table_has_the_rows_and_columns_of_its_numbers(name: str) -> None:
     table = load(name)  # raises where the file and the numbers differ
-    assert set(table.values()) == {(v.row_label, _column(table, v)) for v in of_table(*name.split("/"))}
+    assert set(table.values()) == {
+        (v.row_label, _column(table, v)) for v in of_table(*name.split("/"))
+    }
     assert 10 <= len(table.caption) <= 110
 
 
@@ -47,7 +51,9 @@ def test_every_cell_plans_at_tiny_and_no_row_is_unsupported(name: str, home: Pat
     table = load(name)
     plan = planned(table, "tiny", home)
     assert [c.unsupported for c in plan.cells if c.unsupported] == []
-    assert [dict(c.cell.overrides) for c in plan.cells] == [dict(c.overrides) for c in table.cells("tiny")]
+    assert [dict(c.cell.overrides) for c in plan.cells] == [
+        dict(c.overrides) for c in table.cells("tiny")
+    ]
 
 
 @pytest.mark.parametrize("scale", ["small", "paper"])
@@ -62,7 +68,9 @@ def test_every_cell_plans_at_larger_scales_where_its_data_is_there(
     for name in NAMES:
         table = load(name)
         if table.cells(scale):
-            assert [c.unsupported for c in planned(table, scale, home).cells if c.unsupported] == []
+            assert [
+                c.unsupported for c in planned(table, scale, home).cells if c.unsupported
+            ] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,8 +125,8 @@ def test_rows_that_differ_in_epochs_keep_their_ratio_at_small_scales(name: str) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_of_a_table_are_different_cells_at_tiny(name: str) -> None:
-    """But for rows that the paper trains on different data, all of which are the scenes here, and for one
-    cell that the paper prints twice with the same number."""
+    """But for rows that the paper trains on different data, all of which are the scenes here, and
+    for one cell that the paper prints twice with the same number."""
     table = load(name)
     found = {(v.row_label, _column(table, v)): v for v in of_table(*name.split("/"))}
     for cell, places in table.cells("tiny").items():
@@ -132,7 +140,9 @@ def test_rows_of_a_table_are_different_cells_at_tiny(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_claims_hold_in_the_papers_own_numbers_unless_they_say_why_not(name: str, tmp_path: Path) -> None:
+def test_claims_hold_in_the_papers_own_numbers_unless_they_say_why_not(
+    name: str, tmp_path: Path
+) -> None:
     frame = compare(open_database(f"sqlite:///{tmp_path / 'x.db'}"), name, "tiny")
     cells = {row["label"]: row["cells"] for row in frame["rows"]}
     for claim in frame["claims"]:
@@ -156,7 +166,11 @@ def test_most_tables_have_claims_and_most_numbers_can_be_measured() -> None:
 def test_listing_counts() -> None:
     found = {t["name"]: t for t in listing()}
     assert list(found) == NAMES
-    assert (found["000/T14"]["rows"], found["000/T14"]["columns"], found["000/T14"]["values"]) == (10, 3, 30)
+    assert (found["000/T14"]["rows"], found["000/T14"]["columns"], found["000/T14"]["values"]) == (
+        10,
+        3,
+        30,
+    )
     assert sum(t["values"] for t in found.values()) == 1279
 
 
@@ -175,7 +189,9 @@ def record(
     overrides, version = tuple(more.get("overrides", {}).items()), more.get("version", 1)
     task, data = more.get("task", "voc07_det"), more.get("task_data", "scenes")
     cell = Cell(method, crop, task, "scenes", data, more.get("scale", "tiny"), seed, overrides)
-    final = Stage("evaluate", task, version, {"seed": seed, "cell": repr(replace(cell, seed=0))}, "x:y")
+    final = Stage(
+        "evaluate", task, version, {"seed": seed, "cell": repr(replace(cell, seed=0))}, "x:y"
+    )
     made = cell_record(PlannedCell(cell, final, "torchvision"))
     database.record_result(
         {"cell": made, "headline": "AP50", "metrics": {"AP50": score}, "order": ["AP50"]},
@@ -183,7 +199,9 @@ def record(
     )
 
 
-def entry(database: Database, label: str, name: str = "000/T14", scale: str = "tiny") -> dict[str, Any]:
+def entry(
+    database: Database, label: str, name: str = "000/T14", scale: str = "tiny"
+) -> dict[str, Any]:
     frame = compare(database, name, scale)
     return next(r for r in frame["rows"] if r["label"] == label)["cells"]["AP50_bbox"]
 
@@ -203,7 +221,11 @@ def test_a_row_shows_the_mean_over_seeds_of_its_own_cell(database: Database) -> 
 
 @pytest.mark.parametrize(
     "overrides",
-    [{"coarse.n_crops": "3"}, {"crop.n_crops": "3"}, {"coarse.n_crops": " 3", "voc07_det.lr": "0.02"}],
+    [
+        {"coarse.n_crops": "3"},
+        {"crop.n_crops": "3"},
+        {"coarse.n_crops": " 3", "voc07_det.lr": "0.02"},
+    ],
 )
 def test_settings_count_by_what_they_say(database: Database, overrides: dict[str, str]) -> None:
     """`crop.` is the crop's name; a setting at its default says nothing."""
@@ -218,10 +240,13 @@ def test_settings_count_by_what_they_say(database: Database, overrides: dict[str
 @pytest.mark.parametrize(
     "other",
     [
-        {"task_data": "coco"}, {"scale": "small"}, {"source": "imported"}, {"method": "orl"},
+        {"task_data": "coco"},
+        {"scale": "small"},
+        {"source": "imported"},
+        {"method": "orl"},
         {"overrides": {"byol.epochs": "1"}},
     ],
-)  # fmt: skip
+)
 def test_what_is_not_the_rows_cell_is_not_shown(database: Database, other: dict[str, Any]) -> None:
     record(database, "coarse", 20.0, **other)
     assert entry(database, "BYOL / N = 5")["measured"] is None
@@ -240,7 +265,11 @@ def test_a_cell_that_failed_says_so(database: Database) -> None:
     final = Stage("evaluate", "voc07_det", 1, {}, "x:y")
     database.record_cell(cell_record(PlannedCell(cell, final, "")), "failed", "no space left")
     found = entry(database, "BYOL / N = 5")
-    assert (found["state"], found["reason"], found["measured"]) == ("failed", "no space left", None)
+    assert (found["state"], found["reason"], found["measured"]) == (
+        "failed",
+        "no space left",
+        None,
+    )
 
 
 def test_claims_and_correlation_of_what_was_measured(database: Database) -> None:
@@ -248,17 +277,26 @@ def test_claims_and_correlation_of_what_was_measured(database: Database) -> None
     scores = {"1": (10.0, 12.0), "3": (4.0, 6.0), "5": (20.0, 22.0), "7": (40.0, 40.5)}
     for n, each in scores.items():
         for seed, score in enumerate(each):
-            record(database, "coarse", score, seed, overrides={} if n == "5" else {"coarse.n_crops": n})
+            record(
+                database,
+                "coarse",
+                score,
+                seed,
+                overrides={} if n == "5" else {"coarse.n_crops": n},
+            )
     frame = compare(database, "000/T14", "tiny")
     column = frame["columns"][0]
     assert (column["name"], column["pairs"]) == ("AP50_bbox", 4)
-    assert column["spearman"] == pytest.approx(0.8)  # 1 - 6 x 2 / (4 x 15): two neighbours changed places
+    # 1 - 6 x 2 / (4 x 15): two neighbours changed places
+    assert column["spearman"] == pytest.approx(0.8)
     more, fewer = frame["claims"]
     assert (more["state"], fewer["state"]) == ("does not hold", "not measured")
     told = {(c["better"][-1], c["worse"][-1]): c for c in more["comparisons"] if c["measured"]}
     assert {pair: c["holds"] for pair, c in told.items()} == {
-        ("7", "5"): True, ("5", "3"): True, ("3", "1"): False,
-    }  # fmt: skip
+        ("7", "5"): True,
+        ("5", "3"): True,
+        ("3", "1"): False,
+    }
     assert told["7", "5"]["separated"] is True
     assert told["3", "1"]["measured"]["mean"] == -6.0
     record(database, "image", 15.0)

@@ -1,4 +1,5 @@
-"""Sweeps of seconds: an untrained or a hardly trained network, two dozen scenes, nearest neighbours."""
+"""Sweeps of seconds: an untrained or a hardly trained network, two dozen scenes, nearest
+neighbours."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 
 from bench.cli._common import local_engine, open_runtime
 from bench.cli.sweep import _open
-from bench.params import Runtime
+from bench.core.params import Runtime
 from bench.sweep.study import Sweep
 from bench.sweep.work import Work
 
@@ -20,12 +21,25 @@ OBJECTS = ("scenes_objects.n_train=24", "scenes_objects.n_val=8")
 SCENES = ("scenes.n_train=24", "scenes.n_val=8", *OBJECTS)
 CHEAP = ("--method", "random_init", "--task", "knn", *(x for s in OBJECTS for x in ("--set", s)))
 TRAINED = (
-    "--method", "byol", "--task", "knn",
-    *(x for s in (
-        *SCENES, "byol.batch_size=8", "byol.image_size=32", "byol.hidden=32", "byol.out=16", "knn.k=3",
-        "knn.image_size=32", "knn.resize=32",
-    ) for x in ("--set", s)),
-)  # fmt: skip
+    "--method",
+    "byol",
+    "--task",
+    "knn",
+    *(
+        x
+        for s in (
+            *SCENES,
+            "byol.batch_size=8",
+            "byol.image_size=32",
+            "byol.hidden=32",
+            "byol.out=16",
+            "knn.k=3",
+            "knn.image_size=32",
+            "knn.resize=32",
+        )
+        for x in ("--set", s)
+    ),
+)
 
 
 def opened(*arguments: str) -> tuple[Sweep, Runtime]:
@@ -64,9 +78,14 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     """`bench sweep ARGUMENTS` in a process group of its own."""
     code = [sys.executable, "-c", "from bench.cli import main; main()", "sweep", *arguments]
     return subprocess.Popen(
-        code, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ),
-        start_new_session=True, **options,
-    )  # fmt: skip
+        code,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=dict(os.environ),
+        start_new_session=True,
+        **options,
+    )
 
 
 def evaluated(home: Path) -> int:

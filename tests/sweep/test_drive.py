@@ -1,4 +1,5 @@
-"""The driver: killed workers are replaced, workers that cannot work end the sweep, none outlives it."""
+"""The driver: killed workers are replaced, workers that cannot work end the sweep, none outlives
+it."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.errors import StageFailed
+from bench.core.errors import StageFailed
 from bench.sweep import drive
 from bench.sweep.drive import Pool
 
@@ -71,7 +72,9 @@ def pool(folder: Path, how: str, count: int = 1) -> FilesPool:
 
 
 @pytest.mark.parametrize("look", [0.1, 2.0])  # soon after the kill, and a while after it
-def test_a_killed_worker_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: float) -> None:
+def test_a_killed_worker_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: float
+) -> None:
     monkeypatch.setattr(drive, "LOOK_SECONDS", look)
     shown: list[int] = []
     pool(tmp_path, "die").run(lambda rows, doing: shown.append(len(rows)))
@@ -100,11 +103,13 @@ def test_leaving_takes_the_workers_along(tmp_path: Path) -> None:
 
 
 def test_a_worker_follows_its_driver_into_the_grave(tmp_path: Path) -> None:
-    """The driver dies by SIGKILL; its worker gets a SIGTERM, which saves a checkpoint and gives back."""
+    """The driver dies by SIGKILL; its worker gets a SIGTERM, which saves a checkpoint and gives
+    back."""
     worker = (
         "import os, pathlib, sys, signal, time\n"
         "from bench.sweep.drive import follow\n"
-        "signal.signal(signal.SIGTERM, lambda *a: sys.exit(pathlib.Path(sys.argv[1]).write_text('told')))\n"
+        "signal.signal(signal.SIGTERM, lambda *a: "
+        "sys.exit(pathlib.Path(sys.argv[1]).write_text('told')))\n"
         "follow(int(sys.argv[2]))\n"
         "pathlib.Path(sys.argv[1] + '.ready').touch()\n"
         "time.sleep(60)\n"

@@ -12,42 +12,53 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import registry
-from bench.cell import Cell, Plan, make_plan
 from bench.cli._common import open_runtime
-from bench.data.holdout import chosen
-from bench.engine.context import StageContext
-from bench.engine.local import LocalEngine, Silent
-from bench.errors import BadData
-from bench.results.database import open_database
-from bench.results.record import cell_record
-from bench.stage import Stage
-from bench.store import Store
+from bench.contracts import registry
+from bench.contracts.context import StageContext
+from bench.contracts.data import choose_held_out
+from bench.core.errors import BadData
+from bench.core.stage import Stage
+from bench.core.store import Store
+from bench.launch.local import LocalEngine, Silent
+from bench.plan.cell import Cell, Plan
+from bench.plan.planner import make_plan
+from bench.results.db.database import open_database
+from bench.results.db.record import cell_record
 
 CELL = Cell(
-    "random_init", "image", "knn", "scenes", "scenes", "tiny", 0,
+    "random_init",
+    "image",
+    "knn",
+    "scenes",
+    "scenes",
+    "tiny",
+    0,
     (("scenes.n_train", "30"), ("scenes.n_val", "10"), ("knn.k", "3")),
-)  # fmt: skip
+)
 HELD = replace(CELL, overrides=(*CELL.overrides, ("task.holdout", "0.2")))
 
 
 def test_rule_is_the_rank_of_a_hash() -> None:
     ids = np.array([5, 3, 900, 17, 1, 44, 60, 2, 8, 71])
-    ranked = sorted(ids.tolist(), key=lambda i: hashlib.sha256(f"holdout {i}".encode()).hexdigest())
-    held = chosen(ids, 0.3)
+    ranked = sorted(
+        ids.tolist(), key=lambda i: hashlib.sha256(f"holdout {i}".encode()).hexdigest()
+    )
+    held = choose_held_out(ids, 0.3)
     assert set(ids[held]) == set(ranked[:3])
     order = np.random.default_rng(0).permutation(10)
-    assert set(ids[order][chosen(ids[order], 0.3)]) == set(ids[held])
+    assert set(ids[order][choose_held_out(ids[order], 0.3)]) == set(ids[held])
 
 
-@pytest.mark.parametrize(("n", "share", "count"), [(2, 0.01, 1), (2, 0.5, 1), (3, 0.5, 2), (1000, 0.2, 200)])
+@pytest.mark.parametrize(
+    ("n", "share", "count"), [(2, 0.01, 1), (2, 0.5, 1), (3, 0.5, 2), (1000, 0.2, 200)]
+)
 def test_both_parts_have_an_image(n: int, share: float, count: int) -> None:
-    assert chosen(np.arange(n), share).sum() == count
+    assert choose_held_out(np.arange(n), share).sum() == count
 
 
 def test_one_image_cannot_be_divided() -> None:
     with pytest.raises(BadData, match="cannot be divided"):
-        chosen(np.array([1]), 0.5)
+        choose_held_out(np.array([1]), 0.5)
 
 
 def parts(final: Stage, engine: LocalEngine) -> dict[str, object]:
@@ -76,7 +87,10 @@ def test_parts_are_the_training_images_and_nothing_else() -> None:
         assert tuple(again.sizes[i]) == tuple(whole.sizes[at])  # type: ignore[attr-defined]
     data = held.inputs["data"]
     source = Store(runtime.home).folder(data.inputs["data"]) / "index/train/ids.npy"
-    assert os.stat(source).st_ino == os.stat(Store(runtime.home).folder(data) / "index/train/ids.npy").st_ino
+    assert (
+        os.stat(source).st_ino
+        == os.stat(Store(runtime.home).folder(data) / "index/train/ids.npy").st_ino
+    )
 
 
 @pytest.mark.parametrize("task", registry.names("task"))
@@ -89,7 +103,7 @@ def test_every_task_can_be_validated(task: str) -> None:
     cell = replace(CELL, task=task, task_data=data, overrides=())
     plan = make_plan(
         [cell, replace(cell, overrides=(("task.holdout", "0.2"),))], open_runtime(), {}
-    )  # fmt: skip
+    )
     finals = [c.final for c in plan.cells]
     if finals[0] is None:  # a ViT task and a ResNet
         return

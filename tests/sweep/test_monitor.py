@@ -1,4 +1,5 @@
-"""Online kNN: it looks and changes nothing; what it has seen can stop a training, which can be continued."""
+"""Online kNN: it looks and changes nothing; what it has seen can stop a training, which can be
+continued."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from bench.engine.pretrain import run
 from bench.nn.backbones import build_backbone
+from bench.stages.pretrain import run
 from bench.sweep.monitor import NEIGHBOURS, TEMPERATURE, OnlineKnn, knn_accuracy
-from tests.engine.pretraining import context
+from tests.stages.pretraining import context
 
 
 def watcher(stop_after: int = 99) -> tuple[OnlineKnn, list[tuple[int, float]]]:

@@ -1,4 +1,5 @@
-"""Which component a setting belongs to, which values it may take, and what is said where that fails."""
+"""Which component a setting belongs to, which values it may take, and what is said where that
+fails."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 from pydantic import BaseModel
 
-from bench import registry
 from bench.cli.sweep import seconds
-from bench.errors import BadInput
-from bench.params import param
+from bench.contracts import registry
+from bench.core.errors import BadInput
+from bench.core.params import param
 from bench.sweep import owners
 from bench.sweep.owners import find
 from bench.sweep.setup import resolve, searched
@@ -67,7 +68,9 @@ def test_given(field: str, text: str, expected: Space) -> None:
     assert again == found
 
 
-@pytest.mark.parametrize("text", ["1:0", "log:0:1", "a:b", "1:2:3:4", "log:1", "1:2:-1", ",", "1:nan"])
+@pytest.mark.parametrize(
+    "text", ["1:0", "log:0:1", "a:b", "1:2:3:4", "log:1", "1:2:-1", ",", "1:nan"]
+)
 def test_not_understood(text: str) -> None:
     with pytest.raises(BadInput, match=r"log:1e-3:1"):
         given("o.x", F["x"], text)
@@ -104,7 +107,9 @@ def test_a_claim_is_unique() -> None:
     claims = [f for cls in owners.components().values() for f in vars(cls).get("sweeps", ())]
     assert len(claims) == len(set(claims))
     for kind in ("method", "task"):
-        assert sum(bool(vars(registry.load(kind, n)).get("usual")) for n in registry.names(kind)) == 1
+        assert (
+            sum(bool(vars(registry.load(kind, n)).get("usual")) for n in registry.names(kind)) == 1
+        )
 
 
 @pytest.mark.parametrize(

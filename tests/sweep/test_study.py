@@ -1,4 +1,5 @@
-"""Studies in the results database: coexistence, one worker at a time, nothing lost, nothing done twice."""
+"""Studies in the results database: coexistence, one worker at a time, nothing lost, nothing done
+twice."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ import optuna
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from bench.errors import BadInput
-from bench.results import studies
-from bench.results.database import HEAD, open_database
+from bench.core.errors import BadInput
+from bench.results.db.database import HEAD, open_database
+from bench.results.views import studies
 from bench.sweep import study as study_module
 from bench.sweep.study import (
     REASON,
@@ -50,7 +51,9 @@ def test_both_schemas_in_one_database(tmp_path: Path, first: str) -> None:
         open_database(url(tmp_path))
         with create_engine(url(tmp_path)).begin() as connection:
             connection.execute(text("DROP TABLE bench_version"))
-            connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+            connection.execute(
+                text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+            )
             connection.execute(text(f"INSERT INTO alembic_version VALUES ('{HEAD}')"))
     storage = open_storage(url(tmp_path))
     optuna.create_study(storage=storage, study_name="theirs")
@@ -118,7 +121,8 @@ def dead_worker() -> str:
 
 
 def test_lost_trials_are_given_back_once() -> None:
-    """A killed worker's at once, an interrupted one's too; a failed one's and a live worker's never."""
+    """A killed worker's at once, an interrupted one's too; a failed one's and a live worker's
+    never."""
     sweep, _ = opened("--param", "knn.k=1,2,3,4", *CHEAP)
     killed, interrupted, failed, alive = (sweep.study.ask() for _ in range(4))
     killed.set_user_attr(WORKER, dead_worker())
@@ -147,7 +151,9 @@ def test_a_silent_machines_trial_is_given_back(monkeypatch: pytest.MonkeyPatch) 
         sweep.give_back()
     assert states(sweep) == ["RUNNING", "WAITING"]
     with sweep.engine.begin() as connection:  # as if its last sign of life were an hour old
-        connection.execute(text("UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00.000000'"))
+        connection.execute(
+            text("UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00.000000'")
+        )
     with sweep.gate():
         sweep.give_back()
     assert states(sweep) == ["FAIL", "WAITING", "WAITING"]

@@ -1,4 +1,5 @@
-"""Whole sweeps: every trial an ordinary cell, the choice by validation alone, nothing lost by kills."""
+"""Whole sweeps: every trial an ordinary cell, the choice by validation alone, nothing lost by
+kills."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ import optuna
 import pytest
 
 from bench.cli import main
-from bench.results import studies
-from bench.results.database import open_database
-from bench.store import Store
+from bench.core.store import Store
+from bench.results.db.database import open_database
+from bench.results.views import studies
 from bench.sweep import work as work_module
 from bench.sweep.study import SETUP
 from tests.sweep.small import CHEAP, TRAINED, evaluated, finish, opened, start, work
@@ -62,7 +63,9 @@ def test_a_sweep(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other, _ = opened("--param", "knn.k=1,3", "--seeds", "0,1", *CHEAP, "--study", "again")
     work(other, runtime)
     assert [t["made"] for t in studies.trials(runtime.database, "again")] == [0, 0]
-    assert [t["value"] for t in studies.trials(runtime.database, "again")] == [t["value"] for t in first]
+    assert [t["value"] for t in studies.trials(runtime.database, "again")] == [
+        t["value"] for t in first
+    ]
 
     # going on with one more value makes that one
     wider, _ = opened("--param", "knn.k=1,3,5", "--seeds", "0,1", *CHEAP)
@@ -81,7 +84,9 @@ def test_a_failed_cell_fails_its_trial_only(home: Path) -> None:
 
 
 def test_searches_stop_at_their_number_of_trials() -> None:
-    sweep, runtime = opened("--param", "knn.temperature", *CHEAP, "--set", "knn.k=3", "--trials", "3")
+    sweep, runtime = opened(
+        "--param", "knn.temperature", *CHEAP, "--set", "knn.k=3", "--trials", "3"
+    )
     assert (sweep.setup.sampler, sweep.setup.trials) == ("tpe", 3)
     work(sweep, runtime)
     work(sweep, runtime)
@@ -96,7 +101,9 @@ def test_searches_stop_at_their_number_of_trials() -> None:
 
 def test_pruning_keeps_the_checkpoint(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial pruned after its first epoch; its cell's command goes on from there."""
-    monkeypatch.setattr(work_module, "make_pruner", lambda name: optuna.pruners.ThresholdPruner(lower=101.0))
+    monkeypatch.setattr(
+        work_module, "make_pruner", lambda name: optuna.pruners.ThresholdPruner(lower=101.0)
+    )
     sweep, runtime = opened("--param", "byol.epochs=2", *TRAINED, "--pruner", "median")
     work(sweep, runtime)
     (trial,) = studies.trials(runtime.database, sweep.name)
@@ -119,12 +126,22 @@ def wait_for(condition: object, seconds: float = 120) -> None:
 
 
 def test_kills_lose_nothing(home: Path) -> None:
-    """Two workers share a study; one and the driver are killed in the middle of a training; the other leaves
-    with a checkpoint; the same command finishes. (That a living driver replaces a worker: test_drive.)"""
+    """Two workers share a study; one and the driver are killed in the middle of a training; the
+    other leaves with a checkpoint; the same command finishes. (That a living driver replaces a
+    worker: test_drive.)"""
     arguments = (
-        "--param", "byol.epochs=8,9", *TRAINED, "--workers", "2", "--loaders", "0", "--devices", "cpu",
-        "--study", "s",
-    )  # fmt: skip
+        "--param",
+        "byol.epochs=8,9",
+        *TRAINED,
+        "--workers",
+        "2",
+        "--loaders",
+        "0",
+        "--devices",
+        "cpu",
+        "--study",
+        "s",
+    )
     driver = start(*arguments)
     database = f"sqlite:///{home / 'results.db'}"
 
@@ -149,7 +166,8 @@ def test_kills_lose_nothing(home: Path) -> None:
     assert {t["state"] for t in found} == {"complete"}
     assert evaluated(home) == 3  # two trials, one winner
     resumed = [
-        json.loads(f.read_text())["resumed_at"] for f in (home / "store").glob("pretrain/*/summary.json")
+        json.loads(f.read_text())["resumed_at"]
+        for f in (home / "store").glob("pretrain/*/summary.json")
     ]
     assert any(resumed)
     assert list((home / "work").iterdir()) == []

@@ -1,4 +1,5 @@
-"""Detectors cut down to a few steps, sets and samples for them, and a stage context, for their tests."""
+"""Detectors cut down to a few steps, sets and samples for them, and a stage context, for their
+tests."""
 
 from __future__ import annotations
 
@@ -9,23 +10,35 @@ import numpy as np
 import torch
 from torchvision.models.detection.image_list import ImageList
 
-from bench.data.base import Objects
+from bench.contracts.context import StageContext
+from bench.contracts.images import Objects
+from bench.contracts.registry import load
+from bench.core.params import Runtime
+from bench.core.stage import Stage
 from bench.data.sets.scenes_keypoints import KEYPOINTS as ENDS
 from bench.data.sets.scenes_keypoints import extremes
-from bench.engine.context import StageContext
-from bench.params import Runtime
-from bench.registry import load
-from bench.stage import Stage
 from tasks._detection.backend import DETECTORS
 from tasks._detection.data import Key, TrainImages, batch_images
 from tasks._detection.pipeline import prepared
 from tests.small_set import SmallSet
 
 MICRO: dict[str, Any] = {
-    "iterations": 6, "steps": (4,), "warmup": 2, "batch_size": 2, "precise_bn": 2, "sizes": (64,),
+    "iterations": 6,
+    "steps": (4,),
+    "warmup": 2,
+    "batch_size": 2,
+    "precise_bn": 2,
+    "sizes": (64,),
     "test_size": 64,
-}  # fmt: skip
-FAMILIES = ["coco_det", "coco_det_c4", "voc0712_det", "voc0712_det_fpn", "coco_retinanet", "coco_keypoints"]
+}
+FAMILIES = [
+    "coco_det",
+    "coco_det_c4",
+    "voc0712_det",
+    "voc0712_det_fpn",
+    "coco_retinanet",
+    "coco_keypoints",
+]
 
 
 class PointSet(SmallSet):
@@ -53,7 +66,9 @@ def params(name: str, **changes: Any) -> Any:
 
 def fpn_params(**changes: Any) -> Any:
     """Mask R-CNN with few proposals."""
-    return params("coco_det", **{"rois": 32, "proposals": 40, "rpn_train": 60, "rpn_test": 60, **changes})
+    return params(
+        "coco_det", **{"rois": 32, "proposals": 40, "rpn_train": 60, "rpn_test": 60, **changes}
+    )
 
 
 def detector(p: Any, classes: int = 20, backbone: str = "resnet18") -> Any:

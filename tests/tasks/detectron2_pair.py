@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.registry import load
+from bench.contracts.registry import load
 from tasks._detection.backend import DETECTORS, TorchvisionBackend
 from tasks._detection.data import Key, TrainImages
 from tasks._detection.detectron2 import Detectron2Backend, network
@@ -19,11 +19,15 @@ from tests.tasks.detectron2_weights import copy_weights
 CPU = torch.device("cpu")
 POINTS = 5
 LOUDER = {  # so that networks that never learned propose, find and differ
-    "roi.box_predictor.cls_score.weight": 30.0, "roi.box_predictor.bbox_pred.weight": 20.0,
-    "rpn.head.cls_logits.weight": 10.0, "rpn.head.bbox_pred.weight": 5.0, "mask.predict.weight": 300.0,
-    "head.classification_head.cls_logits.weight": 8.0, "head.classification_head.cls_logits.bias": 0.5,
+    "roi.box_predictor.cls_score.weight": 30.0,
+    "roi.box_predictor.bbox_pred.weight": 20.0,
+    "rpn.head.cls_logits.weight": 10.0,
+    "rpn.head.bbox_pred.weight": 5.0,
+    "mask.predict.weight": 300.0,
+    "head.classification_head.cls_logits.weight": 8.0,
+    "head.classification_head.cls_logits.bias": 0.5,
     "head.regression_head.bbox_reg.weight": 10.0,
-}  # fmt: skip
+}
 
 
 def settings(name: str, **changes: Any) -> Any:
@@ -36,7 +40,9 @@ def settings(name: str, **changes: Any) -> Any:
 class Pair:
     """A protocol, scenes, and both engines' networks with the same weights, none of them trivial."""
 
-    def __init__(self, name: str, folder: Path, backbone: str = "resnet18", **changes: Any) -> None:
+    def __init__(
+        self, name: str, folder: Path, backbone: str = "resnet18", **changes: Any
+    ) -> None:
         self.p, self.backbone = settings(name, **changes), backbone
         self.images = prepared(images_for(name, folder, 3), self.p)
         data = TrainImages(self.images, self.p.sizes, self.p.max_size, 0, self.p.kinds)
@@ -60,7 +66,10 @@ class Pair:
 
     def losses(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         found = []
-        for backend, model in ((TorchvisionBackend(), self.ours), (Detectron2Backend(), self.theirs)):
+        for backend, model in (
+            (TorchvisionBackend(), self.ours),
+            (Detectron2Backend(), self.theirs),
+        ):
             model.train()
             torch.manual_seed(5)  # both draw the same anchors and proposals
             found.append(backend.losses(model, self.samples, CPU))

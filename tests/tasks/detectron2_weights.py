@@ -29,11 +29,15 @@ RULES = [  # ours -> detectron2's, numbers counted from `first` (of pyramid leve
 def copy_weights(ours: nn.Module, theirs: nn.Module) -> int:
     """Every tensor of `ours` into `theirs`; how many. Fails on a tensor that either side lacks."""
     state = ours.state_dict()
-    count = load_body(theirs, {k[5:]: v for k, v in state.items() if k.startswith("body.")}, "body")
+    count = load_body(
+        theirs, {k[5:]: v for k, v in state.items() if k.startswith("body.")}, "body"
+    )
     rest = {k: v for k, v in state.items() if not k.startswith("body.")}
     own = theirs.state_dict()
     renamed = {_name(k, rest): _rows(k, v) for k, v in rest.items()}
-    left = {k for k in own if not re.match(r"(backbone\.(bottom_up|stem|res)|roi_heads\.res5\.\d)", k)}
+    left = {
+        k for k in own if not re.match(r"(backbone\.(bottom_up|stem|res)|roi_heads\.res5\.\d)", k)
+    }
     assert set(renamed) == left, set(renamed) ^ left
     with torch.no_grad():
         for key, value in renamed.items():
@@ -73,7 +77,9 @@ def _head_name(key: str, state: dict[str, Tensor]) -> str:
         return f"roi_heads.mask_head.mask_fcn{at + 1}{norm}{tail}"
     if inner:
         return f"roi_heads.box_head.conv{at + 1}{norm}{tail}"
-    layers = sorted({int(k.split(".")[2]) for k in state if re.match(r"roi\.box_head\.\d+\.weight", k)})
+    layers = sorted(
+        {int(k.split(".")[2]) for k in state if re.match(r"roi\.box_head\.\d+\.weight", k)}
+    )
     return f"roi_heads.box_head.fc{layers.index(at) + 1}{tail}"
 
 

@@ -7,17 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from bench.engine.context import StageContext
-from bench.params import Runtime
-from bench.registry import load
-from bench.stage import Stage
+from bench.contracts.context import StageContext
+from bench.contracts.registry import load
+from bench.core.params import Runtime
+from bench.core.stage import Stage
 from tests.small_set import SmallSet
 
 TASKS = ("cityscapes_seg", "cityscapes_fcn", "voc12_seg", "camvid_seg")
 MICRO = {
-    "iterations": 6, "batch_size": 2, "crop": (48, 64), "short": 48, "width": 16, "aux_width": 8,
-    "window": (32, 32), "stride": (24, 24),
-}  # fmt: skip
+    "iterations": 6,
+    "batch_size": 2,
+    "crop": (48, 64),
+    "short": 48,
+    "width": 16,
+    "aux_width": 8,
+    "window": (32, 32),
+    "stride": (24, 24),
+}
 
 
 def micro(task: str = "voc12_seg", **changes: Any) -> Any:

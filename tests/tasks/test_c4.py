@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from bench.registry import load
+from bench.contracts.registry import load
 from tasks._detection.c4 import C4Rcnn
 from tasks._detection.data import batch_images
 from tests.tasks.detectors import detector, params
@@ -21,7 +21,11 @@ def test_c4_region_of_the_whole_image_is_the_backbones_last_map() -> None:
     with torch.no_grad():
         regions = model.regions(model.features(images), whole)
         expected = F.batch_norm(
-            model.body.maps(images), torch.zeros(512), torch.ones(512), torch.ones(512), torch.zeros(512)
+            model.body.maps(images),
+            torch.zeros(512),
+            torch.ones(512),
+            torch.ones(512),
+            torch.zeros(512),
         )
     assert regions.shape == (2, 512, 7, 7)
     assert torch.allclose(regions, expected, atol=1e-5)
@@ -32,7 +36,10 @@ def test_c4_anchors_are_size_by_size_and_images_are_not_padded() -> None:
     model = C4Rcnn("resnet18", 3, p)
     grid = model.rpn.anchor_generator.grid(0, 2, 3, torch.device("cpu")).view(2, 3, 15, 4)
     sides = ((grid[..., 2] - grid[..., 0]) * (grid[..., 3] - grid[..., 1])).sqrt()
-    assert sides[1, 2].round().tolist() == [32.0] * 3 + [64.0] * 3 + [128.0] * 3 + [256.0] * 3 + [512.0] * 3
+    assert (
+        sides[1, 2].round().tolist()
+        == [32.0] * 3 + [64.0] * 3 + [128.0] * 3 + [256.0] * 3 + [512.0] * 3
+    )
     assert ((grid[1, 2, :, :2] + grid[1, 2, :, 2:]) / 2).tolist() == [[32.0, 16.0]] * 15
     images = [{"image": torch.zeros(3, 40, 50, dtype=torch.uint8)}]
     assert batch_images(images, torch.device("cpu"), model.divisor).tensors.shape == (1, 3, 40, 50)

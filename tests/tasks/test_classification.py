@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cell import Cell, make_plan
-from bench.engine.local import LocalEngine
-from bench.errors import BadInput
+from bench.contracts.registry import load
+from bench.core.errors import BadInput
+from bench.core.params import Runtime
+from bench.core.store import Store
+from bench.launch.local import LocalEngine
 from bench.nn.backbones import build_backbone, load_backbone
-from bench.params import Runtime
-from bench.registry import load
-from bench.store import Store
+from bench.plan.cell import Cell
+from bench.plan.planner import make_plan
 from tests.data.folders import Deaf
 from tests.data.listed_folders import write_cub
 from tests.tasks.classification import MICRO, MULTI, SEMI, TRANSFER
@@ -29,10 +30,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def row(home: Path, task: str, data: str = "scenes", root: Path | None = None, **more: Any) -> Any:
     """The metrics of random weights on a task in a few steps, and the stage's folder."""
-    given = Runtime(home=home, database="sqlite://", workers=0, tracker="none", devices="cpu", threads=1)
+    given = Runtime(
+        home=home, database="sqlite://", workers=0, tracker="none", devices="cpu", threads=1
+    )
     length = {"epochs": 1, "fraction": 0.5} if task in SEMI else {"steps": 2}
     settings = {**MICRO, **length, **more}
-    sets = [(f"{task}.{k}", json.dumps(v) if not isinstance(v, str) else v) for k, v in settings.items()]
+    sets = [
+        (f"{task}.{k}", json.dumps(v) if not isinstance(v, str) else v)
+        for k, v in settings.items()
+    ]
     for drawn in sorted({"scenes", data} & {"scenes", "scenes_objects"}):
         sets += [(f"{drawn}.n_train", "12"), (f"{drawn}.n_val", "6")]
     cell = Cell("random_init", "image", task, "scenes", data, "tiny", 0, tuple(sets))
@@ -65,7 +71,9 @@ def _backbone(folder: Path) -> str:
     return str(pretrained[0].relative_to(folder.parents[1]))
 
 
-def test_a_given_list_decides_the_subset_and_the_result_says_so(shared: Path, tmp_path: Path) -> None:
+def test_a_given_list_decides_the_subset_and_the_result_says_so(
+    shared: Path, tmp_path: Path
+) -> None:
     drawn, folder, before = row(shared, "imagenet_1pct")
     assert (drawn["labels"], drawn["listed"]) == (6.0, 0.0)
     assert "not the published list" in json.loads((folder / "subset.json").read_text())["which"]
@@ -87,15 +95,24 @@ def test_a_whole_run_on_the_official_layout(shared: Path, tmp_path: Path) -> Non
     metrics, folder, _ = row(shared, "cub", "cub", known.root)
     per_class = json.loads((folder / "per_class.json").read_text())
     assert list(per_class) == known.classes
-    assert metrics["mean_per_class"] == pytest.approx(np.mean([v["accuracy"] for v in per_class.values()]))
+    assert metrics["mean_per_class"] == pytest.approx(
+        np.mean([v["accuracy"] for v in per_class.values()])
+    )
     assert metrics["top5"] == 100.0  # of three classes
 
 
 @pytest.mark.real_data
 def test_a_whole_run_on_real_photographs(real_data: Path, home: Path) -> None:
     metrics, folder, _ = row(
-        home, MULTI, "voc2012", real_data / "VOCdevkit", steps=30, batch_size=16, image_size=64, resize=72,
-    )  # fmt: skip
+        home,
+        MULTI,
+        "voc2012",
+        real_data / "VOCdevkit",
+        steps=30,
+        batch_size=16,
+        image_size=64,
+        resize=72,
+    )
     per_class = json.loads((folder / "per_class.json").read_text())
     assert len(per_class) == 20
     assert all("AP" in v for v in per_class.values())

@@ -13,11 +13,11 @@ from PIL import Image
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from bench.errors import BadInput
-from bench.registry import load
+from bench.contracts.registry import load
+from bench.core.errors import BadInput
 from tasks._classification.data import TestCrops, TrainCrops
 from tasks._classification.subset import balanced, listed
-from tasks._finetune import StepBatches
+from tasks._shared.finetune import StepBatches
 from tests.small_set import SmallSet
 from tests.tasks.classification import small
 
@@ -30,16 +30,20 @@ def test_batches_from_any_step_are_the_same_and_cover_every_image() -> None:
     assert seen[:10] != seen[10:20]
     assert len({(k.step, k.place) for keys in whole for k in keys}) == 36
     many = next(iter(StepBatches(np.arange(3), 8, 1, 0, 0)))
-    assert Counter(k.index for k in many).most_common()[-1][1] >= 2, "a set smaller than a batch repeats"
+    assert Counter(k.index for k in many).most_common()[-1][1] >= 2, (
+        "a set smaller than a batch repeats"
+    )
 
 
 def test_a_training_crop_shows_its_image_flipped_half_of_the_time(tmp_path: Path) -> None:
     labelled = small(tmp_path, 3)
     width, height = labelled.images.sizes[1]
     whole = F.interpolate(
-        torch.from_numpy(labelled.images.image(1).transpose(2, 0, 1).copy())[None], (32, 32), mode="bilinear",
+        torch.from_numpy(labelled.images.image(1).transpose(2, 0, 1).copy())[None],
+        (32, 32),
+        mode="bilinear",
         antialias=True,
-    )[0]  # fmt: skip
+    )[0]
     crops = TrainCrops(labelled, 32, 1.0, 0)
     flips = 0
     for keys in StepBatches(np.arange(3), 3, 40, 0, 0):
@@ -59,7 +63,9 @@ def test_crops_do_not_depend_on_the_workers(tmp_path: Path) -> None:
     for workers in (0, 2):
         data = TrainCrops(labelled, 24, 0.08, 1)
         order = StepBatches(np.arange(5), 4, 3, 1, 0)
-        found.append(list(torch.utils.data.DataLoader(data, batch_sampler=order, num_workers=workers)))
+        found.append(
+            list(torch.utils.data.DataLoader(data, batch_sampler=order, num_workers=workers))
+        )
     for (crops, targets), (others, wanted) in zip(*found, strict=True):
         assert torch.equal(crops, others)
         assert torch.equal(targets, wanted)
@@ -68,7 +74,9 @@ def test_crops_do_not_depend_on_the_workers(tmp_path: Path) -> None:
 def test_a_test_crop_is_torchvisions(tmp_path: Path) -> None:
     labelled = small(tmp_path, 2)
     found = TestCrops(labelled, 36, 32)[1]
-    shown = v2.Compose([v2.Resize(36), v2.CenterCrop(32)])(Image.fromarray(labelled.images.image(1)))
+    shown = v2.Compose([v2.Resize(36), v2.CenterCrop(32)])(
+        Image.fromarray(labelled.images.image(1))
+    )
     expected = np.asarray(shown).transpose(2, 0, 1).astype(int)
     assert np.abs(found.numpy().astype(int) - expected).max() <= 1
 
@@ -117,7 +125,10 @@ def test_a_list_names_images_by_name_or_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("5.png\n0.png\n", r"t\.subset: 1 of 2 names are no training image of small, the first is '0.png'"),
+        (
+            "5.png\n0.png\n",
+            r"t\.subset: 1 of 2 names are no training image of small, the first is '0.png'",
+        ),
         ("5.png\n5.png\n", "list.txt names 5.png twice"),
         ("\n", "names no image"),
         (b"\xff\xfe\x00", "is no text file"),

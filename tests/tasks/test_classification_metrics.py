@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, top_k_accuracy_score
 
-from bench.errors import BadData
+from bench.core.errors import BadData
 from tasks._classification.metrics import class_recalls, multi_metrics, single_metrics
 from tasks._classification.model import multi_loss
 
@@ -24,7 +24,9 @@ def test_accuracies_equal_scikit_learn(seed: int) -> None:
     found = single_metrics(labels, scores)
     assert found["top1"] == pytest.approx(100 * top_k_accuracy_score(labels, scores, k=1))
     assert found["top5"] == pytest.approx(100 * top_k_accuracy_score(labels, scores, k=5))
-    assert found["mean_per_class"] == pytest.approx(100 * balanced_accuracy_score(labels, scores.argmax(1)))
+    assert found["mean_per_class"] == pytest.approx(
+        100 * balanced_accuracy_score(labels, scores.argmax(1))
+    )
     assert found["mean_per_class"] != pytest.approx(found["top1"])
 
 
@@ -45,7 +47,9 @@ def loop_11_point(relevant: np.ndarray, scores: np.ndarray) -> float:
     for rank, i in enumerate(order, 1):
         hits += bool(relevant[i])
         curve.append((hits / relevant.sum(), hits / rank))
-    return sum(max((p for r, p in curve if r >= t / 10 - 1e-12), default=0.0) for t in range(11)) / 11
+    return (
+        sum(max((p for r, p in curve if r >= t / 10 - 1e-12), default=0.0) for t in range(11)) / 11
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

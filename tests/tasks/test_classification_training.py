@@ -11,13 +11,13 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
+from bench.contracts.context import StageContext
+from bench.contracts.registry import load
+from bench.core.errors import BadInput
+from bench.core.params import Runtime
+from bench.core.stage import Stage
 from bench.data.semantic import image_labels
-from bench.engine.context import StageContext
-from bench.errors import BadInput
 from bench.nn.backbones import build_backbone, save_backbone
-from bench.params import Runtime
-from bench.registry import load
-from bench.stage import Stage
 from tasks._classification import pipeline
 from tasks._classification.data import Labelled
 from tasks._classification.metrics import multi_metrics, single_metrics
@@ -61,11 +61,18 @@ def test_rates_equal_torchs_schedulers() -> None:
 
 
 def test_semi_supervised_defaults_are_the_papers() -> None:
-    """Paper 002, appendix: backbone .01, classifier 1, decay 0 at 1 % and 1e-4 at 10 %, 20 epochs of 256."""
+    """Paper 002, appendix: backbone .01, classifier 1, decay 0 at 1 % and 1e-4 at 10 %, 20 epochs
+    of 256."""
     for name, fraction, decay in (("imagenet_1pct", 0.01, 0.0), ("imagenet_10pct", 0.1, 1e-4)):
         p: Any = load("task", name).resolve("paper").params
         assert (p.fraction, p.weight_decay, p.epochs, p.batch_size) == (fraction, decay, 20, 256)
-        assert (p.lr, p.lr * p.head_lr, p.drops, p.gamma, p.momentum) == (0.01, 1.0, (12, 16), 0.2, 0.9)
+        assert (p.lr, p.lr * p.head_lr, p.drops, p.gamma, p.momentum) == (
+            0.01,
+            1.0,
+            (12, 16),
+            0.2,
+            0.9,
+        )
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet18_cifar", "lab_resnet18", "vit_tiny"])
@@ -105,12 +112,16 @@ def test_the_backbone_is_in_the_network_or_it_fails_loudly(tmp_path: Path) -> No
     torch.save(broken, tmp_path / "backbone.pth")
     with pytest.raises(BadInput, match=r"layer3\.0\.conv1\.weight"):
         pipeline.build(ctx, 4)
-    torch.save({**backbone.state_dict(), "layer9.weight": torch.zeros(1)}, tmp_path / "backbone.pth")
+    torch.save(
+        {**backbone.state_dict(), "layer9.weight": torch.zeros(1)}, tmp_path / "backbone.pth"
+    )
     with pytest.raises(BadInput, match=r"layer9\.weight"):
         pipeline.build(ctx, 4)
 
 
-def trained(ctx: StageContext, labelled: Labelled, loss: Any, classes: int, **settings: Any) -> Classifier:
+def trained(
+    ctx: StageContext, labelled: Labelled, loss: Any, classes: int, **settings: Any
+) -> Classifier:
     torch.manual_seed(0)
     model = Classifier("resnet18", classes)
     p = TransferParams(**{**MICRO, **settings})
@@ -155,7 +166,14 @@ def test_bf16_scores_are_near_those_of_fp32(tmp_path: Path) -> None:
     assert np.abs(whole - half).max() < 0.05 * np.abs(whole).max()
 
 
-LEARN = {"steps": 45, "batch_size": 8, "lr": 0.03, "min_scale": 0.7, "weight_decay": 0.0, "resize": 32}
+LEARN = {
+    "steps": 45,
+    "batch_size": 8,
+    "lr": 0.03,
+    "min_scale": 0.7,
+    "weight_decay": 0.0,
+    "resize": 32,
+}
 
 
 def test_it_learns_the_classes_of_a_handful_of_images(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""COCO's AP by the fast library against pycocotools: crowds, ties, empty images, every form of mask."""
+"""COCO's AP by the fast library against pycocotools: crowds, ties, empty images, every form of
+mask."""
 
 from __future__ import annotations
 
@@ -44,10 +45,14 @@ def segmentation(form: str, box: tuple[float, float, float, float]) -> Any:
 
 
 def random_case(seed: int, points: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Objects of all sizes, a fifth of them crowds; detections near them with scores of one decimal, some
-    images with more than 100 of a class; images without objects, without detections, without both."""
+    """Objects of all sizes, a fifth of them crowds; detections near them with scores of one
+    decimal, some images with more than 100 of a class; images without objects, without detections,
+    without both."""
     rng = np.random.default_rng(seed)
-    images = [{"id": 7 * i + 3, "height": SIDE[0], "width": SIDE[1], "file_name": f"{i}"} for i in range(24)]
+    images = [
+        {"id": 7 * i + 3, "height": SIDE[0], "width": SIDE[1], "file_name": f"{i}"}
+        for i in range(24)
+    ]
     classes = 1 if points else 4
     truth: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
@@ -59,36 +64,53 @@ def random_case(seed: int, points: int = 0) -> tuple[dict[str, Any], list[dict[s
             crowd = int(rng.random() < 0.2)
             form = "uncompressed" if crowd else str(rng.choice(["polygon", "compressed"]))
             made = {
-                "id": len(truth) + 1, "image_id": image["id"], "category_id": int(rng.integers(classes)) + 1,
-                "bbox": [x, y, w, h], "area": w * h * 0.7, "iscrowd": crowd,
+                "id": len(truth) + 1,
+                "image_id": image["id"],
+                "category_id": int(rng.integers(classes)) + 1,
+                "bbox": [x, y, w, h],
+                "area": w * h * 0.7,
+                "iscrowd": crowd,
                 "segmentation": segmentation(form, (x, y, w, h)),
-            }  # fmt: skip
+            }
             if points:
-                places = np.stack([rng.uniform(x, x + w, points), rng.uniform(y, y + h, points)], 1)
+                places = np.stack(
+                    [rng.uniform(x, x + w, points), rng.uniform(y, y + h, points)], 1
+                )
                 seen = rng.integers(0, 3, points) * (rng.random() > 0.15)
                 flat = np.concatenate([places * (seen > 0)[:, None], seen[:, None]], 1)
-                made |= {"keypoints": flat.ravel().tolist(), "num_keypoints": int((seen > 0).sum())}
+                made |= {
+                    "keypoints": flat.ravel().tolist(),
+                    "num_keypoints": int((seen > 0).sum()),
+                }
             truth.append(made)
             if at % 5 == 1:
                 continue
             for _ in range(120 if at == 4 else int(rng.integers(0, 4))):
                 found.append(detection(rng, made, classes, points))
-    found += [{**found[0], "image_id": images[-1]["id"]}, {**found[1], "image_id": images[0]["id"]}]
-    categories = [{"id": i + 1, "name": f"c{i}"} for i in range(classes + 1)]  # the last has no object
+    found += [
+        {**found[0], "image_id": images[-1]["id"]},
+        {**found[1], "image_id": images[0]["id"]},
+    ]
+    # the last has no object
+    categories = [{"id": i + 1, "name": f"c{i}"} for i in range(classes + 1)]
     return {"images": images, "annotations": truth, "categories": categories, "info": {}}, found
 
 
-def detection(rng: np.random.Generator, gold: dict[str, Any], classes: int, points: int) -> dict[str, Any]:
+def detection(
+    rng: np.random.Generator, gold: dict[str, Any], classes: int, points: int
+) -> dict[str, Any]:
     x, y, w, h = gold["bbox"]
     box = (max(x + rng.normal(0, w * 0.1), 0), max(y + rng.normal(0, h * 0.1), 0), w, h)
     if rng.random() < 0.2:
         box = (x, y, w, h)  # equal overlaps
     label = gold["category_id"] if rng.random() < 0.9 else int(rng.integers(classes)) + 1
     made = {
-        "image_id": gold["image_id"], "category_id": label, "bbox": [float(v) for v in box],
+        "image_id": gold["image_id"],
+        "category_id": label,
+        "bbox": [float(v) for v in box],
         "score": float(rng.integers(0, 11)) / 10,
         "segmentation": segmentation("compressed", tuple(float(v) for v in box)),  # type: ignore[arg-type]
-    }  # fmt: skip
+    }
     if points:
         places = np.array(gold["keypoints"]).reshape(-1, 3).copy()
         places[:, :2] += rng.normal(0, 0.06 * np.sqrt(w * h), (points, 2))
@@ -132,20 +154,32 @@ def test_metrics_of_each_kind(evaluator: str) -> None:
 
 @pytest.mark.parametrize("evaluator", ["hotcoco", "pycocotools"])
 def test_perfect_and_shifted_keypoints(evaluator: str) -> None:
-    """OKS of a keypoint off by d is exp(-d^2 / (2 area (2 sigma)^2)): for a nose (sigma .026) on an object of
-    area 10,000, 4 pixels off are an OKS of .744, above five of the ten thresholds .50 to .95."""
+    """OKS of a keypoint off by d is exp(-d^2 / (2 area (2 sigma)^2)): for a nose (sigma .026) on
+    an object of area 10,000, 4 pixels off are an OKS of .744, above five of the ten thresholds .50
+    to .95."""
     place = [50.0, 60.0, 2.0] + [0.0] * 48
     gold = {
-        "id": 1, "image_id": 1, "category_id": 1, "bbox": [0.0, 0.0, 100.0, 100.0], "area": 10_000.0,
-        "iscrowd": 0, "keypoints": place, "num_keypoints": 1, "segmentation": [],
-    }  # fmt: skip
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [0.0, 0.0, 100.0, 100.0],
+        "area": 10_000.0,
+        "iscrowd": 0,
+        "keypoints": place,
+        "num_keypoints": 1,
+        "segmentation": [],
+    }
     truth = {
-        "images": [{"id": 1, "width": 120, "height": 120, "file_name": "1"}], "annotations": [gold],
-        "categories": [{"id": 1, "name": "person"}], "info": {},
-    }  # fmt: skip
+        "images": [{"id": 1, "width": 120, "height": 120, "file_name": "1"}],
+        "annotations": [gold],
+        "categories": [{"id": 1, "name": "person"}],
+        "info": {},
+    }
     made = {"image_id": 1, "category_id": 1, "score": 0.9, "bbox": [0.0, 0.0, 100.0, 100.0]}
     perfect = {**made, "keypoints": [50.0, 60.0, 1.0] + [0.0, 0.0, 1.0] * 16}
-    assert coco_metrics(truth, [perfect], ("keypoints",), evaluator)[0]["AP_keypoints"] == pytest.approx(100)
+    assert coco_metrics(truth, [perfect], ("keypoints",), evaluator)[0][
+        "AP_keypoints"
+    ] == pytest.approx(100)
     oks = np.exp(-(4.0**2) / (2 * 10_000 * (2 * 0.026) ** 2))
     shifted = {**made, "keypoints": [54.0, 60.0, 1.0] + [0.0, 0.0, 1.0] * 16}
     expected = 100 * np.mean(oks >= np.arange(50, 100, 5) / 100)
@@ -163,7 +197,8 @@ def test_metrics_equal_pycocotools_run_directly(seed: int, tmp_path: Path) -> No
     with contextlib.redirect_stdout(io.StringIO()):
         gold = COCO(str(file))
         for kind in ("bbox", "segm"):
-            other = {"bbox": "segmentation", "segm": "bbox"}[kind]  # with boxes, masks' areas would be theirs
+            # with boxes, masks' areas would be theirs
+            other = {"bbox": "segmentation", "segm": "bbox"}[kind]
             results = [{k: v for k, v in d.items() if k != other} for d in found]
             evaluation = COCOeval(gold, gold.loadRes(results), kind)
             evaluation.evaluate()

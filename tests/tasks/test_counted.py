@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from bench.engine.rescore import Finished, differences
-from bench.errors import BadInput
-from bench.stage import Stage
-from bench.task import Scored
-from tasks._counted import kept, of_rows, share
+from bench.contracts.task import Scored
+from bench.core.errors import BadInput
+from bench.core.stage import Stage
+from bench.measure.resampling import Finished, differences
 from tasks._detection import resample
 from tasks._detection.evaluate import coco_metrics
 from tasks._detection.resample import coco_counted
 from tasks._detection.voc import ranked, voc_means, voc_metrics
+from tasks._shared.counted import kept, of_rows, share
 from tests.tasks.test_coco_metrics import POINTS, random_case
 from tests.tasks.test_voc_metrics import Written
 from tests.tasks.test_voc_metrics import random_case as random_voc
@@ -36,9 +36,13 @@ def repeated(
             images.append({**image, "id": name})
             for a in truth["annotations"]:
                 if a["image_id"] == image["id"]:
-                    annotations.append({**copy.deepcopy(a), "image_id": name, "id": len(annotations) + 1})
+                    annotations.append(
+                        {**copy.deepcopy(a), "image_id": name, "id": len(annotations) + 1}
+                    )
             detections += [
-                {**copy.deepcopy(d), "image_id": name} for d in found if d["image_id"] == image["id"]
+                {**copy.deepcopy(d), "image_id": name}
+                for d in found
+                if d["image_id"] == image["id"]
             ]
     return {**truth, "images": images, "annotations": annotations}, detections
 
@@ -54,9 +58,12 @@ def test_cocos_ap_is_pycocotools_of_the_repeated_images(
     ones = np.ones(len(truth["images"]), np.int64)
     expected, _ = coco_metrics(truth, found, (kind,), "pycocotools")
     tied = coco_counted(truth, found, kind, evaluator)
-    assert {name: metric(ones) for name, metric in tied.items()} == pytest.approx(expected, abs=1e-9)
+    assert {name: metric(ones) for name, metric in tied.items()} == pytest.approx(
+        expected, abs=1e-9
+    )
     rng = np.random.default_rng(0)
-    for place, detection in enumerate(rng.permutation(found)):  # how copies share a rank is nobody's rule
+    # how copies share a rank is nobody's rule
+    for place, detection in enumerate(rng.permutation(found)):
         detection["score"] += 1e-6 * place
     metrics = coco_counted(truth, found, kind, evaluator)
     for counts in (rng.integers(0, 4, len(ones)) for _ in range(3)):
@@ -75,7 +82,9 @@ def test_vocs_ap_is_that_of_the_repeated_images(ties: bool, rule: Any) -> None:
     classes = ranked(images, found)
     for seed in range(3):
         counts = np.random.default_rng(seed).integers(0, 4, len(images))
-        many = Written([d for d, n in zip(images.described, counts, strict=True) for _ in range(n)])
+        many = Written(
+            [d for d, n in zip(images.described, counts, strict=True) for _ in range(n)]
+        )
         first = np.cumsum([0, *counts])
         detections = [
             {**d, "image_id": int(many.ids[first[at] + n])}

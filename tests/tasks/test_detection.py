@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from tasks._detection.anchors import Anchors, assign_levels, cell_anchors, pool
 from tasks._detection.data import batch_images, decode_mask, resized
@@ -27,12 +27,15 @@ def test_cell_anchors_have_the_area_and_ratio_asked_for() -> None:
     w, h = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     assert (w * h).tolist() == pytest.approx([1024.0] * 3)
     assert (h / w).tolist() == pytest.approx([0.5, 1.0, 2.0])
-    assert boxes[0].tolist() == pytest.approx([-22.627417, -11.3137085, 22.627417, 11.3137085])  # not rounded
+    # not rounded
+    assert boxes[0].tolist() == pytest.approx([-22.627417, -11.3137085, 22.627417, 11.3137085])
 
 
 def test_anchor_grid_stands_at_multiples_of_the_stride() -> None:
     """At 800 x 1333 padded to 1344, level P6 has stride 64 whatever the padding."""
-    grid = Anchors((32, 64, 128, 256, 512), (4, 8, 16, 32, 64)).grid(4, 13, 21, torch.device("cpu"))
+    grid = Anchors((32, 64, 128, 256, 512), (4, 8, 16, 32, 64)).grid(
+        4, 13, 21, torch.device("cpu")
+    )
     centres = (grid[:, :2] + grid[:, 2:]) / 2
     assert centres.view(13, 21, 3, 2)[2, 5].tolist() == [[320.0, 128.0]] * 3
     assert len(grid) == 13 * 21 * 3
@@ -46,7 +49,8 @@ def test_levels_follow_the_fpn_paper() -> None:
 
 
 def test_pool_reads_the_pixels_under_the_box() -> None:
-    """A ramp map pooled over a box gives the ramp's value at each bin's centre, half-pixel aligned."""
+    """A ramp map pooled over a box gives the ramp's value at each bin's centre, half-pixel
+    aligned."""
     ramp = torch.arange(32.0).expand(1, 1, 32, 32).contiguous()
     box = torch.tensor([[16.0, 16.0, 72.0, 72.0]])  # stride 4: x from 4 to 18
     found = pool([ramp, ramp, ramp, ramp], [box], 7, 56, (4, 8, 16, 32, 64))

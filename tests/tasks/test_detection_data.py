@@ -12,13 +12,14 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from bench.cell import Cell, Plan, Planner
-from bench.data.base import ImageSet
-from bench.engine.local import LocalEngine
-from bench.errors import BadData
-from bench.params import Runtime
-from bench.registry import load
-from bench.store import Store
+from bench.contracts.images import ImageSet
+from bench.contracts.registry import load
+from bench.core.errors import BadData
+from bench.core.params import Runtime
+from bench.core.store import Store
+from bench.launch.local import LocalEngine
+from bench.plan.cell import Cell, Plan
+from bench.plan.planner import Planner
 from tasks._detection.data import Key, TrainImages, chosen, usable
 from tasks._detection.data import TestImages as ShownImages
 from tasks._detection.evaluate import ground_truth
@@ -50,7 +51,9 @@ def odd(content: dict[str, Any]) -> None:
     ]
 
 
-def sample(images: ImageSet, index: int, kinds: tuple[str, ...], flip: bool = False) -> dict[str, Any]:
+def sample(
+    images: ImageSet, index: int, kinds: tuple[str, ...], flip: bool = False
+) -> dict[str, Any]:
     """The training sample of a place whose coin falls as asked, at the original size."""
     size = int(images.sizes[index].min())
     for step in range(50):
@@ -91,14 +94,21 @@ def test_images_without_objects_are_scored_but_not_trained_on(tmp_path: Path, ho
     ]
     for one in found:
         if isinstance(one["segmentation"], list):
-            size = next([i["height"], i["width"]] for i in truth["images"] if i["id"] == one["image_id"])
+            size = next(
+                [i["height"], i["width"]] for i in truth["images"] if i["id"] == one["image_id"]
+            )
             rle = coco_mask.merge(coco_mask.frPyObjects(one["segmentation"], *size))
             one["segmentation"] = {"size": size, "counts": rle["counts"].decode()}
     perfect, _ = score(images, found, COCO)
     assert perfect["AP_bbox"] == pytest.approx(100)
     assert perfect["AP_segm"] == pytest.approx(100)
     crowd = next(a for a in truth["annotations"] if a["iscrowd"])
-    on_crowd = {**found[0], "category_id": crowd["category_id"], "bbox": crowd["bbox"], "score": 0.99}
+    on_crowd = {
+        **found[0],
+        "category_id": crowd["category_id"],
+        "bbox": crowd["bbox"],
+        "score": 0.99,
+    }
     on_crowd |= {"image_id": crowd["image_id"], "segmentation": crowd["segmentation"]}
     on_empty = {**found[0], "image_id": 102, "score": 0.99}
     assert score(images, [*found, on_crowd], COCO)[0]["AP_bbox"] == pytest.approx(
@@ -140,15 +150,24 @@ def test_voc_boxes_count_from_one_and_difficult_objects_train(tmp_path: Path, ho
     """xmin = xmax is a box one pixel wide; xmax < xmin is none; difficult objects are trained on."""
     more = Photo(
         "2010_000001",
-        [thing("cow", (5, 6, 5, 20)), thing("cow", (9, 9, 8, 20)), thing("dog", (1, 1, 60, 40), 1)],
+        [
+            thing("cow", (5, 6, 5, 20)),
+            thing("cow", (9, 9, 8, 20)),
+            thing("dog", (1, 1, 60, 40), 1),
+        ],
     )
-    images = folders.split(folders.component("voc2012"), voc_folders.write_2012(tmp_path / "v", more), home)
+    images = folders.split(
+        folders.component("voc2012"), voc_folders.write_2012(tmp_path / "v", more), home
+    )
     at = images.ids.tolist().index(2010000001)
     made = sample(images, at, VOC.kinds)
     assert made["boxes"].tolist() == [[4, 5, 5, 20], [0, 0, 60, 40]]
     assert made["labels"].tolist() == [10, 12]  # cow and dog, counted from 1
     assert set(made) == {"image", "boxes", "labels", "scale"}
-    assert sample(images, at, VOC.kinds, flip=True)["boxes"].tolist() == [[55, 5, 56, 20], [0, 0, 60, 40]]
+    assert sample(images, at, VOC.kinds, flip=True)["boxes"].tolist() == [
+        [55, 5, 56, 20],
+        [0, 0, 60, 40],
+    ]
     empty = images.ids.tolist().index(2011003000)
     assert at in usable(images)
     assert empty not in usable(images)
@@ -171,11 +190,22 @@ def test_an_image_cut_short_is_named(name: str, tmp_path: Path, home: Path) -> N
         folders.split(folders.component(name), root, tmp_path / "other")
 
 
-MICRO = {"iterations": "4", "steps": "2,3", "warmup": "1", "batch_size": "2", "precise_bn": "1", "rois": "8",
-         "proposals": "16", "sizes": "64,80", "test_size": "80"}  # fmt: skip
+MICRO = {
+    "iterations": "4",
+    "steps": "2,3",
+    "warmup": "1",
+    "batch_size": "2",
+    "precise_bn": "1",
+    "rois": "8",
+    "proposals": "16",
+    "sizes": "64,80",
+    "test_size": "80",
+}
 
 
-def run_real(task: str, data: str, root: Path, home: Path, **more: str) -> tuple[Path, dict[str, float]]:
+def run_real(
+    task: str, data: str, root: Path, home: Path, **more: str
+) -> tuple[Path, dict[str, float]]:
     sets = {f"{task}.{k}": v for k, v in MICRO.items()} | more
     sets |= {"scenes.n_train": "8", "scenes.n_val": "2"}
     cell = Cell("random_init", "image", task, "scenes", data, "tiny", 0, tuple(sets.items()))
@@ -190,7 +220,8 @@ def run_real(task: str, data: str, root: Path, home: Path, **more: str) -> tuple
 
 @pytest.mark.real_data
 def test_voc_end_to_end(real_data: Path, home: Path) -> None:
-    """The hundred images whose difficult flags are real; from nothing in four steps AP is near zero."""
+    """The hundred images whose difficult flags are real; from nothing in four steps AP is near
+    zero."""
     root = real_data / "VOCdevkit"
     sets = {"voc2012.train": "train", "voc2012.val": "extra2007"}
     folder, metrics = run_real("voc0712_det", "voc2012", root, home, **sets)
@@ -206,7 +237,9 @@ def test_real_voc_objects_score_100_against_themselves(real_data: Path, home: Pa
     root, data = real_data / "VOCdevkit", folders.component("voc2012", val="extra2007")
     images = folders.split(data, root, home, "val")
     everything = ground_truth(images)["annotations"]
-    found = [{k: a[k] for k in ("image_id", "category_id", "bbox")} | {"score": 0.5} for a in everything]
+    found = [
+        {k: a[k] for k in ("image_id", "category_id", "bbox")} | {"score": 0.5} for a in everything
+    ]
     assert sum(int(images.objects(i).difficult.sum()) for i in range(len(images))) > 10
     metrics, _ = score(images, found, VOC)
     assert metrics["AP"] == pytest.approx(100)
@@ -215,24 +248,31 @@ def test_real_voc_objects_score_100_against_themselves(real_data: Path, home: Pa
 @pytest.mark.real_data
 def test_keypoints_end_to_end(real_data: Path, home: Path) -> None:
     folder, metrics = run_real(
-        "coco_keypoints", "coco", real_data / "tiny_coco", home, **{"coco_keypoints.keypoint_convs": "1"}
+        "coco_keypoints",
+        "coco",
+        real_data / "tiny_coco",
+        home,
+        **{"coco_keypoints.keypoint_convs": "1"},
     )
     assert {"AP_keypoints", "AP50_keypoints", "AP_bbox"} <= set(metrics)
     assert 0 <= metrics["AP_keypoints"] < 20
     found = json.loads((folder / "detections.json").read_text())
     assert all(len(d["keypoints"]) == 51 and d["category_id"] == 1 for d in found)
     data = folders.component("coco")
-    images = prepared(folders.split(data, real_data / "tiny_coco", home, "val"), load(
-        "task", "coco_keypoints").resolve("tiny").params)  # fmt: skip
+    images = prepared(
+        folders.split(data, real_data / "tiny_coco", home, "val"),
+        load("task", "coco_keypoints").resolve("tiny").params,
+    )
     official = json.loads(
         (real_data / "tiny_coco/annotations/person_keypoints_val2017.json").read_text()
-    )["annotations"]  # fmt: skip
+    )["annotations"]
     labelled = [a for a in official if a["num_keypoints"] > 0]
     mine = [a for a in ground_truth(images)["annotations"] if a["num_keypoints"] > 0]
     assert len(mine) == len(labelled) > 20
     assert sorted(a["num_keypoints"] for a in mine) == sorted(a["num_keypoints"] for a in labelled)
     perfect = [
-        {k: a[k] for k in ("image_id", "category_id", "bbox", "keypoints")} | {"score": 0.5} for a in mine
+        {k: a[k] for k in ("image_id", "category_id", "bbox", "keypoints")} | {"score": 0.5}
+        for a in mine
     ]
     p = load("task", "coco_keypoints").resolve("tiny").params
     assert score(images, perfect, p)[0]["AP_keypoints"] == pytest.approx(100)
@@ -242,9 +282,12 @@ def test_a_subset_is_known_from_seed_and_ids() -> None:
     ids = np.array([900, 4, 17, 58, 132, 7, 21, 33, 40, 61])
     first = chosen(ids, 0.3, 0)
     assert len(first) == 3
-    assert set(ids[first]) == {int(i) for i in np.sort(ids)[chosen(np.sort(ids), 0.3, 0)]}  # not the order
+    # not the order
+    assert set(ids[first]) == {int(i) for i in np.sort(ids)[chosen(np.sort(ids), 0.3, 0)]}
     assert set(ids[first]) <= set(ids[chosen(ids, 0.6, 0)])  # larger subsets hold smaller ones
     assert {tuple(chosen(ids, 0.3, s)) for s in range(6)} != {tuple(first)}
     assert chosen(ids, 1.0, 0).tolist() == list(range(10))
     hashed = __import__("hashlib").sha256
-    assert set(ids[first]) == set(sorted(ids, key=lambda i: hashed(f"0/{i}".encode()).hexdigest())[:3])
+    assert set(ids[first]) == set(
+        sorted(ids, key=lambda i: hashed(f"0/{i}".encode()).hexdigest())[:3]
+    )

@@ -12,14 +12,14 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from bench.engine.context import StageContext
-from bench.registry import load
-from tasks import _finetune
+from bench.contracts.context import StageContext
+from bench.contracts.registry import load
 from tasks._detection import train as training
 from tasks._detection.backend import TorchvisionBackend
 from tasks._detection.data import Key, StepBatches, TrainImages
 from tasks._detection.evaluate import coco_metrics, ground_truth, predict
 from tasks._detection.model import FpnRcnn
+from tasks._shared import finetune as _finetune
 from tests.small_set import SmallSet
 from tests.tasks.detectors import context, fpn_params
 
@@ -39,7 +39,9 @@ def test_a_training_sample_follows_its_pixels(tmp_path: Path) -> None:
         flips += not np.allclose(scaled, original, atol=0.01)
         for box, mask in zip(scaled, sample["masks"].numpy(), strict=True):
             ys, xs = np.nonzero(mask)
-            assert box.tolist() == pytest.approx([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], abs=0.01)
+            assert box.tolist() == pytest.approx(
+                [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], abs=0.01
+            )
     assert 1 <= flips <= 11
 
 
@@ -82,7 +84,9 @@ def fit(ctx: StageContext, images: SmallSet, p: Any) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
-def test_a_stopped_training_goes_on_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_training_goes_on_bit_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.set_num_threads(2)
     images, p = SmallSet(tmp_path, 6), fpn_params()
     whole = fit(context(tmp_path / "whole"), images, p)
@@ -123,7 +127,14 @@ def test_it_learns_two_images(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     images = SmallSet(tmp_path, 2, first=1)
     p = fpn_params(
-        iterations=70, steps=(60,), warmup=5, lr=0.02, sizes=(96,), test_size=96, precise_bn=0, rois=48
+        iterations=70,
+        steps=(60,),
+        warmup=5,
+        lr=0.02,
+        sizes=(96,),
+        test_size=96,
+        precise_bn=0,
+        rois=48,
     )
     torch.manual_seed(0)
     model = FpnRcnn("resnet18", 20, p)

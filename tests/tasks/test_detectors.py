@@ -10,8 +10,8 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
+from bench.contracts.registry import load
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
-from bench.registry import load
 from tasks._detection import train as training
 from tasks._detection.backend import TorchvisionBackend
 from tasks._detection.evaluate import predict
@@ -54,7 +54,11 @@ def test_detections_have_their_fields(name: str, tmp_path: Path) -> None:
         side = 14 if p.detector == "c4" else 28
         assert ("masks" in found) == ("segm" in p.kinds)
         assert found["masks"].shape == (n, side, side) if "masks" in found else True
-        assert found["keypoints"].shape == (n, 5, 3) if "keypoints" in p.kinds else "keypoints" not in found
+        assert (
+            found["keypoints"].shape == (n, 5, 3)
+            if "keypoints" in p.kinds
+            else "keypoints" not in found
+        )
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -62,7 +66,11 @@ def test_the_optimiser_has_every_parameter_once(name: str) -> None:
     p = params(name)
     model = detector(p)
     norm, other = (g["params"] for g in training.optimizer_for(model, p).param_groups)
-    assert len({id(q) for q in [*norm, *other]}) == len(norm) + len(other) == len(list(model.parameters()))
+    assert (
+        len({id(q) for q in [*norm, *other]})
+        == len(norm) + len(other)
+        == len(list(model.parameters()))
+    )
     assert {id(q) for n, q in model.named_parameters() if "bn1." in n} <= {id(q) for q in norm}
     assert all(q.ndim == 1 for q in norm)
 
@@ -82,7 +90,9 @@ def test_box_loss_with_a_beta_and_with_shared_deltas() -> None:
     logits, labels = torch.zeros(2, 3), torch.tensor([2, 0])
     deltas, wanted = torch.tensor([[0.1, -0.4, 2.0, 0.0], [9.0, 9.0, 9.0, 9.0]]), torch.zeros(2, 4)
     by_hand = (0.1**2 + 0.4**2) / (2 * 0.5) + (2.0 - 0.25)
-    assert float(box_losses(logits, deltas, labels, wanted, 0.5)["loss_box"]) == pytest.approx(by_hand / 2)
+    assert float(box_losses(logits, deltas, labels, wanted, 0.5)["loss_box"]) == pytest.approx(
+        by_hand / 2
+    )
     assert float(box_losses(logits, deltas, labels, wanted)["loss_box"]) == pytest.approx(2.5 / 2)
 
 
@@ -94,15 +104,22 @@ def test_a_trained_detector_is_a_function_of_its_seed(name: str, tmp_path: Path)
         model = detector(p)
         fabric = Fabric(accelerator="cpu", devices=1)
         training.train(context(tmp_path / run), TorchvisionBackend(), model, images, p, fabric)
-        training.precise_batch_norm(context(tmp_path / run), TorchvisionBackend(), model, images, p, fabric)
+        training.precise_batch_norm(
+            context(tmp_path / run), TorchvisionBackend(), model, images, p, fabric
+        )
         states.append(model.state_dict())
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
 QUICKEST = ("coco_det", "coco_retinanet")  # of those that learn eight images
 HEART_C4: dict[str, Any] = {
-    "rois": 16, "iterations": 300, "steps": (240,), "warmup": 20, "sizes": (128,), "test_size": 128,
-}  # fmt: skip
+    "rois": 16,
+    "iterations": 300,
+    "steps": (240,),
+    "warmup": 20,
+    "sizes": (128,),
+    "test_size": 128,
+}
 HEART: dict[str, dict[str, Any]] = {
     "coco_det": {"iterations": 260, "steps": (220,)},
     "coco_det_c4": HEART_C4,
@@ -128,16 +145,24 @@ def test_tasks_that_are_not_learnt_by_heart_differ_in_length_alone(name: str, sc
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [n if n in QUICKEST else pytest.param(n, marks=pytest.mark.long) for n in sorted(HEART)]
+    "name",
+    [n if n in QUICKEST else pytest.param(n, marks=pytest.mark.long) for n in sorted(HEART)],
 )
 def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
-    """120 to 300 steps from random weights, one to four minutes on a core. C4's head sees every region at
-    14 x 14, so its network is half as wide; with 120 steps of 2 images it gets to 42, detectron2's to 46."""
+    """120 to 300 steps from random weights, one to four minutes on a core. C4's head sees every
+    region at 14 x 14, so its network is half as wide; with 120 steps of 2 images it gets to 42,
+    detectron2's to 46."""
     torch.set_num_threads(2)
     settings = {
-        "iterations": 120, "steps": (100,), "warmup": 5, "batch_size": 4, "lr": 0.05, "sizes": (96,),
-        "test_size": 96, "precise_bn": 4,
-    }  # fmt: skip
+        "iterations": 120,
+        "steps": (100,),
+        "warmup": 5,
+        "batch_size": 4,
+        "lr": 0.05,
+        "sizes": (96,),
+        "test_size": 96,
+        "precise_bn": 4,
+    }
     p = params(name, **(settings | HEART[name]))
     images = prepared(images_for(name, tmp_path, 8), p)
     model = detector(p, len(images.classes), "resnet18_half" if p.detector == "c4" else "resnet18")

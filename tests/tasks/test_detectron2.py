@@ -1,4 +1,5 @@
-"""Our detectors against detectron2's with the same weights, samples and random draws. Skipped without it.
+"""Our detectors against detectron2's with the same weights, samples and random draws. Skipped
+without it.
 
 Tolerances: measured differences (docs/design/detection.md) times about ten.
 """
@@ -14,7 +15,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from tasks._detection.backend import DETECTORS, TorchvisionBackend
 from tasks._detection.data import TestImages, batch_images, resize_image, resized
@@ -35,8 +36,8 @@ from tests.tasks.detectron2_weights import copy_weights
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_losses_gradients_and_statistics(name: str, tmp_path: Path) -> None:
-    """Each loss within 1e-5; every gradient within 2 %, where a ReLU near 0 or an L1 changes sides (most
-    differ by 1e-6); batch-norm statistics and RetinaNet's moving mean after the step."""
+    """Each loss within 1e-5; every gradient within 2 %, where a ReLU near 0 or an L1 changes sides
+    (most differ by 1e-6); batch-norm statistics and RetinaNet's moving mean after the step."""
     pair = Pair(name, tmp_path)
     ours, theirs = pair.losses()
     assert set(ours) == set(theirs)
@@ -46,12 +47,16 @@ def test_losses_gradients_and_statistics(name: str, tmp_path: Path) -> None:
     sum(ours.values()).backward()  # type: ignore[union-attr]
     sum(theirs.values()).backward()  # type: ignore[union-attr]
     other = pair.renamed()
-    for (key, a), b in zip(other.state_dict().items(), pair.theirs.state_dict().values(), strict=True):
+    for (key, a), b in zip(
+        other.state_dict().items(), pair.theirs.state_dict().values(), strict=True
+    ):
         assert torch.allclose(a.double(), b.double(), rtol=1e-4, atol=1e-5), key
     with torch.no_grad():
         for tensor in pair.ours.parameters():
             tensor.copy_(torch.zeros_like(tensor) if tensor.grad is None else tensor.grad)
-    for (key, a), b in zip(pair.renamed().named_parameters(), pair.theirs.parameters(), strict=True):
+    for (key, a), b in zip(
+        pair.renamed().named_parameters(), pair.theirs.parameters(), strict=True
+    ):
         grad = torch.zeros_like(b) if b.grad is None else b.grad
         assert float((a - grad).norm()) <= 0.02 * float(grad.norm()) + 1e-6, key
 
@@ -76,7 +81,9 @@ def test_maps_anchors_and_proposals(name: str, tmp_path: Path) -> None:
         there = list(theirs.backbone(batch.tensor).values())
         if name == "coco_retinanet":
             logits, deltas, levels = ours._outputs(images)
-            wanted = theirs._transpose_dense_predictions(theirs.head(there), [theirs.num_classes, 4])
+            wanted = theirs._transpose_dense_predictions(
+                theirs.head(there), [theirs.num_classes, 4]
+            )
             assert far(torch.cat(wanted[0], 1), logits) < 1e-5
             assert far(torch.cat(wanted[1], 1), deltas) < 1e-5
             for a, b in zip(theirs.anchor_generator(there), levels, strict=True):
@@ -110,8 +117,8 @@ def native(model: Any, data: TestImages, ids: np.ndarray) -> list[dict[str, Any]
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_detections_of_the_whole_way(name: str, tmp_path: Path) -> None:
-    """Ours, and its networks behind our interface, against its own inference: boxes in original pixels,
-    scores, classes, masks, keypoints."""
+    """Ours, and its networks behind our interface, against its own inference: boxes in original
+    pixels, scores, classes, masks, keypoints."""
     pair = Pair(name, tmp_path, detections=40)
     data = TestImages(pair.images, pair.p.test_size, pair.p.max_size)
     expected = native(pair.theirs.eval(), data, pair.images.ids)
@@ -144,15 +151,17 @@ def test_initial_weights_have_the_same_spread(name: str) -> None:
             assert same or ".conv" in key, key
         else:
             n = a.numel()
-            assert float(a.mean() - b.mean()) == pytest.approx(0, abs=6 * float(b.std()) * (2 / n) ** 0.5), (
-                key
-            )
+            assert float(a.mean() - b.mean()) == pytest.approx(
+                0, abs=6 * float(b.std()) * (2 / n) ** 0.5
+            ), key
             assert float(a.std() / b.std()) == pytest.approx(1, abs=6 * n**-0.5), key
 
 
 @pytest.mark.parametrize("name", ["coco_det", "voc0712_det", "coco_retinanet"])
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
-def test_a_backbone_goes_in_and_comes_out_bit_equal(name: str, backbone: str, tmp_path: Path) -> None:
+def test_a_backbone_goes_in_and_comes_out_bit_equal(
+    name: str, backbone: str, tmp_path: Path
+) -> None:
     source = build_backbone(backbone)
     for tensor in source.state_dict().values():
         tensor.copy_(torch.rand(tensor.shape) * 100)
@@ -177,7 +186,8 @@ def test_a_backbone_goes_in_and_comes_out_bit_equal(name: str, backbone: str, tm
 
 
 def test_pooling_levels(tmp_path: Path) -> None:
-    """Regions of all sizes, on and beside the edges between levels, from the level that ROIPooler takes."""
+    """Regions of all sizes, on and beside the edges between levels, from the level that ROIPooler
+    takes."""
     pair = Pair("coco_det", tmp_path)
     pooler = pair.theirs.roi_heads.box_pooler
     torch.manual_seed(1)
@@ -185,11 +195,14 @@ def test_pooling_levels(tmp_path: Path) -> None:
     sides = torch.tensor([4.0, 27.9, 28, 56, 55.99, 112, 120, 200, 224, 250]).repeat_interleave(3)
     corner = torch.rand(len(sides), 2) * 40 - 10
     boxes = torch.cat([corner, corner + sides[:, None]], 1)
-    assert torch.allclose(pair.ours.pooled(maps, [boxes], 7), pooler(maps, [Boxes(boxes)]), atol=1e-5)
+    assert torch.allclose(
+        pair.ours.pooled(maps, [boxes], 7), pooler(maps, [Boxes(boxes)]), atol=1e-5
+    )
 
 
 def test_mask_targets(tmp_path: Path) -> None:
-    """Equal to BitMasks; within 3 % of the pixels of polygons along the pixels' edges, of whole objects."""
+    """Equal to BitMasks; within 3 % of the pixels of polygons along the pixels' edges, of whole
+    objects."""
     pair = Pair("coco_det", tmp_path)
     torch.manual_seed(0)
     wrong = []
@@ -211,13 +224,16 @@ def test_mask_targets(tmp_path: Path) -> None:
 
 
 def outline(mask: np.ndarray) -> np.ndarray | None:
-    """The polygon along the edges of a mask's pixels, flat; None where a row has two runs, or none."""
+    """The polygon along the edges of a mask's pixels, flat; None where a row has two runs, or
+    none."""
     rows = np.arange(np.flatnonzero(mask.any(1))[0], np.flatnonzero(mask.any(1))[-1] + 1)
     runs = [np.flatnonzero(mask[y]) for y in rows]
     if any(len(r) == 0 or r[-1] - r[0] + 1 != len(r) for r in runs):
         return None
     left = [(r[0], y + d) for r, y in zip(runs, rows, strict=True) for d in (0, 1)]
-    right = [(r[-1] + 1, y + d) for r, y in zip(runs[::-1], rows[::-1], strict=True) for d in (1, 0)]
+    right = [
+        (r[-1] + 1, y + d) for r, y in zip(runs[::-1], rows[::-1], strict=True) for d in (1, 0)
+    ]
     return np.array(left + right, np.float64).flatten()
 
 

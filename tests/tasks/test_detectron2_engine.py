@@ -8,19 +8,26 @@ from typing import Any
 
 import pytest
 
-from bench.cell import PlannedCell, make_plan
 from bench.cli._common import make_cells
-from bench.errors import BadInput
-from bench.params import Runtime
-from bench.registry import load, names
+from bench.contracts.registry import load, names
+from bench.core.errors import BadInput
+from bench.core.params import Runtime
+from bench.plan.cell import PlannedCell
+from bench.plan.planner import make_plan
 from tasks._detection import engines
 from tasks._detection.backend import TorchvisionBackend, select
 from tests.e2e.micro import bench
 
 OPTIONS: dict[str, Any] = {
-    "method": "random_init", "crop": "image", "task": "coco_det", "scale": "tiny", "seeds": "0",
-    "data": None, "task_data": None, "sets": (),
-}  # fmt: skip
+    "method": "random_init",
+    "crop": "image",
+    "task": "coco_det",
+    "scale": "tiny",
+    "seeds": "0",
+    "data": None,
+    "task_data": None,
+    "sets": (),
+}
 BROKEN = "ImportError: undefined symbol: somewhere"
 
 
@@ -89,7 +96,8 @@ def test_auto_falls_back_and_leaves_the_key_alone(home: Path) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_the_engine_is_in_the_key_and_the_row(home: Path) -> None:
-    """`auto` is decided while planning; the same as naming it, and another cell than torchvision's."""
+    """`auto` is decided while planning; the same as naming it, and another cell than
+    torchvision's."""
     auto, named = planned(home, engine="auto"), planned(home, sets=("coco_det.engine=detectron2",))
     other = planned(home, engine="torchvision")
     assert auto.final
@@ -110,8 +118,10 @@ def test_tasks_without_an_engine(home: Path) -> None:
     assert planned(home, task="knn", engine="auto").final
     cells, _ = make_cells(**{**OPTIONS, "task": "knn,coco_det,coco_retinanet", "engine": "auto"})
     assert [c.overrides for c in cells] == [
-        (), (("coco_det.engine", "detectron2"),), (("coco_retinanet.engine", "detectron2"),)
-    ]  # fmt: skip
+        (),
+        (("coco_det.engine", "detectron2"),),
+        (("coco_retinanet.engine", "detectron2"),),
+    ]
 
 
 def test_one_way_to_say_it() -> None:
@@ -138,7 +148,9 @@ def test_every_detection_task_has_engines_and_the_choice_reaches_it() -> None:
         ("coco_det", "resnet50_cifar", "strides 4 to 32"),
     ],
 )
-def test_a_network_that_it_lacks_is_unsupported_in_one_line(task: str, backbone: str, lacks: str) -> None:
+def test_a_network_that_it_lacks_is_unsupported_in_one_line(
+    task: str, backbone: str, lacks: str
+) -> None:
     reason = load("task", task).resolve("tiny", {"engine": "detectron2"}).supports(backbone)
     assert lacks in reason
     assert "\n" not in reason
@@ -149,23 +161,31 @@ def test_a_network_that_it_lacks_is_unsupported_in_one_line(task: str, backbone:
 @pytest.mark.usefixtures("installed")
 def test_small_group_norms_are_unsupported() -> None:
     task = load("task", "coco_retinanet")
-    assert "group norm" in task.resolve("tiny", {"engine": "detectron2", "fpn": "32"}).supports("resnet18")
+    assert "group norm" in task.resolve("tiny", {"engine": "detectron2", "fpn": "32"}).supports(
+        "resnet18"
+    )
     assert task.resolve("tiny", {"engine": "detectron2"}).supports("resnet18") is None
     plain = {"engine": "detectron2", "fpn": "32", "head_norm": "none"}
     assert task.resolve("tiny", plain).supports("resnet18") is None
 
 
-def test_the_command_line_says_it_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_says_it_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "detectron2").mkdir()
     (tmp_path / "detectron2" / "__init__.py").write_text("raise ImportError('no such thing')")
     here = str(Path(__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{here}")
     for verb in ("plan", "run"):
-        done = bench(verb, "--method", "random_init", "--task", "coco_det", "--engine", "detectron2")
+        done = bench(
+            verb, "--method", "random_init", "--task", "coco_det", "--engine", "detectron2"
+        )
         assert done.returncode == 2
         (line,) = done.stderr.strip().splitlines()
         assert "no such thing" in line
         assert "ssl-crop-bench[detectron2]" in line
-    done = bench("plan", "--method", "random_init", "--task", "coco_det", "--engine", "auto", "--json")
+    done = bench(
+        "plan", "--method", "random_init", "--task", "coco_det", "--engine", "auto", "--json"
+    )
     assert done.returncode == 0
     assert '"engine": "torchvision"' in done.stdout

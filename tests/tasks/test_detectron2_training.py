@@ -1,4 +1,5 @@
-"""Training detectron2's networks: schedule, statistics, kills, odd samples, a whole command. Needs it."""
+"""Training detectron2's networks: schedule, statistics, kills, odd samples, a whole command. Needs
+it."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from bench.registry import load
+from bench.contracts.registry import load
 from tasks._detection import train as training
 from tasks._detection.backend import TorchvisionBackend
 from tasks._detection.evaluate import predict
@@ -43,11 +44,15 @@ def test_schedule_and_weight_decay(name: str, tmp_path: Path) -> None:
     schedule = build_lr_scheduler(cfg, optimizer)
     for step in range(p.iterations):
         if step < 2000 or step % 500 < 2:
-            assert training.lr_at(step, p) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6), step
+            assert training.lr_at(step, p) == pytest.approx(
+                optimizer.param_groups[0]["lr"], rel=1e-6
+            ), step
         optimizer.step()
         schedule.step()
     model = network("resnet18", 3, settings(name))
-    groups = get_default_optimizer_params(model, weight_decay=p.weight_decay, weight_decay_norm=0.0)
+    groups = get_default_optimizer_params(
+        model, weight_decay=p.weight_decay, weight_decay_norm=0.0
+    )
     theirs = {id(q): g["weight_decay"] for g in groups for q in g["params"]}
     ours = training.optimizer_for(model, p).param_groups
     assert {id(q): g["weight_decay"] for g in ours for q in g["params"]} == theirs
@@ -60,7 +65,9 @@ def test_precise_statistics_cover_the_same_layers(tmp_path: Path) -> None:
     assert layers == get_bn_modules(pair.theirs.train())
     before = {k: v.clone() for k, v in pair.theirs.state_dict().items() if "running" in k}
     fabric, backend = Fabric(accelerator="cpu", devices=1), Detectron2Backend()
-    training.precise_batch_norm(context(tmp_path / "a"), backend, pair.theirs, pair.images, pair.p, fabric)
+    training.precise_batch_norm(
+        context(tmp_path / "a"), backend, pair.theirs, pair.images, pair.p, fabric
+    )
     training.precise_batch_norm(
         context(tmp_path / "b"), TorchvisionBackend(), pair.ours, pair.images, pair.p, fabric
     )
@@ -74,8 +81,8 @@ def test_precise_statistics_cover_the_same_layers(tmp_path: Path) -> None:
 def test_a_training_is_a_function_of_its_seed_and_goes_on_after_a_kill(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit-equal; RetinaNet's moving mean, a plain number in detectron2, is in the checkpoint, and its focal
-    loss, which is TorchScript, starts here as in a fresh process."""
+    """Bit-equal; RetinaNet's moving mean, a plain number in detectron2, is in the checkpoint, and
+    its focal loss, which is TorchScript, starts here as in a fresh process."""
     monkeypatch.setattr(retinanet, "sigmoid_focal_loss_jit", torch.jit.script(sigmoid_focal_loss))
     p, states = settings(name, sizes=(64,), test_size=64, iterations=4), []
     images = prepared(images_for(name, tmp_path, 4), p)
@@ -128,19 +135,30 @@ def test_nothing_found(tmp_path: Path) -> None:
     (found,) = Detectron2Backend().predict(pair.theirs.eval(), pair.samples[:1], CPU)
     assert found["boxes"].shape == (0, 4)
     assert len(found["masks"]) == len(found["scores"]) == 0
-    assert isinstance(pair.theirs.inference([{"image": pair.samples[0]["image"]}], None, False)[0], Instances)
+    assert isinstance(
+        pair.theirs.inference([{"image": pair.samples[0]["image"]}], None, False)[0], Instances
+    )
 
 
 def test_a_command_with_this_engine(home: Path) -> None:
-    """From `bench run` to a row: the engine and its version are recorded, both engines' rows stay apart."""
+    """From `bench run` to a row: the engine and its version are recorded, both engines' rows stay
+    apart."""
     sets = (
-        "scenes.n_train=12", "scenes.n_val=4", "coco_det.iterations=4", "coco_det.steps=[3]",
-        "coco_det.precise_bn=2", "coco_det.warmup=1", "coco_det.sizes=[64]", "coco_det.test_size=64",
-    )  # fmt: skip
+        "scenes.n_train=12",
+        "scenes.n_val=4",
+        "coco_det.iterations=4",
+        "coco_det.steps=[3]",
+        "coco_det.precise_bn=2",
+        "coco_det.warmup=1",
+        "coco_det.sizes=[64]",
+        "coco_det.test_size=64",
+    )
     for engine in ("auto", "torchvision"):
         done = run("--method", "random_init", "--engine", engine, "--workers", "0", sets=sets)
         assert done.returncode == 0, done.stderr
-    files = [json.loads(f.read_text()) for f in (home / "store" / "evaluate").glob("*/weights.json")]
+    files = [
+        json.loads(f.read_text()) for f in (home / "store" / "evaluate").glob("*/weights.json")
+    ]
     assert sorted(f["engine"] for f in files) == ["detectron2", "torchvision"]
     assert all(f["tensors_matched"] == 120 for f in files)
     assert len(metrics(home)) == 2
@@ -149,7 +167,9 @@ def test_a_command_with_this_engine(home: Path) -> None:
 
 def test_scores_come_from_the_shared_metrics(tmp_path: Path) -> None:
     pair = Pair("voc0712_det", tmp_path)
-    found = predict(context(tmp_path / "c"), Detectron2Backend(), pair.theirs, pair.images, pair.p, CPU)
+    found = predict(
+        context(tmp_path / "c"), Detectron2Backend(), pair.theirs, pair.images, pair.p, CPU
+    )
     values, per_class = score(pair.images, found, pair.p)
     assert {"AP", "AP50", "AP75"} <= set(values)
     assert per_class

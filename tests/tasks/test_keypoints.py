@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data._scenes_draw import draw_scene
-from bench.data.base import Objects
+from bench.contracts.images import Objects
+from bench.data.scenes.draw import draw_scene
 from bench.data.sets.coco import KEYPOINTS
 from bench.data.sets.scenes_keypoints import extremes
 from tasks._detection.data import Key, OneClass, TrainImages, flip_keypoints, usable
@@ -46,7 +46,8 @@ def test_scene_keypoints_lie_on_the_mask() -> None:
 
 
 def test_keypoints_go_into_a_sample_and_come_back(tmp_path: Path) -> None:
-    """COCO's pixel indices -> the resized frame -> a detection in COCO's pixel indices, flipped or not."""
+    """COCO's pixel indices -> the resized frame -> a detection in COCO's pixel indices, flipped or
+    not."""
     images = PointSet(tmp_path, 3)
     data = TrainImages(images, (64, 100), 224, 0, ("bbox", "keypoints"))
     flips = 0
@@ -55,9 +56,11 @@ def test_keypoints_go_into_a_sample_and_come_back(tmp_path: Path) -> None:
         width, height = (int(v) for v in images.sizes[step % 3])
         n = len(gold.boxes)
         made = {
-            "boxes": sample["boxes"], "scores": torch.ones(n), "labels": sample["labels"],
+            "boxes": sample["boxes"],
+            "scores": torch.ones(n),
+            "labels": sample["labels"],
             "keypoints": sample["keypoints"],
-        }  # fmt: skip
+        }
         back = _results(made, {"original": (width, height), "image": sample["image"]}, 1)
         found = np.array([r["keypoints"] for r in back]).reshape(n, 5, 3)[:, :, :2]
         plain = gold.keypoints[:, :, :2]  # type: ignore[index]
@@ -83,11 +86,20 @@ class Persons(SmallSet):
         crowd = np.array([False, False, index == 1])
         flat = np.zeros(3)
         return Objects(
-            boxes, np.array([0, 1, 1]), crowd, crowd & False, flat, np.arange(3), [[], [], []], points
+            boxes,
+            np.array([0, 1, 1]),
+            crowd,
+            crowd & False,
+            flat,
+            np.arange(3),
+            [[], [], []],
+            points,
         )
 
 
-def test_keypoint_protocol_sees_persons_and_trains_on_images_with_keypoints(tmp_path: Path) -> None:
+def test_keypoint_protocol_sees_persons_and_trains_on_images_with_keypoints(
+    tmp_path: Path,
+) -> None:
     p = params("coco_keypoints")
     images = prepared(Persons(tmp_path), p)
     assert isinstance(images, OneClass)

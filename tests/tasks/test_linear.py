@@ -1,4 +1,5 @@
-"""kNN and linear probes: against plain loops, lightly and torchvision's parts; resuming; what they learn."""
+"""kNN and linear probes: against plain loops, lightly and torchvision's parts; resuming; what they
+learn."""
 
 from __future__ import annotations
 
@@ -13,15 +14,24 @@ import torch
 from lightly.utils.benchmarking.knn import knn_predict
 from torch.nn import functional as F
 
-from bench import registry
-from bench.cell import Cell, make_plan
-from bench.engine.local import LocalEngine
-from bench.errors import BadInput
-from bench.params import Runtime
-from bench.store import Store
+from bench.contracts import registry
+from bench.core.errors import BadInput
+from bench.core.params import Runtime
+from bench.core.store import Store
+from bench.launch.local import LocalEngine
+from bench.plan.cell import Cell
+from bench.plan.planner import make_plan
 from tasks._frozen import linear
 from tasks._frozen.knn import knn_scores
-from tasks._frozen.linear import Heads, LinearParams, accuracies, fit_cached, lighting, lr_at, probe_loss
+from tasks._frozen.linear import (
+    Heads,
+    LinearParams,
+    accuracies,
+    fit_cached,
+    lighting,
+    lr_at,
+    probe_loss,
+)
 from tests.data.folders import Deaf
 
 
@@ -69,9 +79,11 @@ def test_probe_loss_by_hand() -> None:
 def test_heads_normalise_without_affine_parameters() -> None:
     heads = Heads({"conv1": 6, "gap": 4}, 3, True)
     assert {n: p.shape for n, p in heads.named_parameters()} == {
-        "heads.conv1.1.weight": (3, 6), "heads.conv1.1.bias": (3,), "heads.gap.1.weight": (3, 4),
+        "heads.conv1.1.weight": (3, 6),
+        "heads.conv1.1.bias": (3,),
+        "heads.gap.1.weight": (3, 4),
         "heads.gap.1.bias": (3,),
-    }  # fmt: skip
+    }
     x = torch.randn(50, 4) * 5 + 2
     w = heads.heads["gap"][1]
     expected = ((x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt()) @ w.weight.T + w.bias
@@ -134,16 +146,27 @@ def test_what_is_not_counted_pulls_at_nothing() -> None:
 
 
 SMALL = (
-    ("scenes.n_train", "40"), ("scenes.n_val", "12"), ("task.image_size", "32"), ("task.resize", "36"),
-)  # fmt: skip
+    ("scenes.n_train", "40"),
+    ("scenes.n_val", "12"),
+    ("task.image_size", "32"),
+    ("task.resize", "36"),
+)
 MORE: dict[str, tuple[tuple[str, str], ...]] = {
-    "knn": (("task.k", "5"),), "cifar10_knn": (("task.k", "5"),), "voc07_lowshot": (("task.ks", "1,2"),),
-}  # fmt: skip
+    "knn": (("task.k", "5"),),
+    "cifar10_knn": (("task.k", "5"),),
+    "voc07_lowshot": (("task.ks", "1,2"),),
+}
 FROZEN = (
-    "cifar10_knn", "imagenet_linear", "inat18_linear", "knn", "openimages_linear", "places205_linear",
+    "cifar10_knn",
+    "imagenet_linear",
+    "inat18_linear",
+    "knn",
+    "openimages_linear",
+    "places205_linear",
     "voc07_linear",
-    "voc07_lowshot", "voc07_svm",
-)  # fmt: skip
+    "voc07_lowshot",
+    "voc07_svm",
+)
 
 
 def run(
@@ -159,7 +182,9 @@ def run(
         checkpoint_seconds=seconds,
     )
     sets = SMALL + (more or MORE.get(task, ()))
-    plan = make_plan([Cell("random_init", "image", task, "scenes", "scenes", "tiny", 0, sets)], runtime, {})
+    plan = make_plan(
+        [Cell("random_init", "image", task, "scenes", "scenes", "tiny", 0, sets)], runtime, {}
+    )
     engine = LocalEngine(runtime, Store(home), Deaf())
     final = plan.cells[0].final
     assert final is not None
@@ -220,7 +245,9 @@ def test_k_beyond_the_set_says_what_to_do(shared: Path) -> None:
 @pytest.mark.real_data
 def test_svm_on_real_photographs(real_data: Path, home: Path) -> None:
     """VOC 2012 train to val (a subset): 250 + 250 photographs, an untrained ResNet-18."""
-    runtime = Runtime(home=home, database="sqlite://", tracker="none", workers=2, devices="cpu", threads=2)
+    runtime = Runtime(
+        home=home, database="sqlite://", tracker="none", workers=2, devices="cpu", threads=2
+    )
     sets = (("scenes.n_train", "4"), ("scenes.n_val", "2"))
     cell = Cell("random_init", "image", "voc07_svm", "scenes", "voc2012", "tiny", 0, sets)
     plan = make_plan([cell], runtime, {"voc2012": real_data / "VOCdevkit"})
@@ -230,4 +257,6 @@ def test_svm_on_real_photographs(real_data: Path, home: Path) -> None:
     table = json.loads((folder / "per_class.json").read_text())["classes"]
     assert metrics["classes"] == len(table) == 20
     assert metrics["mAP"] == pytest.approx(np.mean([row["AP"] for row in table.values()]))
-    assert 8 < metrics["mAP"] < 40, "a random backbone is above chance (about 8) and far from a trained one"
+    assert 8 < metrics["mAP"] < 40, (
+        "a random backbone is above chance (about 8) and far from a trained one"
+    )

@@ -1,4 +1,5 @@
-"""Retrieval of objects: recall against scikit-learn, features against crops and averages made plainly."""
+"""Retrieval of objects: recall against scikit-learn, features against crops and averages made
+plainly."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tv
 
-from bench.cell import make_plan
 from bench.cli._common import make_cells
-from bench.errors import BadData, BadInput
-from bench.params import Runtime
-from tasks import _retrieval
-from tasks._retrieval import _in_image, _objects, _pool, cut_out, recalls
+from bench.core.errors import BadData, BadInput
+from bench.core.params import Runtime
+from bench.plan.planner import make_plan
+from tasks._shared import retrieval as _retrieval
+from tasks._shared.retrieval import _in_image, _objects, _pool, cut_out, recalls
 from tasks.object_knn import ObjectKnn, ObjectKnnParams
 from tests.small_set import SmallSet
 
@@ -35,12 +36,15 @@ def test_recall_is_scikit_learns_neighbours_counted() -> None:
     for k in (1, 5, 10):
         same = [[labels[j] == labels[i] for j in order[i] if j != i][:k] for i in range(150)]
         assert found[f"recall_k{k}"] == pytest.approx(100 * np.mean(same))
-    assert set(found) == {"recall_k1", "recall_k5", "recall_k10", "chance"}, "200 neighbours do not exist"
+    assert set(found) == {"recall_k1", "recall_k5", "recall_k10", "chance"}, (
+        "200 neighbours do not exist"
+    )
     assert found["recall_k1"] > found["chance"] + 20
 
 
 def test_by_hand() -> None:
-    """Two of class 0 side by side, one of class 1 nearer to the second than the first is to anything."""
+    """Two of class 0 side by side, one of class 1 nearer to the second than the first is to
+    anything."""
     at = torch.tensor([0.0, 40.0, 60.0, 180.0]).deg2rad()
     features = torch.stack([at.cos(), at.sin()], 1) * torch.tensor([[1.0], [5.0], [0.1], [2.0]])
     found = recalls(features, np.array([0, 0, 1, 1]), (1, 2, 3))
@@ -70,17 +74,22 @@ class Grey(nn.Module):
 
 def test_cut_out_boxes_are_torchvisions_resized_crops() -> None:
     image = np.random.default_rng(2).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    boxes = np.array([[3.2, 4.6, 40.4, 30.0], [60.0, 40.0, 80.0, 60.0]], np.float32)  # the second sticks out
+    # the second sticks out
+    boxes = np.array([[3.2, 4.6, 40.4, 30.0], [60.0, 40.0, 80.0, 60.0]], np.float32)
     found = cut_out(Grey(), image, boxes, 16, CPU)
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     for row, (x1, y1, x2, y2) in zip(found, [(3, 5, 40, 30), (60, 40, 70, 50)], strict=True):
-        crop = tv.resized_crop(pixels, y1, x1, y2 - y1, x2 - x1, [16, 16], antialias=True).float() / 255
+        crop = (
+            tv.resized_crop(pixels, y1, x1, y2 - y1, x2 - x1, [16, 16], antialias=True).float()
+            / 255
+        )
         expected = tv.normalize(crop, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).mean((1, 2))
         assert torch.allclose(row, expected, atol=1e-5)
 
 
 def test_pooled_features_are_the_mean_under_the_box() -> None:
-    """A bright rectangle on dark ground, wherever the image's size puts it: inside it the mean is bright."""
+    """A bright rectangle on dark ground, wherever the image's size puts it: inside it the mean is
+    bright."""
     image = np.zeros((60, 90, 3), np.uint8)
     image[12:42, 18:66] = 255
     p = ObjectKnnParams(size=120, max_size=400)
@@ -100,7 +109,9 @@ def test_the_longest_side_is_kept_to_its_limit() -> None:
         return boxes
 
     image = np.zeros((100, 400, 3), np.uint8)
-    _in_image(embed, image, np.array([[0, 0, 400, 100]]), ObjectKnnParams(size=200, max_size=600), CPU)
+    _in_image(
+        embed, image, np.array([[0, 0, 400, 100]]), ObjectKnnParams(size=200, max_size=600), CPU
+    )
     assert seen == [(150, 600, 0, 0, 600, 150)]
 
 
@@ -122,9 +133,10 @@ def test_crowds_difficult_and_tiny_objects_are_left_out(tmp_path: Path) -> None:
 def test_too_few_objects_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = SmallSet(tmp_path, 2)
     ctx: Any = SimpleNamespace(
-        images=lambda *a: images, runtime=SimpleNamespace(devices="cpu", threads=1, workers=0),
+        images=lambda *a: images,
+        runtime=SimpleNamespace(devices="cpu", threads=1, workers=0),
         progress=SimpleNamespace(task=lambda *a: lambda n: None),
-    )  # fmt: skip
+    )
     monkeypatch.setattr(_retrieval, "_embedder", lambda *a: None)
     with pytest.raises(BadData, match="usable objects"):
         _retrieval.object_features(ctx, ObjectKnnParams(min_side=10_000))
@@ -132,10 +144,18 @@ def test_too_few_objects_are_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_embeddings_need_a_method_that_has_them(tmp_path: Path) -> None:
     options: dict[str, Any] = {
-        "method": "byol", "crop": "image", "task": "object_knn", "scale": "tiny", "seeds": "0", "data": None,
-        "task_data": None, "sets": ("object_knn.features=embedding",),
-    }  # fmt: skip
+        "method": "byol",
+        "crop": "image",
+        "task": "object_knn",
+        "scale": "tiny",
+        "seeds": "0",
+        "data": None,
+        "task_data": None,
+        "sets": ("object_knn.features=embedding",),
+    }
     cells, paths = make_cells(**options)
-    with pytest.raises(BadInput, match=r"byol has no embedding of boxes.*object_knn.features=pooled"):
+    with pytest.raises(
+        BadInput, match=r"byol has no embedding of boxes.*object_knn.features=pooled"
+    ):
         make_plan(cells, Runtime(home=tmp_path, database=""), paths)
     assert ObjectKnn.resolve("tiny").params.features == "crop"

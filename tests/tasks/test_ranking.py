@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, top_k_accuracy_score
 
-from tasks._ranking import average_precision, batch_map, class_ap, top_k
+from tasks._shared.ranking import average_precision, batch_map, class_ap, top_k
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -22,13 +22,18 @@ def test_area_is_scikit_learns(seed: int, tied: bool) -> None:
 
 
 def test_the_three_kinds_by_hand() -> None:
-    """Ranked + - + - - +: precisions 1, 1/2, 2/3, 1/2, 2/5, 1/2 at recalls 1/3, 1/3, 2/3, 2/3, 2/3, 1."""
+    """Ranked + - + - - +: precisions 1, 1/2, 2/3, 1/2, 2/5, 1/2 at recalls 1/3, 1/3, 2/3, 2/3,
+    2/3, 1."""
     relevant = np.array([1, 0, 1, 0, 0, 1], bool)
     scores = np.array([6.0, 5, 4, 3, 2, 1])
     assert average_precision(relevant, scores, "area") == pytest.approx((1 + 2 / 3 + 1 / 2) / 3)
-    assert average_precision(relevant, scores, "interpolated") == pytest.approx((1 + 2 / 3 + 1 / 2) / 3)
+    assert average_precision(relevant, scores, "interpolated") == pytest.approx(
+        (1 + 2 / 3 + 1 / 2) / 3
+    )
     # recalls 0 to .3 (4 points), .4 to .6 (3), .7 to 1 (4)
-    assert average_precision(relevant, scores, "11point") == pytest.approx((4 * 1 + 3 * 2 / 3 + 4 / 2) / 11)
+    assert average_precision(relevant, scores, "11point") == pytest.approx(
+        (4 * 1 + 3 * 2 / 3 + 4 / 2) / 11
+    )
 
 
 def test_interpolation_takes_the_best_precision_further_on() -> None:
@@ -65,14 +70,21 @@ def test_voc_kinds_against_plain_loops(seed: int) -> None:
     order = np.argsort(scores, kind="stable")[::-1]
     hits = np.cumsum(relevant[order])
     precision, recall = hits / np.arange(1, n + 1), hits / relevant.sum()
-    assert average_precision(relevant, scores, "interpolated") == pytest.approx(voc_ap(recall, precision))
-    assert average_precision(relevant, scores, "11point") == pytest.approx(voc_11(recall, precision))
+    assert average_precision(relevant, scores, "interpolated") == pytest.approx(
+        voc_ap(recall, precision)
+    )
+    assert average_precision(relevant, scores, "11point") == pytest.approx(
+        voc_11(recall, precision)
+    )
 
 
 def test_difficult_only_images_are_left_out_of_their_class() -> None:
     labels = np.array([[1, 1], [0, -1], [-1, 1], [1, -1]])
     scores = np.array([[3.0, 1], [9, 4], [2, 3], [1, 2]])
-    expected = [average_precision([1, 0, 1], [3, 2, 1]), average_precision([1, 0, 1, 0], [1, 4, 3, 2])]  # type: ignore[arg-type]
+    expected = [
+        average_precision([1, 0, 1], [3, 2, 1]),
+        average_precision([1, 0, 1, 0], [1, 4, 3, 2]),
+    ]  # type: ignore[arg-type]
     assert class_ap(labels, scores).tolist() == pytest.approx(expected)
     assert expected[0] == pytest.approx((1 + 2 / 3) / 2)
 

@@ -9,7 +9,7 @@ import torch
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNet
 
-from bench.registry import load
+from bench.contracts.registry import load
 from tasks._detection.retinanet import Retina, match
 from tests.tasks.detectors import detector, params, sample_targets
 
@@ -79,7 +79,10 @@ def test_retina_detections_equal_torchvisions() -> None:
     torch.nn.Module.__init__(other)
     other.score_thresh, other.nms_thresh, other.detections_per_img = 0.05, 0.5, p.detections
     other.topk_candidates, other.box_coder = 40, model.coder
-    outputs = {"cls_logits": list(logits.split(counts, 1)), "bbox_regression": list(deltas.split(counts, 1))}
+    outputs = {
+        "cls_logits": list(logits.split(counts, 1)),
+        "bbox_regression": list(deltas.split(counts, 1)),
+    }
     expected = other.postprocess_detections(outputs, [levels] * 2, images.image_sizes)
     for mine, theirs in zip(model.detect(images), expected, strict=True):
         assert len(mine["boxes"]) == len(theirs["boxes"]) > 5
@@ -89,7 +92,8 @@ def test_retina_detections_equal_torchvisions() -> None:
 
 
 def test_retina_has_detectron2s_parameters() -> None:
-    """36,372,863 for 3 classes with heads without norm, counted there; P6 comes from C5 (2,048 channels)."""
+    """36,372,863 for 3 classes with heads without norm, counted there; P6 comes from C5 (2,048
+    channels)."""
     paper = load("task", "coco_retinanet").resolve("paper")
     model = Retina("resnet50", 3, type(paper).Params(head_norm="none"))
     assert sum(q.numel() for q in model.parameters()) == 36_372_863

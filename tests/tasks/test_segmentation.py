@@ -12,15 +12,16 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from bench.cell import Cell, make_plan
-from bench.data._scenes_draw import draw_scene
-from bench.data._scenes_pixels import write_camvid, write_cityscapes
+from bench.contracts.registry import load
+from bench.core.errors import BadData, StageFailed
+from bench.core.params import Runtime
+from bench.core.store import Store
+from bench.data.scenes.draw import draw_scene
+from bench.data.scenes.pixels import write_camvid, write_cityscapes
 from bench.data.semantic import pixel_targets
-from bench.engine.local import LocalEngine
-from bench.errors import BadData, StageFailed
-from bench.params import Runtime
-from bench.registry import load
-from bench.store import Store
+from bench.launch.local import LocalEngine
+from bench.plan.cell import Cell
+from bench.plan.planner import make_plan
 from tasks._segmentation import pipeline
 from tasks._segmentation.metrics import segmentation_metrics
 from tasks._segmentation.model import Segmenter
@@ -29,19 +30,32 @@ from tests.tasks.segmentation import MICRO, TASKS, Pixels, context, micro
 
 CPU = torch.device("cpu")
 OVERFIT = {
-    "batch_size": 2, "lr": 0.1, "min_lr": 1e-3, "weight_decay": 0.0, "aux_weight": 0.0, "dropout": 0.0,
-    "short": 96, "longest": 400, "crop": (128, 128), "scale": (1.0, 1.0), "max_share": 1.0,
+    "batch_size": 2,
+    "lr": 0.1,
+    "min_lr": 1e-3,
+    "weight_decay": 0.0,
+    "aux_weight": 0.0,
+    "dropout": 0.0,
+    "short": 96,
+    "longest": 400,
+    "crop": (128, 128),
+    "scale": (1.0, 1.0),
+    "max_share": 1.0,
     "photometric": False,
-}  # fmt: skip
+}
 
 
 # Training
 
 
-def fit(folder: Path, images: Pixels, p: Any, seconds: float = 1e9, name: str = "resnet18_half") -> Segmenter:
+def fit(
+    folder: Path, images: Pixels, p: Any, seconds: float = 1e9, name: str = "resnet18_half"
+) -> Segmenter:
     torch.manual_seed(0)
     model = Segmenter(name, 21, p).to(memory_format=torch.channels_last)
-    pipeline.train(context(folder, seconds), model, images, p, Fabric(accelerator="cpu", devices=1))
+    pipeline.train(
+        context(folder, seconds), model, images, p, Fabric(accelerator="cpu", devices=1)
+    )
     return model
 
 
@@ -89,9 +103,12 @@ def test_tasks_that_do_not_learn_eight_scenes_differ_in_schedule_and_sizes_alone
     assert differing <= schedule | {"crop", "short", "longest", "window", "stride"}
 
 
-@pytest.mark.parametrize("task", ["cityscapes_seg", pytest.param("voc12_seg", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "task", ["cityscapes_seg", pytest.param("voc12_seg", marks=pytest.mark.long)]
+)
 def test_it_learns_eight_scenes(task: str, tmp_path: Path) -> None:
-    """From random weights to the masks of eight scenes, those of eighty whose smallest object is largest."""
+    """From random weights to the masks of eight scenes, those of eighty whose smallest object is
+    largest."""
     images = Pixels(tmp_path, 8, order=sorted(range(80), key=smallest_object)[-8:])
     cls: Any = load("task", task)
     p = cls.resolve("tiny", {**OVERFIT, "iterations": 480}).params
@@ -105,7 +122,9 @@ def test_it_learns_eight_scenes(task: str, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_stage(tmp_path: Path) -> None:
-    with pytest.raises(StageFailed, match=r"the loss is nan at iteration .*try: --set voc12_seg\.lr="):
+    with pytest.raises(
+        StageFailed, match=r"the loss is nan at iteration .*try: --set voc12_seg\.lr="
+    ):
         fit(tmp_path / "c", Pixels(tmp_path, 3), micro(lr=1e8, iterations=21))
 
 
@@ -119,18 +138,27 @@ def test_images_without_masks(tmp_path: Path) -> None:
     matrices, shown = pipeline.score(ctx, model, some, micro(), CPU)
     assert matrices.sum((1, 2)).tolist() == [(pixel_targets(some, i) != 255).sum() for i in (1, 3)]
     assert [len(row) for row in shown] == [3, 3]
-    with pytest.raises(BadData, match="small/train has no semantic masks; try: --task-data voc2012_seg=PATH"):
+    with pytest.raises(
+        BadData, match="small/train has no semantic masks; try: --task-data voc2012_seg=PATH"
+    ):
         pipeline.usable(ctx, Pixels(tmp_path, 2, without=(0, 1)))
 
 
 # Whole runs
 
 
-def row(home: Path, task: str, data: str, root: Path | None, **more: Any) -> tuple[dict[str, float], Path]:
+def row(
+    home: Path, task: str, data: str, root: Path | None, **more: Any
+) -> tuple[dict[str, float], Path]:
     """The metrics of random weights on a task at micro settings, and the stage's folder."""
-    given = Runtime(home=home, database="sqlite://", workers=0, tracker="none", devices="cpu", threads=1)
+    given = Runtime(
+        home=home, database="sqlite://", workers=0, tracker="none", devices="cpu", threads=1
+    )
     settings = {**MICRO, **more} | ({"mask": (11, 15)} if task == "cityscapes_seg" else {})
-    sets = [(f"{task}.{k}", json.dumps(v) if not isinstance(v, str) else v) for k, v in settings.items()]
+    sets = [
+        (f"{task}.{k}", json.dumps(v) if not isinstance(v, str) else v)
+        for k, v in settings.items()
+    ]
     sets += [("scenes.n_train", "6"), ("scenes.n_val", "3")]
     cell = Cell("random_init", "image", task, "scenes", data, "tiny", 0, tuple(sets))
     plan = make_plan([cell], given, {data: root})
@@ -154,9 +182,13 @@ def test_a_whole_run_on_scenes(task: str, home: Path) -> None:
     assert len(json.loads((folder / "per_class.json").read_text())) == 21
 
 
-@pytest.mark.parametrize(("task", "data", "classes"), [
-    ("cityscapes_seg", "cityscapes", 19), ("camvid_seg", "camvid", 11),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "data", "classes"),
+    [
+        ("cityscapes_seg", "cityscapes", 19),
+        ("camvid_seg", "camvid", 11),
+    ],
+)
 def test_a_whole_run_on_the_layouts_that_scenes_write(
     task: str, data: str, classes: int, tmp_path: Path, home: Path
 ) -> None:
@@ -168,9 +200,13 @@ def test_a_whole_run_on_the_layouts_that_scenes_write(
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("task", "data", "folder", "classes", "images"), [
-    ("voc12_seg", "voc2012_seg", "VOCdevkit", 21, 300), ("camvid_seg", "camvid", "CamVid", 11, 34),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "data", "folder", "classes", "images"),
+    [
+        ("voc12_seg", "voc2012_seg", "VOCdevkit", 21, 300),
+        ("camvid_seg", "camvid", "CamVid", 11, 34),
+    ],
+)
 def test_a_whole_run_on_real_images(
     task: str, data: str, folder: str, classes: int, images: int, real_data: Path, home: Path
 ) -> None:

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.contracts.registry import load
+from bench.core.errors import BadData
 from bench.data.semantic import pixel_targets
-from bench.errors import BadData
-from bench.registry import load
-from tasks._finetune import StepBatches
 from tasks._segmentation.data import (
     TrainCrops,
     augment,
@@ -22,6 +21,7 @@ from tasks._segmentation.data import (
     photometric,
     resize_pair,
 )
+from tasks._shared.finetune import StepBatches
 from tests.tasks.segmentation import Pixels, micro
 
 
@@ -56,7 +56,10 @@ def test_a_crop_follows_its_pixels(tmp_path: Path) -> None:
 
 def test_a_crop_at_scale_one_is_the_image() -> None:
     rng = np.random.default_rng(0)
-    image, target = rng.integers(0, 256, (20, 30, 3), np.uint8), rng.integers(0, 5, (20, 30), np.uint8)
+    image, target = (
+        rng.integers(0, 256, (20, 30, 3), np.uint8),
+        rng.integers(0, 5, (20, 30), np.uint8),
+    )
     p = micro(crop=(20, 30), short=0, scale=(1.0, 1.0), photometric=False)
     for i in range(4):
         crop, classes = augment(image, target, p, np.random.default_rng(i))
@@ -102,7 +105,9 @@ def test_sizes() -> None:
 def test_photometric_distortion() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (16, 16, 3), np.uint8)
-    kept = sum(np.array_equal(photometric(image, np.random.default_rng(i)), image) for i in range(400))
+    kept = sum(
+        np.array_equal(photometric(image, np.random.default_rng(i)), image) for i in range(400)
+    )
     assert 4 <= kept <= 40, "one in sixteen has no distortion at all"
     grey = np.repeat(image[..., :1], 3, 2)
     for i in range(20):
@@ -135,7 +140,9 @@ def test_crops_do_not_depend_on_the_workers(tmp_path: Path) -> None:
     plain = list(torch.utils.data.DataLoader(data, batch_sampler=batches))
     forked = list(torch.utils.data.DataLoader(data, batch_sampler=batches, num_workers=2))
     assert all(
-        torch.equal(a, b) for x, y in zip(plain, forked, strict=True) for a, b in zip(x, y, strict=True)
+        torch.equal(a, b)
+        for x, y in zip(plain, forked, strict=True)
+        for a, b in zip(x, y, strict=True)
     )
 
 
@@ -143,4 +150,6 @@ def test_a_mask_of_another_size(tmp_path: Path) -> None:
     images = Pixels(tmp_path, 2)
     images.masks[1] = images.masks[1][:, :-1]
     with pytest.raises(BadData, match=r"the mask of .*1\.png is \d+x\d+ but the image is"):
-        TrainCrops(images, micro(), 0)[StepBatches(np.array([1]), 1, 1, 0, 0).__iter__().__next__()[0]]
+        TrainCrops(images, micro(), 0)[
+            StepBatches(np.array([1]), 1, 1, 0, 0).__iter__().__next__()[0]
+        ]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from bench.core.errors import BadInput
 from bench.data.semantic import pixel_targets
-from bench.errors import BadInput
 from tasks._segmentation import pipeline
 from tasks._segmentation.data import TestImages
 from tasks._segmentation.infer import infer, slide, starts, windows
@@ -70,7 +70,9 @@ def test_predictions_have_the_size_of_the_mask(inference: str, tmp_path: Path) -
     model = Segmenter("resnet18", 21, p).eval()
     shapes = {}
     with torch.no_grad():
-        for index, found, truth in pipeline.predictions(context(tmp_path / "c"), model, images, p, CPU):
+        for index, found, truth in pipeline.predictions(
+            context(tmp_path / "c"), model, images, p, CPU
+        ):
             shapes[index] = tuple(found.shape)
             assert np.array_equal(truth.numpy(), pixel_targets(images, index))
     assert shapes == {i: tuple(images.sizes[i][::-1]) for i in (0, 2)}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 
-from bench.errors import BadData
+from bench.core.errors import BadData
 from tasks._segmentation.metrics import confusion, per_class, segmentation_metrics
 
 
@@ -26,7 +26,9 @@ def random_pixels(seed: int, classes: int = 5) -> list[tuple[np.ndarray, np.ndar
 @pytest.mark.parametrize("seed", range(3))
 def test_metrics_equal_scikit_learn_and_a_plain_loop(seed: int) -> None:
     images = random_pixels(seed)
-    matrix = sum(confusion(torch.from_numpy(truth), torch.from_numpy(found), 5) for truth, found in images)
+    matrix = sum(
+        confusion(torch.from_numpy(truth), torch.from_numpy(found), 5) for truth, found in images
+    )
     there = np.concatenate([t.ravel() for t, _ in images])
     predicted = np.concatenate([f.ravel() for _, f in images])
     scored = there != 255
@@ -66,6 +68,8 @@ def test_metrics_by_hand() -> None:
 
 
 def test_no_scored_pixel_is_an_error() -> None:
-    matrix = confusion(torch.full((4, 4), 255, dtype=torch.uint8), torch.zeros(4, 4, dtype=torch.long), 3)
+    matrix = confusion(
+        torch.full((4, 4), 255, dtype=torch.uint8), torch.zeros(4, 4, dtype=torch.long), 3
+    )
     with pytest.raises(BadData, match="void everywhere"):
         segmentation_metrics(matrix)

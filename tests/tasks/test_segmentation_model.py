@@ -12,18 +12,21 @@ from lightning.fabric import Fabric
 from torch.nn import functional as F
 from torchvision.models import resnet50
 
-from bench.errors import BadInput
-from bench.nn.backbones import ResNetBackbone, build_backbone, load_backbone, save_backbone
-from bench.registry import load
-from tasks import _finetune
+from bench.contracts.registry import load
+from bench.core.errors import BadInput
+from bench.nn.backbones import build_backbone, load_backbone, save_backbone
+from bench.nn.resnet import ResNetBackbone
 from tasks._segmentation.model import Segmenter, dilate, optimizer_for, pixel_loss
 from tasks._segmentation.protocol import poly
+from tasks._shared import finetune as _finetune
 from tests.tasks.segmentation import TASKS, context, micro
 
 # Backbones
 
 
-@pytest.mark.parametrize(("output_stride", "flags"), [(8, [False, True, True]), (16, [False, False, True])])
+@pytest.mark.parametrize(
+    ("output_stride", "flags"), [(8, [False, True, True]), (16, [False, False, True])]
+)
 def test_dilated_backbone_equals_torchvision(output_stride: int, flags: list[bool]) -> None:
     torch.manual_seed(0)
     reference = resnet50(replace_stride_with_dilation=flags).eval()
@@ -55,7 +58,9 @@ def test_dilation_keeps_the_outputs_that_were_there(name: str, output_stride: in
         dense, sparse = dilated.maps(images), strided.maps(images)  # type: ignore[operator]
     step = 32 // output_stride
     assert dense.shape[2:] == (96 // output_stride, 64 // output_stride)
-    assert torch.allclose(dense[:, :, ::step, ::step], sparse, atol=1e-4 * float(sparse.abs().max()))
+    assert torch.allclose(
+        dense[:, :, ::step, ::step], sparse, atol=1e-4 * float(sparse.abs().max())
+    )
 
 
 def test_the_backbone_is_in_the_network_or_it_fails_loudly(tmp_path: Path) -> None:
@@ -64,7 +69,9 @@ def test_the_backbone_is_in_the_network_or_it_fails_loudly(tmp_path: Path) -> No
     save_backbone(tmp_path / "b.pth", source)
     model = Segmenter("resnet18", 5, micro())
     assert load_backbone(tmp_path / "b.pth", model.backbone) == len(source.state_dict()) == 120
-    assert all(torch.equal(v, model.backbone.state_dict()[k]) for k, v in source.state_dict().items())
+    assert all(
+        torch.equal(v, model.backbone.state_dict()[k]) for k, v in source.state_dict().items()
+    )
     for damage, message in (("missing", "is missing"), ("extra", "is unexpected")):
         state = source.state_dict()
         if damage == "missing":
@@ -102,10 +109,14 @@ def test_pixel_loss_is_the_mean_over_scored_pixels() -> None:
 
 def test_losses_of_both_heads() -> None:
     torch.manual_seed(0)
-    model = Segmenter("resnet18", 5, micro(dropout=0.0, aux_weight=0.4)).eval().requires_grad_(False)
+    model = (
+        Segmenter("resnet18", 5, micro(dropout=0.0, aux_weight=0.4)).eval().requires_grad_(False)
+    )
     images, targets = torch.randn(2, 3, 48, 64), torch.randint(0, 5, (2, 48, 64)).to(torch.uint8)
     found = model.losses(images, targets)
-    assert float(found["loss_seg"]) == pytest.approx(float(pixel_loss(model(images), targets)), rel=1e-5)
+    assert float(found["loss_seg"]) == pytest.approx(
+        float(pixel_loss(model(images), targets)), rel=1e-5
+    )
     assert model.aux is not None
     c4, c5 = model.features(images)
     assert c4.shape[1:] == (256, 6, 8)
@@ -113,7 +124,9 @@ def test_losses_of_both_heads() -> None:
     assert float(found["loss_aux"]) == pytest.approx(
         0.4 * float(pixel_loss(model.aux(c4), targets)), rel=1e-5
     )
-    assert set(Segmenter("resnet18", 5, micro(aux_weight=0)).losses(images, targets)) == {"loss_seg"}
+    assert set(Segmenter("resnet18", 5, micro(aux_weight=0)).losses(images, targets)) == {
+        "loss_seg"
+    }
 
 
 def test_polynomial_schedule() -> None:
@@ -145,4 +158,6 @@ def test_every_weight_is_in_one_group(tmp_path: Path) -> None:
         3, 0.1, lambda start: [batch] * 3, lambda b: model.losses(*b), lambda s: 0.1 / (s + 1), 0
     )
     _finetune.fit(context(tmp_path), model, optimizer, loop, Fabric(accelerator="cpu", devices=1))
-    assert [v for pair in seen for v in pair] == pytest.approx([0.1, 1.0, 0.05, 0.5, 0.1 / 3, 1 / 3])
+    assert [v for pair in seen for v in pair] == pytest.approx(
+        [0.1, 1.0, 0.05, 0.5, 0.1 / 3, 1 / 3]
+    )

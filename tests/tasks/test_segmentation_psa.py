@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from bench.errors import BadInput
+from bench.core.errors import BadInput
 from tasks._segmentation.psa import PsaHead, attend, reindex
 
 
 def loop_attention(
     features: np.ndarray, maps: np.ndarray, mask: tuple[int, int], way: str, normalise: str
 ) -> np.ndarray:
-    """One image, written from the paper: every position i has a map over offsets; the H x W window of it that
-    is centred on i is its attention over all positions j. float64."""
+    """One image, written from the paper: every position i has a map over offsets; the H x W window
+    of it that is centred on i is its attention over all positions j. float64."""
     _, height, width = features.shape
     places = [(y, x) for y in range(height) for x in range(width)]
     attention = np.zeros((len(places), len(places)))  # [i, j]
@@ -28,7 +28,8 @@ def loop_attention(
                 attention[i, j] = own[row, column]
     made = np.zeros_like(features)
     for target in range(len(places)):
-        # collect: the target's own attention to all; distribute: all others' attention to the target
+        # collect: the target's own attention to all; distribute: all others' attention to the
+        # target
         weights = attention[target] if way == "collect" else attention[:, target]
         if normalise == "softmax":
             weights = np.exp(weights - weights.max())
@@ -47,10 +48,17 @@ def loop_attention(
 def test_attention_equals_a_plain_loop(mask: tuple[int, int], way: Any, normalise: Any) -> None:
     """3 x 4 positions: a map of 5 x 7 is the paper's (2H - 1)(2W - 1)."""
     rng = np.random.default_rng(mask[0])
-    features, maps = rng.normal(size=(2, 6, 3, 4)), 2 * rng.normal(size=(2, mask[0] * mask[1], 3, 4))
-    found = attend(torch.from_numpy(features), torch.from_numpy(maps), mask, way, normalise).numpy()
+    features, maps = (
+        rng.normal(size=(2, 6, 3, 4)),
+        2 * rng.normal(size=(2, mask[0] * mask[1], 3, 4)),
+    )
+    found = attend(
+        torch.from_numpy(features), torch.from_numpy(maps), mask, way, normalise
+    ).numpy()
     for one, own, expected in zip(found, maps, features, strict=True):
-        np.testing.assert_allclose(one, loop_attention(expected, own, mask, way, normalise), atol=1e-12)
+        np.testing.assert_allclose(
+            one, loop_attention(expected, own, mask, way, normalise), atol=1e-12
+        )
 
 
 def test_an_over_completed_map_reaches_every_position_and_no_smaller_one_does() -> None:
@@ -60,8 +68,8 @@ def test_an_over_completed_map_reaches_every_position_and_no_smaller_one_does() 
 
 
 def test_collect_looks_where_the_map_points_and_distribute_sends_there() -> None:
-    """Every map points one to the right: collecting takes the right neighbour's features, distributing gives
-    one's own to the right neighbour."""
+    """Every map points one to the right: collecting takes the right neighbour's features,
+    distributing gives one's own to the right neighbour."""
     features = torch.arange(12.0).view(1, 1, 3, 4)
     maps = torch.zeros(1, 5, 7, 3, 4)
     maps[0, 2, 4] = 100.0

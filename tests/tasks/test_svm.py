@@ -13,11 +13,12 @@ import torch
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import LinearSVC
 
-from bench.engine.context import Progress, StageContext
-from bench.errors import BadInput
-from bench.params import Runtime
-from bench.registry import load
-from bench.stage import Stage
+from bench.contracts.context import StageContext
+from bench.contracts.registry import load
+from bench.core.errors import BadInput
+from bench.core.params import Runtime
+from bench.core.progress import Progress
+from bench.core.stage import Stage
 from tasks._frozen import gram, svm
 from tasks._frozen.lowshot import Experiment, summarise
 from tasks._frozen.solver import Kernel, prepare, solve
@@ -33,7 +34,7 @@ from tasks._frozen.svm import (
     training_signs,
     usable_classes,
 )
-from tasks._ranking import class_ap
+from tasks._shared.ranking import class_ap
 
 COSTS = np.array([0.5**14, 0.5**9, 0.5**5, 1.0, 10.0])
 
@@ -45,16 +46,25 @@ def transcription(
     train = train.astype(np.float64) / (
         np.linalg.norm(train.astype(np.float64), axis=1, keepdims=True) + 1e-5
     )
-    test = test.astype(np.float64) / (np.linalg.norm(test.astype(np.float64), axis=1, keepdims=True) + 1e-5)
+    test = test.astype(np.float64) / (
+        np.linalg.norm(test.astype(np.float64), axis=1, keepdims=True) + 1e-5
+    )
     scores, chosen = [], []
     for c in range(labels.shape[1]):
         y = np.where(labels[:, c] == 1, 1, -1)  # 0, difficult only, stays in as a negative
         best: tuple[float, float] = (-1.0, 0.0)
         for cost in costs:
             made = LinearSVC(
-                C=cost, class_weight={1: 2, -1: 1}, intercept_scaling=1.0, penalty="l2", loss="squared_hinge",
-                tol=1e-4, dual=True, max_iter=2000, random_state=0,
-            )  # fmt: skip
+                C=cost,
+                class_weight={1: 2, -1: 1},
+                intercept_scaling=1.0,
+                penalty="l2",
+                loss="squared_hinge",
+                tol=1e-4,
+                dual=True,
+                max_iter=2000,
+                random_state=0,
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 mean = cross_val_score(made, train, y, cv=3, scoring="average_precision").mean()
@@ -93,12 +103,14 @@ def test_the_protocol_is_the_transcription(problem: Any, solver: Any, width: int
 
 
 def test_the_solver_minimises_the_stated_function() -> None:
-    """At the solution the gradient of |w|^2/2 + sum s max(0, 1 - y wx)^2 vanishes, in float64 and by
-    autograd."""
+    """At the solution the gradient of |w|^2/2 + sum s max(0, 1 - y wx)^2 vanishes, in float64 and
+    by autograd."""
     features, labels = made_up(80, 120, 2, 1)
     rows = Kernel(features).reduced()
     for cost in (1e-4, 0.1, 10.0):
-        w = rows.weights(solve(rows, labels[None], np.full(2, cost), 2.0, 1e-4))[0].requires_grad_()
+        w = rows.weights(solve(rows, labels[None], np.full(2, cost), 2.0, 1e-4))[
+            0
+        ].requires_grad_()
         x, y = prepare(features), torch.from_numpy(labels).double()
         weight = torch.where(y > 0, 2.0, 1.0) * cost
         (0.5 * (w * w).sum() + (weight * (1 - y * (x @ w)).clamp(min=0) ** 2).sum()).backward()
@@ -139,9 +151,8 @@ def test_folds_are_scikit_learns(seed: int) -> None:
 
 
 def test_difficult_only_images_are_negatives_in_training(problem: Any) -> None:
-    """...and their score has no part in AP: see test_ranking. Turning them into plain negatives changes
-    nothing;
-    leaving them out does."""
+    """...and their score has no part in AP: see test_ranking. Turning them into plain negatives
+    changes nothing; leaving them out does."""
     train, labels, test, _ = problem
     assert training_signs(np.array([1, 0, -1])).tolist() == [1, -1, -1]
     plain = np.where(labels == 1, 1, -1).astype(np.int8)
@@ -197,7 +208,10 @@ def test_the_solvers_agree_on_samples(k: int) -> None:
     one, other = (train_shot(kernel, test, sample, COSTS, s) for s in ("batched", "liblinear"))
     for scores, theirs in zip(one.scores, other.scores, strict=True):
         assert np.abs(scores - theirs).max() < 0.01 * np.abs(theirs).max()
-        assert abs(class_ap(labels[500:], scores).mean() - class_ap(labels[500:], theirs).mean()) < 2e-3
+        assert (
+            abs(class_ap(labels[500:], scores).mean() - class_ap(labels[500:], theirs).mean())
+            < 2e-3
+        )
     assert one.cv.shape == (len(COSTS), 4)
     assert np.isnan(one.cv).all() == np.isnan(other.cv).all() == (k == 1)
     if k > 1:
@@ -213,8 +227,9 @@ def sums(w: torch.Tensor, x: torch.Tensor, y: torch.Tensor, cost: torch.Tensor) 
 @pytest.mark.parametrize("most", [100.0, 1e5])
 @pytest.mark.parametrize("width", [20, 200])
 def test_the_solver_in_coefficients_minimises_the_same_function(width: int, most: float) -> None:
-    """By autograd in float64, with more and with fewer rows than dimensions, copies among the rows, a fold
-    left out, costs of the protocol and, in float64, a far larger one; `o` are the rows' scores."""
+    """By autograd in float64, with more and with fewer rows than dimensions, copies among the
+    rows, a fold left out, costs of the protocol and, in float64, a far larger one; `o` are the
+    rows' scores."""
     features, labels = made_up(90, width, 1, 3)
     features[50:60] = features[:10]
     kernel, costs = Kernel(features), np.array([1e-5, 0.05, 1.0, most])
@@ -226,13 +241,17 @@ def test_the_solver_in_coefficients_minimises_the_same_function(width: int, most
     x, signs = kernel.rows[torch.from_numpy(subset)], torch.from_numpy(y).double()
     w = (a.double() @ x).requires_grad_()
     [grad] = torch.autograd.grad(sums(w, x, signs, torch.from_numpy(costs)).sum(), w)
-    assert (grad.norm(dim=1) / w.norm(dim=1))[:3].max() < 2e-3  # at large costs it is all float32's rounding
+    # at large costs it is all float32's rounding
+    assert (grad.norm(dim=1) / w.norm(dim=1))[:3].max() < 2e-3
     assert (o - w.detach() @ x.T).abs().max() < 1e-3 * o.abs().max()
     for p, cost in enumerate(costs):
         theirs = svm.linear_svc(x[:, :-1][y[p] != 0].numpy(), y[p][y[p] != 0], cost)
-        best = torch.cat([torch.from_numpy(theirs.coef_), torch.from_numpy(theirs.intercept_)[None]], 1)
+        best = torch.cat(
+            [torch.from_numpy(theirs.coef_), torch.from_numpy(theirs.intercept_)[None]], 1
+        )
         mine, other = (
-            sums(v, x, signs[p : p + 1], torch.tensor([cost])) for v in (w.detach()[p : p + 1], best)
+            sums(v, x, signs[p : p + 1], torch.tensor([cost]))
+            for v in (w.detach()[p : p + 1], best)
         )
         assert float(mine) <= 1.0001 * float(other), cost
 
@@ -240,7 +259,9 @@ def test_the_solver_in_coefficients_minimises_the_same_function(width: int, most
 def test_cost_selection() -> None:
     nan = np.full(3, np.nan)
     assert pick_by_cv([nan, np.array([0.1, 0.5, 0.5]), np.array([0.9, 0.5, 0.5])]) == [1, 1, 0]
-    made = Experiment(np.zeros((1, 1)), np.zeros((1, 1)), (2, 1), (0, 1), COSTS[:3], "interpolated")
+    made = Experiment(
+        np.zeros((1, 1)), np.zeros((1, 1)), (2, 1), (0, 1), COSTS[:3], "interpolated"
+    )
     assert made.ks == (1, 2)
     made.ap[0] = [[0.1, 0.2, 0.3], [0.1, 0.2, 0.6]]
     made.ap[1] = [[0.5, 0.1, 0.4], [0.3, 0.2, 0.2]]
@@ -248,7 +269,9 @@ def test_cost_selection() -> None:
     made.cv[1] = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     found, table = summarise(made, "cv")
     assert found["mAP_k2"] == pytest.approx(100 * (0.4 + 0.2) / 2)
-    assert found["mAP_k1"] == pytest.approx(100 * (0.3 + 0.2) / 2), "the cost of k = 2, sample by sample"
+    assert found["mAP_k1"] == pytest.approx(100 * (0.3 + 0.2) / 2), (
+        "the cost of k = 2, sample by sample"
+    )
     assert found["mAP_k1_test_cost"] == pytest.approx(45)
     assert found["mAP_k2_test_cost"] == pytest.approx(40)
     assert found["mAP"] == pytest.approx((30 + 25) / 2)
@@ -278,7 +301,9 @@ def test_lowshot_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     assert rows[:, 3].min() >= 1000
     (ctx.scratch / "k2-seed1.npy").write_bytes(b"torn")
     calls: list[Any] = []
-    monkeypatch.setattr("tasks._frozen.lowshot.train_shot", lambda *a: calls.append(a) or train_shot(*a))
+    monkeypatch.setattr(
+        "tasks._frozen.lowshot.train_shot", lambda *a: calls.append(a) or train_shot(*a)
+    )
     again = experiment()
     assert len(calls) == 1
     assert np.array_equal(first.ap, again.ap)

@@ -13,8 +13,8 @@ from lightning.fabric import Fabric
 from torch import nn
 from torchvision.models.detection._utils import BoxCoder
 
+from bench.contracts.registry import load
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
-from bench.registry import load
 from tasks._detection import train as training
 from tasks._detection.backend import DETECTORS, TorchvisionBackend
 from tasks._detection.cascade import CascadeVitRcnn, cascade_targets, scale_gradient
@@ -76,7 +76,8 @@ def test_windows_are_squares_of_the_map() -> None:
 
 
 def test_a_windowed_block_does_not_look_outside_its_window() -> None:
-    """With windows of 4 x 4 tokens everywhere a change stays within 32 pixels; a global one spreads it."""
+    """With windows of 4 x 4 tokens everywhere a change stays within 32 pixels; a global one
+    spreads it."""
     for blocks, spreads in ((1, False), (4, True)):
         model = detector(global_blocks=4).eval()
         model.windows = [4] * 4 if blocks == 1 else model.windows
@@ -121,31 +122,46 @@ def test_the_backbone_is_in_it_and_learns(name: str, tmp_path: Path) -> None:
     model.eval()
     (found, _) = model.detect(batch_images(samples, torch.device("cpu"), model.divisor))
     assert found["masks"].shape == (len(found["boxes"]), 28, 28)
-    assert batch_images(samples, torch.device("cpu"), model.divisor).tensors.shape == (2, 3, 64, 64)
+    assert batch_images(samples, torch.device("cpu"), model.divisor).tensors.shape == (
+        2,
+        3,
+        64,
+        64,
+    )
 
 
 def test_rates_fall_from_block_to_block() -> None:
-    """detectron2's rule for n blocks: .7^(n + 1 - i) with i = 0 for the embeddings, 1 .. n for the blocks."""
+    """detectron2's rule for n blocks: .7^(n + 1 - i) with i = 0 for the embeddings, 1 .. n for the
+    blocks."""
     p = params(layer_decay=0.7)
     model = detector(layer_decay=0.7)
     optimizer = training.optimizer_for(model, p)
     assert isinstance(optimizer, torch.optim.AdamW)
-    scale = {id(q): (g["factor"], g["weight_decay"]) for g in optimizer.param_groups for q in g["params"]}
+    scale = {
+        id(q): (g["factor"], g["weight_decay"])
+        for g in optimizer.param_groups
+        for q in g["params"]
+    }
     named = dict(model.named_parameters())
     assert len(scale) == len(named)
     wanted = {
-        "body.patch_embed.proj.weight": (0.7**5, 0.1), "body.pos_embed": (0.7**5, 0.0),
-        "body.blocks.0.attn.qkv.weight": (0.7**4, 0.1), "body.blocks.3.mlp.fc1.bias": (0.7, 0.1),
-        "body.blocks.3.norm1.weight": (0.7, 0.0), "positions.0.rows": (0.7**4, 0.1),
-        "fpn.stages.0.1.weight": (1.0, 0.1), "fpn.stages.0.2.weight": (1.0, 0.0),
+        "body.patch_embed.proj.weight": (0.7**5, 0.1),
+        "body.pos_embed": (0.7**5, 0.0),
+        "body.blocks.0.attn.qkv.weight": (0.7**4, 0.1),
+        "body.blocks.3.mlp.fc1.bias": (0.7, 0.1),
+        "body.blocks.3.norm1.weight": (0.7, 0.0),
+        "positions.0.rows": (0.7**4, 0.1),
+        "fpn.stages.0.1.weight": (1.0, 0.1),
+        "fpn.stages.0.2.weight": (1.0, 0.0),
         "roi.box_predictor.cls_score.weight": (1.0, 0.1),
-    }  # fmt: skip
+    }
     for name, (rate, decay) in wanted.items():
         assert scale[id(named[name])] == (pytest.approx(rate), decay), name
 
 
 def test_cascade_targets_by_hand() -> None:
-    """A box of IoU 2/3 with its object is positive at .6, background at .7; deltas are times the weights."""
+    """A box of IoU 2/3 with its object is positive at .6, background at .7; deltas are times the
+    weights."""
     target = {"boxes": torch.tensor([[0.0, 0.0, 20.0, 30.0]]), "labels": torch.tensor([4])}
     boxes = torch.tensor([[0.0, 0.0, 20.0, 20.0], [100.0, 100.0, 120.0, 120.0]])
     coder = BoxCoder((20.0, 20.0, 10.0, 10.0))
@@ -166,7 +182,8 @@ def test_a_third_of_the_gradient_reaches_the_pyramid() -> None:
 
 
 def test_each_stage_is_fed_the_last_ones_boxes() -> None:
-    """Predictors that move every box by half its width: the third stage sees boxes a whole width away."""
+    """Predictors that move every box by half its width: the third stage sees boxes a whole width
+    away."""
     model = detector("coco_vitdet_cascade").eval()
     assert isinstance(model, CascadeVitRcnn)
     predictors = [model.roi.box_predictor, *model.later_predictors]
@@ -185,13 +202,18 @@ def test_each_stage_is_fed_the_last_ones_boxes() -> None:
     box = torch.tensor([[4.0, 4.0, 14.0, 24.0]])
     target = {"boxes": torch.tensor([[9.0, 4.0, 19.0, 24.0]]), "labels": torch.tensor([1])}
     sampled = Sampled([box], [torch.tensor([0])], [torch.tensor([1])], [torch.zeros(1, 4)])
-    losses = model.box_stage(model.features(torch.randn(1, 3, 64, 64)), sampled, [target], [(64, 64)])
+    losses = model.box_stage(
+        model.features(torch.randn(1, 3, 64, 64)), sampled, [target], [(64, 64)]
+    )
     assert [s[0].tolist() for s in seen] == [[4, 4, 14, 24], [9, 4, 19, 24], [14, 4, 24, 24]]
     assert len(losses) == 6
-    # stage 2 stands on the object (deltas 0, predicted .5 x 20), stage 3 a half width off: background
+    # stage 2 stands on the object (deltas 0, predicted .5 x 20), stage 3 a half width off:
+    # background
     assert losses["loss_box_stage2"].item() == pytest.approx(10.0)
     assert losses["loss_box_stage3"].item() == 0
-    boxes, scores, labels = model.box_detect(model.features(torch.randn(1, 3, 64, 64)), [box], [(64, 64)])
+    boxes, scores, labels = model.box_detect(
+        model.features(torch.randn(1, 3, 64, 64)), [box], [(64, 64)]
+    )
     assert (boxes[0] == torch.tensor([19.0, 4.0, 29.0, 24.0])).all()
     assert len(boxes[0]) == len(scores[0]) == len(labels[0])
 
@@ -212,11 +234,20 @@ def test_jittered_samples_follow_their_pixels(tmp_path: Path) -> None:
         assert (made["boxes"] <= torch.tensor([width, height, width, height]) + 1e-3).all()
         low, scale = made["origin"].numpy(), made["scale"].numpy()
         high = low + np.array([width, height]) * scale
-        for box, mask in zip(to_source(made["boxes"], made).numpy(), made["masks"].numpy(), strict=True):
+        for box, mask in zip(
+            to_source(made["boxes"], made).numpy(), made["masks"].numpy(), strict=True
+        ):
             ys, xs = np.nonzero(mask)
             inside = (xs + 1 > low[0]) & (xs < high[0]) & (ys + 1 > low[1]) & (ys < high[1])
-            edges = [xs[inside].min(), ys[inside].min(), xs[inside].max() + 1, ys[inside].max() + 1]
-            assert box.tolist() == pytest.approx(np.clip(edges, [*low, *low], [*high, *high]), abs=0.02)
+            edges = [
+                xs[inside].min(),
+                ys[inside].min(),
+                xs[inside].max() + 1,
+                ys[inside].max() + 1,
+            ]
+            assert box.tolist() == pytest.approx(
+                np.clip(edges, [*low, *low], [*high, *high]), abs=0.02
+            )
     assert cropped >= 2
     assert small >= 2
 
@@ -225,10 +256,13 @@ def test_jittered_samples_follow_their_pixels(tmp_path: Path) -> None:
 def test_a_crop_without_objects_trains(name: str) -> None:
     model = detector(name).train()
     empty = {
-        "image": torch.zeros(3, 64, 64, dtype=torch.uint8), "boxes": torch.zeros(0, 4),
-        "labels": torch.zeros(0, dtype=torch.long), "masks": torch.zeros(0, 90, 90, dtype=torch.uint8),
-        "scale": torch.ones(2), "origin": torch.zeros(2),
-    }  # fmt: skip
+        "image": torch.zeros(3, 64, 64, dtype=torch.uint8),
+        "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0, dtype=torch.long),
+        "masks": torch.zeros(0, 90, 90, dtype=torch.uint8),
+        "scale": torch.ones(2),
+        "origin": torch.zeros(2),
+    }
     losses = TorchvisionBackend().losses(model, [empty], torch.device("cpu"))
     assert all(math.isfinite(v.item()) for v in losses.values())
     assert losses["loss_mask"].item() == 0
@@ -254,17 +288,26 @@ def test_only_vision_transformers() -> None:
 @pytest.mark.parametrize("count", [2, pytest.param(8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", TASKS)
 def test_it_learns_images_by_heart(name: str, count: int, tmp_path: Path) -> None:
-    """From random weights; two images in 200 steps, about a minute on a core. Of eight, one head gets to AP50
-    84 in 500 steps of four. Three heads, a third of whose gradient goes on to the pyramid, are slower: 64 in
-    500, 99 in 700."""
+    """From random weights; two images in 200 steps, about a minute on a core. Of eight, one head
+    gets to AP50 84 in 500 steps of four. Three heads, a third of whose gradient goes on to the
+    pyramid, are slower: 64 in 500, 99 in 700."""
     length: dict[str, Any] = {"iterations": 200, "steps": (170,), "batch_size": 2}
     if count == 8:
         steps = 700 if name == "coco_vitdet_cascade" else 500
         length = {"iterations": steps, "steps": (steps - 70,), "batch_size": 4}
     p = params(
-        name, **length, warmup=10, lr=1e-3, sizes=(96,), test_size=96, max_size=96,
-        jitter=(1.0, 1.0), drop_path=0.0, layer_decay=1.0, rois=32,
-    )  # fmt: skip
+        name,
+        **length,
+        warmup=10,
+        lr=1e-3,
+        sizes=(96,),
+        test_size=96,
+        max_size=96,
+        jitter=(1.0, 1.0),
+        drop_path=0.0,
+        layer_decay=1.0,
+        rois=32,
+    )
     images = SmallSet(tmp_path, count)
     torch.manual_seed(0)
     model = DETECTORS[p.detector]("vit_tiny", 20, p, 0)

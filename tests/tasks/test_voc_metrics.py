@@ -1,4 +1,5 @@
-"""VOC's average precision against a plainly written evaluator, scikit-learn, hand cases and detectron2."""
+"""VOC's average precision against a plainly written evaluator, scikit-learn, hand cases and
+detectron2."""
 
 from __future__ import annotations
 
@@ -9,14 +10,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from bench.data.base import ImageSet, Objects
+from bench.contracts.images import ImageSet, Objects
 from tasks._detection.voc import average_precision, overlaps, voc_metrics
 
 CLASSES = ["bird", "cat", "dog"]
 
 
 class Written(ImageSet):
-    """Objects given as they stand in VOC's XML: per image a list of (class, difficult, corners from 1)."""
+    """Objects given as they stand in VOC's XML: per image a list of (class, difficult, corners
+    from 1)."""
 
     def __init__(self, described: list[list[tuple[int, bool, list[int]]]]) -> None:
         self.name, self.split, self.classes = "written", "val", CLASSES
@@ -30,11 +32,14 @@ class Written(ImageSet):
         labels = np.array([k for k, _, _ in rows], np.int64)
         difficult = np.array([d for _, d, _ in rows], bool)
         zero = np.zeros(len(rows))
-        return Objects(boxes.astype(np.float32), labels, zero > 0, difficult, zero, zero.astype(np.int64))
+        return Objects(
+            boxes.astype(np.float32), labels, zero > 0, difficult, zero, zero.astype(np.int64)
+        )
 
 
 def random_case(seed: int, ties: bool) -> tuple[Written, list[dict[str, Any]]]:
-    """Objects and detections near them, misses, doubles, wrong classes, difficult objects, empty images."""
+    """Objects and detections near them, misses, doubles, wrong classes, difficult objects, empty
+    images."""
     rng = np.random.default_rng(seed)
     described: list[list[tuple[int, bool, list[int]]]] = []
     found: list[dict[str, Any]] = []
@@ -48,16 +53,24 @@ def random_case(seed: int, ties: bool) -> tuple[Written, list[dict[str, Any]]]:
             for _ in range(int(rng.integers(0, 4))):
                 moved = np.array([x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]) + rng.normal(0, 4, 4)
                 label = k if rng.random() < 0.85 else int(rng.integers(3))
-                found.append({"image_id": image * 3 + 5, "category_id": label + 1, "bbox": moved.tolist()})
+                found.append(
+                    {"image_id": image * 3 + 5, "category_id": label + 1, "bbox": moved.tolist()}
+                )
         if rng.random() < 0.4:
-            found.append({"image_id": image * 3 + 5, "category_id": 1, "bbox": [3.0, 4.0, 50.0, 20.0]})
-    scores = rng.integers(0, 5, len(found)) / 5 if ties else rng.permutation(len(found)) / 1000 + 0.0001
+            found.append(
+                {"image_id": image * 3 + 5, "category_id": 1, "bbox": [3.0, 4.0, 50.0, 20.0]}
+            )
+    scores = (
+        rng.integers(0, 5, len(found)) / 5 if ties else rng.permutation(len(found)) / 1000 + 0.0001
+    )
     for detection, score in zip(found, scores, strict=True):
         detection["score"] = float(score)
     return Written(described), found
 
 
-def plain(images: Written, found: list[dict[str, Any]], k: int, threshold: float, rule: str) -> float:
+def plain(
+    images: Written, found: list[dict[str, Any]], k: int, threshold: float, rule: str
+) -> float:
     """The development kit's procedure, one detection after another."""
     wanted, taken = 0, {}
     for i, rows in enumerate(images.described):
@@ -98,7 +111,10 @@ def plain(images: Written, found: list[dict[str, Any]], k: int, threshold: float
 def summarise(recall: list[float], precision: list[float], rule: str) -> float:
     if rule == "11_points":
         points = np.arange(0.0, 1.1, 0.1)
-        tops = [max((p for p, r in zip(precision, recall, strict=True) if r >= t), default=0) for t in points]
+        tops = [
+            max((p for p, r in zip(precision, recall, strict=True) if r >= t), default=0)
+            for t in points
+        ]
         return sum(tops) / 11
     area, last = 0.0, 0.0
     for n, r in enumerate(recall):
@@ -115,7 +131,7 @@ def test_equal_to_the_procedure_written_out(seed: int, ties: bool, rule: Any) ->
     metrics, per_class = voc_metrics(images, found, rule)
     table = np.array(
         [[plain(images, found, k, t / 100, rule) for t in range(50, 100, 5)] for k in range(3)]
-    )  # fmt: skip
+    )
     assert metrics["AP"] == pytest.approx(100 * table.mean(), abs=1e-9)
     assert metrics["AP50"] == pytest.approx(100 * table[:, 0].mean(), abs=1e-9)
     assert metrics["AP75"] == pytest.approx(100 * table[:, 5].mean(), abs=1e-9)
@@ -125,8 +141,8 @@ def test_equal_to_the_procedure_written_out(seed: int, ties: bool, rule: Any) ->
 
 
 def test_equal_to_detectron2(tmp_path: Path) -> None:
-    """Its evaluator of one class and threshold, on files in VOC's layout; scores differ, since it sorts ties
-    in no particular order."""
+    """Its evaluator of one class and threshold, on files in VOC's layout; scores differ, since it
+    sorts ties in no particular order."""
     theirs = pytest.importorskip("detectron2.evaluation.pascal_voc_evaluation")
     for seed in range(3):
         images, found = random_case(seed, ties=False)
@@ -137,11 +153,15 @@ def test_equal_to_detectron2(tmp_path: Path) -> None:
             for name in CLASSES:
                 aps = [
                     theirs.voc_eval(
-                        str(folder / "found_{}.txt"), str(folder / "{}.xml"), str(folder / "set.txt"), name,
-                        t / 100, rule == "11_points",
+                        str(folder / "found_{}.txt"),
+                        str(folder / "{}.xml"),
+                        str(folder / "set.txt"),
+                        name,
+                        t / 100,
+                        rule == "11_points",
                     )[2]
                     for t in range(50, 100, 5)
-                ]  # fmt: skip
+                ]
                 assert per_class[name]["AP"] == pytest.approx(100 * np.mean(aps), abs=1e-9)
                 assert per_class[name]["AP50"] == pytest.approx(100 * aps[0], abs=1e-9)
 
@@ -196,7 +216,11 @@ def test_difficult_objects_are_neither_wanted_nor_wrong() -> None:
     hit = {"image_id": 5, "category_id": 1, "bbox": [0, 0, 50, 50], "score": 0.5}
     hard = {"image_id": 5, "category_id": 1, "bbox": [59, 59, 41, 41], "score": 0.9}
     metrics, per_class = voc_metrics(images, [hit, hard])
-    assert metrics == {"AP": pytest.approx(100), "AP50": pytest.approx(100), "AP75": pytest.approx(100)}
+    assert metrics == {
+        "AP": pytest.approx(100),
+        "AP50": pytest.approx(100),
+        "AP75": pytest.approx(100),
+    }
     assert list(per_class) == ["bird"]  # cat has only a difficult object, dog none
     wrong = {"image_id": 8, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.99}
     assert voc_metrics(images, [hit, hard, wrong])[0]["AP50"] == pytest.approx(50)

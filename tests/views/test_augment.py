@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
+from bench.contracts.views import Augment, ViewSpec
 from bench.views.augment import (
     AT,
     MEAN,
@@ -23,7 +24,6 @@ from bench.views.augment import (
     normalise,
     solarize,
 )
-from bench.views.plan import Augment, ViewSpec
 from bench.views.sample import FIELDS, ORDERS, photometric
 
 N = 8
@@ -31,7 +31,8 @@ CLOSE = 2e-6  # single precision, values in [0, 1]
 
 
 def pictures(n: int = N, side: int = 40) -> Tensor:
-    """(n, 3, side, side) uint8: noise, a constant, a grey, a saturated and a smooth picture among them."""
+    """(n, 3, side, side) uint8: noise, a constant, a grey, a saturated and a smooth picture among
+    them."""
     rng = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (n, 3, side, side), generator=rng, dtype=torch.uint8)
     x[1] = 77
@@ -55,7 +56,10 @@ FACTORS = torch.tensor([0.0, 0.2, 0.6, 1.0, 1.3, 1.8, 0.9, 2.5])
 def test_brightness() -> None:
     x = floats()
     torch.testing.assert_close(
-        blend(x, torch.zeros_like(x), FACTORS), each(x, FACTORS, tv.adjust_brightness), atol=CLOSE, rtol=0
+        blend(x, torch.zeros_like(x), FACTORS),
+        each(x, FACTORS, tv.adjust_brightness),
+        atol=CLOSE,
+        rtol=0,
     )
 
 
@@ -113,7 +117,9 @@ def test_blur_holds_a_constant_and_a_radius_beyond_the_view() -> None:
 
 def vectors(n: int, **fixed: float) -> Tensor:
     """(n, fields) parameters: every sample its own, every order of operations over 24 samples."""
-    spec = ViewSpec("view", 0, None, 40, Augment(0.5, 0.8, (0.4, 0.4, 0.2, 0.1), 0.3, 0.6, (0.5, 9), 0.4))
+    spec = ViewSpec(
+        "view", 0, None, 40, Augment(0.5, 0.8, (0.4, 0.4, 0.2, 0.1), 0.3, 0.6, (0.5, 9), 0.4)
+    )
     rng = np.random.default_rng(5)
     rows = torch.from_numpy(np.stack([photometric(spec, rng) for _ in range(n)]))
     rows[:, AT["order"]] = torch.arange(n) % len(ORDERS)
@@ -197,12 +203,24 @@ def test_recipes_draw_their_probabilities_and_ranges() -> None:
     spec = ViewSpec("view", 0, None, 112, a)
     rows = np.stack([photometric(spec, rng) for _ in range(6000)])
     drawn = {name: rows[:, AT[name]] for name in FIELDS}
-    shares = [drawn["flip"], drawn["jitter"], drawn["grey"], drawn["sigma"] > 0, drawn["solarize"] == 128]
+    shares = [
+        drawn["flip"],
+        drawn["jitter"],
+        drawn["grey"],
+        drawn["sigma"] > 0,
+        drawn["solarize"] == 128,
+    ]
     np.testing.assert_allclose([s.mean() for s in shares], [0.5, 0.8, 0.2, 0.1, 0.3], atol=0.02)
-    for name, middle, strength in [("brightness", 1, 0.4), ("contrast", 1, 0.4), ("saturation", 1, 0.2)]:
-        np.testing.assert_allclose(np.quantile(drawn[name], [0, 1]), [middle - strength, middle + strength],
-                                   atol=0.01)  # fmt: skip
+    for name, middle, strength in [
+        ("brightness", 1, 0.4),
+        ("contrast", 1, 0.4),
+        ("saturation", 1, 0.2),
+    ]:
+        np.testing.assert_allclose(
+            np.quantile(drawn[name], [0, 1]), [middle - strength, middle + strength], atol=0.01
+        )
     np.testing.assert_allclose(np.quantile(drawn["hue"], [0, 0.5, 1]), [-0.1, 0, 0.1], atol=0.01)
-    sigmas = drawn["sigma"][drawn["sigma"] > 0]  # in pixels of this view: half of those of a 224 one
+    # in pixels of this view: half of those of a 224 one
+    sigmas = drawn["sigma"][drawn["sigma"] > 0]
     np.testing.assert_allclose([sigmas.min(), sigmas.max()], [0.05, 1.0], atol=0.02)
     assert np.bincount(drawn["order"].astype(int), minlength=24).min() > 150

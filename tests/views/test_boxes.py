@@ -13,7 +13,9 @@ def test_by_hand() -> None:
     box = np.array([[30, 20, 50, 60]])
     assert to_view(box, (20, 10, 60, 90), 80, False).tolist() == [[20, 10, 60, 50]]
     assert to_view(box, (20, 10, 60, 90), 80, True).tolist() == [[20, 10, 60, 50]]
-    assert to_view(box, (40, 10, 80, 90), 80, False).tolist() == [[0, 10, 20, 50]], "cut at the crop's edge"
+    assert to_view(box, (40, 10, 80, 90), 80, False).tolist() == [[0, 10, 20, 50]], (
+        "cut at the crop's edge"
+    )
     assert to_view(box, (40, 10, 80, 90), 80, True).tolist() == [[60, 10, 80, 50]]
     assert to_view(box, (60, 10, 80, 90), 80, False)[0, 2] == 0, "outside: empty"
     assert to_view(np.zeros((0, 4)), (0, 0, 5, 5), 9, True).shape == (0, 4)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
+from bench.contracts.views import Augment, ViewSpec
 from bench.views.loader import crop_resize
-from bench.views.plan import Augment, ViewSpec
 from bench.views.sample import choose_crop, random_resized_crop, whole_pixels
 
 
@@ -23,14 +23,22 @@ def picture(height: int = 90, width: int = 120) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [16, 32, 75, 160])
-@pytest.mark.parametrize("box", [(0, 0, 120, 90), (7, 11, 60, 86), (119, 89, 120, 90), (40, 3, 115, 78)])
+@pytest.mark.parametrize(
+    "box", [(0, 0, 120, 90), (7, 11, 60, 86), (119, 89, 120, 90), (40, 3, 115, 78)]
+)
 def test_crop_resize_is_resized_crop(box: tuple[int, int, int, int], size: int, mode: str) -> None:
     image = picture()
     x1, y1, x2, y2 = box
     theirs = tv.resized_crop(
-        torch.from_numpy(image).permute(2, 0, 1), y1, x1, y2 - y1, x2 - x1, [size, size],
-        interpolation=v2.InterpolationMode(mode), antialias=True,
-    )  # fmt: skip
+        torch.from_numpy(image).permute(2, 0, 1),
+        y1,
+        x1,
+        y2 - y1,
+        x2 - x1,
+        [size, size],
+        interpolation=v2.InterpolationMode(mode),
+        antialias=True,
+    )
     ours = crop_resize(image, box, size, mode)
     assert ours.shape == (3, size, size)
     assert ours.dtype == torch.uint8
@@ -70,9 +78,15 @@ def test_random_resized_crop_stays_in_its_box(
 
 
 @pytest.mark.parametrize(
-    ("size", "scale"), [((192, 144), (0.2, 1.0)), ((60, 100), (0.08, 1.0)), ((200, 80), (0.3, 0.6)),
-                        ((300, 30), (0.2, 1.0)), ((20, 200), (0.9, 1.0))]
-)  # fmt: skip
+    ("size", "scale"),
+    [
+        ((192, 144), (0.2, 1.0)),
+        ((60, 100), (0.08, 1.0)),
+        ((200, 80), (0.3, 0.6)),
+        ((300, 30), (0.2, 1.0)),
+        ((20, 200), (0.9, 1.0)),
+    ],
+)
 def test_random_resized_crop_has_torchvisions_distribution(
     size: tuple[int, int], scale: tuple[float, float]
 ) -> None:
@@ -84,13 +98,17 @@ def test_random_resized_crop_has_torchvisions_distribution(
     given_ = [transform.make_params([image]) for _ in range(n)]
     theirs = np.array([(p["left"], p["top"], p["width"], p["height"]) for p in given_], float)
     rng = np.random.default_rng(0)
-    boxes = np.array([random_resized_crop(rng, (10, 20, 10 + width, 20 + height), scale) for _ in range(n)])
+    boxes = np.array(
+        [random_resized_crop(rng, (10, 20, 10 + width, 20 + height), scale) for _ in range(n)]
+    )
     ours = np.concatenate([boxes[:, :2] - (10, 20), boxes[:, 2:] - boxes[:, :2]], 1)
     for name, a, b, span in [
-        ("x", ours[:, 0], theirs[:, 0], width), ("y", ours[:, 1], theirs[:, 1], height),
-        ("width", ours[:, 2], theirs[:, 2], width), ("height", ours[:, 3], theirs[:, 3], height),
+        ("x", ours[:, 0], theirs[:, 0], width),
+        ("y", ours[:, 1], theirs[:, 1], height),
+        ("width", ours[:, 2], theirs[:, 2], width),
+        ("height", ours[:, 3], theirs[:, 3], height),
         ("area", ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3], width * height),
-    ]:  # fmt: skip
+    ]:
         at = [0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98]
         difference = np.abs(np.quantile(a, at) - np.quantile(b, at)).max() / span
         assert difference <= max(0.035, 1.01 / span), (name, difference)
@@ -136,7 +154,11 @@ def test_without_scale_the_view_is_exactly_its_box() -> None:
     rng = np.random.default_rng(0)
     spec = ViewSpec("view", 0, (3, 4, 33, 44), 16, Augment())
     assert choose_crop(spec, 100, 80, rng) == (3, 4, 33, 44)
-    inside = [choose_crop(ViewSpec("view", 0, (3, 4, 33, 44), 16, Augment(), scale=(0.2, 1)), 100, 80, rng)
-              for _ in range(50)]  # fmt: skip
+    inside = [
+        choose_crop(
+            ViewSpec("view", 0, (3, 4, 33, 44), 16, Augment(), scale=(0.2, 1)), 100, 80, rng
+        )
+        for _ in range(50)
+    ]
     assert len(set(inside)) > 30
     assert all(x1 >= 3 and y1 >= 4 and x2 <= 33 and y2 <= 44 for x1, y1, x2, y2 in inside)

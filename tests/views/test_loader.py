@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data.base import ImageSet
-from bench.errors import BadInput
-from bench.method import Batch
+from bench.contracts.images import ImageSet
+from bench.contracts.network import Batch
+from bench.contracts.views import Augment, Sample, Source, ViewSpec
+from bench.core.errors import BadInput
 from bench.views.augment import AT, MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, steps_per_epoch, to_device
-from bench.views.plan import Augment, Sample, Source, ViewSpec
 
 PLAIN = Augment(p_flip=0.5)
 FULL = Augment(0.5, 0.8, (0.4, 0.4, 0.2, 0.1), 0.2, 0.5, (0.5, 4.0), 0.3)
@@ -71,8 +71,15 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Squares:
     return Squares(tmp_path_factory.mktemp("squares"), 13)
 
 
-def batches(squares: Squares, workers: int = 0, start: int = 0, seed: int = 0, rank: int = 0, world: int = 1,
-            recipe: Augment = FULL) -> list[dict[str, Any]]:  # fmt: skip
+def batches(
+    squares: Squares,
+    workers: int = 0,
+    start: int = 0,
+    seed: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    recipe: Augment = FULL,
+) -> list[dict[str, Any]]:
     order = BatchOrder(13, 4, 2, seed, start, rank, world)
     return list(make_loader(squares, Images(13), TwoViews(recipe), seed, order, workers))
 
@@ -80,8 +87,13 @@ def batches(squares: Squares, workers: int = 0, start: int = 0, seed: int = 0, r
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     pairs = [(a["extra"]["draw"], b["extra"]["draw"])]
     for role in ("large", "small"):
-        pairs += [(a["roles"][role][k], b["roles"][role][k]) for k in ("images", "params", "boxes", "index")]
-    kinds = all(torch.equal(a["roles"][r]["objects"], b["roles"][r]["objects"]) for r in ("large", "small"))
+        pairs += [
+            (a["roles"][role][k], b["roles"][role][k])
+            for k in ("images", "params", "boxes", "index")
+        ]
+    kinds = all(
+        torch.equal(a["roles"][r]["objects"], b["roles"][r]["objects"]) for r in ("large", "small")
+    )
     return kinds and all(torch.equal(x, y) for x, y in pairs)
 
 
@@ -129,7 +141,9 @@ def test_ranks_partition_each_global_batch(world: int) -> None:
 
 
 def test_a_batch_that_does_not_divide_over_the_devices() -> None:
-    with pytest.raises(BadInput, match=r"batch_size 8 must divide over 3 devices.*method\.batch_size=6"):
+    with pytest.raises(
+        BadInput, match=r"batch_size 8 must divide over 3 devices.*method\.batch_size=6"
+    ):
         BatchOrder(30, 8, 2, 1, 0, 0, 3)
 
 
@@ -190,7 +204,9 @@ def test_the_square_is_where_the_geometry_says(squares: Squares) -> None:
         batch = to_device(raw, "cpu", 0, 1)
         for role, views in batch.views.items():
             size = views.images.shape[-1]
-            light = views.images * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+            light = views.images * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(
+                3, 1, 1
+            )
             assert torch.equal(views.flipped, raw["roles"][role]["params"][:, AT["flip"]] > 0)
             for i in range(len(light)):
                 corner = squares.corners[int(views.index[i])]
@@ -209,7 +225,8 @@ def test_the_square_is_where_the_geometry_says(squares: Squares) -> None:
 
 
 def in_view(corner: np.ndarray, box: np.ndarray, flip: bool, size: int) -> np.ndarray | None:
-    """The square (12 pixels at `corner`) in a view's pixels, None where a good part is outside of it."""
+    """The square (12 pixels at `corner`) in a view's pixels, None where a good part is outside of
+    it."""
     square = np.array([*corner, *(corner + 12)], float)
     inside = np.clip(square, np.tile(box[:2], 2), np.tile(box[2:], 2))
     if np.prod(inside[2:] - inside[:2]) < 40:

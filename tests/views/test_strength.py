@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import registry
-from bench.views.plan import Augment, Sample, Source, Viewer, ViewSpec
+from bench.contracts import registry
+from bench.contracts.views import Augment, Sample, Source, Viewer, ViewSpec
 from bench.views.sample import BYOL_1, FIELDS, SIMCLR, choose_crop, photometric
 from bench.views.strength import ScaledJitter
 
@@ -30,7 +30,8 @@ class Fixed:
 
 
 def drawn(viewer: Viewer, seed: int) -> tuple[np.ndarray, list[Any], np.ndarray]:
-    """What the loader draws of a sample: parameters (views, len(FIELDS)), crops, the method's array."""
+    """What the loader draws of a sample: parameters (views, len(FIELDS)), crops, the method's
+    array."""
     rng = np.random.default_rng(seed)
     sample = viewer([Source(0), Source(0)], rng)
     crops, params = [], []
@@ -67,7 +68,9 @@ def test_it_reaches_loader_workers() -> None:
     np.testing.assert_array_equal(drawn(viewer, 3)[0], drawn(ScaledJitter(Fixed(), 0.5), 3)[0])
 
 
-@pytest.mark.parametrize("name", [m for m in registry.names("method") if registry.load("method", m).trains])  # type: ignore[attr-defined]
+@pytest.mark.parametrize(
+    "name", [m for m in registry.names("method") if registry.load("method", m).trains]
+)  # type: ignore[attr-defined]
 def test_the_default_is_in_no_key_and_another_value_is(name: str) -> None:
     method = registry.load("method", name)
     published: Any = method.resolve("paper")

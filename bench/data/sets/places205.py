@@ -1,34 +1,34 @@
-"""Places205 in its official layout: images256/ and the CSV lists of train and val, 205 scene classes."""
+"""Places205 in its official layout: images256/ and the CSV lists of train and val, 205 scene
+classes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
-from bench.data._labelled import Contents, Labelled, Listed, read_text
-from bench.data.base import HowToGet
-from bench.errors import BadData
+from bench.contracts.data import HowToGet
+from bench.core.errors import BadData
+from bench.data.layouts.labelled import Contents, Labelled, Listed, read_text
 
 LISTS = {"train": "train_places205.csv", "val": "val_places205.csv"}
 IMAGES = ("images256", "data/vision/torralba/deeplearning/images256")
 
 
 class Places205(Labelled):
-    """Places205 (Zhou et al. 2014): 2,448,873 training and 20,500 validation images, short side 256.
+    """Places205 (Zhou et al. 2014): 2,448,873 training and 20,500 validation images, short side
+    256.
 
     Lists: `trainvalsplit_places205/{train,val}_places205.csv` (or beside the images), a line
     `a/abbey/gsun_0003.jpg 0` each. Images: `images256/`, also under the long path of the archive.
     Ids are line numbers. A class is named by the folder of its first image.
     """
 
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    how_to_get = HowToGet(
         files={"imagesPlaces205_resize.tar.gz": 126_000, "trainvalsplit_places205.tar.gz": 57},
         site="places.csail.mit.edu",
         layout="both unpacked in one folder: images256/ (a longer path will do) and trainvalsplit_places205/",
     )
-    official: ClassVar[Mapping[str, int]] = {"train": 2_448_873, "val": 20_500}
-    sample: ClassVar[str] = "bench.data._scenes_layouts:write_places205"
+    official = {"train": 2_448_873, "val": 20_500}
+    sample = "bench.data.scenes.layouts:write_places205"
 
     def contents(self, root: Path) -> Contents:
         images = next((name for name in IMAGES if (root / name).is_dir()), None)
@@ -38,7 +38,8 @@ class Places205(Labelled):
         splits = {}
         for split, name in LISTS.items():
             file = next(
-                (f for f in (root / "trainvalsplit_places205" / name, root / name) if f.is_file()), None
+                (f for f in (root / "trainvalsplit_places205" / name, root / name) if f.is_file()),
+                None,
             )
             if file is None and split == "val":
                 continue

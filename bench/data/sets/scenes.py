@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
 
-from bench.data._scenes_draw import Scene, draw_scene
-from bench.data._scenes_shapes import CLASSES
-from bench.data.base import Data, HowToGet, ImageSet
+from bench.contracts.context import StageContext
+from bench.contracts.data import Data, HowToGet
+from bench.contracts.images import ImageSet
+from bench.core.errors import BadInput
+from bench.core.params import Params, Runtime, param
+from bench.core.processes import parallel
+from bench.core.stage import Stage
+from bench.core.store import write_json
 from bench.data.index import IndexedImages
-from bench.data.runner import parallel
+from bench.data.scenes.draw import Scene, draw_scene
+from bench.data.scenes.shapes import CLASSES
 from bench.data.sets.coco import FOLDERS, index_coco
-from bench.engine.context import StageContext
-from bench.errors import BadInput
-from bench.params import Params, Runtime, param
-from bench.stage import Stage
-from bench.store import write_json
 
 FIRST_ID = {"train": 1, "val": 500_001}
 
@@ -35,19 +36,19 @@ class ScenesParams(Params):
 
 
 class Scenes(Data):
-    """Scene images where it matters where you crop: about 5 objects an image, boxes over about 40 % of the
-    pixels, occlusion, truncation, context and clutter. Class = silhouette x texture, never colour.
-    `docs/design/data.md` has the measured statistics. The folder is a COCO folder.
+    """Scene images where it matters where you crop: about 5 objects an image, boxes over about 40
+    % of the pixels, occlusion, truncation, context and clutter. Class = silhouette x texture,
+    never colour. `docs/design/data.md` has the measured statistics. The folder is a COCO folder.
     """
 
-    needs_path: ClassVar[bool] = False
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    needs_path = False
+    how_to_get = HowToGet(
         layout="it is generated",
     )
 
-    categories: ClassVar[list[str]] = CLASSES
+    categories: list[str] = CLASSES
 
-    Params: ClassVar[type[Params]] = ScenesParams
+    Params = ScenesParams
     params: ScenesParams
 
     def draw(self, number: int) -> Scene:
@@ -61,7 +62,8 @@ class Scenes(Data):
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         if root is not None:
             raise BadInput(
-                f"data '{self.name}' is generated and takes no path, got {root}; try: --data {self.name}"
+                f"data '{self.name}' is generated and takes no path, got {root}; try: --data "
+                f"{self.name}"
             )
         return self.staged(Path(), runtime)  # the committed stage is the root
 
@@ -72,13 +74,16 @@ class Scenes(Data):
             (ctx.work / FOLDERS[split]).mkdir(exist_ok=True)
             draw = partial(_write_scene, self, split, ctx.work)
             content: dict[str, Any] = {
-                "images": [], "annotations": [],
+                "images": [],
+                "annotations": [],
                 "categories": [{"id": i + 1, "name": n} for i, n in enumerate(self.categories)],
-            }  # fmt: skip
+            }
             for image, objects in parallel(draw, range(count), ctx.runtime.workers, 16):
                 content["images"].append(image)
                 for annotation in objects:
-                    content["annotations"].append({**annotation, "id": len(content["annotations"]) + 1})
+                    content["annotations"].append(
+                        {**annotation, "id": len(content["annotations"]) + 1}
+                    )
                 advance(1)
             (ctx.work / "annotations").mkdir(exist_ok=True)
             write_json(ctx.work / "annotations" / f"instances_{FOLDERS[split]}.json", content)
@@ -114,7 +119,8 @@ class _SceneImages(IndexedImages):
 def _write_scene(
     data: Scenes, split: str, folder: Path, index: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Draw one scene, write its JPEG; its COCO image and annotation records (without annotation ids)."""
+    """Draw one scene, write its JPEG; its COCO image and annotation records (without annotation
+    ids)."""
     number = FIRST_ID[split] + index
     scene = data.draw(number)
     name = f"{number:012d}.jpg"
@@ -132,7 +138,9 @@ def _record(image: int, mask: np.ndarray) -> dict[str, Any]:
 
     rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {
-        "image_id": image, "iscrowd": 0, "area": float(coco.area(rle)),
+        "image_id": image,
+        "iscrowd": 0,
+        "area": float(coco.area(rle)),
         "bbox": [float(x) for x in coco.toBbox(rle)],
         "segmentation": {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode()},
-    }  # fmt: skip
+    }

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from bench.data._scenes_draw import Scene
-from bench.data.base import ImageSet
+from bench.contracts.images import ImageSet
 from bench.data.index import IndexedImages
+from bench.data.scenes.draw import Scene
 from bench.data.sets.scenes import Scenes as _Scenes
 
 KEYPOINTS = ("middle", "left_end", "right_end", "top", "bottom")
 
 
 def extremes(mask: np.ndarray) -> list[float]:
-    """x, y, visibility of the keypoints of a mask (H, W) bool: its centre of mass, its leftmost, rightmost,
-    topmost and bottommost pixels (of several, their mean place); pixel indices, all visible."""
+    """x, y, visibility of the keypoints of a mask (H, W) bool: its centre of mass, its leftmost,
+    rightmost, topmost and bottommost pixels (of several, their mean place); pixel indices, all
+    visible."""
     y, x = np.nonzero(mask)
     places = [(x.mean(), y.mean())]
     places += [(x[x == end].mean(), y[x == end].mean()) for end in (x.min(), x.max())]
@@ -26,11 +27,12 @@ def extremes(mask: np.ndarray) -> list[float]:
 
 
 class ScenesKeypoints(_Scenes):
-    """The scenes with one class, "object", and of every object the middle and the four extreme points of its
-    visible part, so that keypoint tasks run without real data. `annotations/instances_*.json` has them.
+    """The scenes with one class, "object", and of every object the middle and the four extreme
+    points of its visible part, so that keypoint tasks run without real data.
+    `annotations/instances_*.json` has them.
     """
 
-    categories: ClassVar[list[str]] = ["object"]
+    categories: list[str] = ["object"]
 
     def describe(self, scene: Scene, position: int) -> dict[str, Any]:
         points = extremes(scene.masks[position])

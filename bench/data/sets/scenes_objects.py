@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from bench.data._scenes_draw import Scene, draw_object
+from bench.core.params import Params, param
+from bench.data.scenes.draw import Scene, draw_object
 from bench.data.sets.scenes import Scenes as _Scenes
 from bench.data.sets.scenes import ScenesParams
-from bench.params import Params, param
 
 
 class ScenesObjectsParams(ScenesParams):
@@ -18,12 +16,12 @@ class ScenesObjectsParams(ScenesParams):
 
 
 class ScenesObjects(_Scenes):
-    """One object of the scenes' 20 classes in each picture, its box over a fifth to a half of it and about
-    its middle, as ImageNet and the fine-grained sets show theirs. A scene's single label is that of one
-    object of many, which says little of the picture.
+    """One object of the scenes' 20 classes in each picture, its box over a fifth to a half of it
+    and about its middle, as ImageNet and the fine-grained sets show theirs. A scene's single label
+    is that of one object of many, which says little of the picture.
     """
 
-    Params: ClassVar[type[Params]] = ScenesObjectsParams
+    Params: type[Params] = ScenesObjectsParams
     params: ScenesObjectsParams
 
     def draw(self, number: int) -> Scene:

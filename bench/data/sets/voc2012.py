@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
-from bench.data._voc import Voc
-from bench.data._voc_files import COUNTS
-from bench.data.base import HowToGet
-from bench.params import Params, param
+from bench.contracts.data import HowToGet
+from bench.core.params import Params, param
+from bench.data.layouts.voc import Voc
+from bench.data.layouts.voc_files import COUNTS
 
 
 class Voc2012Params(Params):
-    """Which image set is which split: a list of `ImageSets/Main`, or `Segmentation/train` and the like."""
+    """Which image set is which split: a list of `ImageSets/Main`, or `Segmentation/train` and the
+    like."""
 
     train: str = param("train", help="image set to train on: trainval, Segmentation/train, ...")
     val: str = param("val", help="image set to score on: val, Segmentation/val, ...")
 
 
 class Voc2012(Voc):
-    """PASCAL VOC 2012 (Everingham et al. 2015): train (5,717 images) and val (5,823) of `ImageSets/Main`.
+    """PASCAL VOC 2012 (Everingham et al. 2015): train (5,717 images) and val (5,823) of
+    `ImageSets/Main`.
 
     The annotations of the official test set are not public, so val is what there is to score on.
     """
 
-    years: ClassVar[tuple[str, ...]] = ("2012",)
-    how_to_get: ClassVar[HowToGet] = HowToGet(
+    years = ("2012",)
+    how_to_get: HowToGet = HowToGet(
         files={"VOCtrainval_11-May-2012.tar": 2000},
         site="host.robots.ox.ac.uk/pascal/VOC",
         layout="unpacked with tar xf: it makes VOCdevkit/VOC2012",
     )
-    official: ClassVar[Mapping[str, int]] = COUNTS["2012"]
-    sample: ClassVar[str] = "bench.data._scenes_boxes:write_voc2012"
-    Params: ClassVar[type[Params]] = Voc2012Params
+    official: Mapping[str, int] = COUNTS["2012"]
+    sample: str = "bench.data.scenes.boxes:write_voc2012"
+    Params: type[Params] = Voc2012Params
     params: Voc2012Params

@@ -2,12 +2,14 @@
 
 from alembic import context
 
-from bench.results.database import VERSION_TABLE
-from bench.results.models import Base
+from bench.results.db.database import VERSION_TABLE
+from bench.results.db.models import Base
 
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True,
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
     version_table=VERSION_TABLE,
-)  # fmt: skip
+)
 with context.begin_transaction():
     context.run_migrations()

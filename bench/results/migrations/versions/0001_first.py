@@ -24,7 +24,10 @@ def upgrade() -> None:
     op.create_table(
         "provenance",
         sa.Column(
-            "stage_key", sa.String(64), sa.ForeignKey("stages.key", ondelete="CASCADE"), primary_key=True
+            "stage_key",
+            sa.String(64),
+            sa.ForeignKey("stages.key", ondelete="CASCADE"),
+            primary_key=True,
         ),
         sa.Column("record", sa.JSON(), nullable=False),
     )
@@ -51,7 +54,12 @@ def upgrade() -> None:
     op.create_table(
         "results",
         sa.Column("id", sa.Integer(), primary_key=True),
-        sa.Column("label", sa.String(64), sa.ForeignKey("cells.label", ondelete="CASCADE"), nullable=False),
+        sa.Column(
+            "label",
+            sa.String(64),
+            sa.ForeignKey("cells.label", ondelete="CASCADE"),
+            nullable=False,
+        ),
         sa.Column("source", sa.String(16), nullable=False),
         sa.Column("headline", sa.String(64), nullable=False),
         sa.UniqueConstraint("label", "source"),
@@ -60,7 +68,10 @@ def upgrade() -> None:
     op.create_table(
         "metrics",
         sa.Column(
-            "result_id", sa.Integer(), sa.ForeignKey("results.id", ondelete="CASCADE"), primary_key=True
+            "result_id",
+            sa.Integer(),
+            sa.ForeignKey("results.id", ondelete="CASCADE"),
+            primary_key=True,
         ),
         sa.Column("name", sa.String(64), primary_key=True),
         sa.Column("value", sa.Float(53), nullable=False),

@@ -13,7 +13,10 @@ def upgrade() -> None:
     op.create_table(
         "crop_stats",
         sa.Column(
-            "stage_key", sa.String(64), sa.ForeignKey("stages.key", ondelete="CASCADE"), primary_key=True
+            "stage_key",
+            sa.String(64),
+            sa.ForeignKey("stages.key", ondelete="CASCADE"),
+            primary_key=True,
         ),
         sa.Column("crop", sa.String(128), nullable=False),
         sa.Column("data", sa.String(128), nullable=False),

@@ -1,4 +1,5 @@
-"""What a leaderboard reads without opening a JSON value: headline values, rows, columns, code, time."""
+"""What a leaderboard reads without opening a JSON value: headline values, rows, columns, code,
+time."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,15 +11,23 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("cells", sa.Column("pretraining", sa.String(64), nullable=False, server_default=""))
+    op.add_column(
+        "cells", sa.Column("pretraining", sa.String(64), nullable=False, server_default="")
+    )
     op.add_column("cells", sa.Column("protocol", sa.String(64), nullable=False, server_default=""))
-    op.add_column("cells", sa.Column("validation", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column(
+        "cells", sa.Column("validation", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
     op.add_column("results", sa.Column("value", sa.Float(53)))
     op.add_column("stages", sa.Column("runner", sa.String(128), nullable=False, server_default=""))
-    op.add_column("stages", sa.Column("source_digest", sa.String(64), nullable=False, server_default=""))
+    op.add_column(
+        "stages", sa.Column("source_digest", sa.String(64), nullable=False, server_default="")
+    )
     op.add_column("stages", sa.Column("seconds", sa.Float(53)))
     board = ["scale", "pretrain_data", "task", "task_data", "engine"]
-    op.create_index("cells_board", "cells", [*board, "group", "label", "seed", "state", "validation"])
+    op.create_index(
+        "cells_board", "cells", [*board, "group", "label", "seed", "state", "validation"]
+    )
     op.create_index("results_board", "results", ["label", "source", "headline", "value"])
     _fill(op.get_bind())
 
@@ -32,15 +41,23 @@ def _fill(connection: sa.Connection) -> None:
         )
     )
     cells = sa.table(
-        "cells", sa.column("label"), sa.column("overrides", sa.JSON), sa.column("validation", sa.Boolean)
+        "cells",
+        sa.column("label"),
+        sa.column("overrides", sa.JSON),
+        sa.column("validation", sa.Boolean),
     )
     for label, overrides in list(connection.execute(sa.select(cells.c.label, cells.c.overrides))):
         if any(key.endswith(".holdout") and float(value) for key, value in overrides.items()):
-            connection.execute(cells.update().where(cells.c.label == label).values(validation=True))
+            connection.execute(
+                cells.update().where(cells.c.label == label).values(validation=True)
+            )
     made_by = sa.table("provenance", sa.column("stage_key"), sa.column("record", sa.JSON))
     stages = sa.table("stages", *(sa.column(n) for n in ("key", "source_digest", "seconds")))
     for key, record in list(connection.execute(sa.select(made_by.c.stage_key, made_by.c.record))):
-        values = {"source_digest": record.get("source_digest") or "", "seconds": record.get("seconds")}
+        values = {
+            "source_digest": record.get("source_digest") or "",
+            "seconds": record.get("seconds"),
+        }
         connection.execute(stages.update().where(stages.c.key == key).values(values))
 
 

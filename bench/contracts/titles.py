@@ -1,0 +1,11 @@
+"""What stages are called in pictures and tables."""
+
+from __future__ import annotations
+
+from bench.core.stage import Stage
+
+
+def title_of(stage: Stage) -> str:
+    """`orl × image` for a pretraining; `weights` and the start of the key for a file of weights."""
+    crop = stage.params.get("crop", {}).get("name")
+    return f"{stage.name} × {crop}" if crop else f"{stage.name} {stage.short}"

@@ -1,0 +1,62 @@
+"""The one error family: what a user did that cannot work, in one line, with the next command to
+type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BenchError(Exception):
+    """Printed without a traceback. `exit_code`: 2 bad input, 1 a stage failed."""
+
+    exit_code = 2
+
+
+class BadInput(BenchError):
+    """A name, value or option that breaks a rule."""
+
+
+class BadData(BenchError):
+    """A dataset that is missing, half-written or damaged. `findings`: all that is wrong, where the
+    message names the first of several."""
+
+    findings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, findings: list[str]) -> BadData:
+        """The error of damaged images: the first one and how many there are."""
+        more = f" ({len(findings)} such images)" if len(findings) > 1 else ""
+        error = cls(findings[0] + more)
+        error.findings = tuple(findings)
+        return error
+
+
+class Unsupported(BenchError):
+    """A combination that cannot work, with the reason; a first-class outcome, never a crash."""
+
+
+class Taken(BenchError):
+    """Another process makes the stage now; the line says which."""
+
+
+class StageFailed(BenchError):
+    """A stage raised; the rest of the plan carries on."""
+
+    exit_code = 1
+
+
+def nearest(value: str, names: Iterable[str]) -> str | None:
+    """The name closest to `value`, or None when nothing is close."""
+    found = get_close_matches(value, list(names), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def unknown(what: str, value: str, names: Iterable[str], then: str) -> BadInput:
+    """Error for a name that does not exist: the value, the nearest name, the list, the next
+    command."""
+    names = sorted(names)
+    guess = nearest(value, names)
+    hint = f" (did you mean {guess!r}?)" if guess else ""
+    known = ", ".join(names) if len(names) <= 30 else ", ".join(names[:30]) + ", ..."
+    return BadInput(f"unknown {what} {value!r}{hint}; known: {known or 'none'}; try: {then}")

@@ -1,0 +1,84 @@
+"""One reader for every image, so that boxes and pixels always share a frame: upright RGB."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from bench.core.errors import BadData
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, upright (EXIF orientation applied); grey, CMYK, palette and 16-bit
+    files too.
+
+    OpenCV decodes ordinary 8-bit JPEGs (it rotates by EXIF itself); anything else goes through
+    PIL, whose CMYK and palette conversions are the reference. A file that is missing, truncated or
+    no image raises BadData naming it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadData(
+            f"image {path} cannot be read ({error.strerror}); download it again"
+        ) from None
+    return decode_rgb(data, str(path))
+
+
+def decode_rgb(data: bytes, name: str) -> np.ndarray:
+    """`read_rgb` of an image file's bytes; `name` is what an error calls it."""
+    if _plain(data):
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if picture is not None:
+            return picture
+    return _with_pil(data, name)
+
+
+def _plain(data: bytes) -> bool:
+    """A complete 3-component (or grey) JPEG: what OpenCV decodes as PIL does."""
+    if data[:2] != b"\xff\xd8" or b"\xff\xd9" not in data[-1024:]:
+        return False
+    at = 2
+    while at + 9 < len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return data[at + 9] in (1, 3)
+        at += 2 + length
+    return False
+
+
+def _with_pil(data: bytes, name: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith(("I", "F")):
+                levels = np.asarray(upright, dtype=np.float64)
+                # a dark 16-bit image must stay dark, so its own maximum says nothing about its
+                # range
+                deep = (
+                    image.format == "PNG"
+                    or image.mode.startswith("I;16")
+                    or levels.max(initial=0) > 255
+                )
+                scale = 257.0 if deep else 1.0
+                grey = np.clip(levels / scale, 0, 255).round().astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            return np.asarray(upright.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = re.sub(r" <_io[^>]*>", "", " ".join(str(error).split()))[:120]
+        raise BadData(f"image {name} does not decode ({reason}); download it again") from None
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(width, height) upright, from the header alone."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (image.height, image.width) if turned else (image.width, image.height)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadData(f"image {path} cannot be read ({error}); download it again") from None

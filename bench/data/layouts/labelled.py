@@ -1,0 +1,181 @@
+"""Classification sets: folders of images with one class each, listed by folders, CSV or JSON; the
+stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bench.contracts.context import StageContext
+from bench.contracts.data import Data, HowToGet
+from bench.contracts.images import ImageSet, Objects
+from bench.core.errors import BadData
+from bench.core.image import read_size
+from bench.core.params import Runtime, digest
+from bench.core.stage import Stage
+from bench.core.store import write_json
+from bench.data.index import IndexedImages, Row, write_index
+from bench.data.runner import read_splits
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".JPEG", ".JPG")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An image of a split: its id, its file relative to the root, its class; -1 for none."""
+
+    id: int
+    file: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A set: class names, and the images of each split that is there."""
+
+    classes: list[str]
+    splits: dict[str, list[Listed]]
+
+
+class Labelled(Data):
+    """A set with one class per image. Subclasses say what the folder lists (`contents`) and which
+    files or folders that depends on (`sources`).
+
+    The key covers the lists' content and the names and classes of the images, not their bytes.
+    Making the stage reads every header and looks for the end of every JPEG, which finds truncated
+    files; `report.json` counts."""
+
+    def contents(self, root: Path) -> Contents:
+        """What the folder lists; BadData in one line where the layout is not the official one."""
+        raise NotImplementedError
+
+    def root(self, given: Path | None) -> Path:
+        """The folder given, or `$BENCH_DATA/<name>`."""
+        place = self.place(given)
+        if not place.exists():
+            raise BadData(
+                f"nothing lies at {place}; get {self.how_to_get}; then: --data {self.name}=PATH"
+            )
+        return place
+
+    def stage(self, root: Path | None, runtime: Runtime) -> Stage:
+        place = self.root(root)
+        found = self.contents(place)
+        for split, images in found.splits.items():
+            if not images:
+                raise BadData(
+                    f"{self.name} split {split} is empty in {place}; get {self.how_to_get}"
+                )
+        mark = digest(
+            [
+                found.classes,
+                {s: [[i.id, i.file, i.label] for i in v] for s, v in found.splits.items()},
+            ]
+        )
+        return self.staged(place, runtime, fingerprint=mark)
+
+    def run(self, ctx: StageContext) -> None:
+        root = ctx.runtime.roots[ctx.stage.key]
+        found = self.contents(root)
+        report = {}
+        for split, rows in read_splits(ctx, partial(check_row, root), found.splits, 64).items():
+            write_index(ctx.work / split, found.classes, rows)
+            report[split] = {"images": len(rows), "classes": len({r.label for r in rows})}
+        write_json(ctx.work / "report.json", report)
+
+    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+        return ClassifiedImages(self.name, split, index, root)
+
+
+class ClassifiedImages(IndexedImages):
+    """Images with a class each and no boxes: the one object of an image is the image."""
+
+    def objects(self, index: int) -> Objects:
+        width, height = (float(v) for v in self.sizes[index])
+        label = int(self._array("image_class")[index])
+        n = int(label >= 0)
+        no = np.zeros(n, bool)
+        return Objects(
+            np.array([[0, 0, width, height]] * n, np.float32).reshape(n, 4),
+            np.full(n, label, np.int64),
+            no,
+            no,
+            np.full(n, width * height),
+            np.full(n, self.ids[index], np.int64),
+        )
+
+
+def check_row(root: Path, image: Listed) -> Row | str:
+    """The index row of an image with a header and an end; or what is wrong, one line."""
+    path = root / image.file
+    try:
+        size = read_size(path)
+        if path.suffix.lower() in (".jpg", ".jpeg"):
+            with open(path, "rb") as file:
+                if file.read(2) == b"\xff\xd8":
+                    file.seek(max(0, path.stat().st_size - 4096))
+                    if b"\xff\xd9" not in file.read():
+                        raise BadData(
+                            f"image {path} has no end, a truncated JPEG; unpack or download it "
+                            "again"
+                        )
+    except BadData as error:
+        return str(error)
+    return Row(image.id, image.file, size, label=image.label)
+
+
+def class_folders(root: Path, split: str, get: HowToGet) -> dict[str, list[str]]:
+    """Image names by class folder of `root/split`, sorted; BadData where there are no class
+    folders."""
+    place = root / split
+    if not place.is_dir():
+        raise BadData(f"{root} has no folder {split}/; get {get}")
+    found = {}
+    with os.scandir(place) as entries:
+        names = sorted(e.name for e in entries if e.is_dir())
+    for name in names:
+        with os.scandir(place / name) as entries:
+            found[name] = sorted(e.name for e in entries if e.name.endswith(SUFFIXES))
+    if not found:
+        raise BadData(
+            f"{place} has no class folders, its images lie loose; sort them into folders: {get}"
+        )
+    return found
+
+
+def folders_of(root: Path, splits: Iterable[str], get: HowToGet) -> Contents:
+    """Contents of `root/<split>/<class>/<image>`: ids count from 1 in the order of (class, name);
+    the classes are those of the first split, which the others may not exceed; only the first must
+    be there."""
+    listed: dict[str, dict[str, list[str]]] = {}
+    for split in splits:
+        if not listed or (root / split).is_dir():
+            listed[split] = class_folders(root, split, get)
+    first = next(iter(listed.values()))
+    classes = sorted(first)
+    for split, found in listed.items():
+        more = sorted(set(found) - set(classes))
+        if more:
+            raise BadData(
+                f"{root / split} has class {more[0]!r}, which {next(iter(listed))}/ lacks; get "
+                f"{get}"
+            )
+    at = {name: i for i, name in enumerate(classes)}
+    made = {}
+    for split, found in listed.items():
+        files = [(f"{split}/{c}/{n}", at[c]) for c in sorted(found) for n in found[c]]
+        made[split] = [Listed(i, f, c) for i, (f, c) in enumerate(files, 1)]
+    return Contents(classes, made)
+
+
+def read_text(file: Path, get: HowToGet) -> list[str]:
+    """The lines of a list, or BadData."""
+    with suppress(OSError, ValueError):
+        return [line for line in file.read_text().splitlines() if line.strip()]
+    raise BadData(f"list {file} is missing or cannot be read; get {get}")

@@ -1,0 +1,168 @@
+"""One generated scene: a pure function of (seed, index), whatever layout it is written in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from bench.core.seeds import rng_for
+from bench.data.scenes.shapes import (
+    CLASSES,
+    SHAPES,
+    TEXTURES,
+    background,
+    silhouette,
+    texture,
+    two_colours,
+)
+
+SCENE_TYPES = 4
+MIN_VISIBLE, MIN_PIXELS = 0.3, 40
+
+
+@dataclass(frozen=True)
+class Scene:
+    """image: (H, W, 3) uint8 RGB. labels: (n,) in 0..19. masks: (n, H, W) bool, visible pixels,
+    disjoint.
+    kind: the scene type, 0..3."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray
+    kind: int
+
+
+def context(kind: int) -> np.ndarray:
+    """(20,) class probabilities of a scene type: eight classes are three times as likely as the
+    rest."""
+    weights = np.ones(len(CLASSES))
+    weights[(np.arange(8) + 5 * kind) % len(CLASSES)] = 3.0
+    return weights / weights.sum()
+
+
+@dataclass(frozen=True)
+class _Item:
+    label: int
+    centre: tuple[float, float]
+    half: tuple[float, float]
+    turn: float
+    cover: np.ndarray
+
+
+def draw_scene(seed: int, index: int, base: tuple[int, int] = (192, 144)) -> Scene:
+    """Scene `index` of the set with this seed; `base` = mean width and height in pixels."""
+    rng = rng_for(seed, "scene", index)
+    stretch = rng.uniform(0.88, 1.12)
+    upright = rng.random() < 0.25
+    width, height = (round(base[0] * stretch), round(base[1] / stretch))
+    size = (height, width) if upright else (width, height)
+    kind = int(rng.integers(SCENE_TYPES))
+    count = int(np.clip(1 + rng.poisson(4.6), 1, 14))
+    labels = rng.choice(len(CLASSES), count, p=context(kind))
+    items = sorted(
+        (_place(int(label), size, rng) for label in labels), key=lambda i: -i.half[0] * i.half[1]
+    )
+    return _rendered(_visible(items), kind, size, rng)
+
+
+def draw_object(seed: int, index: int, base: tuple[int, int] = (96, 96)) -> Scene:
+    """One object over a fifth to a half of a picture of `base` pixels, about its middle, its class
+    uniform: what sets with one label an image show."""
+    rng = rng_for(seed, "object", index)
+    kind, label = int(rng.integers(SCENE_TYPES)), int(rng.integers(len(CLASSES)))
+    share, (x, y) = float(rng.uniform(0.2, 0.5)), rng.uniform(0.4, 0.6, 2)
+    centre = (float(x) * base[0], float(y) * base[1])
+    return _rendered([_item(label, base, share, centre, rng)], kind, base, rng)
+
+
+def _rendered(
+    items: list[_Item], kind: int, size: tuple[int, int], rng: np.random.Generator
+) -> Scene:
+    picture = background(kind, size, rng)
+    for item in items:
+        picture = _paint(picture, item, size, rng)
+    picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.3, 0.6)))
+    picture = picture * rng.uniform(0.85, 1.15) + rng.normal(0, 4, picture.shape)
+    owner = _owner(items)
+    masks = np.array([owner == i for i in range(len(items))], bool).reshape(-1, size[1], size[0])
+    return Scene(
+        np.clip(picture, 0, 255).round().astype(np.uint8),
+        np.array([i.label for i in items], np.int64),
+        masks,
+        kind,
+    )
+
+
+def _place(label: int, size: tuple[int, int], rng: np.random.Generator) -> _Item:
+    """Sizes are skewed (many small, few large), positions may run over the border."""
+    share = float(np.clip(np.exp(rng.normal(np.log(0.088), 0.95)), 0.008, 0.55))
+    return _item(label, size, share, None, rng)
+
+
+def _item(
+    label: int,
+    size: tuple[int, int],
+    share: float,
+    centre: tuple[float, float] | None,
+    rng: np.random.Generator,
+) -> _Item:
+    """An object whose upright box has `share` of the picture; without a centre, anywhere."""
+    width, height = size
+    side = np.sqrt(share * width * height)
+    aspect = float(np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
+    half = (float(side * np.sqrt(aspect) / 2), float(side / np.sqrt(aspect) / 2))
+    if centre is None:
+        centre = (float(rng.uniform(0.03, 0.97) * width), float(rng.uniform(0.03, 0.97) * height))
+    turn, flip = float(rng.normal(0, 0.25)), bool(rng.random() < 0.5)
+    cover = silhouette(SHAPES[label // len(TEXTURES)], size, centre, half, turn, flip, rng)
+    return _Item(label, centre, half, turn, cover)
+
+
+def _owner(items: list[_Item]) -> np.ndarray:
+    """(H, W) int: the topmost item of each pixel, -1 for none."""
+    if not items:
+        return np.full((1, 1), -1)
+    owner = np.full(items[0].cover.shape, -1)
+    for i, item in enumerate(items):
+        owner[item.cover > 0.5] = i
+    return owner
+
+
+def _visible(items: list[_Item]) -> list[_Item]:
+    """Drop what is mostly hidden or cut off, the most hidden first, until everything left shows."""
+    while items:
+        owner = _owner(items)
+        full = [np.pi * i.half[0] * i.half[1] * 0.5 for i in items]
+        seen = [int((owner == i).sum()) for i in range(len(items))]
+        shares = [
+            min(s / f, 1.0) if s >= MIN_PIXELS else 0.0 for s, f in zip(seen, full, strict=True)
+        ]
+        worst = int(np.argmin(shares))
+        if shares[worst] >= MIN_VISIBLE or (len(items) == 1 and seen[0] > 0):
+            return items
+        items = items[:worst] + items[worst + 1 :]
+    return items
+
+
+def _paint(
+    picture: np.ndarray, item: _Item, size: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
+    mix = texture(
+        TEXTURES[item.label % len(TEXTURES)],
+        size,
+        item.centre,
+        float(np.mean(item.half)),
+        item.turn,
+        rng,
+    )
+    first, second = two_colours(rng)
+    y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    slope = ((x - item.centre[0]) * np.cos(angle) + (y - item.centre[1]) * np.sin(angle)) / max(
+        item.half
+    )
+    light = np.clip(1.0 + 0.18 * slope, 0.6, 1.35)
+    surface = (first + (second - first) * mix[..., None]) * light[..., None]
+    return picture + (surface - picture) * item.cover[..., None]

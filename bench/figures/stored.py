@@ -1,0 +1,97 @@
+"""What the dashboard shows of figures: those the store keeps, drawn by the functions of `bench
+figure`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from bench import figures
+from bench.results.db.models import ProvenanceRow, StageRow
+from bench.results.views.files import stage_folder
+from bench.results.views.stages import StageInfo
+
+COLLECTED = ("objectness", "shares")  # drawn from the results database itself
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A picture, when it was made, what it was made from ({role: "kind/name key"}), and whether
+    the store has it (still)."""
+
+    stage: StageInfo
+    made: str
+    held: bool
+    inputs: Mapping[str, str]
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """(name, summary, source) of every picture that is kept in the store."""
+    names = [n for n in figures.names() if n not in COLLECTED]
+    return [(n, figures.summary(n), figures.figure(n).SOURCE) for n in names]
+
+
+def command(name: str, file: str = "png") -> str:
+    """The command line that makes a figure."""
+    return f"bench figure {name} --out {name}.{file}"
+
+
+def again(picture: Kept) -> str:
+    """The command line that makes this very picture, as far as its inputs say: backbones, cell,
+    images."""
+    given = [
+        (role.rstrip("0123456789"), key[:12])
+        for role, key in picture.stage.inputs.items()
+        if role.rstrip("0123456789") in ("backbone", "cell")
+    ]
+    images = picture.stage.params.get("images", []) if given else []
+    words = [f"--{option} {value}" for option, value in (*given, *(("image", i) for i in images))]
+    return " ".join([command(picture.stage.name), *words])
+
+
+def kept(connection: Connection, home: Path | None = None) -> list[Kept]:
+    """Every figure stage that was recorded: those that the store holds, then the others, the
+    newest first."""
+    query = select(StageRow.__table__, ProvenanceRow.record)
+    query = query.join(ProvenanceRow, ProvenanceRow.stage_key == StageRow.key, isouter=True)
+    rows = connection.execute(query.where(StageRow.kind == "figure")).mappings().all()
+    wanted = {key for row in rows for key in row["inputs"].values()}
+    names = select(StageRow.key, StageRow.kind, StageRow.name).where(StageRow.key.in_(wanted))
+    known = {key: f"{kind}/{name} {key[:12]}" for key, kind, name in connection.execute(names)}
+    found = []
+    for row in rows:
+        record: Mapping[str, Any] = row["record"] or {}
+        fields = {n: row[n] for n in StageInfo.__dataclass_fields__ if n != "provenance"}
+        inputs = {role: known.get(key, key[:12]) for role, key in row["inputs"].items()}
+        stage = StageInfo(**fields, provenance=record)
+        held = stage_folder(stage, home) is not None
+        found.append(Kept(stage, str(record.get("started", "")), held, inputs))
+    return sorted(found, key=lambda k: (k.held, k.made, k.stage.key), reverse=True)
+
+
+def picture(stage: StageInfo, kind: str = "png", home: Path | None = None) -> bytes | None:
+    """The figure stage as a file of type png, svg or pdf; None where the store does not hold it
+    (any more). BadData where what it holds is damaged."""
+    from bench.figures._content import load
+
+    folder = stage_folder(stage, home)
+    return None if folder is None else drawn(stage.name, load(folder), kind)
+
+
+def drawn(name: str, content: Mapping[str, Any], kind: str = "png") -> bytes:
+    """The content of figure `name` as a file."""
+    from bench.figures._look import render
+
+    return render(figures.figure(name).draw(content), kind)
+
+
+def collected(
+    connection: Connection, name: str, home: Path, choices: Mapping[str, str]
+) -> dict[str, Any]:
+    """The content of a figure of the results database; BadInput where there is nothing to show."""
+    found: dict[str, Any] = figures.figure(name).collect(connection, home, **choices)
+    return found

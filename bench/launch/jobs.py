@@ -1,0 +1,92 @@
+"""A stage that another process makes: what it is told, what it answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import BenchError, Taken
+from bench.core.params import Runtime
+from bench.core.progress import Progress
+from bench.core.stage import Stage
+from bench.core.store import Store
+from bench.launch.local import LocalEngine, Silent
+from bench.plan.cell import PlannedCell
+
+Made = tuple[Stage, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage. `group`: the tracker's; `planned`: the cell whose last stage it is."""
+
+    stage: Stage
+    runtime: Runtime
+    group: str
+    planned: PlannedCell | None
+
+
+@dataclass
+class Report:
+    """How it ended: the stages made on the way with their provenance (an input that was damaged is
+    made again), and the error, that the process was asked to stop, or the line that says who else
+    makes it."""
+
+    key: str
+    made: list[Made] = field(default_factory=list)
+    error: BenchError | None = None
+    stopped: bool = False
+    taken: str = ""
+
+
+class _Keep(Silent):
+    def __init__(self) -> None:
+        self.made: list[Made] = []
+
+    def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None:
+        self.made.append((stage, provenance))
+
+
+def make(job: Job, progress: Progress, patient: bool = True) -> Report:
+    """Make the job's stage in this process, unless it is made already. Its lock, its work folder
+    and so its checkpoints are those of any other process that makes it; while one does, this one
+    waits, or does nothing if it is not `patient`. Raises nothing but what ends the process."""
+    keep, stage = _Keep(), job.stage
+    report = Report(stage.key, keep.made)
+    try:
+        engine = LocalEngine(job.runtime, Store(job.runtime.home), keep, progress)
+        engine.leave = frozenset(() if patient else [stage.key])
+        engine.groups[stage.key] = job.group
+        if job.planned:
+            engine.finals[stage.key] = job.planned
+        engine.ensure(stage)
+    except Taken as error:
+        report.taken = str(error)
+    except BenchError as error:
+        report.error = error.with_traceback(None)
+        report.error.__cause__ = report.error.__context__ = None
+    except KeyboardInterrupt:
+        report.stopped = True
+    return report
+
+
+def threads_of(runtime: Runtime, cpus: int) -> int:
+    """Torch threads of a step that has `cpus` cores: as told, else the cores divided over the
+    devices, and no more than OMP_NUM_THREADS."""
+    if runtime.threads:
+        return runtime.threads
+    share = max(1, cpus // (runtime.devices if isinstance(runtime.devices, int) else 1))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(limit)) if limit.isdecimal() and int(limit) else share
+
+
+def limit_threads(count: int) -> None:
+    """At most `count` threads of torch, OpenCV and BLAS in this process, imported already or not."""
+    for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ[name] = str(count)
+    for name, function in (("torch", "set_num_threads"), ("cv2", "setNumThreads")):
+        if name in sys.modules:
+            getattr(sys.modules[name], function)(count)

@@ -1,0 +1,277 @@
+"""Run a plan in this process: each stage once, inputs first, and one failing cell stops no other."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.contracts.context import StageContext, Watch
+from bench.contracts.tracker import Tracker
+from bench.core.errors import BadInput, BenchError, StageFailed, Taken
+from bench.core.params import Runtime
+from bench.core.progress import Progress
+from bench.core.stage import Stage, walk
+from bench.core.store import Store
+from bench.launch.provenance import provenance
+from bench.launch.wandb import make_tracker
+from bench.plan.cell import Plan, PlannedCell
+
+FOLLOW_SECONDS = 86400.0
+
+
+class Listener(Protocol):
+    """Who is told what happens (the results database)."""
+
+    def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None: ...
+    def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None: ...
+    def cell_done(self, cell: PlannedCell, folder: Path) -> None: ...
+
+
+class Silent:
+    """Hears nothing: the first machine keeps the record."""
+
+    def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None: ...
+    def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None: ...
+    def cell_done(self, cell: PlannedCell, folder: Path) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What a run did: the keys it made and reused, and the error of every stage that failed."""
+
+    made: dict[str, Stage] = field(default_factory=dict)
+    reused: dict[str, Stage] = field(default_factory=dict)
+    errors: dict[str, BenchError] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass
+class LocalEngine:
+    """Makes stages one after another in this process."""
+
+    runtime: Runtime
+    store: Store
+    listener: Listener
+    progress: Progress = field(default_factory=Progress)
+    outcome: Outcome = field(default_factory=Outcome)
+    groups: dict[str, str] = field(default_factory=dict)
+    finals: dict[str, PlannedCell] = field(default_factory=dict)
+    forced: set[str] = field(default_factory=set)
+    watch: Watch | None = None
+    # stages not waited for where another process makes them: Taken
+    leave: frozenset[str] = frozenset()
+    told: set[str] = field(default_factory=set)  # what was noted once
+
+    def run(self, plan: Plan) -> Outcome:
+        """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
+        start = time.monotonic()
+        if self.runtime.node > 0:
+            self.listener = Silent()
+        for planned in plan.cells:
+            self._label(planned)
+        self._run_cells(list(plan.cells))
+        self.outcome.seconds = time.monotonic() - start
+        return self.outcome
+
+    def _run_cells(self, left: list[PlannedCell]) -> None:
+        """In order, but a cell that needs what another process makes now has its turn after the
+        others."""
+        while left:
+            later = left
+            if len(left) > 1 and self.runtime.nodes == 1:  # several machines keep to one order
+                self.leave = frozenset(self.groups)
+                later = [planned for planned in left if not self._run_cell(planned)]
+                self.leave = frozenset()
+            if len(later) == len(left):
+                self._run_cell(later.pop(0))
+            left = later
+
+    def _label(self, planned: PlannedCell) -> None:
+        if planned.final is None:
+            return
+        self.finals.setdefault(planned.final.key, planned)
+        label = (
+            f"{planned.cell.method}-{planned.cell.crop}-{planned.cell.task}-{planned.final.short}"
+        )
+        for stage in walk(planned.final):
+            self.groups.setdefault(stage.key, label)
+            if self.runtime.force:
+                self.forced.add(stage.key)
+
+    def _run_cell(self, planned: PlannedCell) -> bool:
+        """Whether it has had its turn."""
+        if planned.final is None:
+            self.listener.cell_state(planned, "unsupported", planned.unsupported)
+            return True
+        try:
+            if not self._hit(planned.final):
+                self.listener.cell_state(planned, "running")
+            folder = self.ensure(planned.final)
+            self.listener.cell_done(planned, folder)
+        except Taken as taken:
+            self._tell(str(taken), str(taken))
+            return False
+        except BenchError as error:
+            self.listener.cell_state(planned, "failed", str(error))
+        except KeyboardInterrupt:
+            self.listener.cell_state(
+                planned, "interrupted", "stopped by the user; the same command goes on"
+            )
+            raise
+        return True
+
+    def _hit(self, stage: Stage) -> bool:
+        return stage.key not in self.forced and self.store.done(stage)
+
+    def ensure(self, stage: Stage) -> Path:
+        """The committed folder of `stage`, made if need be; raises what the stage or an input
+        raised."""
+        if stage.key in self.outcome.errors:
+            raise self.outcome.errors[stage.key]
+        if self._hit(stage):
+            self._note_reuse(stage)
+            return self.store.folder(stage)
+        if self.runtime.node > 0:
+            return self._follow(stage)
+        try:
+            inputs = {role: self._input(child) for role, child in stage.inputs.items()}
+            with self.store.lock(stage, lambda who: self._wait(stage, who)):
+                if self._hit(stage):  # made by another process meanwhile
+                    self._note_reuse(stage)
+                    return self.store.folder(stage)
+                return self._make(stage, inputs)
+        except Taken:
+            raise
+        except BenchError as error:
+            self.outcome.errors.setdefault(stage.key, error)
+            raise
+        except OSError as error:  # no room even for a lock
+            found = self.outcome.errors[stage.key] = self._explained(stage, error)
+            raise found from error
+
+    def _wait(self, stage: Stage, owner: str) -> None:
+        if stage.key in self.leave:
+            raise Taken(f"{stage}: left to {owner}")
+        self.progress.note(f"{stage}: waiting for {owner}")
+
+    def _tell(self, about: str, text: str) -> None:
+        if about not in self.told:
+            self.told.add(about)
+            self.progress.note(text)
+
+    def _follow(self, stage: Stage) -> Path:
+        """On another machine than the first: take part where the stage's runner is done by all
+        (`join` beside it), and wait until the first machine has committed it."""
+        inputs = {role: self.ensure(child) for role, child in stage.inputs.items()}
+        module = importlib.import_module(stage.runner.partition(":")[0])
+        join: Callable[[StageContext], None] | None = getattr(module, "join", None)
+        if join and not self.store.done(stage):
+            join(StageContext(stage, self.store.work(stage), inputs, self.runtime))
+        until = time.monotonic() + FOLLOW_SECONDS
+        while not self.store.done(stage):
+            if time.monotonic() > until:
+                raise StageFailed(
+                    f"{stage}: the first machine has not made it within a day; look there"
+                )
+            time.sleep(0.5)
+        self._note_reuse(stage)
+        return self.store.folder(stage)
+
+    def _note_reuse(self, stage: Stage) -> None:
+        if stage.key not in self.outcome.made:
+            self.outcome.reused[stage.key] = stage
+
+    def _input(self, stage: Stage) -> Path:
+        folder = self.ensure(stage)
+        if stage.key not in self.outcome.made and not self.store.verify(stage):
+            self.progress.note(f"{stage}: its files are damaged; making it again")
+            folder = self.ensure(stage)
+        return folder
+
+    def _make(self, stage: Stage, inputs: dict[str, Path]) -> Path:
+        if stage.key in self.forced:
+            self.store.discard(stage)
+            self.forced.discard(stage.key)
+        work = self.store.work(stage)
+        tracker = self._tracker(stage)
+        started = time.time()
+        ctx = StageContext(stage, work, inputs, self.runtime, self.progress, tracker, self.watch)
+        try:
+            runner(stage)(ctx)
+            record = provenance(
+                stage, started, time.time() - started, {"tracker_url": tracker.url}
+            )
+            summary = self._results(stage, work, record)
+            folder = self.store.commit(stage, record)
+        except KeyboardInterrupt:
+            tracker.finish(failed=True)
+            raise
+        except Exception as error:
+            tracker.finish(failed=True)
+            raise self._explained(stage, error) from error
+        tracker.finish(summary)
+        self.outcome.made[stage.key] = stage
+        self.outcome.reused.pop(stage.key, None)
+        self.listener.stage_done(stage, folder, record)
+        return folder
+
+    def _tracker(self, stage: Stage) -> Tracker:
+        return make_tracker(
+            self.runtime.tracker,
+            run_key=stage.key[:16],
+            name=f"{stage.kind}/{stage.name}",
+            group=self.groups.get(stage.key, stage.short),
+            job_type=stage.kind,
+            config=stage.record(),
+            folder=self.store.home,
+            note=self.progress.note,
+        )
+
+    def _results(self, stage: Stage, work: Path, record: dict[str, Any]) -> dict[str, float]:
+        """Write result.json where the stage is a cell's last; return its metrics."""
+        planned = self.finals.get(stage.key)
+        if planned is None:
+            return {}
+        from bench.results.db.record import result_record, write_result
+
+        metrics = json.loads((work / "metrics.json").read_text())
+        write_result(work, result_record(planned, stage, metrics, record))
+        return dict(metrics)
+
+    def _explained(self, stage: Stage, error: Exception) -> BenchError:
+        """The error as one line; the traceback goes to a file."""
+        if isinstance(error, BenchError):
+            return error
+        full = isinstance(error, OSError) and error.errno in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EROFS,
+        )
+        if full or shutil.disk_usage(self.store.home).free < 1 << 20:
+            return BadInput(
+                f"{stage}: no space left in BENCH_HOME {self.store.home}; nothing is lost: free "
+                "some "
+                "(bench gc) and run the same command again"
+            )
+        log = self.store.home / "failures" / f"{stage.short}.log"
+        with suppress(OSError):
+            log.parent.mkdir(exist_ok=True)
+            log.write_text("".join(traceback.format_exception(error)))
+        text = " ".join(str(error).split())[:300]
+        return StageFailed(f"{stage} failed: {type(error).__name__}: {text}; traceback: {log}")
+
+
+def runner(stage: Stage) -> Callable[[StageContext], None]:
+    """The function `stage.runner` names."""
+    module, _, function = stage.runner.partition(":")
+    found = getattr(importlib.import_module(module), function)
+    return found  # type: ignore[no-any-return]

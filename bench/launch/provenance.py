@@ -1,0 +1,85 @@
+"""Where a result comes from: recorded beside it, never part of a key."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench import __version__
+from bench.contracts.source import source_digest
+from bench.core.stage import Stage
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "numpy",
+    "opencv-contrib-python",
+    "pycocotools",
+    "wandb",
+)
+
+
+@cache
+def _commit(folder: Path) -> tuple[str | None, bool | None]:
+    """Commit and dirty flag of the checkout the code runs from, or (None, None) outside one."""
+
+    def git(*args: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *args],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "bench/core/stage.py")
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+@cache
+def _packages() -> dict[str, str]:
+    found = {"ssl-crop-bench": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def provenance(
+    stage: Stage, started: float, seconds: float, extra: dict[str, Any]
+) -> dict[str, Any]:
+    """The provenance record of a stage that took `seconds` from `started` (Unix time)."""
+    commit, dirty = _commit(Path(__file__).resolve().parents[2])
+    torch = sys.modules.get("torch")  # a stage that never imported it used no GPU
+    gpu = torch is not None and torch.cuda.is_available()
+    device = torch.cuda.get_device_name(0) if torch and gpu else platform.processor() or "cpu"
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "host": socket.gethostname(),
+        "device": device,
+        "cpus": len(os.sched_getaffinity(0)),
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "arguments": sys.argv[1:],
+        "source_digest": source_digest(stage.runner, stage.params),
+        **extra,
+    }

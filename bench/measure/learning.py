@@ -1,0 +1,62 @@
+"""What trainings learned: their loss at the start and at the end, and a task's metrics beside an
+untrained network's."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from bench.contracts import registry
+from bench.stages.checkpoint import read_history
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.core.store import Store
+    from bench.plan.cell import PlannedCell
+
+ENDS = 0.05  # share of the history's rows that count as its start, and as its end
+
+
+def learned(planned: PlannedCell, store: Store) -> dict[str, Any]:
+    """A finished cell's figures.
+
+    {"method", "crop", "task", "seed", "trained", "steps", "seconds", "loss": [start, end],
+    "std": [start, end], "metrics"}: loss and std (of the normalised outputs, 0 when collapsed) are
+    means over the first and the last twentieth of the logged steps, None for what was not trained
+    or not logged.
+    """
+    assert planned.final is not None
+    backbone = planned.final.inputs["backbone"]
+    folder = store.folder(backbone)
+    history = read_history(folder / "history.jsonl")
+    summary = _json(folder / "summary.json")
+    method: Any = registry.load("method", planned.cell.method)
+    task: Any = registry.load("task", planned.cell.task)
+    scores = _json(store.folder(planned.final) / "metrics.json")
+    return {
+        "method": planned.cell.method,
+        "crop": planned.cell.crop,
+        "task": planned.cell.task,
+        "seed": planned.cell.seed,
+        "trained": method.trains,
+        "steps": summary["steps"],
+        "seconds": summary["seconds"],
+        "loss": ends(history, "loss"),
+        "std": ends(history, "std"),
+        "metrics": {n: scores[n] for n in task.metrics if n in scores},
+    }
+
+
+def ends(history: list[dict[str, float]], name: str) -> list[float] | None:
+    """[start, end]: means of a logged figure over the first and the last twentieth of its rows."""
+    values = [row[name] for row in history if name in row]
+    if not values:
+        return None
+    count = max(1, round(ENDS * len(values)))
+    return [sum(part) / count for part in (values[:count], values[-count:])]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found

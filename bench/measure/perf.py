@@ -1,0 +1,167 @@
+"""Ratios, not absolute times: ways of doing one thing, timed in turns in one run on one machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-contrib-python",
+    "pillow",
+    "lightning",
+    "lightly",
+    "pycocotools",
+    "hotcoco",
+    "scikit-learn",
+)
+
+
+@dataclass(frozen=True)
+class Race:
+    """Two ways to one result. `ours` and `plain` do the work once; `difference` is the largest
+    absolute difference of what they computed, at most `tolerance` for a ratio to mean anything."""
+
+    name: str
+    ours: Callable[[], Any]
+    plain: Callable[[], Any]
+    difference: Callable[[], float]
+    tolerance: float
+
+
+def peer(reference: str) -> Callable[..., Any]:
+    """The function a component's `peer` ("module:function") names."""
+    module, _, function = reference.partition(":")
+    return getattr(import_module(module), function)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one timing: `wall`, and `cpu` of all threads of this process and of those it
+    waited for."""
+
+    wall: float
+    cpu: float
+
+
+def in_turns(
+    ways: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 1
+) -> dict[str, list[Timing]]:
+    """Timings of every way, `repeats` of each, the ways taking turns so that what else the machine
+    does meets all of them alike; each round starts with another one. `warm_up` rounds before are
+    not counted."""
+    found: dict[str, list[Timing]] = {name: [] for name in ways}
+    names = list(ways)
+    for turn in range(warm_up + repeats):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            wall, cpu = time.perf_counter(), cpu_seconds()
+            ways[name]()
+            if turn >= warm_up:
+                found[name].append(Timing(time.perf_counter() - wall, cpu_seconds() - cpu))
+    return found
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of the processes it has waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def summary(
+    timings: Sequence[Timing], base: Sequence[Timing] | None = None, n: int = 1
+) -> dict[str, Any]:
+    """{"median", "fastest", "slowest" (wall seconds), "cpu" (median), "repeats"}, for once of the
+    `n` times that a timing did the work; with `base`, {"ratio", "cpu_ratio"}: the base's median
+    over this one's, how many times faster this is. CPU seconds do not count the time in which
+    others had the cores, but they do
+    count threads that wait by spinning: with one thread on a busy machine `cpu_ratio` is the
+    better figure.
+    """
+    wall, cpu = (_median(timings, kind) / n for kind in ("wall", "cpu"))
+    every = [timing.wall / n for timing in timings]
+    found = {
+        "median": wall,
+        "fastest": min(every),
+        "slowest": max(every),
+        "cpu": cpu,
+        "repeats": len(timings),
+    }
+    if base is None:
+        return found
+    ratio, cpu_ratio = (_median(base, kind) / _median(timings, kind) for kind in ("wall", "cpu"))
+    return {**found, "ratio": ratio, "cpu_ratio": cpu_ratio}
+
+
+def _median(timings: Sequence[Timing], kind: str) -> float:
+    return max(statistics.median(getattr(timing, kind) for timing in timings), 1e-9)
+
+
+def many(work: Callable[[], Any], at_least: float = 0.02) -> int:
+    """How often to do `work` so that one timing takes `at_least` seconds; 1 for slow work."""
+    start = time.perf_counter()
+    work()
+    once = time.perf_counter() - start
+    return max(1, min(1000, round(at_least / max(once, 1e-7))))
+
+
+def times(work: Callable[[], Any], n: int) -> Callable[[], None]:
+    """`work`, n times."""
+
+    def repeated() -> None:
+        for _ in range(n):
+            work()
+
+    return repeated
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on: processor, cores this process may use, load average (processes that
+    want a core, over the last minute; more than 0 before a measurement means that others work here
+    too), versions."""
+    return {
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 2),
+        "bf16": has_bf16(),
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name as the system tells it."""
+    return _cpu_field("model name") or platform.processor() or platform.machine()
+
+
+def has_bf16() -> bool:
+    """Does the processor multiply bfloat16 (AVX-512 BF16, AMX or Arm's BF16)? Linux tells; else
+    no."""
+    flags = (_cpu_field("flags") or _cpu_field("Features")).split()
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+
+
+def _cpu_field(name: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,67 @@
+"""What the options that name cells mean: scales, globs, seeds, NAME=PATH, and the data used unless
+told."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+
+from bench.contracts import registry
+from bench.contracts.component import SCALES
+from bench.core.errors import BadInput, unknown
+
+PRETRAIN_DATA = {"tiny": "scenes", "": "coco"}  # scale -> the data a pretraining uses unless told
+
+
+def check_scale(scale: str) -> str:
+    """The scale, or an error with the nearest one."""
+    if scale not in SCALES:
+        raise unknown("scale", scale, SCALES, "bench run --scale tiny ...")
+    return scale
+
+
+def match(kind: str, patterns: str) -> list[str]:
+    """Names of `kind` for a comma list of names and globs, in the order given, each once."""
+    found: list[str] = []
+    for pattern in [p.strip() for p in patterns.split(",") if p.strip()]:
+        hits = fnmatch.filter(registry.names(kind), pattern)
+        if not hits:
+            registry.entry(kind, pattern)  # raises with the nearest name
+        found += [h for h in hits if h not in found]
+    return found
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0`, `0,2,5` or `0-4`."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            low, _, high = part.strip().partition("-")
+            seeds += range(int(low), int(high or low) + 1)
+    except ValueError:
+        raise BadInput(
+            f"seeds are numbers, lists or ranges, got {text!r}; try: --seeds 0-2"
+        ) from None
+    if not seeds:
+        raise BadInput(f"no seed in {text!r}; try: --seeds 0-2")
+    return list(dict.fromkeys(seeds))
+
+
+def parse_data(text: str | None) -> tuple[str | None, Path | None]:
+    """`NAME` or `NAME=PATH`."""
+    if not text:
+        return None, None
+    name, _, path = text.partition("=")
+    registry.entry("data", name)
+    return name, Path(path).expanduser().absolute() if path else None
+
+
+def default_data(scale: str) -> str:
+    """The pretraining data of a scale."""
+    return PRETRAIN_DATA.get(scale, PRETRAIN_DATA[""])
+
+
+def default_task_data(task: str, scale: str) -> str:
+    """The data that a task is scored on at a scale."""
+    defaults: dict[str, str] = registry.load("task", task).data  # type: ignore[attr-defined]
+    return defaults.get(scale, defaults.get("", "")) or default_data(scale)

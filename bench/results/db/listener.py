@@ -1,0 +1,60 @@
+"""Writes what an engine does into the results database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import DatabaseError
+
+from bench.core.stage import Stage, walk
+from bench.plan.cell import PlannedCell
+from bench.results.db.database import Database
+from bench.results.db.record import cell_record, read_result
+
+
+class DatabaseListener:
+    """Stages, cell states and results, as they happen.
+
+    A database that cannot be written (disk full, connection lost) stops no training: the truth is
+    in the store. The first error is kept in `error`; `bench results rebuild` catches up.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.error: str | None = None
+
+    def _write(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except DatabaseError as error:
+            self.error = self.error or " ".join(str(error.orig).split())[:160]
+
+    def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None:
+        where = f"{stage.kind}/{folder.name}"
+        self._write(lambda: self.database.record_stage(stage.record(), where, provenance))
+        if stage.kind == "crop_stats":
+            stats = json.loads((folder / "stats.json").read_text())
+            self._write(lambda: self.database.record_crop(stage.record(), stats))
+
+    def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None:
+        self._write(lambda: self.database.record_cell(cell_record(cell), state, reason))
+
+    def cell_done(self, cell: PlannedCell, folder: Path) -> None:
+        record = read_result(folder)
+        self._write(lambda: self._catch_up(cell, folder.parent.parent))
+        self._write(lambda: self.database.record_result(record))
+
+    def _catch_up(self, cell: PlannedCell, store: Path) -> None:
+        """Record the cell's stages that a command made and did not live to record."""
+        stages = {s.key: s for s in walk(cell.final)} if cell.final else {}
+        lost = self.database.without(stages)
+        for stage in (s for key, s in stages.items() if key in lost):
+            folder = store / stage.kind / f"{stage.name}-{stage.short}"
+            with suppress(OSError, ValueError):  # dropped by `bench gc`
+                self.stage_done(
+                    stage, folder, json.loads((folder / "provenance.json").read_text())
+                )

@@ -1,0 +1,97 @@
+"""What the tables are asked: SQL and plain tuples, no mapped objects, so that 100,000 results are
+quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, func, select
+
+from bench.core.statistics import summary
+from bench.results.db.models import BOARD, CellRow, MetricRow, ResultRow
+
+NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
+IN_ONE_QUERY = 500  # values of an IN (...); SQLite takes at least 999 of them
+Filters = Mapping[str, Iterable[Any] | None]
+
+
+class Head(NamedTuple):
+    """A leaderboard row before its metrics are read: a group of cells from one source."""
+
+    board: tuple[str, ...]  # values of BOARD: heads of one board may be compared
+    group: str
+    source: str
+    mean: float  # of the headline metric
+
+
+def in_parts(values: Iterable[Any]) -> Iterable[list[Any]]:
+    """The values, `IN_ONE_QUERY` at a time."""
+    listed = list(values)
+    for start in range(0, len(listed), IN_ONE_QUERY):
+        yield listed[start : start + IN_ONE_QUERY]
+
+
+def narrowed(query: Select[Any], filters: Filters) -> Select[Any]:
+    """The query with `column IN values` for every filter of cells that has values."""
+    for column, values in filters.items():
+        if values:
+            query = query.where(getattr(CellRow, column).in_(list(values)))
+    return query
+
+
+def heads(connection: Connection, filters: Filters) -> list[Head]:
+    """Every group that has results, best headline first within its board."""
+    board = [getattr(CellRow, name) for name in BOARD]
+    query = select(*board, CellRow.group, ResultRow.source, func.avg(ResultRow.value))
+    query = query.join(ResultRow, ResultRow.label == CellRow.label)
+    query = narrowed(query, filters).group_by(*board, CellRow.group, ResultRow.source)
+    width = len(BOARD)
+    found = [
+        Head(
+            tuple(row[:width]),
+            row[width],
+            row[width + 1],
+            -float("inf") if row[-1] is None else row[-1],
+        )
+        for row in connection.execute(query)
+    ]
+    return sorted(found, key=lambda h: (h.board, -h.mean, h.group, h.source))
+
+
+def board_rows(connection: Connection, wanted: Sequence[Head]) -> list[dict[str, Any]]:
+    """The leaderboard rows of these heads, in their order: names, seeds, every metric's summary,
+    cells."""
+    found: dict[tuple[str, str], list[Any]] = {}
+    for groups in in_parts(dict.fromkeys(h.group for h in wanted)):
+        columns = [CellRow.__table__.c[n] for n in (*NAMES, "seed", "label", "overrides", "group")]
+        query = select(
+            *columns, ResultRow.source, ResultRow.headline, MetricRow.name, MetricRow.value
+        )
+        query = query.join(ResultRow, ResultRow.label == CellRow.label)
+        query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
+        query = query.where(CellRow.group.in_(groups))
+        for row in connection.execute(
+            query.order_by(CellRow.seed, CellRow.label, MetricRow.position)
+        ):
+            found.setdefault((row.group, row.source), []).append(row)
+    return [_row(found[h.group, h.source]) for h in wanted if (h.group, h.source) in found]
+
+
+def _row(rows: list[Any]) -> dict[str, Any]:
+    first, at = (
+        rows[0],
+        {n: i for i, n in enumerate((*NAMES, "seed", "label", "overrides", "group"))},
+    )
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        values.setdefault(row[-2], []).append(row[-1])
+    return {
+        **{name: first[at[name]] for name in NAMES},
+        "seeds": sorted({row[at["seed"]] for row in rows}),
+        "metrics": {name: summary(v) for name, v in values.items()},
+        "headline": first.headline,
+        "overrides": first.overrides,
+        "source": first.source,
+        "cells": list(dict.fromkeys(row[at["label"]] for row in rows)),
+    }

@@ -1,0 +1,17 @@
+"""The papers' tables as data: which cells their rows and columns are, and what was measured of
+them."""
+
+from bench.results.papers.measured import beside, compare, recorded
+from bench.results.papers.tables import Claim, Column, Row, Table, listing, load
+
+__all__ = [
+    "Claim",
+    "Column",
+    "Row",
+    "Table",
+    "beside",
+    "compare",
+    "listing",
+    "load",
+    "recorded",
+]

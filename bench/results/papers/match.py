@@ -1,0 +1,74 @@
+"""Which recorded cells are a table's cell: equal names, and equal settings once defaults are left
+out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from bench.contracts import registry
+from bench.core.errors import BenchError
+from bench.plan.cell import Cell
+from bench.plan.options import default_task_data
+
+Entry = dict[str, Any]  # what the database says of a cell or of a leaderboard row
+
+
+class Recorded:
+    """Entries of one scale, found by cell."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.by_name: dict[tuple[str, ...], list[Entry]] = {}
+        for entry in entries:
+            self.by_name.setdefault(_names(entry), []).append(entry)
+
+    def of(self, cell: Cell) -> list[Entry]:
+        """The entries of the table's cell, whatever their seed."""
+        near = self.by_name.get((cell.method, cell.crop, cell.task, cell.data), [])
+        if not near:
+            return []
+        data, wanted = (
+            default_task_data(cell.task, cell.scale),
+            settled(cell, dict(cell.overrides)),
+        )
+        return [
+            e for e in near if e["task_data"] == data and settled(cell, e["overrides"]) == wanted
+        ]
+
+
+def _names(entry: Entry) -> tuple[str, ...]:
+    return entry["method"], entry["crop"], entry["task"], entry["pretrain_data"]
+
+
+def settled(cell: Cell, overrides: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    """The settings that say something: `crop.FIELD` and `task.FIELD` under the component's name,
+    those that a component has at this scale anyway left out, numbers spelled one way."""
+    mine = {"crop": cell.crop, "task": cell.task}
+    found = set()
+    for key, text in overrides.items():
+        owner, _, field = key.partition(".")
+        name = mine.get(owner, owner)
+        value, default = _values(owner, name, field, cell.method, cell.scale, str(text))
+        if value != default:
+            found.add((f"{name}.{field}", value))
+    return frozenset(found)
+
+
+@cache
+def _values(
+    owner: str, name: str, field: str, method: str, scale: str, text: str
+) -> tuple[str, str]:
+    """A setting's value and its default at the scale, as text; one that nobody has is taken as
+    spelled."""
+    own = owner in ("method", "crop", "task")
+    kinds = [owner] if own else [kind for kind, n in registry.entries() if n == name]
+    for kind in kinds:
+        cls = registry.load(kind, method if owner == "method" else name)
+        if field in cls.Params.model_fields:
+            try:
+                given = cls.resolve(scale, {field: text}).params
+            except BenchError:
+                break
+            return repr(getattr(given, field)), repr(getattr(cls.resolve(scale).params, field))
+    return text, ""

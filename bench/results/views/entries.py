@@ -1,0 +1,185 @@
+"""What a board is made of: an entry is one group of cells (all seeds of a combination) from one
+source."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from bench.core.statistics import summary
+from bench.results.db.models import CellRow, ResultRow
+
+# states of cells without a result, first wins
+ASKED = ("running", "failed", "interrupted", "unsupported")
+
+
+class BoardName(NamedTuple):
+    """Which results may be compared: one scale, one pretraining set."""
+
+    scale: str
+    data: str
+    results: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """All seeds of a combination from one source ("measured", "imported" or "reported")."""
+
+    group: str
+    source: str
+    method: str
+    crop: str
+    task: str
+    scale: str
+    pretrain_data: str
+    pretrain_data_key: str
+    task_data: str
+    task_data_key: str
+    engine: str
+    overrides: Mapping[str, str]
+    pretraining: str  # digest: the same pretraining but for the seed; "" unknown
+    protocol: str  # digest: the same evaluation but for the seed; "" unknown
+    command: str
+    headline: str = ""
+    values: dict[int, float] = field(default_factory=dict)  # headline metric by seed
+    labels: dict[int, str] = field(default_factory=dict)  # of every cell, by seed
+    states: dict[str, int] = field(default_factory=dict)
+    reason: str = ""
+    cited: str = ""  # where a reported number is printed, in few words; `reason` says it in full
+    mean: float | None = None
+    ci95: float | None = None
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def state(self) -> str:
+        """done if any seed is; else the first of running, failed, interrupted, unsupported."""
+        if self.values:
+            return "done"
+        return next((s for s in ASKED if s in self.states), "missing")
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """While 100,000 small objects are made, looking for cycles among them takes longer than making
+    them."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+FIELDS = (
+    "group",
+    "method",
+    "crop",
+    "task",
+    "scale",
+    "pretrain_data",
+    "pretrain_data_key",
+    "task_data",
+    "task_data_key",
+    "engine",
+    "overrides",
+    "pretraining",
+    "protocol",
+    "command",
+)
+
+
+def board_names(connection: Connection) -> list[BoardName]:
+    """Every scale and pretraining set there are cells of, most cells first."""
+    count = func.count(CellRow.label)
+    query = select(CellRow.scale, CellRow.pretrain_data, count)
+    found = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data))
+    return sorted((BoardName(*row) for row in found), key=lambda b: (-b.results, b.scale, b.data))
+
+
+def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
+    """The entries of the cells of a scale and a pretraining set, but for those that sweeps score
+    on a part of the training images."""
+    with collector_off():
+        return _load(connection, scale, data)
+
+
+def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
+    here = (CellRow.scale == scale, CellRow.pretrain_data == data, CellRow.validation.is_(False))
+    names = _group_names(connection, here)
+    made: dict[tuple[str, str], Entry] = {}
+    query = select(
+        CellRow.group,
+        CellRow.label,
+        CellRow.seed,
+        CellRow.state,
+        ResultRow.source,
+        ResultRow.headline,
+        ResultRow.value,
+    )
+    query = query.join(ResultRow, ResultRow.label == CellRow.label, isouter=True).where(*here)
+    for group, label, seed, state, source, headline, value in connection.execute(query).fetchall():
+        if group not in names or (source is None and state == "done"):
+            continue  # written between the two queries; or its result is gone
+        key = (group, source or "measured")
+        entry = made.get(key)
+        if entry is None:
+            entry = made[key] = Entry(source=key[1], **names[group])
+        entry.labels[seed] = label
+        if value is not None:
+            entry.values[seed], entry.headline = value, headline
+        else:
+            entry.states[state] = entry.states.get(state, 0) + 1
+    for group, reason in connection.execute(_reasons(here)):
+        if (group, "measured") in made:
+            made[group, "measured"].reason = reason
+    return [_summed(entry) for entry in made.values()]
+
+
+def _group_names(connection: Connection, here: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """What the cells of a group share, by group: read from one of them."""
+    columns = [CellRow.__table__.c[name] for name in FIELDS]
+    first = select(func.min(CellRow.label)).where(*here).group_by(CellRow.group)
+    found = connection.execute(select(*columns).where(CellRow.label.in_(first)))
+    return {row[0]: dict(zip(FIELDS, row, strict=True)) for row in found}
+
+
+def _reasons(here: Sequence[Any]) -> Any:
+    return select(CellRow.group, CellRow.reason).where(
+        *here, CellRow.state != "done", CellRow.reason.is_not(None)
+    )
+
+
+def _summed(entry: Entry) -> Entry:
+    if entry.values:
+        found = summary(list(entry.values.values()))
+        entry.mean, entry.ci95 = found["mean"], found["ci95"]
+    return entry
+
+
+def own_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
+    """The overrides that belong to the evaluation (the task and its data), not to the pretraining."""
+    owners = {entry.task, "task", *({entry.task_data} - {entry.pretrain_data})}
+    return tuple(
+        sorted((k, v) for k, v in entry.overrides.items() if k.partition(".")[0] in owners)
+    )
+
+
+def row_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
+    """The overrides that belong to the pretraining."""
+    own = dict(own_settings(entry))
+    return tuple(sorted((k, v) for k, v in entry.overrides.items() if k not in own))
+
+
+def shown_settings(settings: Sequence[tuple[str, str]]) -> str:
+    """`lr=0.1 epochs=5`: settings in few words."""
+    return " ".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings)

@@ -1,0 +1,186 @@
+"""A board as CSV, JSON, Markdown or LaTeX: the same rows, columns and order as it is shown in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from bench.results.views.board import Board, Column, Row, cell_command, ties
+from bench.results.views.entries import Entry
+
+FORMATS = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "md": "text/markdown",
+    "tex": "application/x-tex",
+}
+
+
+def number(entry: Entry) -> str:
+    """`38.1 ± 0.5`, one decimal (metrics are in percent); no interval for one seed."""
+    text = f"{entry.mean:.1f}"
+    return text if entry.ci95 is None else f"{text} ± {entry.ci95:.1f}"
+
+
+def exported(board: Board, form: str) -> str:
+    """The board as text in one of FORMATS."""
+    return {"csv": as_csv, "json": as_json, "md": as_markdown, "tex": as_latex}[form](board)
+
+
+def records(board: Board) -> list[dict[str, Any]]:
+    """A plain dict per row, with full precision, state, reason and command of every cell."""
+    return [
+        {
+            "rank": row.rank,
+            "mean_rank": row.mean_rank,
+            "method": row.method,
+            "crop": row.crop,
+            "settings": row.note,
+            "source": row.source,
+            "cells": {column.title: _record(row, column) for column in board.columns},
+        }
+        for row in board.rows
+    ]
+
+
+def _record(row: Row, column: Column) -> dict[str, Any]:
+    entry = row.entries.get(column.key)
+    found: dict[str, Any] = {"state": state_of(row, column), "task_data": column.task_data}
+    found |= {"engine": column.engine, "metric": column.headline}
+    if entry and entry.mean is not None:
+        found |= {"mean": entry.mean, "ci95": entry.ci95, "n": entry.n}
+        found["cells"] = [entry.labels[s] for s in sorted(entry.labels)]
+    if entry and entry.reason:
+        found["reason"] = entry.reason
+    command = cell_command(row, column)
+    return found | ({"command": command} if command else {})
+
+
+def state_of(row: Row, column: Column) -> str:
+    """done, running, failed, interrupted, unsupported or missing; what no paper reports is "not
+    reported"."""
+    entry = row.entries.get(column.key)
+    if entry is None:
+        return "not reported" if row.source == "reported" else "missing"
+    return entry.state
+
+
+def as_json(board: Board) -> str:
+    return json.dumps(records(board), indent=1, ensure_ascii=False) + "\n"
+
+
+def as_csv(board: Board) -> str:
+    """A line per row; four fields per column: mean, ci95, n, state."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    fields = [
+        f"{c.title} {what}" for c in board.columns for what in ("mean", "ci95", "n", "state")
+    ]
+    writer.writerow(["rank", "method", "crop", "settings", "source", *fields])
+    for row in records(board):
+        names = [row["rank"] or "", row["method"], row["crop"], row["settings"], row["source"]]
+        cells = [row["cells"][c.title] for c in board.columns]
+        values = [cell.get(what) for cell in cells for what in ("mean", "ci95", "n", "state")]
+        writer.writerow([_inert("" if v is None else v) for v in (*names, *values)])
+    return text.getvalue()
+
+
+def _inert(value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula gets an apostrophe."""
+    risky = isinstance(value, str) and len(value) > 1 and value[0] in "=+-@\t\r"
+    return f"'{value}" if risky else value
+
+
+def as_markdown(board: Board) -> str:
+    lines = _lines(board, bold="**{}**", tie="{} ≈", escape=md_escape, plus_minus="±")
+    heads = [
+        "#",
+        "method",
+        "crop",
+        "settings",
+        *(f"{c.title} {c.headline}" for c in board.columns),
+    ]
+    rule = ["---:", ":---", ":---", ":---", *("---:" for _ in board.columns)]
+    return "".join(
+        f"| {' | '.join(line)} |\n" for line in ([md_escape(h) for h in heads], rule, *lines)
+    )
+
+
+def as_latex(board: Board) -> str:
+    """A booktabs table."""
+    lines = _lines(
+        board, bold=r"\textbf{{{}}}", tie=r"{}$^\approx$", escape=tex_escape, plus_minus=r"$\pm$"
+    )
+    heads = ["", "method", "crop", "settings", *(f"{c.title} {c.headline}" for c in board.columns)]
+    body = "".join(f"{' & '.join(line)} \\\\\n" for line in lines)
+    return (
+        f"\\begin{{tabular}}{{rlll{'r' * len(board.columns)}}}\n\\toprule\n"
+        f"{' & '.join(tex_escape(h) for h in heads)} "
+        f"\\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
+    )
+
+
+def _lines(board: Board, bold: str, tie: str, escape: Any, plus_minus: str) -> list[list[str]]:
+    made = []
+    for row in board.rows:
+        source = "" if row.source == "measured" else f" ({row.source})"
+        line = [
+            str(row.rank or ""),
+            escape(row.method + source),
+            escape(row.crop),
+            escape(row.note),
+        ]
+        for column in board.columns:
+            entry = row.entries.get(column.key)
+            if entry is None or entry.mean is None:
+                line.append(
+                    escape(
+                        "" if state_of(row, column) == "not reported" else state_of(row, column)
+                    )
+                )
+                continue
+            text = number(entry).replace("±", plus_minus)
+            standing = standing_of(board, column, row)
+            line.append({"best": bold, "tie": tie}.get(standing, "{}").format(text))
+        made.append(line)
+    return made
+
+
+def standing_of(board: Board, column: Column, row: Row) -> str:
+    """ "best" of its column, "tie" with the best, or ""; reported numbers have no standing."""
+    entry, best = row.entries.get(column.key), board.best.get(column.key)
+    if entry is None or best is None or entry.mean is None or row.source == "reported":
+        return ""
+    if entry.mean == best.mean:
+        return "best"
+    return "tie" if ties(entry, best) else ""
+
+
+def md_escape(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    for character in "\\|*_`<>[]":
+        text = text.replace(character, "\\" + character)
+    return text.replace("\n", " ")
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\n": " ",
+    "±": r"$\pm$",
+}
+
+
+def tex_escape(text: str) -> str:
+    """Text that LaTeX sets as it is; the sign ± in math."""
+    return "".join(LATEX.get(c, c) for c in text)

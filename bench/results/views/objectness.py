@@ -1,0 +1,262 @@
+"""What each crop holds of objects, and how well networks do that learned from it: points, as plain
+rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from bench.results.db.models import CellRow, CropRow, ResultRow, StageRow
+from bench.results.db.queries import board_rows, heads, in_parts
+from bench.results.papers.reported import Value
+
+OBJECTNESS = "objectness_pct"  # the metric under which papers report it
+REPORTED = "reported"  # source of results that are copied from papers
+
+
+class Topic(NamedTuple):
+    """Results that may share a plot."""
+
+    scale: str
+    data: str
+    task: str
+    results: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A crop: mean objectness and a metric, percent, with half-widths of 95 % intervals (None:
+    unknown). `size`: what its pretraining cost, or None; `n`: results behind `y`."""
+
+    method: str
+    crop: str
+    label: str
+    x: float
+    x_ci: float | None
+    y: float
+    y_ci: float | None
+    n: int = 1
+    size: float | None = None
+
+
+def statistics(connection: Connection) -> list[dict[str, Any]]:
+    """Every crop's statistics: {crop, data, data_key, split, source, params, stats, stage_key,
+    inputs}."""
+    names = [c.key for c in CropRow.__table__.columns]
+    query = select(
+        *(CropRow.__table__.c[n] for n in names), StageRow.inputs, StageRow.params["seeds"]
+    )
+    query = query.join(StageRow, StageRow.key == CropRow.stage_key).order_by(
+        CropRow.crop, CropRow.stage_key
+    )
+    return [
+        dict(zip([*names, "inputs", "seeds"], row, strict=True))
+        for row in connection.execute(query)
+    ]
+
+
+def topics(connection: Connection) -> list[Topic]:
+    """Tasks that have results by crops whose objectness was measured, most results first."""
+    query = select(CellRow.scale, CellRow.pretrain_data, CellRow.task, func.count(CellRow.label))
+    query = query.join(ResultRow, ResultRow.label == CellRow.label).where(
+        ResultRow.source != REPORTED
+    )
+    query = query.where(CellRow.pretrain_data_key.in_(select(CropRow.data_key)))
+    found = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data, CellRow.task))
+    return sorted((Topic(*row) for row in found), key=lambda t: (-t.results, t))
+
+
+def rows_of(connection: Connection, topic: Topic) -> list[dict[str, Any]]:
+    """The leaderboard rows of a topic under the evaluation settings that most of them share."""
+    where = {"scale": [topic.scale], "pretrain_data": [topic.data], "task": [topic.task]}
+    rows = [r for r in board_rows(connection, heads(connection, where)) if r["source"] != REPORTED]
+    protocols: dict[str, str] = {}
+    for labels in in_parts(r["cells"][0] for r in rows):
+        query = select(CellRow.label, CellRow.protocol, CellRow.task_data, CellRow.engine)
+        for label, *how in connection.execute(query.where(CellRow.label.in_(labels))):
+            protocols[label] = json.dumps(how)
+    counts = [protocols[r["cells"][0]] for r in rows]
+    usual = max(counts, key=counts.count, default="")
+    return [r for r, how in zip(rows, counts, strict=True) if how == usual]
+
+
+def metrics_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The metrics of rows, the headline first."""
+    names = [r["headline"] for r in rows] + [m for r in rows for m in r["metrics"]]
+    return list(dict.fromkeys(names))
+
+
+def measured(
+    connection: Connection,
+    home: Path,
+    rows: Sequence[Mapping[str, Any]],
+    metric: str,
+    objects: str = "boxes",
+    size: str = "steps",
+) -> list[Point]:
+    """A point for every row whose crop's objectness was measured on the very data, settings and
+    proposals that it learned from. objects: "boxes" or "masks". size: "steps" of the pretraining,
+    "time" (seconds) or "none"."""
+    found = [s for s in statistics(connection) if s["source"] == objects and s["split"] == "train"]
+    trained = _pretrainings(connection, [label for r in rows for label in r["cells"]])
+    points, settings = [], []
+    for row in rows:
+        stages = [trained[label] for label in row["cells"] if label in trained]
+        mine = [s for s in found if any(_same_crop(s, stage) for stage in stages)]
+        if metric not in row["metrics"] or not mine:
+            continue
+        best = max(mine, key=lambda s: (s["seeds"] or 0, s["stage_key"]))["stats"]["objectness"]
+        if best["mean"] is None:
+            continue
+        value, costs = row["metrics"][metric], [_cost(s, home, size) for s in stages]
+        known = [c for c in costs if c is not None]
+        points.append(
+            Point(
+                row["method"],
+                row["crop"],
+                row["crop"],
+                100 * best["mean"],
+                _percent(best["ci95"]),
+                value["mean"],
+                value["ci95"],
+                value["n"],
+                fmean(known) if known else None,
+            )
+        )
+        settings.append(
+            " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in row["overrides"].items())
+        )
+    return _told_apart(points, settings)
+
+
+def _told_apart(points: Sequence[Point], settings: Sequence[str]) -> list[Point]:
+    """Points of one method and crop get the settings in which they differ into their labels."""
+    made = []
+    for point, own in zip(points, settings, strict=True):
+        others = [
+            set(t.split())
+            for p, t in zip(points, settings, strict=True)
+            if (p.method, p.crop) == (point.method, point.crop)
+        ]
+        words = [w for w in own.split() if not all(w in o for o in others)]
+        made.append(Point(**{**vars(point), "label": " ".join([point.crop, *words])}))
+    return made
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _pretrainings(connection: Connection, labels: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Each cell's pretraining stage: {params, inputs, folder, seconds}."""
+    backbone: dict[str, str] = {}
+    for some in in_parts(dict.fromkeys(labels)):
+        for label, inputs in connection.execute(
+            select(StageRow.key, StageRow.inputs).where(StageRow.key.in_(some))
+        ):
+            if "backbone" in inputs:
+                backbone[label] = inputs["backbone"]
+    stages: dict[str, Mapping[str, Any]] = {}
+    columns = StageRow.key, StageRow.params, StageRow.inputs, StageRow.folder, StageRow.seconds
+    for some in in_parts(dict.fromkeys(backbone.values())):
+        for row in connection.execute(select(*columns).where(StageRow.key.in_(some))).mappings():
+            stages[row["key"]] = dict(row)
+    return {label: stages[key] for label, key in backbone.items() if key in stages}
+
+
+def _same_crop(statistic: Mapping[str, Any], stage: Mapping[str, Any]) -> bool:
+    """Whether the pretraining's crop, its data and what it was made from are those of the
+    statistics."""
+    crop, inputs = stage["params"].get("crop", {}), stage["inputs"]
+    return (
+        crop.get("name") == statistic["crop"]
+        and crop.get("params") == statistic["params"]
+        and all(inputs.get(role) == key for role, key in statistic["inputs"].items())
+    )
+
+
+def _cost(stage: Mapping[str, Any], home: Path, size: str) -> float | None:
+    if size == "time":
+        return stage["seconds"]  # type: ignore[no-any-return]
+    if size != "steps":
+        return None
+    try:
+        steps = json.loads((home / "store" / stage["folder"] / "summary.json").read_text()).get(
+            "steps"
+        )
+    except (OSError, ValueError, AttributeError):
+        return None
+    return float(steps) if isinstance(steps, int | float) else None
+
+
+def reported(
+    values: Iterable[Value], task: str = "", metric: str = ""
+) -> tuple[str, str, list[Point]]:
+    """(task, metric, a point for each row) of a table that prints objectness beside results, in
+    percent.
+
+    task: words of the paper's name of it; the first column with points that fits is taken.
+    """
+    columns: dict[tuple[str, str], list[Point]] = {}
+    every = list(values)
+    x = {(v.paper, v.table, v.row_label): v.value for v in every if v.metric == OBJECTNESS}
+    for v in every:
+        row = (v.paper, v.table, v.row_label)
+        if row in x and v.metric != OBJECTNESS:
+            point = Point(v.method, v.crop, v.crop, x[row], None, v.value, None)
+            columns.setdefault((v.task, v.metric), []).append(point)
+    for (name, column), points in columns.items():
+        if metric in ("", column) and all(word in name.lower() for word in task.lower().split()):
+            return name, column, points
+    return "", "", []
+
+
+def shares(
+    connection: Connection, data: str = "", crop: str = "*", objects: str = "boxes"
+) -> tuple[str, list[dict[str, Any]]]:
+    """(data set, [{label, poor, coarse, precise, objectness}]): shares of 1 of the crops of each
+    strategy, the emptiest first; of the data set with most of them unless told."""
+    found = [
+        s
+        for s in statistics(connection)
+        if s["source"] == objects
+        and any(fnmatch(s["crop"], p.strip()) for p in crop.split(","))
+        and s["stats"]["objectness"]["mean"] is not None
+    ]
+    sets = [(s["data"], s["split"], s["data_key"]) for s in found if data in ("", s["data"])]
+    if not sets:
+        return data, []
+    shown = max(sets, key=sets.count)
+    mine = [s for s in found if (s["data"], s["split"], s["data_key"]) == shown]
+    newest = {(s["crop"], json.dumps(s["params"], sort_keys=True), _made_from(s)): s for s in mine}
+    rows = [
+        {"label": _label(s, list(newest.values())), **{n: s["stats"][n]["mean"] for n in SHARES}}
+        for s in newest.values()
+    ]
+    return f"{shown[0]} {shown[1]}", sorted(rows, key=lambda r: r["objectness"])
+
+
+SHARES = ("poor", "coarse", "precise", "objectness")
+
+
+def _made_from(statistic: Mapping[str, Any]) -> str:
+    return json.dumps(statistic["inputs"], sort_keys=True)
+
+
+def _label(statistic: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """The crop's name, with the settings and then the inputs in which others of its name differ."""
+    alike = [o for o in others if o["crop"] == statistic["crop"]]
+    own = statistic["params"]
+    words = [f"{k}={v}" for k, v in own.items() if any(o["params"].get(k) != v for o in alike)]
+    same = [o for o in alike if o["params"] == own]
+    if len(same) > 1:
+        regions = [k[:6] for role, k in sorted(statistic["inputs"].items()) if role != "data"]
+        words += regions
+    return " ".join([statistic["crop"], *words])

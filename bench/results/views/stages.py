@@ -1,0 +1,154 @@
+"""The stages behind a cell: its graph, provenance, settings and whether their code has changed
+since."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, String, cast, select
+
+from bench.contracts.source import state_of_code
+from bench.results.db.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
+from bench.results.db.queries import in_parts
+from bench.results.views.entries import collector_off
+
+KEY = re.compile(r'"([0-9a-f]{64})"')
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """A recorded stage and where it comes from."""
+
+    key: str
+    kind: str
+    name: str
+    version: int
+    params: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    folder: str  # relative to the store
+    runner: str
+    source_digest: str
+    provenance: Mapping[str, Any]
+
+    @property
+    def short(self) -> str:
+        return self.key[:12]
+
+
+@dataclass(frozen=True)
+class CellInfo:
+    """A cell with its results: {source: {metric: value}}."""
+
+    cell: Mapping[str, Any]
+    results: Mapping[str, Mapping[str, float]]
+    headlines: Mapping[str, str]
+
+
+def find_cell(connection: Connection, prefix: str) -> CellInfo | None:
+    """The cell whose label starts with `prefix` (at least 4 hex digits), or None unless there is
+    just one."""
+    if len(prefix) < 4 or not re.fullmatch(r"[0-9a-f]+", prefix):
+        return None
+    query = select(CellRow.__table__).where(CellRow.label.startswith(prefix)).limit(2)
+    found = connection.execute(query).mappings().all()
+    return _with_results(connection, dict(found[0])) if len(found) == 1 else None
+
+
+def _with_results(connection: Connection, cell: dict[str, Any]) -> CellInfo:
+    query = select(ResultRow.source, ResultRow.headline, MetricRow.name, MetricRow.value)
+    query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
+    query = query.where(ResultRow.label == cell["label"]).order_by(
+        ResultRow.source, MetricRow.position
+    )
+    results: dict[str, dict[str, float]] = {}
+    headlines: dict[str, str] = {}
+    for source, headline, name, value in connection.execute(query):
+        results.setdefault(source, {})[name] = value
+        headlines[source] = headline
+    return CellInfo(cell, results, headlines)
+
+
+def siblings(connection: Connection, group: str) -> list[dict[str, Any]]:
+    """The cells of a group, by seed: {label, seed, state, value of the headline or None}."""
+    query = select(CellRow.label, CellRow.seed, CellRow.state, ResultRow.source, ResultRow.value)
+    query = query.join(ResultRow, ResultRow.label == CellRow.label, isouter=True)
+    query = query.where(CellRow.group == group).order_by(CellRow.seed, ResultRow.source)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def graph(connection: Connection, key: str) -> dict[str, StageInfo]:
+    """Every recorded stage that the stage `key` needs and itself, by key; the stage first."""
+    found: dict[str, StageInfo] = {}
+    wanted = [key]
+    while wanted:
+        level = {s.key: s for s in _stages(connection, wanted)}
+        found |= level
+        wanted = list(
+            dict.fromkeys(k for s in level.values() for k in s.inputs.values() if k not in found)
+        )
+    return found
+
+
+def _stages(connection: Connection, keys: Iterable[str]) -> list[StageInfo]:
+    made = []
+    for some in in_parts(keys):
+        query = select(StageRow.__table__, ProvenanceRow.record)
+        query = query.join(ProvenanceRow, ProvenanceRow.stage_key == StageRow.key, isouter=True)
+        for row in connection.execute(query.where(StageRow.key.in_(some))).mappings():
+            fields = {n: row[n] for n in StageInfo.__dataclass_fields__ if n != "provenance"}
+            made.append(StageInfo(**fields, provenance=row["record"] or {}))
+    return made
+
+
+def code_state(stage: StageInfo) -> str:
+    """ "current", "changed" since the stage was made, or "unknown"."""
+    return state_of_code(stage.runner, stage.params, stage.source_digest)
+
+
+def changed_labels(connection: Connection) -> frozenset[str]:
+    """Keys of every stage, and so cell, made by code that changed since, itself or one of its
+    inputs."""
+    with collector_off():
+        return _changed_labels(connection)
+
+
+def _changed_labels(connection: Connection) -> frozenset[str]:
+    changed = _changed_stages(connection)
+    if not changed:
+        return frozenset()
+    needed_by: dict[str, list[str]] = {}
+    for key, inputs in connection.execute(
+        select(StageRow.key, cast(StageRow.inputs, String))
+    ).fetchall():
+        for child in KEY.findall(inputs):
+            needed_by.setdefault(child, []).append(key)
+    reached, waiting = set(changed), list(changed)
+    while waiting:
+        for key in needed_by.get(waiting.pop(), ()):
+            if key not in reached:
+                reached.add(key)
+                waiting.append(key)
+    return frozenset(reached)
+
+
+def _changed_stages(connection: Connection) -> set[str]:
+    """Stages made by code whose digest is another today. Stages of one kind, name and digest were
+    made by the same files, so that one of them stands for all."""
+    columns = StageRow.kind, StageRow.name, StageRow.runner, StageRow.source_digest
+    known = select(*columns, StageRow.key).where(
+        StageRow.source_digest != "", StageRow.runner != ""
+    )
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for *alike, key in connection.execute(known).fetchall():
+        groups.setdefault(tuple(alike), []).append(key)
+    changed: set[str] = set()
+    for (_, _, runner, recorded), keys in groups.items():
+        params = connection.execute(
+            select(StageRow.params).where(StageRow.key == keys[0])
+        ).scalar()
+        if state_of_code(runner, params or {}, recorded) == "changed":
+            changed.update(keys)
+    return changed

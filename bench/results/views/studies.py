@@ -1,0 +1,213 @@
+"""Reading the sweeps of a results database: studies, their trials, how much each setting matters.
+
+Read only: a database without studies has none, and none of these functions makes a table.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
+
+from bench.core.errors import BadInput
+from bench.core.statistics import summary
+from bench.results.db.reading import explained, reading
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+SETUP, WINNER = "bench.setup", "bench.winner"  # user attributes that bench sweep sets
+
+
+def studies(url: str) -> list[dict[str, Any]]:
+    """Every sweep, by name: {name, method, crop, task, scale, seeds, params: {setting: values as
+    text},
+    spacing: {setting: values, linear or log}, metric, holdout, sampler, pruner, states: {state:
+    count},
+    best: a row of `trials` or None, winner: {values, cells, commands, scores, test: {mean, ci95,
+    n}} or None}."""
+    storage = _storage(url)
+    if storage is None:
+        return []
+    from optuna import get_all_study_names, load_study
+
+    with _explained():
+        found = [
+            load_study(study_name=name, storage=storage) for name in get_all_study_names(storage)
+        ]
+        return [_described(s) for s in found if SETUP in s.user_attrs]
+
+
+def trials(url: str, study: str) -> list[dict[str, Any]]:
+    """The trials of a sweep in their order: {number, params, value, ci95, scores, state, reason,
+    cells, commands, made, online, seconds, worker}. value: the mean over seeds on the validation
+    part, None unless complete. cells: keys that `bench show` takes. online: {epoch: kNN accuracy}
+    of the pretraining. Trials that were interrupted or lost and have been given back are left out.
+    """
+    found = _study(url, study)
+    with _explained():
+        return (
+            []
+            if found is None
+            else [trial_row(t) for t in found.get_trials(deepcopy=False) if not lost(t)]
+        )
+
+
+def importances(url: str, study: str) -> dict[str, float]:
+    """How much each setting of a sweep matters, most first, in shares of 1; {} where too few
+    trials are complete to tell, or all have one value."""
+    found = _study(url, study)
+    with _explained():
+        return {} if found is None else importances_of(found)
+
+
+def importances_of(study: Study) -> dict[str, float]:
+    """`importances` of an open study: 1 for a single setting, else by PED-ANOVA (Watanabe et al.
+    2023)."""
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    complete = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    names = list(dict.fromkeys(name for t in complete for name in t.params))
+    if len(complete) < 2 or len({t.value for t in complete}) < 2:
+        return {}
+    if len(names) == 1:
+        return {names[0]: 1.0}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+    except (ValueError, RuntimeError):  # too few trials with the same settings
+        return {}
+    return {name: float(share) for name, share in found.items() if math.isfinite(share)}
+
+
+def trial_row(trial: FrozenTrial) -> dict[str, Any]:
+    """A row of `trials`."""
+    attrs, state = trial.user_attrs, trial.state.name.lower()
+    scores = list(attrs.get("scores", []))
+    took = trial.duration.total_seconds() if trial.duration else None
+    return {
+        "number": trial.number,
+        "params": attrs.get("values")
+        or trial.system_attrs.get("fixed_params")
+        or dict(trial.params),
+        "value": trial.value if state == "complete" else None,
+        "ci95": summary(scores)["ci95"] if state == "complete" and scores else None,
+        "scores": scores,
+        "state": state,
+        "reason": attrs.get("reason"),
+        "cells": attrs.get("cells", []),
+        "commands": attrs.get("commands", []),
+        "made": attrs.get("made"),
+        "online": dict(trial.intermediate_values),
+        "seconds": took,
+        "worker": attrs.get("worker"),
+    }
+
+
+def lost(trial: FrozenTrial) -> bool:
+    """Whether the trial was interrupted or its worker was lost: another trial has taken its place."""
+    return trial.state.name == "FAIL" and "reason" not in trial.user_attrs
+
+
+def _described(study: Study) -> dict[str, Any]:
+    setup = study.user_attrs[SETUP]
+    rows = [trial_row(t) for t in study.get_trials(deepcopy=False) if not lost(t)]
+    complete = [r for r in rows if r["value"] is not None]
+    cell = setup["cells"][0]
+    states = [r["state"] for r in rows]
+    return {
+        "name": study.study_name,
+        **{k: cell[k] for k in ("method", "crop", "task", "scale")},
+        "seeds": [c["seed"] for c in setup["cells"]],
+        "params": {s["name"]: _values(s) for s in setup["spaces"]},
+        "spacing": {s["name"]: _spacing(s) for s in setup["spaces"]},
+        "metric": setup["headline"],
+        "holdout": setup["holdout"],
+        "sampler": setup["sampler"],
+        "pruner": setup["pruner"],
+        "states": {state: states.count(state) for state in sorted(set(states))},
+        "best": max(complete, key=lambda r: r["value"], default=None),
+        "winner": study.user_attrs.get(WINNER),
+    }
+
+
+def _spacing(space: dict[str, Any]) -> str:
+    return "values" if space["values"] else "log" if space["log"] else "linear"
+
+
+def _values(space: dict[str, Any]) -> str:
+    ends = f"{space['low']:g} to {space['high']:g}{' (log)' if space['log'] else ''}"
+    return ", ".join(map(str, space["values"])) or ends
+
+
+def _study(url: str, name: str) -> Study | None:
+    storage = _storage(url)
+    if storage is None:
+        return None
+    from optuna import load_study
+
+    with _explained():
+        try:
+            return load_study(study_name=name, storage=storage)
+        except KeyError:
+            return None
+
+
+def _storage(url: str) -> Any:
+    """Optuna's storage at `url`, opened for reading only; None where it has never been used there."""
+    try:
+        place, options, file = reading(url)
+        if file is not None and not file.exists():
+            return None
+        engine = create_engine(place, **options)
+        with engine.connect() as connection:
+            if not _whole(connection):
+                return None
+        engine.dispose()
+    except (ArgumentError, DatabaseError, BadInput):
+        return None
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with _explained():
+        return optuna.storages.RDBStorage(place, options, skip_table_creation=True)
+
+
+def _whole(connection: Connection) -> bool:
+    """Whether Optuna's tables are there: with a study in them, or at least marked with their
+    versions. Else they are being made, and opening them would write."""
+    tables = inspect(connection)
+
+    def filled(name: str) -> bool:
+        return tables.has_table(name) and bool(
+            connection.execute(text(f"SELECT 1 FROM {name}")).first()
+        )
+
+    return filled("studies") or all(filled(name) for name in ("version_info", "alembic_version"))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """BadInput, one line, where Optuna's tables cannot be read."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except StorageInternalError as error:
+        cause = error.__cause__
+        raise BadInput(
+            explained(cause if isinstance(cause, SQLAlchemyError) else SQLAlchemyError(error))
+        ) from None
+    except SQLAlchemyError as error:
+        raise BadInput(explained(error)) from None
+    except RuntimeError as error:  # the tables are another version's
+        raise BadInput(
+            f"the sweeps cannot be read ({' '.join(str(error).split())[:240]})"
+        ) from None

@@ -1,0 +1,85 @@
+"""What a training keeps on disk so that a kill costs seconds: checkpoints and the history of its
+figures."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LATEST, PREVIOUS = "checkpoint.pt", "previous.pt"
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write `state` to a temporary file, sync it, rename it; the checkpoint before stays as
+    `PREVIOUS`."""
+    temporary = folder / f"{LATEST}.tmp"
+    with open(temporary, "wb") as f:
+        torch.save(state, f)
+        f.flush()
+        os.fsync(f.fileno())
+    latest = folder / LATEST
+    if latest.exists():
+        latest.replace(folder / PREVIOUS)
+    temporary.replace(latest)
+
+
+def load_checkpoint(
+    folder: Path, total_steps: int, note: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole, or None; a damaged one is noted and passed over."""
+    for name in (LATEST, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if {"step", "network", "optimizer"} <= set(state) and 0 <= int(
+                state["step"]
+            ) <= total_steps:
+                return dict(state)
+            reason = "it does not belong to this training"
+        # any damage looks different; every one of them means: try the one before
+        except Exception as error:
+            reason = f"it cannot be read ({type(error).__name__})"
+        note(
+            f"checkpoint {name} is passed over: {reason}; going on from the one before, or from "
+            "the start"
+        )
+    return None
+
+
+class History:
+    """`history.jsonl`: one row of figures per logged step, none twice however often training is
+    resumed."""
+
+    def __init__(self, path: Path, start_step: int) -> None:
+        self.path = path
+        kept = [row for row in read_history(path) if int(row["step"]) < start_step]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        temporary.replace(path)
+        self.last: dict[str, float] = kept[-1] if kept else {}
+
+    def add(self, row: dict[str, float]) -> None:
+        self.last = row
+        with open(self.path, "a", encoding="utf-8") as f:
+            f.write(json.dumps(row) + "\n")
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of a `history.jsonl`; the half-written last line of a killed training is left out."""
+    rows = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(row, dict) and "step" in row:
+                rows.append(row)
+    return rows

@@ -1,0 +1,36 @@
+"""Files that a user gives (models, weights) as stages: their content is identity, their place is
+not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from bench.contracts.context import StageContext
+from bench.core.errors import BadInput
+from bench.core.params import Runtime
+from bench.core.stage import Stage
+from bench.data.files import fingerprint
+
+
+def file_stage(name: str, given: str, runtime: Runtime, setting: str) -> Stage:
+    """A stage `file/<name>` that holds a copy of the file or folder `given`, keyed by its content.
+
+    `setting` names where the path came from, for the error if nothing lies there.
+    """
+    path = Path(given).expanduser().absolute()
+    if not path.exists():
+        raise BadInput(f"{setting}: nothing lies at {path}; try: --set {setting}=PATH")
+    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.is_file())
+    mark = fingerprint(files, [], runtime.home / "cache")
+    stage = Stage("file", name, 1, {"fingerprint": mark}, "bench.stages.files:run")
+    runtime.roots[stage.key] = path
+    return stage
+
+
+def run(ctx: StageContext) -> None:
+    """Copy the file, or the files of the folder."""
+    path = ctx.runtime.roots[ctx.stage.key]
+    for file in [path] if path.is_file() else path.iterdir():
+        if file.is_file():
+            shutil.copyfile(file, ctx.work / file.name)

@@ -1,0 +1,158 @@
+"""The proposals stage: any generator over a split, in parallel processes, one file keyed by image
+id."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from bench.contracts import registry
+from bench.contracts.context import StageContext
+from bench.contracts.proposals import Found, Proposals, Proposer
+from bench.core.errors import BadData
+from bench.core.processes import parallel
+from bench.core.seeds import seed_for
+from bench.core.store import sync, write_json
+from bench.stages.pretrain.setup import pick_device
+
+CHUNK = 64  # images between two points from which a killed stage goes on
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One image's proposals, in any process."""
+
+    proposer: Proposer
+    ids: np.ndarray
+    seed: int
+
+    def __call__(self, index: int) -> Found:
+        number = seed_for(self.seed, "proposals", int(self.ids[index]))
+        boxes, scores = self.proposer(index, number)
+        return boxes.astype(np.float32).reshape(-1, 4), scores.astype(np.float32)
+
+
+def run(ctx: StageContext) -> None:
+    """Leaves `proposals.npz` (image_ids, first, boxes, scores) and `info.json`."""
+    identity = ctx.params["proposals"]
+    maker = cast(
+        Proposals,
+        registry.load("proposals", identity["name"]).from_identity(dict(identity["params"])),
+    )
+    images = ctx.images("data", str(ctx.params["split"]))
+    start = time.monotonic()
+    done = _finished(ctx.scratch)
+    advance = ctx.progress.task(f"proposals {maker.name}", len(images), len(done))
+    job = _Job(maker.prepare(ctx, images), images.ids, int(ctx.params["seed"]))
+    workers = (
+        0
+        if maker.on_device and pick_device(ctx.runtime.devices).kind != "cpu"
+        else ctx.runtime.workers
+    )
+    todo = list(range(len(done), len(images)))
+    chunk: list[Found] = []
+    with _one_thread():
+        for made in parallel(job, todo, workers, 1):  # images differ in cost; results are small
+            chunk.append(made)
+            advance(1)
+            if len(chunk) == CHUNK:
+                _append(ctx.scratch, len(done), chunk)
+                done, chunk = done + chunk, []
+    done += chunk
+    _write(ctx.work, images.ids, done)
+    info = {
+        "proposals": dict(identity),
+        "seed": ctx.params["seed"],
+        "images": len(images),
+        "boxes": int(sum(len(b) for b, _ in done)),
+        "seconds_per_image_made": (time.monotonic() - start) / max(len(todo), 1),
+    }
+    write_json(ctx.work / "info.json", info)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch computes as it does in a worker process: the number of threads changes the last
+    digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _append(scratch: Path, first: int, chunk: list[Found]) -> None:
+    partial = scratch / "part"
+    partial.write_bytes(pickle.dumps(chunk))
+    sync(partial)
+    partial.replace(scratch / f"chunk-{first:09d}.pkl")
+
+
+def _finished(scratch: Path) -> list[Found]:
+    """What earlier tries left, as far as it is whole."""
+    done: list[Found] = []
+    while (file := scratch / f"chunk-{len(done):09d}.pkl").exists():
+        try:
+            done += pickle.loads(file.read_bytes())
+        except Exception:  # a torn chunk is made again
+            break
+    return done
+
+
+def _write(folder: Path, ids: np.ndarray, made: list[Found]) -> None:
+    arrays: dict[str, Any] = {
+        "image_ids": np.asarray(ids, np.int64),
+        "first": np.cumsum([0, *(len(b) for b, _ in made)], dtype=np.int64),
+        "boxes": np.concatenate([b for b, _ in made]).reshape(-1, 4),
+        "scores": np.concatenate([s for _, s in made]),
+    }
+    np.savez(folder / "proposals.npz", **arrays)
+
+
+class ProposalTable:
+    """Boxes by image id."""
+
+    def __init__(
+        self, ids: np.ndarray, first: np.ndarray, boxes: np.ndarray, scores: np.ndarray
+    ) -> None:
+        self.at = {int(image): i for i, image in enumerate(ids)}
+        self.first, self._boxes, self._scores = first, boxes, scores
+
+    def _part(self, image_id: int) -> slice:
+        try:
+            i = self.at[int(image_id)]
+        except KeyError:
+            raise BadData(
+                f"no proposals for image {image_id}; run the same command with --force"
+            ) from None
+        return slice(int(self.first[i]), int(self.first[i + 1]))
+
+    def boxes(self, image_id: int) -> np.ndarray:
+        """(n, 4) float32 xyxy of the image, best first."""
+        return self._boxes[self._part(image_id)]
+
+    def scores(self, image_id: int) -> np.ndarray:
+        """(n,) float32."""
+        return self._scores[self._part(image_id)]
+
+
+def load_proposals(folder: Path) -> ProposalTable:
+    """The table of a committed proposals stage."""
+    with np.load(folder / "proposals.npz") as file:
+        return ProposalTable(file["image_ids"], file["first"], file["boxes"], file["scores"])
+
+
+def proposals_info(folder: Path) -> dict[str, Any]:
+    """The generator, its settings, seed and counts."""
+    found: dict[str, Any] = json.loads((folder / "info.json").read_text())
+    return found

@@ -1,0 +1,74 @@
+"""The weights stage: a checkpoint made elsewhere becomes a backbone like a pretraining's.
+
+Leaves `backbone.pth` (our keys) and `weights.json`: what matched, where it was, what was left out.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from bench.contracts.context import StageContext
+from bench.core.params import Runtime
+from bench.core.stage import Stage
+from bench.core.store import write_json
+from bench.data.files import content_hash
+
+VERSION = 1  # of how checkpoints are read
+
+
+def label(path: str) -> str:
+    """What a leaderboard calls the file: `weights:` and its name without ending."""
+    stem = re.sub(r"(\.(pth|pt|ckpt|bin|tar|safetensors))+$", "", Path(path).name, flags=re.I)
+    return "weights:" + (re.sub(r"[^\w.+-]", "_", stem)[:60] or "file")
+
+
+def weights_stage(given: str, runtime: Runtime) -> Stage:
+    """The stage of the file `given`, keyed by its content; the backbone's name comes from its
+    tensors.
+
+    `params["method"]["params"]["backbone"]` is where tasks look for a pretraining's backbone.
+    Raises BadInput or BadData for a file that holds no whole backbone, before anything runs.
+    """
+    from bench.nn.weights import find_backbone, read_checkpoint
+
+    path = Path(given).expanduser().absolute()
+    found = find_backbone(read_checkpoint(path), path.name)
+    mark = content_hash(path, runtime.home / "cache")
+    file = Stage("file", "weights", 1, {"fingerprint": mark}, "bench.stages.files:run")
+    runtime.roots[file.key] = path
+    method = {"name": "weights", "version": VERSION, "params": {"backbone": found.backbone}}
+    return Stage(
+        "weights",
+        "weights",
+        VERSION,
+        {"method": method},
+        "bench.stages.weights:run",
+        {"file": file},
+    )
+
+
+def run(ctx: StageContext) -> None:
+    """Write the backbone and say what of the file was used."""
+    from bench.nn.backbones import build_backbone, load_strictly, save_backbone
+    from bench.nn.weights import find_backbone, read_checkpoint
+
+    records = {"stage.json", "provenance.json", "done"}
+    (path,) = (f for f in ctx.inputs["file"].iterdir() if f.name not in records)
+    found = find_backbone(read_checkpoint(path), path.name)
+    with torch.random.fork_rng(devices=[]):
+        network = build_backbone(found.backbone)
+    load_strictly(network, found.state, path.name)
+    save_backbone(ctx.work / "backbone.pth", network)
+    report = {
+        "backbone": found.backbone,
+        "tensors_matched": len(found.state) - found.filled,
+        "tensors": len(found.state),
+        "counters_set_to_0": found.filled,
+        "prefix": found.prefix,
+        "left_out": found.left,
+    }
+    write_json(ctx.work / "weights.json", report)
+    ctx.progress.note(f"{path.name}: {found.report()}")

@@ -1,0 +1,160 @@
+"""CCOP's boxes and views: which proposals are RoIs, two crops of an image, the RoIs both of them
+show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.contracts.context import StageContext
+from bench.contracts.images import ImageSet
+from bench.contracts.views import Augment, Box, Sample, Source, ViewSpec
+from bench.core.errors import BadInput
+from bench.core.seeds import rng_for
+from bench.core.store import write_json
+from bench.data.boxes import area, nms_in_order, scaled_side
+from bench.stages.proposals import load_proposals
+from bench.views.boxes import to_view
+from bench.views.sample import random_resized_crop, whole_pixels
+
+
+def select_rois(
+    boxes: np.ndarray, least: float, max_ratio: float, max_iou: float, top: int, order: np.ndarray
+) -> np.ndarray:
+    """Proposals (n, 4) xyxy -> RoIs (m, 4) float32, 0 <= m <= top, in `order` (a permutation of
+    n).
+
+    Kept: 1/max_ratio < w/h < max_ratio, sqrt(w h) > `least`, IoU <= max_iou with every RoI kept
+    before, the first `top`. The order is random because selective search's scores are (paper 003's
+    code).
+    """
+    boxes = boxes[order]
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    ok = (
+        (width < max_ratio * height)
+        & (height < max_ratio * width)
+        & (np.sqrt(area(boxes)) > least)
+    )
+    boxes, head = boxes[ok], 4 * top
+    while True:  # what is kept of a prefix does not depend on the rest, which is long
+        kept = nms_in_order(boxes[:head], max_iou, top)
+        if len(kept) == top or head >= len(boxes):
+            return boxes[kept].astype(np.float32)
+        head *= 2
+
+
+def rois(ctx: StageContext) -> None:
+    """The stage: leaves `rois.npz` (ids, first, boxes), every image's RoIs by its position in the
+    split."""
+    images, p = ctx.images("data", str(ctx.params["split"])), ctx.params
+    table = load_proposals(ctx.inputs["proposals"])
+    advance = ctx.progress.task("RoIs", len(images))
+    found = []
+    for image, (width, height) in zip(images.ids, images.sizes, strict=True):
+        boxes = table.boxes(int(image))
+        least = scaled_side(float(p["min_sqrt_area"]), int(width), int(height))
+        order = rng_for(0, "roi order", int(image)).permutation(len(boxes))
+        found.append(
+            select_rois(boxes, least, float(p["max_ratio"]), float(p["nms"]), int(p["top"]), order)
+        )
+        advance(1)
+    first = np.cumsum([0, *map(len, found)])
+    np.savez(
+        ctx.work / "rois.npz", ids=np.asarray(images.ids), first=first, boxes=np.concatenate(found)
+    )
+    write_json(ctx.work / "info.json", {"images": len(images), "rois": int(first[-1])})
+
+
+@dataclass(frozen=True)
+class Rois:
+    """The RoIs of every image of a set, by position."""
+
+    first: np.ndarray
+    boxes: np.ndarray
+
+    def of(self, image: int) -> np.ndarray:
+        """(m, 4) float32 xyxy, m >= 0."""
+        return self.boxes[self.first[image] : self.first[image + 1]]
+
+
+def load_rois(folder: Path, images: ImageSet) -> Rois:
+    """The committed stage's RoIs; `images` must be the very split that it was made from."""
+    with np.load(folder / "rois.npz") as file:
+        if not np.array_equal(file["ids"], images.ids):
+            raise BadInput(
+                f"{folder} was made from other images than {images.name}/{images.split}; use "
+                "--force"
+            )
+        return Rois(file["first"], file["boxes"])
+
+
+def visible(boxes: np.ndarray, crop: Box) -> np.ndarray:
+    """(n, 4) xyxy -> (n,): the fraction of each box's area inside `crop`."""
+    inside = np.concatenate(
+        [np.maximum(boxes[:, :2], crop[:2]), np.minimum(boxes[:, 2:], crop[2:])], 1
+    )
+    return area(inside) / area(boxes)
+
+
+@dataclass(frozen=True)
+class CcopViews:
+    """Two random resized crops with independent flips, and the RoIs that both show.
+
+    A crop is drawn up to `tries` times until it shows more than `part` of some RoI. Common RoIs
+    show more than `part` of their area and cover more than 144 pixels (of 224 x 224) in both
+    views; there may be none. Which source is the query ("view1") is drawn. Multi-crop's small
+    sources become "small1", ... . `extra`: "boxes" (2, top, 4) float32 xyxy in view1's and view2's
+    pixels, as cropped, resized and flipped; "box_count", the rows in use.
+    """
+
+    rois: Rois
+    sizes: np.ndarray
+    size: int
+    scale: tuple[float, float]
+    augment: Augment
+    top: int
+    part: float = 0.6
+    least_area: float = 144.0
+    tries: int = 10
+
+    def __call__(self, sources: list[Source], rng: np.random.Generator) -> Sample:
+        pair = [s for s in sources if s.role == "view"][:2]
+        if rng.random() < 0.5:
+            pair.reverse()
+        specs = [self._view(f"view{i + 1}", source, rng) for i, source in enumerate(pair)]
+        small = [s for s in sources if s.role == "small"]
+        views = specs + [self._plain(f"small{i + 1}", source) for i, source in enumerate(small)]
+        common = self._common(specs) if specs[0].image == specs[1].image else np.zeros((2, 0, 4))
+        boxes = np.zeros((2, self.top, 4), np.float32)
+        boxes[:, : common.shape[1]] = common
+        return Sample(views, {"boxes": boxes, "box_count": np.array(common.shape[1])})
+
+    def _plain(self, role: str, source: Source) -> ViewSpec:
+        size, scale = source.size or self.size, source.scale or self.scale
+        return ViewSpec(
+            role, source.image, source.box, size, self.augment, scale, kind=source.kind
+        )
+
+    def _view(self, role: str, source: Source, rng: np.random.Generator) -> ViewSpec:
+        width, height = (int(v) for v in self.sizes[source.image])
+        region = whole_pixels(source.box, width, height)
+        boxes, scale = self.rois.of(source.image), source.scale or self.scale
+        for _ in range(self.tries):
+            crop = random_resized_crop(rng, region, scale)
+            if len(boxes) == 0 or (visible(boxes, crop) > self.part).any():
+                break
+        flip = bool(rng.random() < 0.5)
+        return replace(self._plain(role, source), box=crop, scale=None, flip=flip)
+
+    def _common(self, specs: list[ViewSpec]) -> np.ndarray:
+        """(2, m, 4) RoIs in both views, m <= top."""
+        boxes = self.rois.of(specs[0].image).astype(np.float64)
+        keep, moved = np.ones(len(boxes), bool), []
+        for spec in specs:
+            assert spec.box is not None
+            moved.append(to_view(boxes, spec.box, spec.size, bool(spec.flip)))
+            enough = area(moved[-1]) > self.least_area * (spec.size / 224) ** 2
+            keep &= enough & (visible(boxes, spec.box) > self.part)
+        return np.stack(moved)[:, keep][:, : self.top]

@@ -1,0 +1,146 @@
+"""bench compare: every kind of task scores again what it recorded; what is refused, and how."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.contracts.registry import load
+from bench.core.errors import BadData, BadInput
+from tests.figures.store import bench, sets
+
+DETECTOR = (
+    "iterations=2",
+    "steps=[1]",
+    "warmup=1",
+    "batch_size=2",
+    "precise_bn=1",
+    "sizes=[64]",
+    "test_size=64",
+)
+FROZEN = ("image_size=32", "resize=36")
+SEGMENTER = ("iterations=2", "batch_size=2", "crop=[64,64]", "output_stride=16")
+TASKS: dict[str, tuple[str, ...]] = {
+    "knn": ("k=3", *FROZEN),
+    "imagenet_linear": ("epochs=1", "batch_size=8", *FROZEN),
+    "cub": ("steps=2", "batch_size=4", *FROZEN),
+    "imagenet_1pct": ("epochs=1", "batch_size=4", *FROZEN),
+    "voc07_finetune": ("steps=2", "batch_size=4", *FROZEN),
+    "voc07_svm": FROZEN,
+    "voc07_linear": ("epochs=1", *FROZEN),
+    "openimages_linear": ("epochs=1", *FROZEN),
+    "voc12_seg": SEGMENTER,
+    "coco_det": DETECTOR,
+    "coco_keypoints": DETECTOR,
+    "voc0712_det": DETECTOR,
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compare") / "home"
+
+
+def cells(home: Path, task: str, seeds: str = "0,1", *more: str) -> list[str]:
+    """The keys of untrained backbones' evaluations."""
+    drawn = load("task", task).data["tiny"]  # type: ignore[attr-defined]
+    sizes = () if drawn == "scenes" else (f"{drawn}.n_train=16", f"{drawn}.n_val=6")
+    settings = sets(*sizes, *(f"{task}.{s}" for s in TASKS[task]), *more)
+    where = ["--method", "random_init", "--task", task, "--devices", "cpu", "--workers", "0"]
+    said = bench(home, "run", *where, "--seeds", seeds, *settings)
+    return [line.rpartition("-")[2] for line in said.splitlines() if line.startswith("files: ")]
+
+
+def figures(home: Path, *arguments: str) -> dict[str, Any]:
+    said = bench(home, "compare", *arguments, "--json")
+    found: dict[str, Any] = json.loads(said[said.index("{") :])  # after the progress
+    return found
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_every_kind_of_task_can_be_compared(task: str, store: Path) -> None:
+    """Opening a result checks that its images, counted once each, give what was recorded."""
+    keys = cells(store, task)
+    found = figures(store, *keys, "--metric", "all", "--resamples", "100")
+    cls: Any = load("task", task)
+    assert found["images"] == 6
+    assert cls.headline in {row["metric"] for row in found["rows"]} <= set(cls.metrics)
+    folders = {f.name.rpartition("-")[2]: f for f in (store / "store/evaluate").iterdir()}
+    first, other = (json.loads((folders[k] / "metrics.json").read_text()) for k in keys)
+    for row in found["rows"]:
+        assert row["first"] == pytest.approx(first[row["metric"]], abs=1e-6)
+        assert row["other"] == pytest.approx(other[row["metric"]], abs=1e-6)
+        assert row["difference"] == pytest.approx(row["other"] - row["first"])
+        assert row["low"] <= row["high"]
+        assert row["key"].startswith(keys[1])
+
+
+def test_what_it_prints(store: Path) -> None:
+    keys = cells(store, "knn")
+    said = bench(store, "compare", *keys)
+    assert f"knn, beside random_init × image {keys[0]}" in said
+    assert "Interval: 1000 draws of the 6 test images; it does not cover other seeds." in said
+    assert "not scored with the same settings" not in said
+    (other,) = cells(store, "knn", "0", "knn.temperature=0.2")
+    said = bench(store, "compare", keys[0], other)
+    assert f"{other} was not scored with the same settings: temperature 0.1 and 0.2" in said
+
+
+def test_a_result_on_a_part_of_the_training_images(store: Path) -> None:
+    keys = cells(store, "knn", "0,1", "knn.holdout=0.25")
+    assert figures(store, *keys)["images"] == 4
+    with pytest.raises(BadInput, match="their data differ"):
+        bench(store, "compare", keys[0], cells(store, "knn")[0])
+
+
+def test_what_cannot_be_compared_is_one_line(store: Path) -> None:
+    knn, cub = cells(store, "knn"), cells(store, "cub")
+    for arguments, message in (
+        (knn[:1], "two or more results are compared, got 1 KEY"),
+        ([knn[0], knn[0]], "is named twice"),
+        ([knn[0], cub[0]], "their tasks differ"),
+        ([*knn, "--metric", "top2"], r"no metric 'top2' to compare by; did you mean 'top1'\?"),
+        ([knn[0], "0123456789"], "no stage has key"),
+        (["--data", "scenes", *knn], "was scored on other data"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            bench(store, "compare", *arguments)
+
+
+def test_a_task_that_keeps_nothing_and_a_stage_that_is_no_result(store: Path) -> None:
+    where = [
+        "--method",
+        "random_init",
+        "--task",
+        "object_knn",
+        "--devices",
+        "cpu",
+        "--workers",
+        "0",
+    ]
+    said = bench(store, "run", *where, "--seeds", "0,1", *sets())
+    keys = [line.rpartition("-")[2] for line in said.splitlines() if line.startswith("files: ")]
+    with pytest.raises(BadInput, match=r"object_knn keeps nothing for each image.*--seeds 0-4"):
+        bench(store, "compare", *keys)
+    backbone = next((store / "store/pretrain").iterdir()).name.rpartition("-")[2]
+    with pytest.raises(BadInput, match="is no evaluate stage"):
+        bench(store, "compare", backbone, keys[0])
+
+
+def test_a_result_that_is_not_what_was_recorded(store: Path) -> None:
+    keys = cells(store, "knn")
+    (folder,) = (store / "store/evaluate").glob(f"*-{keys[0]}")
+    predicted = np.load(folder / "predicted.npy")
+    try:
+        np.save(folder / "predicted.npy", np.full_like(predicted, -1))
+        recorded = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps({**recorded, "top1": 50.0}))
+        with pytest.raises(BadData, match="top1 is 0 now, but 50 was recorded"):
+            bench(store, "compare", *keys)
+    finally:
+        np.save(folder / "predicted.npy", predicted)
+        (folder / "metrics.json").write_text(json.dumps(recorded))

@@ -1,0 +1,94 @@
+"""Every method x crop x task plans or is unsupported for the reason that `bench list --matrix`
+prints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli._matrix import pairs
+from bench.contracts import registry
+from bench.contracts.component import SCALES
+from bench.core.params import Runtime
+from bench.plan.cell import Cell
+from bench.plan.planner import make_plan
+from tests.e2e.micro import bench
+
+METHODS, CROPS, TASKS = (registry.names(kind) for kind in ("method", "crop", "task"))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_matrix_is_whole_and_gives_reasons(scale: str) -> None:
+    for kind, others in (("crop", CROPS), ("task", TASKS)):
+        rows = pairs(kind, scale)
+        assert {(r["method"], r[kind]) for r in rows} == {(m, o) for m in METHODS for o in others}
+        assert len(rows) == len(METHODS) * len(others)
+        assert all(r["supported"] == (r["reason"] is None) for r in rows)
+        assert all(10 <= len(r["reason"]) <= 200 for r in rows if r["reason"])
+
+
+def test_few_pairs_are_unsupported() -> None:
+    rows = pairs("crop", "tiny")
+    assert all(r["supported"] for r in rows if r["crop"] == "image")
+    whole = [m for m in METHODS if all(r["supported"] for r in rows if r["method"] == m)]
+    assert len(whole) >= len(METHODS) - 5, "most methods go with every crop"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_pair_plans_or_says_why_not(method: str, home: Path) -> None:
+    reasons = {
+        kind: {r[kind]: r["reason"] for r in pairs(kind, "tiny") if r["method"] == method}
+        for kind in ("crop", "task")
+    }
+    cells = [_cell(method, crop, task) for crop in CROPS for task in TASKS]
+    plan = make_plan(cells, Runtime(home=home, database="sqlite://"), {})
+    assert len(plan.cells) == len(cells)
+    for made in plan.cells:
+        want = reasons["crop"][made.cell.crop] or reasons["task"][made.cell.task]
+        assert made.unsupported == want
+        assert (made.final is None) == bool(want)
+        if made.final is not None:
+            assert made.final.inputs["backbone"].name == method
+
+
+def _cell(method: str, crop: str, task: str) -> Cell:
+    task_class: Any = registry.load("task", task)
+    data = task_class.data.get("tiny", "scenes")
+    return Cell(method, crop, task, "scenes", data, "tiny", 0)
+
+
+def test_the_command_prints_each_reason_once_and_needs_no_training_library(home: Path) -> None:
+    code = (
+        "import sys\nfrom bench.cli import cli\n"
+        "cli.main(['list', '--matrix'], standalone_mode=False)\n"
+        "print([m for m in ('torchvision', 'timm', 'lightning', 'pycocotools') if m in "
+        "sys.modules])"
+    )
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert time.monotonic() - start < 30  # a hang, not a speed: about 2 s on an idle core
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "[]"
+    assert lines[0].split() == ["crop", *METHODS]
+    assert [line.split()[0] for line in lines[1 : 1 + len(CROPS)]] == CROPS
+    for reason in {(r["method"], r["reason"]) for r in pairs("crop", "tiny") if r["reason"]}:
+        assert sum(f"{reason[0]}: unsupported ({reason[1]})" in line for line in lines) == 1
+
+
+def test_the_json_is_the_matrix() -> None:
+    found = json.loads(bench("list", "--matrix", "--scale", "small", "--json").stdout)
+    assert found == {
+        "scale": "small",
+        "crops": pairs("crop", "small"),
+        "tasks": pairs("task", "small"),
+    }
+    assert bench("list", "--matrix", "--scale", "huge").returncode == 2
