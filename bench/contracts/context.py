@@ -64,5 +64,7 @@ class StageContext:
                 f"{stage.name}=PATH"
             )
         data = load("data", stage.name).from_identity(dict(stage.params["params"]))
-        holdout = float(stage.params.get("holdout", 0.0))
-        return data.load(self.inputs[role], root, split, holdout)  # type: ignore[attr-defined,no-any-return]
+        folder = self.inputs[role]
+        if "holdout" in stage.params:
+            return data.load_part(folder, root, split, stage.params["holdout"])  # type: ignore[attr-defined]
+        return data.load(folder, root, split)  # type: ignore[attr-defined,no-any-return]

@@ -123,12 +123,9 @@ class Data(Component):
         """Make the stage's folder: index arrays per split, and `report.json` (counts, repairs)."""
         raise NotImplementedError
 
-    def load(self, folder: Path, root: Path, split: str, holdout: float = 0.0) -> ImageSet:
+    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
         """A split from the committed stage `folder` and this run's data `root`; raises BadData where
-        there is no such split. With `holdout`, "val" is that share of the training images and
-        "train" the others (`choose_held_out`)."""
-        if holdout:
-            return self._load_part(folder, root, split, holdout)
+        there is no such split."""
         if split not in self.splits:
             known = (
                 f"splits {' and '.join(self.splits)}"
@@ -140,7 +137,9 @@ class Data(Component):
             raise BadData(f"{root} has no {split} of {self.name}; get {self.how_to_get}")
         return self.opened(folder / split, root, split)
 
-    def _load_part(self, folder: Path, root: Path, split: str, share: float) -> ImageSet:
+    def load_part(self, folder: Path, root: Path, split: str, share: float) -> ImageSet:
+        """A part of the training images: "val" is `share` of them, "train" the others
+        (`choose_held_out`)."""
         if split not in ("train", "val"):
             raise BadData(
                 f"{self.name} with a validation part has the splits train and val, not {split!r}"
