@@ -14,7 +14,7 @@ ARRIVED = "arrived"  # whether another page, or none, was shown before
 KEPT = "address kept"  # a page's last choices, for coming back to it through the menu
 
 
-def arrive(page: str) -> None:
+def start_page(page: str) -> None:
     """Called before every page."""
     st.session_state[ARRIVED] = st.session_state.get(HERE) != page
     st.session_state[HERE] = page

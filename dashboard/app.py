@@ -22,9 +22,9 @@ if ROOT not in sys.path:
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
 import dashboard.screens  # noqa: E402
-from bench.results.db.reading import FIRST_COMMAND, NothingYet, explained, is_user_error  # noqa: E402
-from dashboard.address import PAGE, arrive  # noqa: E402
-from dashboard.look import note, paint, soft, title  # noqa: E402
+from bench.results.db.reading import FIRST_COMMAND, NothingYet, explain_error, is_user_error  # noqa: E402
+from dashboard.address import PAGE, start_page  # noqa: E402
+from dashboard.look import note, paint, show_small_print, title  # noqa: E402
 from dashboard.source import Source  # noqa: E402
 
 
@@ -39,7 +39,7 @@ def screens() -> list[ModuleType]:
     return sorted(found, key=lambda module: (module.ORDER, module.TITLE))
 
 
-def guarded(module: ModuleType) -> None:
+def guard_page(module: ModuleType) -> None:
     """The module's page; what is wrong with the database or the address becomes a friendly line."""
     try:
         module.page(Source())
@@ -47,10 +47,10 @@ def guarded(module: ModuleType) -> None:
         st.html(title(module.TITLE) + note(str(error)))
         st.code(FIRST_COMMAND, language="bash")
         if hasattr(module, "FIRST"):
-            st.html(soft("for this page:"))
+            st.html(show_small_print("for this page:"))
             st.code(module.FIRST, language="bash")
     except SQLAlchemyError as error:
-        st.html(title(module.TITLE) + note(explained(error), "warn"))
+        st.html(title(module.TITLE) + note(explain_error(error), "warn"))
         st.button("Reload")
     except Exception as error:
         if not is_user_error(error):
@@ -71,13 +71,13 @@ def menu(found: dict[str, ModuleType]) -> str:
         key="menu",
         format_func=lambda name: found[name].TITLE,
         label_visibility="collapsed",
-        on_change=turn_to,
+        on_change=open_page,
         args=(first, asked),
     )
     return asked
 
 
-def turn_to(first: str, before: str) -> None:
+def open_page(first: str, before: str) -> None:
     """A click in the menu; the page's other choices are its own business."""
     chosen = st.session_state["menu"] or before
     st.query_params.from_dict({} if chosen == first else {PAGE: chosen})
@@ -92,8 +92,8 @@ def main() -> None:
     st.html(paint("#14171B" if dark else "#FFFFFF"))
     found = {m.__name__.rpartition(".")[2]: m for m in screens()}
     page = menu(found)
-    arrive(page)
-    guarded(found[page])
+    start_page(page)
+    guard_page(found[page])
 
 
 main()

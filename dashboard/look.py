@@ -42,7 +42,7 @@ def section(text: str) -> str:
     return f'<h2 class="b-section">{escape(text)}</h2>'
 
 
-def soft(text: str) -> str:
+def show_small_print(text: str) -> str:
     """A line of small print."""
     return f'<div class="b-soft">{escape(text)}</div>'
 
@@ -58,7 +58,7 @@ def tag(text: str) -> str:
 
 def link(page: str, text: str, hint: str = "", **parameters: Any) -> str:
     """A link to a page of the dashboard; lists become repeated parameters."""
-    return f'<a href="{href(page, **parameters)}" target="_self"{hinted(hint)}>{escape(text)}</a>'
+    return f'<a href="{href(page, **parameters)}" target="_self"{hint_attributes(hint)}>{escape(text)}</a>'
 
 
 def href(page: str, **parameters: Any) -> str:
@@ -67,7 +67,7 @@ def href(page: str, **parameters: Any) -> str:
     return escape(f"?{urlencode(given, doseq=True)}")
 
 
-def hinted(text: str) -> str:
+def hint_attributes(text: str) -> str:
     """The attributes of what is said on hover, and to a screen reader."""
     return f' title="{escape(text)}" aria-label="{escape(text)}"' if text else ""
 
@@ -98,26 +98,26 @@ def table(
         for i in range(len(heads))
     ]
     head = "".join(
-        f'<th scope="col" class="{mark[i]}">{shown(h)}</th>' for i, h in enumerate(heads)
+        f'<th scope="col" class="{mark[i]}">{show_figure(h)}</th>' for i, h in enumerate(heads)
     )
     body = "".join(
         "<tr>"
-        + "".join(f'<td class="{mark[i]}">{shown(v)}</td>' for i, v in enumerate(row))
+        + "".join(f'<td class="{mark[i]}">{show_figure(v)}</td>' for i, v in enumerate(row))
         + "</tr>"
         for row in rows
     )
-    return framed(
+    return frame_table(
         f'<table class="b {escape(kind)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
 
 
-def framed(inner: str, full: bool = False) -> str:
+def frame_table(inner: str, full: bool = False) -> str:
     """Scrolls sideways on a small screen, by touch and by keyboard; `full`: as wide as the page."""
     kind = "b-scroll full" if full else "b-scroll"
     return f'<div class="{kind}" tabindex="0" role="region" aria-label="table">{inner}</div>'
 
 
-def shown(value: Any) -> str:
+def show_figure(value: Any) -> str:
     return value if isinstance(value, Markup) else escape(str(value))
 
 

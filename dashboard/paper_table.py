@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from bench.results.papers.export import counts, printed
-from dashboard.look import SYMBOLS, Markup, framed, hinted, href, table
+from bench.results.papers.export import counts, print_reported
+from dashboard.look import SYMBOLS, Markup, frame_table, hint_attributes, href, table
 
 Frame = dict[str, Any]  # of `bench.results.papers.measured`
 HOLDS = {
@@ -31,21 +31,23 @@ def paper_table(frame: Frame) -> str:
         for row in frame["rows"]
     )
     head = f'<thead><tr><th scope="col" rowspan="2">row</th>{top}</tr><tr>{below}</tr></thead>'
-    return framed(f'<table class="b papers">{head}<tbody>{body}</tbody>{_foot(frame)}</table>')
+    return frame_table(
+        f'<table class="b papers">{head}<tbody>{body}</tbody>{_foot(frame)}</table>'
+    )
 
 
 def _head(column: Frame) -> str:
     ours = f"{column['runs']} · {column['metric']}" if column["runs"] else "only reported"
     hint = column["reported_only"] or f"the paper: {column['task']}, {column['protocol']}"
     return (
-        f'<th scope="colgroup" colspan="2" class="num rep"{hinted(hint)}>{escape(column["name"])}'
+        f'<th scope="colgroup" colspan="2" class="num rep"{hint_attributes(hint)}>{escape(column["name"])}'
         f"<small>{escape(ours)}</small></th>"
     )
 
 
 def _what(row: Frame) -> str:
     text = f"{row['method']} × {row['crop']}" if row["method"] else "only reported"
-    return f"<small{hinted(row['note'] or row['reported_only'] or text)}>{escape(text)}</small>"
+    return f"<small{hint_attributes(row['note'] or row['reported_only'] or text)}>{escape(text)}</small>"
 
 
 def _pair(cell: Frame | None, row: Frame) -> str:
@@ -54,7 +56,7 @@ def _pair(cell: Frame | None, row: Frame) -> str:
     doubt = f"doubtful: {cell['notes']}" if cell["doubtful"] else ""
     mark = "?" if cell["doubtful"] else ""
     reported = (
-        f'<td class="num rep"{hinted(doubt)}><i>{escape(printed(cell["reported"]))}</i>'
+        f'<td class="num rep"{hint_attributes(doubt)}><i>{escape(print_reported(cell["reported"]))}</i>'
         f'<span class="q">{mark}</span></td>'
     )
     return reported + _measured(cell, row)
@@ -72,7 +74,7 @@ def _measured(cell: Frame, row: Frame) -> str:
         f'<span class="ci">({found["n"]})</span></span>'
     )
     to = href("cell", key=cell["cells"][0][:16])
-    return f'<td class="num"><a href="{to}" target="_self"{hinted(hint)}>{inner}</a></td>'
+    return f'<td class="num"><a href="{to}" target="_self"{hint_attributes(hint)}>{inner}</a></td>'
 
 
 def _empty(cell: Frame) -> str:
@@ -80,9 +82,7 @@ def _empty(cell: Frame) -> str:
         cell["state"], cell["state"]
     )
     text = f"{SYMBOLS.get(state, '')} {state}".strip()
-    return (
-        f'<td class="num"{hinted(cell["reason"] or "")}><span class="s">{escape(text)}</span></td>'
-    )
+    return f'<td class="num"{hint_attributes(cell["reason"] or "")}><span class="s">{escape(text)}</span></td>'
 
 
 def _foot(frame: Frame) -> str:

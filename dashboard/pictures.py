@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from bench.figures.stored import collected, drawn, kept, picture
+from bench.figures.stored import collect_figure, draw_picture, list_pictures, picture
 from bench.results.db.place import home_folder
 from bench.results.views.stages import StageInfo
 from dashboard.source import Source
@@ -39,24 +39,24 @@ def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
     return True
 
 
-def of_content(name: str, content: Mapping[str, Any]) -> Callable[[str], bytes]:
-    return lambda kind: drawn(name, content, kind)
+def content_picture(name: str, content: Mapping[str, Any]) -> Callable[[str], bytes]:
+    return lambda kind: draw_picture(name, content, kind)
 
 
-def of_stage(stage: StageInfo) -> Callable[[str], bytes | None]:
+def stage_picture(stage: StageInfo) -> Callable[[str], bytes | None]:
     return lambda kind: picture(stage, kind)
 
 
-def all_kept(source: Source) -> list[Any]:
+def list_all_pictures(source: Source) -> list[Any]:
     """Every picture that is recorded: those the store holds first."""
-    return source.ask(kept, home_folder())
+    return source.ask(list_pictures, home_folder())
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _collected(
     mark: tuple[Any, ...], name: str, choices: tuple[tuple[str, str], ...], _source: Source
 ) -> Mapping[str, Any]:
-    return _source.ask(collected, name, home_folder(), dict(choices))
+    return _source.ask(collect_figure, name, home_folder(), dict(choices))
 
 
 @st.cache_resource(max_entries=24, show_spinner="drawing")

@@ -144,6 +144,6 @@ def _recorded(mark: tuple[Any, ...], scale: str, _source: Source) -> tuple[Recor
 
 
 @st.cache_resource(max_entries=4, ttl=3600, show_spinner="asking every method what goes with it")
-def possible(scale: str) -> coverage.Possible:
+def possible_pairs(scale: str) -> coverage.Possible:
     """Which methods, crops and tasks go together at a scale."""
-    return coverage.possible(scale)
+    return coverage.ask_matrix(scale)

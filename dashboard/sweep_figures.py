@@ -18,7 +18,7 @@ LOW_HIGH = ("#B8A05A", "#0072B2")  # of values: both ends readable on both
 Rows = Sequence[Mapping[str, Any]]
 
 
-def against(rows: Rows, setting: str, metric: str, spacing: str) -> alt.LayerChart:
+def plot_against(rows: Rows, setting: str, metric: str, spacing: str) -> alt.LayerChart:
     """`points` of a setting against the metric, with intervals; given values are joined by their
     means."""
     frame = pd.DataFrame(list(rows))

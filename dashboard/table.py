@@ -9,7 +9,7 @@ from typing import Any
 from bench.results.views.board import Board, Column, Row, cell_command
 from bench.results.views.entries import Entry
 from bench.results.views.export import number, standing_of, state_of
-from dashboard.look import SYMBOLS, framed, hinted, href, tag
+from dashboard.look import SYMBOLS, frame_table, hint_attributes, href, tag
 
 LINES = {
     "incomplete": "not ranked: a result is missing in a column that counts",
@@ -35,7 +35,7 @@ def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
         cells = "".join(_cell(board, column, row, where) for column in board.columns)
         body.append(f'<tr class="{escape(row.source)}">{_name(row)}{cells}</tr>')
     head = f"<thead><tr>{''.join(heads)}</tr></thead>"
-    return framed(
+    return frame_table(
         f'<table class="b board">{head}<tbody>{"".join(body)}</tbody></table>', full=True
     )
 
@@ -51,9 +51,9 @@ def _name(row: Row) -> str:
     rank = "" if row.rank is None else str(row.rank)
     hint = "" if row.mean_rank is None else f"mean rank {row.mean_rank:.2f}"
     badge = "" if row.source == "measured" else tag(row.source)
-    note = f"<small{hinted(row.note)}>{escape(row.note)}</small>" if row.note else ""
+    note = f"<small{hint_attributes(row.note)}>{escape(row.note)}</small>" if row.note else ""
     return (
-        f'<td class="num"{hinted(hint)}>{rank}</td>'
+        f'<td class="num"{hint_attributes(hint)}>{rank}</td>'
         f'<th scope="row" class="name">{escape(row.method)} × {escape(row.crop)}{badge}{note}</th>'
     )
 
@@ -63,7 +63,7 @@ def _cell(board: Board, column: Column, row: Row, where: dict[str, str]) -> str:
     if entry is None or entry.mean is None:
         return _empty(column, row, entry, where)
     standing = standing_of(board, column, row)
-    hint = said(entry, standing)
+    hint = hint_of(entry, standing)
     low, high = board.spans.get(column.key, (entry.mean, entry.mean))
     share = 100.0 if high == low else 4 + 96 * (entry.mean - low) / (high - low)
     interval = "" if entry.ci95 is None else f"±{entry.ci95:.1f}"
@@ -73,12 +73,12 @@ def _cell(board: Board, column: Column, row: Row, where: dict[str, str]) -> str:
         f'<span class="track"><i style="width:{min(100.0, max(0.0, share)):.0f}%"></i></span>'
     )
     if row.source == "reported":
-        return f'<td class="cell"><span{hinted(hint)}>{inner}</span></td>'
+        return f'<td class="cell"><span{hint_attributes(hint)}>{inner}</span></td>'
     label = entry.labels[min(entry.values)]
     return f'<td class="cell {standing}"><a {_open(hint, key=label[:16])}>{inner}</a></td>'
 
 
-def said(entry: Entry, standing: str = "") -> str:
+def hint_of(entry: Entry, standing: str = "") -> str:
     """What hovering over a result says."""
     seeds = f"{entry.n} seed{'s' if entry.n > 1 else ''}"
     parts = [f"{entry.headline} {number(entry)}", seeds if entry.values else entry.reason]
@@ -105,4 +105,4 @@ def _empty(column: Column, row: Row, entry: Entry | None, where: dict[str, str])
 
 
 def _open(hint: str, **parameters: Any) -> str:
-    return f'href="{href("cell", **parameters)}" target="_self"{hinted(hint)}'
+    return f'href="{href("cell", **parameters)}" target="_self"{hint_attributes(hint)}'

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contracts.task import Scored, Task
 from bench.core.params import param
-from tasks._frozen.knn import KnnParams, knn_stages, rescored_knn, run_knn
+from tasks._frozen.knn import KnnParams, knn_stages, rescore_knn, run_knn
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
@@ -43,5 +43,5 @@ class Cifar10Knn(Task):
     def run(self, ctx: StageContext) -> dict[str, float]:
         return run_knn(ctx, self.params)
 
-    def scored(self, ctx: StageContext) -> Scored:
-        return rescored_knn(ctx)
+    def rescore(self, ctx: StageContext) -> Scored:
+        return rescore_knn(ctx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks._detection.protocol import MaskFpnParams, changed
+from tasks._detection.protocol import MaskFpnParams, change_defaults
 from tasks._detection.task import (
     SMALL,
     SMALL_RPN,
@@ -22,7 +22,9 @@ class CocoDet10pct(DetectionTask):
     24k, about the shares of the 1x schedule.
     """
 
-    Params = changed(MaskFpnParams, iterations=27_000, steps=(18_000, 24_000), fraction=0.1)
+    Params = change_defaults(
+        MaskFpnParams, iterations=27_000, steps=(18_000, 24_000), fraction=0.1
+    )
     headline = "AP_bbox"
     metrics = coco_names("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}

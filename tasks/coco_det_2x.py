@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks._detection.protocol import MaskFpnParams, changed
+from tasks._detection.protocol import MaskFpnParams, change_defaults
 from tasks._detection.task import (
     SMALL,
     SMALL_RPN,
@@ -18,7 +18,7 @@ class CocoDet2x(DetectionTask):
     """The COCO task with the 2x schedule, paper 001 Table 4: 180,000 iterations, divided by 10 at
     120k and 160k."""
 
-    Params = changed(MaskFpnParams, iterations=180_000, steps=(120_000, 160_000))
+    Params = change_defaults(MaskFpnParams, iterations=180_000, steps=(120_000, 160_000))
     headline = "AP_bbox"
     metrics = coco_names("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks._detection.protocol import KeypointParams, changed
+from tasks._detection.protocol import KeypointParams, change_defaults
 from tasks._detection.task import (
     SMALL,
     SMALL_RPN,
@@ -24,7 +24,7 @@ class CocoKeypoints(DetectionTask):
     convolutions there: 2 fully connected layers. Keypoint AP is by object keypoint similarity.
     """
 
-    Params = changed(
+    Params = change_defaults(
         KeypointParams,
         iterations=180_000,
         steps=(120_000, 160_000),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks._detection.protocol import RetinaParams, changed
+from tasks._detection.protocol import RetinaParams, change_defaults
 from tasks._detection.task import SMALL, TINY, DetectionTask, coco_names
 
 
@@ -14,7 +14,7 @@ class CocoRetinanet(DetectionTask):
     heads, as the paper's text says; its published settings have none there: head_norm=none.
     """
 
-    Params = changed(RetinaParams, lr=0.01)
+    Params = change_defaults(RetinaParams, lr=0.01)
     headline = "AP_bbox"
     metrics = coco_names("bbox")
     data = {"tiny": "scenes", "": "coco"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks._detection.protocol import VitDetParams, changed
+from tasks._detection.protocol import VitDetParams, change_defaults
 from tasks._detection.task import (
     SMALL_VIT,
     TINY_FPN,
@@ -25,7 +25,7 @@ class CocoVitdet(VitDetTask):
     precision, this does not.
     """
 
-    Params = changed(VitDetParams, **VITDET)
+    Params = change_defaults(VitDetParams, **VITDET)
     headline = "AP_bbox"
     metrics = coco_names("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks._detection.protocol import CascadeVitDetParams, changed
+from tasks._detection.protocol import CascadeVitDetParams, change_defaults
 from tasks._detection.task import (
     SMALL_VIT,
     TINY_FPN,
@@ -21,7 +21,7 @@ class CocoVitdetCascade(VitDetTask):
     all else as with one head.
     """
 
-    Params = changed(CascadeVitDetParams, **VITDET)
+    Params = change_defaults(CascadeVitDetParams, **VITDET)
     headline = "AP_bbox"
     metrics = coco_names("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}

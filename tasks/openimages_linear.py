@@ -73,13 +73,13 @@ class OpenimagesLinear(Task):
         np.save(ctx.work / "scores.npy", mine)
         return {"mAP": batch if p.batch_map else whole, "mAP_dataset": whole, "mAP_batch": batch}
 
-    def scored(self, ctx: StageContext) -> Scored:
+    def rescore(self, ctx: StageContext) -> Scored:
         """mAP_dataset, and mAP where it is the same; the order of batches has no meaning in a
         draw."""
         from bench.data.semantic import image_labels
-        from tasks._shared.counted import kept, mean_ap
+        from tasks._shared.counted import load_kept, mean_ap
 
         images = ctx.images("data", "val")
-        whole = mean_ap(image_labels(images), kept(ctx.work, "scores.npy"), "area")
+        whole = mean_ap(image_labels(images), load_kept(ctx.work, "scores.npy"), "area")
         same = {} if self.params.batch_map else {"mAP": whole}
         return Scored(images.ids, {**same, "mAP_dataset": whole})

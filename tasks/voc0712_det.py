@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks._detection.protocol import VocC4Params, changed
+from tasks._detection.protocol import VocC4Params, change_defaults
 from tasks._detection.task import SMALL, SMALL_RPN, TINY, TINY_C4, VOC_METRICS, VOC_SIZES, C4Task
 
 
@@ -17,7 +17,7 @@ class Voc0712Det(C4Task):
     or 5.
     """
 
-    Params = changed(
+    Params = change_defaults(
         VocC4Params, iterations=24_000, steps=(18_000, 22_000), warmup=100, sizes=VOC_SIZES
     )
     headline = "AP"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks._detection.protocol import VocFpnParams, changed
+from tasks._detection.protocol import VocFpnParams, change_defaults
 from tasks._detection.task import (
     SMALL,
     SMALL_RPN,
@@ -23,7 +23,7 @@ class Voc0712DetFpn(DetectionTask):
     paper gives the iterations only, the other settings are those of VOC 07+12 with C4.
     """
 
-    Params = changed(
+    Params = change_defaults(
         VocFpnParams, iterations=24_000, steps=(18_000, 22_000), warmup=100, sizes=VOC_SIZES
     )
     headline = "AP"

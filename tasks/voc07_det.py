@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks._detection.protocol import VocC4Params, changed
+from tasks._detection.protocol import VocC4Params, change_defaults
 from tasks._detection.task import SMALL, SMALL_RPN, TINY, TINY_C4, VOC_METRICS, VOC_SIZES, C4Task
 
 
@@ -15,7 +15,9 @@ class Voc07Det(C4Task):
     the same 23 epochs: 7,300 iterations, divided by 10 at 5,500 and 6,700. That choice is ours.
     """
 
-    Params = changed(VocC4Params, iterations=7300, steps=(5500, 6700), warmup=100, sizes=VOC_SIZES)
+    Params = change_defaults(
+        VocC4Params, iterations=7300, steps=(5500, 6700), warmup=100, sizes=VOC_SIZES
+    )
     headline = "AP50"
     metrics = VOC_METRICS
     data = {"tiny": "scenes", "": "voc2007"}

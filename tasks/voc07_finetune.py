@@ -41,7 +41,7 @@ class Voc07Finetune(Task):
 
         return run_multi(ctx, self.params)
 
-    def scored(self, ctx: StageContext) -> Scored:
-        from tasks._classification.pipeline import rescored_multi
+    def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._classification.pipeline import rescore_multi
 
-        return rescored_multi(ctx)
+        return rescore_multi(ctx)

@@ -10,7 +10,7 @@ from bench.core.store import write_json
 from bench.data.preprocess import Transform
 from tasks._frozen.linear import LinearParams, fit_cached
 from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.svm import rescored_kept, usable_classes
+from tasks._frozen.svm import rescore_kept, usable_classes
 from tasks._shared.ranking import ApKind, class_ap
 
 if TYPE_CHECKING:
@@ -82,5 +82,5 @@ class Voc07Linear(Task):
         np.save(ctx.work / "scores.npy", scores)
         return {"mAP_l": 100 * float(ap.mean()), "classes": float(len(keep))}
 
-    def scored(self, ctx: StageContext) -> Scored:
-        return rescored_kept(ctx, "mAP_l", self.params.ap, least=1)
+    def rescore(self, ctx: StageContext) -> Scored:
+        return rescore_kept(ctx, "mAP_l", self.params.ap, least=1)

@@ -8,7 +8,7 @@ from bench.contracts.task import Scored, Task
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
 from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.svm import SvmParams, check_solver, rescored_kept, train_full, usable_classes
+from tasks._frozen.svm import SvmParams, check_solver, rescore_kept, train_full, usable_classes
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
@@ -77,5 +77,5 @@ class Voc07Svm(Task):
         np.save(ctx.work / "scores.npy", made.scores)
         return {"mAP": 100 * float(ap.mean()), "classes": float(len(keep))}
 
-    def scored(self, ctx: StageContext) -> Scored:
-        return rescored_kept(ctx, "mAP", self.params.ap, least=3)
+    def rescore(self, ctx: StageContext) -> Scored:
+        return rescore_kept(ctx, "mAP", self.params.ap, least=3)

@@ -168,7 +168,8 @@ def rooms_and_floors(root: Path = ROOT) -> tuple[int, int]:
 def main() -> None:
     """Print the numbers of the house."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT
-    print("rooms %d, floors %d" % rooms_and_floors(root))
+    rooms, floors = rooms_and_floors(root)
+    print(f"rooms {rooms}, floors {floors}")
     found = circles(root)
     print(f"circles of modules: {len(found)}")
     for group in found:

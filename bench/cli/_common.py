@@ -322,7 +322,7 @@ class local_engine:
 
     def __enter__(self) -> tuple[LocalEngine, Database]:
         from bench.cli._progress import terminal_progress
-        from bench.core.signals import listening
+        from bench.core.signals import listen_for_stop
         from bench.core.store import Store
         from bench.launch.launchers import launcher
         from bench.results.db.database import open_database
@@ -332,7 +332,7 @@ class local_engine:
         store = Store(self.runtime.home)
         database = open_database(self.runtime.database)
         self.context = ExitStack()
-        self.context.enter_context(listening(at_once=True))
+        self.context.enter_context(listen_for_stop(at_once=True))
         progress = self.context.enter_context(terminal_progress())
         return make(self.runtime, store, DatabaseListener(database), progress), database
 

@@ -54,7 +54,7 @@ def learning(
     the reference. Exit code 1 if a cell failed.
     """
     from bench.core.store import Store
-    from bench.measure.learning import learned
+    from bench.measure.learning import figures_of_cell
 
     runtime = open_runtime(devices=devices_option(devices), workers=workers)
     store = Store(runtime.home)
@@ -72,7 +72,7 @@ def learning(
     with local_engine(runtime) as (engine, _):
         outcome = engine.run(plan)
     done = [c for c in plan.cells if c.final and c.final.key not in outcome.errors]
-    rows = [learned(c, store) for c in done]
+    rows = [figures_of_cell(c, store) for c in done]
     if as_json:
         print_json(rows)
     else:

@@ -32,7 +32,7 @@ def numbers(option: str, text: str, least: int = 1) -> list[int]:
     return found
 
 
-def give(
+def write_report(
     report: dict[str, Any], json_file: str | None, table: Callable[[dict[str, Any]], None]
 ) -> None:
     """The report as JSON to stdout, or as a table and, if asked, as JSON to a file."""

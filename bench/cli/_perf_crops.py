@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._common import Names, ScaleName, local_engine, open_runtime, settings
-from bench.cli._perf_common import JSON, REPEATS, give, numbers, print_table
+from bench.cli._perf_common import JSON, REPEATS, numbers, print_table, write_report
 from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def crops(
         "scaling": _scaling(stages, counts, repeats, runtime),
     }
     report["load_after"] = machine()["load"]
-    give(report, json_file, _crops_tables)
+    write_report(report, json_file, _crops_tables)
 
 
 def _stages(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._common import Names, ScaleName, local_engine, open_runtime
-from bench.cli._perf_common import JSON, REPEATS, give, numbers, print_table
+from bench.cli._perf_common import JSON, REPEATS, numbers, print_table, write_report
 from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def evaluation(
     """
     from bench.contracts import registry
     from bench.measure.perf import machine
-    from bench.measure.perf_eval import loading, measure, works
+    from bench.measure.perf_eval import measure, peer_works, time_loading
     from bench.plan.options import check_scale, match
 
     counts = numbers("--workers", workers, least=0)
@@ -82,16 +82,16 @@ def evaluation(
         raise BadInput(
             f"nothing to compare {task}'s evaluation with; try: bench perf eval --task all"
         )
-    todo = works(kinds, check_scale(scale))
+    todo = peer_works(kinds, check_scale(scale))
     where = machine()
     rows = [measure(work, repeats) for work in todo]
     if loaders:
         many = images or {"tiny": 8, "small": 64}.get(scale, 250)
         found = _images(data, split, many, open_runtime())
         passes = 1 if scale == "tiny" else max(1, -(-2000 // len(found)))
-        rows += [measure(work, repeats) for work in loading(found, counts, passes)]
+        rows += [measure(work, repeats) for work in time_loading(found, counts, passes)]
     report = {"machine": where, "repeats": repeats, "rows": rows, "load_after": machine()["load"]}
-    give(report, json_file, _eval_table)
+    write_report(report, json_file, _eval_table)
 
 
 def _images(data: str | None, split: str, count: int, runtime: Runtime) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from bench.cli._common import Names, ScaleName, make_cells, open_runtime
-from bench.cli._perf_common import JSON, give, print_table
+from bench.cli._perf_common import JSON, print_table, write_report
 
 
 class Steps:
@@ -41,7 +41,7 @@ class Steps:
 @click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
 @click.option("--seeds", default="0,1", show_default=True, help="0 | 0,1 | 0-4")
 @JSON
-def planning(
+def time_planning(
     method: str, crop: str, task: str, scale: str, seeds: str, json_file: str | None
 ) -> None:
     """Plan a product of cells as `bench plan` does: seconds of each step, peak memory after it.
@@ -62,7 +62,7 @@ def planning(
     plan = steps.timed("plan", lambda: make_plan(cells, runtime, paths))
     stages = steps.timed("keys and order", lambda: plan.stages)
     store = Store(runtime.home)
-    done = steps.timed("look in the store", lambda: sum(store.done(stage) for stage in stages))
+    done = steps.timed("look in the store", lambda: sum(store.has(stage) for stage in stages))
     from bench.measure.perf import machine
 
     report = {
@@ -73,7 +73,7 @@ def planning(
         "steps": steps.rows,
         "load_after": os.getloadavg()[0],
     }
-    give(report, json_file, _table)
+    write_report(report, json_file, _table)
 
 
 def _import(patterns: dict[str, str]) -> None:

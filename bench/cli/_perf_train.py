@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from bench.cli._common import Names, settings
-from bench.cli._perf_common import JSON, REPEATS, give, numbers, print_table
+from bench.cli._perf_common import JSON, REPEATS, numbers, print_table, write_report
 from bench.core.errors import BadInput, unknown
 
 
@@ -76,7 +76,7 @@ def train(
     made = [make(kind, chosen, given) for kind, given in _overridden(kinds, settings(sets))]
     rows = [row for one in made for row in measure(one, chosen)]
     report = {"machine": where, "repeats": repeats, "rows": rows, "load_after": machine()["load"]}
-    give(report, json_file, _train_table)
+    write_report(report, json_file, _train_table)
 
 
 def _with_peer(method: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def command(
     run several seeds and see bench leaderboard.
     """
     from bench.launch.stored import Ask
-    from bench.measure.resampling import comparable, differences, opened
+    from bench.measure.resampling import comparable, differences, load_finished
 
     if len(keys) < 2:
         raise BadInput(
@@ -49,9 +49,9 @@ def command(
         )
     with local_engine(open_runtime(devices="cpu")) as (engine, _):
         ask = Ask(engine, data=data or "")
-        stages = [ask.named(key, ("evaluate",)) for key in keys]
+        stages = [ask.find_stage(key, ("evaluate",)) for key in keys]
         comparable(stages)
-        members = [opened(ask, stage) for stage in stages]
+        members = [load_finished(ask, stage) for stage in stages]
         names = _metrics(members, metric)
         advance = engine.progress.task("resample", resamples + 1)
         rows = differences(members, names, resamples, seed, advance)

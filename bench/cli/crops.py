@@ -137,7 +137,7 @@ def _row(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from bench.stages.crop_stats import tilted
+    from bench.stages.crop_stats import tilt_to_objectness
 
     folder = engine.ensure(stage)
     stats = json.loads((folder / "stats.json").read_text())
@@ -146,7 +146,7 @@ def _row(
         engine.listener.stage_done(part, made, json.loads((made / "provenance.json").read_text()))
     if image_objectness is not None:
         with np.load(folder / "per_image.npz") as per_image:
-            stats = tilted(stats, per_image, image_objectness / 100)
+            stats = tilt_to_objectness(stats, per_image, image_objectness / 100)
     where = {
         "crop": cell.crop,
         "data": cell.data,

@@ -8,7 +8,7 @@ import click
 from bench.cli._learning import learning
 from bench.cli._perf_crops import crops
 from bench.cli._perf_eval import evaluation
-from bench.cli._perf_plan import planning
+from bench.cli._perf_plan import time_planning
 from bench.cli._perf_train import train
 
 
@@ -20,5 +20,5 @@ def command() -> None:
     """
 
 
-for verb in (crops, train, evaluation, learning, planning):
+for verb in (crops, train, evaluation, learning, time_planning):
     command.add_command(verb)

@@ -26,7 +26,7 @@ def command(as_json: bool, devices: str, workers: int, **options: Any) -> None:
     runtime = open_runtime(devices=devices_option(devices), workers=workers)
     plan = plan_from_options(runtime, **options)
     store = Store(runtime.home)
-    states = {s.key: "done" if store.done(s) else "missing" for s in plan.stages}
+    states = {s.key: "done" if store.has(s) else "missing" for s in plan.stages}
     seconds = estimate(store, (s for s in plan.stages if as_json or states[s.key] == "missing"))
     if as_json:
         stages = [

@@ -126,7 +126,7 @@ def all_done(plan: Plan, runtime: Runtime) -> bool:
     from bench.core.store import Store
 
     store = Store(runtime.home)
-    return all(store.done(cell.final) for cell in plan.cells if cell.final)
+    return all(store.has(cell.final) for cell in plan.cells if cell.final)
 
 
 def node_number(nodes: int) -> int:

@@ -104,18 +104,18 @@ def command(
     bench sweep --param n_crops needs nothing else. The same command again reuses what is done and
     goes on. Every trial is an ordinary cell that bench show knows.
     """
-    from bench.core.signals import listening
+    from bench.core.signals import listen_for_stop
 
     runtime = open_runtime(devices=devices_option(devices), workers=loaders)
     if worker_of is not None:
-        with listening(at_once=True):
+        with listen_for_stop(at_once=True):
             _work(runtime, str(study), options, worker_of, until)
         return
     until = min(until, time.time() + seconds(timeout))
     sweep, paths = _open(runtime, study, {**options, "timed": timeout is not None})
     say = click.echo if not as_json else _quiet
     _introduce(sweep, runtime, workers, say)
-    with listening(at_once=True):
+    with listen_for_stop(at_once=True):
         _drive(sweep, runtime, workers, until, options, as_json)
     sys.exit(_finish(sweep, runtime, paths, as_json, say))
 
@@ -138,7 +138,7 @@ def _open(
     runtime: Runtime, study: str | None, options: dict[str, Any]
 ) -> tuple[Sweep, dict[str, Path | None]]:
     """The sweep of the options, or the study of that name alone; and where the data are."""
-    from bench.sweep.setup import changed, study_name
+    from bench.sweep.setup import change_setup, study_name
     from bench.sweep.study import Sweep
 
     given = {k for k, v in options.items() if v and v != "auto" and k not in MORE}
@@ -149,7 +149,7 @@ def _open(
     ):
         sweep = Sweep.load(runtime.database, study)
         if given - {"timed"}:
-            setup = changed(sweep.setup, **{k: options[k] for k in SEARCH})
+            setup = change_setup(sweep.setup, **{k: options[k] for k in SEARCH})
             sweep = Sweep.start(runtime.database, study, setup)
         return sweep, _places(options)
     if not options["params"]:
@@ -169,14 +169,14 @@ def _places(options: Mapping[str, Any]) -> dict[str, Path | None]:
 
 def _setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[str, Path | None]]:
     from bench.contracts import registry
-    from bench.sweep.setup import Setup, keyed, resolve, searched, with_crop
+    from bench.sweep.setup import Setup, choose_search, resolve, seal_setup, with_crop
 
     scale, weights = options["scale"] or "tiny", "=" in (options["backbone"] or "")
     if weights and not options["task"]:
         raise BadInput("--task is missing; try: bench list tasks")
     named = {kind: options[kind] for kind in ("method", "crop", "task")}
     owned, chosen, notes = resolve(options["params"], scale, named, pretrains=not weights)
-    sampler, pruner, trials = searched(
+    sampler, pruner, trials = choose_search(
         [o.space for o in owned],
         options["sampler"],
         options["pruner"],
@@ -212,7 +212,7 @@ def _setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[str, 
             "",
             (*notes, *(f"{o.name}: the values its field declares" for o in owned if o.declared)),
         )
-        return keyed(setup, runtime, paths)
+        return seal_setup(setup, runtime, paths)
 
     if weights:
         return made(chosen.get("crop")), places

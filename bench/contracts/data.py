@@ -109,7 +109,7 @@ class Data(Component):
         `staged`."""
         raise NotImplementedError
 
-    def staged(self, root: Path, runtime: Runtime, **content: str) -> Stage:
+    def make_stage(self, root: Path, runtime: Runtime, **content: str) -> Stage:
         """The stage of the data that lies at `root` in this run; `content`: what its key depends
         on beside the params (`fingerprint`)."""
         from bench.core.stage import Stage
@@ -135,7 +135,7 @@ class Data(Component):
             raise BadData(f"{self.name} has the {known}, not {split!r}")
         if not (folder / split).is_dir():
             raise BadData(f"{root} has no {split} of {self.name}; get {self.how_to_get}")
-        return self.opened(folder / split, root, split)
+        return self.open_split(folder / split, root, split)
 
     def load_part(self, folder: Path, root: Path, split: str, share: float) -> ImageSet:
         """A part of the training images: "val" is `share` of them, "train" the others
@@ -148,7 +148,7 @@ class Data(Component):
         held = choose_held_out(images.ids, share)
         return Subset(images, np.flatnonzero(held if split == "val" else ~held), split)
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         """The split whose index arrays lie in `index`."""
         raise NotImplementedError
 

@@ -81,7 +81,7 @@ class Task(Component):
         """Evaluate `ctx.inputs["backbone"] / "backbone.pth"`; returns finite metrics by name."""
         raise NotImplementedError
 
-    def scored(self, ctx: StageContext) -> Scored:
+    def rescore(self, ctx: StageContext) -> Scored:
         """What `run` left in `ctx.work`, a committed folder, to be scored again; BadInput where
         the task keeps nothing for each image."""
         raise BadInput(

@@ -51,14 +51,14 @@ def save_png(path: Path, picture: np.ndarray) -> None:
         raise BadInput(f"{path} cannot be written ({error.strerror}); try another file") from None
 
 
-def titled(image: np.ndarray, text: str) -> np.ndarray:
+def add_title(image: np.ndarray, text: str) -> np.ndarray:
     """A copy of (H, W, 3) uint8 RGB with a line of text above it."""
     bar = np.full((18, image.shape[1], 3), 255, np.uint8)
     cv2.putText(bar, text, (2, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([bar, image])
 
 
-def heat(image: np.ndarray, low: np.ndarray) -> np.ndarray:
+def overlay_heat(image: np.ndarray, low: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB under a map (h, w) in [0, 1], bilinearly enlarged, in colour (blue 0,
     yellow 1)."""
     height, width = image.shape[:2]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from bench.core.signals import held_back
+from bench.core.signals import hold_back_stop
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,7 +67,7 @@ def parallel(
         yield from map(function, items)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with held_back():
+    with hold_back_stop():
         pool = context.Pool(workers, _start_worker, (function,))
     with pool:
         yield from pool.imap(_call, items, chunk)

@@ -46,7 +46,7 @@ class StopRequest:
 
 
 @contextmanager
-def listening(at_once: bool = False) -> Iterator[StopRequest]:
+def listen_for_stop(at_once: bool = False) -> Iterator[StopRequest]:
     """Hear stop signals while the block runs. Only a main thread can; in another nothing is heard."""
     before = {s: signal.getsignal(s) for s in STOP_SIGNALS}
     request = StopRequest(at_once)
@@ -60,7 +60,7 @@ def listening(at_once: bool = False) -> Iterator[StopRequest]:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def hold_back_stop() -> Iterator[None]:
     """Stop signals wait until the block has run. What starts in it is born deaf to them (a mask is
     inherited), so that a signal to every process of a job does not end helpers that must outlive
     it."""

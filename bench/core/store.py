@@ -55,7 +55,7 @@ class Store:
         """Where the committed stage is or will be."""
         return self.root / stage.kind / f"{stage.name}-{stage.short}"
 
-    def done(self, stage: Stage) -> bool:
+    def has(self, stage: Stage) -> bool:
         """A hit: committed, and every file still there with its size. A damaged folder is moved
         aside."""
         folder = self.folder(stage)
@@ -70,7 +70,7 @@ class Store:
 
     def verify(self, stage: Stage) -> bool:
         """`done`, and every file still has its hash: asked before a stage is used as an input."""
-        if not self.done(stage):
+        if not self.has(stage):
             return False
         folder = self.folder(stage)
         for name, entry in (read_done(folder) or {"files": {}})["files"].items():

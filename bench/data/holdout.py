@@ -18,7 +18,7 @@ VERSION = 1  # of the rule
 RECORDS = {"stage.json", "provenance.json", "done"}  # of a stage's folder, beside its files
 
 
-def held_out(data: Stage, share: float, runtime: Runtime) -> Stage:
+def hold_out(data: Stage, share: float, runtime: Runtime) -> Stage:
     """The data stage whose "val" is `share` of the training images of `data` and whose "train" the
     others."""
     params = {"params": data.params["params"], "holdout": share}

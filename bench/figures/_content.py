@@ -83,7 +83,7 @@ def panel(
     return made if heat is None else {**made, "heat": np.asarray(heat, np.float32)}
 
 
-def scaled(values: np.ndarray) -> np.ndarray:
+def scale_to_unit(values: np.ndarray) -> np.ndarray:
     """A map from its smallest to its largest value as 0 to 1; a constant one is zeros."""
     values = np.asarray(values, np.float64)
     low, high = values.min(), values.max()

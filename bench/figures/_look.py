@@ -227,7 +227,7 @@ def _label(axes: Axes, panel: Content, i: int, taken: list[tuple[float, ...]]) -
     )
 
 
-def names_above(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
+def write_names_above(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
     """Texts above the plot, upright, each with a line to its x; moved aside only as far as they
     need room."""
     figure = axes.figure
@@ -236,7 +236,7 @@ def names_above(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> No
     low, high = axes.get_xlim()
     order = sorted(range(len(places)), key=lambda i: places[i])
     wanted = [(places[i] - low) / (high - low) for i in order]
-    for i, at in zip(order, apart(wanted, 1.25 * SMALL / width), strict=True):
+    for i, at in zip(order, spread_apart(wanted, 1.25 * SMALL / width), strict=True):
         axes.axvline(places[i], color="#DDDDDD", linewidth=0.5, zorder=0)
         axes.annotate(
             texts[i],
@@ -259,7 +259,7 @@ def names_above(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> No
         )
 
 
-def apart(places: Sequence[float], gap: float) -> list[float]:
+def spread_apart(places: Sequence[float], gap: float) -> list[float]:
     """The nearest places (least squares) in the same order that are `gap` apart at least; `places`
     rise."""
     # sum and count: pool adjacent violators, on the places less i x gap

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LONGEST = 2048  # pixels: a panorama would become very long
 
 
-def loaded(ctx: StageContext, role: str) -> torch.nn.Module:
+def load_backbone_of(ctx: StageContext, role: str) -> torch.nn.Module:
     """The backbone of the input stage `role`, ready to look at."""
     from bench.nn.backbones import build_backbone, load_backbone
     from bench.stages.features import backbone_name
@@ -27,7 +27,7 @@ def loaded(ctx: StageContext, role: str) -> torch.nn.Module:
     return network.eval()
 
 
-def shown(image: np.ndarray, side: int, multiple: int = 1) -> torch.Tensor:
+def to_input(image: np.ndarray, side: int, multiple: int = 1) -> torch.Tensor:
     """(H, W, 3) uint8 -> (1, 3, h, w) normalised, the short side `side`, both sides whole
     multiples."""
     height, width = image.shape[:2]

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.core.stage import Stage
 from bench.figures import _look
-from bench.figures._content import panel, save, scaled
+from bench.figures._content import panel, save, scale_to_unit
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ def stage(ask: Ask) -> Stage:
     """The newest two backbones, of different methods, unless told; images of the first one's data."""
     backbones = ask.backbone_stages(2)
     data = ask.data_stage(backbones[0].inputs.get("data"))
-    split, ids = ask.chosen(data)
+    split, ids = ask.choose_images(data)
     inputs = {f"backbone{i}": b for i, b in enumerate(backbones)}
     params = {"images": ids, "split": split, "side": ask.side or SIDE}
     return Stage(
@@ -45,11 +45,11 @@ def run(ctx: StageContext) -> None:
     """A row for each image: itself, then each backbone's map over it."""
     from bench.contracts.images import positions
     from bench.contracts.titles import title_of
-    from bench.figures._network import loaded
+    from bench.figures._network import load_backbone_of
 
     images, side = ctx.images("data", str(ctx.params["split"])), int(ctx.params["side"])
     roles = sorted(role for role in ctx.inputs if role.startswith("backbone"))
-    networks = [loaded(ctx, role) for role in roles]
+    networks = [load_backbone_of(ctx, role) for role in roles]
     rows = []
     for i in positions(images, ctx.params["images"]):
         photo = images.image(i)
@@ -75,13 +75,13 @@ def attention(backbone: torch.nn.Module, image: np.ndarray, side: int) -> np.nda
     """
     import torch
 
-    from bench.figures._network import shown
+    from bench.figures._network import to_input
 
     net: Any = backbone
     with torch.inference_mode():
-        pixels = shown(image, side, getattr(net, "patch", 1))
+        pixels = to_input(image, side, getattr(net, "patch", 1))
         found = _class_token(net, pixels) if hasattr(net, "blocks") else net.maps(pixels)[0].sum(0)
-    return scaled(found.float().numpy())
+    return scale_to_unit(found.float().numpy())
 
 
 def _class_token(net: Any, pixels: torch.Tensor) -> torch.Tensor:

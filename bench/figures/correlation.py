@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.core.stage import Stage
 from bench.figures import _look
-from bench.figures._content import panel, save, scaled
+from bench.figures._content import panel, save, scale_to_unit
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ def stage(ask: Ask) -> Stage:
     """The newest backbone unless told; annotated images of its data."""
     (backbone,) = ask.backbone_stages(1)[:1]
     data = ask.data_stage(backbone.inputs.get("data"))
-    split, ids = ask.chosen(data, least=1)
+    split, ids = ask.choose_images(data, least=1)
     params = {"images": ids, "split": split, "side": ask.side or SIDE, "seed": 0}
     inputs = {"data": data, "backbone": backbone}
     return Stage("figure", "correlation", VERSION, params, "bench.figures.correlation:run", inputs)
@@ -41,10 +41,10 @@ def run(ctx: StageContext) -> None:
     from bench.contracts.images import positions
     from bench.contracts.titles import title_of
     from bench.core.errors import BadData
-    from bench.figures._network import loaded
+    from bench.figures._network import load_backbone_of
 
     images, side = ctx.images("data", str(ctx.params["split"])), int(ctx.params["side"])
-    network, rows, levels = loaded(ctx, "backbone"), [], 0
+    network, rows, levels = load_backbone_of(ctx, "backbone"), [], 0
     for i in positions(images, ctx.params["images"]):
         photo, objects = images.image(i), images.objects(i)
         if len(objects.boxes) == 0:
@@ -106,17 +106,19 @@ def correlations(
     from torch.nn import functional as F
     from torchvision.ops import roi_align
 
-    from bench.figures._network import shown
+    from bench.figures._network import to_input
 
     patch, found = int(getattr(backbone, "patch", 1)), []
     with torch.inference_mode():
-        one, other = shown(query, side, patch), shown(key, side, patch)
+        one, other = to_input(query, side, patch), to_input(key, side, patch)
         scale = torch.tensor([one.shape[3] / query.shape[1], one.shape[2] / query.shape[0]] * 2)
         seen = torch.from_numpy(np.asarray(box, np.float32)) * scale
         for mine, theirs in zip(_maps(backbone, one), _maps(backbone, other), strict=True):
             down = torch.tensor([mine.shape[3] / one.shape[3], mine.shape[2] / one.shape[2]] * 2)
             kernel = roi_align(mine, [(seen * down)[None]], 7, 1.0, aligned=True).mean((2, 3))
-            found.append(scaled(F.cosine_similarity(theirs, kernel[..., None, None])[0].numpy()))
+            found.append(
+                scale_to_unit(F.cosine_similarity(theirs, kernel[..., None, None])[0].numpy())
+            )
     return found
 
 

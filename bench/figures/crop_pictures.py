@@ -13,7 +13,7 @@ from bench.contracts.images import ImageSet
 from bench.contracts.views import Sampler, Source
 from bench.core.errors import BadInput, BenchError
 from bench.core.params import Runtime
-from bench.core.picture import contact_sheet, draw_boxes, titled
+from bench.core.picture import add_title, contact_sheet, draw_boxes
 from bench.core.seeds import rng_for
 from bench.core.stage import Stage
 from bench.launch.local import LocalEngine
@@ -39,9 +39,9 @@ def picture(
     """
     panels: list[np.ndarray] = []
     left_out: dict[str, str] = {}
-    for cell, stages in planned(cells, runtime, paths, image):
+    for cell, stages in plan_stages(cells, runtime, paths, image):
         try:
-            images, index = prepared(stages, runtime, engine, image)
+            images, index = prepare_images(stages, runtime, engine, image)
             panels += _panels(cell, stages, images, index, engine, width)
         except BenchError as error:
             left_out[cell.crop] = str(error)
@@ -51,7 +51,7 @@ def picture(
     return contact_sheet(rows, gap=6), left_out
 
 
-def planned(
+def plan_stages(
     cells: Sequence[Cell], runtime: Runtime, paths: Mapping[str, Path | None], image: Path | str
 ) -> list[tuple[Cell, dict[str, Stage]]]:
     """Every crop's stages by role, its data, and under "" its identity; `image` is a file or an
@@ -72,7 +72,7 @@ def planned(
     return plan_each(cells, runtime, places, stages)
 
 
-def prepared(
+def prepare_images(
     stages: dict[str, Stage], runtime: Runtime, engine: LocalEngine, image: Path | str
 ) -> tuple[ImageSet, int]:
     """Where the image is; the crop's stages are made."""
@@ -143,4 +143,4 @@ def _panel(photo: np.ndarray, title: str, boxes: np.ndarray, width: int) -> np.n
     shown = cv2.resize(
         photo, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     )
-    return titled(draw_boxes(shown, boxes * factor, width=2), title)
+    return add_title(draw_boxes(shown, boxes * factor, width=2), title)

@@ -27,7 +27,7 @@ def stage(ask: Ask) -> Stage:
     """The crops of --crop on one image; what a crop needs (proposals, networks) is made. Crops
     that cannot be made for this image are left out, and said to be."""
     from bench.core.errors import BadInput, BenchError
-    from bench.figures.crop_pictures import planned, prepared
+    from bench.figures.crop_pictures import plan_stages, prepare_images
     from bench.plan.cell import Cell
     from bench.plan.options import default_data, match, parse_data
 
@@ -41,9 +41,9 @@ def stage(ask: Ask) -> Stage:
     crops: list[Mapping[str, Any]] = []
     inputs: dict[str, Stage] = {}
     reasons, shown = {}, 0
-    for cell, stages in planned(cells, ask.engine.runtime, {name: path}, image):
+    for cell, stages in plan_stages(cells, ask.engine.runtime, {name: path}, image):
         try:
-            images, at = prepared(stages, ask.engine.runtime, ask.engine, image)
+            images, at = prepare_images(stages, ask.engine.runtime, ask.engine, image)
         except BenchError as error:
             reasons[cell.crop] = str(error)
             continue
@@ -69,7 +69,7 @@ def _first(ask: Ask, name: str, path: Path | None) -> str:
     cell = Cell("", "", "", name, name, ask.scale, 0, ask.sets)
     data = Planner(cell, ask.engine.runtime, {name: path}).data(name)
     ask.engine.ensure(data)
-    images = ask.opened(data, "train")
+    images = ask.open_split(data, "train")
     try:
         counts = [len(images.objects(i).boxes) for i in range(min(100, len(images)))]
     except BadData:

@@ -31,7 +31,7 @@ def stage(ask: Ask) -> Stage:
     the two principal components: two figures with keys of their own."""
     from bench.launch.stored import figures_of
 
-    cell = ask.of_component("embedding", "task", "evaluate", ask.cell)
+    cell = ask.stage_of_component("embedding", "task", "evaluate", ask.cell)
     data = ask.data_stage(cell.inputs.get("data"))
     way = "t-SNE" if importlib.util.find_spec("sklearn") else "PCA"
     params = {"task": cell.params["task"], "projection": way, "seed": 0}

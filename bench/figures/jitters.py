@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.figures import _look
-from bench.figures.pairs import of_pretraining
+from bench.figures.pairs import draw_pretraining
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ OPTIONS = ("backbone", "image", "data", "count")
 
 def stage(ask: Ask) -> Stage:
     """The newest pretraining of a method that moves boxes, unless told."""
-    return of_pretraining(ask, "jitters", VERSION)
+    return draw_pretraining(ask, "jitters", VERSION)
 
 
 def draw(content: Content) -> Figure:

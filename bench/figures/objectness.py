@@ -77,7 +77,7 @@ def _measured(
     where: tuple[str, str],
     how: tuple[str, str],
 ) -> Found:
-    from bench.results.views.objectness import measured, metrics_of, rows_of, topics
+    from bench.results.views.objectness import measured_points, metrics_of, rows_of, topics
 
     given = (*where, what[0])
     fitting = [
@@ -91,7 +91,7 @@ def _measured(
         metric = what[1] or (known[0] if known else "")
         if what[0] and what[1] and metric not in known:
             raise BadInput(f"{topic.task} has no metric {metric!r}; it has {', '.join(known)}")
-        points = measured(connection, home, rows, metric, how[1], how[0])
+        points = measured_points(connection, home, rows, metric, how[1], how[0])
         if points:
             title = f"measured: {topic.scale}, pretrained on {topic.data}"
             return [(title, f"{metric} of {topic.task}, %", points)]
@@ -101,11 +101,11 @@ def _measured(
 def _reported(task: str, metric: str, strict: bool) -> Found:
     """The paper's own points: in the column asked for, else, unless `strict`, in its first one."""
     from bench.results.papers.reported import values
-    from bench.results.views.objectness import reported
+    from bench.results.views.objectness import reported_points
 
-    name, column, points = reported(values(), task, metric)
+    name, column, points = reported_points(values(), task, metric)
     if not points and not strict:
-        name, column, points = reported(values())
+        name, column, points = reported_points(values())
     return [("reported: paper 000, Table 2", f"{column} of {name}, %", points)] if points else []
 
 
@@ -142,7 +142,7 @@ def draw(content: Content) -> Figure:
             labels = {
                 (p["label"], round(p["x"], 6)): p["x"] for g in one["groups"] for p in g["points"]
             }
-            _look.names_above(axes, list(labels.values()), [text for text, _ in labels])
+            _look.write_names_above(axes, list(labels.values()), [text for text, _ in labels])
     return figure
 
 

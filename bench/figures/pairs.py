@@ -20,22 +20,22 @@ OPTIONS = ("backbone", "image", "data", "count")
 
 def stage(ask: Ask) -> Stage:
     """The newest pretraining of a method that has correspondences, unless told."""
-    return of_pretraining(ask, "pairs", VERSION)
+    return draw_pretraining(ask, "pairs", VERSION)
 
 
-def of_pretraining(ask: Ask, name: str, version: int) -> Stage:
+def draw_pretraining(ask: Ask, name: str, version: int) -> Stage:
     """A figure of what a method prepared before it trained: its inputs and settings are the
     pretraining's."""
     from bench.core.errors import BadInput
     from bench.launch.stored import figures_of
 
-    source = ask.of_component(name, "method", "pretrain", "".join(ask.backbones[:1]))
+    source = ask.stage_of_component(name, "method", "pretrain", "".join(ask.backbones[:1]))
     data = ask.data_stage(source.inputs.get("data"))
     if "data" not in source.inputs or data.key != source.inputs["data"].key:
         raise BadInput(
             f"{name} shows the images that {source} learned from; try: without --data and files"
         )
-    split, ids = ask.chosen(data, str(source.params["split"]))
+    split, ids = ask.choose_images(data, str(source.params["split"]))
     params = {"images": ids, "split": split, "method": source.params["method"], "seed": 0}
     inputs = {role: s for role, s in source.inputs.items() if role != "data"}
     return Stage(

@@ -20,21 +20,21 @@ OPTIONS = ("cell", "image", "data", "count")
 
 def stage(ask: Ask) -> Stage:
     """The newest cell of a detector unless told."""
-    return of_cell(ask, "predictions", VERSION, least=1)
+    return draw_cell(ask, "predictions", VERSION, least=1)
 
 
-def of_cell(ask: Ask, name: str, version: int, least: int = 0) -> Stage:
+def draw_cell(ask: Ask, name: str, version: int, least: int = 0) -> Stage:
     """A figure of what the evaluation of a cell left behind, on the images it was scored on."""
     from bench.core.errors import BadInput
     from bench.launch.stored import figures_of
 
-    cell = ask.of_component(name, "task", "evaluate", ask.cell)
+    cell = ask.stage_of_component(name, "task", "evaluate", ask.cell)
     data = ask.data_stage(cell.inputs.get("data"))
     if "data" not in cell.inputs or data.key != cell.inputs["data"].key:
         raise BadInput(
             f"{name} shows the images that {cell} was scored on; try: without --data and files"
         )
-    split, ids = ask.chosen(data, "val", least)
+    split, ids = ask.choose_images(data, "val", least)
     params = {"images": ids, "split": split, "task": cell.params["task"]}
     return Stage(
         "figure",

@@ -35,7 +35,7 @@ def stage(ask: Ask) -> Stage:
         settings = {k.rpartition(".")[2]: v for k, v in ask.sets}
         identity = registry.load("proposals", able[0]).resolve(ask.scale, settings).identity()
     data = ask.data_stage(made.inputs.get("data") if made else network.inputs.get("data"))
-    split, ids = ask.chosen(data)
+    split, ids = ask.choose_images(data)
     params: dict[str, Any] = {"images": ids, "split": split, "proposals": identity}
     runner = figures_of("proposals", identity["name"])["scda"]
     return Stage("figure", "scda", VERSION, params, runner, {"data": data, "network": network})

@@ -53,7 +53,7 @@ def again(picture: Kept) -> str:
     return " ".join([command(picture.stage.name), *words])
 
 
-def kept(connection: Connection, home: Path | None = None) -> list[Kept]:
+def list_pictures(connection: Connection, home: Path | None = None) -> list[Kept]:
     """Every figure stage that was recorded: those that the store holds, then the others, the
     newest first."""
     query = select(StageRow.__table__, ProvenanceRow.record)
@@ -79,17 +79,17 @@ def picture(stage: StageInfo, kind: str = "png", home: Path | None = None) -> by
     from bench.figures._content import load
 
     folder = stage_folder(stage, home)
-    return None if folder is None else drawn(stage.name, load(folder), kind)
+    return None if folder is None else draw_picture(stage.name, load(folder), kind)
 
 
-def drawn(name: str, content: Mapping[str, Any], kind: str = "png") -> bytes:
+def draw_picture(name: str, content: Mapping[str, Any], kind: str = "png") -> bytes:
     """The content of figure `name` as a file."""
     from bench.figures._look import render
 
     return render(figures.figure(name).draw(content), kind)
 
 
-def collected(
+def collect_figure(
     connection: Connection, name: str, home: Path, choices: Mapping[str, str]
 ) -> dict[str, Any]:
     """The content of a figure of the results database; BadInput where there is nothing to show."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from bench.core.errors import BenchError
 from bench.core.params import Runtime
-from bench.core.signals import StopRequest, listening
+from bench.core.signals import StopRequest, listen_for_stop
 from bench.core.stage import Stage, walk
 from bench.launch.jobs import Job, Report
 from bench.launch.local import LocalEngine, Outcome
@@ -38,7 +38,7 @@ class GraphEngine(LocalEngine):
         """Make the stages (inputs come before what needs them): a report of each that was made or
         failed. Ends early, every process saved and gone, once `self.stop` was asked."""
 
-    def opened(self) -> AbstractContextManager[None]:
+    def open_resources(self) -> AbstractContextManager[None]:
         """What must be open while stages are made."""
         return nullcontext()
 
@@ -78,7 +78,7 @@ class GraphEngine(LocalEngine):
     def _make_wanted(self) -> None:
         advance = self.progress.task("stages", len(self.wanted))
         try:
-            with self.opened(), listening() as self.stop:
+            with self.open_resources(), listen_for_stop() as self.stop:
                 for report in self.reports(self.wanted):
                     self._hear(report)
                     advance(1)
@@ -105,14 +105,14 @@ class GraphEngine(LocalEngine):
             stage, alone, self.groups.get(stage.key, stage.short), self.finals.get(stage.key)
         )
 
-    def begun(self, key: str) -> None:
+    def note_begun(self, key: str) -> None:
         """A process has begun with a stage."""
         for planned in self.users.get(key, []):
             if id(planned) not in self.running and self._alive(planned):
                 self.running[id(planned)] = planned
                 self.listener.cell_state(planned, "running")
 
-    def useful(self, key: str) -> bool:
+    def is_useful(self, key: str) -> bool:
         """Whether a cell that has not failed waits for the stage."""
         return any(map(self._alive, self.users.get(key, [])))
 

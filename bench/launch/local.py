@@ -130,7 +130,7 @@ class LocalEngine:
         return True
 
     def _hit(self, stage: Stage) -> bool:
-        return stage.key not in self.forced and self.store.done(stage)
+        return stage.key not in self.forced and self.store.has(stage)
 
     def ensure(self, stage: Stage) -> Path:
         """The committed folder of `stage`, made if need be; raises what the stage or an input
@@ -174,10 +174,10 @@ class LocalEngine:
         inputs = {role: self.ensure(child) for role, child in stage.inputs.items()}
         module = importlib.import_module(stage.runner.partition(":")[0])
         join: Callable[[StageContext], None] | None = getattr(module, "join", None)
-        if join and not self.store.done(stage):
+        if join and not self.store.has(stage):
             join(StageContext(stage, self.store.work(stage), inputs, self.runtime))
         until = time.monotonic() + FOLLOW_SECONDS
-        while not self.store.done(stage):
+        while not self.store.has(stage):
             if time.monotonic() > until:
                 raise StageFailed(
                     f"{stage}: the first machine has not made it within a day; look there"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.core.stage import Stage
 from bench.core.store import Store
-from bench.plan.estimate import measured
+from bench.plan.estimate import summarise_like_stages
 
 # of a stage whose like this store has not seen: a small training with its loaders
 UNKNOWN_MIB = 2048
@@ -38,7 +38,7 @@ def resident_mib(pid: int) -> int:
     return 0
 
 
-def needs(store: Store, stages: Iterable[Stage]) -> dict[str, int]:
+def expected_mib(store: Store, stages: Iterable[Stage]) -> dict[str, int]:
     """By stage key: the highest peak of like stages in this store, else `UNKNOWN_MIB`."""
-    peaks = measured(store, stages, "peak_memory_mib", max)
+    peaks = summarise_like_stages(store, stages, "peak_memory_mib", max)
     return {key: round(peak) if peak else UNKNOWN_MIB for key, peak in peaks.items()}

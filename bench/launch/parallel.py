@@ -10,7 +10,7 @@ from bench.core.errors import StageFailed
 from bench.core.stage import Stage
 from bench.launch.graph import GraphEngine
 from bench.launch.jobs import Report
-from bench.launch.memory import available_mib, needs, resident_mib
+from bench.launch.memory import available_mib, expected_mib, resident_mib
 from bench.launch.workers import Slot, Worker, Workers
 
 RETRIES = 3  # of a stage whose process was killed; the last one has the machine to itself
@@ -29,7 +29,7 @@ class ParallelEngine(GraphEngine):
     def reports(self, wanted: Mapping[str, Stage]) -> Iterator[Report]:
         graph = TopologicalSorter({k: self._inputs(stage) for k, stage in wanted.items()})
         graph.prepare()
-        self.needs = needs(self.store, wanted.values())
+        self.needs = expected_mib(self.store, wanted.values())
         self.workers = Workers(self.progress)
         self.workers.prepare(wanted.values())
         order = {key: n for n, key in enumerate(wanted)}
@@ -37,7 +37,8 @@ class ParallelEngine(GraphEngine):
         try:
             while True:
                 self.ready = sorted(
-                    filter(self.useful, [*self.ready, *graph.get_ready()]), key=order.__getitem__
+                    filter(self.is_useful, [*self.ready, *graph.get_ready()]),
+                    key=order.__getitem__,
                 )
                 if not self.workers.running and (self.stop.asked or not self.ready):
                     return
@@ -78,7 +79,7 @@ class ParallelEngine(GraphEngine):
                 )
                 runtime = self.runtime.model_copy(update={"threads": slot.threads})
                 self.workers.start(self.job(stage, runtime), slot)
-                self.begun(key)
+                self.note_begun(key)
             else:
                 return
 

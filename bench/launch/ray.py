@@ -24,13 +24,13 @@ from bench.core.errors import BadInput, StageFailed
 from bench.core.params import Runtime
 from bench.core.progress import Progress
 from bench.core.relay import Relay, Replay
-from bench.core.signals import listening
+from bench.core.signals import listen_for_stop
 from bench.core.stage import Stage
 from bench.core.store import Store
 from bench.launch.graph import GraphEngine
 from bench.launch.jobs import Job, Report, limit_threads, make, threads_of
 from bench.launch.local import Listener
-from bench.launch.memory import needs
+from bench.launch.memory import expected_mib
 
 RETRIES = 3  # of a stage whose worker or machine was lost
 LOOK_SECONDS = 0.5
@@ -82,9 +82,9 @@ class RayEngine(GraphEngine):
     box: Any = None
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
+    def open_resources(self) -> Iterator[None]:
         """Connected to the cluster, or to a Ray of our own on 127.0.0.1."""
-        with connected(self.runtime.ray_address):
+        with connect(self.runtime.ray_address):
             self.share = share(self.runtime, [n["Resources"] for n in ray.nodes() if n["Alive"]])
             here = NodeAffinitySchedulingStrategy(
                 ray.get_runtime_context().get_node_id(), soft=True
@@ -99,7 +99,7 @@ class RayEngine(GraphEngine):
                 ray.kill(self.box)
 
     def reports(self, wanted: Mapping[str, Stage]) -> Iterator[Report]:
-        self.needs = needs(self.store, wanted.values())
+        self.needs = expected_mib(self.store, wanted.values())
         refs: dict[str, Any] = {}
         pending: dict[Any, str] = {}
         left = [key for key in by_depth(wanted)]
@@ -109,7 +109,7 @@ class RayEngine(GraphEngine):
             while True:
                 while left and len(pending) < limit and not self.stop.asked:
                     key = left.pop(0)
-                    if self.useful(key):
+                    if self.is_useful(key):
                         refs[key] = self._submit(wanted[key], refs)
                         pending[refs[key]] = key
                 if not pending:
@@ -161,7 +161,7 @@ class RayEngine(GraphEngine):
             self.replays.pop(key).end()
             self.progress.note(f"{stage}: its process was lost; it goes on in another")
         self.replays[key] = Replay(self.progress, stage.short[:6])
-        self.begun(key)
+        self.note_begun(key)
 
     def _report(self, ref: Any, stage: Stage) -> Report:
         if stage.key in self.replays:
@@ -206,7 +206,7 @@ def task(job: Job, threads: int, box: Any, marker: Path, *inputs: Report) -> Rep
 
     say("begun")
     report = Report(job.stage.key, stopped=True)
-    with suppress(KeyboardInterrupt), listening(at_once=True):
+    with suppress(KeyboardInterrupt), listen_for_stop(at_once=True):
         report = make(job, Relay(say))
     if report.stopped:
         raise Preempted(f"{job.stage} was asked to stop")
@@ -245,7 +245,7 @@ def share(runtime: Runtime, machines: list[dict[str, float]]) -> Share:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def connect(address: str) -> Iterator[None]:
     """Ray, unless this process is connected already."""
     if ray.is_initialized():
         yield

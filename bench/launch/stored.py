@@ -69,7 +69,7 @@ class Ask:
         """The newest committed stage whose record `accept` takes."""
         return next((self.stage(key) for key, (_, r) in self.index.items() if accept(r)), None)
 
-    def named(self, prefix: str, kinds: Sequence[str]) -> Stage:
+    def find_stage(self, prefix: str, kinds: Sequence[str]) -> Stage:
         """The stage of one of `kinds` that a key names; a result's key names its backbone."""
         record = self.engine.store.find(prefix)[1]
         if record["kind"] not in kinds and record["inputs"].get("backbone") in self.index:
@@ -86,7 +86,7 @@ class Ask:
         """The stages --backbone names, or the newest ones, of different methods as far as there
         are any."""
         if self.backbones:
-            return [self.named(key, BACKBONES) for key in self.backbones]
+            return [self.find_stage(key, BACKBONES) for key in self.backbones]
         every = [r for _, r in self.index.values() if r["kind"] in BACKBONES]
         first = list({r["name"]: r for r in reversed(every)}.values())[::-1]
         rest = [r for r in every if r not in first]
@@ -95,11 +95,11 @@ class Ask:
             raise BadInput(f"the store has no backbone yet; run first: {FIRST}")
         return chosen
 
-    def of_component(self, figure: str, kind: str, stage_kind: str, given: str) -> Stage:
+    def stage_of_component(self, figure: str, kind: str, stage_kind: str, given: str) -> Stage:
         """The stage that `given` names, else the newest, of a component of `kind` that can make
         `figure`."""
         if given:
-            found: Stage | None = self.named(given, (stage_kind,))
+            found: Stage | None = self.find_stage(given, (stage_kind,))
         else:
             found = self.latest(
                 lambda r: r["kind"] == stage_kind and figure in figures_of(kind, r["name"])
@@ -153,12 +153,12 @@ class Ask:
         self.engine.ensure(made)
         return made
 
-    def opened(self, data: Stage, split: str) -> ImageSet:
+    def open_split(self, data: Stage, split: str) -> ImageSet:
         """A split of a data stage from `data_stage`."""
         runtime = self.engine.runtime
         return _maker(data).load(self.engine.store.folder(data), runtime.roots[data.key], split)
 
-    def chosen(self, data: Stage, split: str = "", least: int = 0) -> tuple[str, list[int]]:
+    def choose_images(self, data: Stage, split: str = "", least: int = 0) -> tuple[str, list[int]]:
         """(split, image ids): those that --image names, else `count` of them, evenly spaced.
         `split`: which one unless told, by default "val" where the data has one. `least`: images
         must have as many objects.
@@ -166,7 +166,7 @@ class Ask:
         split = self.split or split or (_maker(data).splits[-1])
         if data.name == IMAGES:
             split = "train"
-        images = self.opened(data, split)
+        images = self.open_split(data, split)
         if self.images and not Path(self.images[0]).is_file():
             return split, [_known(images, i) for i in self.images]
         usable = _with_objects(images, least, self.count)

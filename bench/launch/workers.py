@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.core.progress import Progress
 from bench.core.relay import Pipe, Relay, Replay, messages
-from bench.core.signals import held_back, listening
+from bench.core.signals import hold_back_stop, listen_for_stop
 from bench.core.stage import Stage
 from bench.launch.jobs import Job, Report, limit_threads, make
 
@@ -64,7 +64,7 @@ class Workers:
         late = [PRELOAD[m] for m in modules if m in PRELOAD]
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload([__name__, *sorted(modules), *late])
-        resource_tracker.ensure_running()  # later it would undo `held_back`
+        resource_tracker.ensure_running()  # later it would undo `hold_back_stop`
         # Python's own note that a killed process left semaphores, which it has cleaned up when it
         # says so.
         sys.warnoptions.append("ignore:resource_tracker")
@@ -80,7 +80,7 @@ class Workers:
     def _process(self, *arguments: Any) -> Any:
         for attempt in range(TRIES):
             process = self.context.Process(target=_main, args=arguments)
-            with held_back():
+            with hold_back_stop():
                 try:
                     process.start()
                     return process
@@ -147,7 +147,7 @@ def _main(job: Job, slot: Slot, says: Connection) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpus
     say = Pipe(says)
     report = Report(job.stage.key, stopped=True)
-    with suppress(KeyboardInterrupt), listening(at_once=True):
+    with suppress(KeyboardInterrupt), listen_for_stop(at_once=True):
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         report = make(job, Relay(say), patient=False)
     say("report", report)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ENDS = 0.05  # share of the history's rows that count as its start, and as its end
 
 
-def learned(planned: PlannedCell, store: Store) -> dict[str, Any]:
+def figures_of_cell(planned: PlannedCell, store: Store) -> dict[str, Any]:
     """A finished cell's figures.
 
     {"method", "crop", "task", "seed", "trained", "steps", "seconds", "loss": [start, end],

@@ -55,7 +55,7 @@ class Timing:
     cpu: float
 
 
-def in_turns(
+def time_in_turns(
     ways: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 1
 ) -> dict[str, list[Timing]]:
     """Timings of every way, `repeats` of each, the ways taking turns so that what else the machine

@@ -20,7 +20,7 @@ from bench.contracts.context import StageContext
 from bench.core.errors import StageFailed
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.measure.perf import Race, Timing, in_turns, many, peer, summary, times
+from bench.measure.perf import Race, Timing, many, peer, summary, time_in_turns, times
 from bench.stages import proposals
 
 CHEAP = 0.005  # seconds an image below which starting processes is all one would measure
@@ -43,7 +43,7 @@ def race(one: Race, repeats: int) -> dict[str, Any]:
             f"{one.name}: the results that are timed differ by {gap:.2g}; report this"
         )
     n, m = many(one.ours), many(one.plain)
-    timings = in_turns({"plain": times(one.plain, m), "ours": times(one.ours, n)}, repeats)
+    timings = time_in_turns({"plain": times(one.plain, m), "ours": times(one.ours, n)}, repeats)
     plain, ours = summary(timings["plain"], n=m), summary(timings["ours"], n=n)
     ratios = {
         f"{kind}ratio": plain[of] / ours[of] for kind, of in (("", "median"), ("cpu_", "cpu"))
@@ -112,7 +112,7 @@ class Scaling:
                     f"{self.stage.name}: other proposals with {n} processes; report this"
                 )
 
-        in_turns({str(n): partial(way, n) for n in processes}, repeats, warm_up=0)
+        time_in_turns({str(n): partial(way, n) for n in processes}, repeats, warm_up=0)
         return [self._row(n, taken[n], taken[processes[0]], images) for n in processes]
 
     def _row(self, n: int, taken: list[Taken], base: list[Taken], images: int) -> dict[str, Any]:

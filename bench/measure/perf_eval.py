@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench.contracts.images import ImageSet
 from bench.core.errors import StageFailed
 from bench.data.preprocess import Normaliser, Transform
-from bench.measure.perf import in_turns, peer, summary
+from bench.measure.perf import peer, summary, time_in_turns
 from bench.stages.features import BATCH, Extractor, batches
 from bench.views.augment import MEAN, STD
 
@@ -45,7 +45,7 @@ class Work:
     long: bool = False
 
 
-def works(tasks: Iterable[type[Any]], scale: str) -> list[Work]:
+def peer_works(tasks: Iterable[type[Any]], scale: str) -> list[Work]:
     """Of the tasks that have a `peer`; tasks that share one are measured once."""
     references = dict.fromkeys(task.peer for task in tasks if task.peer)
     return [work for reference in references for work in peer(reference)(scale)]
@@ -64,9 +64,9 @@ def measure(work: Work, repeats: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     try:
         if not work.long:
-            in_turns(ways, 1, warm_up=0)
+            time_in_turns(ways, 1, warm_up=0)
             gap, facts = _same(work, found)
-        timings = in_turns(ways, 1 if work.long else repeats, warm_up=0)
+        timings = time_in_turns(ways, 1 if work.long else repeats, warm_up=0)
         gap, facts = _same(work, found)
     finally:
         torch.set_num_threads(before)
@@ -93,7 +93,7 @@ def _same(work: Work, found: dict[str, Any]) -> tuple[float, dict[str, float]]:
     return gap, facts
 
 
-def loading(images: ImageSet, workers: Iterable[int], passes: int) -> list[Work]:
+def time_loading(images: ImageSet, workers: Iterable[int], passes: int) -> list[Work]:
     """What brings images to a frozen backbone, and what the backbone then makes of them, each
     against the
     usual way: PIL's decoder with torchvision's transforms, and a network as it was built.

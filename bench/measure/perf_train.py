@@ -15,7 +15,7 @@ from bench.contracts.method import Method
 from bench.contracts.network import Batch, Network, Views
 from bench.contracts.views import Source
 from bench.core.errors import BadInput, StageFailed
-from bench.measure.perf import in_turns, peer, summary
+from bench.measure.perf import peer, summary, time_in_turns
 from bench.nn.optim import base_lr, build_optimizer
 
 N_IMAGES = 5000  # of the set that a queue is sized for
@@ -91,7 +91,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     ways: dict[str, Callable[[], Any]] = {"peer": peer_step(method, images)}
     ways |= {f"ours {p}": our_step(_with(method, p), images) for p in settings.precisions}
-    timings = in_turns(ways, settings.repeats, settings.warm_up)
+    timings = time_in_turns(ways, settings.repeats, settings.warm_up)
     found = []
     for name, taken in timings.items():
         who, _, precision = name.partition(" ")
@@ -131,7 +131,7 @@ def batch_of(images: Mapping[str, Tensor], step: int, channels_last: bool = True
     return Batch(views, {}, step, TOTAL)
 
 
-def fresh(method: Method) -> Network:
+def build_fresh(method: Method) -> Network:
     """The method's network, the same weights every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -141,7 +141,7 @@ def fresh(method: Method) -> Network:
 def our_step(method: Method, images: Mapping[str, Tensor]) -> Callable[[], None]:
     """A step as the training loop does it (`bench.stages.pretrain.loop`), without Lightning and
     the log."""
-    network = fresh(method).to(memory_format=torch.channels_last).train()
+    network = build_fresh(method).to(memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method.params, network.trainable(), network.fixed_lr())
     batch = batch_of(images, TOTAL // 2)
 
@@ -163,7 +163,7 @@ def _autocast(precision: str) -> AbstractContextManager[Any]:
 
 def peer_step(method: Method, images: Mapping[str, Tensor]) -> Callable[[], None]:
     """A step of the peer's plain loop."""
-    other: Peer = peer(method.peer)(method, fresh(method))
+    other: Peer = peer(method.peer)(method, build_fresh(method))
     optimizer = peer_optimizer(method, other)
     views = [x.contiguous() for x in images.values()]
 
@@ -198,7 +198,7 @@ def loss_gap(method: Method, images: Mapping[str, Tensor]) -> float:
     """|ours - the peer's| / max(1, |ours|) for equal weights and images, float32, in eval mode:
     there batch norm does not depend on which views share a forward pass, on which implementations
     differ."""
-    network = fresh(method)
+    network = build_fresh(method)
     other: Any = peer(method.peer)(method, network)
     network.eval()
     other.eval()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.data.boxes import iou
-from bench.stages.crop_stats import pooled
+from bench.stages.crop_stats import pool_over_groups
 
 if TYPE_CHECKING:
     from bench.contracts.images import ImageSet
@@ -55,7 +55,7 @@ def recalls(
         "images": len(images),
         "objects": sum(len(h) for h in found[counts[0]]) // max(len(tables), 1),
         "boxes_per_image": boxes / max(len(images) * len(tables), 1),
-        "recall": {str(count): pooled(hits) for count, hits in found.items()},
+        "recall": {str(count): pool_over_groups(hits) for count, hits in found.items()},
     }
 
 

@@ -38,7 +38,7 @@ class Finished:
         return f"{title_of(backbone)} {self.stage.short}" if backbone else self.stage.short
 
 
-def opened(ask: Ask, stage: Stage) -> Finished:
+def load_finished(ask: Ask, stage: Stage) -> Finished:
     """A finished evaluation; BadInput where its task cannot be scored again, BadData where it does
     not give the recorded metrics again."""
     data = stage.inputs.get("data")
@@ -61,7 +61,7 @@ def opened(ask: Ask, stage: Stage) -> Finished:
     task = cast(
         Task, registry.load("task", identity["name"]).from_identity(dict(identity["params"]))
     )
-    scored = task.scored(StageContext(stage, folder, inputs, runtime, ask.engine.progress))
+    scored = task.rescore(StageContext(stage, folder, inputs, runtime, ask.engine.progress))
     _check(stage, scored, json.loads((folder / "metrics.json").read_text()))
     return Finished(stage, task.headline, scored)
 

@@ -93,7 +93,7 @@ def _some(keys: Iterable[str], most: int = 3) -> str:
     return f"{named} {'is' if len(keys) == 1 else 'are'}"
 
 
-def filled(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fill_counters(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`state` with 0 for each missing `num_batches_tracked`, a counter that files older than it
     lack and no forward pass reads (every momentum is set)."""
     lost = [k for k in own if k.endswith(".num_batches_tracked") and k not in state]

@@ -42,7 +42,7 @@ def _root(t: Tensor) -> Tensor:
     return torch.where(t > edge, t.clamp(min=edge).pow(1 / 3), t * (29 / 6) ** 2 / 3 + 4 / 29)
 
 
-def normalised_lab(images: Tensor) -> Tensor:
+def to_normalised_lab(images: Tensor) -> Tensor:
     """(B, 3, H, W) RGB normalised by ImageNet's mean and deviation -> (B, 3, H, W) Lab, about [-1,
     1]."""
     images = at_least_float32(images)
@@ -78,12 +78,12 @@ class LabResNet(nn.Module):
 
     def split(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) -> the pooled features of L and of ab, each (B, D/2)."""
-        lab = normalised_lab(images)
+        lab = to_normalised_lab(images)
         return self.l(lab[:, :1]), self.ab(lab[:, 1:])
 
     def maps(self, images: Tensor) -> Tensor:
         """Both last feature maps, concatenated over channels."""
-        lab = normalised_lab(images)
+        lab = to_normalised_lab(images)
         return torch.cat([self.l.maps(lab[:, :1]), self.ab.maps(lab[:, 1:])], 1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -57,14 +57,14 @@ def layer_features(
     depths are its embedded patches and its tokens after a quarter, two, three quarters and all of
     the blocks (the last normalised), pooled to the largest grid of at most 9,216 numbers.
     """
-    from bench.nn.lab import LabResNet, normalised_lab
+    from bench.nn.lab import LabResNet, to_normalised_lab
     from bench.nn.vit import VisionTransformer
 
     wanted = tuple(layers)
     if isinstance(backbone, VisionTransformer):
         return _vit_features(backbone, images, wanted)
     if isinstance(backbone, LabResNet):
-        lab = normalised_lab(images)
+        lab = to_normalised_lab(images)
         halves = (
             _resnet_features(backbone.l, lab[:, :1], wanted),
             _resnet_features(backbone.ab, lab[:, 1:], wanted),

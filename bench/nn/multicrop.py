@@ -23,7 +23,7 @@ def joined_kinds(views: Sequence[Views]) -> Tensor:
     return torch.cat([v.objects for v in views])
 
 
-def ordered(views: dict[str, Views]) -> list[Views]:
+def order_views(views: dict[str, Views]) -> list[Views]:
     """ "view1", "view2", then the small views in the order of the plan."""
     small = [v for role, v in views.items() if role.startswith("small")]
     return [views["view1"], views["view2"], *small]

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from bench.core.errors import BadData, BadInput
 from bench.nn.architectures import VITS
-from bench.nn.formats import check_fit, filled, from_detectron2
+from bench.nn.formats import check_fit, fill_counters, from_detectron2
 
 BLOCKS: dict[tuple[bool, tuple[int, ...]], str] = {  # bottlenecks?, blocks of a stage
     (False, (2, 2, 2, 2)): "resnet18",
@@ -169,7 +169,7 @@ def find_backbone(flat: Flat, source: str) -> Found:
 
     with torch.device("meta"):
         own = build_backbone(backbone).state_dict()
-    whole = filled(own, state)
+    whole = fill_counters(own, state)
     check_fit(own, whole, f"{source} ({backbone})")
     left = Counter(_place(k, prefix) for k in flat if k not in used)
     return Found(backbone, prefix, whole, len(whole) - len(state), dict(left))

@@ -13,11 +13,11 @@ from bench.core.store import Store
 
 
 def estimate(store: Store, stages: Iterable[Stage]) -> dict[str, float | None]:
-    """Seconds by stage key; see `measured`."""
-    return measured(store, stages, "seconds", median)
+    """Seconds by stage key; see `summarise_like_stages`."""
+    return summarise_like_stages(store, stages, "seconds", median)
 
 
-def measured(
+def summarise_like_stages(
     store: Store, stages: Iterable[Stage], figure: str, over: Callable[[list[float]], float]
 ) -> dict[str, float | None]:
     """`over` what provenance says of like stages, by stage key. A like stage has the same kind,

@@ -189,11 +189,11 @@ class Planner:
         share = getattr(task.params, "holdout", 0.0)
         if not share:
             return whole
-        from bench.data.holdout import held_out
+        from bench.data.holdout import hold_out
 
         marker = ("holdout", whole.key, share)
         if marker not in self.shared.files:
-            self.shared.files[marker] = held_out(whole, share, self.runtime)
+            self.shared.files[marker] = hold_out(whole, share, self.runtime)
         return self.shared.files[marker]
 
     def _backbone(self, data: Stage | None) -> Stage:

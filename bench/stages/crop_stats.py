@@ -46,7 +46,7 @@ def run(ctx: StageContext) -> None:
     advance = ctx.progress.task(f"objectness {crop.name}", len(images))
     source = cast(ObjectSource, ctx.params["source"])
     seeds = int(ctx.params["seeds"])
-    job = Job(images, source, grouped(sampler, images, seeds), seeds)
+    job = Job(images, source, group_by_image(sampler, images, seeds), seeds)
     found: list[dict[str, Any]] = []
     for part in parallel(job, range(len(images)), ctx.runtime.workers, 16):
         found.append(part)
@@ -67,7 +67,7 @@ class Drawn:
     views: np.ndarray
 
 
-def grouped(sampler: Sampler, images: ImageSet, seeds: int) -> list[Drawn]:
+def group_by_image(sampler: Sampler, images: ImageSet, seeds: int) -> list[Drawn]:
     """Every sample's sources for `seeds` epochs, by image.
 
     A region is the box of a "view" source (equal ones of a sample count once) or, for multi-crop's
@@ -188,7 +188,8 @@ def summarise(found: Sequence[dict[str, Any]], samples: int, seeds: int) -> dict
     drawn (crops of one image are alike), None for fewer than two; `n` counts the crops.
     """
     stats: dict[str, Any] = {
-        name: pooled([np.asarray(image[name], np.float64) for image in found]) for name in found[0]
+        name: pool_over_groups([np.asarray(image[name], np.float64) for image in found])
+        for name in found[0]
     }
     sides = np.concatenate([image["side"] for image in found])
     stats["side_quantiles"] = {
@@ -201,7 +202,7 @@ def summarise(found: Sequence[dict[str, Any]], samples: int, seeds: int) -> dict
     return {"images": len(found), "samples_per_epoch": samples, "seeds": seeds, **stats}
 
 
-def pooled(groups: Sequence[np.ndarray]) -> dict[str, Any]:
+def pool_over_groups(groups: Sequence[np.ndarray]) -> dict[str, Any]:
     """Mean over all values, and its interval by the ratio estimator over groups: with s_g the sum
     and n_g the count of a group, var = G / (G - 1) sum (s_g - mean n_g)^2 / (sum n_g)^2 (Cochran
     1977, section 6.4)."""
@@ -210,7 +211,7 @@ def pooled(groups: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def pooled_sums(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
-    """`pooled` from every group's sum and count, (G,) each, and weight: mean = sum w_g s_g / sum
+    """`pool_over_groups` from every group's sum and count, (G,) each, and weight: mean = sum w_g s_g / sum
     w_g n_g."""
     some = counts > 0
     sums, counts, weights = sums[some], counts[some], weights[some]
@@ -231,7 +232,7 @@ def _sums(found: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
     return {**sums, **{f"{name}_n": np.array([len(f[name]) for f in found]) for name in found[0]}}
 
 
-def tilted(
+def tilt_to_objectness(
     stats: dict[str, Any], per_image: Mapping[str, np.ndarray], target: float
 ) -> dict[str, Any]:
     """`stats` over images weighed by w_i = exp(-t o_i), o_i the whole image's objectness, with the

@@ -130,9 +130,8 @@ class Extractor:
         precision: str = "fp32",
     ) -> None:
         self.layers, self.device, self.bf16 = tuple(layers), device, precision == "bf16"
-        self.backbone = (
-            backbone.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        )  # type: ignore[call-overload]
+        frozen = backbone.eval().requires_grad_(False)
+        self.backbone = frozen.to(device).to(memory_format=torch.channels_last)
         self.normalise = Normaliser(device)
 
     @torch.no_grad()

@@ -61,7 +61,7 @@ class OnlineKnn:
         parts = {}
         with suppress(BadData):
             for part in ("train", "val"):
-                parts[part] = labelled(ctx.images("data", part), MOST[part], size)
+                parts[part] = pick_labelled(ctx.images("data", part), MOST[part], size)
         if len(parts) < 2:
             engine.progress.note(
                 "no pruning: online kNN needs images with labels, which these data lack"
@@ -99,7 +99,7 @@ class OnlineKnn:
         )
 
 
-def labelled(images: ImageSet, most: int, size: int) -> tuple[Tensor, Tensor]:
+def pick_labelled(images: ImageSet, most: int, size: int) -> tuple[Tensor, Tensor]:
     """Up to `most` images that have a label, evenly over the set, squashed to size x size, and the
     labels."""
     labels = single_labels(images)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.contracts import registry
 from bench.contracts.component import Component
 from bench.core.errors import BadInput, nearest
-from bench.sweep.space import Space, declared, given
+from bench.sweep.space import Space, declared_space, parse_space
 
 # whose settings may be swept; data are what is scored on
 KINDS = ("method", "crop", "task", "proposals")
@@ -65,7 +65,7 @@ def find(text: str, named: Mapping[str, str], scale: str) -> Owned:
     )
     info = every[kind, name].Params.model_fields[field]
     full = f"{name}.{field}"
-    space = given(full, info, wanted) if wanted else declared(full, info)
+    space = parse_space(full, info, wanted) if wanted else declared_space(full, info)
     _check(every[kind, name], field, space, scale)
     return Owned(kind, name, field, space, not wanted, others)
 

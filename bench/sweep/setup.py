@@ -126,7 +126,7 @@ def _whose(o: Owned) -> str:
     return f"{o.field} belongs to {o.kind} {o.owner}{more}"
 
 
-def changed(
+def change_setup(
     setup: Setup, params: Sequence[str], sampler: str, pruner: str, trials: int | None, timed: bool
 ) -> Setup:
     """The setup with other values of the same settings, another search or number of trials."""
@@ -144,7 +144,7 @@ def changed(
             f"the study sweeps {', '.join(spaces)}, not {other[0]}; try: without --study"
         )
     spaces |= {o.name: o.space for o in owned}
-    how = searched(tuple(spaces.values()), sampler, pruner, trials, timed)
+    how = choose_search(tuple(spaces.values()), sampler, pruner, trials, timed)
     if (how[0] == "grid") != setup.grid:
         raise BadInput(
             f"the study is a {setup.sampler} search, now {how[0]}; try: without --study"
@@ -169,7 +169,7 @@ def with_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str
     raise BadInput(f"{len(using)} crops use {owners}; say which: {names or 'bench list crops'}")
 
 
-def searched(
+def choose_search(
     spaces: Sequence[Space], sampler: str, pruner: str, trials: int | None, timed: bool
 ) -> tuple[str, str, int]:
     """The sampler, pruner and number of trials, chosen where not given: a grid of all values where
@@ -200,7 +200,7 @@ def searched(
     return sampler, pruner, trials or (size if sampler == "grid" else MANY if timed else TRIALS)
 
 
-def keyed(setup: Setup, runtime: Runtime, paths: Mapping[str, Path | None]) -> Setup:
+def seal_setup(setup: Setup, runtime: Runtime, paths: Mapping[str, Path | None]) -> Setup:
     """The setup with its key, everything about it checked: the task can be validated, the pair
     works, the settings are used."""
     task = registry.load("task", setup.cells[0].task)

@@ -68,7 +68,7 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def declared(name: str, info: FieldInfo) -> Space:
+def declared_space(name: str, info: FieldInfo) -> Space:
     """The space that the field declares (`param(search=...)`); BadInput where it declares none."""
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     search: Any = extra.get("search")
@@ -83,7 +83,7 @@ def declared(name: str, info: FieldInfo) -> Space:
     return Space(name, tuple(search))
 
 
-def given(name: str, info: FieldInfo, text: str) -> Space:
+def parse_space(name: str, info: FieldInfo, text: str) -> Space:
     """The space that `text` says."""
     head, log, rest = text.partition("log:")
     parts = [p.strip() for p in (rest if log and not head else text).split(":")]

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from bench.core.errors import BadInput, nearest
 from bench.core.seeds import rng_for, seed_for
-from bench.results.db.database import one_at_a_time, open_database
+from bench.results.db.database import exclude_others, open_database
 from bench.sweep.setup import Setup
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ def open_storage(url: str) -> RDBStorage:
     it begins: one that reads first and writes then would fail, not wait, while another process
     writes.
     """
-    quietly()
+    quieten_optuna()
     from optuna.storages import RDBStorage
 
     database = open_database(url)
     lite = make_url(url).get_backend_name() == "sqlite"
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if lite else {}
-    with one_at_a_time(database.engine, "studies"):
+    with exclude_others(database.engine, "studies"):
         storage = RDBStorage(url, options, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
     if lite:
         event.listen(storage.engine, "connect", _no_implicit_begin)
@@ -59,7 +59,7 @@ def _no_implicit_begin(connection: Any, record: Any) -> None:
     connection.isolation_level = None
 
 
-def quietly() -> None:
+def quieten_optuna() -> None:
     """Optuna's notices and its warnings about its own experimental parts, off."""
     import optuna
 
@@ -89,7 +89,7 @@ class Sweep:
         import optuna
 
         storage = open_storage(url)
-        with one_at_a_time(storage.engine, "studies"):
+        with exclude_others(storage.engine, "studies"):
             study = optuna.create_study(
                 storage=storage, study_name=name, direction="maximize", load_if_exists=True
             )
@@ -155,7 +155,7 @@ class Sweep:
     @contextmanager
     def gate(self) -> Iterator[None]:
         """One worker of all machines at a time takes a trial."""
-        with one_at_a_time(self.engine, f"sweep-{zlib.crc32(self.name.encode()):08x}"):
+        with exclude_others(self.engine, f"sweep-{zlib.crc32(self.name.encode()):08x}"):
             yield
 
     def more(self) -> bool:
@@ -163,7 +163,7 @@ class Sweep:
         trials = self.trials()
         if any(t.state.name == "WAITING" for t in trials):
             return True
-        return not self.setup.grid and sum(counted(t) for t in trials) < self.setup.trials
+        return not self.setup.grid and sum(counts_as_trial(t) for t in trials) < self.setup.trials
 
     def left(self) -> bool:
         """Whether there is still something to do, here or on another machine."""
@@ -201,7 +201,7 @@ class Sweep:
         return make_sampler(self.setup.sampler, seed)
 
 
-def counted(trial: FrozenTrial) -> bool:
+def counts_as_trial(trial: FrozenTrial) -> bool:
     """Whether a trial counts: not one that was interrupted or lost and has been given back."""
     return trial.state.name != "FAIL" or REASON in trial.user_attrs
 
@@ -214,7 +214,7 @@ def values_of(trial: FrozenTrial) -> dict[str, Any]:
     return found or dict(trial.params)
 
 
-def this_worker() -> str:
+def worker_name() -> str:
     """host:pid:start of this process; the start tells a process from a later one with its number."""
     return f"{socket.gethostname()}:{os.getpid()}:{_start(os.getpid())}"
 

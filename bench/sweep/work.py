@@ -19,7 +19,7 @@ from bench.launch.local import Listener, LocalEngine
 from bench.plan.cell import Plan, PlannedCell
 from bench.plan.planner import make_plan
 from bench.sweep.space import Space
-from bench.sweep.study import REASON, WORKER, Sweep, make_pruner, this_worker
+from bench.sweep.study import REASON, WORKER, Sweep, make_pruner, worker_name
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -59,7 +59,7 @@ class Work:
 
     def _trial(self, trial: Trial, gate: ExitStack) -> float:
         """The mean headline metric over seeds on the validation part."""
-        trial.set_user_attr(WORKER, this_worker())
+        trial.set_user_attr(WORKER, worker_name())
         values = {
             s.name: suggest(trial, s, self.sweep.setup.grid) for s in self.sweep.setup.spaces
         }
@@ -117,7 +117,7 @@ class Work:
 
         assert planned.final is not None
         backbone = planned.final.inputs["backbone"]
-        if trial is None or self.sweep.setup.pruner == "none" or engine.store.done(backbone):
+        if trial is None or self.sweep.setup.pruner == "none" or engine.store.has(backbone):
             return None
         return OnlineKnn.of(engine, planned.final, trial)
 

@@ -13,7 +13,17 @@ from bench.results.views.board import cell_command
 from bench.results.views.compare import settings_of
 from bench.results.views.files import class_scores, learning_curve, stage_folder, summary_of
 from bench.results.views.stages import CellInfo, StageInfo, code_state, find_cell, graph, siblings
-from dashboard.look import Markup, duration, link, note, section, soft, table, title, web_link
+from dashboard.look import (
+    Markup,
+    duration,
+    link,
+    note,
+    section,
+    show_small_print,
+    table,
+    title,
+    web_link,
+)
 from dashboard.source import Source
 
 TITLE, ORDER = "Cell", 1
@@ -36,7 +46,7 @@ def page(source: Source) -> None:
     it."""
     key = st.query_params.get("key", "")
     if st.query_params.get("row"):
-        return missing(source)
+        return show_missing(source)
     if not key:
         st.html(title("Cell"))
         st.html(note("no cell is chosen; click one on the leaderboard"))
@@ -61,7 +71,7 @@ def page(source: Source) -> None:
     return None
 
 
-def missing(source: Source) -> None:
+def show_missing(source: Source) -> None:
     """A cell nobody asked for: what it would be, and the command that fills it."""
     asked = {n: st.query_params.get(n, "") for n in ("scale", "data", "content", "row", "column")}
     known = {(b.scale, b.data) for b in source.boards()}
@@ -79,12 +89,12 @@ def missing(source: Source) -> None:
                 st.html(note("it was run since; open it from the leaderboard"))
                 return
             st.html(
-                soft(
+                show_small_print(
                     f"{row.title} on {column.title} ({asked['scale']}, {asked['data']}) was never "
                     "asked for."
                 )
             )
-            st.html(soft("This command fills it:"))
+            st.html(show_small_print("This command fills it:"))
             st.code(cell_command(row, column), language="bash", wrap_lines=True)
             return
     st.html(note("the leaderboard has no such row or column any more"))
@@ -120,7 +130,7 @@ def head(source: Source, info: CellInfo) -> None:
 def metrics(info: CellInfo) -> None:
     st.html(section("Metrics"))
     if not info.results:
-        st.html(soft("no result yet"))
+        st.html(show_small_print("no result yet"))
     for source, values in info.results.items():
         rows = [
             (f"{n} (headline)" if n == info.headlines[source] else n, f"{v:.2f}")
@@ -165,7 +175,7 @@ def command(info: CellInfo) -> None:
     st.html(section("Make it again"))
     st.code(info.cell["command"], language="bash", wrap_lines=True)
     if info.cell["state"] == "done":
-        st.html(soft(f"bench show {info.cell['label'][:12]} says more in a terminal."))
+        st.html(show_small_print(f"bench show {info.cell['label'][:12]} says more in a terminal."))
 
 
 def cost(stages: dict[str, StageInfo]) -> None:
@@ -192,7 +202,7 @@ def cost(stages: dict[str, StageInfo]) -> None:
     heads = ("stage", "gradient steps", "wall time", "images/s", "device")
     st.html(table(heads, [*rows, ("all stages", "", duration(total), "", "")], numbers=(1, 2, 3)))
     if len(stages) == 1:
-        st.html(soft("inputs of this stage are not recorded here"))
+        st.html(show_small_print("inputs of this stage are not recorded here"))
 
 
 def tree(info: CellInfo, stages: dict[str, StageInfo]) -> None:
@@ -201,7 +211,7 @@ def tree(info: CellInfo, stages: dict[str, StageInfo]) -> None:
     if key not in stages:
         return
     st.html(section("Stages"))
-    chosen = chosen_stage(stages, key).key
+    chosen = choose_stage(stages, key).key
     seen: set[str] = set()
 
     def branch(at: str, role: str) -> str:
@@ -223,7 +233,7 @@ def tree(info: CellInfo, stages: dict[str, StageInfo]) -> None:
     st.html(f'<ul class="b-tree">{branch(key, "")}</ul>')
 
 
-def chosen_stage(stages: dict[str, StageInfo], key: str) -> StageInfo:
+def choose_stage(stages: dict[str, StageInfo], key: str) -> StageInfo:
     """The stage that the address names, or the cell's last."""
     asked = st.query_params.get("stage", "")
     return next((s for k, s in stages.items() if asked and k.startswith(asked)), stages[key])
@@ -253,9 +263,9 @@ def details(info: CellInfo, stages: dict[str, StageInfo]) -> None:
     """Provenance and settings of the chosen stage; the resolved configuration of the whole cell."""
     key = info.cell["label"]
     if key not in stages:
-        st.html(soft("the stages of this cell are not recorded in this database"))
+        st.html(show_small_print("the stages of this cell are not recorded in this database"))
         return
-    stage = chosen_stage(stages, key)
+    stage = choose_stage(stages, key)
     st.html(section(f"Provenance of {stage.kind}/{stage.name} {stage.short}"))
     made: dict[str, Any] = dict(stage.provenance)
     rows = [

@@ -7,14 +7,14 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.views.board import Column, Row, Table, compact, make_table
-from bench.results.views.compare import differing, paired, settings_of, verdict
+from bench.results.views.board import Column, Row, Table, compact_seeds, make_table
+from bench.results.views.compare import differing, paired_difference, settings_of, verdict
 from bench.results.views.entries import Entry
 from bench.results.views.export import number
 from bench.results.views.stages import find_cell, graph
 from dashboard.address import Address
-from dashboard.look import Markup, link, note, section, soft, table, title
-from dashboard.screens.leaderboard import which_board, which_content
+from dashboard.look import Markup, link, note, section, show_small_print, table, title
+from dashboard.screens.leaderboard import choose_board, choose_content
 from dashboard.source import Source
 
 TITLE, ORDER = "Compare", 2
@@ -28,15 +28,15 @@ def page(source: Source) -> None:
     linked_cells(source)
     address = Address("compare")
     columns = st.columns([1, 1, 2, 3], vertical_alignment="bottom")
-    scale, data = which_board(source, address, columns)
-    found = which_content(source, address, scale, data, columns[2])
+    scale, data = choose_board(source, address, columns)
+    found = choose_content(source, address, scale, data, columns[2])
     needle = columns[3].text_input(
         "Find rows", key="compare.find", placeholder="part of a name, crop or setting"
     )
-    rows = which_rows(found, address, needle)
+    rows = choose_rows(found, address, needle)
     shown = [c for c in found.columns if sum(c.key in r.entries for r in rows) > 1]
     if shown:
-        shown = which_columns(shown, address)
+        shown = choose_columns(shown, address)
     address.write()
     if len(rows) < 2:
         st.html(note("pick two to four rows above, or on the leaderboard"))
@@ -75,7 +75,7 @@ def linked_cells(source: Source) -> None:
         st.query_params.from_dict({"page": "compare", **given})
 
 
-def which_rows(found: Table, address: Address, needle: str) -> list[Row]:
+def choose_rows(found: Table, address: Address, needle: str) -> list[Row]:
     """The rows picked, in the order they were picked; a search offers the first 200 that match."""
     known = {r.key: r for r in found.rows if r.source != "reported"}
     picked = [
@@ -96,12 +96,14 @@ def which_rows(found: Table, address: Address, needle: str) -> list[Row]:
     )
     if len(known) > OFFERED and not words:
         st.html(
-            soft(f"{len(known)} rows; the first {OFFERED} are offered, a search finds the others")
+            show_small_print(
+                f"{len(known)} rows; the first {OFFERED} are offered, a search finds the others"
+            )
         )
     return [known[k] for k in chosen]
 
 
-def which_columns(columns: list[Column], address: Address) -> list[Column]:
+def choose_columns(columns: list[Column], address: Address) -> list[Column]:
     tasks = list(dict.fromkeys(c.task for c in columns))
     chosen = address.several("Tasks", "task", tasks)
     return [c for c in columns if not chosen or c.task in chosen]
@@ -116,7 +118,7 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
         line: list[Any] = [column.title, column.headline, value(first)]
         for row in others:
             entry = row.entries.get(column.key)
-            found = paired(first.values, entry.values) if first and entry else None
+            found = paired_difference(first.values, entry.values) if first and entry else None
             line += [value(entry), difference(found)]
             if found and found["ci95"] is not None:
                 low, high = found["mean"] - found["ci95"], found["mean"] + found["ci95"]
@@ -138,7 +140,7 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
     ]
     st.html(table(heads, lines, kind="compare"))
     st.html(
-        soft(
+        show_small_print(
             "Difference: mean over common seeds of the row less the first row, ± 95 % t-interval "
             "of paired "
             "differences, in points. Without two common seeds nothing is claimed."
@@ -146,7 +148,7 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
     )
     if commands := resampling(rows, columns):
         st.html(
-            soft(
+            show_small_print(
                 "One common seed: for most tasks this resamples the test images, where the store "
                 "is:"
             )
@@ -191,7 +193,7 @@ def difference(found: dict[str, Any] | None) -> Any:
         return "no common seed"
     half = "" if found["ci95"] is None else f" ± {found['ci95']:.1f}"
     word = verdict(found)
-    text = f"{found['mean']:+.1f}{half} {word} (seeds {compact(found['seeds'])})"
+    text = f"{found['mean']:+.1f}{half} {word} (seeds {compact_seeds(found['seeds'])})"
     return Markup(f'<span class="{MARKS.get(word, "")}">{text}</span>')
 
 
@@ -216,4 +218,4 @@ def configuration(source: Source, rows: list[Row], columns: list[Column]) -> Non
     if lines:
         st.html(table(("setting", *(r.title for r in rows)), lines, kind="compare"))
     else:
-        st.html(soft("no recorded setting differs"))
+        st.html(show_small_print("no recorded setting differs"))

@@ -14,17 +14,17 @@ from dashboard.address import Address
 from dashboard.look import (
     SYMBOLS,
     duration,
-    framed,
-    hinted,
+    frame_table,
+    hint_attributes,
     href,
     note,
     section,
-    soft,
+    show_small_print,
     table,
     title,
 )
-from dashboard.screens.leaderboard import which_board
-from dashboard.source import Source, possible
+from dashboard.screens.leaderboard import choose_board
+from dashboard.source import Source, possible_pairs
 
 TITLE, ORDER = "Coverage", 3
 OFFERED = 200  # settings in the list
@@ -35,22 +35,22 @@ def page(source: Source) -> None:
     st.html(title("Coverage", "What is done, missing and impossible."))
     address = Address("coverage")
     columns = st.columns([1, 1, 3, 1], vertical_alignment="bottom")
-    scale, data = which_board(source, address, columns)
+    scale, data = choose_board(source, address, columns)
     every = address.switch(
         "All there is", "every", False, where=columns[3], help="Every method, crop and task."
     )
     entries = source.entries(scale, data)
-    there_is = possible(scale) if every else Possible()
+    there_is = possible_pairs(scale) if every else Possible()
     if every and not there_is.methods:
         st.html(note("bench list --matrix failed: only what was asked for is shown", "warn"))
     used = dict.fromkeys(e.task for e in entries if e.source != "reported")
     tasks = list(dict.fromkeys([*used, *there_is.tasks]))
     chosen = address.several("Tasks", "task", tasks, where=columns[2]) or tuple(tasks)
-    changed = which_settings(source.settings(scale, data), address)
+    changed = choose_settings(source.settings(scale, data), address)
     squares = matrix(entries, chosen, there_is, changed)
     st.html(grid(squares, len(chosen), {"scale": scale, "data": data}))
     st.html(
-        soft(
+        show_small_print(
             " · ".join(f"{SYMBOLS[s]} {s}" for s in STATES)
             + f". Numbers: tasks done of {len(chosen)}."
         )
@@ -60,7 +60,7 @@ def page(source: Source) -> None:
     address.write()
 
 
-def which_settings(found: list[Settings], address: Address) -> Settings:
+def choose_settings(found: list[Settings], address: Address) -> Settings:
     """The settings to look at: as they come, unless every pretraining changed some."""
     named = {shown_settings(s) or "as they come": s for s in found}
     if len(named) < 2:
@@ -78,7 +78,7 @@ def grid(squares: Mapping[tuple[str, str], Square], tasks: int, where: Mapping[s
         cells = "".join(square(squares[m, c], m, c, tasks, where) for c in crops)
         body += f'<tr><th scope="row">{escape(m)}</th>{cells}</tr>'
     head = f'<thead><tr><th scope="col">method</th>{head}</tr></thead>'
-    return framed(f'<table class="b cover">{head}<tbody>{body}</tbody></table>')
+    return frame_table(f'<table class="b cover">{head}<tbody>{body}</tbody></table>')
 
 
 def square(found: Square, method: str, crop: str, tasks: int, where: Mapping[str, str]) -> str:
@@ -87,13 +87,13 @@ def square(found: Square, method: str, crop: str, tasks: int, where: Mapping[str
     hint = "; ".join([f"{method} × {crop}: {counts}", *found.reasons[:3]])
     done = found.states.get("done", 0)
     if found.state == "unsupported":
-        return f'<td class="unsupported"{hinted(hint)}>{SYMBOLS["unsupported"]}</td>'
+        return f'<td class="unsupported"{hint_attributes(hint)}>{SYMBOLS["unsupported"]}</td>'
     kind = "part" if done and found.state == "missing" else found.state
     to = href("leaderboard", method=method, crop=crop, **where) if done else ""
     text = f"{SYMBOLS[found.state]} {done}/{tasks}"
     inner = f'<a href="{to}" target="_self">{text}</a>' if to else text
     share = f' style="--share:{100 * done // max(1, tasks)}%"'
-    return f'<td class="{escape(kind)}"{share}{hinted(hint)}>{inner}</td>'
+    return f'<td class="{escape(kind)}"{share}{hint_attributes(hint)}>{inner}</td>'
 
 
 def totals(source: Source, scale: str, squares: Mapping[tuple[str, str], Square]) -> None:
@@ -106,7 +106,7 @@ def totals(source: Source, scale: str, squares: Mapping[tuple[str, str], Square]
     st.html(section("What filling it would cost"))
     st.html(table(("state", "cells"), [(s, f"{n:,}") for s, n in counts.items()], numbers=(1,)))
     st.html(
-        soft(
+        show_small_print(
             f"{needed.cells:,} cells to fill, one seed: {duration(needed.seconds)} on one "
             f"device{unknown}. "
             "Medians of what was made at this scale; a pretraining is counted once for all tasks."

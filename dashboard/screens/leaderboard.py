@@ -7,9 +7,9 @@ from functools import partial
 import streamlit as st
 
 from bench.results.views.board import Board, Choice, Table, make_board
-from bench.results.views.export import FORMATS, exported
+from bench.results.views.export import FORMATS, export_board
 from dashboard.address import Address
-from dashboard.look import href, note, soft, title
+from dashboard.look import href, note, show_small_print, title
 from dashboard.source import Source
 from dashboard.table import board_table
 
@@ -25,12 +25,12 @@ def page(source: Source) -> None:
     st.html(title("Leaderboard", "Which crop, for which task, how sure are we?"))
     address = Address("leaderboard")
     first = st.columns([1, 1, 2, 2, 2], vertical_alignment="bottom")
-    scale, data = which_board(source, address, first)
+    scale, data = choose_board(source, address, first)
     with st.expander("More filters", expanded=False):
         second = st.columns(4, vertical_alignment="bottom")
         reported = address.switch("Numbers reported in papers", "reported", scale == SCALES[-1])
-        table = which_content(source, address, scale, data, second[0], reported)
-        choice = which_rows(table, address, first, second)
+        table = choose_content(source, address, scale, data, second[0], reported)
+        choice = choose_rows(table, address, first, second)
     changed = source.changed() if choice.code else frozenset()
     board = make_board(table, choice, changed)
     shown = board.rows
@@ -38,7 +38,7 @@ def page(source: Source) -> None:
     line, pager = st.columns([5, 1], vertical_alignment="bottom")
     at = address.count("Page", "part", 1, pages, where=pager) if pages > 1 else 1
     part = shown[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
-    line.html(soft(counted(board, part, at)))
+    line.html(show_small_print(count_text(board, part, at)))
     if shown:
         where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
         st.html(board_table(board, part, where))
@@ -50,7 +50,7 @@ def page(source: Source) -> None:
     address.write()
 
 
-def which_board(source: Source, address: Address, columns: list) -> tuple[str, str]:
+def choose_board(source: Source, address: Address, columns: list) -> tuple[str, str]:
     """The scale and the pretraining set: results of others are never shown beside them."""
     boards = source.boards()
     scales = list(dict.fromkeys(b.scale for b in boards))
@@ -59,7 +59,7 @@ def which_board(source: Source, address: Address, columns: list) -> tuple[str, s
     return scale, address.one("Pretrained on", "data", sets, sets[0], where=columns[1])
 
 
-def which_content(
+def choose_content(
     source: Source, address: Address, scale: str, data: str, where: object, reported: bool = False
 ) -> Table:
     """The table of the set's content that was asked for: a set with other images is another set."""
@@ -78,7 +78,7 @@ def which_content(
     return source.table(scale, data, short[chosen], reported)
 
 
-def which_rows(table: Table, address: Address, first: list, second: list) -> Choice:
+def choose_rows(table: Table, address: Address, first: list, second: list) -> Choice:
     """The other filters."""
     measured = [r for r in table.rows if r.source != "reported"]
     tasks = list(dict.fromkeys(c.task for c in table.columns))
@@ -113,7 +113,7 @@ def which_rows(table: Table, address: Address, first: list, second: list) -> Cho
     return Choice(engines_asked, methods, crops, chosen, seeds, code, rank)
 
 
-def counted(board: Board, part: list, at: int) -> str:
+def count_text(board: Board, part: list, at: int) -> str:
     """`24 of 335 rows`, and which of them are on this page."""
     rows = sum(r.source != "reported" for r in board.rows)
     first = (at - 1) * PAGE_ROWS + 1
@@ -127,7 +127,7 @@ def counted(board: Board, part: list, at: int) -> str:
 
 def legend() -> None:
     st.html(
-        soft(
+        show_small_print(
             "Percent, mean over seeds ± 95 % t-interval (none for one seed). Bold: best of the "
             "column. "
             "≈: not distinguishable from it (Welch, 5 %). Bars: from the lowest to the highest "
@@ -160,11 +160,11 @@ def compare(board: Board, part: list, address: Address, where: dict[str, str]) -
 def downloads(board: Board) -> None:
     """What is shown, all pages of it, as a file."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(soft(f"Download these {len(board.rows)} rows:"))
+        st.html(show_small_print(f"Download these {len(board.rows)} rows:"))
         for form, mime in FORMATS.items():
             st.download_button(
                 NAMES[form],
-                partial(exported, board, form),
+                partial(export_board, board, form),
                 f"leaderboard.{form}",
                 mime,
                 key=f"download.{form}",

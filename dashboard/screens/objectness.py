@@ -11,8 +11,8 @@ from bench.figures.stored import command
 from bench.results.db.reading import FIRST_COMMAND, is_user_error
 from bench.results.views.objectness import Topic, metrics_of, rows_of, topics
 from dashboard.address import Address
-from dashboard.look import note, section, soft, table, title
-from dashboard.pictures import figure, of_content, show
+from dashboard.look import note, section, show_small_print, table, title
+from dashboard.pictures import content_picture, figure, show
 from dashboard.source import Source
 
 TITLE, ORDER = "Objectness", 5
@@ -42,7 +42,7 @@ def page(source: Source) -> None:
     address = Address("objectness")
     found = source.ask(topics)
     columns = st.columns([2, 1, 1, 1, 1], vertical_alignment="bottom")
-    choices = what(source, address, found, columns)
+    choices = choose_options(source, address, found, columns)
     address.write()
     if not found:
         st.html(
@@ -58,7 +58,7 @@ def page(source: Source) -> None:
     shares(source, choices)
 
 
-def what(
+def choose_options(
     source: Source, address: Address, found: list[Topic], columns: list[Any]
 ) -> dict[str, str]:
     """The choices, as the options of `bench figure objectness`."""
@@ -94,18 +94,18 @@ def what(
 
 
 def scatter(source: Source, choices: dict[str, str]) -> None:
-    content = drawn(source, "objectness", choices, BARS)
+    content = show_drawing(source, "objectness", choices, BARS)
     if content is None:
         return
     with st.expander("The points as a table"):
         for one in content["series"]:
-            st.html(soft(f"{one['title']}; {one['y']}"))
+            st.html(show_small_print(f"{one['title']}; {one['y']}"))
             rows = [
                 (
                     p["method"],
                     p["label"],
-                    spread(p["x"], p["x_ci"]),
-                    spread(p["y"], p["y_ci"]),
+                    interval_text(p["x"], p["x_ci"]),
+                    interval_text(p["y"], p["y_ci"]),
                     p["n"],
                     "-" if p["size"] is None else f"{p['size']:,.0f}",
                 )
@@ -121,16 +121,16 @@ def scatter(source: Source, choices: dict[str, str]) -> None:
             )
 
 
-def spread(mean: float, ci95: float | None) -> str:
+def interval_text(mean: float, ci95: float | None) -> str:
     """`38.1 ±0.5`."""
     return f"{mean:.1f}" if ci95 is None else f"{mean:.1f} ±{ci95:.1f}"
 
 
 def shares(source: Source, choices: dict[str, str]) -> None:
-    drawn(source, "shares", {k: choices[k] for k in ("data", "objects") if k in choices})
+    show_drawing(source, "shares", {k: choices[k] for k in ("data", "objects") if k in choices})
 
 
-def drawn(source: Source, name: str, asked: dict[str, str], legend: str = "") -> Any:
+def show_drawing(source: Source, name: str, asked: dict[str, str], legend: str = "") -> Any:
     """Show a figure, its legend and the command that makes it; its content, or None where it says
     why not."""
     try:
@@ -140,9 +140,9 @@ def drawn(source: Source, name: str, asked: dict[str, str], legend: str = "") ->
             raise
         st.html(note(str(error)))
         return None
-    show(f"{name} {json.dumps(content, sort_keys=True)}", of_content(name, content), name)
+    show(f"{name} {json.dumps(content, sort_keys=True)}", content_picture(name, content), name)
     if legend:
-        st.html(soft(legend))
+        st.html(show_small_print(legend))
     options = "".join(f" --{k} {v}" for k, v in asked.items())
     st.code(command(name) + options, language="bash", wrap_lines=True)
     return content

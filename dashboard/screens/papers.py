@@ -9,7 +9,7 @@ import streamlit as st
 
 from bench.results.db.reading import NothingYet
 from dashboard.address import Address
-from dashboard.look import note, section, soft, title
+from dashboard.look import note, section, show_small_print, title
 from dashboard.screens.leaderboard import SCALES
 from dashboard.source import Source
 
@@ -31,13 +31,13 @@ def page(source: Source) -> None:
 
     st.html(title("Papers", "What the papers report beside what was measured here."))
     address = Address("papers")
-    frame = source.paper_table(*which(source, address))
+    frame = source.paper_table(*choose_table(source, address))
     address.write()
     st.html(section(f"Table {frame['table']}: {frame['caption']}"))
-    st.html(soft(frame["citation"]["text"]))
+    st.html(show_small_print(frame["citation"]["text"]))
     st.html(paper_table(frame))
     st.html(
-        soft(
+        show_small_print(
             "Percent. Italics: printed in the paper, at its scale. Measured: at scale "
             f"{frame['scale']}, "
             "mean over seeds ± 95 % t-interval (number of seeds). ?: doubtful, see the remarks. "
@@ -51,11 +51,11 @@ def page(source: Source) -> None:
     remarked = remarks(frame)
     if remarked:
         st.html(section("Remarks"))
-        st.html("".join(soft(line) for line in remarked))
+        st.html("".join(show_small_print(line) for line in remarked))
     downloads(frame)
 
 
-def which(source: Source, address: Address) -> tuple[str, str]:
+def choose_table(source: Source, address: Address) -> tuple[str, str]:
     """The table's name and the scale."""
     from bench.results.papers import listing
     from bench.results.papers.reported import CITATIONS
@@ -108,7 +108,7 @@ def fill(frame: dict[str, Any]) -> None:
         command = f"bench table run {frame['name']} --scale {frame['scale']}"
         if any(c["measured"] for c in cells):
             st.html(
-                soft(
+                show_small_print(
                     f"{missing} of {len(cells)} numbers are not measured yet; this command fills "
                     "them:"
                 )
@@ -129,7 +129,7 @@ def claims(frame: dict[str, Any]) -> None:
     st.html(section("Claims"))
     st.html(claims_table(frame))
     st.html(
-        soft(
+        show_small_print(
             "A claim holds where every difference that was measured has the claim's sign. A "
             "difference "
             "within its 95 % interval may be chance."
@@ -144,7 +144,7 @@ def downloads(frame: dict[str, Any]) -> None:
     from bench.results.papers.export import WRITERS
 
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(soft("Download this table:"))
+        st.html(show_small_print("Download this table:"))
         for form, (name, mime) in FORMS.items():
             file = f"{frame['name'].replace('/', '_')}_{frame['scale']}.{ENDS[form]}"
             st.download_button(

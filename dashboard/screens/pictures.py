@@ -6,8 +6,8 @@ import streamlit as st
 
 from bench.figures.stored import Kept, again, command, describe
 from dashboard.address import Address
-from dashboard.look import note, soft, table, title
-from dashboard.pictures import all_kept, of_stage, show
+from dashboard.look import note, show_small_print, table, title
+from dashboard.pictures import list_all_pictures, show, stage_picture
 from dashboard.source import Source
 
 TITLE, ORDER = "Pictures", 6
@@ -18,7 +18,7 @@ def page(source: Source) -> None:
     st.html(title("Pictures", "Made by bench figure, kept in the store."))
     address = Address("pictures")
     kinds = {name: (summary, paper) for name, summary, paper in describe()}
-    every = all_kept(source)
+    every = list_all_pictures(source)
     if not every:
         # without a cell there is nothing to draw either, and another command comes first
         source.boards()
@@ -37,13 +37,13 @@ def page(source: Source) -> None:
         )
     address.write()
     summary, paper = kinds[name]
-    st.html(soft(f"{summary} ({paper})"))
+    st.html(show_small_print(f"{summary} ({paper})"))
     if not made:
         st.html(note("no such picture was made yet; this makes one of the newest results"))
         st.code(command(name), language="bash")
         return
     stage = made[key].stage
-    if not show(stage.key, of_stage(stage), name):
+    if not show(stage.key, stage_picture(stage), name):
         st.html(
             note(
                 "the store in BENCH_HOME does not hold this picture (any more); this makes it "

@@ -12,8 +12,8 @@ import streamlit as st
 from bench.results.views.trials import (
     STATES,
     complete,
+    find_marked,
     go_on,
-    marked,
     monitor,
     parallel,
     points,
@@ -24,7 +24,7 @@ from bench.results.views.trials import (
     verdict,
 )
 from dashboard.address import Address
-from dashboard.look import Markup, duration, link, note, section, soft, table, title
+from dashboard.look import Markup, duration, link, note, section, show_small_print, table, title
 from dashboard.source import Source
 
 TITLE, ORDER = "Sweeps", 4
@@ -51,17 +51,19 @@ def page(source: Source) -> None:
     )
     study = found[name]
     trials, importances = source.sweep(name)
-    winner = marked(study, trials)
-    st.html(soft(told(study)))
-    st.html(best(study, winner))
+    winner = find_marked(study, trials)
+    st.html(show_small_print(describe_search(study)))
+    st.html(show_winner(study, winner))
     if complete(trials):
         charts(study, trials, winner)
-        matter(study, trials, importances, winner)
+        show_importances(study, trials, importances, winner)
     st.html(section("Trials"))
     every(study, trials, winner, address)
     st.html(section("Go on"))
     st.html(
-        soft("This continues the sweep, and shows it in optuna-dashboard (a separate package):")
+        show_small_print(
+            "This continues the sweep, and shows it in optuna-dashboard (a separate package):"
+        )
     )
     st.code(f"{go_on(study)}\n{monitor(source.url)}", language="bash", wrap_lines=True)
     address.write()
@@ -76,7 +78,7 @@ def label(study: Study) -> str:
     )
 
 
-def told(study: Study) -> str:
+def describe_search(study: Study) -> str:
     """What is searched, how, and how far it is."""
     spaces = "; ".join(f"{name} in {values}" for name, values in study["params"].items())
     states = ", ".join(f"{n} {STATES.get(s, s)}" for s, n in study["states"].items()) or "none"
@@ -88,16 +90,16 @@ def told(study: Study) -> str:
     )
 
 
-def best(study: Study, winner: int | None) -> str:
+def show_winner(study: Study, winner: int | None) -> str:
     """The winner, its test score and its cells."""
     cells = study["winner"]["cells"] if study["winner"] else []
     return (
         f'<div class="b-note" role="status">{escape(verdict(study, winner))}'
-        f'<span class="b-go"> {opened(cells, study["seeds"])}</span></div>'
+        f'<span class="b-go"> {cell_links(cells, study["seeds"])}</span></div>'
     )
 
 
-def opened(cells: Sequence[str], seeds: Sequence[int]) -> Markup:
+def cell_links(cells: Sequence[str], seeds: Sequence[int]) -> Markup:
     """Links to cells, named by their seeds."""
     named = zip(cells, seeds, strict=False)
     return Markup(" ".join(link("cell", f"seed {seed}", key=key[:16]) for key, seed in named))
@@ -105,7 +107,7 @@ def opened(cells: Sequence[str], seeds: Sequence[int]) -> Markup:
 
 def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
     """Every setting against the metric, two beside each other."""
-    from dashboard.sweep_figures import against  # imports Altair and pandas
+    from dashboard.sweep_figures import plot_against  # imports Altair and pandas
 
     st.html(section(f"Setting against {study['metric']}"))
     names = [n for n in study["params"] if points(trials, n, winner)]
@@ -113,9 +115,9 @@ def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
     for start in range(0, len(names), wide):
         for column, name in zip(st.columns(wide), names[start : start + 2], strict=False):
             rows = points(trials, name, winner)
-            column.altair_chart(against(rows, name, study["metric"], study["spacing"][name]))
+            column.altair_chart(plot_against(rows, name, study["metric"], study["spacing"][name]))
     st.html(
-        soft(
+        show_small_print(
             "A point is a trial; bars are 95 % t-intervals over its seeds (none for one seed); "
             "the line "
             "joins the means of given values; ◆ is the trial that won. All on validation images."
@@ -123,7 +125,7 @@ def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
     )
 
 
-def matter(
+def show_importances(
     study: Study, trials: Sequence[Trial], importances: Mapping[str, float], winner: int | None
 ) -> None:
     """Importances and parallel coordinates, where there are several settings."""
@@ -131,19 +133,19 @@ def matter(
 
     st.html(section("Importance of settings"))
     if len(study["params"]) < 2:
-        st.html(soft("One setting: it has all."))
+        st.html(show_small_print("One setting: it has all."))
         return
     if importances:
         st.altair_chart(shares(importances))
-        st.html(soft("Shares of 1, by PED-ANOVA (Watanabe et al. 2023)."))
+        st.html(show_small_print("Shares of 1, by PED-ANOVA (Watanabe et al. 2023)."))
     else:
-        st.html(soft("Too few trials are complete to tell, or all have one value."))
+        st.html(show_small_print("Too few trials are complete to tell, or all have one value."))
     rows = parallel(study, trials, winner)
     if rows:
         st.html(section("Settings together"))
         st.altair_chart(parallels(rows, study["metric"]))
         st.html(
-            soft(
+            show_small_print(
                 "A line is a trial; thick and orange: the best. Axes go from the lowest value up."
             )
         )
@@ -161,7 +163,7 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
             score(t["value"], t["ci95"]),
             state_of(t) + (" ◆" if t["number"] == winner else ""),
             duration(t["seconds"]),
-            opened(t["cells"], study["seeds"]),
+            cell_links(t["cells"], study["seeds"]),
             commands(t["commands"]),
             t["reason"] or "",
         )

@@ -80,7 +80,7 @@ class PseudoCrop(Crop):
 
     def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:
         found = [
-            usable(boxes, int(width), int(height))
+            usable_boxes(boxes, int(width), int(height))
             for boxes, (width, height) in zip(
                 self.all_boxes(images, inputs), images.sizes, strict=True
             )
@@ -96,7 +96,7 @@ class PseudoCrop(Crop):
         )
 
 
-def usable(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+def usable_boxes(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     """The boxes (n, 4) on whole pixels (half to even) inside the image, float32, less those
     narrower or lower than 2 pixels; where the image itself is 1 pixel wide or high, its crops may
     be as well."""
@@ -123,6 +123,6 @@ class ProposalCrop(PseudoCrop):
 
         table = load_proposals(inputs["regions"])
         for image, (width, height) in zip(images.ids, images.sizes, strict=True):
-            boxes = usable(table.boxes(int(image)), int(width), int(height))
+            boxes = usable_boxes(table.boxes(int(image)), int(width), int(height))
             whole = np.array([[0, 0, width, height]], np.float32)
             yield boxes[: self.params.n_crops] if len(boxes) else whole

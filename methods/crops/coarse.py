@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.contracts.images import ImageSet
-from bench.core.picture import heat
+from bench.core.picture import overlay_heat
 from methods.crops._pseudo import ProposalCrop
 
 if TYPE_CHECKING:
@@ -44,4 +44,4 @@ class Coarse(ProposalCrop):
         low, _ = score_map(
             network.backbone, image, AnchorsScdaParams(**regions.params["proposals"]["params"])
         )
-        return {"score map": heat(image, low)}
+        return {"score map": overlay_heat(image, low)}

@@ -39,9 +39,11 @@ class RandomBoxes(Proposals):
         w, h = np.clip(side * root, 1, width), np.clip(side / root, 1, height)
         x, y = rng.uniform(size=n) * (width - w), rng.uniform(size=n) * (height - h)
         boxes = np.stack([x, y, x + w, y + h], 1).astype(np.float32)
-        return np.clip(boxes, 0, [width, height, width, height]).astype(np.float32), falling(n)
+        return np.clip(boxes, 0, [width, height, width, height]).astype(
+            np.float32
+        ), falling_scores(n)
 
 
-def falling(n: int) -> np.ndarray:
+def falling_scores(n: int) -> np.ndarray:
     """(n,) float32 from 1 down to 0: scores that only say the order."""
     return np.linspace(1, 0, n, dtype=np.float32)

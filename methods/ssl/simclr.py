@@ -14,7 +14,7 @@ from bench.contracts.views import Viewer
 from bench.core.params import param
 from bench.nn.byol import output_std
 from bench.nn.heads import make_head, project
-from bench.nn.multicrop import by_size, joined_kinds, ordered
+from bench.nn.multicrop import by_size, joined_kinds, order_views
 from bench.nn.ntxent import nt_xent
 from bench.views.sample import SIMCLR
 from methods.crops._random_crops import RandomCrops
@@ -59,7 +59,7 @@ class SimclrNetwork(Network):
         """NT-Xent of the two views. Multi-crop's small views, which SimCLR does not define, are
         paired with both global ones and the loss is the mean over the 1 + 2k pairs. "std" near 0:
         collapsed outputs."""
-        views = ordered(batch.views)
+        views = order_views(batch.views)
         z = project(self.projector, by_size(self.backbone, views), joined_kinds(views)).chunk(
             len(views)
         )

@@ -16,7 +16,7 @@ from bench.contracts.views import Viewer
 from bench.core.params import param
 from bench.nn.byol import output_std
 from bench.nn.heads import make_head, project
-from bench.nn.multicrop import ordered
+from bench.nn.multicrop import order_views
 from bench.views.sample import MOCO_V2
 from methods.crops._random_crops import RandomCrops
 
@@ -68,7 +68,7 @@ class SimsiamNetwork(Network):
         does not define, predict both global projections and the mean is over the 2 + 2k pairs.
         "std" near 0 means that the projections have collapsed, near 1/sqrt(out) that they are
         spread."""
-        views = ordered(batch.views)
+        views = order_views(batch.views)
         z = [project(self.projector, self.backbone(v.images), v.objects) for v in views]
         return {
             "loss": negative_cosine([self.predictor(one) for one in z], z[:2]),

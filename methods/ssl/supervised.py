@@ -41,7 +41,9 @@ class SupervisedParams(PretrainParams):
     min_scale: float = param(0.08, gt=0, le=1, help="least area of a view, fraction of its source")
 
 
-def present(objects: Objects, box: Box | None, classes: int, min_visible: float) -> np.ndarray:
+def objects_present(
+    objects: Objects, box: Box | None, classes: int, min_visible: float
+) -> np.ndarray:
     """(classes,) float32, 1 for each class with an object of which at least `min_visible` of the
     (bounding box's) area lies in `box` (xyxy pixels; None: the whole image, so every object
     counts)."""
@@ -72,7 +74,7 @@ class LabelledView:
         scale = s.scale or self.scale
         view = ViewSpec("view1", s.image, s.box, self.size, Augment(), scale, kind=s.kind)
         objects = self.images.objects(s.image)
-        labels = present(objects, s.box, len(self.images.classes), self.min_visible)
+        labels = objects_present(objects, s.box, len(self.images.classes), self.min_visible)
         return Sample([view], {"present": labels})
 
 

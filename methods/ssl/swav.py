@@ -18,7 +18,7 @@ from bench.nn.byol import output_std
 from bench.nn.contrastive import at_least_float32
 from bench.nn.distributed import gather_rows, rank_and_size
 from bench.nn.heads import make_head, project
-from bench.nn.multicrop import by_size, joined_kinds, ordered
+from bench.nn.multicrop import by_size, joined_kinds, order_views
 from bench.nn.sinkhorn import sinkhorn, swapped_loss
 from bench.views.sample import SWAV
 from methods.crops._random_crops import RandomCrops
@@ -105,7 +105,7 @@ class SwavNetwork(Network):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The swapped prediction loss, near ln(prototypes) at the start; "std" near 0: collapsed
         outputs."""
-        views = ordered(batch.views)
+        views = order_views(batch.views)
         z = F.normalize(
             at_least_float32(
                 project(self.projector, by_size(self.backbone, views), joined_kinds(views))

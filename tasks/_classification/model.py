@@ -39,7 +39,7 @@ def multi_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (each * (targets != 0)).sum() / len(logits)
 
 
-def optimizer_for(model: Classifier, p: FinetuneParams) -> torch.optim.SGD:
+def build_optimizer(model: Classifier, p: FinetuneParams) -> torch.optim.SGD:
     """SGD; the classifier's group has the factor `head_lr` on the rate."""
     groups = [
         {"params": list(model.backbone.parameters()), "factor": 1.0},

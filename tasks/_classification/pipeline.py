@@ -23,10 +23,10 @@ from bench.stages.pretrain.setup import pick_device, step_threads
 from bench.views.augment import normalise
 from tasks._classification.data import Labelled, TestCrops, TrainCrops
 from tasks._classification.metrics import MULTI_KINDS, class_recalls, multi_metrics, single_metrics
-from tasks._classification.model import Classifier, multi_loss, optimizer_for, single_loss
+from tasks._classification.model import Classifier, build_optimizer, multi_loss, single_loss
 from tasks._classification.protocol import FinetuneParams, SemiParams
-from tasks._classification.subset import balanced, listed
-from tasks._shared.counted import kept, mean_ap, of_rows, share
+from tasks._classification.subset import choose_balanced, read_listed
+from tasks._shared.counted import count_rows, load_kept, mean_ap, share
 from tasks._shared.finetune import Loop, StepBatches, fit
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -46,11 +46,11 @@ def run_semi(ctx: StageContext, p: SemiParams) -> dict[str, float]:
     folder = ctx.inputs.get("subset")
     if folder is None:
         total = max(1, int(p.fraction * len(every)))
-        train = every.part(balanced(every.targets, total, p.subset_seed))
+        train = every.part(choose_balanced(every.targets, total, p.subset_seed))
         what = f"drawn with equal classes, seed {p.subset_seed}: not the published list"
     else:
         train = every.part(
-            listed(every.images, every.positions, folder, f"{ctx.stage.name}.subset")
+            read_listed(every.images, every.positions, folder, f"{ctx.stage.name}.subset")
         )
         what = "those of the given list"
     ctx.progress.note(f"{ctx.stage.name}: {len(train)} of {len(every)} labels, {what}")
@@ -71,23 +71,26 @@ def run_multi(ctx: StageContext, p: FinetuneParams) -> dict[str, float]:
     return metrics
 
 
-def rescored_single(ctx: StageContext) -> Scored:
+def rescore_single(ctx: StageContext) -> Scored:
     """top1 and mean_per_class of a finished evaluation, as functions of how often each image
     counts."""
-    val, predicted = one_class(ctx, "val"), kept(ctx.work, "predictions.npy")
+    val, predicted = one_class(ctx, "val"), load_kept(ctx.work, "predictions.npy")
     classes = len(val.images.classes)
 
     def mean_per_class(rows: np.ndarray) -> float:
         return 100 * float(np.nanmean(class_recalls(val.targets[rows], predicted[rows], classes)))
 
-    metrics = {"top1": share(val.targets == predicted), "mean_per_class": of_rows(mean_per_class)}
+    metrics = {
+        "top1": share(val.targets == predicted),
+        "mean_per_class": count_rows(mean_per_class),
+    }
     return Scored(val.images.ids[val.positions], metrics)
 
 
-def rescored_multi(ctx: StageContext) -> Scored:
+def rescore_multi(ctx: StageContext) -> Scored:
     """The average precisions of a finished evaluation, as functions of how often each image
     counts."""
-    val, scores = many_classes(ctx, "val"), kept(ctx.work, "scores.npy")
+    val, scores = many_classes(ctx, "val"), load_kept(ctx.work, "scores.npy")
     metrics = {name: mean_ap(val.targets, scores, kind) for name, kind in MULTI_KINDS.items()}
     return Scored(val.images.ids, metrics)
 
@@ -186,7 +189,7 @@ def fit_classifier(
         return {"classification": loss(_forward(model, crops, p), targets)}
 
     loop = Loop(steps, p.lr, batches, losses, partial(_rate, p, len(train)), seed)
-    fit(ctx, model, optimizer_for(model, p), loop, fabric)
+    fit(ctx, model, build_optimizer(model, p), loop, fabric)
 
 
 def _rate(p: FinetuneParams, n: int, step: int) -> float:

@@ -13,7 +13,7 @@ from bench.core.seeds import rng_for
 RECORDS = {"stage.json", "provenance.json", "done"}  # of a stage's folder, beside its files
 
 
-def balanced(labels: np.ndarray, total: int, seed: int) -> np.ndarray:
+def choose_balanced(labels: np.ndarray, total: int, seed: int) -> np.ndarray:
     """Places of `total` images, ascending, with as equal numbers of each class as the set has:
     every class gives its first image before any gives its second, and the classes that give one
     more are drawn too."""
@@ -28,7 +28,7 @@ def balanced(labels: np.ndarray, total: int, seed: int) -> np.ndarray:
     return np.sort(shuffled[np.lexsort((turn, rank))[:total]])
 
 
-def listed(images: ImageSet, positions: np.ndarray, folder: Path, setting: str) -> np.ndarray:
+def read_listed(images: ImageSet, positions: np.ndarray, folder: Path, setting: str) -> np.ndarray:
     """Places in `positions` of the images that the file in `folder` names, ascending. A line is a
     name or a path of an image, whatever follows after a space is not read. BadInput for a name
     that no image has."""

@@ -46,10 +46,10 @@ class TransferTask(Task):
 
         return run_single(ctx, self.params)
 
-    def scored(self, ctx: StageContext) -> Scored:
-        from tasks._classification.pipeline import rescored_single
+    def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._classification.pipeline import rescore_single
 
-        return rescored_single(ctx)
+        return rescore_single(ctx)
 
 
 class SemiTask(Task):
@@ -83,7 +83,7 @@ class SemiTask(Task):
 
         return run_semi(ctx, self.params)
 
-    def scored(self, ctx: StageContext) -> Scored:
-        from tasks._classification.pipeline import rescored_single
+    def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._classification.pipeline import rescore_single
 
-        return rescored_single(ctx)
+        return rescore_single(ctx)

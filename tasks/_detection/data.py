@@ -23,7 +23,7 @@ from bench.views.augment import MEAN, STD
 from tasks._shared.finetune import Key
 
 
-def resized(width: int, height: int, short: int, longest: int) -> tuple[int, int]:
+def resized_size(width: int, height: int, short: int, longest: int) -> tuple[int, int]:
     """(width, height) with the short side at `short`, unless the long side would exceed `longest`;
     rounded half up, as detectron2 does."""
     factor = short / min(width, height)
@@ -50,7 +50,7 @@ def decode_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
     return found
 
 
-def usable(images: ImageSet, kinds: tuple[str, ...] = ("bbox",)) -> np.ndarray:
+def usable_positions(images: ImageSet, kinds: tuple[str, ...] = ("bbox",)) -> np.ndarray:
     """Positions of images with an object that is no crowd (keypoints: and has a labelled
     keypoint): what detectors train on. BadData if masks are among the kinds and such an object has
     none."""
@@ -74,7 +74,7 @@ def _usable(images: ImageSet, index: int, kinds: tuple[str, ...]) -> bool:
     return bool(fit.any())
 
 
-def chosen(ids: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+def choose_fraction(ids: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Positions, ascending, of the round(fraction x n) images whose sha256 of the text "seed/id"
     is least, so that a subset is known from its seed and the ids alone."""
     rank = [hashlib.sha256(f"{seed}/{int(image)}".encode()).hexdigest() for image in ids]
@@ -140,7 +140,7 @@ class TrainImages(Dataset[dict[str, Any]]):
         rng = rng_for(self.seed, "detector sample", key.step, key.place)
         image = self.images.image(key.index)
         height, width = image.shape[:2]
-        size = resized(width, height, int(rng.choice(self.sizes)), self.longest)
+        size = resized_size(width, height, int(rng.choice(self.sizes)), self.longest)
         scale = np.array([width / size[0], height / size[1]])
         flip = rng.random() < 0.5
         targets = self._targets(key.index, width, height, scale, flip)
@@ -281,7 +281,7 @@ class TestImages(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         image = self.images.image(index)
         height, width = image.shape[:2]
-        size = resized(width, height, self.short, self.longest)
+        size = resized_size(width, height, self.short, self.longest)
         return {"image": resize_image(image, size), "original": (width, height), "index": index}
 
 

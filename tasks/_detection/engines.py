@@ -10,7 +10,7 @@ GROUPS = 32  # of detectron2's group norm, whatever the width
 HOW = "pip install --no-build-isolation 'ssl-crop-bench[detectron2]', or try: --engine torchvision"
 
 
-def missing() -> str | None:
+def why_missing() -> str | None:
     """None if detectron2 can be imported, or why not; an installation may be there and broken."""
     try:
         import detectron2.config
@@ -22,7 +22,7 @@ def missing() -> str | None:
 
 def require() -> None:
     """BadInput, with how to get it, unless detectron2 can be imported."""
-    reason = missing()
+    reason = why_missing()
     if reason:
         raise BadInput(
             f"engine 'detectron2' is not installed or does not import ({reason}); get it: {HOW}"
@@ -33,7 +33,7 @@ def pick(name: str) -> str:
     """The engine that `--engine` names; "auto" is detectron2 where it can be imported, else
     torchvision."""
     if name == "auto":
-        return "torchvision" if missing() else "detectron2"
+        return "torchvision" if why_missing() else "detectron2"
     if name == "detectron2":
         require()
     return name

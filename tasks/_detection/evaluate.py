@@ -161,14 +161,14 @@ def evaluate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(stats, precision) of COCOeval for a kind: the summary in pycocotools' order, and the table
     IoU x recall x class x area x detections."""
-    run = evaluated(truth, found, kind, evaluator)
+    run = evaluate_matched(truth, found, kind, evaluator)
     with contextlib.redirect_stdout(io.StringIO()):
         run.accumulate()
         run.summarize()
     return np.asarray(run.stats, np.float64), np.asarray(run.eval["precision"], np.float64)
 
 
-def evaluated(
+def evaluate_matched(
     truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str
 ) -> Any:
     """The library's COCOeval after its matching: `evalImgs` has it by image, class and area.

@@ -13,7 +13,7 @@ from bench.contracts.registry import load
 from bench.contracts.titles import title_of
 from bench.core.errors import BadData
 from bench.figures._content import Content, panel, save
-from tasks._detection.pipeline import prepared
+from tasks._detection.pipeline import prepare_split
 
 LEAST = 0.05  # score from which a detection is drawn
 MOST = 12  # detections of an image
@@ -24,7 +24,7 @@ def run(ctx: StageContext) -> None:
     task: Any = load("task", ctx.params["task"]["name"]).from_identity(
         dict(ctx.params["task"]["params"])
     )
-    images = prepared(ctx.images("data", str(ctx.params["split"])), task.params)
+    images = prepare_split(ctx.images("data", str(ctx.params["split"])), task.params)
     try:
         found = json.loads((ctx.inputs["cell"] / "detections.json").read_text())
     except OSError:
@@ -32,7 +32,7 @@ def run(ctx: StageContext) -> None:
             "this cell kept no detections; make it again: bench run --force ..."
         ) from None
     chosen = positions(images, ctx.params["images"])
-    panels = [(truth(images, i), detected(images, i, found)) for i in chosen]
+    panels = [(true_objects(images, i), best_detections(images, i, found)) for i in chosen]
     rows: list[list[Content]] = []
     for start in range(0, len(panels), 4):
         part = panels[start : start + 4]
@@ -43,7 +43,7 @@ def run(ctx: StageContext) -> None:
     save(ctx.work, {"rows": rows, "columns": [], "title": title, "below": below})
 
 
-def truth(images: ImageSet, i: int) -> Content:
+def true_objects(images: ImageSet, i: int) -> Content:
     """The annotated objects of an image, crowds left out."""
     o = images.objects(i)
     use = ~o.crowd
@@ -57,7 +57,7 @@ def truth(images: ImageSet, i: int) -> Content:
     )
 
 
-def detected(images: ImageSet, i: int, found: list[dict[str, Any]]) -> Content:
+def best_detections(images: ImageSet, i: int, found: list[dict[str, Any]]) -> Content:
     """The best detections of an image, as many as it has objects."""
     most = min(MOST, max(1, int((~images.objects(i).crowd).sum())))
     mine = [d for d in found if d["image_id"] == images.ids[i] and d["score"] >= LEAST]

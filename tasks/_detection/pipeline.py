@@ -17,7 +17,7 @@ from bench.core.picture import contact_sheet, draw_boxes
 from bench.core.store import write_json
 from bench.stages.pretrain.setup import pick_device, step_threads
 from tasks._detection.backend import DetectorBackend, select
-from tasks._detection.data import OneClass, chosen
+from tasks._detection.data import OneClass, choose_fraction
 from tasks._detection.evaluate import coco_metrics, ground_truth, predict
 from tasks._detection.protocol import DetectionParams, VocParams
 from tasks._detection.train import precise_batch_norm, train
@@ -30,8 +30,8 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     from lightning.fabric import Fabric
 
     images, held_out = (
-        prepared(ctx.images("data", "train"), p),
-        prepared(ctx.images("data", "val"), p),
+        prepare_split(ctx.images("data", "train"), p),
+        prepare_split(ctx.images("data", "val"), p),
     )
     if p.fraction < 1:
         _write_subset(ctx, images, p)
@@ -51,7 +51,7 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     return metrics
 
 
-def prepared(images: ImageSet, p: DetectionParams) -> ImageSet:
+def prepare_split(images: ImageSet, p: DetectionParams) -> ImageSet:
     """The split as the protocol uses it; BadData where it lacks annotations that the protocol
     needs."""
     other = "try: --task-data coco=PATH or --task-data scenes"
@@ -80,7 +80,7 @@ def score(
 
 def _write_subset(ctx: StageContext, images: ImageSet, p: DetectionParams) -> None:
     """Which images were trained on: `subset.json`."""
-    ids = [int(i) for i in images.ids[chosen(images.ids, p.fraction, p.subset_seed)]]
+    ids = [int(i) for i in images.ids[choose_fraction(images.ids, p.fraction, p.subset_seed)]]
     text = "\n".join(map(str, ids))
     report = {
         "fraction": p.fraction,

@@ -13,7 +13,7 @@ from bench.core.params import Params, param
 P = TypeVar("P", bound=Params)
 
 
-def changed(base: type[P], **defaults: Any) -> type[P]:
+def change_defaults(base: type[P], **defaults: Any) -> type[P]:
     """A Params class like `base` with other defaults; the help and the rules of the fields stay."""
     fields: dict[str, Any] = {}
     for name, value in defaults.items():

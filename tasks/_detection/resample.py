@@ -19,10 +19,10 @@ import numpy as np
 from bench.contracts.context import StageContext
 from bench.contracts.task import Scored
 from bench.core.progress import Advance
-from tasks._detection.evaluate import evaluated, ground_truth
-from tasks._detection.pipeline import prepared
+from tasks._detection.evaluate import evaluate_matched, ground_truth
+from tasks._detection.pipeline import prepare_split
 from tasks._detection.protocol import DetectionParams, VocParams
-from tasks._detection.voc import ranked, voc_means
+from tasks._detection.voc import rank_detections, voc_means
 from tasks._shared.counted import Counted
 
 SHARE = 200  # images matched at a time: what a library says of each image takes much memory
@@ -32,13 +32,13 @@ THRESHOLDS = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
 SIZES = "APs", "APm", "APl"  # beside all areas; keypoints lack the first
 
 
-def rescored(ctx: StageContext, p: DetectionParams) -> Scored:
+def rescore(ctx: StageContext, p: DetectionParams) -> Scored:
     """The metrics of a finished evaluation as functions of how often each image counts."""
-    images = prepared(ctx.images("data", "val"), p)
+    images = prepare_split(ctx.images("data", "val"), p)
     found = json.loads((ctx.work / "detections.json").read_text())
     metrics: dict[str, Counted]
     if isinstance(p, VocParams):
-        classes = ranked(images, found)
+        classes = rank_detections(images, found)
         metrics = {
             name: partial(_voc, classes, p.ap_rule, name) for name in ("AP", "AP50", "AP75")
         }
@@ -47,12 +47,12 @@ def rescored(ctx: StageContext, p: DetectionParams) -> Scored:
     metrics = {}
     for kind in p.kinds:
         advance = ctx.progress.task(f"match {kind}", len(images))
-        metrics |= coco_counted(truth, found, kind, evaluator, advance)
+        metrics |= count_coco(truth, found, kind, evaluator, advance)
         ctx.progress.drop(advance)
     return Scored(images.ids, metrics)
 
 
-def coco_counted(
+def count_coco(
     truth: dict[str, Any],
     found: list[dict[str, Any]],
     kind: str,
@@ -91,7 +91,7 @@ def matches(
     parts: dict[tuple[int, int], list[tuple[np.ndarray, ...]]] = {}
     made: list[list[Matched]] = []
     for some, detections in _shares(truth, found):
-        run = evaluated(some, detections, kind, evaluator)
+        run = evaluate_matched(some, detections, kind, evaluator)
         areas = [tuple(map(float, r)) for r in run.params.areaRng]
         made = made or [[] for _ in areas]
         fresh: dict[tuple[int, int], list[dict[str, Any]]] = {}

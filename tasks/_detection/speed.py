@@ -32,19 +32,19 @@ def keypoints(scale: str) -> list[Work]:
 
 
 def _work(kind: str, images: int, detections: int) -> Work:
-    truth, found = made_up(kind, images, detections)
+    truth, found = make_up_detections(kind, images, detections)
     private = copy.deepcopy(truth)  # pycocotools writes into what it is given
     return Work(
         f"COCO {kind}",
         f"{images} images x {detections} detections, {len(truth['categories'])} classes",
         partial(evaluate, truth, found, kind, "hotcoco"),
-        partial(plain, private, found, kind),
+        partial(evaluate_plainly, private, found, kind),
         compare,
         TOLERANCE,
     )
 
 
-def plain(
+def evaluate_plainly(
     truth: dict[str, Any], found: list[dict[str, Any]], kind: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """As pycocotools' demo does it: (stats, precision). The records are its own: it adds to them."""
@@ -70,7 +70,7 @@ def compare(
     return gap, {"AP": 100 * float(ours[0][0])}
 
 
-def made_up(
+def make_up_detections(
     kind: str, images: int, detections: int, seed: int = 0
 ) -> tuple[dict[str, Any], list[Any]]:
     """About 7 objects an image, a tenth of them crowds (not of keypoints); detections near

@@ -156,10 +156,10 @@ class DetectionTask(Task):
 
         return run_detection(ctx, self.params)
 
-    def scored(self, ctx: StageContext) -> Scored:
-        from tasks._detection.resample import rescored
+    def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._detection.resample import rescore
 
-        return rescored(ctx, self.params)
+        return rescore(ctx, self.params)
 
 
 class C4Task(DetectionTask):

@@ -17,7 +17,13 @@ from bench.core.errors import BadData
 from bench.core.processes import start_worker
 from bench.core.seeds import seed_for
 from tasks._detection.backend import DetectorBackend
-from tasks._detection.data import JitteredImages, StepBatches, TrainImages, chosen, usable
+from tasks._detection.data import (
+    JitteredImages,
+    StepBatches,
+    TrainImages,
+    choose_fraction,
+    usable_positions,
+)
 from tasks._detection.protocol import DetectionParams, VitDetParams
 from tasks._shared.finetune import Loop, fit
 
@@ -34,7 +40,7 @@ def lr_at(step: int, p: DetectionParams) -> float:
     return p.lr * factor
 
 
-def optimizer_for(model: nn.Module, p: DetectionParams) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, p: DetectionParams) -> torch.optim.Optimizer:
     """SGD with momentum, for transformers AdamW with smaller rates for earlier blocks; no weight
     decay on normalisation layers."""
     if isinstance(p, VitDetParams):
@@ -71,8 +77,8 @@ def loader(
     images: ImageSet, p: DetectionParams, seed: int, steps: int, start: int, workers: int
 ) -> DataLoader:
     """Training batches from step `start` on, as lists of samples."""
-    positions = usable(images, p.kinds)
-    positions = np.intersect1d(positions, chosen(images.ids, p.fraction, p.subset_seed))
+    positions = usable_positions(images, p.kinds)
+    positions = np.intersect1d(positions, choose_fraction(images.ids, p.fraction, p.subset_seed))
     if len(positions) == 0:
         what = "labelled keypoints" if "keypoints" in p.kinds else "an object that is no crowd"
         raise BadData(
@@ -110,7 +116,7 @@ def train(
         return backend.losses(model, samples, fabric.device)
 
     loop = Loop(p.iterations, p.lr, batches, losses, lambda step: lr_at(step, p), seed)
-    fit(ctx, model, optimizer_for(model, p), loop, fabric)
+    fit(ctx, model, build_optimizer(model, p), loop, fabric)
 
 
 @torch.no_grad()

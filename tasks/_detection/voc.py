@@ -73,10 +73,10 @@ def voc_metrics(
     class without an object that is not difficult is left out. `found` is `predict`'s: bbox xywh in
     original pixels, category_id = label + 1.
     """
-    return voc_means(ranked(images, found), rule, np.ones(len(images), np.int64))
+    return voc_means(rank_detections(images, found), rule, np.ones(len(images), np.int64))
 
 
-def ranked(images: ImageSet, found: list[dict[str, Any]]) -> list[Ranked]:
+def rank_detections(images: ImageSet, found: list[dict[str, Any]]) -> list[Ranked]:
     """Detections by class, each beside the object that it could take."""
     position = {int(image): i for i, image in enumerate(images.ids)}
     truth = [images.objects(i) for i in range(len(images))]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks._frozen.solver import Kernel, part, safe, solved, system
+from tasks._frozen.solver import Kernel, part, safe, solve_system, system
 
 LARGE_COST = 1000.0
 MAX_NEWTON, MIN_CG, MAX_CG = 80, 4, 60
@@ -168,7 +168,7 @@ def _direct(gram: Gram, now: _State, short: Tensor) -> Tensor:
     for p in range(len(active)):
         at = active[p].nonzero().flatten()
         extra = 0.5 / now.s[p, at]
-        made[p, at] = solved(gram.system(at, extra), target[p, at] - extra * now.a[p, at])
+        made[p, at] = solve_system(gram.system(at, extra), target[p, at] - extra * now.a[p, at])
     return made
 
 

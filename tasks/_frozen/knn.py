@@ -14,7 +14,7 @@ from bench.core.params import param
 from bench.core.stage import Stage
 from bench.data.preprocess import Transform
 from tasks._frozen.protocol import FrozenParams, feature_stages, load_split
-from tasks._shared.counted import kept, share
+from tasks._shared.counted import load_kept, share
 from tasks._shared.ranking import top_k
 
 BLOCK = 1024  # test rows at a time
@@ -91,11 +91,11 @@ def run_knn(ctx: StageContext, p: KnnParams) -> dict[str, float]:
     return {f"top{n}": 100 * top_k(truth.numpy(), scores, n) for n in (1, 5)}
 
 
-def rescored_knn(ctx: StageContext) -> Scored:
+def rescore_knn(ctx: StageContext) -> Scored:
     """top1 of a finished evaluation as a function of how often each image counts."""
     from bench.data.semantic import single_labels
 
-    images, predicted = ctx.images("data", "val"), kept(ctx.work, "predicted.npy")
+    images, predicted = ctx.images("data", "val"), load_kept(ctx.work, "predicted.npy")
     labels = single_labels(images)
     known = labels >= 0
     return Scored(images.ids[known], {"top1": share(labels[known] == predicted)})

@@ -24,7 +24,7 @@ from bench.stages.pretrain.setup import pick_device, step_threads
 from bench.views.augment import STD
 from bench.views.loader import BatchOrder, make_loader, steps_per_epoch, to_device
 from tasks._frozen.protocol import FrozenParams
-from tasks._shared.counted import Counted, kept, share
+from tasks._shared.counted import Counted, load_kept, share
 from tasks._shared.finetune import Loop, fit
 
 # PCA of ImageNet's RGB values in [0, 1] (Krizhevsky et al. 2012): eigenvalues and eigenvectors
@@ -236,7 +236,7 @@ def accuracies(scores: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, fl
     return {"top1": found[f"top1_{best}"], "top5": found[f"top5_{best}"], **found}
 
 
-def rescored_linear(ctx: StageContext) -> Scored:
+def rescore_linear(ctx: StageContext) -> Scored:
     """top1 of each layer of a finished evaluation, and of the best, as functions of how often each
     image counts."""
     from bench.data.semantic import single_labels
@@ -244,7 +244,7 @@ def rescored_linear(ctx: StageContext) -> Scored:
     images = ctx.images("data", "val")
     labels = single_labels(images)
     known = labels >= 0
-    with kept(ctx.work, "predicted.npz") as file:
+    with load_kept(ctx.work, "predicted.npz") as file:
         layers = {layer: share(labels[known] == file[layer]) for layer in file.files}
     metrics: dict[str, Counted] = {f"top1_{layer}": f for layer, f in layers.items()}
     metrics["top1"] = lambda counts: max(f(counts) for f in layers.values())

@@ -236,7 +236,7 @@ def _direct(rows: Reduced, state: tuple[Tensor, ...], grad: Tensor, going: Tenso
         extra, g = 0.5 / s[b, at, p], grad[b, :, p]
         k = rows.single[b] if safe(rows.single[b], at, extra) else rows.products[b]
         x = rows.x[b].index_select(0, at)
-        made[b, :, p] = x.T @ solved(system(k, at, extra), x @ g) - g
+        made[b, :, p] = x.T @ solve_system(system(k, at, extra), x @ g) - g
     return made
 
 
@@ -258,7 +258,7 @@ def safe(products: Tensor, at: Tensor, extra: Tensor) -> bool:
     return float(extra.min()) > WELL_POSED * float(extra.sum() + products.diagonal()[at].sum())
 
 
-def solved(system: Tensor, target: Tensor) -> Tensor:
+def solve_system(system: Tensor, target: Tensor) -> Tensor:
     """(m,) system^-1 target, factored in the precision of the system."""
     found = torch.cholesky_solve(target.to(system.dtype)[:, None], torch.linalg.cholesky(system))
     return found[:, 0].to(target)

@@ -32,7 +32,7 @@ SIZES: dict[str, tuple[int, int, int, int, int, tuple[int, ...]]] = {
 POINTS = {"tiny": 0.5, "small": 0.1, "paper": 0.05}
 
 
-def made_up(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def make_up_features(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(n, d) float32 features like a network's (not negative, correlated, a spectrum that falls as
     a power law) and (n, classes) int8 labels, 1 or -1, 2 to 12 % of them 1, which the features
     tell apart in part."""
@@ -60,7 +60,7 @@ def full(scale: str) -> list[Work]:
     """The full protocol: cross-validated costs, all classes."""
     _import_liblinear()
     n, m, d, classes, part, _ = SIZES[scale]
-    features, labels = made_up(n + m, d, classes)
+    features, labels = make_up_features(n + m, d, classes)
     train, test, truth = features[:n], features[n:], labels[n:]
     costs = SvmParams().all_costs()
 
@@ -96,7 +96,7 @@ def lowshot(scale: str) -> list[Work]:
     """One sample of every k; the cost of each by cross-validation."""
     _import_liblinear()
     n, m, d, classes, part, ks = SIZES[scale]
-    features, labels = made_up(n + m, d, classes)
+    features, labels = make_up_features(n + m, d, classes)
     truth, costs = labels[n:, :part], SvmParams().all_costs()
     samples = [draw_sample(labels[:n], k, 0) for k in ks]
 

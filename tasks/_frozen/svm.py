@@ -22,7 +22,7 @@ from tasks._frozen.gram import Gram
 from tasks._frozen.gram import solve as solve_rows
 from tasks._frozen.protocol import FrozenParams
 from tasks._frozen.solver import Kernel, Reduced, prepare, solve, solve_path
-from tasks._shared.counted import kept, mean_ap
+from tasks._shared.counted import load_kept, mean_ap
 from tasks._shared.ranking import ApKind, average_precision
 
 POSITIVE_WEIGHT = 2.0  # class_weight {1: 2, -1: 1}
@@ -97,7 +97,7 @@ def usable_classes(train: np.ndarray, test: np.ndarray, least: int = 3) -> np.nd
     return np.flatnonzero(((train == 1).sum(0) >= least) & ((test == 1).sum(0) > 0))
 
 
-def rescored_kept(ctx: StageContext, name: str, kind: ApKind, least: int) -> Scored:
+def rescore_kept(ctx: StageContext, name: str, kind: ApKind, least: int) -> Scored:
     """The mean AP `name` of a finished evaluation that left the scores of its usable classes, as a
     function of how often each image counts."""
     from bench.data.semantic import image_labels
@@ -105,7 +105,9 @@ def rescored_kept(ctx: StageContext, name: str, kind: ApKind, least: int) -> Sco
     train, val = ctx.images("data", "train"), ctx.images("data", "val")
     labels, truth = image_labels(train), image_labels(val)
     keep = usable_classes(labels, truth, least)
-    return Scored(val.ids, {name: mean_ap(truth[:, keep], kept(ctx.work, "scores.npy"), kind)})
+    return Scored(
+        val.ids, {name: mean_ap(truth[:, keep], load_kept(ctx.work, "scores.npy"), kind)}
+    )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tasks._frozen.linear import (
     LinearParams,
     accuracies,
     accuracy_metrics,
-    rescored_linear,
+    rescore_linear,
     run_linear,
 )
 
@@ -47,5 +47,5 @@ class LinearTask(Task):
         )
         return accuracies(scores, truth)
 
-    def scored(self, ctx: StageContext) -> Scored:
-        return rescored_linear(ctx)
+    def rescore(self, ctx: StageContext) -> Scored:
+        return rescore_linear(ctx)

@@ -82,7 +82,7 @@ def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
-def normalised(image: np.ndarray) -> torch.Tensor:
+def normalise(image: np.ndarray) -> torch.Tensor:
     """(H, W, 3) uint8 RGB -> (3, H, W) float32, ImageNet's mean and deviation."""
     mean, deviation = np.array(MEAN, np.float32), np.array(STD, np.float32)
     scaled = (image.astype(np.float32) / 255 - mean) / deviation
@@ -104,7 +104,7 @@ def augment(
         image = photometric(np.ascontiguousarray(image), rng)
     height, width = target.shape
     pixels, classes = torch.zeros(3, *p.crop), torch.full(p.crop, VOID, dtype=torch.uint8)
-    pixels[:, :height, :width] = normalised(image)
+    pixels[:, :height, :width] = normalise(image)
     classes[:height, :width] = torch.from_numpy(np.ascontiguousarray(target))
     return pixels, classes
 
@@ -139,4 +139,4 @@ class TestImages(Dataset[tuple[int, torch.Tensor, torch.Tensor]]):
         resized, _ = resize_pair(
             image, target, base_factor(image.shape[1], image.shape[0], self.p)
         )
-        return index, normalised(resized), torch.from_numpy(target)
+        return index, normalise(resized), torch.from_numpy(target)

@@ -10,7 +10,7 @@ from bench.core.errors import BadData
 from bench.data.semantic import VOID
 
 
-def confusion(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
+def count_confusion(truth: Tensor, predicted: Tensor, classes: int) -> np.ndarray:
     """(K, K) int64 pixels of an image: rows the class that is there, columns the one that was
     predicted; void is not counted. truth: (H, W) in 0..K-1 or 255, predicted: (H, W) in 0..K-1."""
     scored = truth != VOID

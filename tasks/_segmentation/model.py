@@ -124,7 +124,7 @@ def build_head(p: SegmentationParams, inputs: int, classes: int) -> nn.Module:
     raise TypeError(f"no head for {type(p).__name__}")
 
 
-def optimizer_for(model: Segmenter, p: SegmentationParams) -> torch.optim.SGD:
+def build_optimizer(model: Segmenter, p: SegmentationParams) -> torch.optim.SGD:
     """SGD over two groups, the backbone's and the heads', whose rate is `factor` times the
     schedule's."""
     body = list(model.backbone.parameters())

@@ -24,11 +24,11 @@ from bench.nn.backbones import load_backbone
 from bench.stages.pretrain.setup import pick_device, step_threads
 from tasks._segmentation.data import TestImages, TrainCrops
 from tasks._segmentation.infer import infer
-from tasks._segmentation.metrics import confusion, per_class, segmentation_metrics
-from tasks._segmentation.model import Segmenter, optimizer_for
+from tasks._segmentation.metrics import count_confusion, per_class, segmentation_metrics
+from tasks._segmentation.model import Segmenter, build_optimizer
 from tasks._segmentation.protocol import SegmentationParams, poly
 from tasks._segmentation.psa import resize
-from tasks._shared.counted import Counted, kept
+from tasks._shared.counted import Counted, load_kept
 from tasks._shared.finetune import Loop, StepBatches, fit
 
 SHOWN = 4  # images of the picture for the tracker
@@ -38,8 +38,8 @@ def run_segmentation(ctx: StageContext, p: SegmentationParams) -> dict[str, floa
     """Train on "train", score on "val"; leaves segmenter.pth, confusion.npy, per_class.json,
     weights.json and, image by image, confusions.npz."""
     images, held_out = ctx.images("data", "train"), ctx.images("data", "val")
-    usable(ctx, images)
-    usable(ctx, held_out)
+    usable_positions(ctx, images)
+    usable_positions(ctx, held_out)
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
@@ -57,9 +57,9 @@ def run_segmentation(ctx: StageContext, p: SegmentationParams) -> dict[str, floa
     return segmentation_metrics(matrix)
 
 
-def rescored(ctx: StageContext) -> Scored:
+def rescore(ctx: StageContext) -> Scored:
     """The metrics of a finished evaluation as functions of how often each image counts."""
-    with kept(ctx.work, "confusions.npz") as file:
+    with load_kept(ctx.work, "confusions.npz") as file:
         ids, matrices = file["ids"], file["matrices"].astype(np.int64)
 
     def metric(name: str) -> Counted:
@@ -72,7 +72,7 @@ def rescored(ctx: StageContext) -> Scored:
     return Scored(ids, {name: metric(name) for name in ("mIoU", "mAcc", "aAcc")})
 
 
-def usable(ctx: StageContext, images: ImageSet) -> np.ndarray:
+def usable_positions(ctx: StageContext, images: ImageSet) -> np.ndarray:
     """Positions of the images that have a mask; BadData if none has, a note if some have not."""
     found = np.flatnonzero(images.has_semantic())
     if not len(found):
@@ -123,7 +123,7 @@ def train(
         return model.losses(crops.contiguous(memory_format=torch.channels_last), targets)
 
     loop = Loop(p.iterations, p.lr, batches, losses, partial(poly, p=p), seed)
-    fit(ctx, model, optimizer_for(model, p), loop, fabric)
+    fit(ctx, model, build_optimizer(model, p), loop, fabric)
 
 
 @torch.inference_mode()
@@ -141,10 +141,12 @@ def score(
     classes = len(pixel_classes(images))
     shown: list[list[np.ndarray]] = []
     for index, found, truth in predictions(ctx, model, images, p, device):
-        matrices.append(confusion(truth, found, classes).astype(np.int32))
+        matrices.append(count_confusion(truth, found, classes).astype(np.int32))
         if len(shown) < SHOWN:
             masks = (truth.cpu().numpy(), found.cpu().numpy())
-            shown.append([_small(images.image(index)), *(_small(coloured(m)) for m in masks)])
+            shown.append(
+                [_small(images.image(index)), *(_small(colour_classes(m)) for m in masks)]
+            )
     return np.stack(matrices), shown
 
 
@@ -180,7 +182,7 @@ def colours() -> np.ndarray:
     return table
 
 
-def coloured(classes: np.ndarray) -> np.ndarray:
+def colour_classes(classes: np.ndarray) -> np.ndarray:
     """(H, W) class positions or 255 -> (H, W, 3) uint8; void is light."""
     return colours()[classes]
 

@@ -57,7 +57,7 @@ class SegmentationTask(Task):
 
         return run_segmentation(ctx, self.params)
 
-    def scored(self, ctx: StageContext) -> Scored:
-        from tasks._segmentation.pipeline import rescored
+    def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._segmentation.pipeline import rescore
 
-        return rescored(ctx)
+        return rescore(ctx)

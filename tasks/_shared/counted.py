@@ -19,7 +19,7 @@ def share(right: np.ndarray) -> Counted:
     return lambda counts: 100 * float((right * counts).sum() / counts.sum())
 
 
-def of_rows(metric: Callable[[np.ndarray], float]) -> Counted:
+def count_rows(metric: Callable[[np.ndarray], float]) -> Counted:
     """A metric of rows (positions of images, each as often as it counts)."""
     return lambda counts: metric(np.repeat(np.arange(len(counts)), counts))
 
@@ -31,10 +31,10 @@ def mean_ap(labels: np.ndarray, scores: np.ndarray, kind: ApKind) -> Counted:
         ap = class_ap(labels[rows], scores[rows], kind)
         return 100 * float(np.nanmean(ap)) if np.isfinite(ap).any() else 0.0
 
-    return of_rows(mean)
+    return count_rows(mean)
 
 
-def kept(folder: Path, name: str) -> Any:
+def load_kept(folder: Path, name: str) -> Any:
     """An array, or the arrays of an npz file, an evaluation left; BadInput where an older one left
     none."""
     try:

@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 from bench.contracts.context import StageContext
 from bench.core.errors import StageFailed
 from bench.core.seeds import rng_for, seed_for
-from bench.core.signals import StopRequest, listening
+from bench.core.signals import StopRequest, listen_for_stop
 from bench.stages.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def fit(
 ) -> None:
     """Train `model` in place; a killed training goes on from its checkpoint, bit-equal on the CPU."""
     start = _restore(ctx, model, optimizer, loop.steps)
-    with listening() as stop:
+    with listen_for_stop() as stop:
         try:
             _steps(ctx, model, optimizer, loop, fabric, start, stop)
         except RuntimeError:  # a signal to every process also ends the loader's workers

@@ -92,12 +92,12 @@ def _embedder(ctx: StageContext, p: RetrievalSettings, device: torch.device) -> 
     load_backbone(ctx.inputs["backbone"] / "backbone.pth", backbone)
     backbone.eval().to(device)
     if p.features == "crop":
-        return lambda pixels, boxes: cut_out(backbone, pixels, boxes, p.size, device)
+        return lambda pixels, boxes: embed_cut_out(backbone, pixels, boxes, p.size, device)
     return lambda pixels, boxes: _in_image(_pool(backbone), pixels, boxes, p, device)
 
 
 @torch.inference_mode()
-def cut_out(
+def embed_cut_out(
     backbone: nn.Module, image: np.ndarray, boxes: np.ndarray, size: int, device: torch.device
 ) -> Tensor:
     """(n, D): the backbone's output on each box, cut from (H, W, 3) uint8 and resized to size x

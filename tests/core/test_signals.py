@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from bench.core.signals import StopRequest, listening
+from bench.core.signals import StopRequest, listen_for_stop
 
 
 def test_an_echo_of_a_request_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +25,6 @@ def test_an_echo_of_a_request_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_handlers_are_put_back() -> None:
     before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
-    with listening():
+    with listen_for_stop():
         assert signal.getsignal(signal.SIGUSR1) != before[2]
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before

@@ -118,7 +118,7 @@ def test_a_commit_killed_at_any_moment_is_whole_the_next_time(
                 pass
             else:
                 break
-        if not store.done(what):  # killed before the folder was in its place
+        if not store.has(what):  # killed before the folder was in its place
             assert checkpoint.exists(), "the runner would begin again"
             store.commit(what, {})
             assert sorted(p.name for p in store.folder(what).iterdir()) == sorted(
@@ -134,7 +134,7 @@ def test_a_folder_without_done_is_no_hit(home: Path) -> None:
     a = stage("a")
     folder = engine(home).ensure(a)
     (folder / "done").unlink()
-    assert not Store(home).done(a)
+    assert not Store(home).has(a)
     assert (engine(home).ensure(a) / "done").exists()
 
 
@@ -182,7 +182,7 @@ def test_one_failing_cell_does_not_stop_the_others(home: Path) -> None:
         "running",
         "failed",
     ]  # type: ignore[attr-defined]
-    assert not Store(home).done(bad)
+    assert not Store(home).has(bad)
 
 
 def test_bad_data_keeps_its_line_and_its_exit_code(home: Path) -> None:
@@ -303,5 +303,5 @@ def test_a_database_that_cannot_be_written_loses_nothing(home: Path) -> None:
     )
     a = stage("a")
     made.ensure(a)
-    assert Store(home).done(a)
+    assert Store(home).has(a)
     assert listener.error == "database or disk is full"

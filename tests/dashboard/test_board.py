@@ -19,14 +19,14 @@ from bench.core.statistics import summary
 from bench.results.views.board import (
     Board,
     Choice,
-    compact,
+    compact_seeds,
     fill_command,
     make_board,
     make_table,
     ties,
 )
 from bench.results.views.entries import Entry
-from bench.results.views.export import exported, number, standing_of, state_of
+from bench.results.views.export import export_board, number, standing_of, state_of
 
 
 def entry(method: str = "byol", task: str = "knn", values: Any = (), **other: Any) -> Entry:
@@ -232,7 +232,7 @@ def test_the_command_of_a_missing_cell_keeps_a_checkpoint() -> None:
 def test_compact_seeds_read_back(seeds: set[int]) -> None:
     from bench.plan.options import parse_seeds
 
-    assert parse_seeds(compact(list(seeds))) == sorted(seeds)
+    assert parse_seeds(compact_seeds(list(seeds))) == sorted(seeds)
 
 
 def example() -> Board:
@@ -246,7 +246,7 @@ def example() -> Board:
 
 
 def test_json_has_every_cell_with_state_reason_and_command() -> None:
-    rows = json.loads(exported(example(), "json"))
+    rows = json.loads(export_board(example(), "json"))
     by_name = {r["method"]: r for r in rows}
     assert by_name["byol"]["cells"]["knn"]["mean"] == 50.5
     assert by_name["byol"]["cells"]["knn"]["n"] == 2
@@ -264,7 +264,7 @@ def test_json_has_every_cell_with_state_reason_and_command() -> None:
 
 def test_csv_reads_back_and_holds_no_formula() -> None:
     found = example()
-    rows = list(csv.DictReader(io.StringIO(exported(found, "csv"))))
+    rows = list(csv.DictReader(io.StringIO(export_board(found, "csv"))))
     assert [r["method"].lstrip("'") for r in rows] == [r.method for r in found.rows]
     assert float(next(r for r in rows if r["method"] == "byol")["knn mean"]) == 50.5
     assert all(v[0] not in "=+@" for r in rows for v in r.values() if v)
@@ -272,7 +272,7 @@ def test_csv_reads_back_and_holds_no_formula() -> None:
 
 def test_markdown_and_latex_show_the_same_numbers() -> None:
     found = example()
-    markdown, latex = exported(found, "md"), exported(found, "tex")
+    markdown, latex = export_board(found, "md"), export_board(found, "tex")
     lines = markdown.splitlines()
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     assert len(lines) == 2 + len(found.rows)

@@ -21,7 +21,7 @@ from bench.results.db.database import Database, open_database
 from bench.results.db.models import CellRow, MetricRow, ResultRow, StageRow
 from bench.results.db.queries import heads
 from bench.results.db.reading import VERSION_TABLE, NothingYet, Reader, open_reader
-from bench.results.views.compare import differing, paired, settings_of, verdict
+from bench.results.views.compare import differing, paired_difference, settings_of, verdict
 from bench.results.views.coverage import (
     Possible,
     cost,
@@ -306,17 +306,17 @@ def test_a_stage_folder_outside_the_store_is_not_opened(
 
 def test_paired_differences_are_those_of_a_paired_t_test() -> None:
     one, other = {0: 50.0, 1: 51.0, 2: 49.5, 7: 90.0}, {0: 51.0, 1: 52.5, 2: 50.2, 9: 1.0}
-    found = paired(one, other)
+    found = paired_difference(one, other)
     assert found is not None
     assert found["seeds"] == [0, 1, 2]
     interval = stats.ttest_rel([51.0, 52.5, 50.2], [50.0, 51.0, 49.5]).confidence_interval(0.95)
     assert found["mean"] - found["ci95"] == pytest.approx(interval.low)
     assert found["mean"] + found["ci95"] == pytest.approx(interval.high)
     assert verdict(found) == "better"
-    assert verdict(paired(other, one)) == "worse"
-    assert verdict(paired({0: 1.0, 1: 2.0}, {0: 2.0, 1: 1.0})) == "not distinguishable"
-    assert verdict(paired({0: 1.0}, {0: 9.0})) == "unknown"
-    assert paired({0: 1.0}, {1: 1.0}) is None
+    assert verdict(paired_difference(other, one)) == "worse"
+    assert verdict(paired_difference({0: 1.0, 1: 2.0}, {0: 2.0, 1: 1.0})) == "not distinguishable"
+    assert verdict(paired_difference({0: 1.0}, {0: 9.0})) == "unknown"
+    assert paired_difference({0: 1.0}, {1: 1.0}) is None
 
 
 def test_only_settings_that_differ_are_listed() -> None:

@@ -13,8 +13,8 @@ from bench.core.errors import BadInput
 from bench.results.db.database import Database, open_database
 from bench.results.views import studies
 from bench.results.views.trials import (
+    find_marked,
     go_on,
-    marked,
     means,
     monitor,
     parallel,
@@ -23,7 +23,7 @@ from bench.results.views.trials import (
     spread,
     verdict,
 )
-from dashboard.sweep_figures import against, parallels, shares, ticks
+from dashboard.sweep_figures import parallels, plot_against, shares, ticks
 from tests.dashboard.populate import sweep, sweeps
 from tests.dashboard.test_pages import EVIL, html, show, words
 
@@ -114,11 +114,11 @@ def test_parallel_coordinates_end_at_the_metric() -> None:
 
 def test_charts_hold_the_numbers_given() -> None:
     rows = points([trial(0, 4.0, 1.0, k=1), trial(1, 2.0, k=2)], "k", winner=0)
-    chart = against(rows, "k", "top1", "values").to_dict()
+    chart = plot_against(rows, "k", "top1", "values").to_dict()
     assert [{"x": 1, "value": 4.0}, {"x": 2, "value": 2.0}] in chart["datasets"].values()
     assert any(d[0].get("low") == 3.0 for d in chart["datasets"].values())
     # no line through drawn values
-    assert len(against(rows, "k", "top1", "linear").to_dict()["layer"]) == 3
+    assert len(plot_against(rows, "k", "top1", "linear").to_dict()["layer"]) == 3
     bars = shares({"k": 0.75, "s": 0.25}).to_dict()
     assert next(iter(bars["datasets"].values())) == [
         {"setting": "k", "share": 0.75},
@@ -227,9 +227,9 @@ def test_a_sweep_without_a_complete_trial_is_shown(url: str) -> None:
 def test_the_mark_goes_to_the_winner_else_to_the_best() -> None:
     rows = [trial(0, 1.0, k=1), trial(1, 2.0, k=2)]
     study: dict[str, Any] = {"winner": None, "best": rows[1], "metric": "top1", "name": "it's"}
-    assert marked(study, rows) == 1
+    assert find_marked(study, rows) == 1
     won = {"values": {"k": 1}, "test": {"mean": 3.0, "ci95": None, "n": 1}}
-    assert marked({**study, "winner": won}, rows) == 0
+    assert find_marked({**study, "winner": won}, rows) == 0
     assert (
         verdict({**study, "winner": won}, 0) == "Winner (trial 0): k = 1. Test top1 3.00, 1 seed."
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BadData
-from bench.data.scenes.layouts import LAYOUTS, drawn, write_layout
+from bench.data.scenes.layouts import LAYOUTS, draw_scenes, write_layout
 from bench.data.scenes.shapes import CLASSES
 from bench.data.semantic import image_labels, single_labels
 from bench.data.sets.openimages import choose, image_id
@@ -54,7 +54,7 @@ def test_what_is_written_is_read_back(name: str, tmp_path: Path, home: Path) -> 
 def test_openimages_boxes_are_those_of_the_scenes(tmp_path: Path, home: Path) -> None:
     write_layout("openimages", tmp_path, 4, 2)
     images = split(component("openimages", **EVERY), tmp_path, home)
-    for i, d in enumerate(drawn("train", 4)):
+    for i, d in enumerate(draw_scenes("train", 4)):
         objects = images.objects(i)
         assert images.ids[i] == d.number
         assert [images.classes[c] for c in objects.labels] == [CLASSES[c] for c in d.scene.labels]

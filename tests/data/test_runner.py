@@ -14,7 +14,7 @@ import pytest
 
 from bench.core.errors import BadData
 from bench.core.processes import parallel
-from bench.core.signals import listening
+from bench.core.signals import listen_for_stop
 from bench.data import runner
 from bench.data.files import fingerprint
 from bench.data.index import IndexedImages, Row, write_index
@@ -73,7 +73,7 @@ def test_a_worker_that_is_late_ends_with_the_others(
         then()
 
     monkeypatch.setattr(runner, "die_with_parent", late)
-    with listening() as stop:
+    with listen_for_stop() as stop:
         assert list(parallel(slow_square, [3], 2)) == [9]
     assert not stop.asked
 

@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 from bench import figures
 from bench.core.errors import BadData, BadInput
 from bench.figures import _look, embedding, objectness, shares
-from bench.figures._content import LONGEST, load, panel, save, scaled
+from bench.figures._content import LONGEST, load, panel, save, scale_to_unit
 from bench.results.views.objectness import Point
 
 
@@ -44,7 +44,13 @@ def grid_content(n: int = 2) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (30, 40, 3), np.uint8)
     row = [
-        panel(image, "one", np.array([[2, 3, 20, 25]]), ["cat"], heat=scaled(rng.random((3, 4))))
+        panel(
+            image,
+            "one",
+            np.array([[2, 3, 20, 25]]),
+            ["cat"],
+            heat=scale_to_unit(rng.random((3, 4))),
+        )
     ] * 3
     return {"rows": [row] * n, "columns": ["a", "b", "c"], "title": "title", "below": "below"}
 
@@ -242,5 +248,5 @@ def test_large_images_are_kept_small_with_their_boxes() -> None:
     made = panel(np.zeros((600, 960, 3), np.uint8), boxes=np.array([[96, 60, 480, 300]]))
     assert made["image"].shape == (300, LONGEST, 3)
     assert made["boxes"].tolist() == [[48, 30, 240, 150]]
-    assert scaled(np.full((2, 2), 3.0)).tolist() == [[0, 0], [0, 0]]
-    assert scaled(np.array([1.0, 2.0, 5.0])).tolist() == [0, 0.25, 1]
+    assert scale_to_unit(np.full((2, 2), 3.0)).tolist() == [[0, 0], [0, 0]]
+    assert scale_to_unit(np.array([1.0, 2.0, 5.0])).tolist() == [0, 0.25, 1]

@@ -15,7 +15,13 @@ from bench.plan.cell import Cell, PlannedCell
 from bench.results.db.database import Database, open_database
 from bench.results.db.record import result_record
 from bench.results.papers.reported import values
-from bench.results.views.objectness import measured, metrics_of, reported, rows_of, topics
+from bench.results.views.objectness import (
+    measured_points,
+    metrics_of,
+    reported_points,
+    rows_of,
+    topics,
+)
 
 DATA = Stage("data", "scenes", 1, {"fingerprint": "a"}, "x:y")
 SHARES = {"poor": 0.25, "coarse": 0.5, "precise": 0.25}
@@ -110,10 +116,15 @@ def test_points_join_a_result_with_the_objectness_of_its_crop(
     with database.engine.connect() as connection:
         (topic,) = topics(connection)
         rows = rows_of(connection, topic)
-        found = {p.crop: p for p in measured(connection, home, rows, "top5", "boxes", "steps")}
-        time = {p.crop: p.size for p in measured(connection, home, rows, "top1", "boxes", "time")}
-        assert measured(connection, home, rows, "top1", "masks") == []
-        assert measured(connection, home, rows, "no such") == []
+        found = {
+            p.crop: p for p in measured_points(connection, home, rows, "top5", "boxes", "steps")
+        }
+        time = {
+            p.crop: p.size
+            for p in measured_points(connection, home, rows, "top1", "boxes", "time")
+        }
+        assert measured_points(connection, home, rows, "top1", "masks") == []
+        assert measured_points(connection, home, rows, "no such") == []
     assert topic == ("tiny", "scenes", "knn", 5)
     assert metrics_of(rows) == ["top1", "top5"]
     assert set(found) == {"image", "gt", "grid", "coarse"}, "poor has no result"
@@ -136,7 +147,7 @@ def test_other_settings_or_other_proposals_are_another_crop(
     result(database, home, "grid", (99.0,), rows=4)
     with database.engine.connect() as connection:
         rows = rows_of(connection, topics(connection)[0])
-        found = measured(connection, home, rows, "top1")
+        found = measured_points(connection, home, rows, "top1")
     assert {(p.method, p.label, round(p.x, 9), p.y) for p in found} == {
         ("byol", "image", 36.4, 51.0),
         ("byol", "gt", 100.0, 40.0),
@@ -164,7 +175,7 @@ def test_the_figure_takes_its_choices(database: Database, home: Path) -> None:
 
 
 def test_reported_points_are_table_2_of_paper_000() -> None:
-    name, metric, points = reported(values())
+    name, metric, points = reported_points(values())
     assert (name, metric) == ("VOC07 detection", "AP50_bbox")
     assert {(p.crop, p.x, p.y) for p in points} == {
         ("GT-Crop", 100.0, 66.9),
@@ -174,8 +185,8 @@ def test_reported_points_are_table_2_of_paper_000() -> None:
         ("Grid-Crop", 39.8, 68.1),
         ("Our-Crop", 52.6, 69.5),
     }
-    assert {p.y for p in reported(values(), metric="mAP_l")[2]} >= {39.8, 42.5, 21.4}
-    assert reported(values(), task="no such task")[2] == []
+    assert {p.y for p in reported_points(values(), metric="mAP_l")[2]} >= {39.8, 42.5, 21.4}
+    assert reported_points(values(), task="no such task")[2] == []
 
 
 def test_shares_come_from_one_data_set_the_emptiest_crop_first(

@@ -25,7 +25,7 @@ from bench.core.store import Store
 from bench.figures._content import load
 from bench.figures.attention import attention
 from bench.figures.correlation import correlations, key_view
-from bench.figures.stored import kept, picture
+from bench.figures.stored import list_pictures, picture
 from bench.launch.local import LocalEngine
 from bench.launch.stored import Ask
 from bench.results.db.database import open_database
@@ -170,7 +170,7 @@ def test_stages_come_back_from_their_records(store: Path) -> None:
     (backbone,) = ask(store, backbones=(short,)).backbone_stages(1)
     assert backbone.key == newest.inputs["backbone"].key, "a result's key names its backbone"
     with pytest.raises(BadInput, match="is no evaluate stage"):
-        asked.named(newest.inputs["data"].key, ("evaluate",))
+        asked.find_stage(newest.inputs["data"].key, ("evaluate",))
 
 
 def test_images_are_chosen_by_id_by_file_or_evenly(store: Path, tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_predictions_are_the_best_that_the_cell_kept(store: Path, tmp_path: Path
     cell = asked.latest(lambda r: r["kind"] == "evaluate")
     assert cell is not None
     data = asked.data_stage(cell.inputs["data"])
-    images = asked.opened(data, "val")
+    images = asked.open_split(data, "val")
     objects, first = images.objects(0), int(images.ids[0])
     x1, y1, x2, y2 = (float(v) for v in objects.boxes[0])
     best = {"image_id": first, "category_id": 1, "score": 0.9, "bbox": [x1, y1, x2 - x1, y2 - y1]}
@@ -350,7 +350,9 @@ def test_the_dashboard_shows_what_the_store_keeps(
     assert len(app.get("image")) == 1
     with open_database(f"sqlite:///{store / 'results.db'}").engine.connect() as connection:
         (mine,) = [
-            k for k in kept(connection, store) if k.stage.key.startswith(key_of(store, name))
+            k
+            for k in list_pictures(connection, store)
+            if k.stage.key.startswith(key_of(store, name))
         ]
     assert mine.held
     assert mine.inputs["data"].startswith("data/scenes ")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
-from bench.figures._look import apart
+from bench.figures._look import spread_apart
 from bench.figures._statistics import parabola, sweet_spot
 
 
@@ -34,7 +34,7 @@ def test_the_sweet_spot_is_the_vertex_where_it_is_a_maximum_among_the_points() -
 @pytest.mark.parametrize("seed", range(5))
 def test_labels_are_moved_apart_as_little_as_can_be(seed: int) -> None:
     places = np.sort(np.random.default_rng(seed).uniform(0, 1, 12))
-    found, gap = np.array(apart(list(places), 0.05)), 0.05
+    found, gap = np.array(spread_apart(list(places), 0.05)), 0.05
     assert (np.diff(found) >= gap - 1e-9).all()
     shift = gap * np.arange(12)
     best = IsotonicRegression().fit_transform(np.arange(12), places - shift) + shift

@@ -22,7 +22,7 @@ from bench.launch import memory, parallel
 from bench.launch.jobs import threads_of
 from bench.launch.launchers import LAUNCHERS, gpu_groups, launcher
 from bench.launch.local import LocalEngine
-from bench.launch.memory import UNKNOWN_MIB, available_mib, needs, resident_mib
+from bench.launch.memory import UNKNOWN_MIB, available_mib, expected_mib, resident_mib
 from bench.launch.parallel import RETRIES, ParallelEngine
 from bench.launch.workers import Slot
 from bench.plan.cell import Plan
@@ -170,7 +170,7 @@ def test_what_a_stage_took_is_what_the_next_is_expected_to_take(
     entries = sorted(logs(made), key=lambda e: e["from"])
     assert entries[1]["from"] >= entries[0]["to"]
     assert at_once(entries) == 2
-    peaks = needs(made.store, [c.final for c in same if c.final])
+    peaks = expected_mib(made.store, [c.final for c in same if c.final])
     assert all(0 < peak < 2500 for peak in peaks.values())
 
 
@@ -183,7 +183,7 @@ def test_memory_is_read_from_the_system(home: Path, monkeypatch: pytest.MonkeyPa
     assert resident_mib(os.getpid()) >= 200
     del block
     monkeypatch.undo()
-    assert set(needs(Store(home), [toy("new")]).values()) == {UNKNOWN_MIB}
+    assert set(expected_mib(Store(home), [toy("new")]).values()) == {UNKNOWN_MIB}
 
 
 def test_a_killed_process_is_started_again_and_finds_its_scratch(home: Path) -> None:

@@ -11,12 +11,12 @@ import torch
 
 from bench.cli import main
 from bench.measure import perf
-from bench.measure.perf import Timing, in_turns, many, summary, times
+from bench.measure.perf import Timing, many, summary, time_in_turns, times
 
 
 def test_ways_take_turns_and_warm_up_does_not_count() -> None:
     calls: list[str] = []
-    taken = in_turns({n: lambda n=n: calls.append(n) for n in "abc"}, repeats=3, warm_up=1)
+    taken = time_in_turns({n: lambda n=n: calls.append(n) for n in "abc"}, repeats=3, warm_up=1)
     assert "".join(calls) == "abc" + "bca" + "cab" + "abc"
     assert {n: len(t) for n, t in taken.items()} == {"a": 3, "b": 3, "c": 3}
 
@@ -62,7 +62,7 @@ def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cpu_time_of_other_processes_counts() -> None:
     code = "x = sum(i * i for i in range(3_000_000))"
-    [timing] = in_turns(
+    [timing] = time_in_turns(
         {"a": lambda: subprocess.run([sys.executable, "-c", code], check=True)}, 1, 0
     )["a"]
     assert timing.cpu > 0.05

@@ -74,7 +74,7 @@ def test_loaders_of_a_set_several_times_over(tmp_path: Path) -> None:
     many = perf_eval.Repeated(images, 6)
     assert len(many) == 6
     assert many.file(4) == images.file(1)
-    *loaders, network = perf_eval.loading(images, [0], 2)
+    *loaders, network = perf_eval.time_loading(images, [0], 2)
     assert [w.name for w in loaders] == ["loader, center, 0 workers", "loader, squash, 0 workers"]
     for one in loaders:
         ours, plain = one.ours(), one.plain()
@@ -90,7 +90,7 @@ def test_loaders_of_a_set_several_times_over(tmp_path: Path) -> None:
 
 
 def test_features_differ_as_a_share_of_what_images_differ_by(tmp_path: Path) -> None:
-    *_, network = perf_eval.loading(SmallSet(tmp_path, 2), [0], 1)
+    *_, network = perf_eval.time_loading(SmallSet(tmp_path, 2), [0], 1)
     plain = torch.tensor([[0.0, 0.0], [6.0, 8.0]])  # 5 from their mean, each
     gap, facts = network.compare(plain + torch.tensor([[0.0, 1.0], [0.0, 0.0]]), plain)
     assert gap == pytest.approx(0.1)

@@ -15,7 +15,7 @@ from bench.contracts.method import Method
 from bench.core.errors import StageFailed
 from bench.measure import perf_train
 from bench.measure.perf import peer
-from bench.measure.perf_train import Settings, batch_of, fresh, loss_gap, make, shapes
+from bench.measure.perf_train import Settings, batch_of, build_fresh, loss_gap, make, shapes
 from tests.e2e.micro import bench
 
 WITH_PEER = [n for n in registry.names("method") if registry.load("method", n).peer]
@@ -40,7 +40,10 @@ def test_both_steps_compute_the_same_loss_and_gradient(name: str) -> None:
     pytest.importorskip("lightly")
     method = small(name)
     assert loss_gap(method, images(method)) < 1e-6
-    ours, theirs = fresh(method).eval(), peer(method.peer)(method, fresh(method)).eval()
+    ours, theirs = (
+        build_fresh(method).eval(),
+        peer(method.peer)(method, build_fresh(method)).eval(),
+    )
     ours.loss(batch_of(images(method), 0))["loss"].backward()
     loss = theirs.loss(list(images(method).values()))
     loss.backward()
@@ -53,7 +56,10 @@ def test_both_steps_compute_the_same_loss_and_gradient(name: str) -> None:
 def test_training_mode_is_equal_too_where_views_pass_one_by_one() -> None:
     pytest.importorskip("lightly")
     method = small("byol")
-    ours, theirs = fresh(method).train(), peer(method.peer)(method, fresh(method)).train()
+    ours, theirs = (
+        build_fresh(method).train(),
+        peer(method.peer)(method, build_fresh(method)).train(),
+    )
     with torch.no_grad():
         mine = float(ours.loss(batch_of(images(method), 0))["loss"])
         other = float(theirs.loss(list(images(method).values())))
@@ -76,7 +82,7 @@ def test_our_step_trains_and_the_peer_s_too() -> None:
     seen: list[Any] = []
     for make_step in (perf_train.our_step, perf_train.peer_step):
         with pytest.MonkeyPatch.context() as patch:
-            held = fresh(method)
+            held = build_fresh(method)
             patch.setattr(perf_train, "fresh", lambda m, held=held: held)
             step = make_step(method, images(method))
             weights = [p.detach().clone() for p in held.parameters()]

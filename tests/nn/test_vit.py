@@ -18,7 +18,7 @@ from bench.contracts import registry
 from bench.core.errors import BadInput
 from bench.nn.architectures import RESNET_NAMES, VITS, architecture
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
-from bench.nn.lab import normalised_lab, rgb_to_lab
+from bench.nn.lab import rgb_to_lab, to_normalised_lab
 from bench.nn.vit import sincos_2d
 from bench.views.augment import normalise
 
@@ -169,7 +169,7 @@ def test_lab_of_known_colours() -> None:
 
 def test_normalised_lab_undoes_the_rgb_normalisation() -> None:
     rgb = torch.rand(2, 3, 4, 5)
-    lab = normalised_lab(normalise(rgb))
+    lab = to_normalised_lab(normalise(rgb))
     plain = rgb_to_lab(rgb)
     torch.testing.assert_close(lab[:, 0] * 50 + 50, plain[:, 0], rtol=0, atol=1e-3)
     torch.testing.assert_close(lab[:, 1] * 92.208 + 6.025, plain[:, 1], rtol=0, atol=1e-3)
@@ -177,7 +177,9 @@ def test_normalised_lab_undoes_the_rgb_normalisation() -> None:
     primaries = torch.tensor(
         [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0]], dtype=torch.float32
     )
-    assert float(normalised_lab(normalise(primaries.T.reshape(1, 3, 1, 5))).abs().max()) <= 1.001
+    assert (
+        float(to_normalised_lab(normalise(primaries.T.reshape(1, 3, 1, 5))).abs().max()) <= 1.001
+    )
 
 
 def test_lab_backbone_sees_lightness_and_colour_apart() -> None:

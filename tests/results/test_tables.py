@@ -20,7 +20,7 @@ from bench.plan.planner import Planner, make_plan
 from bench.results.db.database import Database, open_database
 from bench.results.db.record import cell_record
 from bench.results.papers import Table, compare, listing, load
-from bench.results.papers.match import settled
+from bench.results.papers.match import own_settings
 from bench.results.papers.reported import of_table, table_names
 from bench.results.papers.tables import parse
 
@@ -92,7 +92,7 @@ def test_settings_differ_from_the_defaults(scale: str) -> None:
     for name in NAMES:
         for cell in load(name).cells(scale):
             registry.entry("data", cell.data)
-            said = settled(cell, dict(cell.overrides))
+            said = own_settings(cell, dict(cell.overrides))
             spelled = [k for k in dict(cell.overrides) if k != "object_knn.features"]
             assert len(said) >= len(spelled), (name, cell)
 

@@ -15,7 +15,7 @@ from bench.contracts.views import Source
 from bench.core.params import Runtime
 from bench.core.stage import Stage
 from bench.stages import crop_stats
-from bench.stages.crop_stats import Job, grouped, pooled, summarise
+from bench.stages.crop_stats import Job, group_by_image, pool_over_groups, summarise
 from tests.methods.crops.sets import Boxed, crop, table
 from tests.small_set import SmallSet
 
@@ -41,7 +41,7 @@ def pairs(*boxes: tuple[float, float, float, float]) -> list[list[Source]]:
 def of_image(
     images: Any, samples: list[list[Source]], source: Any = "boxes", seeds: int = 1
 ) -> dict[str, Any]:
-    return Job(images, source, grouped(Fixed(samples), images, seeds), seeds)(0)
+    return Job(images, source, group_by_image(Fixed(samples), images, seeds), seeds)(0)
 
 
 def test_objectness_and_its_classes_by_hand() -> None:
@@ -108,7 +108,7 @@ def test_a_sample_counts_each_of_its_boxes_once() -> None:
     box = (0, 0, 30, 30)
     small = Source(0, None, scale=(0.1, 0.1), role="small")
     samples = [[Source(0, box)] * 2, [Source(0, box), Source(0)], [Source(0)] * 2 + [small] * 3]
-    (drawn,) = grouped(Fixed(samples), images, 2)
+    (drawn,) = group_by_image(Fixed(samples), images, 2)
     per_seed = [drawn.regions[drawn.seeds == s].tolist() for s in (0, 1)]
     assert [len(p) for p in per_seed] == [1 + 2 + 4, 7]
     assert per_seed[0][:4] == [[*box], [*box], [0, 0, 60, 40], [0, 0, 60, 40]]
@@ -128,7 +128,7 @@ def test_on_scenes_it_is_a_loop_over_pixels(tmp_path: Path) -> None:
             low = rng.integers(0, [width - 30, height - 30], (4, 2))
             crops = np.concatenate([low, low + rng.integers(5, 30, (4, 2))], 1)
             samples = [[Source(index, tuple(map(float, c)), scale=(1.0, 1.0))] * 2 for c in crops]  # type: ignore[arg-type]
-            job = Job(images, source, grouped(Fixed(samples), images, 1))  # type: ignore[arg-type]
+            job = Job(images, source, group_by_image(Fixed(samples), images, 1))  # type: ignore[arg-type]
             truth = np.zeros((height, width), bool)
             for mask, box in zip(images.masks[index], images.objects(index).boxes, strict=True):
                 if source == "masks":
@@ -142,18 +142,18 @@ def test_on_scenes_it_is_a_loop_over_pixels(tmp_path: Path) -> None:
 
 def test_pooling_by_hand() -> None:
     """Groups (2, 3), (1): mean 2; ratio estimator by hand; one group or none has no interval."""
-    found = pooled([np.array([2.0, 3.0]), np.array([]), np.array([1.0])])
+    found = pool_over_groups([np.array([2.0, 3.0]), np.array([]), np.array([1.0])])
     assert found["mean"] == pytest.approx(2)
     assert found["n"] == 3
     spread = np.sqrt(2 / 1 * ((5 - 2 * 2) ** 2 + (1 - 2) ** 2)) / 3
     assert found["ci95"] == pytest.approx(scipy_stats.t.ppf(0.975, 1) * spread)
-    assert pooled([np.array([1.0, 2.0])]) == {"mean": 1.5, "ci95": None, "n": 2}
-    assert pooled([np.array([])]) == {"mean": None, "ci95": None, "n": 0}
+    assert pool_over_groups([np.array([1.0, 2.0])]) == {"mean": 1.5, "ci95": None, "n": 2}
+    assert pool_over_groups([np.array([])]) == {"mean": None, "ci95": None, "n": 0}
 
 
 def test_with_one_value_a_group_the_interval_is_students() -> None:
     values = np.random.default_rng(0).normal(size=12)
-    found = pooled([values[i : i + 1] for i in range(12)])
+    found = pool_over_groups([values[i : i + 1] for i in range(12)])
     low, high = scipy_stats.t.interval(0.95, 11, loc=values.mean(), scale=scipy_stats.sem(values))
     assert (found["mean"], found["ci95"]) == pytest.approx((values.mean(), (high - low) / 2))
 
@@ -163,7 +163,7 @@ def test_the_interval_is_that_of_a_bootstrap_over_images() -> None:
     wide."""
     rng = np.random.default_rng(0)
     groups = [rng.normal(rng.normal(1), 0.3, rng.integers(1, 9)) for _ in range(150)]
-    found = pooled(groups)
+    found = pool_over_groups(groups)
     sums, counts = np.array([g.sum() for g in groups]), np.array([len(g) for g in groups])
     draws = rng.integers(0, 150, (8000, 150))
     means = sums[draws].sum(1) / counts[draws].sum(1)
@@ -179,7 +179,7 @@ def test_the_summary_counts_images_and_crops() -> None:
         *pairs((0, 0, 10, 10), (0, 0, 20, 10)),
         [Source(2, (0, 0, 50, 10), scale=(1.0, 1.0))] * 2,
     ]
-    job = Job(images, "boxes", grouped(Fixed(samples), images, 2), 2)
+    job = Job(images, "boxes", group_by_image(Fixed(samples), images, 2), 2)
     parts = [job(i) for i in range(3)]
     whole = [part.pop("image") for part in parts]
     assert whole == pytest.approx([0.2, 0, 1])

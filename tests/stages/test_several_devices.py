@@ -76,10 +76,10 @@ def test_two_processes_give_the_backbone_of_one(one: Path, two: Path) -> None:
 
 
 def fresh(folder: Path) -> dict[str, torch.Tensor]:
-    from bench.stages.pretrain.setup import build_method, fresh_network
+    from bench.stages.pretrain.setup import build_method, build_network
 
     ctx = context(folder, settings=CALM)
-    return fresh_network(ctx, build_method(ctx.params["method"]), 24).backbone.state_dict()
+    return build_network(ctx, build_method(ctx.params["method"]), 24).backbone.state_dict()
 
 
 def test_a_killed_process_fails_the_stage_and_the_same_command_goes_on(

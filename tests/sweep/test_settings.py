@@ -15,8 +15,8 @@ from bench.core.errors import BadInput
 from bench.core.params import param
 from bench.sweep import owners
 from bench.sweep.owners import find
-from bench.sweep.setup import resolve, searched
-from bench.sweep.space import Space, declared, given
+from bench.sweep.setup import choose_search, resolve
+from bench.sweep.space import Space, declared_space, parse_space
 
 
 class Fields(BaseModel):
@@ -41,7 +41,7 @@ F = Fields.model_fields
     ],
 )
 def test_declared(name: str, expected: Space) -> None:
-    found = declared(f"o.{name}", F[name])
+    found = declared_space(f"o.{name}", F[name])
     assert found == expected
     assert Space.of(json.loads(json.dumps(found.plain()))) == found
 
@@ -62,9 +62,9 @@ def test_declared(name: str, expected: Space) -> None:
     ],
 )
 def test_given(field: str, text: str, expected: Space) -> None:
-    found = given(f"o.{field}", F[field], text)
+    found = parse_space(f"o.{field}", F[field], text)
     assert found == expected
-    again = given(f"o.{field}", F[field], found.option().partition("=")[2])
+    again = parse_space(f"o.{field}", F[field], found.option().partition("=")[2])
     assert again == found
 
 
@@ -73,12 +73,12 @@ def test_given(field: str, text: str, expected: Space) -> None:
 )
 def test_not_understood(text: str) -> None:
     with pytest.raises(BadInput, match=r"log:1e-3:1"):
-        given("o.x", F["x"], text)
+        parse_space("o.x", F["x"], text)
 
 
 def test_a_field_without_a_space_says_how_to_give_one() -> None:
     with pytest.raises(BadInput, match=r"--param o.plain=0.5,1.0"):
-        declared("o.plain", F["plain"])
+        declared_space("o.plain", F["plain"])
 
 
 def test_every_declared_space_is_valid() -> None:
@@ -88,7 +88,7 @@ def test_every_declared_space_is_valid() -> None:
         for field, info in cls.Params.model_fields.items():
             if (info.json_schema_extra or {}).get("search"):  # type: ignore[union-attr]
                 count += 1
-                owners._check(cls, field, declared(f"{name}.{field}", info), "paper")
+                owners._check(cls, field, declared_space(f"{name}.{field}", info), "paper")
     assert count > 50
 
 
@@ -149,14 +149,14 @@ def _spaces(*params: str) -> list[Space]:
 
 def test_search_that_suits_the_space() -> None:
     grid, endless = _spaces("n_crops", "knn.k=5,10"), _spaces("n_crops", "byol.lr")
-    assert searched(grid, "auto", "auto", None, False) == ("grid", "none", 8)
-    assert searched(endless, "auto", "auto", None, False) == ("tpe", "median", 20)
-    assert searched(endless, "auto", "none", 7, False) == ("tpe", "none", 7)
-    assert searched(endless, "random", "auto", None, True)[2] > 1000
+    assert choose_search(grid, "auto", "auto", None, False) == ("grid", "none", 8)
+    assert choose_search(endless, "auto", "auto", None, False) == ("tpe", "median", 20)
+    assert choose_search(endless, "auto", "none", 7, False) == ("tpe", "none", 7)
+    assert choose_search(endless, "random", "auto", None, True)[2] > 1000
     with pytest.raises(BadInput, match=r"grid needs a list.*byol.lr=0.001,1.0"):
-        searched(endless, "grid", "auto", None, False)
+        choose_search(endless, "grid", "auto", None, False)
     with pytest.raises(BadInput, match="one of auto, grid"):
-        searched(grid, "bayes", "auto", None, False)
+        choose_search(grid, "bayes", "auto", None, False)
 
 
 @pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200)])

@@ -24,7 +24,7 @@ from bench.sweep.study import (
     make_pruner,
     make_sampler,
     open_storage,
-    this_worker,
+    worker_name,
 )
 from tests.sweep.small import CHEAP, opened
 
@@ -126,7 +126,7 @@ def test_lost_trials_are_given_back_once() -> None:
     sweep, _ = opened("--param", "knn.k=1,2,3,4", *CHEAP)
     killed, interrupted, failed, alive = (sweep.study.ask() for _ in range(4))
     killed.set_user_attr(WORKER, dead_worker())
-    alive.set_user_attr(WORKER, this_worker())
+    alive.set_user_attr(WORKER, worker_name())
     failed.set_user_attr(REASON, "the loss is not finite")
     for trial in (interrupted, failed):
         sweep.study.tell(trial, state=optuna.trial.TrialState.FAIL)

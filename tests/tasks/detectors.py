@@ -19,7 +19,7 @@ from bench.data.sets.scenes_keypoints import KEYPOINTS as ENDS
 from bench.data.sets.scenes_keypoints import extremes
 from tasks._detection.backend import DETECTORS
 from tasks._detection.data import Key, TrainImages, batch_images
-from tasks._detection.pipeline import prepared
+from tasks._detection.pipeline import prepare_split
 from tests.small_set import SmallSet
 
 MICRO: dict[str, Any] = {
@@ -84,7 +84,7 @@ def context(folder: Path, seconds: float = 1e9) -> StageContext:
 
 
 def sample_targets(name: str, folder: Path, p: Any) -> tuple[ImageList, list[dict[str, Any]]]:
-    images = prepared(images_for(name, folder, 2), p)
+    images = prepare_split(images_for(name, folder, 2), p)
     data = TrainImages(images, p.sizes, p.max_size, 0, p.kinds)
     samples = [data[Key(0, i, i)] for i in range(2)]
     return batch_images(samples, torch.device("cpu")), samples

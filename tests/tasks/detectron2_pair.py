@@ -12,7 +12,7 @@ from bench.contracts.registry import load
 from tasks._detection.backend import DETECTORS, TorchvisionBackend
 from tasks._detection.data import Key, TrainImages
 from tasks._detection.detectron2 import Detectron2Backend, network
-from tasks._detection.pipeline import prepared
+from tasks._detection.pipeline import prepare_split
 from tests.tasks.detectors import MICRO, images_for
 from tests.tasks.detectron2_weights import copy_weights
 
@@ -44,7 +44,7 @@ class Pair:
         self, name: str, folder: Path, backbone: str = "resnet18", **changes: Any
     ) -> None:
         self.p, self.backbone = settings(name, **changes), backbone
-        self.images = prepared(images_for(name, folder, 3), self.p)
+        self.images = prepare_split(images_for(name, folder, 3), self.p)
         data = TrainImages(self.images, self.p.sizes, self.p.max_size, 0, self.p.kinds)
         self.samples = [data[Key(0, i, i)] for i in range(2)]
         torch.manual_seed(0)

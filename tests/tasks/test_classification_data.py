@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from bench.contracts.registry import load
 from bench.core.errors import BadInput
 from tasks._classification.data import TestCrops, TrainCrops
-from tasks._classification.subset import balanced, listed
+from tasks._classification.subset import choose_balanced, read_listed
 from tasks._shared.finetune import StepBatches
 from tests.small_set import SmallSet
 from tests.tasks.classification import small
@@ -84,14 +84,14 @@ def test_a_test_crop_is_torchvisions(tmp_path: Path) -> None:
 def test_a_balanced_draw_takes_equal_numbers_while_classes_last() -> None:
     labels = np.repeat([0, 1, 2], [50, 50, 4])
     for total, wanted in ((3, [1, 1, 1]), (12, [4, 4, 4]), (14, [5, 5, 4]), (104, [50, 50, 4])):
-        places = balanced(labels, total, 0)
+        places = choose_balanced(labels, total, 0)
         assert len(set(places.tolist())) == total
         assert np.bincount(labels[places], minlength=3).tolist() == wanted
-    four = [tuple(np.bincount(labels[balanced(labels, 4, seed)])) for seed in range(40)]
+    four = [tuple(np.bincount(labels[choose_balanced(labels, 4, seed)])) for seed in range(40)]
     assert set(four) == {(2, 1, 1), (1, 2, 1), (1, 1, 2)}, "which class gives one more is drawn"
-    assert np.array_equal(balanced(labels, 12, 0), balanced(labels, 12, 0))
-    assert not np.array_equal(balanced(labels, 12, 0), balanced(labels, 12, 1))
-    firsts = Counter(int(balanced(labels, 3, seed)[0]) for seed in range(200))
+    assert np.array_equal(choose_balanced(labels, 12, 0), choose_balanced(labels, 12, 0))
+    assert not np.array_equal(choose_balanced(labels, 12, 0), choose_balanced(labels, 12, 1))
+    firsts = Counter(int(choose_balanced(labels, 3, seed)[0]) for seed in range(200))
     assert len(firsts) > 40, "any image of a class can be the first"
 
 
@@ -101,7 +101,7 @@ def test_imagenets_shares_have_the_published_sizes() -> None:
         p: Any = load("task", name).resolve("paper").params
         assert int(p.fraction * 1_281_167) == size
     labels = np.repeat(np.arange(1000), 1300)
-    counts = np.bincount(labels[balanced(labels, 12_811, 0)])
+    counts = np.bincount(labels[choose_balanced(labels, 12_811, 0)])
     assert sorted(set(counts.tolist())) == [12, 13]
     assert int((counts == 13).sum()) == 811
 
@@ -119,7 +119,7 @@ def test_a_list_names_images_by_name_or_path(tmp_path: Path) -> None:
     images = SmallSet(tmp_path, 6)
     positions = np.array([1, 2, 4, 5])
     folder = place(tmp_path, "5.png\n\nsome/folder/2.png 17\n")
-    assert listed(images, positions, folder, "t.subset").tolist() == [1, 3]
+    assert read_listed(images, positions, folder, "t.subset").tolist() == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_list_names_images_by_name_or_path(tmp_path: Path) -> None:
 def test_lists_that_are_none(text: str | bytes, message: str, tmp_path: Path) -> None:
     images = SmallSet(tmp_path, 6)
     with pytest.raises(BadInput, match=message):
-        listed(images, np.array([1, 2, 4, 5]), place(tmp_path, text), "t.subset")
+        read_listed(images, np.array([1, 2, 4, 5]), place(tmp_path, text), "t.subset")
     place(tmp_path, "5.png\n", "other.txt")
     with pytest.raises(BadInput, match="must be one file, not a folder of 2"):
-        listed(images, np.array([1, 2, 4, 5]), tmp_path / "stage", "t.subset")
+        read_listed(images, np.array([1, 2, 4, 5]), tmp_path / "stage", "t.subset")

@@ -21,7 +21,7 @@ from bench.nn.backbones import build_backbone, save_backbone
 from tasks._classification import pipeline
 from tasks._classification.data import Labelled
 from tasks._classification.metrics import multi_metrics, single_metrics
-from tasks._classification.model import Classifier, multi_loss, optimizer_for, single_loss
+from tasks._classification.model import Classifier, build_optimizer, multi_loss, single_loss
 from tasks._classification.protocol import SemiParams, TransferParams
 from tests.small_set import SmallSet
 from tests.tasks.classification import MICRO, MULTI, SEMI, TRANSFER, small
@@ -29,7 +29,7 @@ from tests.tasks.classification import MICRO, MULTI, SEMI, TRANSFER, small
 
 def test_the_classifier_has_its_own_rate_and_every_weight_is_in_one_group() -> None:
     model = Classifier("resnet18", 5)
-    optimizer = optimizer_for(model, SemiParams())
+    optimizer = build_optimizer(model, SemiParams())
     assert [g["factor"] for g in optimizer.param_groups] == [1.0, 100.0]
     assert optimizer.param_groups[1]["params"] == list(model.head.parameters())
     grouped = [id(p) for g in optimizer.param_groups for p in g["params"]]

@@ -17,9 +17,9 @@ from bench.core.stage import Stage
 from bench.measure.resampling import Finished, differences
 from tasks._detection import resample
 from tasks._detection.evaluate import coco_metrics
-from tasks._detection.resample import coco_counted
-from tasks._detection.voc import ranked, voc_means, voc_metrics
-from tasks._shared.counted import kept, of_rows, share
+from tasks._detection.resample import count_coco
+from tasks._detection.voc import rank_detections, voc_means, voc_metrics
+from tasks._shared.counted import count_rows, load_kept, share
 from tests.tasks.test_coco_metrics import POINTS, random_case
 from tests.tasks.test_voc_metrics import Written
 from tests.tasks.test_voc_metrics import random_case as random_voc
@@ -57,7 +57,7 @@ def test_cocos_ap_is_pycocotools_of_the_repeated_images(
     truth, found = random_case(3, POINTS if kind == "keypoints" else 0)
     ones = np.ones(len(truth["images"]), np.int64)
     expected, _ = coco_metrics(truth, found, (kind,), "pycocotools")
-    tied = coco_counted(truth, found, kind, evaluator)
+    tied = count_coco(truth, found, kind, evaluator)
     assert {name: metric(ones) for name, metric in tied.items()} == pytest.approx(
         expected, abs=1e-9
     )
@@ -65,7 +65,7 @@ def test_cocos_ap_is_pycocotools_of_the_repeated_images(
     # how copies share a rank is nobody's rule
     for place, detection in enumerate(rng.permutation(found)):
         detection["score"] += 1e-6 * place
-    metrics = coco_counted(truth, found, kind, evaluator)
+    metrics = count_coco(truth, found, kind, evaluator)
     for counts in (rng.integers(0, 4, len(ones)) for _ in range(3)):
         expected, _ = coco_metrics(*repeated(truth, found, counts), (kind,), "pycocotools")
         assert {"AP_" + kind, "APm_" + kind} <= set(expected) <= set(metrics)
@@ -79,7 +79,7 @@ def test_cocos_ap_is_pycocotools_of_the_repeated_images(
 @pytest.mark.parametrize("ties", [False, True])
 def test_vocs_ap_is_that_of_the_repeated_images(ties: bool, rule: Any) -> None:
     images, found = random_voc(4, ties)
-    classes = ranked(images, found)
+    classes = rank_detections(images, found)
     for seed in range(3):
         counts = np.random.default_rng(seed).integers(0, 4, len(images))
         many = Written(
@@ -104,7 +104,7 @@ def test_a_share_by_hand() -> None:
     right = np.array([True, False, True])
     assert share(right)(np.array([1, 1, 1])) == pytest.approx(200 / 3)
     assert share(right)(np.array([2, 3, 0])) == pytest.approx(40.0)
-    rows = of_rows(lambda at: float("".join(map(str, at))))
+    rows = count_rows(lambda at: float("".join(map(str, at))))
     assert rows(np.array([0, 0, 3])) == 222.0
     assert rows(np.array([0, 2, 1])) == 112.0
 
@@ -138,4 +138,4 @@ def test_what_an_older_result_lacks_is_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "cub-0123456789ab"
     folder.mkdir()
     with pytest.raises(BadInput, match=r"has no predictions\.npy.*bench show 0123456789ab"):
-        kept(folder, "predictions.npy")
+        load_kept(folder, "predictions.npy")

@@ -16,7 +16,7 @@ from torchvision.models import resnet18
 from bench.core.errors import BadInput
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from tasks._detection.anchors import Anchors, assign_levels, cell_anchors, pool
-from tasks._detection.data import batch_images, decode_mask, resized
+from tasks._detection.data import batch_images, decode_mask, resized_size
 from tasks._detection.evaluate import to_original
 from tasks._detection.model import FpnRcnn, Rpn, box_losses, mask_targets, paste
 from tests.tasks.detectors import fpn_params
@@ -112,9 +112,9 @@ def test_mask_targets_and_paste_are_inverse_on_a_rectangle() -> None:
 
 
 def test_resize_rule() -> None:
-    assert resized(640, 480, 800, 1333) == (1067, 800)
-    assert resized(1000, 300, 800, 1333) == (1333, 400)
-    assert resized(192, 144, 128, 224) == (171, 128)
+    assert resized_size(640, 480, 800, 1333) == (1067, 800)
+    assert resized_size(1000, 300, 800, 1333) == (1333, 400)
+    assert resized_size(192, 144, 128, 224) == (171, 128)
 
 
 def test_boxes_map_back_to_the_original_and_are_clipped() -> None:

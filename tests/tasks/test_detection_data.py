@@ -20,10 +20,10 @@ from bench.core.store import Store
 from bench.launch.local import LocalEngine
 from bench.plan.cell import Cell, Plan
 from bench.plan.planner import Planner
-from tasks._detection.data import Key, TrainImages, chosen, usable
+from tasks._detection.data import Key, TrainImages, choose_fraction, usable_positions
 from tasks._detection.data import TestImages as ShownImages
 from tasks._detection.evaluate import ground_truth
-from tasks._detection.pipeline import prepared, score
+from tasks._detection.pipeline import prepare_split, score
 from tasks._detection.train import loader
 from tests.data import folders, voc_folders
 from tests.data.voc_folders import Photo, thing
@@ -84,7 +84,7 @@ def test_every_form_of_mask_and_no_crowd(tmp_path: Path, home: Path) -> None:
 
 def test_images_without_objects_are_scored_but_not_trained_on(tmp_path: Path, home: Path) -> None:
     images = coco_split(tmp_path / "coco", home)
-    assert images.ids[usable(images, COCO.kinds)].tolist() == [100, 101]
+    assert images.ids[usable_positions(images, COCO.kinds)].tolist() == [100, 101]
     assert len(ShownImages(images, 40, 100)) == 3
     truth = ground_truth(images)
     found = [
@@ -134,16 +134,16 @@ def test_an_object_without_a_mask_is_named(mask: Any, tmp_path: Path, home: Path
     images = coco_split(tmp_path / "coco", home, strip)
     with pytest.raises(BadData, match="annotation 12 of image 101 has no mask"):
         loader(images, COCO, 0, 2, 0, 0)
-    assert len(usable(images)) == 2  # boxes alone need none
+    assert len(usable_positions(images)) == 2  # boxes alone need none
 
 
 def test_sets_that_lack_what_the_protocol_needs(tmp_path: Path, home: Path) -> None:
     voc = folders.split(folders.component("voc2012"), voc_folders.write_2012(tmp_path / "v"), home)
     with pytest.raises(BadData, match="voc2012/train has no masks"):
-        prepared(voc, COCO)
+        prepare_split(voc, COCO)
     with pytest.raises(BadData, match="voc2012/train has no keypoints"):
-        prepared(voc, load("task", "coco_keypoints").resolve("tiny").params)
-    assert prepared(voc, VOC) is voc
+        prepare_split(voc, load("task", "coco_keypoints").resolve("tiny").params)
+    assert prepare_split(voc, VOC) is voc
 
 
 def test_voc_boxes_count_from_one_and_difficult_objects_train(tmp_path: Path, home: Path) -> None:
@@ -169,8 +169,8 @@ def test_voc_boxes_count_from_one_and_difficult_objects_train(tmp_path: Path, ho
         [0, 0, 60, 40],
     ]
     empty = images.ids.tolist().index(2011003000)
-    assert at in usable(images)
-    assert empty not in usable(images)
+    assert at in usable_positions(images)
+    assert empty not in usable_positions(images)
 
 
 @pytest.mark.parametrize("name", ["coco", "voc2012"])
@@ -259,7 +259,7 @@ def test_keypoints_end_to_end(real_data: Path, home: Path) -> None:
     found = json.loads((folder / "detections.json").read_text())
     assert all(len(d["keypoints"]) == 51 and d["category_id"] == 1 for d in found)
     data = folders.component("coco")
-    images = prepared(
+    images = prepare_split(
         folders.split(data, real_data / "tiny_coco", home, "val"),
         load("task", "coco_keypoints").resolve("tiny").params,
     )
@@ -280,13 +280,15 @@ def test_keypoints_end_to_end(real_data: Path, home: Path) -> None:
 
 def test_a_subset_is_known_from_seed_and_ids() -> None:
     ids = np.array([900, 4, 17, 58, 132, 7, 21, 33, 40, 61])
-    first = chosen(ids, 0.3, 0)
+    first = choose_fraction(ids, 0.3, 0)
     assert len(first) == 3
     # not the order
-    assert set(ids[first]) == {int(i) for i in np.sort(ids)[chosen(np.sort(ids), 0.3, 0)]}
-    assert set(ids[first]) <= set(ids[chosen(ids, 0.6, 0)])  # larger subsets hold smaller ones
-    assert {tuple(chosen(ids, 0.3, s)) for s in range(6)} != {tuple(first)}
-    assert chosen(ids, 1.0, 0).tolist() == list(range(10))
+    assert set(ids[first]) == {int(i) for i in np.sort(ids)[choose_fraction(np.sort(ids), 0.3, 0)]}
+    assert set(ids[first]) <= set(
+        ids[choose_fraction(ids, 0.6, 0)]
+    )  # larger subsets hold smaller ones
+    assert {tuple(choose_fraction(ids, 0.3, s)) for s in range(6)} != {tuple(first)}
+    assert choose_fraction(ids, 1.0, 0).tolist() == list(range(10))
     hashed = __import__("hashlib").sha256
     assert set(ids[first]) == set(
         sorted(ids, key=lambda i: hashed(f"0/{i}".encode()).hexdigest())[:3]

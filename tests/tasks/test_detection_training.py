@@ -68,7 +68,7 @@ def test_learning_rate_schedule() -> None:
 
 def test_no_weight_decay_on_normalisation() -> None:
     model = FpnRcnn("resnet18", 3, fpn_params())
-    groups = training.optimizer_for(model, fpn_params()).param_groups
+    groups = training.build_optimizer(model, fpn_params()).param_groups
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert groups[0]["weight_decay"] == 0
     assert len(groups[0]["params"]) == 2 * len(norms)

@@ -16,7 +16,7 @@ from tasks._detection import train as training
 from tasks._detection.backend import TorchvisionBackend
 from tasks._detection.evaluate import predict
 from tasks._detection.model import box_losses, mask_targets
-from tasks._detection.pipeline import prepared, score
+from tasks._detection.pipeline import prepare_split, score
 from tests.small_set import SmallSet
 from tests.tasks.detectors import FAMILIES, context, detector, images_for, params, sample_targets
 
@@ -65,7 +65,7 @@ def test_detections_have_their_fields(name: str, tmp_path: Path) -> None:
 def test_the_optimiser_has_every_parameter_once(name: str) -> None:
     p = params(name)
     model = detector(p)
-    norm, other = (g["params"] for g in training.optimizer_for(model, p).param_groups)
+    norm, other = (g["params"] for g in training.build_optimizer(model, p).param_groups)
     assert (
         len({id(q) for q in [*norm, *other]})
         == len(norm) + len(other)
@@ -164,7 +164,7 @@ def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
         "precise_bn": 4,
     }
     p = params(name, **(settings | HEART[name]))
-    images = prepared(images_for(name, tmp_path, 8), p)
+    images = prepare_split(images_for(name, tmp_path, 8), p)
     model = detector(p, len(images.classes), "resnet18_half" if p.detector == "c4" else "resnet18")
     ctx, fabric = context(tmp_path / "c"), Fabric(accelerator="cpu", devices=1)
     training.train(ctx, TorchvisionBackend(), model, images, p, fabric)

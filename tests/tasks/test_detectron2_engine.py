@@ -86,7 +86,7 @@ def test_a_broken_installation_is_told_apart(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("absent")
 def test_auto_falls_back_and_leaves_the_key_alone(home: Path) -> None:
-    assert engines.missing()
+    assert engines.why_missing()
     auto, plain = planned(home, engine="auto"), planned(home)
     assert auto.engine == plain.engine == "torchvision"
     assert auto.final

@@ -16,7 +16,7 @@ from bench.contracts.registry import load
 from tasks._detection import train as training
 from tasks._detection.backend import TorchvisionBackend
 from tasks._detection.evaluate import predict
-from tasks._detection.pipeline import prepared, score
+from tasks._detection.pipeline import prepare_split, score
 from tests.e2e.micro import metrics, run
 from tests.tasks.detectors import context, images_for
 
@@ -54,7 +54,7 @@ def test_schedule_and_weight_decay(name: str, tmp_path: Path) -> None:
         model, weight_decay=p.weight_decay, weight_decay_norm=0.0
     )
     theirs = {id(q): g["weight_decay"] for g in groups for q in g["params"]}
-    ours = training.optimizer_for(model, p).param_groups
+    ours = training.build_optimizer(model, p).param_groups
     assert {id(q): g["weight_decay"] for g in ours for q in g["params"]} == theirs
     assert set(theirs.values()) == {0.0, 1e-4}
 
@@ -85,7 +85,7 @@ def test_a_training_is_a_function_of_its_seed_and_goes_on_after_a_kill(
     its focal loss, which is TorchScript, starts here as in a fresh process."""
     monkeypatch.setattr(retinanet, "sigmoid_focal_loss_jit", torch.jit.script(sigmoid_focal_loss))
     p, states = settings(name, sizes=(64,), test_size=64, iterations=4), []
-    images = prepared(images_for(name, tmp_path, 4), p)
+    images = prepare_split(images_for(name, tmp_path, 4), p)
     fabric, backend = Fabric(accelerator="cpu", devices=1), Detectron2Backend()
     for at in ("a", "b", "killed"):
         ctx = context(tmp_path / at)

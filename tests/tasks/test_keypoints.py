@@ -12,9 +12,9 @@ from bench.contracts.images import Objects
 from bench.data.scenes.draw import draw_scene
 from bench.data.sets.coco import KEYPOINTS
 from bench.data.sets.scenes_keypoints import extremes
-from tasks._detection.data import Key, OneClass, TrainImages, flip_keypoints, usable
+from tasks._detection.data import Key, OneClass, TrainImages, flip_keypoints, usable_positions
 from tasks._detection.evaluate import _results
-from tasks._detection.pipeline import prepared
+from tasks._detection.pipeline import prepare_split
 from tests.small_set import SmallSet
 from tests.tasks.detectors import PointSet, params
 
@@ -101,7 +101,7 @@ def test_keypoint_protocol_sees_persons_and_trains_on_images_with_keypoints(
     tmp_path: Path,
 ) -> None:
     p = params("coco_keypoints")
-    images = prepared(Persons(tmp_path), p)
+    images = prepare_split(Persons(tmp_path), p)
     assert isinstance(images, OneClass)
     assert images.classes == ["person"]
     found = images.objects(0)
@@ -109,5 +109,7 @@ def test_keypoint_protocol_sees_persons_and_trains_on_images_with_keypoints(
     assert found.boxes[0].tolist() == [10, 10, 40, 40]
     assert found.ids.tolist() == [1, 2]
     assert len(found.segmentations or []) == 2
-    assert usable(images, p.kinds).tolist() == [0]  # image 1: only its crowd has labelled ones
-    assert usable(images).tolist() == [0, 1, 2]
+    assert usable_positions(images, p.kinds).tolist() == [
+        0
+    ]  # image 1: only its crowd has labelled ones
+    assert usable_positions(images).tolist() == [0, 1, 2]

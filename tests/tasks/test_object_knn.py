@@ -20,7 +20,7 @@ from bench.core.errors import BadData, BadInput
 from bench.core.params import Runtime
 from bench.plan.planner import make_plan
 from tasks._shared import retrieval as _retrieval
-from tasks._shared.retrieval import _in_image, _objects, _pool, cut_out, recalls
+from tasks._shared.retrieval import _in_image, _objects, _pool, embed_cut_out, recalls
 from tasks.object_knn import ObjectKnn, ObjectKnnParams
 from tests.small_set import SmallSet
 
@@ -76,7 +76,7 @@ def test_cut_out_boxes_are_torchvisions_resized_crops() -> None:
     image = np.random.default_rng(2).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     # the second sticks out
     boxes = np.array([[3.2, 4.6, 40.4, 30.0], [60.0, 40.0, 80.0, 60.0]], np.float32)
-    found = cut_out(Grey(), image, boxes, 16, CPU)
+    found = embed_cut_out(Grey(), image, boxes, 16, CPU)
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     for row, (x1, y1, x2, y2) in zip(found, [(3, 5, 40, 30), (60, 40, 70, 50)], strict=True):
         crop = (

@@ -17,7 +17,7 @@ from tasks._segmentation.data import (
     augment,
     base_factor,
     crop_at,
-    normalised,
+    normalise,
     photometric,
     resize_pair,
 )
@@ -65,10 +65,10 @@ def test_a_crop_at_scale_one_is_the_image() -> None:
         crop, classes = augment(image, target, p, np.random.default_rng(i))
         way = 1 if classes[0].tolist() == target[0].tolist() else -1
         assert np.array_equal(classes.numpy(), target[:, ::way])
-        assert torch.equal(crop, normalised(image[:, ::way]))
+        assert torch.equal(crop, normalise(image[:, ::way]))
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     np.testing.assert_allclose(
-        normalised(image).numpy().transpose(1, 2, 0), (image / 255 - mean) / deviation, atol=1e-5
+        normalise(image).numpy().transpose(1, 2, 0), (image / 255 - mean) / deviation, atol=1e-5
     )
 
 

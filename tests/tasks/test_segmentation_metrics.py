@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from bench.core.errors import BadData
-from tasks._segmentation.metrics import confusion, per_class, segmentation_metrics
+from tasks._segmentation.metrics import count_confusion, per_class, segmentation_metrics
 
 
 def random_pixels(seed: int, classes: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -27,7 +27,8 @@ def random_pixels(seed: int, classes: int = 5) -> list[tuple[np.ndarray, np.ndar
 def test_metrics_equal_scikit_learn_and_a_plain_loop(seed: int) -> None:
     images = random_pixels(seed)
     matrix = sum(
-        confusion(torch.from_numpy(truth), torch.from_numpy(found), 5) for truth, found in images
+        count_confusion(torch.from_numpy(truth), torch.from_numpy(found), 5)
+        for truth, found in images
     )
     there = np.concatenate([t.ravel() for t, _ in images])
     predicted = np.concatenate([f.ravel() for _, f in images])
@@ -68,7 +69,7 @@ def test_metrics_by_hand() -> None:
 
 
 def test_no_scored_pixel_is_an_error() -> None:
-    matrix = confusion(
+    matrix = count_confusion(
         torch.full((4, 4), 255, dtype=torch.uint8), torch.zeros(4, 4, dtype=torch.long), 3
     )
     with pytest.raises(BadData, match="void everywhere"):

@@ -16,7 +16,7 @@ from bench.contracts.registry import load
 from bench.core.errors import BadInput
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from bench.nn.resnet import ResNetBackbone
-from tasks._segmentation.model import Segmenter, dilate, optimizer_for, pixel_loss
+from tasks._segmentation.model import Segmenter, build_optimizer, dilate, pixel_loss
 from tasks._segmentation.protocol import poly
 from tasks._shared import finetune as _finetune
 from tests.tasks.segmentation import TASKS, context, micro
@@ -146,12 +146,12 @@ def test_polynomial_schedule() -> None:
 def test_every_weight_is_in_one_group(tmp_path: Path) -> None:
     p = micro("cityscapes_seg", head_lr=10.0)
     model = Segmenter("resnet18", 5, p)
-    body, heads = optimizer_for(model, p).param_groups
+    body, heads = build_optimizer(model, p).param_groups
     assert len(body["params"]) == len(list(model.backbone.parameters()))
     assert len(body["params"]) + len(heads["params"]) == len(list(model.parameters()))
     assert (body["weight_decay"], heads["weight_decay"], heads["momentum"]) == (5e-4, 5e-4, 0.9)
     seen: list[list[float]] = []
-    optimizer = optimizer_for(model, p)
+    optimizer = build_optimizer(model, p)
     optimizer.register_step_pre_hook(lambda o, *_: seen.append([g["lr"] for g in o.param_groups]))
     batch = torch.randn(2, 3, 48, 64), torch.zeros(2, 48, 64, dtype=torch.uint8)
     loop = _finetune.Loop(

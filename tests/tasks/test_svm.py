@@ -22,7 +22,7 @@ from bench.core.stage import Stage
 from tasks._frozen import gram, svm
 from tasks._frozen.lowshot import Experiment, summarise
 from tasks._frozen.solver import Kernel, prepare, solve
-from tasks._frozen.speed import made_up
+from tasks._frozen.speed import make_up_features
 from tasks._frozen.svm import (
     SvmParams,
     check_solver,
@@ -78,7 +78,7 @@ def transcription(
 @pytest.fixture(scope="module")
 def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Random features of 360 + 200 images, labels of 5 classes, some of them difficult only."""
-    features, labels = made_up(560, 700, 5, 3)
+    features, labels = make_up_features(560, 700, 5, 3)
     rng = np.random.default_rng(0)
     labels[rng.random(labels.shape) < 0.04] = 0
     labels[:6] = 1  # enough positives in every fold
@@ -105,7 +105,7 @@ def test_the_protocol_is_the_transcription(problem: Any, solver: Any, width: int
 def test_the_solver_minimises_the_stated_function() -> None:
     """At the solution the gradient of |w|^2/2 + sum s max(0, 1 - y wx)^2 vanishes, in float64 and
     by autograd."""
-    features, labels = made_up(80, 120, 2, 1)
+    features, labels = make_up_features(80, 120, 2, 1)
     rows = Kernel(features).reduced()
     for cost in (1e-4, 0.1, 10.0):
         w = rows.weights(solve(rows, labels[None], np.full(2, cost), 2.0, 1e-4))[
@@ -119,7 +119,7 @@ def test_the_solver_minimises_the_stated_function() -> None:
 
 
 def test_a_row_with_label_zero_is_not_in_the_problem() -> None:
-    features, labels = made_up(60, 90, 1, 2)
+    features, labels = make_up_features(60, 90, 1, 2)
     labels[:3] = 1
     part = labels.copy()
     part[40:] = 0
@@ -130,7 +130,7 @@ def test_a_row_with_label_zero_is_not_in_the_problem() -> None:
 
 
 def test_copies_among_the_images_do_no_harm() -> None:
-    features, labels = made_up(30, 100, 1, 5)
+    features, labels = make_up_features(30, 100, 1, 5)
     labels[:4] = 1
     twice = np.concatenate([features, features[:7]])
     y = np.concatenate([labels, labels[:7]])
@@ -202,7 +202,7 @@ def test_a_sample_is_k_positives_and_19_k_negatives_of_every_class() -> None:
 
 @pytest.mark.parametrize("k", [1, 2, 8])
 def test_the_solvers_agree_on_samples(k: int) -> None:
-    features, labels = made_up(700, 300, 4, 7)
+    features, labels = make_up_features(700, 300, 4, 7)
     kernel, test = Kernel(features[:500]), prepare(features[500:])
     sample = draw_sample(labels[:500], k, 0)
     one, other = (train_shot(kernel, test, sample, COSTS, s) for s in ("batched", "liblinear"))
@@ -230,7 +230,7 @@ def test_the_solver_in_coefficients_minimises_the_same_function(width: int, most
     """By autograd in float64, with more and with fewer rows than dimensions, copies among the
     rows, a fold left out, costs of the protocol and, in float64, a far larger one; `o` are the
     rows' scores."""
-    features, labels = made_up(90, width, 1, 3)
+    features, labels = make_up_features(90, width, 1, 3)
     features[50:60] = features[:10]
     kernel, costs = Kernel(features), np.array([1e-5, 0.05, 1.0, most])
     subset = np.random.default_rng(0).permutation(90)[:70]
@@ -286,7 +286,7 @@ def test_k_1_alone_cannot_choose_a_cost() -> None:
 
 
 def test_lowshot_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    features, labels = made_up(300, 40, 3, 7)
+    features, labels = make_up_features(300, 40, 3, 7)
     stage = Stage("evaluate", "voc07_lowshot", 1, {"seed": 0}, "")
     ctx = StageContext(stage, tmp_path, {}, Runtime(home=tmp_path, database="sqlite://"))
 

@@ -135,7 +135,7 @@ def test_rates_fall_from_block_to_block() -> None:
     blocks."""
     p = params(layer_decay=0.7)
     model = detector(layer_decay=0.7)
-    optimizer = training.optimizer_for(model, p)
+    optimizer = training.build_optimizer(model, p)
     assert isinstance(optimizer, torch.optim.AdamW)
     scale = {
         id(q): (g["factor"], g["weight_decay"])

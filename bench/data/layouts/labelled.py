@@ -78,7 +78,7 @@ class Labelled(Data):
                 {s: [[i.id, i.file, i.label] for i in v] for s, v in found.splits.items()},
             ]
         )
-        return self.staged(place, runtime, fingerprint=mark)
+        return self.make_stage(place, runtime, fingerprint=mark)
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
@@ -89,7 +89,7 @@ class Labelled(Data):
             report[split] = {"images": len(rows), "classes": len({r.label for r in rows})}
         write_json(ctx.work / "report.json", report)
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return ClassifiedImages(self.name, split, index, root)
 
 

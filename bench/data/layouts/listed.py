@@ -57,10 +57,10 @@ class ListedImages(ClassifiedImages):
         return super().__getstate__() | {"cut": self.cut}
 
     def image(self, index: int) -> np.ndarray:
-        return without_foot(super().image(index), self.cut)
+        return cut_foot(super().image(index), self.cut)
 
 
-def without_foot(image: np.ndarray, cut: int) -> np.ndarray:
+def cut_foot(image: np.ndarray, cut: int) -> np.ndarray:
     """The image less `cut` rows at the bottom, at least one row."""
     return image[: max(1, len(image) - cut)]
 
@@ -101,7 +101,7 @@ class ListedSet(PartedSet[Member]):
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         root = self._root(root)
         mark = _fingerprint(self.class_names(root), *self._splits(root))
-        return self.staged(root, runtime, fingerprint=mark)
+        return self.make_stage(root, runtime, fingerprint=mark)
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
@@ -126,7 +126,7 @@ class ListedSet(PartedSet[Member]):
                 f"{self.name} {split}: {count} images, the published lists have {published}"
             )
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return ListedImages(self.name, split, index, root, self.foot())
 
     def no_list(self, part: str, known: Iterable[str]) -> BadInput:
@@ -200,7 +200,7 @@ def _fingerprint(classes: list[str], splits: dict[str, list[Member]], listing: L
 def _read_row(root: Path, cut: int, member: Member) -> Row | str:
     """The index row of an image that decodes; or what is wrong, one line."""
     try:
-        height, width = without_foot(read_rgb(root / member.image), cut).shape[:2]
+        height, width = cut_foot(read_rgb(root / member.image), cut).shape[:2]
     except BadData as error:
         return str(error)
     return Row(member.id, member.image, (width, height), label=member.label)

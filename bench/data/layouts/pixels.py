@@ -77,7 +77,7 @@ class PixelSet(PartedSet[Member]):
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         root = self._root(root)
         mark = _fingerprint(root, *self._splits(root), runtime.home / "cache")
-        return self.staged(root, runtime, fingerprint=mark)
+        return self.make_stage(root, runtime, fingerprint=mark)
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
@@ -91,7 +91,7 @@ class PixelSet(PartedSet[Member]):
         }
         write_json(ctx.work / "report.json", report)
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return self.images(self.name, split, index, root)
 
 

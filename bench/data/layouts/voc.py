@@ -53,7 +53,7 @@ class Voc(PartedSet[Member]):
         mark = _fingerprint(root, splits, listing, cache)
         files = {root / m.annotation for members in splits.values() for m in members}
         check_once(mark, cache, partial(_parse_all, files))
-        return self.staged(root, runtime, fingerprint=mark)
+        return self.make_stage(root, runtime, fingerprint=mark)
 
     def _root(self, given: Path | None) -> Path:
         """VOCdevkit, from what was given."""
@@ -115,7 +115,7 @@ class Voc(PartedSet[Member]):
                 )
         write_json(ctx.work / "report.json", report)
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return IndexedImages(self.name, split, index, root)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from bench.core.store import write_json
 from bench.data.layouts.voc_files import CLASSES as VOC_CLASSES
-from bench.data.scenes.layouts import Drawn, drawn, put
+from bench.data.scenes.layouts import Drawn, draw_scenes, put
 from bench.data.scenes.listed import halves, write_lines
 from bench.data.scenes.shapes import CLASSES as SCENE_CLASSES
 
@@ -186,7 +186,7 @@ def write_mask(file: Path, indices: np.ndarray) -> None:
 
 
 def _drawn(split: str, n: int, seed: int) -> Iterable[Drawn]:
-    return drawn(split, n, seed, SIZE)
+    return draw_scenes(split, n, seed, SIZE)
 
 
 def _sides(n_train: int, n_val: int, seed: int) -> tuple[list[Drawn], list[Drawn]]:

@@ -53,7 +53,9 @@ class Drawn:
         return bytes(encoded.tobytes())
 
 
-def drawn(split: str, count: int, seed: int = 0, size: tuple[int, int] = SIZE) -> Iterator[Drawn]:
+def draw_scenes(
+    split: str, count: int, seed: int = 0, size: tuple[int, int] = SIZE
+) -> Iterator[Drawn]:
     """The first `count` scenes of a split, of mean (width, height) `size`."""
     for number in range(FIRST[split], FIRST[split] + count):
         scene = draw_scene(seed, number, size)
@@ -66,7 +68,10 @@ def write_layout(
     """Write scenes as data set `name` (a key of `LAYOUTS`) under `root`; the classes by split, in
     the order of the reader's ids."""
     root.mkdir(parents=True, exist_ok=True)
-    sides = {"train": list(drawn("train", n_train, seed)), "val": list(drawn("val", n_val, seed))}
+    sides = {
+        "train": list(draw_scenes("train", n_train, seed)),
+        "val": list(draw_scenes("val", n_val, seed)),
+    }
     return LAYOUTS[name](root, sides)
 
 

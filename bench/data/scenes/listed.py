@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.scenes.layouts import Drawn, drawn, put
+from bench.data.scenes.layouts import Drawn, draw_scenes, put
 from bench.data.scenes.shapes import CLASSES
 
 NAMES = [name.replace(" ", "_") for name in CLASSES]
@@ -141,7 +141,7 @@ def write_dtd(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
 
 
 def _sides(n_train: int, n_val: int, seed: int) -> tuple[list[Drawn], list[Drawn]]:
-    return list(drawn("train", n_train, seed)), list(drawn("val", n_val, seed))
+    return list(draw_scenes("train", n_train, seed)), list(draw_scenes("val", n_val, seed))
 
 
 def _scenes(n_train: int, n_val: int, seed: int) -> list[tuple[int, Drawn]]:

@@ -53,7 +53,7 @@ class Cifar10(Labelled):
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         file = self._file(root)
-        return self.staged(
+        return self.make_stage(
             file, runtime, fingerprint=fingerprint([file], [], runtime.home / "cache")
         )
 
@@ -76,7 +76,7 @@ class Cifar10(Labelled):
             report[split] = {"images": len(rows), "classes": len(set(labels.tolist()))}
         write_json(ctx.work / "report.json", report)
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return PackedImages(self.name, split, index, root)
 
 

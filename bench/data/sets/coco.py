@@ -79,7 +79,7 @@ class Coco(Data):
             [*files, *(p for p in points if p.is_file())], listings, runtime.home / "cache"
         )
         check_once(mark, runtime.home / "cache", lambda: self._check(root, splits))
-        return self.staged(root, runtime, fingerprint=mark)
+        return self.make_stage(root, runtime, fingerprint=mark)
 
     def _splits(self, root: Path) -> list[str]:
         """The splits that are there, train must be; each has its image folder and its annotations."""
@@ -138,7 +138,7 @@ class Coco(Data):
                 )
         write_json(ctx.work / "report.json", report)
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return IndexedImages(self.name, split, index, root / FOLDERS[split], KEYPOINTS)
 
 

@@ -41,7 +41,7 @@ class Images(Data):
         files = _files(root)
         base = _base(root)
         listing = [[str(f.relative_to(base)), f.stat().st_size] for f in files]
-        return self.staged(root, runtime, fingerprint=digest(listing))
+        return self.make_stage(root, runtime, fingerprint=digest(listing))
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
@@ -53,7 +53,7 @@ class Images(Data):
         write_index(ctx.work / "train", [], rows)
         write_json(ctx.work / "report.json", {"train": {"images": len(rows)}})
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return _Unlabelled(self.name, split, index, _base(root))
 
 

@@ -91,7 +91,7 @@ class Openimages(Labelled):
         for name in official.values():
             if not (place / name).is_dir():
                 raise BadData(f"{place} has no image folder {name}/; get {self.how_to_get}")
-        return self.staged(
+        return self.make_stage(
             place, runtime, fingerprint=fingerprint(files, [], runtime.home / "cache")
         )
 
@@ -123,7 +123,7 @@ class Openimages(Labelled):
             }
         write_json(ctx.work / "report.json", report)
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return IndexedImages(self.name, split, index, root)
 
 

@@ -65,7 +65,7 @@ class Scenes(Data):
                 f"data '{self.name}' is generated and takes no path, got {root}; try: --data "
                 f"{self.name}"
             )
-        return self.staged(Path(), runtime)  # the committed stage is the root
+        return self.make_stage(Path(), runtime)  # the committed stage is the root
 
     def run(self, ctx: StageContext) -> None:
         advance = ctx.progress.task("draw scenes", self.params.n_train + self.params.n_val)
@@ -95,7 +95,7 @@ class Scenes(Data):
     def load(self, folder: Path, root: Path, split: str) -> ImageSet:
         return super().load(folder / "index", folder, split)
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return _SceneImages(self.name, split, index, root / FOLDERS[split])
 
 

@@ -38,8 +38,8 @@ class ScenesKeypoints(_Scenes):
         points = extremes(scene.masks[position])
         return {"category_id": 1, "keypoints": points, "num_keypoints": len(points) // 3}
 
-    def opened(self, index: Path, root: Path, split: str) -> ImageSet:
-        found = super().opened(index, root, split)
+    def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
+        found = super().open_split(index, root, split)
         assert isinstance(found, IndexedImages)
         found.keypoint_names = KEYPOINTS
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.core.params import Params, param
+from bench.core.params import param
 from bench.data.scenes.draw import Scene, draw_object
 from bench.data.sets.scenes import Scenes as _Scenes
 from bench.data.sets.scenes import ScenesParams
@@ -21,7 +21,7 @@ class ScenesObjects(_Scenes):
     is that of one object of many, which says little of the picture.
     """
 
-    Params: type[Params] = ScenesObjectsParams
+    Params = ScenesObjectsParams
     params: ScenesObjectsParams
 
     def draw(self, number: int) -> Scene:

@@ -121,7 +121,7 @@ def _upgrade(engine: Engine) -> None:
     with engine.connect() as connection:
         if _version(connection) == HEAD:
             return
-    with one_at_a_time(engine), engine.connect() as connection:
+    with exclude_others(engine), engine.connect() as connection:
         _adopt(connection)
         found = _version(connection)
         if found == HEAD:
@@ -146,7 +146,7 @@ def _upgrade(engine: Engine) -> None:
 
 
 @contextmanager
-def one_at_a_time(engine: Engine, what: str = "lock") -> Iterator[None]:
+def exclude_others(engine: Engine, what: str = "lock") -> Iterator[None]:
     """Only one process at a time is inside, of all that use this database, for each `what`; two
     that start together migrate once."""
     if engine.dialect.name == "sqlite" and engine.url.database:
@@ -352,7 +352,7 @@ def _plain(row: CellRow) -> dict[str, Any]:
     return {**_cell_dict(row), "state": row.state, "reason": row.reason}
 
 
-def held_out(overrides: Mapping[str, Any]) -> bool:
+def is_validation(overrides: Mapping[str, Any]) -> bool:
     """Whether a cell with these settings is scored on a part of the training images."""
     return any(k.endswith(".holdout") and float(v) for k, v in overrides.items())
 
@@ -367,7 +367,7 @@ def _cell_dict(row: CellRow) -> dict[str, Any]:
 def _cell_row(cell: dict[str, Any], state: str, reason: str | None) -> CellRow:
     fields = {c.key for c in CellRow.__table__.columns}
     values = {k: v for k, v in cell.items() if k in fields}
-    values |= {"state": state, "reason": reason, "validation": held_out(cell["overrides"])}
+    values |= {"state": state, "reason": reason, "validation": is_validation(cell["overrides"])}
     return CellRow(**values)
 
 

@@ -32,7 +32,7 @@ def in_parts(values: Iterable[Any]) -> Iterable[list[Any]]:
         yield listed[start : start + IN_ONE_QUERY]
 
 
-def narrowed(query: Select[Any], filters: Filters) -> Select[Any]:
+def narrow_query(query: Select[Any], filters: Filters) -> Select[Any]:
     """The query with `column IN values` for every filter of cells that has values."""
     for column, values in filters.items():
         if values:
@@ -45,7 +45,7 @@ def heads(connection: Connection, filters: Filters) -> list[Head]:
     board = [getattr(CellRow, name) for name in BOARD]
     query = select(*board, CellRow.group, ResultRow.source, func.avg(ResultRow.value))
     query = query.join(ResultRow, ResultRow.label == CellRow.label)
-    query = narrowed(query, filters).group_by(*board, CellRow.group, ResultRow.source)
+    query = narrow_query(query, filters).group_by(*board, CellRow.group, ResultRow.source)
     width = len(BOARD)
     found = [
         Head(

@@ -27,7 +27,7 @@ class NothingYet(BadInput):
 def open_reader(url: str) -> Reader:
     """The database at an SQLAlchemy URL, for reading; BadInput, one line, where that cannot be."""
     try:
-        place, options, file = reading(url)
+        place, options, file = reading_engine(url)
         return Reader(create_engine(place, **options), file)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise BadInput(
@@ -36,7 +36,7 @@ def open_reader(url: str) -> Reader:
         ) from None
 
 
-def reading(url: str) -> tuple[str, dict[str, Any], Path | None]:
+def reading_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:
     """The URL and the options of an SQLAlchemy engine that cannot write, and SQLite's file."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -102,7 +102,7 @@ class Reader:
                 raise NothingYet(
                     f"the results database is empty; run first: {FIRST_COMMAND}"
                 ) from None
-            raise BadInput(explained(error)) from None
+            raise BadInput(explain_error(error)) from None
         if found == HEAD:
             return
         if str(found) < HEAD:
@@ -137,7 +137,7 @@ def _stamp(file: Path) -> tuple[int, int, int]:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def explained(error: SQLAlchemyError) -> str:
+def explain_error(error: SQLAlchemyError) -> str:
     """A database's error in one line that says what to do."""
     reason = " ".join(str(getattr(error, "orig", None) or error).split())[:160]
     if "locked" in reason or "busy" in reason:

@@ -1,7 +1,7 @@
 """The papers' tables as data: which cells their rows and columns are, and what was measured of
 them."""
 
-from bench.results.papers.measured import beside, compare, recorded
+from bench.results.papers.measured import compare, put_beside, read_recorded
 from bench.results.papers.tables import Claim, Column, Row, Table, listing, load
 
 __all__ = [
@@ -9,9 +9,9 @@ __all__ = [
     "Column",
     "Row",
     "Table",
-    "beside",
     "compare",
     "listing",
     "load",
-    "recorded",
+    "put_beside",
+    "read_recorded",
 ]

@@ -123,10 +123,10 @@ def parts(row: Frame, name: str) -> tuple[str, str]:
     else:
         around = "" if found["ci95"] is None else f" ± {found['ci95']:.1f}"
         shown = f"{found['mean']:.1f}{around} ({found['n']})"
-    return printed(cell["reported"]) + ("?" if cell["doubtful"] else ""), shown
+    return print_reported(cell["reported"]) + ("?" if cell["doubtful"] else ""), shown
 
 
-def printed(value: float) -> str:
+def print_reported(value: float) -> str:
     """A reported number with the paper's digits, one at least."""
     return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
 

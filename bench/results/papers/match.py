@@ -30,10 +30,12 @@ class Recorded:
             return []
         data, wanted = (
             default_task_data(cell.task, cell.scale),
-            settled(cell, dict(cell.overrides)),
+            own_settings(cell, dict(cell.overrides)),
         )
         return [
-            e for e in near if e["task_data"] == data and settled(cell, e["overrides"]) == wanted
+            e
+            for e in near
+            if e["task_data"] == data and own_settings(cell, e["overrides"]) == wanted
         ]
 
 
@@ -41,7 +43,7 @@ def _names(entry: Entry) -> tuple[str, ...]:
     return entry["method"], entry["crop"], entry["task"], entry["pretrain_data"]
 
 
-def settled(cell: Cell, overrides: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+def own_settings(cell: Cell, overrides: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     """The settings that say something: `crop.FIELD` and `task.FIELD` under the component's name,
     those that a component has at this scale anyway left out, numbers spelled one way."""
     mine = {"crop": cell.crop, "task": cell.task}

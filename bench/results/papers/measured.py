@@ -38,17 +38,17 @@ def compare(database: Database, name: str, scale: str) -> Frame:
     interval leaves out 0 (None with one seed). `state`: holds, does not hold, not measured; it
     holds where every comparison that was measured does.
     """
-    return beside(load(name), scale, *recorded(database, scale))
+    return put_beside(load(name), scale, *read_recorded(database, scale))
 
 
-def recorded(database: Database, scale: str) -> tuple[Recorded, Recorded]:
+def read_recorded(database: Database, scale: str) -> tuple[Recorded, Recorded]:
     """What was measured at a scale, and every cell that was asked for there."""
     board = Recorded(r for r in database.rows(scale=[scale]) if r["source"] == "measured")
     return board, Recorded(c for c in database.cells() if c["scale"] == scale)
 
 
-def beside(table: Table, scale: str, board: Recorded, asked: Recorded) -> Frame:
-    """`compare` of what `recorded` has found: for many tables it is read once."""
+def put_beside(table: Table, scale: str, board: Recorded, asked: Recorded) -> Frame:
+    """`compare` of what `read_recorded` has found: for many tables it is read once."""
     rows = [_row(table, row, scale, board, asked) for row in table.rows]
     return {
         "name": table.name,

@@ -324,7 +324,7 @@ def ties(one: Entry, other: Entry) -> bool | None:
     return None if found["ci95"] is None else abs(found["mean"] or 0.0) <= found["ci95"]
 
 
-def compact(seeds: Sequence[int]) -> str:
+def compact_seeds(seeds: Sequence[int]) -> str:
     """`0-2,5` for 0, 1, 2 and 5."""
     parts: list[list[int]] = []
     for seed in sorted(set(seeds)):
@@ -342,7 +342,7 @@ def fill_command(row: Row, column: Column) -> str:
     given = dict(zip(words[2::2], words[3::2], strict=False))
     given |= {
         "--task": column.task,
-        "--seeds": compact(row.seeds),
+        "--seeds": compact_seeds(row.seeds),
         "--task-data": column.task_data,
     }
     given.pop("--set", None)

@@ -10,7 +10,9 @@ from bench.core.statistics import summary
 from bench.results.views.stages import StageInfo
 
 
-def paired(one: Mapping[int, float], other: Mapping[int, float]) -> dict[str, Any] | None:
+def paired_difference(
+    one: Mapping[int, float], other: Mapping[int, float]
+) -> dict[str, Any] | None:
     """`other - one` over the seeds both have: {mean, ci95, n, seeds}; ci95 is the half-width of
     the 95 % Student-t interval of the mean difference, None for one seed. None where no seed is
     common.

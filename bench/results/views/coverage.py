@@ -31,7 +31,7 @@ class Possible:
     judged: Mapping[tuple[str, str], str] | None = None  # (method, task) -> reason
 
 
-def possible(scale: str) -> Possible:
+def ask_matrix(scale: str) -> Possible:
     """Asks `bench list --matrix` in a process of its own: it imports every component, which a
     reader of results has no use for. Empty where that fails."""
     code = "from bench.cli import main; main()"

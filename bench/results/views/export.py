@@ -24,7 +24,7 @@ def number(entry: Entry) -> str:
     return text if entry.ci95 is None else f"{text} ± {entry.ci95:.1f}"
 
 
-def exported(board: Board, form: str) -> str:
+def export_board(board: Board, form: str) -> str:
     """The board as text in one of FORMATS."""
     return {"csv": as_csv, "json": as_json, "md": as_markdown, "tex": as_latex}[form](board)
 

@@ -93,7 +93,7 @@ def metrics_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def measured(
+def measured_points(
     connection: Connection,
     home: Path,
     rows: Sequence[Mapping[str, Any]],
@@ -196,7 +196,7 @@ def _cost(stage: Mapping[str, Any], home: Path, size: str) -> float | None:
     return float(steps) if isinstance(steps, int | float) else None
 
 
-def reported(
+def reported_points(
     values: Iterable[Value], task: str = "", metric: str = ""
 ) -> tuple[str, str, list[Point]]:
     """(task, metric, a point for each row) of a table that prints objectness beside results, in

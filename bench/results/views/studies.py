@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
 from bench.core.errors import BadInput
 from bench.core.statistics import summary
-from bench.results.db.reading import explained, reading
+from bench.results.db.reading import explain_error, reading_engine
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -163,7 +163,7 @@ def _study(url: str, name: str) -> Study | None:
 def _storage(url: str) -> Any:
     """Optuna's storage at `url`, opened for reading only; None where it has never been used there."""
     try:
-        place, options, file = reading(url)
+        place, options, file = reading_engine(url)
         if file is not None and not file.exists():
             return None
         engine = create_engine(place, **options)
@@ -203,10 +203,10 @@ def _explained() -> Iterator[None]:
     except StorageInternalError as error:
         cause = error.__cause__
         raise BadInput(
-            explained(cause if isinstance(cause, SQLAlchemyError) else SQLAlchemyError(error))
+            explain_error(cause if isinstance(cause, SQLAlchemyError) else SQLAlchemyError(error))
         ) from None
     except SQLAlchemyError as error:
-        raise BadInput(explained(error)) from None
+        raise BadInput(explain_error(error)) from None
     except RuntimeError as error:  # the tables are another version's
         raise BadInput(
             f"the sweeps cannot be read ({' '.join(str(error).split())[:240]})"

@@ -28,7 +28,7 @@ def complete(trials: Sequence[Row]) -> list[Row]:
     return [t for t in trials if t["value"] is not None]
 
 
-def marked(study: Row, trials: Sequence[Row]) -> int | None:
+def find_marked(study: Row, trials: Sequence[Row]) -> int | None:
     """The number of the trial whose settings won; before there is a winner, of the best trial so
     far."""
     if study["winner"]:

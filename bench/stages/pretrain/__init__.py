@@ -14,7 +14,7 @@ import torch
 from bench.contracts.context import StageContext
 from bench.contracts.network import Network
 from bench.core.store import write_json
-from bench.stages.pretrain.setup import Setup, build_method, fresh_network, prepare, step_threads
+from bench.stages.pretrain.setup import Setup, build_method, build_network, prepare, step_threads
 
 
 def run(ctx: StageContext) -> None:
@@ -22,7 +22,7 @@ def run(ctx: StageContext) -> None:
     method = build_method(ctx.params["method"])
     images = ctx.images("data", str(ctx.params["split"]))
     if not method.trains:
-        network = fresh_network(ctx, method, len(images))
+        network = build_network(ctx, method, len(images))
         write_outputs(ctx, network, {"steps": 0, "epochs": 0, "samples": 0, "seconds": 0.0})
         return
     setup = prepare(ctx, method, images)
@@ -46,7 +46,7 @@ def fit(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any]]:
     from bench.stages.pretrain.ranks import load_final, train_on_ranks
 
     summary = train_on_ranks(ctx, setup)
-    network = fresh_network(ctx, setup.method, len(setup.images))
+    network = build_network(ctx, setup.method, len(setup.images))
     network.load_state_dict(load_final(ctx.scratch))
     return network, summary
 

@@ -23,7 +23,7 @@ from bench.contracts.network import Batch, Network
 from bench.core.errors import StageFailed
 from bench.core.picture import contact_sheet
 from bench.core.seeds import seed_for
-from bench.core.signals import StopRequest, listening
+from bench.core.signals import StopRequest, listen_for_stop
 from bench.nn.distributed import gather_rows
 from bench.nn.optim import base_lr, build_optimizer
 from bench.nn.schedules import lr_factor
@@ -305,7 +305,7 @@ def compile_parts(network: Network) -> None:
 
 def _run(module: TrainingModule) -> None:
     if module.stop is None:
-        with listening() as module.request:
+        with listen_for_stop() as module.request:
             _fit(module)
     else:
         _fit(module)

@@ -64,7 +64,7 @@ def build_method(identity: Mapping[str, Any]) -> Method:
     )
 
 
-def fresh_network(ctx: StageContext, method: Method, n_images: int) -> Network:
+def build_network(ctx: StageContext, method: Method, n_images: int) -> Network:
     """The method's network as the stage's seed initialises it; torch's generator is left as it
     was."""
     with torch.random.fork_rng(devices=[]):
@@ -162,7 +162,7 @@ def step_threads(ctx: StageContext, device: Device) -> int:
 def resume(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any] | None]:
     """The network to go on with and the checkpoint it came from (None: training starts)."""
     state = load_checkpoint(ctx.scratch, setup.total_steps, ctx.progress.note)
-    network = fresh_network(ctx, setup.method, len(setup.images))
+    network = build_network(ctx, setup.method, len(setup.images))
     if state is not None:
         try:
             from bench.nn.backbones import load_strictly

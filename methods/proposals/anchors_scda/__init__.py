@@ -10,7 +10,7 @@ import numpy as np
 from bench.contracts.proposals import Found, Proposals, ProposalsParams, Proposer, scale_back
 from bench.core.params import param
 from bench.core.store import write_json
-from methods.proposals.anchors_scda.scda import activation_map, make_anchors, ranked
+from methods.proposals.anchors_scda.scda import activation_map, make_anchors, pick_separate
 
 if TYPE_CHECKING:
     import torch
@@ -189,6 +189,6 @@ def best_anchors(
         return whole
     sides = anchors.boxes[:, 2:] - anchors.boxes[:, :2]
     scores = anchors.scores(low) * (sides[:, 0] * sides[:, 1] / (width * height)) ** p.gamma
-    kept = ranked(anchors.boxes, scores, p.nms_iou, p.top, anchors.size, p.per_size_quota)
+    kept = pick_separate(anchors.boxes, scores, p.nms_iou, p.top, anchors.size, p.per_size_quota)
     factor = np.array([shape[1] / width, shape[0] / height] * 2)
     return scale_back(anchors.boxes[kept], factor, shape), scores[kept].astype(np.float32)

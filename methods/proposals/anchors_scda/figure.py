@@ -6,7 +6,7 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import positions
 from bench.contracts.titles import title_of
 from bench.figures._content import panel, save
-from bench.figures._network import loaded
+from bench.figures._network import load_backbone_of
 from methods.proposals.anchors_scda import AnchorsScdaParams, best_anchors, score_map
 
 BEST = 5  # boxes shown, as paper 000 crops
@@ -16,7 +16,7 @@ def run(ctx: StageContext) -> None:
     """A row for each image: itself, its score map, its five best anchors."""
     params = AnchorsScdaParams(**ctx.params["proposals"]["params"])
     images = ctx.images("data", str(ctx.params["split"]))
-    network, rows = loaded(ctx, "network"), []
+    network, rows = load_backbone_of(ctx, "network"), []
     for i in positions(images, ctx.params["images"]):
         photo = images.image(i)
         low, frame = score_map(network, photo, params)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.measure.perf import Race
-from methods.proposals.anchors_scda.scda import Anchors, make_anchors, naive_scores, ranked
+from methods.proposals.anchors_scda.scda import Anchors, make_anchors, naive_scores, pick_separate
 
 FRAMES = ((224, 224), (480, 640))  # height, width of the network's input
 STRIDE = 32  # of C5
@@ -32,7 +32,7 @@ def _races(height: int, width: int) -> list[Race]:
         return naive_scores(low, anchors.boxes, width, height)
 
     def chosen(scores: np.ndarray) -> np.ndarray:
-        return ranked(anchors.boxes, scores, MAX_IOU, TOP)
+        return pick_separate(anchors.boxes, scores, MAX_IOU, TOP)
 
     def difference() -> float:
         if not np.array_equal(chosen(anchors.scores(low)), chosen(plain())):

@@ -113,7 +113,7 @@ def _means(matrix: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.asarray((table[high] - table[low]) / (high - low)[:, None])
 
 
-def ranked(
+def pick_separate(
     boxes: np.ndarray,
     scores: np.ndarray,
     max_iou: float,

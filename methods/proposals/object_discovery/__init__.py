@@ -105,7 +105,7 @@ class ObjectDiscovery(Proposals):
                 "drop_self": "by_index",
                 "size": network.params["method"]["params"]["image_size"],
             },
-            "methods.ssl.orl.stages:neighbours",
+            "methods.ssl.orl.stages:find_neighbours",
             {"data": data, "network": network},
         )
         regions = Stage(

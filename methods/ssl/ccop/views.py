@@ -90,7 +90,7 @@ def load_rois(folder: Path, images: ImageSet) -> Rois:
         return Rois(file["first"], file["boxes"])
 
 
-def visible(boxes: np.ndarray, crop: Box) -> np.ndarray:
+def visible_share(boxes: np.ndarray, crop: Box) -> np.ndarray:
     """(n, 4) xyxy -> (n,): the fraction of each box's area inside `crop`."""
     inside = np.concatenate(
         [np.maximum(boxes[:, :2], crop[:2]), np.minimum(boxes[:, 2:], crop[2:])], 1
@@ -143,7 +143,7 @@ class CcopViews:
         boxes, scale = self.rois.of(source.image), source.scale or self.scale
         for _ in range(self.tries):
             crop = random_resized_crop(rng, region, scale)
-            if len(boxes) == 0 or (visible(boxes, crop) > self.part).any():
+            if len(boxes) == 0 or (visible_share(boxes, crop) > self.part).any():
                 break
         flip = bool(rng.random() < 0.5)
         return replace(self._plain(role, source), box=crop, scale=None, flip=flip)
@@ -156,5 +156,5 @@ class CcopViews:
             assert spec.box is not None
             moved.append(to_view(boxes, spec.box, spec.size, bool(spec.flip)))
             enough = area(moved[-1]) > self.least_area * (spec.size / 224) ** 2
-            keep &= enough & (visible(boxes, spec.box) > self.part)
+            keep &= enough & (visible_share(boxes, spec.box) > self.part)
         return np.stack(moved)[:, keep][:, : self.top]

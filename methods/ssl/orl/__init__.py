@@ -234,7 +234,7 @@ class Orl(Method):
                 "drop_self": p.drop_self,
                 "size": first.params["method"]["params"]["image_size"],
             },
-            "methods.ssl.orl.stages:neighbours",
+            "methods.ssl.orl.stages:find_neighbours",
             {"data": data, "network": first},
         )
         keys = ("pairs", "pair_share", "min_side", "max_ratio", "nms", "top")
@@ -243,7 +243,7 @@ class Orl(Method):
             "orl",
             self.version,
             {"split": "train", "size": p.roi_size, **{key: getattr(p, key) for key in keys}},
-            "methods.ssl.orl.stages:pairs",
+            "methods.ssl.orl.stages:find_pairs",
             {"data": data, "proposals": proposals, "network": first, "neighbours": near},
         )
         return {"pairs": found}

@@ -58,7 +58,7 @@ def centre_crop(image: np.ndarray, size: int) -> Tensor:
     return crop_resize(image, whole_pixels((x, y, x + side, y + side), width, height), size)
 
 
-def neighbours(ctx: StageContext) -> None:
+def find_neighbours(ctx: StageContext) -> None:
     """Stage 2a: leaves `neighbours.npz`: ids (N,), neighbour_ids (N, K), similarities (N, K), by
     image id."""
     images = ctx.images("data", str(ctx.params["split"]))
@@ -87,7 +87,7 @@ def neighbours(ctx: StageContext) -> None:
     )
 
 
-def pairs(ctx: StageContext) -> None:
+def find_pairs(ctx: StageContext) -> None:
     """Stages 2b and 2c: leaves `pairs.npz`, a `Correspondences` table keyed by image id.
 
     The feature of every RoI is computed once per image and kept in half precision; the published
@@ -189,7 +189,7 @@ class Correspondences:
     """What stage 2 found, by position in the image set: boxes of image i, and for its k-th
     neighbour the corresponding boxes of both."""
 
-    neighbours: np.ndarray
+    find_neighbours: np.ndarray
     box_first: np.ndarray
     all_boxes: np.ndarray
     pair_first: np.ndarray

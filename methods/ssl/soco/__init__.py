@@ -20,7 +20,7 @@ from bench.nn.ema import cosine_momentum, ema_update
 from bench.nn.heads import mlp
 from bench.views.boxes import to_view
 from bench.views.sample import BYOL_1, BYOL_2, random_resized_crop, whole_pixels
-from methods.ssl.soco.boxes import draw, inside, jitter, pad, usable
+from methods.ssl.soco.boxes import draw, inside, jitter, pad, usable_boxes
 
 if TYPE_CHECKING:
     from bench.contracts.crop import Crop
@@ -132,7 +132,7 @@ class SocoViews:
 
     def _proposals(self, source: Source, region: Box) -> np.ndarray:
         p, boxes = self.params, self.table.boxes(int(self.ids[source.image]))
-        return usable(inside(boxes, region), region, p.min_side, p.max_ratio, p.share)
+        return usable_boxes(inside(boxes, region), region, p.min_side, p.max_ratio, p.share)
 
     def _crops(
         self, found: np.ndarray, home: Box, scale: tuple[float, float], rng: np.random.Generator

@@ -18,7 +18,7 @@ def inside(boxes: np.ndarray, region: Box) -> np.ndarray:
     return cut[area(cut) > 0]
 
 
-def usable(
+def usable_boxes(
     boxes: np.ndarray, region: Box, min_side: float, max_ratio: float, share: tuple[float, float]
 ) -> np.ndarray:
     """Boxes of `region` with both sides >= min_side x short side of the region / 480, aspect

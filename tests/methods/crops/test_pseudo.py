@@ -11,7 +11,7 @@ import pytest
 from bench.contracts import registry
 from bench.data.objectness import object_mask
 from bench.views.sample import choose_crop
-from methods.crops._pseudo import usable
+from methods.crops._pseudo import usable_boxes
 from methods.crops.grid import grid_boxes
 from tests.methods.crops.sets import Boxed, boxes_of, crop, epoch, table
 
@@ -106,19 +106,19 @@ def test_usable_boxes_by_hand() -> None:
         (61, 0, 80, 10),  # outside
         (20, 20, 10, 30),  # inverted
     ]
-    assert usable(np.array(boxes), 60, 40).tolist() == [
+    assert usable_boxes(np.array(boxes), 60, 40).tolist() == [
         [3, 4, 10, 8],
         [0, 0, 5, 6],
         [50, 30, 60, 40],
         [10, 10, 12, 12],
     ]
-    assert usable(np.zeros((0, 4)), 60, 40).shape == (0, 4)
+    assert usable_boxes(np.zeros((0, 4)), 60, 40).shape == (0, 4)
 
 
 def test_a_one_pixel_wide_image_has_one_pixel_wide_crops() -> None:
     boxes = np.array([(0, 0, 1, 50), (0, 3, 1, 4), (0, 60, 1, 90)])
     # a single pixel and one outside are left out
-    assert usable(boxes, 1, 40).tolist() == [[0, 0, 1, 40]]
+    assert usable_boxes(boxes, 1, 40).tolist() == [[0, 0, 1, 40]]
 
 
 @pytest.mark.parametrize("name", RANKED)

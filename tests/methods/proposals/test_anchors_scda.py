@@ -21,7 +21,7 @@ from methods.proposals.anchors_scda.scda import (
     activation_map,
     make_anchors,
     naive_scores,
-    ranked,
+    pick_separate,
 )
 
 SIZES = (32.0, 64.0, 128.0, 256.0)
@@ -160,7 +160,7 @@ def test_ranked_is_the_plain_loop(items: Any, max_iou: float, top: int, quota: i
         np.array([s for _, s, _ in items], float),
         np.array([g for _, _, g in items], int),
     )
-    found = ranked(boxes, scores, max_iou, top, groups, quota)
+    found = pick_separate(boxes, scores, max_iou, top, groups, quota)
     assert found.tolist() == plain_nms(boxes, scores, max_iou, top, groups, quota)
 
 
@@ -171,8 +171,8 @@ def test_ranked_is_torchvisions_nms(threshold: float) -> None:
     boxes = np.concatenate([low, low + rng.uniform(5, 60, (300, 2))], 1)
     scores = rng.permutation(300).astype(float)
     theirs = ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold).tolist()
-    assert ranked(boxes, scores, threshold, 1000).tolist() == theirs
-    assert ranked(boxes, scores, threshold, 5).tolist() == theirs[:5]
+    assert pick_separate(boxes, scores, threshold, 1000).tolist() == theirs
+    assert pick_separate(boxes, scores, threshold, 5).tolist() == theirs[:5]
 
 
 def test_the_best_box_lies_where_the_map_is_high() -> None:

@@ -25,7 +25,7 @@ from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.sample import NONE
 from methods.ssl.ccop import Ccop, CcopNetwork, CcopParams
 from methods.ssl.ccop.parts import candidates, curriculum, hardest, intra_loss, iou, move_boxes
-from methods.ssl.ccop.views import CcopViews, Rois, load_rois, rois, select_rois, visible
+from methods.ssl.ccop.views import CcopViews, Rois, load_rois, rois, select_rois, visible_share
 
 
 class Marked(ImageSet):
@@ -147,7 +147,9 @@ def test_crops_are_drawn_again_until_a_box_shows() -> None:
         make = viewer(corner, np.array([[640, 480]]), tries=tries)
         shown = [make([Source(0)] * 2, np.random.default_rng(s)).views for s in range(150)]
         return float(
-            np.mean([(visible(corner.of(0), v.box) > 0.6).any() for pair in shown for v in pair])
+            np.mean(
+                [(visible_share(corner.of(0), v.box) > 0.6).any() for pair in shown for v in pair]
+            )
         )  # type: ignore[arg-type]
 
     once = share(1)

@@ -17,7 +17,7 @@ from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.sample import NONE
 from methods.ssl.soco import SocoViews
-from methods.ssl.soco.boxes import draw, inside, jitter, pad, usable
+from methods.ssl.soco.boxes import draw, inside, jitter, pad, usable_boxes
 from tests.methods.ssl.soco import VIEW_OF, soco
 
 RULES = {"min_side": 32.0, "max_ratio": 3.0, "share": (0.3, 0.8)}
@@ -34,12 +34,16 @@ def test_usable_boxes_by_hand() -> None:
         [0, 0, 31, 200],
     )
     every = np.array([tiny, long, small, large, good], float)
-    assert usable(every, IMAGE, **RULES).tolist() == [good]
-    assert usable(every[:4], IMAGE, **RULES).tolist() == [small, large], "without the rule of size"
-    assert usable(every[:2], IMAGE, **RULES).tolist() == [long], "nor that of aspect"
-    assert usable(every[:1], IMAGE, **RULES).tolist() == [list(IMAGE)], "then the image"
-    assert usable(every[:0], IMAGE, **RULES).tolist() == [list(IMAGE)]
-    assert usable(every[2:3] / 4, (0, 0, 160, 120), **RULES).tolist() == [[0, 0, 25, 30]], "scales"
+    assert usable_boxes(every, IMAGE, **RULES).tolist() == [good]
+    assert usable_boxes(every[:4], IMAGE, **RULES).tolist() == [small, large], (
+        "without the rule of size"
+    )
+    assert usable_boxes(every[:2], IMAGE, **RULES).tolist() == [long], "nor that of aspect"
+    assert usable_boxes(every[:1], IMAGE, **RULES).tolist() == [list(IMAGE)], "then the image"
+    assert usable_boxes(every[:0], IMAGE, **RULES).tolist() == [list(IMAGE)]
+    assert usable_boxes(every[2:3] / 4, (0, 0, 160, 120), **RULES).tolist() == [[0, 0, 25, 30]], (
+        "scales"
+    )
 
 
 def test_boxes_are_cut_to_a_region_and_drawn_where_they_meet_a_crop() -> None:

@@ -18,7 +18,7 @@ from bench.contracts.views import Source
 from bench.core.errors import BadData, BadInput
 from bench.nn.optim import build_optimizer
 from bench.views.loader import BatchOrder, make_loader, to_device
-from methods.ssl.supervised import classification_loss, present
+from methods.ssl.supervised import classification_loss, objects_present
 from tests.small_set import SmallSet
 from tests.stages.pretraining import Blobs
 
@@ -38,14 +38,14 @@ def test_an_object_counts_from_half_of_its_box() -> None:
     is there if one of them is."""
     found = objects([[0, 0, 10, 10]], [2])
     held = [(5, 0, 30, 30), (5.1, 0, 30, 30), (-4, -4, 40, 40), (5, 5, 30, 30), (20, 20, 30, 30)]
-    assert [present(found, box, 4, 0.5).tolist()[2] for box in held] == [1, 0, 1, 0, 0]
-    assert present(found, (5, 5, 30, 30), 4, 0.25).tolist() == [0, 0, 1, 0]
+    assert [objects_present(found, box, 4, 0.5).tolist()[2] for box in held] == [1, 0, 1, 0, 0]
+    assert objects_present(found, (5, 5, 30, 30), 4, 0.25).tolist() == [0, 0, 1, 0]
     twice = objects([[0, 0, 10, 10], [50, 50, 60, 60], [0, 0, 4, 4]], [2, 2, 0])
-    assert present(twice, (45, 45, 70, 70), 4, 0.5).tolist() == [0, 0, 1, 0]
-    assert present(twice, None, 4, 0.5).tolist() == [1, 0, 1, 0]
+    assert objects_present(twice, (45, 45, 70, 70), 4, 0.5).tolist() == [0, 0, 1, 0]
+    assert objects_present(twice, None, 4, 0.5).tolist() == [1, 0, 1, 0]
     assert (
-        present(objects([], []), None, 4, 0.5).tolist()
-        == present(objects([], []), (0, 0, 9, 9), 4, 0.5).tolist()
+        objects_present(objects([], []), None, 4, 0.5).tolist()
+        == objects_present(objects([], []), (0, 0, 9, 9), 4, 0.5).tolist()
     )
 
 
