@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.core import processes
 from bench.core.errors import BadData
 from bench.core.processes import parallel
 from bench.core.signals import listen_for_stop
-from bench.data import runner
 from bench.data.files import fingerprint
 from bench.data.index import IndexedImages, Row, write_index
 
@@ -65,14 +65,14 @@ def test_a_worker_that_is_late_ends_with_the_others(
     """All is done before it has begun, and this process takes SIGTERM as a wish to stop: it had
     waited for ever."""
 
-    def late(then: Callable[[], None] = runner.die_with_parent) -> None:
+    def late(then: Callable[[], None] = processes.die_with_parent) -> None:
         try:
             (tmp_path / "first").touch(exist_ok=False)
         except FileExistsError:
             time.sleep(2)
         then()
 
-    monkeypatch.setattr(runner, "die_with_parent", late)
+    monkeypatch.setattr(processes, "die_with_parent", late)
     with listen_for_stop() as stop:
         assert list(parallel(slow_square, [3], 2)) == [9]
     assert not stop.asked

@@ -189,7 +189,7 @@ class Correspondences:
     """What stage 2 found, by position in the image set: boxes of image i, and for its k-th
     neighbour the corresponding boxes of both."""
 
-    find_neighbours: np.ndarray
+    neighbours: np.ndarray
     box_first: np.ndarray
     all_boxes: np.ndarray
     pair_first: np.ndarray
