@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts.task import Scored, Task
-from tasks._frozen.knn import KnnParams, knn_stages, rescore_knn, run_knn
+from bench.data.preprocess import Transform
+from tasks._frozen.protocol import feature_stages
+from tasks._frozen.settings import KnnParams
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
@@ -34,10 +36,16 @@ class Knn(Task):
     }
 
     def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
-        return knn_stages(backbone, data, self.params)
+        p = self.params
+        transform = Transform("center", p.resize, p.image_size)
+        return feature_stages(backbone, data, transform, ["gap"], p.precision)
 
     def run(self, ctx: StageContext) -> dict[str, float]:
+        from tasks._frozen.knn import run_knn
+
         return run_knn(ctx, self.params)
 
     def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._frozen.knn import rescore_knn
+
         return rescore_knn(ctx)

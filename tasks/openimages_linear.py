@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.contracts.task import Scored, Task
 from bench.core.params import param
 from bench.core.store import write_json
-from tasks._frozen.linear import LinearParams, run_linear
+from tasks._frozen.settings import LinearParams
 from tasks._shared.ranking import batch_map, class_ap
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class OpenimagesLinear(Task):
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         import numpy as np
+
+        from tasks._frozen.linear import run_linear
 
         p = self.params
         scores, truth = run_linear(ctx, p, multi=True)

@@ -8,9 +8,8 @@ from bench.contracts.task import Scored, Task
 from bench.core.params import param
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from tasks._frozen.linear import LinearParams, fit_cached
 from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.svm import rescore_kept, usable_classes
+from tasks._frozen.settings import LinearParams
 from tasks._shared.ranking import ApKind, class_ap
 
 if TYPE_CHECKING:
@@ -68,6 +67,8 @@ class Voc07Linear(Task):
         import numpy as np
 
         from bench.data.semantic import image_labels
+        from tasks._frozen.linear import fit_cached
+        from tasks._frozen.svm import usable_classes
 
         p = self.params
         train, val = (load_split(ctx, split, "gap") for split in ("train", "val"))
@@ -83,4 +84,6 @@ class Voc07Linear(Task):
         return {"mAP_l": 100 * float(ap.mean()), "classes": float(len(keep))}
 
     def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._frozen.svm import rescore_kept
+
         return rescore_kept(ctx, "mAP_l", self.params.ap, least=1)

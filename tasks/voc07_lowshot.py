@@ -10,7 +10,7 @@ from bench.core.params import param
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
 from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.svm import SvmParams, check_solver
+from tasks._frozen.settings import SvmParams, check_solver
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext

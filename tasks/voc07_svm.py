@@ -8,7 +8,7 @@ from bench.contracts.task import Scored, Task
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
 from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.svm import SvmParams, check_solver, rescore_kept, train_full, usable_classes
+from tasks._frozen.settings import SvmParams, check_solver
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
@@ -52,6 +52,7 @@ class Voc07Svm(Task):
         import numpy as np
 
         from bench.data.semantic import image_labels
+        from tasks._frozen.svm import train_full, usable_classes
         from tasks._shared.ranking import class_ap
 
         p, costs = self.params, self.params.all_costs()
@@ -78,4 +79,6 @@ class Voc07Svm(Task):
         return {"mAP": 100 * float(ap.mean()), "classes": float(len(keep))}
 
     def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._frozen.svm import rescore_kept
+
         return rescore_kept(ctx, "mAP", self.params.ap, least=3)

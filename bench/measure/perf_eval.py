@@ -17,7 +17,7 @@ from bench.contracts.images import ImageSet
 from bench.core.errors import StageFailed
 from bench.data.preprocess import Normaliser, Transform
 from bench.measure.perf import peer, summary, time_in_turns
-from bench.stages.features import BATCH, Extractor, batches
+from bench.stages.extract import BATCH, Extractor, batches
 from bench.views.augment import MEAN, STD
 
 RESIZE, SIZE = 256, 224

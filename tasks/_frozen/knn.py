@@ -10,24 +10,12 @@ from torch.nn import functional as F
 from bench.contracts.context import StageContext
 from bench.contracts.task import Scored
 from bench.core.errors import BadData, BadInput
-from bench.core.params import param
-from bench.core.stage import Stage
-from bench.data.preprocess import Transform
-from tasks._frozen.protocol import FrozenParams, feature_stages, load_split
+from tasks._frozen.protocol import load_split
+from tasks._frozen.settings import KnnParams
 from tasks._shared.counted import load_kept, share
 from tasks._shared.ranking import top_k
 
 BLOCK = 1024  # test rows at a time
-
-
-class KnnParams(FrozenParams):
-    """Wu et al. 2018, as lightly and most repositories run it."""
-
-    resize: int = param(256, ge=16, help="short side before the central crop, pixels")
-    k: int = param(200, ge=1, help="neighbours that vote", search=["int", 1, 200])
-    temperature: float = param(
-        0.1, gt=0, help="T of the weight exp(similarity / T)", search=["log", 0.01, 1.0]
-    )
 
 
 def knn_scores(
@@ -46,13 +34,6 @@ def knn_scores(
             votes.scatter_add_(1, labels[near.indices], (near.values / temperature).exp())
         )
     return torch.cat(found)
-
-
-def knn_stages(backbone: Stage, data: Stage, p: KnnParams) -> dict[str, Stage]:
-    """The pooled features of the central crop."""
-    return feature_stages(
-        backbone, data, Transform("center", p.resize, p.image_size), ["gap"], p.precision
-    )
 
 
 def run_knn(ctx: StageContext, p: KnnParams) -> dict[str, float]:

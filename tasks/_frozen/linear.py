@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +16,13 @@ from bench.contracts.network import Batch
 from bench.contracts.task import Scored
 from bench.contracts.views import Augment, Sample, Source, ViewSpec
 from bench.core.errors import BadData
-from bench.core.params import param
 from bench.data.preprocess import Transform
-from bench.stages.features import BATCH, Extractor, backbone_name, batches, load_extractor
+from bench.stages.extract import BATCH, Extractor, batches, load_extractor
+from bench.stages.features import backbone_name
 from bench.stages.pretrain.setup import pick_device, step_threads
 from bench.views.augment import STD
 from bench.views.loader import BatchOrder, make_loader, steps_per_epoch, to_device
-from tasks._frozen.protocol import FrozenParams
+from tasks._frozen.settings import LinearParams
 from tasks._shared.counted import Counted, load_kept, share
 from tasks._shared.finetune import Loop, fit
 
@@ -35,32 +34,6 @@ LIGHT_VECTORS = (
     (-0.5808, -0.0045, -0.8140),
     (-0.5836, -0.6948, 0.4203),
 )
-
-
-class LinearParams(FrozenParams):
-    """Every number of a linear probe; the defaults are OpenSelfSup's and paper 002's."""
-
-    resize: int = param(256, ge=16, help="short side before the central crop at test, pixels")
-    layers: tuple[str, ...] = param(
-        ("conv1", "res2", "res3", "res4", "res5"), help="depths, a classifier each; or gap"
-    )
-    epochs: int = param(28, ge=1, help="passes over the training images")
-    steps: tuple[int, ...] = param((8, 16, 24), help="epochs after which the rate falls by 10")
-    batch_size: int = param(256, ge=2, help="images per step")
-    lr: float = param(0.01, gt=0, help="learning rate", search=["log", 1e-3, 100.0])
-    momentum: float = param(0.9, ge=0, lt=1, help="of SGD")
-    nesterov: bool = param(True, help="Nesterov momentum, as the published code has it")
-    weight_decay: float = param(1e-4, ge=0, help="on weights and biases of the classifiers")
-    batch_norm: bool = param(
-        True, help="batch norm without affine parameters before each classifier"
-    )
-    min_scale: float = param(
-        0.08, gt=0, le=1, help="least area of a training crop, fraction of the image"
-    )
-    jitter: float = param(
-        0.0, ge=0, le=1, help="strength of brightness, contrast and saturation jitter"
-    )
-    lighting: float = param(0.0, ge=0, help="deviation of PCA lighting noise")
 
 
 @dataclass(frozen=True)
@@ -249,14 +222,6 @@ def rescore_linear(ctx: StageContext) -> Scored:
     metrics: dict[str, Counted] = {f"top1_{layer}": f for layer, f in layers.items()}
     metrics["top1"] = lambda counts: max(f(counts) for f in layers.values())
     return Scored(images.ids[known], metrics)
-
-
-def accuracy_metrics(layers: Sequence[str]) -> dict[str, str]:
-    """What `accuracies` returns, described."""
-    best = {"top1": "accuracy of the best layer, percent", "top5": "its top-5 accuracy, percent"}
-    return best | {
-        f"top{k}_{n}": f"top-{k} accuracy of {n}, percent" for n in layers for k in (1, 5)
-    }
 
 
 def fit_cached(

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.contracts.task import TaskParams
 from bench.core.params import param
+from bench.stages.features import features_stage, load_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,6 @@ def feature_stages(
 ) -> dict[str, Stage]:
     """Inputs of a task that reads extracted features: backbone, data and the features of train and
     val."""
-    from bench.stages.features import features_stage
-
     found = {"backbone": backbone, "data": data}
     for split in ("train", "val"):
         found[f"features_{split}"] = features_stage(
@@ -51,7 +50,5 @@ class Split:
 
 def load_split(ctx: StageContext, split: str, layer: str) -> Split:
     """The images of a split and the layer that the features stage extracted."""
-    from bench.stages.features import load_features
-
     images = ctx.images("data", split)
     return Split(images, load_features(ctx.inputs[f"features_{split}"], layer, images))

@@ -8,13 +8,11 @@ import numpy as np
 
 from bench.core.progress import Progress
 from bench.measure.perf_eval import Work
+from tasks._frozen.settings import Solver, SvmParams, check_solver
 from tasks._frozen.solver import Kernel, prepare
 from tasks._frozen.svm import (
     Shot,
-    Solver,
-    SvmParams,
     Trained,
-    check_solver,
     draw_sample,
     pick_by_cv,
     train_full,

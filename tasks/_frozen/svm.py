@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,58 +13,19 @@ import torch
 from bench.contracts.context import StageContext
 from bench.contracts.task import Scored
 from bench.core.errors import BadInput
-from bench.core.params import param
 from bench.core.processes import parallel
 from bench.core.progress import Advance, Progress
 from bench.core.seeds import rng_for
 from tasks._frozen.gram import Gram
 from tasks._frozen.gram import solve as solve_rows
-from tasks._frozen.protocol import FrozenParams
+from tasks._frozen.settings import Solver
 from tasks._frozen.solver import Kernel, Reduced, prepare, solve, solve_path
 from tasks._shared.counted import load_kept, mean_ap
 from tasks._shared.ranking import ApKind, average_precision
 
 POSITIVE_WEIGHT = 2.0  # class_weight {1: 2, -1: 1}
-Solver = Literal["batched", "liblinear"]
-
-
 REFIT_TOL = 1e-3  # of what is scored in the end; cross-validation does with less
 SHOT_TOL = 5e-4  # of small samples: their problems are cheap, and few rows decide
-
-
-class SvmParams(FrozenParams):
-    """What both SVM protocols share (METHODS 3.1: the FAIR benchmark's files, OpenSelfSup, paper
-    002)."""
-
-    resize: int = param(256, ge=16, help="short side before the image is squashed, pixels")
-    layer: Literal["conv1", "res2", "res3", "res4", "res5", "gap"] = param(
-        "res5", help="depth the features are taken at; res5 is the last map pooled to 2 x 2"
-    )
-    costs: tuple[float, ...] = param(
-        (1.0, 10.0, 100.0), help="costs tried, besides the powers of one half"
-    )
-    powers: tuple[int, int] = param((4, 19), help="first and last power n of the costs 0.5^n")
-    ap: ApKind = param(
-        "interpolated", help="average precision on the test set: interpolated, 11point or area"
-    )
-    solver: Solver = param(
-        "batched", help="batched: all problems at once; liblinear: one by one, needs scikit-learn"
-    )
-
-    def all_costs(self) -> np.ndarray:
-        """The costs tried, ascending."""
-        halves = [0.5**n for n in range(self.powers[0], self.powers[1] + 1)]
-        return np.array(sorted({*map(float, self.costs), *halves}))
-
-
-def check_solver(solver: str) -> None:
-    """BadInput where LIBLINEAR is asked for and not there."""
-    if solver == "liblinear" and find_spec("sklearn") is None:
-        raise BadInput(
-            "solver 'liblinear' needs scikit-learn, which is not installed; try: --set "
-            "solver=batched, or "
-            "pip install scikit-learn"
-        )
 
 
 def training_signs(labels: np.ndarray) -> np.ndarray:

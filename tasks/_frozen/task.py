@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.contracts.task import Scored, Task
-from bench.nn.layers import DEPTHS
-from tasks._frozen.linear import (
-    LinearParams,
-    accuracies,
-    accuracy_metrics,
-    rescore_linear,
-    run_linear,
-)
+from bench.nn.architectures import DEPTHS
+from tasks._frozen.settings import LinearParams, accuracy_metrics
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
@@ -41,6 +35,8 @@ class LinearTask(Task):
     }
 
     def run(self, ctx: StageContext) -> dict[str, float]:
+        from tasks._frozen.linear import accuracies, run_linear
+
         scores, truth = run_linear(ctx, self.params, multi=False)
         np.savez_compressed(
             ctx.work / "predicted.npz", **{k: s.argmax(1) for k, s in scores.items()}
@@ -48,4 +44,6 @@ class LinearTask(Task):
         return accuracies(scores, truth)
 
     def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._frozen.linear import rescore_linear
+
         return rescore_linear(ctx)

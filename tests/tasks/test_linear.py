@@ -25,13 +25,13 @@ from tasks._frozen import linear
 from tasks._frozen.knn import knn_scores
 from tasks._frozen.linear import (
     Heads,
-    LinearParams,
     accuracies,
     fit_cached,
     lighting,
     lr_at,
     probe_loss,
 )
+from tasks._frozen.settings import LinearParams
 from tests.data.folders import Deaf
 
 

@@ -21,11 +21,10 @@ from bench.core.progress import Progress
 from bench.core.stage import Stage
 from tasks._frozen import gram, svm
 from tasks._frozen.lowshot import Experiment, summarise
+from tasks._frozen.settings import SvmParams, check_solver
 from tasks._frozen.solver import Kernel, prepare, solve
 from tasks._frozen.speed import make_up_features
 from tasks._frozen.svm import (
-    SvmParams,
-    check_solver,
     draw_sample,
     pick_by_cv,
     stratified_folds,

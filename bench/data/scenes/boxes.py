@@ -15,9 +15,9 @@ from PIL import Image
 
 from bench.core.store import write_json
 from bench.data.layouts.voc_files import CLASSES as VOC_CLASSES
+from bench.data.scenes.classes import CLASSES as SCENE_CLASSES
 from bench.data.scenes.layouts import Drawn, draw_scenes, put
 from bench.data.scenes.listed import halves, write_lines
-from bench.data.scenes.shapes import CLASSES as SCENE_CLASSES
 
 SIZE = (192, 144)
 # masks are not read as colours

@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bench.data.scenes.classes import CLASSES
 from bench.data.scenes.draw import Scene, draw_scene
-from bench.data.scenes.shapes import CLASSES
 
 FIRST = {"train": 1, "val": 500_001}
 SIZE = (96, 72)
