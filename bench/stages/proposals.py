@@ -17,11 +17,13 @@ import torch
 
 from bench.contracts import registry
 from bench.contracts.context import StageContext
+from bench.contracts.images import ImageSet
 from bench.contracts.proposals import Found, Proposals, Proposer
 from bench.core.errors import BadData
 from bench.core.processes import parallel
 from bench.core.seeds import seed_for
 from bench.core.store import sync, write_json
+from bench.data.boxes import filter_boxes, scaled_side
 from bench.stages.pretrain.setup import pick_device
 
 CHUNK = 64  # images between two points from which a killed stage goes on
@@ -150,6 +152,20 @@ def load_proposals(folder: Path) -> ProposalTable:
     """The table of a committed proposals stage."""
     with np.load(folder / "proposals.npz") as file:
         return ProposalTable(file["image_ids"], file["first"], file["boxes"], file["scores"])
+
+
+def filter_proposals(ctx: StageContext, images: ImageSet) -> list[np.ndarray]:
+    """The boxes of every image that `bench.data.boxes.filter_boxes` keeps of the input stage
+    "proposals", with the stage's `min_side` (pixels at a short side of 480), `max_ratio`, `nms` and
+    `top`: a list of (n, 4) float32 xyxy, n >= 1."""
+    table, p = load_proposals(ctx.inputs["proposals"]), ctx.params
+    found = []
+    for image, (width, height) in zip(images.ids, images.sizes, strict=True):
+        size = (int(width), int(height))
+        least = scaled_side(float(p["min_side"]), *size)
+        ratio, overlap, top = float(p["max_ratio"]), float(p["nms"]), int(p["top"])
+        found.append(filter_boxes(table.boxes(int(image)), least, ratio, overlap, top, size))
+    return found
 
 
 def proposals_info(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import ctypes
 from functools import cache
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from bench.contracts.proposals import Proposals, ProposalsParams
@@ -40,6 +39,8 @@ class SelectiveSearch(Proposals):
     scales = {"tiny": {"mode": "fast", "max_side": 192}}
 
     def propose(self, image: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        import cv2
+
         height, width = image.shape[:2]
         _libc().srand(seed % 2**32)
         search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()

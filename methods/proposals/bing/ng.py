@@ -9,12 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bench.contracts.images import ImageSet
+from bench.contracts.proposals import Found, scale_back, shrink
+from bench.data.boxes import scaled_side
+
 W = 8  # cells along a window's side; the template has W x W weights
 NSS = 2  # a kept window suppresses those within 2 cells
 EXPONENTS = range(4, 10)  # window sides are 2^4 .. 2^9 pixels, each with each: 36 sizes
 # (36, 2): width, height
 SIZES = np.array([(2.0**w, 2.0**h) for h in EXPONENTS for w in EXPONENTS])
-REFERENCE = 480  # short side at which the sides above hold
 LEAST = 4.0  # narrower windows, pixels, say nothing about an image
 
 
@@ -47,7 +50,7 @@ def window_sizes(width: int, height: int, scaled: bool) -> tuple[np.ndarray, np.
     than 4 pixels.
     """
     image = np.array([width, height], np.float64)
-    sides = SIZES * (min(1.0, image.min() / REFERENCE) if scaled else 1.0)
+    sides = SIZES * (min(1.0, scaled_side(1, width, height)) if scaled else 1.0)
     cut = np.minimum(sides, image)
     (use,) = np.nonzero((sides <= 2 * image).all(axis=1) & (cut >= LEAST).all(axis=1))
     return use, cut[use]
@@ -186,3 +189,19 @@ class BingModel:
             return cls(
                 a["template"], a["used"], a["calibration"], int(a["per_size"]), bool(a["scaled"])
             )
+
+
+@dataclass(frozen=True)
+class TrainedProposer:
+    """Image number i of `images` -> at most `top` boxes of the model, best first."""
+
+    images: ImageSet
+    model: BingModel
+    max_side: int | None
+    top: int
+
+    def __call__(self, index: int, seed: int) -> Found:
+        image = self.images.image(index)
+        small, factor = shrink(image, self.max_side)
+        boxes, scores = self.model.propose(small, self.top)
+        return scale_back(boxes, factor, image.shape[:2]), scores

@@ -18,6 +18,7 @@ from bench.core.picture import contact_sheet, draw_boxes
 from bench.core.stage import Stage
 from bench.nn.byol import OnlineTarget, output_std
 from bench.nn.heads import mlp
+from bench.stages.neighbours import neighbours_stage
 from bench.views.sample import BYOL_1, BYOL_2
 from methods.ssl.orl.boxes import jitter_box
 from methods.ssl.orl.stages import Correspondences, load_correspondences
@@ -224,19 +225,7 @@ class Orl(Method):
         p = self.params
         proposals = plan.proposals(p.proposals, data)
         first = plan.pretrain(p.stage1, "image", data)
-        near = Stage(
-            "neighbours",
-            "cosine",
-            1,
-            {
-                "split": "train",
-                "neighbours": p.neighbours,
-                "drop_self": p.drop_self,
-                "size": first.params["method"]["params"]["image_size"],
-            },
-            "methods.ssl.orl.stages:find_neighbours",
-            {"data": data, "network": first},
-        )
+        near = neighbours_stage(data, first, p.neighbours, p.drop_self)
         keys = ("pairs", "pair_share", "min_side", "max_ratio", "nms", "top")
         found = Stage(
             "pairs",

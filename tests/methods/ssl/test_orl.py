@@ -14,11 +14,11 @@ from torchvision.ops import box_iou
 
 from bench.contracts.network import Batch, Views
 from bench.contracts.views import Source
-from bench.data.boxes import scaled_side
+from bench.data.boxes import filter_boxes, scaled_side
 from bench.nn.heads import KindHeads
 from bench.nn.neighbours import nearest
 from methods.ssl.orl import OrlNetwork, OrlParams, OrlViews
-from methods.ssl.orl.boxes import filter_boxes, jitter_box, top_pairs
+from methods.ssl.orl.boxes import jitter_box, top_pairs
 from methods.ssl.orl.stages import Correspondences
 
 
