@@ -112,7 +112,7 @@ class ProposalCrop(PseudoCrop):
     without any is one crop, the whole of it, and one with fewer gives those."""
 
     Params = TopParams
-    params: TopParams  # type: ignore[assignment]
+    params: TopParams
     source: str  # the generator's name
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:

@@ -16,8 +16,8 @@ from bench.nn.byol import output_std
 from bench.nn.heads import make_head, project
 from bench.nn.multicrop import by_size, joined_kinds, order_views
 from bench.nn.ntxent import nt_xent
+from bench.views.random_crops import RandomCrops
 from bench.views.sample import SIMCLR
-from methods.crops._random_crops import RandomCrops
 
 if TYPE_CHECKING:
     from bench.contracts.images import ImageSet

@@ -17,8 +17,8 @@ from bench.core.params import param
 from bench.nn.byol import output_std
 from bench.nn.heads import make_head, project
 from bench.nn.multicrop import order_views
+from bench.views.random_crops import RandomCrops
 from bench.views.sample import MOCO_V2
-from methods.crops._random_crops import RandomCrops
 
 if TYPE_CHECKING:
     from bench.contracts.images import ImageSet

@@ -20,8 +20,8 @@ from bench.nn.distributed import gather_rows, rank_and_size
 from bench.nn.heads import make_head, project
 from bench.nn.multicrop import by_size, joined_kinds, order_views
 from bench.nn.sinkhorn import sinkhorn, swapped_loss
+from bench.views.random_crops import RandomCrops
 from bench.views.sample import SWAV
-from methods.crops._random_crops import RandomCrops
 
 if TYPE_CHECKING:
     from bench.contracts.images import ImageSet

@@ -27,7 +27,7 @@ class AnchorsScda(Proposals):
     """
 
     Params = AnchorsScdaParams
-    params: AnchorsScdaParams  # type: ignore[assignment]
+    params: AnchorsScdaParams
     on_device = True
     peer = "methods.proposals.anchors_scda.race:races"
     figures = {"scda": "methods.proposals.anchors_scda.figure:run"}

@@ -44,7 +44,7 @@ class Anchors:
         in it) A (mean of C's rows in it)^T: two small products for all boxes of one shape.
         """
         found = [(r @ low @ c.T).ravel() for r, c in zip(self.rows, self.columns, strict=True)]
-        return np.concatenate(found)[self.kept]
+        return np.asarray(np.concatenate(found)[self.kept])
 
 
 @lru_cache(maxsize=64)
@@ -149,7 +149,7 @@ def pick_separate(
 
 
 def naive_scores(
-    low: np.ndarray, boxes: Sequence[Sequence[float]], width: int, height: int
+    low: np.ndarray, boxes: np.ndarray | Sequence[Sequence[float]], width: int, height: int
 ) -> np.ndarray:
     """The plain way, for tests and for `bench perf crops`: enlarge the map, average every box's
     slice."""

@@ -114,7 +114,7 @@ def window_boxes(
     """xyxy pixels (n, 4) float64 of windows at cells (row, column) of a gradient map of `shape`
     (h, w) of an image (height, width); never outside it."""
     cell = np.array([image[1] / shape[1], image[0] / shape[0]] * 2)
-    return np.stack([columns, rows, columns + W, rows + W], axis=1) * cell
+    return np.asarray(np.stack([columns, rows, columns + W, rows + W], axis=1) * cell)
 
 
 @dataclass(frozen=True)

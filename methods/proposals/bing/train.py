@@ -88,12 +88,12 @@ class StageOne:
         image, boxes = self.source(i)
         rng = rng_for(self.seed, "bing windows", int(self.source.images.ids[i]))
         use, sides = window_sizes(image.shape[1], image.shape[0], self.scaled)
+        if not len(use):
+            return np.zeros((0, W * W), np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64)
         x: list[np.ndarray] = []
         sizes: list[np.ndarray] = []
         y: list[np.ndarray] = []
-        share = (
-            rng.multinomial(NEGATIVES, np.full(len(use), 1 / max(1, len(use)))) if len(use) else []
-        )
+        share = rng.multinomial(NEGATIVES, np.full(len(use), 1 / len(use)))
         for at, size, negatives in zip(use, sides, share, strict=True):
             gradients = gradient_map(image, size)
             rows, columns = _around(boxes, gradients.shape, image.shape)
@@ -106,8 +106,6 @@ class StageOne:
             x.append(_cells(gradients, rows[keep], columns[keep]))
             y.append(np.where(aimed[keep], 1, -1))
             sizes.append(np.full(keep.sum(), at))
-        if not x:
-            return np.zeros((0, W * W), np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64)
         return np.concatenate(x), np.concatenate(sizes), np.concatenate(y)
 
 
@@ -124,7 +122,8 @@ def _around(
 
 
 def _best(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    return iou(windows, boxes.astype(np.float64)).max(axis=1, initial=0)
+    """(n,): the largest IoU of each window with any of the boxes, 0 without boxes."""
+    return np.asarray(iou(windows, boxes.astype(np.float64)).max(axis=1, initial=0))
 
 
 def _cells(gradients: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -204,8 +203,7 @@ def train_bing(
     if not positives.any():
         raise BadInput(
             f"BING cannot be trained on {source.images.name}: no window of the {len(todo)} images "
-            "fits an "
-            "object; try: --set bing.train_on=scenes"
+            "fits an object; try: --set bing.train_on=scenes"
         )
     used = positives >= min(LEAST_POSITIVES, int(positives.max()))
     first = replace(empty, template=learn_template(x, y), used=used)
@@ -213,7 +211,8 @@ def train_bing(
     for part in parallel(StageTwo(source, first), todo.tolist(), workers):
         found.append(part)
         advance(1)
-    lines = learn_calibration(*(np.concatenate(p) for p in zip(*found, strict=True)), used)
+    at, response, hits = (np.concatenate(p) for p in zip(*found, strict=True))
+    lines = learn_calibration(at, response, hits, used)
     counts = {"positive_windows": int(positives.sum()), "negative_windows": int((y < 0).sum())}
     return replace(first, calibration=lines), {**counts, "sizes": int(used.sum())}
 

@@ -60,7 +60,7 @@ class EdgeBoxes(Proposals):
 
     version = 2  # 1 kept OpenCV's offset of a pixel and boxes without a score
     Params = EdgeBoxesParams
-    params: EdgeBoxesParams  # type: ignore[assignment]
+    params: EdgeBoxesParams
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         if self.params.model is None:
@@ -104,10 +104,8 @@ class EdgeBoxes(Proposals):
             minBoxArea=max(1.0, p.min_area * scaled_side(1, width, height) ** 2),
         )
         found, scores = maker.getBoundingBoxes(edges, orientation)
-        boxes = xywh_to_xyxy(np.asarray(found, np.float32).reshape(-1, 4)) - np.float32(
-            [1, 1, 0, 0]
-        )
-        boxes = clip(boxes, width, height)
+        boxes = xywh_to_xyxy(np.asarray(found, np.float32).reshape(-1, 4))
+        boxes = clip(boxes - np.array([1, 1, 0, 0], np.float32), width, height)
         scores = np.asarray(scores, np.float32).reshape(-1)
         kept = (area(boxes) > 0) & np.isfinite(scores) & (scores > 0)
         if not kept.any():

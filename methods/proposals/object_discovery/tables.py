@@ -45,10 +45,12 @@ class Regions:
 def load_regions(regions: Path, neighbours: Path) -> Regions:
     """The tables of two committed stages, mapped into memory once a process."""
     names = ("ids", "sizes", "first", "boxes", "features")
-    ids, *rest = (np.load(regions / f"{name}.npy", mmap_mode="r") for name in names)
+    ids, sizes, first, boxes, features = (
+        np.load(regions / f"{name}.npy", mmap_mode="r") for name in names
+    )
     with np.load(neighbours / "neighbours.npz") as file:
         rows, near = _positions(file["ids"], ids), _positions(ids, file["neighbour_ids"])
-    return Regions(ids, *rest, near[rows])
+    return Regions(ids, sizes, first, boxes, features, near[rows])
 
 
 def _positions(table: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""ORL's stage 2: corresponding RoIs between an image and its neighbours (`bench.stages.neighbours`)."""
+"""ORL's stage 2b and 2c: corresponding RoIs between an image and its neighbours."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from bench.contracts.network import Views
 from bench.contracts.views import Source
 from bench.nn.heads import KindHeads, make_head, mlp, project
 from bench.views.loader import BatchOrder, make_loader, to_device
-from methods.crops._random_crops import RandomCrops
+from bench.views.random_crops import RandomCrops
 from tests.methods.crops.sets import Boxed, crop, epoch, table
 from tests.methods.ssl.views import batch, two_views
 

@@ -1,5 +1,5 @@
-"""The views of methods whose views all follow one recipe: random resized crops, some small ones if
-asked."""
+"""The views of a method whose views all follow one recipe: random resized crops, and small ones for
+multi-crop."""
 
 from __future__ import annotations
 
