@@ -5,11 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image
 
-from bench.data.scenes.draw import draw_scene
 from bench.data.sets import camvid, cityscapes
 
 FIRST = {"train": 1, "val": 500_001}
@@ -22,6 +19,8 @@ def scene_pixels(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scene `number` as (H, W, 3) RGB and (H, W) uint8: background 0, scene class k at 1 + k
     modulo (classes - 1), a border of 255."""
+    from bench.data.scenes.draw import draw_scene
+
     scene = draw_scene(seed, number, size)
     pixels = np.zeros(scene.image.shape[:2], np.uint8)
     for label, mask in zip(scene.labels, scene.masks, strict=True):
@@ -64,6 +63,9 @@ def write_camvid(
 
 
 def _write(file: Path, pixels: np.ndarray) -> None:
+    import cv2
+    from PIL import Image
+
     file.parent.mkdir(parents=True, exist_ok=True)
     if pixels.ndim == 3:
         cv2.imwrite(str(file), pixels[..., ::-1])
