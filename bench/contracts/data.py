@@ -81,7 +81,7 @@ class Data(Component):
 
     @classmethod
     def place(cls, given: Path | None) -> Path:
-        """The path given, or the default one; BadData where there is neither. It need not exist."""
+        """The path `given`, or the default one; BadData without either. It need not exist."""
         found = given or cls.default_place()
         if found is None and not cls.how_to_get.files:
             raise BadData(f"data {cls.name!r} needs a path; try: --data {cls.name}=FOLDER")
@@ -124,8 +124,8 @@ class Data(Component):
         raise NotImplementedError
 
     def load(self, folder: Path, root: Path, split: str) -> ImageSet:
-        """A split from the committed stage `folder` and this run's data `root`; raises BadData where
-        there is no such split."""
+        """A split from the committed stage `folder` and this run's data `root`; raises BadData
+        where there is no such split."""
         if split not in self.splits:
             known = (
                 f"splits {' and '.join(self.splits)}"

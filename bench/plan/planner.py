@@ -116,12 +116,12 @@ class Planner:
         if marker not in self.shared.pretrains:
             maker = replace(self, touched={}, used=set())
             self.shared.pretrains[marker] = maker._pretrain(method, crop, data, main), maker
-        made, maker = self.shared.pretrains[marker]
+        stage, maker = self.shared.pretrains[marker]
         self.touched |= maker.touched
         self.used |= maker.used
-        if isinstance(made, str):
-            raise Unsupported(made)
-        return made
+        if isinstance(stage, str):
+            raise Unsupported(stage)
+        return stage
 
     def _pretrain(self, method: str, crop: str, data: Stage, main: bool) -> Stage | str:
         """The stage, or why this pair has none."""
@@ -149,7 +149,7 @@ class Planner:
         )
 
     def crop_stats(self, source: str, seeds: int) -> Stage:
-        """The objectness statistics of the cell's crop on this planner's split of the cell's data."""
+        """The objectness statistics of the cell's crop on this planner's split of its data."""
         cropper = self.component("crop", self.cell.crop, main=True)
         data = self.data(self.cell.data)
         return Stage(
@@ -230,7 +230,7 @@ def task_reason(backbone: str, task: Task) -> str | None:
 
 
 def make_plan(cells: Iterable[Cell], runtime: Runtime, paths: Mapping[str, Path | None]) -> Plan:
-    """Plan and validate every cell before anything runs; unknown or ambiguous settings are errors."""
+    """Plan and validate every cell before anything runs; BadInput for settings without owner."""
     planned = plan_each(cells, runtime, paths, lambda planner: planner.plan())
     return Plan([cell for _, cell in planned])
 

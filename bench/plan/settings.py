@@ -18,8 +18,8 @@ def settings_of(
     """(key, field, value) of each setting of a cell that belongs to a component.
 
     `kind.field` addresses the cell's own component of that kind (`main`), and every generator and
-    dataset; `name.field` addresses the component of that name wherever it is used. Where a crop and
-    its generator share a name, a field is only for the one that has it.
+    dataset; `name.field` addresses the component of that name wherever it is used. Where a crop
+    and its generator share a name, a field is only for the one that has it.
     """
     if not given:
         return
@@ -33,8 +33,8 @@ def settings_of(
 
 
 def name_owners(given: Settings, touched: Touched) -> Settings:
-    """The settings of a cell with every bare FIELD as OWNER.FIELD; `touched` are the components that
-    planning the cell asks for. Raises BadInput where a field has several owners or none."""
+    """The settings of a cell with every bare FIELD as OWNER.FIELD; `touched` are the components
+    that planning the cell asks for. Raises BadInput where a field has several owners or none."""
     return tuple((k if "." in k else f"{_owner(k, touched)}.{k}", v) for k, v in given)
 
 

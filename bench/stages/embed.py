@@ -35,11 +35,11 @@ def embed_crops(
     function: Callable[[Tensor], Tensor], crops: list[Tensor], device: torch.device
 ) -> Tensor:
     """`function` over uint8 (3, s, s) crops in batches -> (n, D) unit rows on the CPU, float32."""
-    found = []
+    vectors = []
     for start in range(0, len(crops), BATCH):
         part = torch.stack(crops[start : start + BATCH]).to(device).float().div_(255)
-        found.append(F.normalize(function(normalise(part)).float().flatten(1), dim=1).cpu())
-    return torch.cat(found)
+        vectors.append(F.normalize(function(normalise(part)).float().flatten(1), dim=1).cpu())
+    return torch.cat(vectors)
 
 
 def centre_crop(image: np.ndarray, size: int) -> Tensor:
@@ -54,10 +54,10 @@ def embed_images(ctx: StageContext, images: ImageSet, size: int) -> Tensor:
     """(N, D) unit rows, float32: `Network.embed` of the central `size` x `size` of every image."""
     network, device = open_network(ctx, len(images))
     advance = ctx.progress.task("image features", len(images))
-    found: list[Tensor] = []
+    vectors: list[Tensor] = []
     for start in range(0, len(images), BATCH):
         part = range(start, min(start + BATCH, len(images)))
         crops = [centre_crop(images.image(i), size) for i in part]
-        found.append(embed_crops(network.embed, crops, device))
+        vectors.append(embed_crops(network.embed, crops, device))
         advance(len(part))
-    return torch.cat(found)
+    return torch.cat(vectors)

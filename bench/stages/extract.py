@@ -37,10 +37,10 @@ class Shown(Dataset[Tensor]):
         self.images, self.transform, self.places = images, transform, places
 
     def __getitems__(self, batch: range) -> Tensor:
-        made = self.places[batch.start // BATCH % len(self.places)][: len(batch)]
+        place = self.places[batch.start // BATCH % len(self.places)][: len(batch)]
         for at, index in enumerate(batch):
-            made[at] = self.transform(self.images.image(index)).permute(1, 2, 0)
-        return made
+            place[at] = self.transform(self.images.image(index)).permute(1, 2, 0)
+        return place
 
 
 def batches(
@@ -93,7 +93,7 @@ class Extractor:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, s, s) uint8, or float32 that is normalised already -> float32 (B, D) per layer."""
+        """(B, 3, s, s) uint8, or float32 normalised already -> float32 (B, D) per layer."""
         from bench.nn.layers import layer_features
 
         if images.dtype == torch.uint8:
@@ -159,8 +159,8 @@ def _extract(
             for name, rows in extract(shown).items():
                 if not bool(torch.isfinite(rows).all()):
                     raise StageFailed(
-                        f"{ctx.stage}: the features of {name} are not finite; was the training "
-                        "sound?"
+                        f"{ctx.stage}: the features of {name} are not finite; "
+                        "was the training sound?"
                     )
                 if name not in files:
                     files[name] = open_rows(
@@ -204,7 +204,7 @@ def _mark(scratch: Path, files: dict[str, BinaryIO], done: int) -> None:
 def rows_done(scratch: Path, n: int) -> int:
     """Rows an earlier try left: whole batches, or all of them."""
     try:
-        found = int(json.loads((scratch / "rows.json").read_text())["rows"])
+        rows = int(json.loads((scratch / "rows.json").read_text())["rows"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
-    return found if found == n or (0 <= found < n and found % BATCH == 0) else 0
+    return rows if rows == n or (0 <= rows < n and rows % BATCH == 0) else 0

@@ -57,8 +57,8 @@ def load_features(folder: Path, layer: str, images: ImageSet) -> np.ndarray:
         raise BadData(
             f"{folder} was made from other images than {images.name}/{images.split}; use --force"
         )
-    found: np.ndarray = np.load(folder / f"{layer}.npy", mmap_mode="r")
-    return found
+    rows: np.ndarray = np.load(folder / f"{layer}.npy", mmap_mode="r")
+    return rows
 
 
 def run(ctx: StageContext) -> None:

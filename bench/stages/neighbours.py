@@ -23,7 +23,7 @@ def neighbours_stage(
     """The `count` nearest images of each training image of `data` by cosine, embedded by the
     pretraining `network` at its own image size.
 
-    drop_self: how an image is kept from being its own neighbour, see `bench.nn.neighbours.nearest`.
+    drop_self: how an image is kept from being its own neighbour (`bench.nn.neighbours.nearest`).
     """
     return Stage(
         kind="neighbours",
@@ -49,8 +49,8 @@ def run(ctx: StageContext) -> None:
     k = int(ctx.params["neighbours"])
     if k >= len(images):
         raise BadInput(
-            f"neighbours must be less than the number of images, got {k} for {len(images)} images; "
-            f"try: --set neighbours={max(1, min(10, len(images) - 1))}"
+            f"neighbours must be less than the number of images, got {k} for {len(images)} "
+            f"images; try: --set neighbours={max(1, min(10, len(images) - 1))}"
         )
     features = embed_images(ctx, images, int(ctx.params["size"]))
     order, similarity = nearest(features, k, str(ctx.params["drop_self"]))

@@ -1,5 +1,5 @@
-"""The views of a method whose views all follow one recipe: random resized crops, and small ones for
-multi-crop."""
+"""The views of a method whose views all follow one recipe: random resized crops, and small ones
+for multi-crop."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class RandomCrops:
             for i, s in enumerate(views)
         ]
         size, scale = self.small_size or self.size, self.small_scale or self.scale
-        given = [s for s in sources if s.role == "small"]
-        if given:
-            small = [(s, s.size or size, s.scale or scale) for s in given]
+        given_small = [s for s in sources if s.role == "small"]
+        if given_small:
+            small = [(s, s.size or size, s.scale or scale) for s in given_small]
         else:
             small = [(views[i % 2], size, scale) for i in range(self.n_small)]
         found += [self._view(f"small{i + 1}", *one) for i, one in enumerate(small)]

@@ -79,16 +79,16 @@ class PseudoCrop(Crop):
         raise NotImplementedError
 
     def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:
-        found = [
+        boxes_of = [
             usable_boxes(boxes, int(width), int(height))
             for boxes, (width, height) in zip(
                 self.all_boxes(images, inputs), images.sizes, strict=True
             )
         ]
-        counts = [len(boxes) for boxes in found]
+        counts = [len(boxes) for boxes in boxes_of]
         return BoxSamples(
             np.repeat(np.arange(len(images)), counts),
-            np.concatenate(found) if found else np.zeros((0, 4), np.float32),
+            np.concatenate(boxes_of) if boxes_of else np.zeros((0, 4), np.float32),
             np.cumsum([0, *counts]),
             np.flatnonzero(counts),
             self.params.iterations_matched,

@@ -51,8 +51,8 @@ class SelectiveSearch(Proposals):
             search.switchToSelectiveSearchQuality()
         else:
             search.switchToSingleStrategy()
-        found = np.asarray(search.process(), np.float32).reshape(-1, 4)
-        boxes = clip(xywh_to_xyxy(found), width, height)
+        raw = np.asarray(search.process(), np.float32).reshape(-1, 4)
+        boxes = clip(xywh_to_xyxy(raw), width, height)
         _, first = np.unique(boxes, axis=0, return_index=True)
         order = np.sort(first)
         if self.params.rank == "seeded":

@@ -1,4 +1,4 @@
-"""Ranking an image's anchors by a network's activations: score maps, and the best boxes on them."""
+"""An image's anchors ranked by a network's activations: score maps, and the best boxes on them."""
 
 from __future__ import annotations
 

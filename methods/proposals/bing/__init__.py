@@ -25,7 +25,7 @@ class BingParams(ProposalsParams):
 
     model: str | None = param(
         None,
-        help="ObjectnessTrainedModel folder of OpenCV's saliency module; none: train here, from boxes",
+        help="ObjectnessTrainedModel folder of OpenCV's saliency module; none: train from boxes",
     )
     train_on: Literal["data", "scenes"] = param(
         "data", help="whose training boxes: the images' own set, or generated scenes"
@@ -43,8 +43,8 @@ class BingParams(ProposalsParams):
 
     def identity(self) -> dict[str, Any]:
         """As usual, but a path enters no key."""
-        found = super().identity()
-        return {**found, "model": OPENCV} if self.model is not None else found
+        fields = super().identity()
+        return {**fields, "model": OPENCV} if self.model is not None else fields
 
 
 class Bing(Proposals):
@@ -90,7 +90,7 @@ class Bing(Proposals):
         }
 
     def prepare(self, ctx: StageContext, images: ImageSet) -> Proposer:
-        """Proposals with the model of the input stage; its `model.json` is repeated beside them."""
+        """What proposes with the input stage's model, whose `model.json` is repeated."""
         p, folder = self.params, ctx.inputs["model"]
         write_json(ctx.work / "model.json", json.loads((folder / "model.json").read_text()))
         if p.model is not None:

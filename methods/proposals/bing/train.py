@@ -155,9 +155,8 @@ def learn_template(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Windows (n, 64) uint8 and labels in {-1, 1} -> (W, W) float32, its own mirror image.
 
     It is the SVM of the windows and their mirror images together. That problem's one solution is
-    symmetric,
-    so it is solved for half a template, on sums of mirrored cells: u = (left + right) / sqrt(2)
-    keeps |w|^2.
+    symmetric, so it is solved for half a template, on sums of mirrored cells: u = (left + right) /
+    sqrt(2) keeps |w|^2.
     """
     cells = x.reshape(-1, W, W).astype(np.float64) / 255
     folded = (cells[:, :, : W // 2] + cells[:, :, ::-1][:, :, : W // 2]) / np.sqrt(2)
@@ -172,16 +171,16 @@ def learn_calibration(
 ) -> np.ndarray:
     """(36, 2): v and t of each used size, from its windows' responses and whether they hold an
     object."""
-    found = np.zeros((len(SIZES), 2))
+    lines = np.zeros((len(SIZES), 2))
     for at in np.flatnonzero(used):
         s, y = responses[sizes == at].astype(np.float64), np.where(hits[sizes == at], 1.0, -1.0)
         if not len(s):
-            found[at] = 0, -1
+            lines[at] = 0, -1
             continue
         middle, spread = s.mean(), max(float(s.std()), 1e-6)
         v, t = fit_svm(((s - middle) / spread)[:, None], y, C2)
-        found[at] = v / spread, t - v * middle / spread
-    return found
+        lines[at] = v / spread, t - v * middle / spread
+    return lines
 
 
 def train_bing(
@@ -207,12 +206,12 @@ def train_bing(
         )
     used = positives >= min(LEAST_POSITIVES, int(positives.max()))
     first = replace(empty, template=learn_template(x, y), used=used)
-    found = []
+    responses = []
     for part in parallel(StageTwo(source, first), todo.tolist(), workers):
-        found.append(part)
+        responses.append(part)
         advance(1)
-    at, response, hits = (np.concatenate(p) for p in zip(*found, strict=True))
-    lines = learn_calibration(at, response, hits, used)
+    at, values, hits = (np.concatenate(p) for p in zip(*responses, strict=True))
+    lines = learn_calibration(at, values, hits, used)
     counts = {"positive_windows": int(positives.sum()), "negative_windows": int((y < 0).sum())}
     return replace(first, calibration=lines), {**counts, "sizes": int(used.sum())}
 

@@ -120,17 +120,17 @@ class ObjectDiscovery(Proposals):
     def prepare(self, ctx: StageContext, images: ImageSet) -> Proposer:
         from methods.proposals.object_discovery.tables import load_regions
 
-        found = load_regions(ctx.inputs["regions"], ctx.inputs["neighbours"])
-        if not np.array_equal(found.ids, images.ids):
+        regions = load_regions(ctx.inputs["regions"], ctx.inputs["neighbours"])
+        if not np.array_equal(regions.ids, images.ids):
             raise BadInput(
                 f"{self.name} discovers objects of the train split alone, not of "
                 f"{images.name}/{images.split}"
             )
         about = {
             "unsupervised": self.params.phi,
-            "neighbours": int(found.neighbours.shape[1]),
-            "regions": len(found.all_boxes),
-            "feature_dim": int(found.all_features.shape[1]),
+            "neighbours": int(regions.neighbours.shape[1]),
+            "regions": len(regions.all_boxes),
+            "feature_dim": int(regions.all_features.shape[1]),
         }
         write_json(ctx.work / "model.json", about)
         return Discoverer(self.params, ctx.inputs["regions"], ctx.inputs["neighbours"])
@@ -149,9 +149,9 @@ class Discoverer:
         from methods.proposals.object_discovery.discovery import best_first, containers, stand_out
         from methods.proposals.object_discovery.tables import load_regions, match
 
-        p, found = self.params, load_regions(self.regions, self.neighbours)
-        boxes = found.boxes(index)
-        score, confidence = match(found, index, p.cells, p.area_ratio, p.stand_out == "pair")
+        p, regions = self.params, load_regions(self.regions, self.neighbours)
+        boxes = regions.boxes(index)
+        score, confidence = match(regions, index, p.cells, p.area_ratio, p.stand_out == "pair")
         if p.stand_out == "region":
             score = stand_out(score, containers(boxes, p.area_ratio))
         order, shares = best_first(boxes, score, confidence, p.nms, p.nu)

@@ -37,10 +37,10 @@ def make_regions(ctx: StageContext) -> None:
     advance = ctx.progress.task("region features", len(images), done)
     for start in range(done, len(images), CHUNK):
         stop = min(start + CHUNK, len(images))
-        found = region_features(
+        part = region_features(
             network.backbone, images, range(start, stop), boxes, ctx.params, projection
         )
-        features[first[start] : first[stop]] = found
+        features[first[start] : first[stop]] = part
         features.flush()
         write_json(ctx.scratch / "done.json", stop)
         advance(stop - start)
@@ -85,18 +85,20 @@ def region_features(
     pooled = roi_align(
         maps, shares, int(params["grid"]), maps.shape[-1] / size, aligned=True
     ).flatten(1)
-    found = F.normalize(pooled, dim=1) @ projection
-    found = torch.where(pooled.norm(dim=1, keepdim=True) > BLANK, F.normalize(found, dim=1), 0.0)
-    return found.cpu().numpy().astype(np.float16)
+    projected = F.normalize(pooled, dim=1) @ projection
+    projected = torch.where(
+        pooled.norm(dim=1, keepdim=True) > BLANK, F.normalize(projected, dim=1), 0.0
+    )
+    return projected.cpu().numpy().astype(np.float16)
 
 
 def _open_features(ctx: StageContext, shape: tuple[int, int]) -> tuple[np.memmap, int]:
     """features.npy on the disk, and how many images an earlier try finished."""
     file, marker = ctx.work / "features.npy", ctx.scratch / "done.json"
     try:
-        found = np.lib.format.open_memmap(file, "r+")
-        if found.shape == shape:
-            return found, int(json.loads(marker.read_text()))
+        features = np.lib.format.open_memmap(file, "r+")
+        if features.shape == shape:
+            return features, int(json.loads(marker.read_text()))
     except (OSError, ValueError):
         pass  # nothing there, or torn: from the start
     return np.lib.format.open_memmap(file, "w+", np.float16, shape), 0

@@ -1,5 +1,6 @@
-"""The regions and neighbours of a set as tables in mapped memory, which worker processes share, and
-the matching of an image's regions with its neighbours'. Needs no PyTorch: workers start quickly."""
+"""The regions and neighbours of a set as tables in mapped memory, which worker processes share,
+and the matching of an image's regions with its neighbours'. Without PyTorch workers start quickly.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +64,7 @@ def _positions(table: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def match(
-    found: Regions, i: int, cells: int, area_ratio: float, pairs: bool
+    regions: Regions, i: int, cells: int, area_ratio: float, pairs: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """How well the regions of image i match its neighbours': saliency and confidence, (n,) float64
     each.
@@ -72,12 +73,12 @@ def match(
     saliency the same of the stand-out scores S_kl (`pairs`) or the confidence itself. C is the sum
     of both directions, per number of matches, as in the code of Vo et al. 2019.
     """
-    mine, boxes, size = found.features(i), found.boxes(i), found.size(i)
+    mine, boxes, size = regions.features(i), regions.boxes(i), regions.size(i)
     inside = containers(boxes, area_ratio)
     saliency, total = np.zeros(len(boxes)), np.zeros(len(boxes))
-    for j in found.neighbours[i]:
-        similar = mine @ found.features(j).T
-        theirs, other = found.boxes(j), found.size(j)
+    for j in regions.neighbours[i]:
+        similar = mine @ regions.features(j).T
+        theirs, other = regions.boxes(j), regions.size(j)
         confidence = hough_confidence(similar, boxes, theirs, size, other, cells)
         confidence += hough_confidence(similar.T, theirs, boxes, other, size, cells).T
         confidence /= confidence.size

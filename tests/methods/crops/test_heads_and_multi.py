@@ -1,4 +1,4 @@
-"""What crops ask of methods: a head for each kind of view (paper 001), small views of multi-crop."""
+"""What crops ask of methods: a head per kind of view (paper 001), small views of multi-crop."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def plain_loss(predictions: list[np.ndarray], targets: list[np.ndarray]) -> float:
-    """Every view predicts the targets of the two large ones but its own; 2 x the mean over pairs."""
+    """Every view predicts the targets of the two large ones but its own; 2 x the mean of pairs."""
     terms = []
     for i, p in enumerate(predictions):
         for j, z in enumerate(targets):

@@ -85,7 +85,7 @@ def test_twelve_anchors_a_cell_at_its_centre() -> None:
 
 
 def plain_scores(low: np.ndarray, boxes: np.ndarray, width: int, height: int) -> list[float]:
-    """Every pixel of the enlarged map by bilinear interpolation, written out, then a mean per box."""
+    """Every pixel of the enlarged map by bilinear interpolation, then a mean per box."""
     h, w = low.shape
     full = np.zeros((height, width))
     for y in range(height):

@@ -1,4 +1,4 @@
-"""Edge Boxes: around what they lie, their frame, their edges, scaling back, what flat images give."""
+"""Edge Boxes: what they surround, their frame, their edges, scaling back, flat images."""
 
 from __future__ import annotations
 
