@@ -103,8 +103,8 @@ class EdgeBoxes(Proposals):
             maxAspectRatio=p.max_aspect,
             minBoxArea=max(1.0, p.min_area * scaled_side(1, width, height) ** 2),
         )
-        corners, scores = maker.getBoundingBoxes(edges, orientation)
-        boxes = xywh_to_xyxy(np.asarray(corners, np.float32).reshape(-1, 4))
+        xywh, scores = maker.getBoundingBoxes(edges, orientation)
+        boxes = xywh_to_xyxy(np.asarray(xywh, np.float32).reshape(-1, 4))
         boxes = clip(boxes - np.array([1, 1, 0, 0], np.float32), width, height)
         scores = np.asarray(scores, np.float32).reshape(-1)
         kept = (area(boxes) > 0) & np.isfinite(scores) & (scores > 0)
