@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -97,7 +98,6 @@ class Byol(Method):
     Params = ByolParams
     params: ByolParams
     usual = True
-    peer = "methods.ssl._lightly:byol"
     scales = {
         "tiny": {
             "backbone": "resnet18",
@@ -123,6 +123,12 @@ class Byol(Method):
             "precision": "bf16",
         },
     }
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from methods.ssl._lightly import byol
+
+        return byol
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return TwoViews(self.params.image_size, (self.params.min_scale, 1.0))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -85,8 +85,13 @@ class MocoV2(Method):
 
     Params = MocoParams
     params: MocoParams
-    peer = "methods.ssl._lightly:moco"
     scales = {"tiny": TINY, "small": SMALL}
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from methods.ssl._lightly import moco
+
+        return moco
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return MocoViews(self.params.image_size, (self.params.min_scale, 1.0))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +101,6 @@ class Simclr(Method):
 
     Params = SimclrParams
     params: SimclrParams
-    peer = "methods.ssl._lightly:simclr"
     scales = {
         "tiny": {
             "backbone": "resnet18",
@@ -123,6 +123,12 @@ class Simclr(Method):
             "precision": "bf16",
         },
     }
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from methods.ssl._lightly import simclr
+
+        return simclr
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return RandomCrops(self.params.image_size, (self.params.min_scale, 1.0), SIMCLR)

@@ -3,8 +3,9 @@ crops."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -176,7 +177,6 @@ class Swav(Method):
 
     Params = SwavParams
     params: SwavParams
-    peer = "methods.ssl._lightly:swav"
     scales = {
         "tiny": {
             "backbone": "resnet18",
@@ -208,6 +208,12 @@ class Swav(Method):
             "precision": "bf16",
         },
     }
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from methods.ssl._lightly import swav
+
+        return swav
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         p = self.params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,9 +77,17 @@ class AnchorsScda(Proposals):
     Params = AnchorsScdaParams
     params: AnchorsScdaParams  # type: ignore[assignment]
     on_device = True
-    peer = "methods.proposals.anchors_scda.race:races"
-    figures = {"scda": "methods.proposals.anchors_scda.figure:run"}
     scales = {"tiny": {"resize_short": 128, "level": "c4", "gamma": 0.15}}
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from methods.proposals.anchors_scda.race import races
+
+        return races
+
+    @classmethod
+    def figures(cls) -> dict[str, str]:
+        return {"scda": "methods.proposals.anchors_scda.figure:run"}
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         return {"network": plan.pretrain(self.params.phi, "image", plan.learn_from or data)}

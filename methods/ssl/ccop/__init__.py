@@ -260,7 +260,6 @@ class Ccop(Method):
     """
 
     version = 2
-    figures = {"jitters": "methods.ssl.ccop.figure:run"}
     Params = CcopParams
     params: CcopParams
     embeds_boxes = True
@@ -293,6 +292,10 @@ class Ccop(Method):
             "fpn_width": 128,
         },
     }
+
+    @classmethod
+    def figures(cls) -> dict[str, str]:
+        return {"jitters": "methods.ssl.ccop.figure:run"}
 
     def supports(self, crop: type[Crop]) -> str | None:
         """Every crop: RoIs are those that both views show, wherever the views come from; where

@@ -187,7 +187,6 @@ class Orl(Method):
     neighbours and stage 1 are of whole images whatever the crop.
     """
 
-    figures = {"pairs": "methods.ssl.orl.figure:run"}
     Params = OrlParams
     params: OrlParams
     scales = {
@@ -219,6 +218,10 @@ class Orl(Method):
             "roi_size": 128,
         },
     }
+
+    @classmethod
+    def figures(cls) -> dict[str, str]:
+        return {"pairs": "methods.ssl.orl.figure:run"}
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         p = self.params
