@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from tasks._detection.protocol import MaskFpnParams
 from tasks._detection.task import (
     SMALL,
@@ -30,8 +33,13 @@ class CocoDet(DetectionTask):
     headline = "AP_bbox"
     metrics = coco_names("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}
-    peer = "tasks._detection.speed:boxes_and_masks"
     scales = {
         "tiny": {**TINY, **TINY_RPN, **TINY_FPN, "mask_convs": 2, "mask_width": 64},
         "small": {**SMALL, **SMALL_RPN, "canonical": 112},
     }
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from tasks._detection.speed import boxes_and_masks
+
+        return boxes_and_masks

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from tasks._detection.protocol import KeypointParams, change_defaults
 from tasks._detection.task import (
     SMALL,
@@ -35,7 +38,6 @@ class CocoKeypoints(DetectionTask):
     headline = "AP_keypoints"
     metrics = coco_names("keypoints", "bbox")
     data = {"tiny": "scenes_keypoints", "": "coco"}
-    peer = "tasks._detection.speed:keypoints"
     scales = {
         "tiny": {
             **TINY,
@@ -53,3 +55,9 @@ class CocoKeypoints(DetectionTask):
             "steps": (12_000, 16_000),
         },
     }
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from tasks._detection.speed import keypoints
+
+        return keypoints

@@ -47,7 +47,6 @@ class ObjectKnn(Task):
     """
 
     Params = ObjectKnnParams
-    figures = {"embedding": "tasks._shared.retrieval_figure:run"}
     params: ObjectKnnParams
     headline = "recall_k1"
     metrics = {
@@ -62,6 +61,10 @@ class ObjectKnn(Task):
         "tiny": {"features": "crop", "size": 64},
         "small": {"size": 480, "max_size": 800},
     }
+
+    @classmethod
+    def figures(cls) -> dict[str, str]:
+        return {"embedding": "tasks._shared.retrieval_figure:run"}
 
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         found = super().stages(plan, backbone, data)

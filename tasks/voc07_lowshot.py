@@ -3,6 +3,7 @@ samples."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.contracts.task import Task
@@ -60,7 +61,6 @@ class Voc07Lowshot(Task):
         },
     }
     data = {"tiny": "scenes", "": "voc2007"}
-    peer = "tasks._frozen.speed:lowshot"
     scales = {
         "tiny": {
             "image_size": 96,
@@ -71,6 +71,12 @@ class Voc07Lowshot(Task):
         },
         "small": {"image_size": 128, "resize": 146},
     }
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from tasks._frozen.speed import lowshot
+
+        return lowshot
 
     def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params

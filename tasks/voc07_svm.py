@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts.task import Scored, Task
@@ -35,11 +36,16 @@ class Voc07Svm(Task):
         "classes": "classes that were scored",
     }
     data = {"tiny": "scenes", "": "voc2007"}
-    peer = "tasks._frozen.speed:full"
     scales = {
         "tiny": {"image_size": 96, "resize": 110, "powers": (4, 10)},
         "small": {"image_size": 128, "resize": 146},
     }
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from tasks._frozen.speed import full
+
+        return full
 
     def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params

@@ -207,4 +207,4 @@ def figures_of(kind: str, name: str) -> dict[str, str]:
     if (kind, name) not in registry.entries():
         return {}
     found: type[Component] = registry.load(kind, name)
-    return found.figures
+    return found.figures()

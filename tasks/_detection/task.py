@@ -134,8 +134,11 @@ class DetectionTask(Task):
 
     version = 2  # proposals ordered by logits; RetinaNet: bias before group norm, clipped last
     params: DetectionParams
-    figures = {"predictions": "tasks._detection.figure:run"}
     needs: str = "the feature pyramid needs"
+
+    @classmethod
+    def figures(cls) -> dict[str, str]:
+        return {"predictions": "tasks._detection.figure:run"}
 
     def supports(self, backbone: str) -> str | None:
         found = architecture(backbone)

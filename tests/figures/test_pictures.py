@@ -85,7 +85,7 @@ def ask(home: Path, **options: Any) -> Ask:
 def test_components_name_figures_that_exist_and_runners_that_can_be_called() -> None:
     found = set()
     for kind, name in registry.entries():
-        for figure, runner in registry.load(kind, name).figures.items():
+        for figure, runner in registry.load(kind, name).figures().items():
             module, _, function = runner.partition(":")
             assert figure in figures.names()
             assert callable(getattr(importlib.import_module(module), function))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.sets import camvid, cityscapes
+from bench.data.layouts.driving import CAMVID_CLASSES, CITYSCAPES_LABELS
 
 FIRST = {"train": 1, "val": 500_001}
 Size = tuple[int, int]
@@ -36,10 +36,10 @@ def write_cityscapes(
 ) -> Path:
     """`leftImg8bit/` and `gtFine/` under `root`: train is aachen, val is frankfurt."""
     values = np.full(256, 3, np.uint8)  # out of roi
-    values[: len(cityscapes.LABELS)] = list(cityscapes.LABELS)
+    values[: len(CITYSCAPES_LABELS)] = list(CITYSCAPES_LABELS)
     for split, count, city in (("train", n_train, "aachen"), ("val", n_val, "frankfurt")):
         for i in range(count):
-            image, pixels = scene_pixels(seed, FIRST[split] + i, size, len(cityscapes.LABELS))
+            image, pixels = scene_pixels(seed, FIRST[split] + i, size, len(CITYSCAPES_LABELS))
             name = f"{city}_{i:06d}_000019"
             _write(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", image)
             _write(root / "gtFine" / split / city / f"{name}_gtFine_labelIds.png", values[pixels])
@@ -53,10 +53,10 @@ def write_camvid(
     for split, count in (("train", n_train), ("val", n_val)):
         lines = []
         for i in range(count):
-            image, pixels = scene_pixels(seed, FIRST[split] + i, size, len(camvid.CLASSES))
+            image, pixels = scene_pixels(seed, FIRST[split] + i, size, len(CAMVID_CLASSES))
             name = f"0001TP_{FIRST[split] + i:06d}.png"
             _write(root / split / name, image)
-            _write(root / f"{split}annot" / name, np.minimum(pixels, len(camvid.CLASSES)))
+            _write(root / f"{split}annot" / name, np.minimum(pixels, len(CAMVID_CLASSES)))
             lines.append(f"CamVid/{split}/{name} CamVid/{split}annot/{name}\n")
         (root / f"{split}.txt").write_text("".join(lines))
     return root

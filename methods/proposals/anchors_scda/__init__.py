@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from bench.contracts.proposals import Proposals, Proposer
 from bench.core.store import write_json
@@ -29,9 +30,17 @@ class AnchorsScda(Proposals):
     Params = AnchorsScdaParams
     params: AnchorsScdaParams
     on_device = True
-    peer = "methods.proposals.anchors_scda.race:races"
-    figures = {"scda": "methods.proposals.anchors_scda.figure:run"}
     scales = {"tiny": {"resize_short": 128, "level": "c4", "gamma": 0.15}}
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from methods.proposals.anchors_scda.race import races
+
+        return races
+
+    @classmethod
+    def figures(cls) -> dict[str, str]:
+        return {"scda": "methods.proposals.anchors_scda.figure:run"}
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         return {"network": plan.pretrain(self.params.phi, "image", plan.learn_from or data)}

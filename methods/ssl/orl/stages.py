@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
-from bench.core.errors import BadInput
 from bench.core.store import write_json
 from bench.stages.embed import embed_crops, open_network
 from bench.stages.proposals import filter_proposals
@@ -45,7 +43,7 @@ def find_pairs(ctx: StageContext) -> None:
             share, rule = float(ctx.params["pair_share"]), str(ctx.params["pairs"])
             lists.append(top_pairs(features[i], features[int(other)], share, rule))
         advance(1)
-    table = {
+    table: dict[str, Any] = {
         "ids": np.asarray(images.ids),
         "neighbours": others,
         "box_first": np.cumsum([0, *map(len, boxes)]),
@@ -99,41 +97,3 @@ def _crops(images: ImageSet, index: int, boxes: np.ndarray, size: int) -> list[T
     image = images.image(index)
     height, width = image.shape[:2]
     return [crop_resize(image, whole_pixels(tuple(b), width, height), size) for b in boxes]  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Correspondences:
-    """What stage 2 found, by position in the image set: boxes of image i, and for its k-th
-    neighbour the corresponding boxes of both."""
-
-    neighbours: np.ndarray
-    box_first: np.ndarray
-    all_boxes: np.ndarray
-    pair_first: np.ndarray
-    all_pairs: np.ndarray
-
-    def boxes(self, i: int) -> np.ndarray:
-        """(n, 4) xyxy, n >= 1."""
-        return self.all_boxes[self.box_first[i] : self.box_first[i + 1]]
-
-    def pairs(self, i: int, k: int) -> np.ndarray:
-        """(p, 2): box of image i, box of its k-th neighbour; best first, p >= 1."""
-        at = i * self.neighbours.shape[1] + k
-        return self.all_pairs[self.pair_first[at] : self.pair_first[at + 1]]
-
-
-def load_correspondences(folder: Path, images: ImageSet) -> Correspondences:
-    """The table for `images`, which must be the very split that it was made from."""
-    with np.load(folder / "pairs.npz") as file:
-        arrays: dict[str, Any] = dict(file)
-    if not np.array_equal(arrays["ids"], images.ids):
-        raise BadInput(
-            f"{folder} was made from other images than {images.name}/{images.split}; use --force"
-        )
-    return Correspondences(
-        arrays["neighbours"],
-        arrays["box_first"],
-        arrays["boxes"],
-        arrays["pair_first"],
-        arrays["pairs"],
-    )

@@ -40,8 +40,8 @@ def draw(boxes: np.ndarray, crop: Box, k: int, rng: np.random.Generator) -> np.n
     """At most `k` of the boxes that share pixels with `crop`, at random without repeats; (m, 4), m
     >= 0."""
     meet = (boxes[:, :2] < np.array(crop[2:])).all(1) & (boxes[:, 2:] > np.array(crop[:2])).all(1)
-    found = np.flatnonzero(meet)
-    return boxes[rng.permutation(found)[:k]]
+    rows = np.flatnonzero(meet)
+    return boxes[rng.permutation(rows)[:k]]
 
 
 def jitter(

@@ -1,4 +1,4 @@
-"""CCOP: boxes that follow their views, the noise curriculum, the three losses against plain loops."""
+"""CCOP: boxes that follow their views, the noise curriculum, three losses against plain loops."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ from bench.nn.contrastive import info_nce
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.sample import NONE
-from methods.ssl.ccop import Ccop, CcopNetwork, CcopParams
-from methods.ssl.ccop.parts import candidates, curriculum, hardest, intra_loss, iou, move_boxes
-from methods.ssl.ccop.views import CcopViews, Rois, load_rois, rois, select_rois, visible_share
+from methods.ssl.ccop import Ccop
+from methods.ssl.ccop.losses import hardest, intra_loss
+from methods.ssl.ccop.network import CcopNetwork
+from methods.ssl.ccop.noise import candidates, curriculum, iou, move_boxes
+from methods.ssl.ccop.params import CcopParams
+from methods.ssl.ccop.stages import find_rois, select_rois
+from methods.ssl.ccop.views import CcopViews, Rois, load_rois, visible_share
 
 
 class Marked(ImageSet):
@@ -226,7 +230,7 @@ def test_rois_go_by_image_id(tmp_path: Path) -> None:
         params={"split": "train", "min_sqrt_area": 20.0, "max_ratio": 3.0, "nms": 0.5, "top": 50},
         progress=SimpleNamespace(task=lambda label, total: lambda n: None),
     )
-    rois(ctx)
+    find_rois(ctx)
     table = load_rois(work, images)
     assert [table.of(i).tolist() for i in range(len(images))] == images.boxes[:, None].tolist()
     images.ids = images.ids[::-1].copy()

@@ -17,9 +17,11 @@ from bench.contracts.views import Source
 from bench.data.boxes import filter_boxes, scaled_side
 from bench.nn.heads import KindHeads
 from bench.nn.neighbours import nearest
-from methods.ssl.orl import OrlNetwork, OrlParams, OrlViews
 from methods.ssl.orl.boxes import jitter_box, top_pairs
-from methods.ssl.orl.stages import Correspondences
+from methods.ssl.orl.correspondences import Correspondences
+from methods.ssl.orl.network import OrlNetwork
+from methods.ssl.orl.params import OrlParams
+from methods.ssl.orl.views import OrlViews
 
 
 def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:

@@ -16,8 +16,8 @@ from bench.stages.proposals import ProposalTable
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.sample import NONE
-from methods.ssl.soco import SocoViews
 from methods.ssl.soco.boxes import draw, inside, jitter, pad, usable_boxes
+from methods.ssl.soco.views import SocoViews
 from tests.methods.ssl.soco import VIEW_OF, soco
 
 RULES = {"min_side": 32.0, "max_ratio": 3.0, "share": (0.3, 0.8)}
@@ -164,7 +164,7 @@ def coloured_box(image: torch.Tensor, colour: int) -> list[float]:
 
 @pytest.mark.parametrize("boxes", [(None, None), ((10.0, 4.0, 120.0, 100.0),) * 2])
 def test_boxes_follow_crop_resize_and_flip(tmp_path: Path, boxes: tuple) -> None:
-    """Each box of each view lies on the rectangle of its colour, found again in the loaded pixels."""
+    """Each box of each view lies on the rectangle of its colour in the loaded pixels."""
     seen, flips = 0, set()
     for _, batch in batches(tmp_path, boxes, jitter_p=0.0):
         assert {r: v.images.shape[-1] for r, v in batch.views.items()} == {

@@ -1,5 +1,4 @@
-"""ReSim's arithmetic: windows that slide over a view, their place in the other view, exact
-pooling, loss."""
+"""ReSim's windows: where they slide, their place in the other view, exact pooling and the loss."""
 
 from __future__ import annotations
 
@@ -12,6 +11,8 @@ from bench.nn.contrastive import at_least_float32, info_nce
 from bench.nn.distributed import mean_divisor
 
 FRAME = 224  # the view side for which window sides and strides are meant
+
+
 SLACK = 1e-3  # pixels a window may leave a view by rounding
 
 
@@ -33,12 +34,12 @@ def map_windows(windows: Tensor, first: Views, second: Views) -> tuple[Tensor, T
     """
     size1, size2 = first.images.shape[-1], second.images.shape[-1]
     points = windows.view(-1, 2, 2).to(first.boxes) / size1
-    found = _mirrored(points.expand(len(first.boxes), -1, -1, -1), first.flipped)
+    places = _mirror(points.expand(len(first.boxes), -1, -1, -1), first.flipped)
     corner, sides = (x[:, None, None] for x in _corner_and_sides(first.boxes))
-    found = corner + found * sides
+    places = corner + places * sides
     corner, sides = (x[:, None, None] for x in _corner_and_sides(second.boxes))
-    found = _mirrored((found - corner) / sides, second.flipped) * size2
-    boxes = torch.cat([found.amin(2), found.amax(2)], 2)
+    places = _mirror((places - corner) / sides, second.flipped) * size2
+    boxes = torch.cat([places.amin(2), places.amax(2)], 2)
     inside = (boxes > -SLACK).all(2) & (boxes < size2 + SLACK).all(2)
     return boxes.clamp(0, size2), inside & (first.index == second.index)[:, None]
 
@@ -47,7 +48,7 @@ def _corner_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
 
 
-def _mirrored(points: Tensor, flipped: Tensor) -> Tensor:
+def _mirror(points: Tensor, flipped: Tensor) -> Tensor:
     """(B, n, 2, 2) points in 0..1 with x -> 1 - x where (B,) `flipped`."""
     x = torch.where(flipped.view(-1, 1, 1), 1 - points[..., 0], points[..., 0])
     return torch.stack([x, points[..., 1]], 3)
@@ -64,14 +65,14 @@ def average_windows(
     integral is one of weights along x times one along y.
     """
     at = boxes / stride - (0.5 if half_pixel else 0.0)
-    rows = _covered(at[..., 1], at[..., 3], maps.shape[-2])
-    columns = _covered(at[..., 0], at[..., 2], maps.shape[-1])
+    rows = _cover(at[..., 1], at[..., 3], maps.shape[-2])
+    columns = _cover(at[..., 0], at[..., 2], maps.shape[-1])
     with torch.autocast(maps.device.type, enabled=False):
         values = at_least_float32(maps)
         return torch.einsum("bny,bcyx,bnx->bnc", rows.to(values), values, columns.to(values))
 
 
-def _covered(low: Tensor, high: Tensor, length: int) -> Tensor:
+def _cover(low: Tensor, high: Tensor, length: int) -> Tensor:
     """(B, n) ends -> (B, n, length): mean over low..high of the hat function around each pixel."""
     pixels = torch.arange(length, device=low.device, dtype=low.dtype)
 
@@ -99,6 +100,6 @@ def window_loss(
     total = queries.new_zeros((), dtype=torch.promote_types(queries.dtype, torch.float32))
     runs = [x.tensor_split(len(negatives)) for x in (queries, keys, inside)]
     for q, k, here, other in zip(*runs, negatives, strict=True):
-        rows = (F.normalize(x[here], dim=1) for x in (q, k))
-        total = total + info_nce(*rows, other, tau) * here.sum()
+        query, key = (F.normalize(x[here], dim=1) for x in (q, k))
+        total = total + info_nce(query, key, other, tau) * here.sum()
     return total / mean_divisor(inside.sum())

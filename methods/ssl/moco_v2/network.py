@@ -1,28 +1,21 @@
-"""MoCo v2: tell a view's key from a queue of other images' keys."""
+"""MoCo v2's networks and loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contracts.method import Method
-from bench.contracts.network import Batch, Network
-from bench.contracts.views import Viewer
+from bench.contracts.network import Batch
 from bench.nn.byol import output_std
 from bench.nn.contrastive import info_nce
 from bench.nn.distributed import gather_rows
 from bench.nn.heads import project
 from bench.nn.momentum import Encoded, QueryKey
 from bench.nn.queue import KeyQueue, queue_length
-from methods.ssl._moco import SMALL, TINY, MocoParams, MocoViews
-
-if TYPE_CHECKING:
-    from bench.contracts.images import ImageSet
+from methods.ssl.moco_v2.params import MocoParams
 
 
 class MocoNetwork(QueryKey):
@@ -51,13 +44,13 @@ class MocoNetwork(QueryKey):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The mean of InfoNCE over the pairs of `contrast`; the keys are enqueued after that
         (train mode)."""
-        found = self.contrast(batch.views, self.symmetric)
+        contrast = self.contrast(batch.views, self.symmetric)
         negatives = self.queue.negatives()
-        losses = [info_nce(q, k, negatives, self.tau) for (q,), (k,) in found.pairs]
+        losses = [info_nce(q, k, negatives, self.tau) for (q,), (k,) in contrast.pairs]
         if self.training:
-            for (k,) in found.keys:
+            for (k,) in contrast.keys:
                 self.queue.enqueue(gather_rows(k))
-        return {"loss": torch.stack(losses).mean(), "std": output_std(found.pairs[0][0][0])}
+        return {"loss": torch.stack(losses).mean(), "std": output_std(contrast.pairs[0][0][0])}
 
     def embed(self, images: Tensor) -> Tensor:
         """Query projections, unit vectors; call in eval mode."""
@@ -70,26 +63,3 @@ def head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs)
     )
-
-
-class MocoV2(Method):
-    """Momentum Contrast v2 (Chen et al. 2020), as papers 000, 002 and 003 train it on COCO.
-
-    L = -log [exp(q k+ / tau) / (exp(q k+ / tau) + sum_j exp(q m_j / tau))], the mean over the
-    batch, with q = g(f(x1)), k+ = g'(f'(x2)) and m_j the K keys in the queue, all of unit length;
-    f', g' are the moving averages of f, g. The keys of a step are enqueued after its logits.
-    Defaults: SGD, rate .3 at 256 images, weight decay 1e-4 on everything, 800 epochs, cosine per
-    epoch, no warm-up, tau .2, K 65536. Paper 002,
-    table 4: COCO box AP 38.5 (Mask R-CNN R50-FPN 1x, 800 epochs on COCO).
-    """
-
-    Params = MocoParams
-    params: MocoParams
-    peer = "methods.ssl._lightly:moco"
-    scales = {"tiny": TINY, "small": SMALL}
-
-    def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
-        return MocoViews(self.params.image_size, (self.params.min_scale, 1.0))
-
-    def network(self, n_images: int, heads: int = 1) -> Network:
-        return MocoNetwork(self.params, n_images, heads)

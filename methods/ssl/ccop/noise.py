@@ -1,40 +1,11 @@
-"""CCOP's arithmetic: heads, spatial noise and its curriculum, the intra-image loss."""
+"""CCOP's spatial noise: moved boxes, and the curriculum of how far they move."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-
-from bench.nn.distributed import draw_uneven, mean_divisor
-
-# boxes of an image whose IoU is less are different objects (paper 003, below equation 3)
-APART = 0.05
-
-
-def make_mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
-    """Linear - dropout - ReLU - Linear, weights N(0, .01), no batch norm; (n, inputs) -> (n,
-    outputs)."""
-    first, last = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
-    for layer in (first, last):
-        nn.init.normal_(layer.weight, std=0.01)
-        nn.init.zeros_(layer.bias)
-    return nn.Sequential(first, RowDropout(dropout), nn.ReLU(inplace=True), last)
-
-
-class RowDropout(nn.Module):
-    """Dropout (n, D) -> (n, D) whose mask is drawn for the rows of all devices."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        noise = draw_uneven(lambda n: torch.rand(n, x.shape[1], device=x.device), len(x), x.device)
-        return x * (noise >= self.p) / (1 - self.p)
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -115,35 +86,3 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 def _area(boxes: Tensor) -> Tensor:
     sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
     return sides[..., 0] * sides[..., 1]
-
-
-def hardest(query: Tensor, keys: Tensor, allowed: Tensor) -> Tensor:
-    """(n, D), (n, m, D) and (n, m) bool -> (n, D): per row the allowed key with the least cosine."""
-    similarity = torch.einsum("nd,nmd->nm", query.float(), keys.float())
-    best = similarity.masked_fill(~allowed, torch.inf).argmin(1)
-    return keys[torch.arange(len(keys), device=keys.device), best]
-
-
-def intra_loss(
-    kind: str, alpha: float, query: Tensor, key: Tensor, boxes: tuple[Tensor, Tensor], real: Tensor
-) -> Tensor:
-    """Keep objects of one image apart: mean over ordered pairs i != j of an image with IoU < .05,
-    0 if none; the devices' mean is that over the pairs of all.
-
-    query, key: (B, M, D) unit embeddings of the unmoved boxes in both views; boxes: their (B, M,
-    4) in the query and the key view; real: (B, M) bool, False on padding.
-
-    "hinge_paper": max(q_i . q_j - alpha, 0), IoU in the query view (equation 3 of paper 003).
-    "triplet_code": max(q_i . k_j - q_j . k_j + alpha, 0), k without gradient, IoU in the key view.
-    A larger alpha weakens the first and strengthens the second.
-    """
-    key, place = key.detach(), boxes[0] if kind == "hinge_paper" else boxes[1]
-    with torch.autocast(query.device.type, enabled=False):
-        if kind == "hinge_paper":
-            term = query.float() @ query.float().transpose(1, 2) - alpha
-        else:
-            cosine = query.float() @ key.float().transpose(1, 2)
-            term = cosine - torch.diagonal(cosine, dim1=1, dim2=2)[:, None, :] + alpha
-    pair = real[:, :, None] & real[:, None, :] & (iou(place[:, :, None], place[:, None]) < APART)
-    pair = pair & ~torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
-    return (term.relu() * pair).sum() / mean_divisor(pair.sum())

@@ -1,47 +1,21 @@
-"""DenseCL: MoCo v2 on pooled features and on every cell of the feature map."""
+"""DenseCL's networks and loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contracts.method import Method
-from bench.contracts.network import Batch, Network
-from bench.contracts.views import Viewer
-from bench.core.params import param
+from bench.contracts.network import Batch
 from bench.nn.byol import output_std
 from bench.nn.contrastive import correspondence, dense_info_nce, info_nce
 from bench.nn.distributed import gather_rows
 from bench.nn.heads import make_head, project
 from bench.nn.momentum import Encoded, QueryKey
 from bench.nn.queue import KeyQueue, queue_length
-from methods.ssl._moco import SMALL, TINY, MocoParams, MocoViews, kaiming
-
-if TYPE_CHECKING:
-    from bench.contracts.images import ImageSet
-
-
-class DenseclParams(MocoParams):
-    """DenseCL's settings; those it shares with MoCo v2 have the same defaults."""
-
-    lambda_dense: float = param(
-        0.5, ge=0, le=1, help="weight of the dense loss; 1 less it, of the global one"
-    )
-    lambda_warmup_iters: int = param(
-        0, ge=0, help="steps at the start in which the dense loss's weight is 0"
-    )
-    match_on: Literal["backbone", "projection"] = param(
-        "backbone", help="features whose cells are matched: C5 or the dense projections"
-    )
-    neg: Literal["pooled", "cells"] = param(
-        "pooled",
-        help="the dense queue holds one pooled dense key per image, or the key of every cell",
-    )
+from methods.ssl.densecl.params import DenseclParams
 
 
 class DenseclNetwork(QueryKey):
@@ -79,19 +53,19 @@ class DenseclNetwork(QueryKey):
         """(1 - l) L_global + l L_dense, each the mean of InfoNCE over the pairs of `contrast`; the
         keys are enqueued after that (train mode)."""
         p = self.params
-        found = self.contrast(batch.views, p.symmetric)
+        contrast = self.contrast(batch.views, p.symmetric)
         negatives, dense_negatives = self.queue.negatives(), self.dense_queue.negatives()
         whole, dense = [], []
-        for query, key in found.pairs:
+        for query, key in contrast.pairs:
             whole.append(info_nce(query[0], key[0], negatives, p.tau))
             match = correspondence(query[3], key[3])
             dense.append(dense_info_nce(query[1], key[1], match, dense_negatives, p.tau))
         if self.training:
-            self._enqueue(found.keys)
+            self._enqueue(contrast.keys)
         parts = {"global": torch.stack(whole).mean(), "dense": torch.stack(dense).mean()}
         weight = p.lambda_dense if batch.step >= p.lambda_warmup_iters else 0.0
         total = (1 - weight) * parts["global"] + weight * parts["dense"]
-        return {"loss": total, **parts, "std": output_std(found.pairs[0][0][0])}
+        return {"loss": total, **parts, "std": output_std(contrast.pairs[0][0][0])}
 
     def _enqueue(self, keys: list[Encoded]) -> None:
         for whole, cells, pooled, _ in keys:
@@ -121,23 +95,12 @@ def dense_head(inputs: int, hidden: int, outputs: int) -> nn.Module:
     )
 
 
-class Densecl(Method):
-    """Dense Contrastive Learning (Wang et al. 2021), as papers 000 and 001 train it on COCO.
-
-    L = (1 - l) L_global + l L_dense, l = .5. L_global is MoCo v2's. L_dense is the same loss for
-    each cell of the query's feature map: its positive key is the cell of the other view whose C5
-    feature is most similar (cosine), its negatives are the other queue, which holds one key per
-    image: the mean of its dense projections, then normalised. Optimisation and views as MoCo v2.
-    Paper 000, table 3: COCO box AP 39.3 against MoCo v2's 38.2 (Mask R-CNN R50-FPN 1x, 400 epochs
-    on COCO).
-    """
-
-    Params = DenseclParams
-    params: DenseclParams
-    scales = {"tiny": TINY, "small": SMALL}
-
-    def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
-        return MocoViews(self.params.image_size, (self.params.min_scale, 1.0))
-
-    def network(self, n_images: int, heads: int = 1) -> Network:
-        return DenseclNetwork(self.params, n_images, heads)
+def kaiming(module: nn.Module) -> nn.Module:
+    """`module` with Kaiming-normal weights (fan-in) and zero biases, as OpenSelfSup starts its
+    heads."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module

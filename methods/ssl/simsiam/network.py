@@ -1,44 +1,19 @@
-"""SimSiam: predict the other view's projection, with neither negatives nor a moving average."""
+"""SimSiam's networks and loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contracts.method import Method, PretrainParams
 from bench.contracts.network import Batch, Network
-from bench.contracts.views import Viewer
-from bench.core.params import param
+from bench.nn.backbones import build_backbone
 from bench.nn.byol import output_std
 from bench.nn.heads import make_head, project
 from bench.nn.multicrop import order_views
-from bench.views.random_crops import RandomCrops
-from bench.views.sample import MOCO_V2
-
-if TYPE_CHECKING:
-    from bench.contracts.images import ImageSet
-
-
-class SimsiamParams(PretrainParams):
-    """SimSiam's settings; the defaults are its own on ImageNet (section 4: 100 epochs, batch 512)."""
-
-    epochs: int = param(100, ge=1, help="passes over the crop's samples", search=["int", 1, 800])
-    lr: float = param(
-        0.05, gt=0, help="for 256 images; scaled by batch_size/256", search=["log", 1e-3, 1.0]
-    )
-    warmup_epochs: float = param(0.0, ge=0, help="epochs of linear warm-up")
-    predictor_lr: Literal["fixed", "decayed"] = param(
-        "fixed", help="fixed: the predictor keeps the base rate; decayed: it follows the schedule"
-    )
-    hidden: int = param(2048, ge=1, help="hidden width of the projector")
-    out: int = param(2048, ge=1, help="output width of projector and predictor")
-    bottleneck: int = param(512, ge=1, help="hidden width of the predictor")
-    min_scale: float = param(0.2, gt=0, le=1, help="least area of a view, fraction of its source")
+from methods.ssl.simsiam.params import SimsiamParams
 
 
 class SimsiamNetwork(Network):
@@ -47,9 +22,6 @@ class SimsiamNetwork(Network):
 
     def __init__(self, params: SimsiamParams, heads: int = 1) -> None:
         super().__init__()
-        # torchvision takes a second; plans need none
-        from bench.nn.backbones import build_backbone
-
         online = build_backbone(params.backbone)
         self.backbone: nn.Module = online
         self.projector = make_head(
@@ -110,46 +82,3 @@ def negative_cosine(predictions: list[Tensor], targets: list[Tensor]) -> Tensor:
         if v != i
     ]
     return torch.stack(pairs).mean()
-
-
-class Simsiam(Method):
-    """SimSiam (Chen and He 2021).
-
-    L = -[cos(h(z1), sg z2) + cos(h(z2), sg z1)] / 2, the mean over the batch, z the projections, h
-    the predictor, sg without gradient (equation 4). Defaults: SGD, rate 0.05 x 512/256, weight
-    decay 1e-4 on everything, 100 epochs, cosine per epoch without warm-up; the predictor's rate
-    stays fixed. Paper 003,
-    table 1: COCO box AP 38.3 after 800 epochs on COCO (Mask R-CNN R50-FPN 1x).
-    """
-
-    Params = SimsiamParams
-    params: SimsiamParams
-    scales = {
-        "tiny": {
-            "backbone": "resnet18",
-            "image_size": 64,
-            "epochs": 9,
-            "batch_size": 32,
-            "optimizer": "adamw",
-            "lr": 0.002,
-            "warmup_epochs": 1.0,
-            "lr_step": "iter",
-            "min_scale": 0.7,
-            "hidden": 512,
-            "out": 512,
-            "bottleneck": 128,
-        },
-        "small": {
-            "backbone": "resnet18",
-            "image_size": 128,
-            "epochs": 200,
-            "batch_size": 256,
-            "precision": "bf16",
-        },
-    }
-
-    def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
-        return RandomCrops(self.params.image_size, (self.params.min_scale, 1.0), MOCO_V2)
-
-    def network(self, n_images: int, heads: int = 1) -> Network:
-        return SimsiamNetwork(self.params, heads)

@@ -1,27 +1,22 @@
-"""What the methods built on momentum contrast share: settings and views."""
+"""MoCo v2's settings, at every scale; the methods built on it start from them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from torch import nn
-
 from bench.contracts.method import PretrainParams
-from bench.contracts.views import Sample, Source, ViewSpec
 from bench.core.params import param
-from bench.views.sample import MOCO_V2
 
 
 class MocoParams(PretrainParams):
-    """MoCo v2's settings; the defaults are those of pretraining on COCO (papers 000, 002 and 003)."""
+    """MoCo v2's settings; the defaults are those of pretraining on COCO (papers 000, 002 and
+    003)."""
 
     batch_size: int = param(256, ge=2, help="images per optimiser step over all devices")
     lr: float = param(
         0.3,
         gt=0,
-        help="for 256 images; scaled by batch_size/256 (.03: ImageNet)",
+        help="learning rate of 256 images; scaled by batch_size/256 (.03: ImageNet)",
         search=["log", 1e-3, 1.0],
     )
     warmup_epochs: float = param(0.0, ge=0, help="epochs of linear warm-up")
@@ -42,8 +37,8 @@ class MocoParams(PretrainParams):
     dim: int = param(128, ge=1, help="output width of the head")
     shuffle: Literal["shuffle_bn", "sync"] = param(
         "shuffle_bn",
-        help="shuffle_bn: batch norm per group, keys in another order than queries (on one device: split "
-        "batch norm); sync: batch norm over the whole batch (paper 000)",
+        help="shuffle_bn: batch norm per group, keys in another order than queries (on one "
+        "device: split batch norm); sync: batch norm over the whole batch (paper 000)",
     )
     bn_groups: int = param(
         8, ge=1, help="batch-norm groups of a batch over all devices, each of >= 2 images"
@@ -69,6 +64,8 @@ TINY: dict[str, Any] = {
     "queue": 128,  # four batches: older keys are of quite another network this early
     "bn_groups": 2,  # groups of 16; 8 groups would leave 4 images each
 }
+
+
 SMALL: dict[str, Any] = {
     "backbone": "resnet18",
     "image_size": 128,
@@ -78,44 +75,3 @@ SMALL: dict[str, Any] = {
     "ema": 0.99,
     "precision": "bf16",
 }
-
-
-@dataclass(frozen=True)
-class MocoViews:
-    """A random resized crop of each of the two sources ("view1", "view2") and of multi-crop's
-    small sources ("small1", ...), all with MoCo v2's recipe. A source's own scale and size win."""
-
-    size: int
-    scale: tuple[float, float]
-
-    def __call__(self, sources: list[Source], rng: np.random.Generator) -> Sample:
-        first, second = [s for s in sources if s.role == "view"][:2]
-        named = {"view1": first, "view2": second}
-        named |= {
-            f"small{i + 1}": s for i, s in enumerate(s for s in sources if s.role == "small")
-        }
-        return Sample(
-            [
-                ViewSpec(
-                    r,
-                    s.image,
-                    s.box,
-                    s.size or self.size,
-                    MOCO_V2,
-                    s.scale or self.scale,
-                    kind=s.kind,
-                )
-                for r, s in named.items()
-            ]
-        )
-
-
-def kaiming(module: nn.Module) -> nn.Module:
-    """`module` with Kaiming-normal weights (fan-in) and zero biases, as OpenSelfSup starts its
-    heads."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return module
