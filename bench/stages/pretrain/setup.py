@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import torch
 
@@ -15,7 +15,7 @@ from bench.contracts.context import StageContext
 from bench.contracts.method import Method
 from bench.contracts.network import Network
 from bench.core.errors import BadData, BadInput
-from bench.stages.checkpoint import load_checkpoint
+from bench.stages.checkpoint import Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
     from bench.contracts.crop import Crop
@@ -48,6 +48,31 @@ class Setup:
     @property
     def total_steps(self) -> int:
         return self.steps_per_epoch * self.method.params.epochs
+
+
+class Summary(TypedDict, total=False):
+    """`summary.json` of a pretraining; of a method that does not train, the first four.
+
+    samples: over all steps. batch: samples of a step, over all devices. resumed_at: the step this
+    process began with; seconds and images_per_second are from there on. loss, std: as last logged.
+    """
+
+    steps: int
+    epochs: int
+    samples: int
+    seconds: float
+    steps_per_epoch: int
+    samples_per_epoch: int
+    batch: int
+    resumed_at: int
+    images_per_second: float
+    loss: float | None
+    std: float | None
+    device: str
+    devices: int
+    nodes: int
+    accumulate: int
+    threads: int
 
 
 def build_crop(identity: Mapping[str, Any]) -> Crop:
@@ -159,7 +184,7 @@ def step_threads(ctx: StageContext, device: Device) -> int:
     )
 
 
-def resume(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any] | None]:
+def resume(ctx: StageContext, setup: Setup) -> tuple[Network, Checkpoint | None]:
     """The network to go on with and the checkpoint it came from (None: training starts)."""
     state = load_checkpoint(ctx.scratch, setup.total_steps, ctx.progress.note)
     network = build_network(ctx, setup.method, len(setup.images))
