@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 Losses = dict[str, Tensor]  # scalars; "loss" is the one that is minimised
 
 
-class Recipe(ABC):
-    """What one training does at its steps, which are counted from 0.
+class Training(ABC):
+    """What is trained, and what happens at each of its steps, which are counted from 0.
 
+    network, optimizer: on the device of `fabric`; a checkpoint holds their states.
+    replica: the network as it exchanges gradients, where several processes train it.
     seed: of everything that a step draws from torch's generator.
     hint: what to try where the loss is not finite.
     parts: batches of a step, whose gradients are averaged.
@@ -39,6 +41,11 @@ class Recipe(ABC):
     save_last: write a checkpoint after the last step too, because more work follows.
     """
 
+    ctx: StageContext
+    fabric: Fabric
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    replica: DistributedDataParallel | None = None
     steps: int
     seed: int
     hint: str
@@ -58,8 +65,9 @@ class Recipe(ABC):
     def losses(self, batch: Any, step: int, part: int) -> Losses:
         """The losses of a batch, which is moved to the device first."""
 
+    @abstractmethod
     def update(self, step: int) -> None:
-        """What follows the optimizer in a step: moving averages of weights."""
+        """What follows the optimizer in a step, such as moving averages of weights."""
 
     @abstractmethod
     def report(self, step: int, losses: Losses) -> None:
@@ -70,100 +78,84 @@ class Recipe(ABC):
         """Whether to save and leave, asked after every step."""
 
 
-def train(
-    ctx: StageContext,
-    fabric: Fabric,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    start: int,
-    replica: DistributedDataParallel | None = None,
-) -> None:
-    """Take the steps from `start` to the last in this process, with `network` and `optimizer` on
-    the device of `fabric`; the first process writes a checkpoint every
+def train(training: Training, start: int) -> None:
+    """Take the steps from `start` to the last; the first process writes a checkpoint every
     `runtime.checkpoint_seconds`.
 
-    replica: `network` as it exchanges gradients, where several processes train it.
-
     Raises StageFailed where the loss is not finite, and KeyboardInterrupt, after a checkpoint,
-    where `recipe.should_stop` says so.
+    where `should_stop` says so.
     """
+    first_process, seconds = (
+        training.fabric.is_global_zero,
+        training.ctx.runtime.checkpoint_seconds,
+    )
+    training.network.train()
+    batches = iter(training.batches(start))
     losses: Losses = {}
     done, in_step, saved_at = start, False, time.monotonic()
-
-    def save() -> None:
-        nonlocal saved_at
-        if losses:
-            check_finite(ctx, recipe, done - 1, losses)
-        states = network.state_dict(), optimizer.state_dict()
-        save_checkpoint(ctx.scratch, Checkpoint(step=done, network=states[0], optimizer=states[1]))
-        saved_at = time.monotonic()
-
-    network.train()
-    batches = iter(recipe.batches(start))
     try:
-        for step in range(start, recipe.steps):
-            parts = chain([next(batches)], islice(batches, recipe.parts - 1))
+        while done < training.steps:
+            parts = chain([next(batches)], islice(batches, training.parts - 1))
             in_step = True
-            recipe.set_rate(step)
-            losses = set_gradients(ctx, fabric, optimizer, recipe, step, parts, replica)
-            if recipe.grad_clip > 0:
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.grad_clip)
-            optimizer.step()
-            recipe.update(step)
-            done, in_step = step + 1, False
-            recipe.report(step, losses)
-            if not fabric.is_global_zero:
-                continue
-            stop = recipe.should_stop()
-            due = time.monotonic() - saved_at >= ctx.runtime.checkpoint_seconds
-            if stop or due or (recipe.save_last and done == recipe.steps):
-                save()
-            if stop:
+            losses = take_step(training, done, parts)
+            done, in_step = done + 1, False
+            training.report(done - 1, losses)
+            stop, last = training.should_stop(), training.save_last and done == training.steps
+            if first_process and (stop or last or time.monotonic() - saved_at >= seconds):
+                save(training, done, losses)
+                saved_at = time.monotonic()
+            if first_process and stop:
                 raise KeyboardInterrupt
     except Exception:
         # A signal to every process also ends the loader's workers, which may be noticed anywhere.
         # In the middle of a step nothing is saved: the last checkpoint is the one to go on from.
-        if not recipe.should_stop():
+        if not training.should_stop():
             raise
-        if fabric.is_global_zero and not in_step:
-            save()
+        if first_process and not in_step:
+            save(training, done, losses)
         raise KeyboardInterrupt from None
 
 
-def set_gradients(
-    ctx: StageContext,
-    fabric: Fabric,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    step: int,
-    batches: Iterable[Any],
-    replica: DistributedDataParallel | None,
-) -> Losses:
-    """Leave the gradients of a step over `batches`, its parts, in the parameters; returns the
-    means of their losses. Processes exchange gradients in the last part only."""
+def take_step(training: Training, step: int, batches: Iterable[Any]) -> Losses:
+    """One step over `batches`, its parts; returns the means of their losses. Processes exchange
+    gradients in the last part only."""
+    training.set_rate(step)
     total: Losses = {}
     for part, batch in enumerate(batches):
-        torch.manual_seed(seed_for(recipe.seed, "step", step))
-        last = part + 1 == recipe.parts
-        with replica.no_sync() if replica and not last else nullcontext():
-            losses = recipe.losses(batch, step, part)
-            if fabric.device.type == "cpu":  # on a GPU every look would make it wait
-                check_finite(ctx, recipe, step, losses)
+        torch.manual_seed(seed_for(training.seed, "step", step))
+        last = part + 1 == training.parts
+        with training.replica.no_sync() if training.replica and not last else nullcontext():
+            losses = training.losses(batch, step, part)
+            if training.fabric.device.type == "cpu":  # on a GPU every look would make it wait
+                check_finite(training, step, losses)
             if part == 0:
-                optimizer.zero_grad(set_to_none=True)
-            fabric.backward(losses["loss"] / recipe.parts)
-        shares = {name: loss.detach() / recipe.parts for name, loss in losses.items()}
+                training.optimizer.zero_grad(set_to_none=True)
+            training.fabric.backward(losses["loss"] / training.parts)
+        shares = {name: loss.detach() / training.parts for name, loss in losses.items()}
         total = {name: total[name] + x if part else x for name, x in shares.items()}
+    if training.grad_clip > 0:
+        nn.utils.clip_grad_norm_(training.network.parameters(), training.grad_clip)
+    training.optimizer.step()
+    training.update(step)
     return total
 
 
-def check_finite(ctx: StageContext, recipe: Recipe, step: int, losses: Losses) -> float:
+def save(training: Training, done: int, losses: Losses) -> None:
+    """Write a checkpoint after `done` steps, of which the last had `losses` (none: no step was
+    taken yet)."""
+    if losses:
+        check_finite(training, done - 1, losses)
+    network, optimizer = training.network.state_dict(), training.optimizer.state_dict()
+    checkpoint = Checkpoint(step=done, network=network, optimizer=optimizer)
+    save_checkpoint(training.ctx.scratch, checkpoint)
+
+
+def check_finite(training: Training, step: int, losses: Losses) -> float:
     """The loss; raises StageFailed, with what to try, where it is infinite or not a number."""
     loss = float(losses["loss"])
     if not math.isfinite(loss):
         raise StageFailed(
-            f"{ctx.stage}: the loss is {loss} at step {step} of {recipe.steps}, not finite; "
-            f"try: {recipe.hint}"
+            f"{training.ctx.stage}: the loss is {loss} at step {step} of {training.steps}, not "
+            f"finite; try: {training.hint}"
         )
     return loss

@@ -16,7 +16,7 @@ from bench.contracts.context import StageContext
 from bench.core.seeds import rng_for
 from bench.core.signals import StopRequest, listen_for_stop
 from bench.stages.checkpoint import load_checkpoint
-from bench.stages.training import Losses, Recipe, check_finite, train
+from bench.stages.training import Losses, Training, check_finite, train
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -79,25 +79,28 @@ class Loop:
     seed: int
 
 
-class _FineTuning(Recipe):
-    """A `Loop` of the training loop's form: "loss" is the sum of the losses."""
+class _FineTuning(Training):
+    """What a `Loop` says, for the training loop; "loss" is the sum of the losses."""
 
     save_last = True  # what was trained is evaluated next
 
     def __init__(
         self,
         ctx: StageContext,
+        model: nn.Module,
         optimizer: torch.optim.Optimizer,
         loop: Loop,
-        start: int,
+        fabric: Fabric,
         stop: StopRequest,
     ) -> None:
-        self.ctx, self.optimizer, self.loop, self.stop = ctx, optimizer, loop, stop
+        self.ctx, self.network, self.optimizer, self.fabric = ctx, model, optimizer, fabric
+        self.loop, self.stop = loop, stop
         self.steps, self.seed = loop.steps, loop.seed
         self.hint = f"--set {ctx.stage.name}.lr={loop.lr / 4:g}"
-        self.advance = ctx.progress.task(f"train {ctx.stage.name}", loop.steps, start)
 
     def batches(self, start: int) -> Iterable[Any]:
+        label = f"train {self.ctx.stage.name}"
+        self.advance = self.ctx.progress.task(label, self.steps, start)
         return self.loop.batches(start)
 
     def set_rate(self, step: int) -> None:
@@ -109,11 +112,14 @@ class _FineTuning(Recipe):
         losses = self.loop.losses(batch)
         return {**losses, "loss": cast(Tensor, sum(losses.values()))}
 
+    def update(self, step: int) -> None:
+        """Nothing: no weights are averaged."""
+
     def report(self, step: int, losses: Losses) -> None:
         if step % LOG_EVERY and step + 1 < self.steps:
             self.advance(1)
             return
-        loss = check_finite(self.ctx, self, step, losses)
+        loss = check_finite(self, step, losses)
         figures = {name: float(value) for name, value in losses.items()}
         self.ctx.tracker.log({**figures, "lr": self.rate}, step)
         self.advance(1, loss=loss)
@@ -129,11 +135,12 @@ def fit(
     loop: Loop,
     fabric: Fabric,
 ) -> None:
-    """Train `model` in place; a killed training goes on from its checkpoint, bit-equal on the CPU."""
+    """Train `model` in place. A killed training goes on from its checkpoint, on a CPU to the same
+    bits."""
     start, state = 0, load_checkpoint(ctx.scratch, loop.steps, ctx.progress.note)
     if state is not None:
         model.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         start = int(state["step"])
     with listen_for_stop() as stop:
-        train(ctx, fabric, model, optimizer, _FineTuning(ctx, optimizer, loop, start, stop), start)
+        train(_FineTuning(ctx, model, optimizer, loop, fabric, stop), start)

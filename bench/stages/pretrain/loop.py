@@ -30,7 +30,7 @@ from bench.nn.sync_norm import synchronise
 from bench.stages import training
 from bench.stages.checkpoint import Checkpoint, History, read_history
 from bench.stages.pretrain.setup import Setup, Summary, resume
-from bench.stages.training import Losses, Recipe
+from bench.stages.training import Losses, Training, check_finite
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 
@@ -38,7 +38,7 @@ LOGGED_STEPS = 200  # rows of a history, points of a learning curve
 COLLAPSED = 1e-3  # outputs of any usual width spread less than this only if they are all but equal
 
 
-class Pretraining(Recipe):
+class Pretraining(Training):
     """Steps of one method: its losses, the schedule of its rate, and its history.
 
     `stop`: whether somebody has asked this training to stop.
@@ -67,7 +67,6 @@ class Pretraining(Recipe):
         self.optimizer = build_optimizer(self.params, network.trainable(), network.fixed_lr())
         if state is not None:
             self.optimizer.load_state_dict(state["optimizer"])
-        self.replica: DistributedDataParallel | None = None
         if setup.devices > 1:
             replica = self.fabric.strategy.setup_module(_Loss(network))
             self.replica = cast(DistributedDataParallel, replica)
@@ -80,9 +79,7 @@ class Pretraining(Recipe):
             label = f"pretrain {self.ctx.stage.name}"
             self.advance = self.ctx.progress.task(label, self.steps, self.start)
         self.logged_at, self.logged_steps = time.monotonic(), self.start
-        training.train(
-            self.ctx, self.fabric, self.network, self.optimizer, self, self.start, self.replica
-        )
+        training.train(self, self.start)
 
     def batches(self, start: int) -> DataLoader[Any]:
         order = BatchOrder(
@@ -123,9 +120,9 @@ class Pretraining(Recipe):
         views.part, views.parts = part, self.parts
         if step == self.start and part == 0 and self.rank == 0:
             self.ctx.tracker.image("views", views_picture(views), step)
-        loss = self.replica or self.network.loss
+        loss: Callable[[Batch], Losses] = self.replica or self.network.loss
         with self.fabric.autocast():  # not around the augmentations: they are in float32
-            return loss(views)  # type: ignore[no-any-return]
+            return loss(views)
 
     def update(self, step: int) -> None:
         self.network.after_step(step, self.steps)
@@ -147,7 +144,7 @@ class Pretraining(Recipe):
             self._show_backbone(done)
 
     def _log(self, step: int, losses: Losses) -> None:
-        training.check_finite(self.ctx, self, step, losses)
+        check_finite(self, step, losses)
         now = time.monotonic()
         images = (step + 1 - self.logged_steps) * self.setup.batch
         figures = {name: float(value) for name, value in losses.items()}
