@@ -30,8 +30,7 @@ class ParallelEngine(GraphEngine):
         graph = TopologicalSorter({k: self._inputs(stage) for k, stage in wanted.items()})
         graph.prepare()
         self.needs = expected_mib(self.store, wanted.values())
-        self.workers = Workers(self.progress)
-        self.workers.prepare(wanted.values())
+        self.workers = Workers(self.progress, wanted.values())
         order = {key: n for n, key in enumerate(wanted)}
         self.ready: list[str] = []
         try:
@@ -78,7 +77,7 @@ class ParallelEngine(GraphEngine):
                     s for s in self.slots if all(w.slot is not s for w in self.workers.running)
                 )
                 runtime = self.runtime.model_copy(update={"threads": slot.threads})
-                self.workers.start(self.job(stage, runtime), slot)
+                self.workers.begin(self.job(stage, runtime), slot)
                 self.note_begun(key)
             else:
                 return
@@ -95,16 +94,14 @@ class ParallelEngine(GraphEngine):
         free = available_mib()
         if free is None:
             return True
-        to_come = sum(
-            max(0, self.needs[w.stage.key] - resident_mib(w.process.pid)) for w in running
-        )
+        to_come = sum(max(0, self.needs[w.stage.key] - resident_mib(w.pid)) for w in running)
         if free - to_come >= self.needs[stage.key]:
             return True
         self._tell("memory", f"{stage}: waits for memory, {self.needs[stage.key]} MiB")
         return False
 
     def _ended(self) -> Iterator[Report]:
-        for worker in self.workers.wait(LOOK_SECONDS):
+        for worker in self.workers.wait_for_reports(LOOK_SECONDS):
             if worker.report and worker.report.taken:  # by one that began in the same moment
                 self._tell(worker.stage.key, worker.report.taken)
                 self.ready.append(worker.stage.key)
@@ -125,7 +122,7 @@ class ParallelEngine(GraphEngine):
 
     def _again(self, worker: Worker) -> Iterator[Report]:
         """The process was killed, or asked to stop when this one was not."""
-        stage, code = worker.stage, worker.process.exitcode
+        stage, code = worker.stage, worker.exit_code or 0
         how = (
             "was asked to stop"
             if worker.report

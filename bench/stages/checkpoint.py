@@ -79,7 +79,7 @@ class History:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of a `history.jsonl`; the half-written last line of a killed training is left out."""
+    """The rows of a `history.jsonl`, without the half-written last line of a killed training."""
     rows = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -42,8 +42,8 @@ def run(ctx: StageContext) -> None:
 
 
 def fit(ctx: StageContext, setup: Setup) -> tuple[Network, Summary]:
-    """Train from the last checkpoint to the end, in this process or in one for each device; returns
-    the network on the CPU and the summary."""
+    """Train from the last checkpoint to the end, in this process or in one for each device;
+    returns the network on the CPU and the summary."""
     if setup.devices == 1:
         from bench.stages.pretrain.loop import train  # Lightning takes seconds to import
 

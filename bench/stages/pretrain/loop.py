@@ -44,6 +44,8 @@ class Pretraining(Training):
     `stop`: whether somebody has asked this training to stop.
     """
 
+    network: Network
+
     def __init__(
         self,
         ctx: StageContext,
@@ -120,7 +122,9 @@ class Pretraining(Training):
         views.part, views.parts = part, self.parts
         if step == self.start and part == 0 and self.rank == 0:
             self.ctx.tracker.image("views", views_picture(views), step)
-        loss: Callable[[Batch], Losses] = self.replica or self.network.loss
+        loss: Callable[[Batch], Losses] = (
+            self.network.loss if self.replica is None else self.replica
+        )
         with self.fabric.autocast():  # not around the augmentations: they are in float32
             return loss(views)
 

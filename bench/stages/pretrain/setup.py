@@ -1,4 +1,5 @@
-"""What a pretraining is set up with: method, crop, views, devices, and the network to go on with."""
+"""What a pretraining is set up with: method, crop, views, devices, and the network it begins
+with."""
 
 from __future__ import annotations
 
@@ -113,10 +114,8 @@ def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
     if parts > 1 and not method.separable:
         raise BadInput(
             f"--accumulate {parts}: {method.name} normalises or compares the images of a batch "
-            "with each "
-            "other, so that dividing it would change the result; try: more --devices, or a "
-            "smaller "
-            f"--set {method.name}.batch_size"
+            "with each other, so that dividing it would change the result; try: more --devices, "
+            f"or a smaller --set {method.name}.batch_size"
         )
     devices = device.count * ctx.runtime.nodes
     order = BatchOrder(
@@ -171,9 +170,8 @@ def pick_device(asked: int | str) -> Device:
 def step_threads(ctx: StageContext, device: Device) -> int:
     """torch threads of a step: as set by the runtime or by OMP_NUM_THREADS, else the cores this
     process may use, divided over the devices, less the loader's workers on a GPU. On a CPU a step
-    takes far longer
-    than loading its images, so the workers are idle most of the time: two cores with two workers
-    trained 61 images/s with two threads and 36 with one.
+    takes far longer than loading its images, so the workers are idle most of the time: two cores
+    with two workers trained 61 images/s with two threads and 36 with one.
     """
     cores = max(1, len(os.sched_getaffinity(0)) // device.count)
     limit = os.environ.get("OMP_NUM_THREADS", "")
