@@ -152,7 +152,7 @@ def save(training: Training, done: int, losses: Losses) -> None:
 
 def check_finite(training: Training, step: int, losses: Losses) -> float:
     """The loss; raises StageFailed, with what to try, where it is infinite or not a number."""
-    loss = float(losses["loss"])
+    loss = float(losses["loss"].detach())
     if not math.isfinite(loss):
         raise StageFailed(
             f"{training.ctx.stage}: the loss is {loss} at step {step} of {training.steps}, not "
