@@ -24,7 +24,7 @@ class ParallelEngine(GraphEngine):
     slots: list[Slot] = field(default_factory=list)
     killed: dict[str, int] = field(default_factory=dict)  # stage -> how often its process was
     peaks: dict[tuple[str, str], int] = field(default_factory=dict)  # MiB, by kind and name
-    asked: bool = False
+    told_to_stop: bool = False  # the workers
 
     def reports(self, wanted: Mapping[str, Stage]) -> Iterator[Report]:
         graph = TopologicalSorter({k: self._inputs(stage) for k, stage in wanted.items()})
@@ -54,8 +54,8 @@ class ParallelEngine(GraphEngine):
     def _fill(self) -> Iterator[Report]:
         """Start what can start; a report of each stage that another command has made meanwhile."""
         if self.stop.asked:
-            if not self.asked:
-                self.asked = True
+            if not self.told_to_stop:
+                self.told_to_stop = True
                 self.progress.note(
                     f"{len(self.workers.running)} stage(s) save what they have, then all ends"
                 )
@@ -67,7 +67,7 @@ class ParallelEngine(GraphEngine):
                 return
             owner = self.store.owner(stage)
             if owner:
-                self._tell(key, f"{stage}: left to {owner}")
+                self._note_once(key, f"{stage}: left to {owner}")
             elif self._hit(stage):
                 self.ready.remove(key)
                 yield Report(key)
@@ -97,20 +97,20 @@ class ParallelEngine(GraphEngine):
         to_come = sum(max(0, self.needs[w.stage.key] - resident_mib(w.pid)) for w in running)
         if free - to_come >= self.needs[stage.key]:
             return True
-        self._tell("memory", f"{stage}: waits for memory, {self.needs[stage.key]} MiB")
+        self._note_once("memory", f"{stage}: waits for memory, {self.needs[stage.key]} MiB")
         return False
 
     def _ended(self) -> Iterator[Report]:
         for worker in self.workers.wait_for_reports(LOOK_SECONDS):
             if worker.report and worker.report.taken:  # by one that began in the same moment
-                self._tell(worker.stage.key, worker.report.taken)
+                self._note_once(worker.stage.key, worker.report.taken)
                 self.ready.append(worker.stage.key)
             elif worker.report and not worker.report.stopped:
                 for made, record in worker.report.made:
                     self._learn(made, int(record["peak_memory_mib"]))
                 yield worker.report
             elif not self.stop.asked:
-                yield from self._again(worker)
+                yield from self._try_again(worker)
 
     def _learn(self, made: Stage, peak: int) -> None:
         """What a stage took at most is what others of its kind and name are expected to take."""
@@ -120,7 +120,7 @@ class ParallelEngine(GraphEngine):
             k: self.peaks[like] for k, s in self.wanted.items() if (s.kind, s.name) == like
         }
 
-    def _again(self, worker: Worker) -> Iterator[Report]:
+    def _try_again(self, worker: Worker) -> Iterator[Report]:
         """The process was killed, or asked to stop when this one was not."""
         stage, code = worker.stage, worker.exit_code or 0
         how = (
@@ -132,10 +132,11 @@ class ParallelEngine(GraphEngine):
         )
         times = self.killed[stage.key] = self.killed.get(stage.key, 0) + 1
         if times > RETRIES:
-            text = (
+            error = StageFailed(
                 f"{stage}: its process {how}, {times} times in all, perhaps for want of memory; "
+                "the same command goes on"
             )
-            yield Report(stage.key, error=StageFailed(text + "the same command goes on"))
+            yield Report(stage.key, error=error)
         else:
             self.progress.note(f"{stage}: its process {how}; it goes on in another")
             self.ready.append(stage.key)

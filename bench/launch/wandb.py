@@ -1,4 +1,5 @@
-"""Weights & Biases: one run per stage, offline unless the user is logged in; it never fails a run."""
+"""Weights & Biases: one run for each stage, offline where nobody is logged in. Trouble with it
+never fails a stage."""
 
 from __future__ import annotations
 
