@@ -94,8 +94,8 @@ class GraphEngine(LocalEngine):
             raise KeyboardInterrupt
 
     def job(self, stage: Stage, runtime: Runtime) -> Job:
-        """What a process gets. Where the stage is forced, what there is of it is dropped now, once:
-        a second try goes on from the first one's work."""
+        """What a process gets. Where the stage is forced, what there is of it is dropped now, and
+        only once: a second try goes on from the work of the first."""
         if stage.key in self.forced:
             with self.store.lock(stage):
                 self.store.discard(stage)

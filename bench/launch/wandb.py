@@ -15,10 +15,11 @@ from bench.contracts.tracker import NullTracker, Tracker
 
 
 def wandb_mode() -> str:
-    """WANDB_MODE if set; online where an API key is at hand; else offline. Looks at no network."""
-    given = os.environ.get("WANDB_MODE")
-    if given:
-        return given
+    """WANDB_MODE where it is set; else "online" where an API key is at hand, or "offline". It asks
+    no server."""
+    mode = os.environ.get("WANDB_MODE")
+    if mode:
+        return mode
     if os.environ.get("WANDB_API_KEY"):
         return "online"
     try:

@@ -26,7 +26,7 @@ LOG_EVERY = 20
 
 @dataclass(frozen=True)
 class Key:
-    """One training sample: optimiser step, place in the batch, position among what is trained on."""
+    """One training sample: optimiser step, place in the batch, position in the set."""
 
     step: int
     place: int
@@ -40,13 +40,8 @@ class StepBatches(Sampler[list[Key]]):
     def __init__(
         self, positions: np.ndarray, batch: int, steps: int, seed: int, start: int
     ) -> None:
-        self.positions, self.batch, self.steps, self.seed, self.start = (
-            positions,
-            batch,
-            steps,
-            seed,
-            start,
-        )
+        self.positions, self.batch = positions, batch
+        self.steps, self.seed, self.start = steps, seed, start
 
     def __len__(self) -> int:
         return self.steps - self.start

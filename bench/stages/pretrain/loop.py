@@ -214,7 +214,7 @@ def train(
 
 
 def _summarise(ctx: StageContext, setup: Setup, start: int, seconds: float) -> Summary:
-    """What is told of a training that took `seconds` from step `start`; a collapse is noted."""
+    """The summary of a training that took `seconds` from step `start`; a collapse is noted."""
     last = (read_history(ctx.work / "history.jsonl") or [{}])[-1]
     if last.get("std", 1.0) < COLLAPSED:
         ctx.progress.note(

@@ -147,18 +147,18 @@ def build_viewer(method: Method, images: ImageSet, inputs: dict[str, Path]) -> V
     return viewer if factor == 1 else ScaledJitter(viewer, factor)
 
 
-def pick_device(asked: int | str) -> Device:
+def pick_device(devices: int | str) -> Device:
     """`auto` (one GPU if there is one, else the CPU), `cpu`, or a number of devices."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if str(asked) == "auto":
+    if str(devices) == "auto":
         return Device("cuda" if gpus else "cpu", 1)
-    if str(asked) == "cpu":
+    if str(devices) == "cpu":
         return Device("cpu", 1)
     try:
-        count = int(asked)
+        count = int(devices)
     except ValueError:
         raise BadInput(
-            f"--devices is auto, cpu or a number, got {asked!r}; try: --devices auto"
+            f"--devices is auto, cpu or a number, got {devices!r}; try: --devices auto"
         ) from None
     if count < 1 or (gpus and count > gpus):
         raise BadInput(
