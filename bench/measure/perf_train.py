@@ -139,8 +139,7 @@ def build_fresh(method: Method) -> Network:
 
 
 def our_step(method: Method, images: Mapping[str, Tensor]) -> Callable[[], None]:
-    """A step as the training loop does it (`bench.stages.pretrain.loop`), without Lightning and
-    the log."""
+    """A step as the training loop takes it (`bench.stages.training`), without the log."""
     network = build_fresh(method).to(memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method.params, network.trainable(), network.fixed_lr())
     batch = batch_of(images, TOTAL // 2)

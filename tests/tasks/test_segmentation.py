@@ -122,9 +122,7 @@ def test_it_learns_eight_scenes(task: str, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_stage(tmp_path: Path) -> None:
-    with pytest.raises(
-        StageFailed, match=r"the loss is nan at iteration .*try: --set voc12_seg\.lr="
-    ):
+    with pytest.raises(StageFailed, match=r"the loss is nan at step .*try: --set voc12_seg\.lr="):
         fit(tmp_path / "c", Pixels(tmp_path, 3), micro(lr=1e8, iterations=21))
 
 
