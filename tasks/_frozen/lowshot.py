@@ -10,8 +10,8 @@ import numpy as np
 
 from bench.contracts.context import StageContext
 from bench.core.errors import BadInput
+from tasks._frozen.rows import Kernel, prepare
 from tasks._frozen.settings import Solver
-from tasks._frozen.solver import Kernel, prepare
 from tasks._frozen.svm import draw_sample, pick_by_cv, train_shot
 from tasks._shared.ranking import ApKind, class_ap
 

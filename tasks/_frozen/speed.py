@@ -8,8 +8,8 @@ import numpy as np
 
 from bench.core.progress import Progress
 from bench.measure.perf_eval import Work
+from tasks._frozen.rows import Kernel, prepare
 from tasks._frozen.settings import Solver, SvmParams, check_solver
-from tasks._frozen.solver import Kernel, prepare
 from tasks._frozen.svm import (
     Shot,
     Trained,

@@ -16,10 +16,10 @@ from bench.core.errors import BadInput
 from bench.core.processes import parallel
 from bench.core.progress import Advance, Progress
 from bench.core.seeds import rng_for
+from bench.nn.svm import solve
 from tasks._frozen.gram import Gram
-from tasks._frozen.gram import solve as solve_rows
+from tasks._frozen.rows import Kernel, Reduced, prepare, solve_path
 from tasks._frozen.settings import Solver
-from tasks._frozen.solver import Kernel, Reduced, prepare, solve, solve_path
 from tasks._shared.counted import load_kept, mean_ap
 from tasks._shared.ranking import ApKind, average_precision
 
@@ -94,11 +94,11 @@ def train_full(
     signs = training_signs(labels)
     if solver == "liblinear":
         return _full_liblinear(train, signs, test, costs, workers, progress)
-    rows = Kernel(train).reduced()
+    rows = Kernel(train).reduce()
     folds = np.stack([stratified_folds(column) for column in signs.T], 1)
     cv = cross_validate(rows, signs, folds, costs, progress.task("SVM costs", len(costs)))
     chosen = costs[cv.argmax(1)]
-    w = rows.weights(solve(rows, signs[None], chosen, POSITIVE_WEIGHT, REFIT_TOL))[0]
+    w = rows.weights(solve(rows, signs, chosen, POSITIVE_WEIGHT, REFIT_TOL))
     return Trained((prepare(test) @ w).numpy(), chosen, cv)
 
 
@@ -110,8 +110,8 @@ def cross_validate(
     n_folds, k = int(folds.max()) + 1, signs.shape[1]
     y = np.concatenate([np.where(folds == f, 0, signs) for f in range(n_folds)], 1).astype(np.int8)
     found = np.zeros((k, len(costs)))
-    for at, w in solve_path(rows, y[None], costs, POSITIVE_WEIGHT):
-        scores = (rows.x @ w)[0].numpy()
+    for at, w in solve_path(rows, y, costs, POSITIVE_WEIGHT):
+        scores = rows.scores(w).numpy()
         for p in range(y.shape[1]):
             f, c = divmod(p, k)
             held = folds[:, c] == f
@@ -243,15 +243,14 @@ def _shot_batched(
     n_folds = 0 if folds is None else int(folds.max()) + 1
     rows = [y] + [np.where(folds == f, 0, y) for f in range(n_folds)]
     gram = Gram(kernel, subset, costs.max())
-    a, shown = solve_rows(
-        gram, np.repeat(rows, c, 0), np.tile(costs, len(rows)), POSITIVE_WEIGHT, SHOT_TOL
-    )
+    signs, grid = np.repeat(rows, c, 0), np.tile(costs, len(rows))
+    w = solve(gram, signs, grid, POSITIVE_WEIGHT, SHOT_TOL)
     cv = np.full(c, np.nan) if folds is None else np.zeros(c)
     for f in range(n_folds):
         held = folds == f
-        scores = shown[(f + 1) * c : (f + 2) * c, torch.from_numpy(held)].numpy()
+        scores = gram.scores(w)[(f + 1) * c : (f + 2) * c, torch.from_numpy(held)].numpy()
         cv += [fold_ap(y[held], one) / n_folds for one in scores]
-    weights = a[:c].double() @ kernel.rows[torch.from_numpy(subset)]
+    weights = w.coef[:c].double() @ kernel.rows[torch.from_numpy(subset)]
     return (weights @ test.T).numpy(), cv
 
 

@@ -19,10 +19,12 @@ from bench.core.errors import BadInput
 from bench.core.params import Runtime
 from bench.core.progress import Progress
 from bench.core.stage import Stage
-from tasks._frozen import gram, svm
+from bench.nn.svm import solve
+from tasks._frozen import svm
+from tasks._frozen.gram import Gram
 from tasks._frozen.lowshot import Experiment, summarise
+from tasks._frozen.rows import Kernel, prepare
 from tasks._frozen.settings import SvmParams, check_solver
-from tasks._frozen.solver import Kernel, prepare, solve
 from tasks._frozen.speed import make_up_features
 from tasks._frozen.svm import (
     draw_sample,
@@ -105,11 +107,9 @@ def test_the_solver_minimises_the_stated_function() -> None:
     """At the solution the gradient of |w|^2/2 + sum s max(0, 1 - y wx)^2 vanishes, in float64 and
     by autograd."""
     features, labels = make_up_features(80, 120, 2, 1)
-    rows = Kernel(features).reduced()
+    rows = Kernel(features).reduce()
     for cost in (1e-4, 0.1, 10.0):
-        w = rows.weights(solve(rows, labels[None], np.full(2, cost), 2.0, 1e-4))[
-            0
-        ].requires_grad_()
+        w = rows.weights(solve(rows, labels, np.full(2, cost), 2.0, 1e-4)).requires_grad_()
         x, y = prepare(features), torch.from_numpy(labels).double()
         weight = torch.where(y > 0, 2.0, 1.0) * cost
         (0.5 * (w * w).sum() + (weight * (1 - y * (x @ w)).clamp(min=0) ** 2).sum()).backward()
@@ -122,9 +122,9 @@ def test_a_row_with_label_zero_is_not_in_the_problem() -> None:
     labels[:3] = 1
     part = labels.copy()
     part[40:] = 0
-    rows, few = Kernel(features).reduced(), Kernel(features[:40]).reduced()
-    w = rows.weights(solve(rows, part[None], np.array([1.0]), tol=1e-4))[0]
-    v = few.weights(solve(few, labels[None, :40], np.array([1.0]), tol=1e-4))[0]
+    rows, few = Kernel(features).reduce(), Kernel(features[:40]).reduce()
+    w = rows.weights(solve(rows, part, np.array([1.0]), tol=1e-4))
+    v = few.weights(solve(few, labels[:40], np.array([1.0]), tol=1e-4))
     assert float((w - v).norm() / v.norm()) < 2e-3
 
 
@@ -236,7 +236,8 @@ def test_the_solver_in_coefficients_minimises_the_same_function(width: int, most
     labels[subset[:5]] = 1
     y = np.repeat(labels[subset, 0][None], len(costs), 0)
     y[1::2, 40:] = 0
-    a, o = gram.solve(gram.Gram(kernel, subset, most), y, costs, 2.0, 1e-3)
+    found = solve(Gram(kernel, subset, most), y, costs, 2.0, 1e-3)
+    a, o = found.coef, found.image
     x, signs = kernel.rows[torch.from_numpy(subset)], torch.from_numpy(y).double()
     w = (a.double() @ x).requires_grad_()
     [grad] = torch.autograd.grad(sums(w, x, signs, torch.from_numpy(costs)).sum(), w)
