@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.contracts.task import Scored, Task
 from bench.core.params import param
 from bench.core.store import write_json
-from tasks._frozen.settings import LinearParams
+from tasks._frozen.protocol import LinearParams
 from tasks._shared.ranking import batch_map, class_ap
 
 if TYPE_CHECKING:

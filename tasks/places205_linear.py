@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.core.params import param
-from tasks._frozen.settings import LinearParams
+from tasks._frozen.protocol import LinearParams
 from tasks._frozen.task import LinearTask
 
 

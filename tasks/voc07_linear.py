@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.contracts.task import Scored, Task
 from bench.core.params import param
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.settings import LinearParams
+from tasks._frozen.features import feature_stages, load_split
+from tasks._frozen.protocol import LinearParams
 from tasks._shared.ranking import ApKind, class_ap
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
     from bench.core.stage import Stage
 
 
@@ -56,7 +57,7 @@ class Voc07Linear(Task):
         "small": {"image_size": 128, "resize": 146},
     }
 
-    def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params
         layers = ["gap", "res5"]  # those of the SVM tasks, so that the features are shared
         return feature_stages(

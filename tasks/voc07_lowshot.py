@@ -10,11 +10,12 @@ from bench.contracts.task import Task
 from bench.core.params import param
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.settings import SvmParams, check_solver
+from tasks._frozen.features import feature_stages, load_split
+from tasks._frozen.protocol import SvmParams, check_solver
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
     from bench.core.stage import Stage
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64, 96)
@@ -78,7 +79,7 @@ class Voc07Lowshot(Task):
 
         return lowshot
 
-    def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params
         check_solver(p.solver)
         transform = Transform("squash", p.resize, p.image_size)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from bench.contracts.task import Scored, Task
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.settings import SvmParams, check_solver
+from tasks._frozen.features import feature_stages, load_split
+from tasks._frozen.protocol import SvmParams, check_solver
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
     from bench.core.stage import Stage
 
 
@@ -47,7 +48,7 @@ class Voc07Svm(Task):
 
         return full
 
-    def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params
         check_solver(p.solver)
         layers = {"res5", "gap", p.layer}

@@ -2,9 +2,9 @@
 
     f_p(w) = |w|^2 / 2 + sum_i s_ip max(0, 1 - y_ip w . x_i)^2,   s_ip = C_p weight(y_ip)
 
-is LIBLINEAR's L2-regularised, L2-loss SVM; the intercept is the weight of a constant feature and is
-regularised with the rest (intercept_scaling 1). All problems share the rows x_i; a row is left out
-of a problem by y_ip = 0.
+is LIBLINEAR's L2-regularised, L2-loss SVM; the intercept is the weight of a constant feature and
+is regularised with the rest (intercept_scaling 1). All problems share the rows x_i; a row is left
+out of a problem by y_ip = 0.
 
 The solver knows the rows only through an `Operator`, which multiplies with them and decides how
 weights are written: as they are, or as coefficients of the rows. Newton directions come from

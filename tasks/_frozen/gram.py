@@ -2,8 +2,8 @@
 
 With fewer rows than dimensions everything is a product with their n x n matrix K = X X': margins
 K a, |w|^2 = a' K a, and the gradient is the combination g = a - 2 s y max(0, 1 - y K a) of the
-rows, its square g' K g. All costs and folds of a class share K. Problems are rows (P, n), so that a
-product with a few of them reads K once, in order; an iteration of conjugate gradients has one.
+rows, its square g' K g. All costs and folds of a class share K. Problems are rows (P, n), so that
+a product with a few of them reads K once, in order; an iteration of conjugate gradients has one.
 
 A problem that they do not solve is solved directly: with A the rows short of their margin,
 (K_AA + diag(1 / (2 s_A))) a_A = y_A, other a_i = 0 (Chapelle 2007).

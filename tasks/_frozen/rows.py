@@ -112,7 +112,7 @@ class Reduced(Operator):
         return w.coef.norm(dim=0, keepdim=True)
 
     def scale(self, curve: Tensor) -> Scale:
-        """Exact on the leading axes, with the mean eigenvalue elsewhere, for the mean curvature."""
+        """For the mean curvature; exact on the leading axes, the mean eigenvalue elsewhere."""
         mean = curve.mean(0, keepdim=True)
         base = 1 / (1 + mean * self.rest)
         return base, 1 / (1 + mean * self.spread) - base

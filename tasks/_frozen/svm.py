@@ -16,10 +16,11 @@ from bench.core.errors import BadInput
 from bench.core.processes import parallel
 from bench.core.progress import Advance, Progress
 from bench.core.seeds import rng_for
+from bench.data.semantic import image_labels
 from bench.nn.svm import solve
 from tasks._frozen.gram import Gram
+from tasks._frozen.protocol import Solver
 from tasks._frozen.rows import Kernel, Reduced, prepare, solve_path
-from tasks._frozen.settings import Solver
 from tasks._shared.counted import load_kept, mean_ap
 from tasks._shared.ranking import ApKind, average_precision
 
@@ -45,23 +46,21 @@ def stratified_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
     _, first, inverse = np.unique(y, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))[inverse]
     order = np.sort(rank)
-    found = np.empty(len(y), np.int64)
+    fold = np.empty(len(y), np.int64)
     for c in range(int(rank.max()) + 1):
         counts = [int((order[f::folds] == c).sum()) for f in range(folds)]
-        found[rank == c] = np.repeat(np.arange(folds), counts)
-    return found
+        fold[rank == c] = np.repeat(np.arange(folds), counts)
+    return fold
 
 
 def usable_classes(train: np.ndarray, test: np.ndarray, least: int = 3) -> np.ndarray:
-    """Classes with at least `least` training positives and one at test; others cannot be judged."""
+    """Classes with at least `least` training positives and one at test; no other can be judged."""
     return np.flatnonzero(((train == 1).sum(0) >= least) & ((test == 1).sum(0) > 0))
 
 
 def rescore_kept(ctx: StageContext, name: str, kind: ApKind, least: int) -> Scored:
     """The mean AP `name` of a finished evaluation that left the scores of its usable classes, as a
     function of how often each image counts."""
-    from bench.data.semantic import image_labels
-
     train, val = ctx.images("data", "train"), ctx.images("data", "val")
     labels, truth = image_labels(train), image_labels(val)
     keep = usable_classes(labels, truth, least)
@@ -93,7 +92,7 @@ def train_full(
     (the lowest such cost), then all rows. train: (N, D), test: (M, D) raw features."""
     signs = training_signs(labels)
     if solver == "liblinear":
-        return _full_liblinear(train, signs, test, costs, workers, progress)
+        return _train_liblinear(train, signs, test, costs, workers, progress)
     rows = Kernel(train).reduce()
     folds = np.stack([stratified_folds(column) for column in signs.T], 1)
     cv = cross_validate(rows, signs, folds, costs, progress.task("SVM costs", len(costs)))
@@ -109,19 +108,19 @@ def cross_validate(
     K)."""
     n_folds, k = int(folds.max()) + 1, signs.shape[1]
     y = np.concatenate([np.where(folds == f, 0, signs) for f in range(n_folds)], 1).astype(np.int8)
-    found = np.zeros((k, len(costs)))
+    cv = np.zeros((k, len(costs)))
     for at, w in solve_path(rows, y, costs, POSITIVE_WEIGHT):
         scores = rows.scores(w).numpy()
         for p in range(y.shape[1]):
             f, c = divmod(p, k)
             held = folds[:, c] == f
-            found[c, at] += fold_ap(signs[held, c], scores[held, p]) / n_folds
+            cv[c, at] += fold_ap(signs[held, c], scores[held, p]) / n_folds
         advance(1)
-    return found
+    return cv
 
 
 def fold_ap(signs: np.ndarray, scores: np.ndarray) -> float:
-    """AP ("area") of held-out rows; 0 where none of them is positive, as scikit-learn scores it."""
+    """AP ("area") of held-out rows; 0 where none is positive, as scikit-learn scores it."""
     ap = average_precision(signs == 1, scores, "area")
     return 0.0 if np.isnan(ap) else ap
 
@@ -134,7 +133,7 @@ def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
-    made = LinearSVC(
+    classifier = LinearSVC(
         C=cost,
         penalty="l2",
         loss="squared_hinge",
@@ -148,10 +147,10 @@ def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
     with warnings.catch_warnings():
         # expected at large costs, part of the protocol
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return made.fit(x, y)
+        return classifier.fit(x, y)
 
 
-def _liblinear_class(
+def _train_class(
     x: np.ndarray, test: np.ndarray, costs: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     cv = liblinear_cv(x, y, stratified_folds(y), costs)
@@ -160,18 +159,18 @@ def _liblinear_class(
 
 
 def liblinear_cv(x: np.ndarray, y: np.ndarray, folds: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """(C,) what `cross_validate` finds, for one class."""
+    """(C,) what `cross_validate` returns, for one class."""
     n_folds = int(folds.max()) + 1
-    found = np.zeros(len(costs))
+    cv = np.zeros(len(costs))
     for at, cost in enumerate(costs):
         for f in range(n_folds):
             held = folds == f
             fit = linear_svc(x[~held], y[~held], cost)
-            found[at] += fold_ap(y[held], fit.decision_function(x[held])) / n_folds
-    return found
+            cv[at] += fold_ap(y[held], fit.decision_function(x[held])) / n_folds
+    return cv
 
 
-def _full_liblinear(
+def _train_liblinear(
     train: np.ndarray,
     signs: np.ndarray,
     test: np.ndarray,
@@ -181,7 +180,7 @@ def _full_liblinear(
 ) -> Trained:
     x, t = prepare(train)[:, :-1].numpy(), prepare(test)[:, :-1].numpy()
     advance, parts = progress.task("SVM classes", signs.shape[1]), []
-    for part in parallel(partial(_liblinear_class, x, t, costs), list(signs.T), workers, 1):
+    for part in parallel(partial(_train_class, x, t, costs), list(signs.T), workers, 1):
         parts.append(part)
         advance(1)
     return Trained(
@@ -195,7 +194,7 @@ def draw_sample(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
     a class only as difficult objects are never drawn for it. The published code draws with an
     unseeded `random.sample`."""
     n, classes = labels.shape
-    found = np.zeros((n, classes), np.int8)
+    sample = np.zeros((n, classes), np.int8)
     for c in range(classes):
         rng = rng_for(seed, "low-shot", c, k)
         for value, count in ((1, k), (-1, (classes - 1) * k)):
@@ -204,10 +203,10 @@ def draw_sample(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
                 kind = "show" if value == 1 else "do not show"
                 raise BadInput(
                     f"k={k} needs {count} images that {kind} class {c}, there are {len(pool)}; "
-                    f"try smaller ones: --set ks=1,2,4"
+                    "try smaller ones: --set ks=1,2,4"
                 )
-            found[rng.choice(pool, count, replace=False), c] = value
-    return found
+            sample[rng.choice(pool, count, replace=False), c] = value
+    return sample
 
 
 @dataclass(frozen=True)
@@ -222,24 +221,24 @@ class Shot:
 def train_shot(
     kernel: Kernel, test: torch.Tensor, sample: np.ndarray, costs: np.ndarray, solver: Solver
 ) -> Shot:
-    """Every class and cost of one sample (N, K); the folds of its cross-validation are min(3, k)."""
+    """Every class and cost of one sample (N, K), cross-validated on min(3, k) folds."""
     subsets = np.stack([np.flatnonzero(column) for column in sample.T])
     signs = np.take_along_axis(sample.T, subsets, 1)
-    one = _shot_liblinear if solver == "liblinear" else _shot_batched
+    one = _train_shot_liblinear if solver == "liblinear" else _train_shot_batched
     parts = [one(kernel, test, *of, costs) for of in zip(subsets, signs, strict=True)]
     return Shot(np.stack([scores for scores, _ in parts], 2), np.stack([cv for _, cv in parts], 1))
 
 
-def _shot_folds(y: np.ndarray) -> np.ndarray | None:
+def _split_shot(y: np.ndarray) -> np.ndarray | None:
     k = int((y == 1).sum())
     return None if k < 2 else stratified_folds(y, min(3, k))
 
 
-def _shot_batched(
+def _train_shot_batched(
     kernel: Kernel, test: torch.Tensor, subset: np.ndarray, y: np.ndarray, costs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores (C, M) and cross-validation (C,) of one class: its costs and folds together."""
-    folds, c = _shot_folds(y), len(costs)
+    folds, c = _split_shot(y), len(costs)
     n_folds = 0 if folds is None else int(folds.max()) + 1
     rows = [y] + [np.where(folds == f, 0, y) for f in range(n_folds)]
     gram = Gram(kernel, subset, costs.max())
@@ -254,11 +253,11 @@ def _shot_batched(
     return (weights @ test.T).numpy(), cv
 
 
-def _shot_liblinear(
+def _train_shot_liblinear(
     kernel: Kernel, test: torch.Tensor, subset: np.ndarray, y: np.ndarray, costs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     x, t = kernel.rows[torch.from_numpy(subset), :-1].numpy(), test[:, :-1].numpy()
-    folds = _shot_folds(y)
+    folds = _split_shot(y)
     cv = np.full(len(costs), np.nan) if folds is None else liblinear_cv(x, y, folds, costs)
     return np.stack([linear_svc(x, y, cost).decision_function(t) for cost in costs]), cv
 
@@ -266,5 +265,5 @@ def _shot_liblinear(
 def pick_by_cv(cv: Sequence[np.ndarray]) -> list[int]:
     """The cost of every k, ascending, of one sample; k = 1 has no cross-validation and takes that
     of the next k."""
-    found = [-1 if np.isnan(scores).any() else int(np.argmax(scores)) for scores in cv]
-    return [next((p for p in found[i:] if p >= 0), -1) for i in range(len(found))]
+    best = [-1 if np.isnan(scores).any() else int(np.argmax(scores)) for scores in cv]
+    return [next((p for p in best[i:] if p >= 0), -1) for i in range(len(best))]

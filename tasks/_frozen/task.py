@@ -1,4 +1,4 @@
-"""What the linear probes of single-label sets declare alike."""
+"""What the tasks on a frozen backbone declare alike."""
 
 from __future__ import annotations
 
@@ -7,11 +7,53 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.contracts.task import Scored, Task
+from bench.data.preprocess import Transform
 from bench.nn.architectures import DEPTHS
-from tasks._frozen.settings import LinearParams, accuracy_metrics
+from tasks._frozen.features import feature_stages
+from tasks._frozen.protocol import KnnParams, LinearParams
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
+    from bench.core.stage import Stage
+
+
+class KnnTask(Task):
+    """Weighted votes of the nearest training images by pooled features of the central crop:
+    `KnnParams`."""
+
+    Params = KnnParams
+    params: KnnParams
+    headline = "top1"
+    metrics = {
+        "top1": "images whose class gets most votes, percent",
+        "top5": "images whose class is among the five with most votes, percent",
+    }
+
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
+        p = self.params
+        transform = Transform("center", p.resize, p.image_size)
+        return feature_stages(backbone, data, transform, ["gap"], p.precision)
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        from tasks._frozen.knn import run_knn
+
+        return run_knn(ctx, self.params)
+
+    def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._frozen.knn import rescore_knn
+
+        return rescore_knn(ctx)
+
+
+def accuracy_metrics(layers: Sequence[str]) -> dict[str, str]:
+    """What `accuracies` returns, described."""
+    best = {"top1": "accuracy of the best layer, percent", "top5": "its top-5 accuracy, percent"}
+    return best | {
+        f"top{k}_{n}": f"top-{k} accuracy of {n}, percent" for n in layers for k in (1, 5)
+    }
 
 
 class LinearTask(Task):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -104,8 +102,9 @@ def test_direct_steps_and_conjugate_gradients_agree(
 ) -> None:
     """With the patience of one iteration every problem is solved directly."""
     x, y = problem
-    wait: Callable[..., Tensor] = lambda rows, curve: torch.full((curve.shape[1],), patience)
-    monkeypatch.setattr(svm, "_count_patience", wait)
+    monkeypatch.setattr(
+        svm, "_count_patience", lambda _, curve: torch.full((curve.shape[1],), patience)
+    )
     rows = Plain(x)
     w = solve(rows, y, np.full(3, 2.0), tol=1e-8)
     assert (rows.direct_problems > 0) == (patience == 1)

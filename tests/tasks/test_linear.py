@@ -31,7 +31,7 @@ from tasks._frozen.linear import (
     lr_at,
     probe_loss,
 )
-from tasks._frozen.settings import LinearParams
+from tasks._frozen.protocol import LinearParams
 from tests.data.folders import Deaf
 
 

@@ -20,11 +20,11 @@ from bench.core.params import Runtime
 from bench.core.progress import Progress
 from bench.core.stage import Stage
 from bench.nn.svm import solve
-from tasks._frozen import svm
+from tasks._frozen import protocol, svm
 from tasks._frozen.gram import Gram
 from tasks._frozen.lowshot import Experiment, summarise
+from tasks._frozen.protocol import SvmParams, check_solver
 from tasks._frozen.rows import Kernel, prepare
-from tasks._frozen.settings import SvmParams, check_solver
 from tasks._frozen.speed import make_up_features
 from tasks._frozen.svm import (
     draw_sample,
@@ -177,7 +177,7 @@ def test_classes_that_cannot_be_judged_are_left_out() -> None:
 
 
 def test_liblinear_without_scikit_learn_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(svm, "find_spec", lambda name: None)
+    monkeypatch.setattr(protocol, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"needs scikit-learn.*--set solver=batched"):
         check_solver("liblinear")
     check_solver("batched")
