@@ -150,9 +150,8 @@ def finetune(
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
     fabric = Fabric(accelerator=device.kind, devices=1)
-    model = build(ctx, len(train.images.classes)).to(
-        fabric.device, memory_format=torch.channels_last
-    )  # type: ignore[call-overload]
+    model = build(ctx, len(train.images.classes))
+    model = model.to(fabric.device).to(memory_format=torch.channels_last)
     fit_classifier(ctx, model, train, p, loss, fabric)
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "classifier.pth")
     return predict(ctx, model, val, p, fabric.device)

@@ -15,8 +15,9 @@ from bench.nn.backbones import load_backbone
 from tasks._detection.c4 import C4Rcnn
 from tasks._detection.cascade import CascadeVitRcnn
 from tasks._detection.data import batch_images
+from tasks._detection.detector import Detector
 from tasks._detection.engines import require
-from tasks._detection.model import Detector, FpnRcnn
+from tasks._detection.fpn import FpnRcnn
 from tasks._detection.protocol import DetectionParams
 from tasks._detection.retinanet import Retina
 from tasks._detection.vitdet import VitRcnn

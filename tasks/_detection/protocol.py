@@ -14,7 +14,7 @@ P = TypeVar("P", bound=Params)
 
 
 def change_defaults(base: type[P], **defaults: Any) -> type[P]:
-    """A Params class like `base` with other defaults; the help and the rules of the fields stay."""
+    """A Params class like `base` with other defaults; help and rules of the fields stay."""
     fields: dict[str, Any] = {}
     for name, value in defaults.items():
         info = base.model_fields[name]
@@ -95,6 +95,16 @@ class RpnParams(DetectionParams):
     rpn_batch: int = param(256, ge=2, help="anchors sampled per image")
     rois: int = param(512, ge=2, help="proposals sampled per image, a quarter positive")
 
+    @property
+    def rpn_depth(self) -> int:
+        """3x3 convolutions of the proposal network."""
+        return 1
+
+    @property
+    def smooth_l1_beta(self) -> float:
+        """Where the box head's smooth L1 turns linear; 0 is L1."""
+        return 0.0
+
 
 class FpnParams(RpnParams):
     """A feature pyramid; the box head of the InfoMin setup, batch norm in all of it."""
@@ -143,6 +153,10 @@ class KeypointParams(FpnParams, CocoParams):
     keypoint_width: int = param(512, ge=8, help="their channels")
     box_beta: float = param(0.5, ge=0, help="where the box head's smooth L1 turns linear")
 
+    @property
+    def smooth_l1_beta(self) -> float:
+        return self.box_beta
+
 
 class RetinaParams(CocoParams):
     """RetinaNet: one stage, on levels of strides 8 to 128."""
@@ -176,6 +190,10 @@ class VitDetParams(MaskFpnParams):
     )
     rpn_convs: int = param(2, ge=1, help="3x3 convolutions of the proposal network")
 
+    @property
+    def rpn_depth(self) -> int:
+        return self.rpn_convs
+
 
 class CascadeVitDetParams(VitDetParams):
     """The same with three box heads, each fed by the last, trained at IoU .5, .6 and .7."""
@@ -188,6 +206,11 @@ class MaskC4Params(C4Params, CocoParams):
 
     kinds: ClassVar[tuple[str, ...]] = ("bbox", "segm")
     mask_width: int = param(256, ge=8, help="channels of the mask head's one deconvolution")
+
+    @property
+    def mask_convs(self) -> int:
+        """3x3 convolutions of the mask head: it has none."""
+        return 0
 
 
 class VocC4Params(C4Params, VocParams):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
-from bench.contracts.network import Batch
 from bench.contracts.task import Scored
 from bench.contracts.views import Augment, Sample, Source, ViewSpec
 from bench.core.errors import BadData
@@ -169,7 +169,7 @@ def _train(
         order = BatchOrder(len(positions), p.batch_size, p.epochs, seed, start)
         return make_loader(images, _Whole(positions), crop, seed, order, ctx.runtime.workers)
 
-    def losses(raw: Batch) -> dict[str, Tensor]:
+    def losses(raw: dict[str, Any]) -> dict[str, Tensor]:
         view = to_device(raw, extract.device, 0, 1).views["view1"]
         target = targets[view.index.cpu()].to(extract.device)
         outputs = heads(extract(lighting(view.images, p.lighting)))

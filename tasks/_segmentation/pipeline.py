@@ -44,7 +44,7 @@ def run_segmentation(ctx: StageContext, p: SegmentationParams) -> dict[str, floa
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
     fabric = Fabric(accelerator=device.kind, devices=1)
-    model = build(ctx, images, p).to(fabric.device, memory_format=torch.channels_last)
+    model = build(ctx, images, p).to(fabric.device).to(memory_format=torch.channels_last)
     train(ctx, model, images, p, fabric)
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "segmenter.pth")
     matrices, shown = score(ctx, model, held_out, p, fabric.device)

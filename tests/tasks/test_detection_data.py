@@ -20,11 +20,13 @@ from bench.core.store import Store
 from bench.launch.local import LocalEngine
 from bench.plan.cell import Cell, Plan
 from bench.plan.planner import Planner
-from tasks._detection.data import Key, TrainImages, choose_fraction, usable_positions
 from tasks._detection.data import TestImages as ShownImages
+from tasks._detection.data import TrainImages
 from tasks._detection.evaluate import ground_truth
 from tasks._detection.pipeline import prepare_split, score
-from tasks._detection.train import loader
+from tasks._detection.selection import choose_fraction, usable_positions
+from tasks._detection.train import make_loader
+from tasks._shared.finetune import Key
 from tests.data import folders, voc_folders
 from tests.data.voc_folders import Photo, thing
 
@@ -123,7 +125,7 @@ def test_a_set_without_any_usable_object_is_one_line(tmp_path: Path, home: Path)
 
     images = coco_split(tmp_path / "coco", home, bare)
     with pytest.raises(BadData, match="no image with an object that is no crowd"):
-        loader(images, COCO, 0, 2, 0, 0)
+        make_loader(images, COCO, 0, 2, 0, 0)
 
 
 @pytest.mark.parametrize("mask", [None, []])
@@ -133,7 +135,7 @@ def test_an_object_without_a_mask_is_named(mask: Any, tmp_path: Path, home: Path
 
     images = coco_split(tmp_path / "coco", home, strip)
     with pytest.raises(BadData, match="annotation 12 of image 101 has no mask"):
-        loader(images, COCO, 0, 2, 0, 0)
+        make_loader(images, COCO, 0, 2, 0, 0)
     assert len(usable_positions(images)) == 2  # boxes alone need none
 
 

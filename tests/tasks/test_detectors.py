@@ -15,7 +15,8 @@ from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from tasks._detection import train as training
 from tasks._detection.backend import TorchvisionBackend
 from tasks._detection.evaluate import predict
-from tasks._detection.model import box_losses, mask_targets
+from tasks._detection.losses import box_losses
+from tasks._detection.masks import mask_targets
 from tasks._detection.pipeline import prepare_split, score
 from tests.small_set import SmallSet
 from tests.tasks.detectors import FAMILIES, context, detector, images_for, params, sample_targets

@@ -12,9 +12,12 @@ from bench.contracts.images import Objects
 from bench.data.scenes.draw import draw_scene
 from bench.data.sets.coco import KEYPOINTS
 from bench.data.sets.scenes_keypoints import extremes
-from tasks._detection.data import Key, OneClass, TrainImages, flip_keypoints, usable_positions
-from tasks._detection.evaluate import _results
+from tasks._detection.data import TrainImages
+from tasks._detection.evaluate import make_records
 from tasks._detection.pipeline import prepare_split
+from tasks._detection.selection import OneClass, usable_positions
+from tasks._detection.targets import flip_keypoints
+from tasks._shared.finetune import Key
 from tests.small_set import SmallSet
 from tests.tasks.detectors import PointSet, params
 
@@ -61,7 +64,7 @@ def test_keypoints_go_into_a_sample_and_come_back(tmp_path: Path) -> None:
             "labels": sample["labels"],
             "keypoints": sample["keypoints"],
         }
-        back = _results(made, {"original": (width, height), "image": sample["image"]}, 1)
+        back = make_records(made, {"original": (width, height), "image": sample["image"]}, 1)
         found = np.array([r["keypoints"] for r in back]).reshape(n, 5, 3)[:, :, :2]
         plain = gold.keypoints[:, :, :2]  # type: ignore[index]
         mirrored = np.stack([width - 1 - plain[..., 0], plain[..., 1]], -1)[:, [0, 2, 1, 3, 4]]
