@@ -17,12 +17,12 @@ KS = (1, 5, 10, 20, 50, 100)
 
 
 class ObjectKnnParams(TaskParams):
-    """The paper gives neither the input size nor the pooling; ours are the detection protocol's."""
+    """The paper gives neither input size nor pooling; ours are the detection protocol's."""
 
     features: Literal["pooled", "crop", "embedding"] = param(
         "pooled",
-        help="pooled: the mean of the last map inside the box; crop: the backbone's output on the "
-        "box cut out; embedding: the method's own embedding of a box",
+        help="pooled: the mean of the last map inside the box; crop: the backbone's output on "
+        "the box cut out; embedding: the method's own embedding of a box",
         search=["pooled", "crop"],
     )
     size: int = param(800, ge=16, help="short side of the image, or side of a cut-out box, pixels")
@@ -67,9 +67,9 @@ class ObjectKnn(Task):
         return {"embedding": "tasks._shared.retrieval_figure:run"}
 
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
-        found = super().stages(plan, backbone, data)
+        inputs = super().stages(plan, backbone, data)
         if self.params.features != "embedding":
-            return found
+            return inputs
         from bench.contracts import registry
 
         if not registry.load("method", backbone.name).embeds_boxes:  # type: ignore[attr-defined]
@@ -77,7 +77,7 @@ class ObjectKnn(Task):
                 f"{backbone.name} has no embedding of boxes, which features=embedding asks for; "
                 f"try: --set {self.name}.features=pooled"
             )
-        return {**found, "learned_from": backbone.inputs["data"]}
+        return {**inputs, "learned_from": backbone.inputs["data"]}
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         from tasks._shared.retrieval import object_features, recalls, save

@@ -28,7 +28,8 @@ class OpenimagesLinearParams(LinearParams):
     )
     batch_map: bool = param(
         False,
-        help="mAP as paper 001's code computes it: the mean over test batches of `batch_size` images",
+        help="mAP as paper 001's code computes it: the mean over test batches of `batch_size` "
+        "images",
     )
 
 

@@ -1,4 +1,4 @@
-"""VOC 2007 classification: linear SVMs on frozen features (res5, 2 x 2), cost by cross-validation."""
+"""VOC 2007 classification: linear SVMs on frozen features (res5, 2 x 2), cross-validated cost."""
 
 from __future__ import annotations
 

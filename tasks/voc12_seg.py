@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 segmentation: a fully convolutional head on a dilated ResNet, 20,000 iterations."""
+"""PASCAL VOC 2012 segmentation: a fully convolutional head on a dilated ResNet, 20k iterations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a fine-tuned classification; a task is a class with its own defaults and scales."""
+"""The settings of a fine-tuned classification; a task has its own defaults and scales of them."""
 
 from __future__ import annotations
 

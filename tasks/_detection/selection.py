@@ -16,7 +16,7 @@ from bench.core.seeds import rng_for
 from tasks._shared.finetune import Key
 
 
-def usable_positions(images: ImageSet, kinds: tuple[str, ...] = ("bbox",)) -> np.ndarray:
+def find_usable(images: ImageSet, kinds: tuple[str, ...] = ("bbox",)) -> np.ndarray:
     """Positions of images with an object that is no crowd (keypoints: and has a labelled
     keypoint): what detectors train on. BadData if masks are among the kinds and such an object has
     none."""

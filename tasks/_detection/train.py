@@ -19,7 +19,7 @@ from bench.core.seeds import seed_for
 from tasks._detection.backend import DetectorBackend
 from tasks._detection.data import JitteredImages, TrainImages
 from tasks._detection.protocol import DetectionParams, VitDetParams
-from tasks._detection.selection import StepBatches, choose_fraction, usable_positions
+from tasks._detection.selection import StepBatches, choose_fraction, find_usable
 from tasks._detection.vitdet import VitRcnn
 from tasks._shared.finetune import Loop, fit
 
@@ -74,7 +74,7 @@ def make_loader(
     images: ImageSet, p: DetectionParams, seed: int, steps: int, start: int, workers: int
 ) -> DataLoader:
     """Training batches from step `start` on, as lists of samples."""
-    positions = usable_positions(images, p.kinds)
+    positions = find_usable(images, p.kinds)
     positions = np.intersect1d(positions, choose_fraction(images.ids, p.fraction, p.subset_seed))
     if len(positions) == 0:
         what = "labelled keypoints" if "keypoints" in p.kinds else "an object that is no crowd"

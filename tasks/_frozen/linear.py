@@ -204,7 +204,7 @@ def _score(
 
 
 def accuracies(scores: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
-    """top1 and top5 in percent of every layer (`top1_res5`), and of the layer whose top1 is best."""
+    """top1 and top5 in percent of every layer (`top1_res5`), and of the layer of the best top1."""
     accuracy = {
         f"top{k}_{layer}": 100 * top_k(truth, s, k) for layer, s in scores.items() for k in (1, 5)
     }

@@ -1,4 +1,4 @@
-"""The SVM protocols on made-up features for `bench perf eval`: batched solver against LIBLINEAR."""
+"""The SVM protocols on made-up features for `bench perf eval`, our solver against LIBLINEAR."""
 
 from __future__ import annotations
 

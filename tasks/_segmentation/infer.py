@@ -40,7 +40,7 @@ def windows(
 def slide(
     net: Net, image: Tensor, window: tuple[int, int], stride: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Mean logits (1, classes, H, W) over the windows that hold a pixel, and how many did, (H, W)."""
+    """Mean logits (1, classes, H, W) over the windows that hold a pixel, and how many (H, W)."""
     size = (image.shape[2], image.shape[3])
     count = torch.zeros(size, device=image.device)
     total: Tensor | None = None

@@ -39,7 +39,7 @@ def settings(name: str, **changes: Any) -> Any:
 
 
 class Pair:
-    """A protocol, scenes, and both engines' networks with the same weights, none of them trivial."""
+    """A protocol, scenes, and both engines' networks with the same weights, none trivial."""
 
     def __init__(
         self, name: str, folder: Path, backbone: str = "resnet18", **changes: Any

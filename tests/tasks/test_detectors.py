@@ -87,7 +87,7 @@ def test_mask_targets_of_either_size() -> None:
 
 
 def test_box_loss_with_a_beta_and_with_shared_deltas() -> None:
-    """Smooth L1: d^2 / (2 beta) below beta, d - beta / 2 above; shared deltas serve all classes."""
+    """Smooth L1: d^2 / (2 beta) below beta, d - beta / 2 above; shared deltas fit all classes."""
     logits, labels = torch.zeros(2, 3), torch.tensor([2, 0])
     deltas, wanted = torch.tensor([[0.1, -0.4, 2.0, 0.0], [9.0, 9.0, 9.0, 9.0]]), torch.zeros(2, 4)
     by_hand = (0.1**2 + 0.4**2) / (2 * 0.5) + (2.0 - 0.25)

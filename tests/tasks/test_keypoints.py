@@ -15,7 +15,7 @@ from bench.data.sets.scenes_keypoints import extremes
 from tasks._detection.data import TrainImages
 from tasks._detection.evaluate import make_records
 from tasks._detection.pipeline import prepare_split
-from tasks._detection.selection import OneClass, usable_positions
+from tasks._detection.selection import OneClass, find_usable
 from tasks._detection.targets import flip_keypoints
 from tasks._shared.finetune import Key
 from tests.small_set import SmallSet
@@ -112,7 +112,7 @@ def test_keypoint_protocol_sees_persons_and_trains_on_images_with_keypoints(
     assert found.boxes[0].tolist() == [10, 10, 40, 40]
     assert found.ids.tolist() == [1, 2]
     assert len(found.segmentations or []) == 2
-    assert usable_positions(images, p.kinds).tolist() == [
+    assert find_usable(images, p.kinds).tolist() == [
         0
     ]  # image 1: only its crowd has labelled ones
-    assert usable_positions(images).tolist() == [0, 1, 2]
+    assert find_usable(images).tolist() == [0, 1, 2]

@@ -70,10 +70,10 @@ def test_predictions_have_the_size_of_the_mask(inference: str, tmp_path: Path) -
     model = Segmenter("resnet18", 21, p).eval()
     shapes = {}
     with torch.no_grad():
-        for index, found, truth in pipeline.predictions(
+        for index, predicted, truth in pipeline.predict(
             context(tmp_path / "c"), model, images, p, CPU
         ):
-            shapes[index] = tuple(found.shape)
+            shapes[index] = tuple(predicted.shape)
             assert np.array_equal(truth.numpy(), pixel_targets(images, index))
     assert shapes == {i: tuple(images.sizes[i][::-1]) for i in (0, 2)}
     _, small, target = TestImages(images, np.array([2]), p)[0]
