@@ -18,9 +18,8 @@ class ImagenetLinearParams(LinearParams):
 
 class ImagenetLinear(LinearTask):
     """ImageNet linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et al.
-    2019), the
-    probes of `LinearTask`: 28 epochs, the rate falls by 10 after 8, 16 and 24; training crops also
-    get colour jitter .4 and PCA lighting."""
+    2019), the probes of `LinearTask`: 28 epochs, the rate falls by 10 after 8, 16 and 24; training
+    crops also get colour jitter .4 and PCA lighting."""
 
     Params = ImagenetLinearParams
     params: ImagenetLinearParams

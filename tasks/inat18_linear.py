@@ -16,8 +16,7 @@ class Inat18LinearParams(LinearParams):
 
 class Inat18Linear(LinearTask):
     """iNaturalist 2018 linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et
-    al. 2019),
-    the probes of `LinearTask`: 84 epochs, the rate falls by 10 after 24, 48 and 72."""
+    al. 2019), the probes of `LinearTask`: 84 epochs, the rate falls by 10 after 24, 48 and 72."""
 
     Params = Inat18LinearParams
     params: Inat18LinearParams

@@ -41,8 +41,8 @@ class OpenimagesLinear(Task):
     by 10 after 60 and 80); random resized crop (.08, 1) and flip; test: short side 256, central
     224 x 224. mAP is the mean over classes of each class's AP over the whole test set (not
     interpolated), as Veit et al. 2017, whom the paper cites; its code averages per-batch mAPs
-    (`mAP_batch`; with `batch_map` it becomes `mAP`) and
-    keeps the best epoch on the test set, which is not done here: the last one is scored."""
+    (`mAP_batch`; with `batch_map` it becomes `mAP`) and keeps the best epoch on the test set,
+    which is not done here: the last one is scored."""
 
     Params = OpenimagesLinearParams
     params: OpenimagesLinearParams

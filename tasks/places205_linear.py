@@ -16,8 +16,7 @@ class Places205LinearParams(LinearParams):
 
 class Places205Linear(LinearTask):
     """Places205 linear classification: paper 002 Table 1 (OpenSelfSup's protocol, Goyal et al.
-    2019), the
-    probes of `LinearTask`: 14 epochs, the rate falls by 10 after 4, 8 and 12."""
+    2019), the probes of `LinearTask`: 14 epochs, the rate falls by 10 after 4, 8 and 12."""
 
     Params = Places205LinearParams
     params: Places205LinearParams

@@ -35,8 +35,8 @@ class Voc07Linear(Task):
     global average. Batch norm without affine parameters, a linear layer, binary cross-entropy
     (summed over classes; a class that an image shows only as difficult objects is not counted),
     SGD .01, momentum .9 (Nesterov), weight decay 1e-4, batch 256, 100 epochs, the rate falls by 10
-    after 60 and 80. Features are
-    extracted once: no augmentation. Difficult-only images are left out of a class at test."""
+    after 60 and 80. Features are extracted once: no augmentation. Difficult-only images are left
+    out of a class at test."""
 
     Params = Voc07LinearParams
     params: Voc07LinearParams

@@ -93,7 +93,7 @@ class Voc07Lowshot(Task):
 
         p = self.params
         train, val = (load_split(ctx, split, p.layer) for split in ("train", "val"))
-        made = Experiment(
+        experiment = Experiment(
             image_labels(train.images),
             image_labels(val.images),
             p.ks,
@@ -101,7 +101,7 @@ class Voc07Lowshot(Task):
             p.all_costs(),
             p.ap,
         )
-        made.run(ctx, train.features, val.features, train.images.ids, p.solver)
-        metrics, table = summarise(made, p.cost_selection)
+        experiment.run(ctx, train.features, val.features, train.images.ids, p.solver)
+        metrics, table = summarise(experiment, p.cost_selection)
         write_json(ctx.work / "per_k.json", table)
         return metrics

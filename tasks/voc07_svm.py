@@ -66,7 +66,7 @@ class Voc07Svm(Task):
         train, val = (load_split(ctx, split, p.layer) for split in ("train", "val"))
         labels, truth = image_labels(train.images), image_labels(val.images)
         keep = usable_classes(labels, truth)
-        made = train_full(
+        trained = train_full(
             train.features,
             labels[:, keep],
             val.features,
@@ -75,14 +75,14 @@ class Voc07Svm(Task):
             ctx.progress,
             ctx.runtime.workers,
         )
-        ap = class_ap(truth[:, keep], made.scores, p.ap)
+        ap = class_ap(truth[:, keep], trained.scores, p.ap)
         names = [train.images.classes[k] for k in keep]
         table = {
             n: {"AP": 100 * a, "cost": c, "cv": (100 * cv).tolist()}
-            for n, a, c, cv in zip(names, ap.tolist(), made.chosen.tolist(), made.cv, strict=True)
+            for n, a, c, cv in zip(names, ap.tolist(), trained.chosen.tolist(), trained.cv, strict=True)
         }
         write_json(ctx.work / "per_class.json", {"costs": costs.tolist(), "classes": table})
-        np.save(ctx.work / "scores.npy", made.scores)
+        np.save(ctx.work / "scores.npy", trained.scores)
         return {"mAP": 100 * float(ap.mean()), "classes": float(len(keep))}
 
     def rescore(self, ctx: StageContext) -> Scored:

@@ -2,8 +2,7 @@
 
 COCO and VOC match detections with objects image by image, so what a detection is, right, wrong or
 neither, does not depend on how often its image counts; only the curve over all detections does.
-Detections of equal
-scores keep their order: an image's copies stand together.
+Detections of equal scores keep their order: an image's copies stand together.
 """
 
 from __future__ import annotations

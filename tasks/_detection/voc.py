@@ -66,13 +66,12 @@ def voc_metrics(
     """AP, AP50 and AP75 in percent, means over the classes, and the three per class.
 
     AP is the mean over the IoU thresholds .5, .55, ..., .95. A detection takes the object of its
-    class with
-    the highest IoU, if that is above the threshold: it is right if no detection of a higher score
-    took it before; if the object is `difficult`, the detection does not count, and difficult
-    objects are not missed. As detectron2 writes them, scores are rounded to 3 decimals and
-    corners, counted from 1, to 1 decimal. Of equal scores the earlier detection comes first. A
-    class without an object that is not difficult is left out. The detections
-    are `predict`'s: bbox xywh in original pixels, category_id = label + 1.
+    class with the highest IoU, if that is above the threshold: it is right if no detection of a
+    higher score took it before; if the object is `difficult`, the detection does not count, and
+    difficult objects are not missed. As detectron2 writes them, scores are rounded to 3 decimals
+    and corners, counted from 1, to 1 decimal. Of equal scores the earlier detection comes first. A
+    class without an object that is not difficult is left out. The detections are `predict`'s: bbox
+    xywh in original pixels, category_id = label + 1.
     """
     return voc_means(rank_detections(images, detections), rule, np.ones(len(images), np.int64))
 

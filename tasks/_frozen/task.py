@@ -63,9 +63,9 @@ class LinearTask(Task):
     Frozen backbone, batch norm in eval mode; on each of conv1 and res2 to res5, pooled to about
     9,000 numbers, a batch norm without affine parameters and a linear classifier. Random resized
     crops (.08, 1) and flips. SGD .01, batch 256, momentum .9 (Nesterov), weight decay 1e-4. Test:
-    short side 256, central 224 x
-    224. The best layer by test accuracy is reported, as in paper 002, and each layer beside it.
-    Where the set has scenes, the label is the largest object's class.
+    short side 256, central 224 x 224. The best layer by test accuracy is reported, as in paper
+    002, and each layer beside it. Where the set has scenes, the label is the largest object's
+    class.
     """
 
     params: LinearParams

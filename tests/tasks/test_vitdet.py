@@ -195,13 +195,13 @@ def test_each_stage_is_fed_the_last_ones_boxes() -> None:
         predictor.bbox_pred.bias.data = torch.tensor([0.5 * weight, 0.0, 0.0, 0.0])
         assert predictor.bbox_pred.out_features == 4
     seen: list[torch.Tensor] = []
-    pooled = model.pooled
+    pooled = model.pool
 
     def watch(maps: Any, boxes: Any, size: int) -> Any:
         seen.append(torch.cat(boxes).clone())
         return pooled(maps, boxes, size)
 
-    model.pooled = watch
+    model.pool = watch
     box = torch.tensor([[4.0, 4.0, 14.0, 24.0]])
     target = {"boxes": torch.tensor([[9.0, 4.0, 19.0, 24.0]]), "labels": torch.tensor([1])}
     sampled = Sampled([box], [torch.tensor([0])], [torch.tensor([1])], [torch.zeros(1, 4)])
