@@ -47,7 +47,7 @@ class SegmentationTask(Task):
         if network.family == "vit":
             return (
                 "dilation keeps the stride of a ResNet's last stages small; "
-                "a vision transformer has no stages"
+                "a vision transformer has none"
             )
         if network.family == "lab":
             return "the heads need the stages of one ResNet; this backbone is two, on L and on ab"
