@@ -79,7 +79,9 @@ class Voc07Svm(Task):
         names = [train.images.classes[k] for k in keep]
         table = {
             n: {"AP": 100 * a, "cost": c, "cv": (100 * cv).tolist()}
-            for n, a, c, cv in zip(names, ap.tolist(), trained.chosen.tolist(), trained.cv, strict=True)
+            for n, a, c, cv in zip(
+                names, ap.tolist(), trained.chosen.tolist(), trained.cv, strict=True
+            )
         }
         write_json(ctx.work / "per_class.json", {"costs": costs.tolist(), "classes": table})
         np.save(ctx.work / "scores.npy", trained.scores)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
-from tasks._detection.detector import Targets
+from tasks._detection.detector import Target, Targets
 from tasks._detection.heads import BoxPredictor, build_box_head
 from tasks._detection.losses import Sampled, box_losses
 from tasks._detection.settings import VitDetSettings
@@ -21,7 +19,7 @@ SCORE, SUPPRESS = 0.05, 0.5
 
 
 def cascade_targets(
-    boxes: Tensor, target: dict[str, Any], overlap: float, coder: BoxCoder
+    boxes: Tensor, target: Target, overlap: float, coder: BoxCoder
 ) -> tuple[Tensor, Tensor]:
     """Labels (n,) and deltas (n, 4) of a stage's boxes (n, 4): the object of the highest IoU, if
     that is at least `overlap`, else background 0 (Cai and Vasconcelos 2018, section 3.2)."""

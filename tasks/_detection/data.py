@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -33,7 +34,19 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))
 
 
-class TrainImages(Dataset[dict[str, Any]]):
+Sample = dict[str, torch.Tensor]  # an image and its targets, by the names of `TrainImages`
+
+
+class TestSample(TypedDict):
+    """image: (3, h, w) uint8 at the test size. original: its (width, height). index: position in
+    the set."""
+
+    image: torch.Tensor
+    original: tuple[int, int]
+    index: int
+
+
+class TrainImages(Dataset[Sample]):
     """Samples by Key: resized, flipped, with targets; the same whatever the number of workers."""
 
     def __init__(
@@ -47,7 +60,7 @@ class TrainImages(Dataset[dict[str, Any]]):
         self.images, self.sizes, self.longest = images, sizes, longest
         self.seed, self.kinds = seed, kinds
 
-    def __getitem__(self, key: Key) -> dict[str, Any]:
+    def __getitem__(self, key: Key) -> Sample:
         rng = rng_for(self.seed, "detector sample", key.step, key.place)
         image = self.images.image(key.index)
         height, width = image.shape[:2]
@@ -101,7 +114,7 @@ class JitteredImages(TrainImages):
         super().__init__(images, sizes, 0, seed)
         self.jitter = jitter
 
-    def __getitem__(self, key: Key) -> dict[str, Any]:
+    def __getitem__(self, key: Key) -> Sample:
         rng = rng_for(self.seed, "detector sample", key.step, key.place)
         image = self.images.image(key.index)
         height, width = image.shape[:2]
@@ -127,7 +140,7 @@ class JitteredImages(TrainImages):
         }
 
 
-class TestImages(Dataset[dict[str, Any]]):
+class TestImages(Dataset[TestSample]):
     """Every image at the test size, with its original (width, height)."""
 
     def __init__(self, images: ImageSet, short: int, longest: int) -> None:
@@ -136,7 +149,7 @@ class TestImages(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> TestSample:
         image = self.images.image(index)
         height, width = image.shape[:2]
         size = resized_size(width, height, self.short, self.longest)
@@ -144,7 +157,7 @@ class TestImages(Dataset[dict[str, Any]]):
 
 
 def batch_images(
-    samples: list[dict[str, Any]], device: torch.device, divisor: int = 32
+    samples: Sequence[Sample | TestSample], device: torch.device, divisor: int = 32
 ) -> ImageList:
     """Normalised images padded with zeros at the right and bottom to one size divisible by
     `divisor`."""

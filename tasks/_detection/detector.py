@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-Targets = list[dict[str, Any]]
+Target = dict[str, Tensor]
+Targets = list[Target]
 Detections = list[dict[str, Tensor]]
 
 

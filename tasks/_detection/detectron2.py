@@ -24,6 +24,8 @@ from bench.nn.backbones import read_backbone
 from bench.nn.formats import check_fit, from_detectron2
 from bench.views.augment import MEAN, STD
 from tasks._detection.anchors import RATIOS
+from tasks._detection.data import Sample, TestSample
+from tasks._detection.detector import Detections
 from tasks._detection.masks import mask_targets, to_source
 from tasks._detection.protocol import C4Params, DetectionParams, FpnParams, RetinaParams
 from tasks._detection.retinanet import OVERLAP, SCORE
@@ -35,7 +37,6 @@ from tasks._detection.settings import (
     RpnSettings,
 )
 
-Samples = list[dict[str, Any]]
 NAMES = {
     "loss_box_reg": "loss_box",
     "loss_rpn_cls": "loss_objectness",
@@ -57,7 +58,7 @@ class Detectron2Backend:
         return model, load_body(model, read_backbone(weights), str(weights))
 
     def losses(
-        self, model: nn.Module, samples: Samples, device: torch.device
+        self, model: nn.Module, samples: list[Sample], device: torch.device
     ) -> dict[str, Tensor]:
         batch = [{"image": s["image"], "instances": make_instances(s, device)} for s in samples]
         # its networks log into a storage; what TorchScript optimises after a few calls is no
@@ -67,9 +68,7 @@ class Detectron2Backend:
         return {NAMES.get(name, name): loss for name, loss in losses.items()}
 
     @torch.inference_mode()
-    def predict(
-        self, model: Any, samples: Samples, device: torch.device
-    ) -> list[dict[str, Tensor]]:
+    def predict(self, model: Any, samples: list[TestSample], device: torch.device) -> Detections:
         batch = [{"image": s["image"]} for s in samples]
         if hasattr(model, "roi_heads"):
             return [_read(i) for i in model.inference(batch, do_postprocess=False)]
@@ -273,7 +272,7 @@ class SourceMasks:
         return mask_targets(self.target["masks"], to_source(boxes, self.target), self.rows, side)
 
 
-def make_instances(sample: dict[str, Any], device: torch.device) -> Instances:
+def make_instances(sample: Sample, device: torch.device) -> Instances:
     """A sample's targets as detectron2 takes them; labels from 0."""
     objects = Instances(tuple(sample["image"].shape[-2:]))
     objects.gt_boxes = Boxes(sample["boxes"].to(device))

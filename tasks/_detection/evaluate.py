@@ -18,10 +18,18 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.core.processes import start_worker
 from tasks._detection.backend import DetectorBackend
-from tasks._detection.data import TestImages
+from tasks._detection.data import TestImages, TestSample
 from tasks._detection.masks import paste
 from tasks._detection.protocol import CocoParams, DetectionParams
-from tasks._detection.records import Category, Detection, Image, Metrics, PerClass, Truth
+from tasks._detection.records import (
+    Annotation,
+    Category,
+    Detection,
+    Image,
+    Metrics,
+    PerClass,
+    Truth,
+)
 
 FIELDS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -60,12 +68,12 @@ def predict(
 
 
 def make_records(
-    prediction: dict[str, torch.Tensor], sample: dict[str, Any], image_id: int
+    prediction: dict[str, torch.Tensor], sample: TestSample, image_id: int
 ) -> list[Detection]:
     """What an engine predicts of a sample of `TestImages`, in original pixels; boxes that the
     image's border leaves without area are dropped."""
     width, height = sample["original"]
-    frame = sample["image"].shape[-2:]
+    frame = (sample["image"].shape[-2], sample["image"].shape[-1])
     boxes = to_original(prediction["boxes"], frame, (width, height))
     keep = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
     boxes = boxes[keep].cpu()
@@ -110,12 +118,12 @@ def to_original(
 def ground_truth(images: ImageSet) -> Truth:
     """The split as a COCO instances dict, categories 1..K, with areas, crowds, masks and
     keypoints."""
-    annotations: list[dict[str, Any]] = []
+    annotations: list[Annotation] = []
     for i in range(len(images)):
         o = images.objects(i)
         for j in range(len(o.boxes)):
             x1, y1, x2, y2 = (float(v) for v in o.boxes[j])
-            annotation: dict[str, Any] = {
+            annotation: Annotation = {
                 "id": len(annotations) + 1,
                 "image_id": int(images.ids[i]),
                 "category_id": int(o.labels[j]) + 1,

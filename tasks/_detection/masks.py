@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
-from tasks._detection.detector import Detections
+from tasks._detection.detector import Detections, Target
 
 MASK_SIDE = 28
 
@@ -22,7 +20,7 @@ def mask_targets(masks: Tensor, boxes: Tensor, matched: Tensor, side: int = MASK
     return (sampled[:, 0] >= 0.5).float()
 
 
-def to_source(boxes: Tensor, target: dict[str, Any]) -> Tensor:
+def to_source(boxes: Tensor, target: Target) -> Tensor:
     """xyxy boxes of the padded frame in the original frame of the masks: times `scale`, plus
     `origin` (2,), the place of the frame's corner, where the frame is a crop."""
     scaled = boxes * target["scale"].repeat(2).to(boxes)

@@ -27,6 +27,24 @@ class Detection(TypedDict):
     keypoints: NotRequired[list[float]]
 
 
+class Annotation(TypedDict):
+    """An object in COCO's instances format.
+
+    category_id: label + 1. bbox: x, y, width, height. segmentation: polygons or an encoding.
+    keypoints: flat x, y, visibility. num_keypoints: how many are labelled.
+    """
+
+    id: int
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    area: float
+    iscrowd: int
+    segmentation: NotRequired[Any]
+    keypoints: NotRequired[list[float]]
+    num_keypoints: NotRequired[int]
+
+
 class Image(TypedDict):
     """An image of a split."""
 
@@ -47,7 +65,7 @@ class Truth(TypedDict):
     """A split in COCO's instances format."""
 
     images: list[Image]
-    annotations: list[dict[str, Any]]
+    annotations: list[Annotation]
     categories: list[Category]
     info: dict[str, str]
 

@@ -21,7 +21,7 @@ from bench.core.progress import Advance
 from tasks._detection.evaluate import choose_evaluator, evaluate_matched, ground_truth
 from tasks._detection.pipeline import prepare_split
 from tasks._detection.protocol import DetectionParams, VocParams
-from tasks._detection.records import Detection, Truth
+from tasks._detection.records import Annotation, Detection, Truth
 from tasks._detection.voc import Ranked, Rule, rank_detections, voc_means
 from tasks._shared.counted import Counted
 
@@ -121,7 +121,7 @@ def _split_images(
     """Truth and detections of `SHARE` images at a time, in the order of their ids, in which COCO
     takes detections of equal scores."""
     images = sorted(truth["images"], key=lambda image: int(image["id"]))
-    annotated: dict[int, list[dict[str, Any]]] = {}
+    annotated: dict[int, list[Annotation]] = {}
     detected: dict[int, list[Detection]] = {}
     for annotation in truth["annotations"]:
         annotated.setdefault(annotation["image_id"], []).append(annotation)

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.measure.perf_eval import Work
 from tasks._detection.evaluate import evaluate
-from tasks._detection.records import Detection, Truth
+from tasks._detection.records import Annotation, Detection, Truth
 
 # images x detections an image, of boxes, masks and keypoints
 SIZES = {"tiny": (10, 4, 4), "small": (200, 50, 50), "paper": (2000, 200, 500)}
@@ -100,19 +100,18 @@ def make_up_detections(
     return truth, detections
 
 
-def _make_up_object(
-    rng: np.random.Generator, kind: str, image: int, classes: int
-) -> dict[str, Any]:
+def _make_up_object(rng: np.random.Generator, kind: str, image: int, classes: int) -> Annotation:
     w, h = (float(v) for v in np.exp(rng.uniform(np.log(8), np.log(400), 2)))
     box = [float(rng.uniform(0, WIDTH - w)), float(rng.uniform(0, HEIGHT - h)), w, h]
-    annotation: dict[str, Any] = {
+    annotation = {
+        "id": 0,
         "image_id": image,
         "category_id": int(rng.integers(classes)) + 1,
         "bbox": box,
         "area": 0.7 * w * h,
         "iscrowd": int(kind != "keypoints" and rng.random() < 0.1),
     }
-    return annotation | _draw_shape(rng, kind, box)
+    return cast(Annotation, annotation | _draw_shape(rng, kind, box))
 
 
 def _draw_shape(rng: np.random.Generator, kind: str, box: list[float]) -> dict[str, Any]:
@@ -131,7 +130,7 @@ def _draw_shape(rng: np.random.Generator, kind: str, box: list[float]) -> dict[s
 
 
 def _make_up_detection(
-    rng: np.random.Generator, kind: str, image: int, classes: int, objects: list[dict[str, Any]]
+    rng: np.random.Generator, kind: str, image: int, classes: int, objects: list[Annotation]
 ) -> Detection:
     gold = objects[int(rng.integers(len(objects)))] if objects and rng.random() < 0.5 else None
     near = gold if gold is not None else _make_up_object(rng, kind, image, classes)

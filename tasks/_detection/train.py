@@ -3,8 +3,6 @@ end."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from lightning.fabric import Fabric
@@ -17,7 +15,7 @@ from bench.core.errors import BadData
 from bench.core.processes import start_worker
 from bench.core.seeds import seed_for
 from tasks._detection.backend import DetectorBackend
-from tasks._detection.data import JitteredImages, TrainImages
+from tasks._detection.data import JitteredImages, Sample, TrainImages
 from tasks._detection.protocol import DetectionParams, VitDetParams
 from tasks._detection.selection import StepBatches, choose_fraction, find_usable
 from tasks._detection.vitdet import VitRcnn
@@ -109,7 +107,7 @@ def train(
     def batches(start: int) -> DataLoader:
         return make_loader(images, p, seed, p.iterations, start, ctx.runtime.workers)
 
-    def losses(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def losses(samples: list[Sample]) -> dict[str, torch.Tensor]:
         return backend.losses(model, samples, fabric.device)
 
     loop = Loop(p.iterations, p.lr, batches, losses, lambda step: lr_at(step, p), seed)

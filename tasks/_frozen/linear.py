@@ -106,6 +106,14 @@ def probe_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (each * counted).sum() / counted.sum().clamp(min=1)
 
 
+def build_optimizer(heads: Heads, p: LinearParams) -> torch.optim.SGD:
+    """SGD; Nesterov's form only where there is momentum."""
+    nesterov = p.nesterov and p.momentum > 0
+    return torch.optim.SGD(
+        heads.parameters(), p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=nesterov
+    )
+
+
 def lr_at(epoch: int, p: LinearParams) -> float:
     """lr / 10^(steps that lie behind)."""
     return float(p.lr * 0.1 ** sum(epoch >= s for s in p.steps))
@@ -155,13 +163,7 @@ def _train(
         torch.manual_seed(seed)
         heads = Heads({n: blank[n].shape[1] for n in p.layers}, len(images.classes), p.batch_norm)
     heads.to(extract.device)
-    optimizer = torch.optim.SGD(
-        heads.parameters(),
-        p.lr,
-        p.momentum,
-        weight_decay=p.weight_decay,
-        nesterov=p.nesterov and p.momentum > 0,
-    )
+    optimizer = build_optimizer(heads, p)
     crop, targets = _Crop(p.image_size, p.min_scale, p.jitter), torch.from_numpy(labels)
     per_epoch = steps_per_epoch(len(positions), p.batch_size)
 
@@ -235,9 +237,7 @@ def fit_cached(
         torch.manual_seed(seed)
         heads = Heads({"gap": train.shape[1]}, labels.shape[1], p.batch_norm)
     x, y = torch.from_numpy(np.array(train)), torch.from_numpy(labels)
-    optimizer = torch.optim.SGD(
-        heads.parameters(), p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.nesterov
-    )
+    optimizer = build_optimizer(heads, p)
     heads.train()
     for step, keys in enumerate(order := BatchOrder(len(x), p.batch_size, p.epochs, seed)):
         at = torch.tensor([i for _, i in keys])
