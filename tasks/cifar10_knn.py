@@ -10,8 +10,12 @@ from tasks._frozen.task import KnnTask
 class CifarKnnParams(KnnParams):
     """CIFAR images as they are: 32 pixels, neither resized nor cropped."""
 
-    image_size: int = param(32, ge=16, help="side of an image the backbone is shown, pixels")
-    resize: int = param(32, ge=16, help="short side before the central crop, pixels")
+    image_size: int = param(
+        32, ge=16, help="Side of the square image that the backbone sees, pixels"
+    )
+    resize: int = param(
+        32, ge=16, help="Short side that images have before the central crop, pixels"
+    )
 
 
 class Cifar10Knn(KnnTask):

@@ -11,9 +11,12 @@ class ImagenetLinearParams(LinearParams):
     """28 epochs; colour jitter and PCA lighting beside crop and flip."""
 
     jitter: float = param(
-        0.4, ge=0, le=1, help="strength of brightness, contrast and saturation jitter"
+        0.4,
+        ge=0,
+        le=1,
+        help="Strength of the jitter of brightness, contrast and saturation; 0 has none",
     )
-    lighting: float = param(0.1, ge=0, help="deviation of PCA lighting noise")
+    lighting: float = param(0.1, ge=0, help="Standard deviation of PCA lighting noise; 0 has none")
 
 
 class ImagenetLinear(LinearTask):

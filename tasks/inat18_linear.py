@@ -10,8 +10,11 @@ from tasks._frozen.task import LinearTask
 class Inat18LinearParams(LinearParams):
     """84 epochs."""
 
-    epochs: int = param(84, ge=1, help="passes over the training images")
-    steps: tuple[int, ...] = param((24, 48, 72), help="epochs after which the rate falls by 10")
+    epochs: int = param(84, ge=1, help="How often every training image is seen")
+    steps: tuple[int, ...] = param(
+        (24, 48, 72),
+        help="Epochs after which the learning rate is divided by 10, for example 60,80",
+    )
 
 
 class Inat18Linear(LinearTask):

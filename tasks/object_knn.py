@@ -21,15 +21,17 @@ class ObjectKnnParams(TaskParams):
 
     features: Literal["pooled", "crop", "embedding"] = param(
         "pooled",
-        help="pooled: the mean of the last map inside the box; crop: the backbone's output on "
-        "the box cut out; embedding: the method's own embedding of a box",
+        help="pooled is the mean of the last map inside the box, crop the backbone's output on "
+        "the box cut out, embedding the method's own embedding of a box",
         search=["pooled", "crop"],
     )
-    size: int = param(800, ge=16, help="short side of the image, or side of a cut-out box, pixels")
-    max_size: int = param(1333, ge=16, help="longest side of the image, pixels")
-    split: str = param("val", help="split whose objects are queries and answers")
+    size: int = param(
+        800, ge=16, help="Short side of the image, or side of a box that is cut out, pixels"
+    )
+    max_size: int = param(1333, ge=16, help="Longest side that an image may have, pixels")
+    split: str = param("val", help="Split whose objects are both the queries and the answers")
     min_side: int = param(
-        2, ge=1, help="objects with a shorter side, in pixels of the file, are left out"
+        2, ge=1, help="Shortest side, in pixels of the file, of the objects that are used"
     )
 
 

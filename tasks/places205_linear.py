@@ -10,8 +10,10 @@ from tasks._frozen.task import LinearTask
 class Places205LinearParams(LinearParams):
     """14 epochs."""
 
-    epochs: int = param(14, ge=1, help="passes over the training images")
-    steps: tuple[int, ...] = param((4, 8, 12), help="epochs after which the rate falls by 10")
+    epochs: int = param(14, ge=1, help="How often every training image is seen")
+    steps: tuple[int, ...] = param(
+        (4, 8, 12), help="Epochs after which the learning rate is divided by 10, for example 60,80"
+    )
 
 
 class Places205Linear(LinearTask):

@@ -21,10 +21,16 @@ if TYPE_CHECKING:
 class Voc07LinearParams(LinearParams):
     """Our choice: paper 000 names the metric, not the optimiser, the epochs or the kind of AP."""
 
-    layers: tuple[str, ...] = param(("gap",), help="gap, the pooled features")
-    epochs: int = param(100, ge=1, help="passes over the training images")
-    steps: tuple[int, ...] = param((60, 80), help="epochs after which the rate falls by 10")
-    ap: ApKind = param("interpolated", help="average precision: interpolated, 11point or area")
+    layers: tuple[str, ...] = param(
+        ("gap",), help="Layers that are read: only gap, the pooled features"
+    )
+    epochs: int = param(100, ge=1, help="How often every training image is seen")
+    steps: tuple[int, ...] = param(
+        (60, 80), help="Epochs after which the learning rate is divided by 10, for example 60,80"
+    )
+    ap: ApKind = param(
+        "interpolated", help="Kind of average precision: interpolated, 11point or area"
+    )
 
 
 class Voc07Linear(Task):

@@ -25,11 +25,13 @@ class LowshotParams(SvmParams):
     """The samples, and how a cost is chosen."""
 
     ks: tuple[int, ...] = param(
-        SHOTS, help="positives of a class; k=1 takes the cost of the next k, so not alone"
+        SHOTS,
+        help="Positive images of a class; k=1 takes the cost of the next k, so another is needed",
     )
-    seeds: tuple[int, ...] = param((0, 1, 2, 3, 4), help="seeds of the samples, one each")
+    seeds: tuple[int, ...] = param((0, 1, 2, 3, 4), help="Seeds of the samples, one for each")
     cost_selection: Literal["cv", "test"] = param(
-        "cv", help="cv: on the sample itself; test: the published code's best cost on the test set"
+        "cv",
+        help="How a cost is chosen: cv on the sample itself; test as published, on the test set",
     )
 
 

@@ -19,63 +19,89 @@ Solver = Literal["batched", "liblinear"]
 class FrozenParams(TaskParams):
     """What the backbone is shown, and in which precision it runs."""
 
-    image_size: int = param(224, ge=16, help="side of an image the backbone is shown, pixels")
-    precision: Literal["fp32", "bf16"] = param("fp32", help="of the backbone's forward passes")
+    image_size: int = param(
+        224, ge=16, help="Side of the square image that the backbone sees, pixels"
+    )
+    precision: Literal["fp32", "bf16"] = param(
+        "fp32", help="Precision of the backbone's forward passes"
+    )
 
 
 class KnnParams(FrozenParams):
     """Wu et al. 2018, as lightly and most repositories run it."""
 
-    resize: int = param(256, ge=16, help="short side before the central crop, pixels")
-    k: int = param(200, ge=1, help="neighbours that vote", search=["int", 1, 200])
+    resize: int = param(
+        256, ge=16, help="Short side that images have before the central crop, pixels"
+    )
+    k: int = param(200, ge=1, help="Number of neighbours that vote", search=["int", 1, 200])
     temperature: float = param(
-        0.1, gt=0, help="T of the weight exp(similarity / T)", search=["log", 0.01, 1.0]
+        0.1,
+        gt=0,
+        help="Temperature T of the weight exp(similarity / T)",
+        search=["log", 0.01, 1.0],
     )
 
 
 class LinearParams(FrozenParams):
     """Every number of a linear probe; the defaults are OpenSelfSup's and paper 002's."""
 
-    resize: int = param(256, ge=16, help="short side before the central crop at test, pixels")
-    layers: tuple[str, ...] = param(
-        ("conv1", "res2", "res3", "res4", "res5"), help="depths, a classifier each; or gap"
+    resize: int = param(
+        256, ge=16, help="Short side that test images have before the central crop, pixels"
     )
-    epochs: int = param(28, ge=1, help="passes over the training images")
-    steps: tuple[int, ...] = param((8, 16, 24), help="epochs after which the rate falls by 10")
-    batch_size: int = param(256, ge=2, help="images per step")
-    lr: float = param(0.01, gt=0, help="learning rate", search=["log", 1e-3, 100.0])
-    momentum: float = param(0.9, ge=0, lt=1, help="of SGD")
-    nesterov: bool = param(True, help="Nesterov momentum, as the published code has it")
-    weight_decay: float = param(1e-4, ge=0, help="on weights and biases of the classifiers")
+    layers: tuple[str, ...] = param(
+        ("conv1", "res2", "res3", "res4", "res5"),
+        help="Depths that have a classifier each, or gap for the pooled features",
+    )
+    epochs: int = param(28, ge=1, help="How often every training image is seen")
+    steps: tuple[int, ...] = param(
+        (8, 16, 24),
+        help="Epochs after which the learning rate is divided by 10, for example 60,80",
+    )
+    batch_size: int = param(256, ge=2, help="Images of a step")
+    lr: float = param(0.01, gt=0, help="Learning rate", search=["log", 1e-3, 100.0])
+    momentum: float = param(0.9, ge=0, lt=1, help="Momentum of SGD")
+    nesterov: bool = param(
+        True, help="Use Nesterov's form of momentum, as the published code does"
+    )
+    weight_decay: float = param(
+        1e-4, ge=0, help="Weight decay of weights and biases of the classifiers"
+    )
     batch_norm: bool = param(
-        True, help="batch norm without affine parameters before each classifier"
+        True, help="Put a batch norm without affine parameters before each classifier"
     )
     min_scale: float = param(
-        0.08, gt=0, le=1, help="least area of a training crop, fraction of the image"
+        0.08, gt=0, le=1, help="Smallest area of a training crop, as a share of the image"
     )
     jitter: float = param(
-        0.0, ge=0, le=1, help="strength of brightness, contrast and saturation jitter"
+        0.0,
+        ge=0,
+        le=1,
+        help="Strength of the jitter of brightness, contrast and saturation; 0 has none",
     )
-    lighting: float = param(0.0, ge=0, help="deviation of PCA lighting noise")
+    lighting: float = param(0.0, ge=0, help="Standard deviation of PCA lighting noise; 0 has none")
 
 
 class SvmParams(FrozenParams):
     """What both SVM protocols share (METHODS 3.1: the FAIR benchmark's files, OpenSelfSup, paper
     002)."""
 
-    resize: int = param(256, ge=16, help="short side before the image is squashed, pixels")
+    resize: int = param(
+        256, ge=16, help="Short side that images have before they are squashed to a square, pixels"
+    )
     layer: Literal["conv1", "res2", "res3", "res4", "res5", "gap"] = param(
-        "res5", help="depth the features are taken at; res5 is the last map pooled to 2 x 2"
+        "res5", help="Depth that the features are taken at; res5 is the last map pooled to 2 x 2"
     )
     costs: tuple[float, ...] = param(
-        (1.0, 10.0, 100.0), help="costs tried, besides the powers of one half"
+        (1.0, 10.0, 100.0), help="Costs that are tried besides the powers of one half"
     )
-    powers: tuple[int, int] = param((4, 19), help="first and last power n of the costs 0.5^n")
+    powers: tuple[int, int] = param((4, 19), help="First and last power n of the costs 0.5^n")
     ap: ApKind = param(
-        "interpolated", help="average precision on the test set: interpolated, 11point or area"
+        "interpolated",
+        help="Kind of average precision on the test set: interpolated, 11point or area",
     )
     solver: Solver = param(
-        "batched", help="batched: all problems at once; liblinear: one by one, needs scikit-learn"
+        "batched",
+        help="batched solves all problems at once, liblinear one by one (needs scikit-learn)",
     )
 
     def all_costs(self) -> np.ndarray:
