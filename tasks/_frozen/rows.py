@@ -82,7 +82,7 @@ class Reduced(Operator):
     @cached_property
     def products(self) -> Tensor:
         """(n, n) float64."""
-        return self.rows @ self.rows.T
+        return _multiply(self.rows, self.rows.T)
 
     @cached_property
     def single(self) -> Tensor:
@@ -94,7 +94,7 @@ class Reduced(Operator):
         if self.full is None:
             return w.coef.double()
         solved = torch.linalg.solve_triangular(self.rows.T, w.coef.double(), upper=True)
-        return self.full.T @ solved
+        return _multiply(self.full.T, solved)
 
     def origin(self, problems: int) -> Point:
         return self.measure(torch.zeros(self.x.shape[1], problems))
@@ -103,10 +103,10 @@ class Reduced(Operator):
         return Point(coef, coef)
 
     def scores(self, w: Point) -> Tensor:
-        return self.x @ w.coef
+        return _multiply(self.x, w.coef)
 
     def adjoint(self, c: Tensor) -> Tensor:
-        return self.x.T @ c
+        return _multiply(self.x.T, c)
 
     def norm(self, w: Point) -> Tensor:
         return w.coef.norm(dim=0, keepdim=True)
@@ -119,7 +119,8 @@ class Reduced(Operator):
 
     def precondition(self, r: Point, scale: Scale) -> Point:
         base, inside = scale
-        return self.measure(base * r.coef + self.axes @ (inside * (self.axes.T @ r.coef)))
+        along = inside * _multiply(self.axes.T, r.coef)
+        return self.measure(base * r.coef + _multiply(self.axes, along))
 
     def direct(self, now: Problems, short: Tensor, grad: Point) -> Tensor:
         """Problem by problem, as corrections: what rounding leaves, the next step takes."""
@@ -139,12 +140,18 @@ def _find_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     q = max(1, min(AXES, min(n, r) // 4))
     axes = torch.randn(r, q, generator=torch.Generator().manual_seed(0))
     for _ in range(2):
-        axes = torch.linalg.qr(x.T @ (x @ axes))[0]
-    along = x @ axes
-    spread, turn = torch.linalg.eigh(along.T @ along)
+        axes = torch.linalg.qr(_multiply(x.T, _multiply(x, axes)))[0]
+    along = _multiply(x, axes)
+    spread, turn = torch.linalg.eigh(_multiply(along.T, along))
     spread = spread.clamp(min=0)
     rest = ((x * x).sum() - spread.sum()).clamp(min=0) / max(r - q, 1)
-    return axes @ turn, spread[:, None], rest
+    return _multiply(axes, turn), spread[:, None], rest
+
+
+def _multiply(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b as a batch of one. PyTorch adds up small products of a batch in another order than
+    those of two matrices, and results that exist were made so."""
+    return (a[None] @ b[None])[0]
 
 
 def solve_path(
