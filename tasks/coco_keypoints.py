@@ -13,7 +13,7 @@ from tasks._detection.task import (
     TINY_FPN,
     TINY_RPN,
     DetectionTask,
-    coco_names,
+    name_metrics,
 )
 
 
@@ -36,7 +36,7 @@ class CocoKeypoints(DetectionTask):
         box_fcs=2,
     )
     headline = "AP_keypoints"
-    metrics = coco_names("keypoints", "bbox")
+    metrics = name_metrics("keypoints", "bbox")
     data = {"tiny": "scenes_keypoints", "": "coco"}
     scales = {
         "tiny": {

@@ -81,8 +81,8 @@ class ObjectKnn(Task):
         return {**inputs, "learned_from": backbone.inputs["data"]}
 
     def run(self, ctx: StageContext) -> dict[str, float]:
-        from tasks._shared.retrieval import object_features, recalls, save
+        from tasks._shared.retrieval import extract_object_features, measure_recalls, save
 
-        features, table = object_features(ctx, self.params)
+        features, table = extract_object_features(ctx, self.params)
         save(ctx, features, table)
-        return recalls(features, table["label"], KS)
+        return measure_recalls(features, table["label"], KS)

@@ -75,12 +75,12 @@ class Voc07Linear(Task):
 
         from bench.data.semantic import image_labels
         from tasks._frozen.linear import fit_cached
-        from tasks._frozen.svm import usable_classes
+        from tasks._frozen.svm import find_usable_classes
 
         p = self.params
         train, val = (load_split(ctx, split, "gap") for split in ("train", "val"))
         labels, truth = image_labels(train.images), image_labels(val.images)
-        keep = usable_classes(labels, truth, 1)
+        keep = find_usable_classes(labels, truth, 1)
         scores = fit_cached(
             train.features, labels[:, keep], val.features, p, ctx.seed("linear probe")
         )

@@ -59,13 +59,13 @@ class Voc07Svm(Task):
         import numpy as np
 
         from bench.data.semantic import image_labels
-        from tasks._frozen.svm import train_full, usable_classes
+        from tasks._frozen.svm import find_usable_classes, train_full
         from tasks._shared.ranking import class_ap
 
         p, costs = self.params, self.params.all_costs()
         train, val = (load_split(ctx, split, p.layer) for split in ("train", "val"))
         labels, truth = image_labels(train.images), image_labels(val.images)
-        keep = usable_classes(labels, truth)
+        keep = find_usable_classes(labels, truth)
         trained = train_full(
             train.features,
             labels[:, keep],

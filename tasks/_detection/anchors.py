@@ -66,7 +66,7 @@ def assign_levels(boxes: Tensor, canonical: float, levels: int) -> Tensor:
     return level.clamp(0, levels - 1).long()
 
 
-def rois_of(boxes: list[Tensor]) -> Tensor:
+def make_rois(boxes: list[Tensor]) -> Tensor:
     """Boxes per image -> (n, 5): the image's place in the batch, xyxy."""
     return torch.cat([torch.cat([b.new_full((len(b), 1), i), b], 1) for i, b in enumerate(boxes)])
 
@@ -76,7 +76,7 @@ def pool_levels(
 ) -> Tensor:
     """RoIAlign with half-pixel alignment and adaptive sampling from each box's level: (n, C, size,
     size)."""
-    rois = rois_of(boxes)
+    rois = make_rois(boxes)
     level = assign_levels(rois[:, 1:], canonical, len(maps))
     regions = maps[0].new_zeros(len(rois), maps[0].shape[1], size, size)
     for i, features in enumerate(maps):

@@ -9,7 +9,7 @@ from torchvision.ops import roi_align
 
 from bench.nn.backbones import build_backbone
 from bench.nn.resnet import ResNetBackbone
-from tasks._detection.anchors import Anchors, rois_of
+from tasks._detection.anchors import Anchors, make_rois
 from tasks._detection.detector import Detections, Detector, Targets
 from tasks._detection.heads import BoxPredictor, MaskHead, build_roi_heads
 from tasks._detection.losses import Sampled, box_losses, mask_loss
@@ -55,7 +55,7 @@ class C4Rcnn(Detector):
 
     def pool_regions(self, c4: Tensor, boxes: list[Tensor]) -> Tensor:
         """(n, C5, 7, 7) of xyxy boxes."""
-        pooled = roi_align(c4, rois_of(boxes).to(c4.dtype), SIDE, 1 / STRIDE, 0, aligned=True)
+        pooled = roi_align(c4, make_rois(boxes).to(c4.dtype), SIDE, 1 / STRIDE, 0, aligned=True)
         return self.norm(self.body.layer4(pooled))  # type: ignore[no-any-return]
 
     def losses(self, images: ImageList, targets: Targets) -> dict[str, Tensor]:

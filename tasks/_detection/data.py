@@ -15,11 +15,11 @@ from torchvision.models.detection.image_list import ImageList
 from bench.contracts.images import ImageSet
 from bench.core.seeds import rng_for
 from bench.views.augment import MEAN, STD
-from tasks._detection.targets import decode_mask, flip_keypoints, visible_boxes
+from tasks._detection.targets import box_visible_parts, decode_mask, flip_keypoints
 from tasks._shared.finetune import Key
 
 
-def resized_size(width: int, height: int, short: int, longest: int) -> tuple[int, int]:
+def fit_size(width: int, height: int, short: int, longest: int) -> tuple[int, int]:
     """(width, height) with the short side at `short`, unless the long side would exceed `longest`;
     rounded half up, as detectron2 does."""
     factor = short / min(width, height)
@@ -64,7 +64,7 @@ class TrainImages(Dataset[Sample]):
         rng = rng_for(self.seed, "detector sample", key.step, key.place)
         image = self.images.image(key.index)
         height, width = image.shape[:2]
-        size = resized_size(width, height, int(rng.choice(self.sizes)), self.longest)
+        size = fit_size(width, height, int(rng.choice(self.sizes)), self.longest)
         scale = np.array([width / size[0], height / size[1]])
         flip = rng.random() < 0.5
         targets = self._make_targets(key.index, width, height, scale, flip)
@@ -126,7 +126,7 @@ class JitteredImages(TrainImages):
         corner = np.array([int(rng.integers(max(s - side, 0) + 1)) for s in size])
         end = np.minimum(corner + side, size)
         whole = self._make_targets(key.index, width, height, scale, flip)
-        boxes = visible_boxes(whole["masks"].numpy(), corner * scale, end * scale)
+        boxes = box_visible_parts(whole["masks"].numpy(), corner * scale, end * scale)
         keep = torch.from_numpy((boxes[:, 2:] > boxes[:, :2]).all(1))
         placed = (boxes - np.tile(corner * scale, 2)) / np.tile(scale, 2)
         shown = resize_image(np.ascontiguousarray(image[:, ::-1] if flip else image), size)
@@ -152,7 +152,7 @@ class TestImages(Dataset[TestSample]):
     def __getitem__(self, index: int) -> TestSample:
         image = self.images.image(index)
         height, width = image.shape[:2]
-        size = resized_size(width, height, self.short, self.longest)
+        size = fit_size(width, height, self.short, self.longest)
         return {"image": resize_image(image, size), "original": (width, height), "index": index}
 
 

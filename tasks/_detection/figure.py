@@ -33,7 +33,7 @@ def run(ctx: StageContext) -> None:
             "this cell kept no detections; run it again: bench run --force ..."
         ) from None
     chosen = positions(images, ctx.params["images"])
-    panels = [(true_objects(images, i), best_detections(images, i, detections)) for i in chosen]
+    panels = [(draw_objects(images, i), draw_detections(images, i, detections)) for i in chosen]
     rows: list[list[Content]] = []
     for start in range(0, len(panels), 4):
         part = panels[start : start + 4]
@@ -47,7 +47,7 @@ def run(ctx: StageContext) -> None:
     save(ctx.work, {"rows": rows, "columns": [], "title": title, "below": below})
 
 
-def true_objects(images: ImageSet, i: int) -> Content:
+def draw_objects(images: ImageSet, i: int) -> Content:
     """The annotated objects of an image, crowds left out."""
     o = images.objects(i)
     use = ~o.crowd
@@ -61,7 +61,7 @@ def true_objects(images: ImageSet, i: int) -> Content:
     )
 
 
-def best_detections(images: ImageSet, i: int, detections: list[Detection]) -> Content:
+def draw_detections(images: ImageSet, i: int, detections: list[Detection]) -> Content:
     """The best detections of an image, as many as it has objects."""
     most = min(MOST, max(1, int((~images.objects(i).crowd).sum())))
     mine = [d for d in detections if d["image_id"] == images.ids[i] and d["score"] >= LEAST]

@@ -21,7 +21,7 @@ def decode_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
     return mask
 
 
-def visible_boxes(masks: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def box_visible_parts(masks: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """(n, 4) xyxy of the parts of the masks (n, H, W) between the corners (x, y) `low` and `high`;
     zeros where nothing is left."""
     boxes = np.zeros((len(masks), 4))

@@ -119,7 +119,7 @@ SMALL_VIT: dict[str, Any] = {
 }
 
 
-def coco_names(*kinds: str) -> dict[str, str]:
+def name_metrics(*kinds: str) -> dict[str, str]:
     """The metrics of these kinds (bbox, segm, keypoints) with their meaning."""
     return {
         f"{name}_{kind}": f"{kind} average precision, {what}, percent"

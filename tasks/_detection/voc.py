@@ -31,7 +31,7 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, rule: Rule) -> 
     return float((np.diff(steps) * envelope).sum())
 
 
-def overlaps(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
+def measure_overlaps(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(n, 4), (m, 4) -> (n, m) IoU of boxes whose corners are pixels inside them (so that a side
     is max - min + 1), as the development kit computes it."""
     low = np.maximum(boxes[:, None, :2], other[None, :, :2])
@@ -129,7 +129,7 @@ def _match_best(
             continue
         rows = np.flatnonzero(at == image)
         corners = truth[image].boxes[members].astype(np.float64) + np.array([1, 1, 0, 0])
-        table = overlaps(boxes[rows], corners)
+        table = measure_overlaps(boxes[rows], corners)
         chosen = table.argmax(1)
         iou[rows], number[rows] = table.max(1), first[image] + chosen
         difficult[rows] = truth[image].difficult[members[chosen]]

@@ -205,7 +205,7 @@ def _score(
     return {layer: torch.cat(parts).numpy() for layer, parts in scores.items()}
 
 
-def accuracies(scores: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
+def measure_accuracies(scores: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
     """top1 and top5 in percent of every layer (`top1_res5`), and of the layer of the best top1."""
     accuracy = {
         f"top{k}_{layer}": 100 * top_k(truth, s, k) for layer, s in scores.items() for k in (1, 5)

@@ -29,13 +29,13 @@ REFIT_TOL = 1e-3  # of what is scored in the end; cross-validation does with les
 SHOT_TOL = 5e-4  # of small samples: their problems are cheap, and few rows decide
 
 
-def training_signs(labels: np.ndarray) -> np.ndarray:
+def make_signs(labels: np.ndarray) -> np.ndarray:
     """(N, K) labels 1, 0 (only difficult), -1 -> 1 or -1: an image that shows a class only as
     difficult objects is a negative in training (at test it is left out of that class)."""
     return np.where(np.asarray(labels) == 1, 1, -1).astype(np.int8)
 
 
-def stratified_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
+def split_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
     """(n,) fold of each row, unshuffled and stratified as scikit-learn's `StratifiedKFold` makes
     them.
 
@@ -53,7 +53,7 @@ def stratified_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
     return fold
 
 
-def usable_classes(train: np.ndarray, test: np.ndarray, least: int = 3) -> np.ndarray:
+def find_usable_classes(train: np.ndarray, test: np.ndarray, least: int = 3) -> np.ndarray:
     """Classes with at least `least` training positives and one at test; no other can be judged."""
     return np.flatnonzero(((train == 1).sum(0) >= least) & ((test == 1).sum(0) > 0))
 
@@ -63,7 +63,7 @@ def rescore_kept(ctx: StageContext, name: str, kind: ApKind, least: int) -> Scor
     function of how often each image counts."""
     train, val = ctx.images("data", "train"), ctx.images("data", "val")
     labels, truth = image_labels(train), image_labels(val)
-    keep = usable_classes(labels, truth, least)
+    keep = find_usable_classes(labels, truth, least)
     return Scored(
         val.ids, {name: mean_ap(truth[:, keep], load_kept(ctx.work, "scores.npy"), kind)}
     )
@@ -90,11 +90,11 @@ def train_full(
 ) -> Trained:
     """One SVM per class of `labels` (N, K): the cost of the best mean "area" AP over three folds
     (the lowest such cost), then all rows. train: (N, D), test: (M, D) raw features."""
-    signs = training_signs(labels)
+    signs = make_signs(labels)
     if solver == "liblinear":
         return _train_liblinear(train, signs, test, costs, workers, progress)
     rows = Kernel(train).reduce()
-    folds = np.stack([stratified_folds(column) for column in signs.T], 1)
+    folds = np.stack([split_folds(column) for column in signs.T], 1)
     cv = cross_validate(rows, signs, folds, costs, progress.task("SVM costs", len(costs)))
     chosen = costs[cv.argmax(1)]
     w = rows.weights(solve(rows, signs, chosen, POSITIVE_WEIGHT, REFIT_TOL))
@@ -114,18 +114,18 @@ def cross_validate(
         for p in range(y.shape[1]):
             f, c = divmod(p, k)
             held = folds[:, c] == f
-            cv[c, at] += fold_ap(signs[held, c], scores[held, p]) / n_folds
+            cv[c, at] += score_fold(signs[held, c], scores[held, p]) / n_folds
         advance(1)
     return cv
 
 
-def fold_ap(signs: np.ndarray, scores: np.ndarray) -> float:
+def score_fold(signs: np.ndarray, scores: np.ndarray) -> float:
     """AP ("area") of held-out rows; 0 where none is positive, as scikit-learn scores it."""
     ap = average_precision(signs == 1, scores, "area")
     return 0.0 if np.isnan(ap) else ap
 
 
-def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
+def fit_linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
     """scikit-learn's LinearSVC with the protocol's settings, fitted. x: prepared rows without the
     constant."""
     import warnings
@@ -153,20 +153,22 @@ def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
 def _train_class(
     x: np.ndarray, test: np.ndarray, costs: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    cv = liblinear_cv(x, y, stratified_folds(y), costs)
+    cv = cross_validate_liblinear(x, y, split_folds(y), costs)
     cost = costs[int(np.argmax(cv))]
-    return linear_svc(x, y, cost).decision_function(test), np.array(cost), cv
+    return fit_linear_svc(x, y, cost).decision_function(test), np.array(cost), cv
 
 
-def liblinear_cv(x: np.ndarray, y: np.ndarray, folds: np.ndarray, costs: np.ndarray) -> np.ndarray:
+def cross_validate_liblinear(
+    x: np.ndarray, y: np.ndarray, folds: np.ndarray, costs: np.ndarray
+) -> np.ndarray:
     """(C,) what `cross_validate` returns, for one class."""
     n_folds = int(folds.max()) + 1
     cv = np.zeros(len(costs))
     for at, cost in enumerate(costs):
         for f in range(n_folds):
             held = folds == f
-            fit = linear_svc(x[~held], y[~held], cost)
-            cv[at] += fold_ap(y[held], fit.decision_function(x[held])) / n_folds
+            fit = fit_linear_svc(x[~held], y[~held], cost)
+            cv[at] += score_fold(y[held], fit.decision_function(x[held])) / n_folds
     return cv
 
 
@@ -231,7 +233,7 @@ def train_shot(
 
 def _split_shot(y: np.ndarray) -> np.ndarray | None:
     k = int((y == 1).sum())
-    return None if k < 2 else stratified_folds(y, min(3, k))
+    return None if k < 2 else split_folds(y, min(3, k))
 
 
 def _train_shot_batched(
@@ -248,7 +250,7 @@ def _train_shot_batched(
     for f in range(n_folds):
         held = folds == f
         scores = gram.scores(w)[(f + 1) * c : (f + 2) * c, torch.from_numpy(held)].numpy()
-        cv += [fold_ap(y[held], one) / n_folds for one in scores]
+        cv += [score_fold(y[held], one) / n_folds for one in scores]
     weights = w.coef[:c].double() @ kernel.rows[torch.from_numpy(subset)]
     return (weights @ test.T).numpy(), cv
 
@@ -258,8 +260,12 @@ def _train_shot_liblinear(
 ) -> tuple[np.ndarray, np.ndarray]:
     x, t = kernel.rows[torch.from_numpy(subset), :-1].numpy(), test[:, :-1].numpy()
     folds = _split_shot(y)
-    cv = np.full(len(costs), np.nan) if folds is None else liblinear_cv(x, y, folds, costs)
-    return np.stack([linear_svc(x, y, cost).decision_function(t) for cost in costs]), cv
+    cv = (
+        np.full(len(costs), np.nan)
+        if folds is None
+        else cross_validate_liblinear(x, y, folds, costs)
+    )
+    return np.stack([fit_linear_svc(x, y, cost).decision_function(t) for cost in costs]), cv
 
 
 def pick_by_cv(cv: Sequence[np.ndarray]) -> list[int]:

@@ -49,7 +49,7 @@ class KnnTask(Task):
 
 
 def accuracy_metrics(layers: Sequence[str]) -> dict[str, str]:
-    """What `accuracies` returns, described."""
+    """What `measure_accuracies` returns, described."""
     best = {"top1": "accuracy of the best layer, percent", "top5": "its top-5 accuracy, percent"}
     return best | {
         f"top{k}_{n}": f"top-{k} accuracy of {n}, percent" for n in layers for k in (1, 5)
@@ -77,13 +77,13 @@ class LinearTask(Task):
     }
 
     def run(self, ctx: StageContext) -> dict[str, float]:
-        from tasks._frozen.linear import accuracies, run_linear
+        from tasks._frozen.linear import measure_accuracies, run_linear
 
         scores, truth = run_linear(ctx, self.params, multi=False)
         np.savez_compressed(
             ctx.work / "predicted.npz", **{k: s.argmax(1) for k, s in scores.items()}
         )
-        return accuracies(scores, truth)
+        return measure_accuracies(scores, truth)
 
     def rescore(self, ctx: StageContext) -> Scored:
         from tasks._frozen.linear import rescore_linear

@@ -34,7 +34,7 @@ class RetrievalSettings(Protocol):
     min_side: int
 
 
-def object_features(
+def extract_object_features(
     ctx: StageContext, p: RetrievalSettings
 ) -> tuple[Tensor, dict[str, np.ndarray]]:
     """(n, D) float32 on the CPU, and columns image_id, annotation_id, label (n,), box (n, 4) of
@@ -147,7 +147,7 @@ def _build_pool(backbone: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     return pool
 
 
-def recalls(features: Tensor, labels: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
+def measure_recalls(features: Tensor, labels: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
     """`recall_k<k>` in percent for every k below the number of objects, and `chance`.
 
     features (n, D), any length; labels (n,).

@@ -16,7 +16,7 @@ from torchvision.models import resnet18
 from bench.core.errors import BadInput
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from tasks._detection.anchors import Anchors, assign_levels, cell_anchors, pool_levels
-from tasks._detection.data import batch_images, resized_size
+from tasks._detection.data import batch_images, fit_size
 from tasks._detection.evaluate import to_original
 from tasks._detection.fpn import FpnRcnn
 from tasks._detection.losses import box_losses
@@ -116,9 +116,9 @@ def test_mask_targets_and_paste_are_inverse_on_a_rectangle() -> None:
 
 
 def test_resize_rule() -> None:
-    assert resized_size(640, 480, 800, 1333) == (1067, 800)
-    assert resized_size(1000, 300, 800, 1333) == (1333, 400)
-    assert resized_size(192, 144, 128, 224) == (171, 128)
+    assert fit_size(640, 480, 800, 1333) == (1067, 800)
+    assert fit_size(1000, 300, 800, 1333) == (1333, 400)
+    assert fit_size(192, 144, 128, 224) == (171, 128)
 
 
 def test_boxes_map_back_to_the_original_and_are_clipped() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from bench.core.errors import BadInput
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from tasks._detection.backend import DETECTORS, TorchvisionBackend
-from tasks._detection.data import TestImages, batch_images, resize_image, resized_size
+from tasks._detection.data import TestImages, batch_images, fit_size, resize_image
 from tasks._detection.evaluate import predict
 from tasks._detection.masks import mask_targets
 from tasks._detection.rpn import propose
@@ -245,10 +245,10 @@ def test_resizing(tmp_path: Path) -> None:
         width, height = (int(v) for v in rng.integers(30, 2000, 2))
         short, longest = int(rng.choice((480, 640, 672, 704, 736, 768, 800))), 1333
         expected = ResizeShortestEdge.get_output_shape(height, width, short, longest)
-        assert resized_size(width, height, short, longest) == expected[::-1]
+        assert fit_size(width, height, short, longest) == expected[::-1]
     for _ in range(10):
         height, width = (int(v) for v in rng.integers(40, 300, 2))
         image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        size = resized_size(width, height, 128, 200)
+        size = fit_size(width, height, 128, 200)
         theirs = ResizeTransform(height, width, size[1], size[0]).apply_image(image)
         assert np.array_equal(resize_image(image, size).numpy(), theirs.transpose(2, 0, 1))

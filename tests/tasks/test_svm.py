@@ -28,12 +28,12 @@ from tasks._frozen.rows import Kernel, prepare
 from tasks._frozen.speed import make_up_features
 from tasks._frozen.svm import (
     draw_sample,
+    find_usable_classes,
+    make_signs,
     pick_by_cv,
-    stratified_folds,
+    split_folds,
     train_full,
     train_shot,
-    training_signs,
-    usable_classes,
 )
 from tasks._shared.ranking import class_ap
 
@@ -146,14 +146,14 @@ def test_folds_are_scikit_learns(seed: int) -> None:
     expected = np.empty(len(y), int)
     for f, (_, held) in enumerate(StratifiedKFold(3).split(y[:, None], y)):
         expected[held] = f
-    assert stratified_folds(y).tolist() == expected.tolist()
+    assert split_folds(y).tolist() == expected.tolist()
 
 
 def test_difficult_only_images_are_negatives_in_training(problem: Any) -> None:
     """...and their score has no part in AP: see test_ranking. Turning them into plain negatives
     changes nothing; leaving them out does."""
     train, labels, test, _ = problem
-    assert training_signs(np.array([1, 0, -1])).tolist() == [1, -1, -1]
+    assert make_signs(np.array([1, 0, -1])).tolist() == [1, -1, -1]
     plain = np.where(labels == 1, 1, -1).astype(np.int8)
     one = train_full(train, labels, test, COSTS[2:3], "batched", Progress())
     same = train_full(train, plain, test, COSTS[2:3], "batched", Progress())
@@ -172,8 +172,8 @@ def test_the_cost_grid() -> None:
 def test_classes_that_cannot_be_judged_are_left_out() -> None:
     train = np.array([[1, 1, 0], [1, 1, 1], [1, -1, 1], [-1, -1, 1]])
     test = np.array([[1, 1, -1], [-1, -1, 0]])
-    assert usable_classes(train, test).tolist() == [0]
-    assert usable_classes(train, test, 2).tolist() == [0, 1]
+    assert find_usable_classes(train, test).tolist() == [0]
+    assert find_usable_classes(train, test, 2).tolist() == [0, 1]
 
 
 def test_liblinear_without_scikit_learn_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_the_solver_in_coefficients_minimises_the_same_function(width: int, most
     assert (grad.norm(dim=1) / w.norm(dim=1))[:3].max() < 2e-3
     assert (o - w.detach() @ x.T).abs().max() < 1e-3 * o.abs().max()
     for p, cost in enumerate(costs):
-        theirs = svm.linear_svc(x[:, :-1][y[p] != 0].numpy(), y[p][y[p] != 0], cost)
+        theirs = svm.fit_linear_svc(x[:, :-1][y[p] != 0].numpy(), y[p][y[p] != 0], cost)
         best = torch.cat(
             [torch.from_numpy(theirs.coef_), torch.from_numpy(theirs.intercept_)[None]], 1
         )

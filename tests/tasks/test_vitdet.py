@@ -23,7 +23,7 @@ from tasks._detection.evaluate import predict
 from tasks._detection.losses import Sampled
 from tasks._detection.masks import to_source
 from tasks._detection.pipeline import score
-from tasks._detection.targets import visible_boxes
+from tasks._detection.targets import box_visible_parts
 from tasks._detection.vitdet import RelativePositions, attend, from_windows, into_windows
 from tasks._shared.finetune import Key
 from tests.small_set import SmallSet
@@ -276,7 +276,7 @@ def test_visible_boxes_by_hand() -> None:
     mask = np.zeros((2, 20, 30), np.uint8)
     mask[0, 5:15, 10:25] = 1
     mask[1, 0:3, 0:3] = 1
-    found = visible_boxes(mask, np.array([12.5, 4.0]), np.array([22.0, 12.0]))
+    found = box_visible_parts(mask, np.array([12.5, 4.0]), np.array([22.0, 12.0]))
     assert found.tolist() == [[12.5, 5, 22, 12], [0, 0, 0, 0]]
 
 
