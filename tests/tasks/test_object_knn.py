@@ -20,7 +20,13 @@ from bench.core.errors import BadData, BadInput
 from bench.core.params import Runtime
 from bench.plan.planner import make_plan
 from tasks._shared import retrieval as _retrieval
-from tasks._shared.retrieval import _in_image, _objects, _pool, embed_cut_out, measure_recalls
+from tasks._shared.retrieval import (
+    _build_pool,
+    _embed_in_image,
+    _read_objects,
+    embed_cut_out,
+    measure_recalls,
+)
 from tasks.object_knn import ObjectKnn, ObjectKnnParams
 from tests.small_set import SmallSet
 
@@ -96,7 +102,7 @@ def test_pooled_features_are_the_mean_under_the_box() -> None:
     image[12:42, 18:66] = 255
     p = ObjectKnnParams(size=120, max_size=400)
     inside, outside = np.array([[24, 18, 60, 36]]), np.array([[70, 0, 90, 60]])
-    found = _in_image(_pool(Grey()), image, np.concatenate([inside, outside]), p, CPU)
+    found = _embed_in_image(_build_pool(Grey()), image, np.concatenate([inside, outside]), p, CPU)
     white = (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225]
     black = -np.array([0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     assert found[0].numpy() == pytest.approx(white, abs=1e-4)
@@ -111,7 +117,7 @@ def test_the_longest_side_is_kept_to_its_limit() -> None:
         return boxes
 
     image = np.zeros((100, 400, 3), np.uint8)
-    _in_image(
+    _embed_in_image(
         embed, image, np.array([[0, 0, 400, 100]]), ObjectKnnParams(size=200, max_size=600), CPU
     )
     assert seen == [(150, 600, 0, 0, 600, 150)]
@@ -125,11 +131,11 @@ def test_crowds_difficult_and_tiny_objects_are_left_out(tmp_path: Path) -> None:
     crowd[0] = True
     boxes[1] = [0, 0, 1, 20]
     images.objects = lambda i: replace(everything, crowd=crowd, difficult=difficult, boxes=boxes)
-    found, _, columns = next(_objects(images, 2))
+    found, _, columns = next(_read_objects(images, 2))
     assert len(found) == n - 2 == len(columns["label"])
     assert columns["annotation_id"].tolist() == everything.ids[2:].tolist()
     difficult[:] = True
-    assert len(next(_objects(images, 2))[0]) == 0
+    assert len(next(_read_objects(images, 2))[0]) == 0
 
 
 def test_too_few_objects_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
