@@ -13,7 +13,7 @@ from tasks._detection.task import (
     TINY_FPN,
     TINY_RPN,
     DetectionTask,
-    coco_names,
+    name_metrics,
 )
 
 
@@ -31,7 +31,7 @@ class CocoDet(DetectionTask):
     Params = MaskFpnParams
     params: MaskFpnParams
     headline = "AP_bbox"
-    metrics = coco_names("bbox", "segm")
+    metrics = name_metrics("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}
     scales = {
         "tiny": {**TINY, **TINY_RPN, **TINY_FPN, "mask_convs": 2, "mask_width": 64},

@@ -10,11 +10,12 @@ from bench.contracts.task import Task
 from bench.core.params import param
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.settings import SvmParams, check_solver
+from tasks._frozen.features import feature_stages, load_split
+from tasks._frozen.protocol import SvmParams, check_solver
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
     from bench.core.stage import Stage
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64, 96)
@@ -24,11 +25,13 @@ class LowshotParams(SvmParams):
     """The samples, and how a cost is chosen."""
 
     ks: tuple[int, ...] = param(
-        SHOTS, help="positives of a class; k=1 takes the cost of the next k, so not alone"
+        SHOTS,
+        help="Positive images of a class; k=1 takes the cost of the next k, so another is needed",
     )
-    seeds: tuple[int, ...] = param((0, 1, 2, 3, 4), help="seeds of the samples, one each")
+    seeds: tuple[int, ...] = param((0, 1, 2, 3, 4), help="Seeds of the samples, one for each")
     cost_selection: Literal["cv", "test"] = param(
-        "cv", help="cv: on the sample itself; test: the published code's best cost on the test set"
+        "cv",
+        help="How a cost is chosen: cv on the sample itself; test as published, on the test set",
     )
 
 
@@ -78,7 +81,7 @@ class Voc07Lowshot(Task):
 
         return lowshot
 
-    def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params
         check_solver(p.solver)
         transform = Transform("squash", p.resize, p.image_size)
@@ -92,7 +95,7 @@ class Voc07Lowshot(Task):
 
         p = self.params
         train, val = (load_split(ctx, split, p.layer) for split in ("train", "val"))
-        made = Experiment(
+        experiment = Experiment(
             image_labels(train.images),
             image_labels(val.images),
             p.ks,
@@ -100,7 +103,7 @@ class Voc07Lowshot(Task):
             p.all_costs(),
             p.ap,
         )
-        made.run(ctx, train.features, val.features, train.images.ids, p.solver)
-        metrics, table = summarise(made, p.cost_selection)
+        experiment.run(ctx, train.features, val.features, train.images.ids, p.solver)
+        metrics, table = summarise(experiment, p.cost_selection)
         write_json(ctx.work / "per_k.json", table)
         return metrics

@@ -130,7 +130,7 @@ def test_images_without_masks(tmp_path: Path) -> None:
     ctx, notes = context(tmp_path / "c"), []
     ctx.progress.note = notes.append  # type: ignore[method-assign]
     some = Pixels(tmp_path, 4, without=(0, 2))
-    assert pipeline.usable_positions(ctx, some).tolist() == [1, 3]
+    assert pipeline.find_labelled(ctx, some).tolist() == [1, 3]
     assert notes == ["small/train: 2 of 4 images have no semantic mask and are left out"]
     model = fit(tmp_path / "m", some, micro(iterations=2))
     matrices, shown = pipeline.score(ctx, model, some, micro(), CPU)
@@ -139,7 +139,7 @@ def test_images_without_masks(tmp_path: Path) -> None:
     with pytest.raises(
         BadData, match="small/train has no semantic masks; try: --task-data voc2012_seg=PATH"
     ):
-        pipeline.usable_positions(ctx, Pixels(tmp_path, 2, without=(0, 1)))
+        pipeline.find_labelled(ctx, Pixels(tmp_path, 2, without=(0, 1)))
 
 
 # Whole runs

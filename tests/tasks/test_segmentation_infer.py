@@ -12,7 +12,7 @@ from bench.core.errors import BadInput
 from bench.data.semantic import pixel_targets
 from tasks._segmentation import pipeline
 from tasks._segmentation.data import TestImages
-from tasks._segmentation.infer import infer, slide, starts, windows
+from tasks._segmentation.infer import infer, list_starts, list_windows, slide
 from tasks._segmentation.model import Segmenter
 from tests.tasks.segmentation import Pixels, context, micro
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (20, 90), (64, 64), (10, 10)])
 def test_windows_cover_every_pixel_and_stay_inside(size: tuple[int, int]) -> None:
     count = np.zeros(size, int)
-    for rows, columns in windows(size, (32, 32), (24, 20)):
+    for rows, columns in list_windows(size, (32, 32), (24, 20)):
         assert 0 <= rows.start < rows.stop <= size[0]
         assert 0 <= columns.start < columns.stop <= size[1]
         assert rows.stop - rows.start == min(32, size[0])
@@ -32,12 +32,12 @@ def test_windows_cover_every_pixel_and_stay_inside(size: tuple[int, int]) -> Non
 
 
 def test_where_windows_start() -> None:
-    assert starts(1024, 512, 342) == [0, 342, 512]
-    assert starts(2048, 1024, 683) == [0, 683, 1024]
-    assert starts(100, 50, 50) == [0, 50]
-    assert starts(50, 50, 50) == [0]
+    assert list_starts(1024, 512, 342) == [0, 342, 512]
+    assert list_starts(2048, 1024, 683) == [0, 683, 1024]
+    assert list_starts(100, 50, 50) == [0, 50]
+    assert list_starts(50, 50, 50) == [0]
     with pytest.raises(BadInput, match="leave gaps"):
-        windows((100, 100), (32, 32), (33, 32))
+        list_windows((100, 100), (32, 32), (33, 32))
 
 
 def test_sliding_equals_the_whole_image_for_a_pointwise_network() -> None:
@@ -70,10 +70,10 @@ def test_predictions_have_the_size_of_the_mask(inference: str, tmp_path: Path) -
     model = Segmenter("resnet18", 21, p).eval()
     shapes = {}
     with torch.no_grad():
-        for index, found, truth in pipeline.predictions(
+        for index, predicted, truth in pipeline.predict(
             context(tmp_path / "c"), model, images, p, CPU
         ):
-            shapes[index] = tuple(found.shape)
+            shapes[index] = tuple(predicted.shape)
             assert np.array_equal(truth.numpy(), pixel_targets(images, index))
     assert shapes == {i: tuple(images.sizes[i][::-1]) for i in (0, 2)}
     _, small, target = TestImages(images, np.array([2]), p)[0]

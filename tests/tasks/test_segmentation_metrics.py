@@ -12,7 +12,7 @@ from tasks._segmentation.metrics import count_confusion, per_class, segmentation
 
 
 def random_pixels(seed: int, classes: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Images of several sizes, (truth, prediction); class 3 is in neither, class 4 only predicted."""
+    """Images of several sizes, (truth, prediction); class 3 is in neither, 4 only predicted."""
     rng = np.random.default_rng(seed)
     made = []
     for height, width in ((7, 9), (5, 4), (12, 3)):
