@@ -667,3 +667,20 @@ def test_a_boxs_embedding_is_its_rois_in_a_view_of_that_size() -> None:
     assert torch.allclose(found, expected, atol=1e-6)
     assert wide.shape == found.shape
     assert wide.norm(dim=1) == pytest.approx(torch.ones(3))
+
+
+@pytest.mark.parametrize("kind", ["hinge_paper", "triplet_code"])
+def test_the_intra_loss_pulls_at_queries_alone(kind: str) -> None:
+    """d/dq of max(q_i . k_j - q_j . k_j + alpha, 0) is k_j at i and -k_j at j; keys get none."""
+    q, k = unit(1, 2, 4, seed=1).requires_grad_(), unit(1, 2, 4, seed=2).requires_grad_()
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [20, 20, 30, 30]]])
+    real = torch.ones(1, 2, dtype=torch.bool)
+    # a margin by which both ordered pairs count
+    alpha = -2.0 if kind == "hinge_paper" else 2.0
+    loss = intra_loss(kind, alpha, q, k, (boxes, boxes), real)
+    mine, others = torch.autograd.grad(loss, (q, k), allow_unused=True)
+    assert others is None or not others.any()
+    with torch.no_grad():
+        pull = (k[0, 1] - k[0, 0]) / 2 if kind == "triplet_code" else q[0, 1]
+        want = torch.stack([pull, -pull]) if kind == "triplet_code" else q[0].flip(0)
+    torch.testing.assert_close(mine[0], want)
