@@ -311,3 +311,13 @@ def test_neighbours_are_found_on_the_central_224_of_256_pixels() -> None:
     steps = v2.Compose([v2.Resize(128, antialias=True), v2.CenterCrop(112)])
     theirs = steps(torch.from_numpy(smooth).permute(2, 0, 1)).int()
     assert (centre_crop(smooth, 112).int() - theirs).abs().float().mean() < 2
+
+
+def test_a_jittered_box_may_touch_every_border_and_crosses_none() -> None:
+    """An image as small as the box leaves no room beside it; still every side is reached."""
+    rng, size = np.random.default_rng(0), (40, 40)
+    new = np.array([jitter_box((2.0, 2.0, 38.0, 38.0), size, rng) for _ in range(800)])
+    assert new.min() >= 0
+    assert new.max() <= 40
+    assert (new[:, :2].min(0) < 0.9).all()
+    assert (new[:, 2:].max(0) > 39.1).all()
