@@ -224,7 +224,7 @@ def test_without_common_boxes_the_whole_views_correspond(tmp_path: Path) -> None
 
 
 def test_the_ends_of_every_rule_are_inside_it() -> None:
-    """480 x 480: sides from 32, aspect up to 3, sqrt(area) from .3 x 480 = 144 to .8 x 480 = 384."""
+    """480 x 480: sides from 32, aspect up to 3, sqrt(area) from .3 x 480 = 144 to .8 x 480."""
 
     def usable(*boxes: list[float]) -> list[list[float]]:
         found: list[list[float]] = usable_boxes(
@@ -261,9 +261,9 @@ def test_boxes_move_and_grow_inside_their_region_wherever_that_is() -> None:
 def test_a_box_meets_a_crop_if_it_does_in_both_directions() -> None:
     """Boxes that touch the crop at one of its four edges, then a pixel nearer."""
     crop, rng = (20, 100, 40, 140), np.random.default_rng(0)
-    sides = np.array(
-        [[0, 110, 20, 120], [40, 110, 50, 120], [25, 90, 30, 100], [25, 140, 30, 150]]
-    )
-    nearer = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]]).repeat(2, 0).reshape(4, 2, 2)
-    assert len(draw(sides.astype(float), crop, 9, rng)) == 0
-    assert len(draw(sides + nearer.reshape(4, 4).astype(float), crop, 9, rng)) == 4
+    left, right = [0, 110, 20, 120], [40, 110, 50, 120]
+    above, below = [25, 90, 30, 100], [25, 140, 30, 150]
+    touching = np.array([left, right, above, below], float)
+    assert len(draw(touching, crop, 9, rng)) == 0
+    nearer = np.tile([[1, 0], [-1, 0], [0, 1], [0, -1]], 2)
+    assert len(draw(touching + nearer, crop, 9, rng)) == 4
