@@ -144,3 +144,15 @@ def test_one_file_no_edit_elsewhere(component: type[Component]) -> None:
         "random",
         "grid",
     )
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_every_setting_enters_keys_but_a_place(component: type[Component]) -> None:
+    """Whatever value a setting has, also one added later; a path never does."""
+    if "identity" in vars(component.Params):
+        pytest.skip("its settings say themselves what enters; its own tests look at that")
+    for name, info in component.Params.model_fields.items():
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        changed = component.Params().model_copy(update={name: "another value"})
+        entered = changed.identity().get(name) == "another value"
+        assert entered == (not extra.get("place")), name

@@ -199,3 +199,17 @@ def test_the_same_question_is_the_same_stage(home: Path) -> None:
     assert again.key == stage.key
     other = features_stage(backbone, data, "train", Transform("squash", 36, 32), ["res5", "gap"])
     assert other.key != stage.key
+
+
+@pytest.mark.parametrize("size", [41, 44, 48])
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_image_that_is_smaller_on_one_side_gets_zeros_on_that_side_only(
+    size: int, turned: bool
+) -> None:
+    """40 x 48 pixels, or 48 x 40, in a central square of `size`, as torchvision."""
+    image = np.random.default_rng(1).integers(1, 256, (40, 48, 3), dtype=np.uint8)
+    image = image.transpose(1, 0, 2).copy() if turned else image
+    planes = torch.from_numpy(image).permute(2, 0, 1)
+    expected = functional.center_crop(planes, [size, size])
+    assert torch.equal(Transform("center", 40, size)(image), expected)
+    assert int((expected == 0).all(0).sum()) == (size - 40) * size

@@ -79,3 +79,15 @@ def test_predictions_have_the_size_of_the_mask(inference: str, tmp_path: Path) -
     _, small, target = TestImages(images, np.array([2]), p)[0]
     assert min(small.shape[1:]) == 48
     assert tuple(target.shape) == shapes[2]
+
+
+def test_windows_that_are_not_square_by_hand() -> None:
+    """An image of 10 x 30, windows of 8 x 20 every 2 x 10, rows first; strides as long as windows
+    leave no gap, longer ones do, in either direction."""
+    found = list_windows((10, 30), (8, 20), (2, 10))
+    places = [(r.start, r.stop, c.start, c.stop) for r, c in found]
+    assert places == [(0, 8, 0, 20), (0, 8, 10, 30), (2, 10, 0, 20), (2, 10, 10, 30)]
+    assert len(list_windows((16, 40), (8, 20), (8, 20))) == 4
+    for stride in ((9, 20), (8, 21)):
+        with pytest.raises(BadInput, match="leave gaps"):
+            list_windows((16, 40), (8, 20), stride)
