@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts.task import Scored, Task
-from bench.core.store import write_json
+from bench.core.files import write_json
 from bench.data.preprocess import Transform
 from tasks._frozen.protocol import feature_stages, load_split
 from tasks._frozen.svm import SvmParams, check_solver, rescore_kept, train_full, usable_classes

@@ -14,7 +14,6 @@ A folder without a `done` record is not a hit, and a failed stage never gets one
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -26,7 +25,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import BadInput, StageFailed
+from bench.core.errors import BadInput
+from bench.core.files import hash_file, sync, write_json
 from bench.core.stage import Stage
 
 # in a work folder: checkpoints and what else only the stage's own runner reads
@@ -74,7 +74,7 @@ class Store:
             return False
         folder = self.folder(stage)
         for name, entry in (read_done(folder) or {"files": {}})["files"].items():
-            if file_hash(folder / name) != entry["sha256"]:
+            if hash_file(folder / name) != entry["sha256"]:
                 self.set_aside(stage)
                 return False
         return True
@@ -108,7 +108,7 @@ class Store:
             sync(path)
             files[str(path.relative_to(work))] = {
                 "size": path.stat().st_size,
-                "sha256": file_hash(path),
+                "sha256": hash_file(path),
             }
         write_json(work / "done", {"key": stage.key, "files": files})
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -216,21 +216,6 @@ def _size(path: Path) -> int:
         return -1
 
 
-def file_hash(path: Path) -> str:
-    """sha256 hex of a file's bytes."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """fsync a file or folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def read_done(folder: Path) -> dict[str, Any] | None:
     """The `done` record, or None where it is missing or torn."""
     try:
@@ -238,16 +223,3 @@ def read_done(folder: Path) -> dict[str, Any] | None:
         return record if isinstance(record.get("files"), dict) else None
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: a reader sees the old file or the whole new one."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-        sync(partial)
-    except OSError as error:
-        raise StageFailed(
-            f"cannot write {path.name}: {error.strerror}; free space and run again"
-        ) from None
-    os.replace(partial, path)

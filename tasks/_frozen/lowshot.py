@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.contracts.context import StageContext
 from bench.core.errors import BadInput
+from bench.core.files import write_atomically
 from tasks._frozen.solver import Kernel, prepare
 from tasks._frozen.svm import Solver, draw_sample, pick_by_cv, train_shot
 from tasks._shared.ranking import ApKind, class_ap
@@ -76,9 +77,8 @@ class Experiment:
                     for scores in shot.scores
                 ]
                 found = np.stack([ap, shot.cv.mean(1)])
-                partial = ctx.scratch / "part.npy"
-                np.save(partial, found)
-                partial.replace(file)
+                with write_atomically(file) as partial, open(partial, "wb") as out:
+                    np.save(out, found)
             self.ap[at], self.cv[at] = found
             advance(1)
 

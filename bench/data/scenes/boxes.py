@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from bench.core.store import write_json
+from bench.core.files import write_json
 from bench.data.layouts.voc_files import CLASSES as VOC_CLASSES
 from bench.data.scenes.layouts import Drawn, draw_scenes, put
 from bench.data.scenes.listed import halves, write_lines

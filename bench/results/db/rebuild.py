@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
-from bench.core.store import committed, file_hash, read_done
+from bench.core.files import hash_file
+from bench.core.store import committed, read_done
 from bench.results.db.database import Database
 from bench.results.db.record import read_result
 
@@ -54,7 +55,7 @@ def _damage(folder: Path, key: str) -> list[str]:
     return [
         f"{folder / name}: missing or changed since it was written"
         for name, entry in done["files"].items()
-        if not (folder / name).exists() or file_hash(folder / name) != entry["sha256"]
+        if not (folder / name).exists() or hash_file(folder / name) != entry["sha256"]
     ]
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BadInput
+from bench.core.files import write_json
 from bench.core.params import digest
 from bench.core.stage import Stage, walk
-from bench.core.store import write_json
 from bench.plan.cell import PlannedCell
 
 SCHEMA = 1

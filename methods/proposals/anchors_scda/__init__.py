@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bench.contracts.proposals import Found, Proposals, ProposalsParams, Proposer, scale_back
+from bench.core.files import write_json
 from bench.core.params import param
-from bench.core.store import write_json
 from methods.proposals.anchors_scda.scda import activation_map, make_anchors, pick_separate
 
 if TYPE_CHECKING:

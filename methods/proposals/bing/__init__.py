@@ -17,9 +17,9 @@ from bench.contracts.proposals import (
     scale_back,
     shrink,
 )
+from bench.core.files import write_json
 from bench.core.params import param
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from methods.proposals.bing.ng import BingModel
 from methods.proposals.bing.opencv import OpencvProposer, opencv_stage
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadInput
-from bench.core.store import write_json
+from bench.core.files import write_json
 from bench.views.augment import normalise
 from bench.views.loader import crop_resize
 from methods.proposals.object_discovery.discovery import (

@@ -12,8 +12,8 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.contracts.views import Augment, Box, Sample, Source, ViewSpec
 from bench.core.errors import BadInput
+from bench.core.files import write_json
 from bench.core.seeds import rng_for
-from bench.core.store import write_json
 from bench.data.boxes import area, nms_in_order, scaled_side
 from bench.stages.proposals import load_proposals
 from bench.views.boxes import to_view

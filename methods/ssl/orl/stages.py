@@ -16,7 +16,7 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.contracts.network import Network
 from bench.core.errors import BadInput
-from bench.core.store import write_json
+from bench.core.files import write_atomically, write_json
 from bench.data.boxes import scaled_side
 from bench.nn.neighbours import nearest
 from bench.stages.pretrain.setup import load_network, pick_device, step_threads
@@ -161,9 +161,8 @@ def _roi_features(
                 for c in _crops(images, i, boxes[i], int(ctx.params["size"]))
             ]
             part = _forward(network.backbone, crops, device).numpy().astype(np.float16)
-            partial = ctx.scratch / "part.npy"
-            np.save(partial, part)
-            partial.replace(file)
+            with write_atomically(file) as partial, open(partial, "wb") as out:
+                np.save(out, part)
             part = np.load(file, mmap_mode="r")
         found += np.split(part, np.cumsum(counts)[:-1])
         advance(stop - start)
