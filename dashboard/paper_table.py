@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from bench.results.papers.export import counts, print_reported
+from bench.results.papers.table_text import count_differences, print_reported
 from dashboard.look import SYMBOLS, Markup, frame_table, hint_attributes, href, table
 
 Frame = dict[str, Any]  # of `bench.results.papers.measured`
@@ -101,7 +101,7 @@ def _foot(frame: Frame) -> str:
 def claims_table(frame: Frame) -> str:
     """What the paper says of its rows, and whether it holds here."""
     rows = [
-        (number, _state(c["state"]), _said(c), counts(c) or "-", c["source"])
+        (number, _state(c["state"]), _said(c), count_differences(c) or "-", c["source"])
         for number, c in enumerate(frame["claims"], 1)
     ]
     return table(

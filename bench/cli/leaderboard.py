@@ -57,7 +57,7 @@ def command(
     if data:
         filters["pretrain_data"] = data.split(",")
     database = open_database(open_runtime().database)
-    rows, total = database.best(None if every or as_json else limit, validation, **filters)
+    rows, total = database.read_best(None if every or as_json else limit, validation, **filters)
     if as_json:
         print_json([{k: row[k] for k in FIELDS} for row in rows])
     elif rows:

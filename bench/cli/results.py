@@ -25,10 +25,10 @@ def command() -> None:
 def check(as_json: bool) -> None:
     """Verify every committed file and every result; exit code 1 if something is wrong."""
     from bench.results.db.database import open_database
-    from bench.results.db.rebuild import problems
+    from bench.results.db.rebuild import find_problems
 
     runtime = open_runtime()
-    found = problems(runtime.home / "store", open_database(runtime.database))
+    found = find_problems(runtime.home / "store", open_database(runtime.database))
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:
@@ -47,7 +47,7 @@ def export(form: str, out: Path | None) -> None:
     """Write every result: json (whole records) or csv (a line per metric)."""
     from bench.results.db.database import open_database
 
-    results = open_database(open_runtime().database).results()
+    results = open_database(open_runtime().database).read_results()
     text = (
         json.dumps(results, indent=1, sort_keys=True) + "\n" if form == "json" else _csv(results)
     )

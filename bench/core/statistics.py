@@ -39,7 +39,7 @@ def _inner(t: float, dof: int) -> float:
     return math.sin(theta) * total
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
+def summarise(values: Sequence[float]) -> dict[str, Any]:
     """{mean, ci95, n}: ci95 is the half-width of the 95 % Student-t interval, None for n = 1."""
     n = len(values)
     mean = math.fsum(values) / n

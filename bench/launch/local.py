@@ -241,10 +241,10 @@ class LocalEngine:
         planned = self.finals.get(stage.key)
         if planned is None:
             return {}
-        from bench.results.db.record import result_record, write_result
+        from bench.results.db.record import describe_result, write_result
 
         metrics = json.loads((work / "metrics.json").read_text())
-        write_result(work, result_record(planned, stage, metrics, record))
+        write_result(work, describe_result(planned, stage, metrics, record))
         return dict(metrics)
 
     def _explained(self, stage: Stage, error: Exception) -> BenchError:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import StageFailed
-from bench.results.views.studies import lost, trial_row
+from bench.results.views.studies import describe_trial, is_lost
 from bench.sweep.study import Sweep
 
 POLL_SECONDS = 0.5
@@ -60,7 +60,7 @@ class Pool:
 
     def rows(self) -> list[dict[str, Any]]:
         """The trials but for lost ones."""
-        return [trial_row(t) for t in self.sweep.trials() if not lost(t)]
+        return [describe_trial(t) for t in self.sweep.trials() if not is_lost(t)]
 
     def doing(self) -> dict[str, str]:
         """What each worker last said, by "host:pid"."""

@@ -31,13 +31,13 @@ class Owned:
         return f"{self.owner}.{self.field}"
 
 
-def components(name: str = "") -> dict[tuple[str, str], type[Component]]:
+def load_components(name: str = "") -> dict[tuple[str, str], type[Component]]:
     """Every component whose settings may be swept, or those of one name, imported."""
     wanted = [(k, n) for k, n in registry.entries() if k in KINDS and name in ("", n)]
     return {entry: registry.load(*entry) for entry in wanted}
 
 
-def usual(kind: str) -> str:
+def default_component(kind: str) -> str:
     """The component of `kind` that a sweep takes where none is named."""
     found = [n for n in registry.names(kind) if vars(registry.load(kind, n)).get("usual")]
     if not found:
@@ -45,7 +45,7 @@ def usual(kind: str) -> str:
     return found[0]
 
 
-def find(text: str, named: Mapping[str, str], scale: str) -> Owned:
+def find_setting(text: str, named: Mapping[str, str], scale: str) -> Owned:
     """The setting that `--param TEXT` means: `field`, `owner.field`, `kind.field`, with or without
     `=SPACE`. `named`: the components that other options name, by kind; they win where several have
     the field.
@@ -58,8 +58,8 @@ def find(text: str, named: Mapping[str, str], scale: str) -> Owned:
     if not field or (dot and not owner) or (equals and not wanted):
         raise BadInput(f"--param takes NAME or NAME=SPACE, got {text!r}; try: --param NAME=1,3,5")
     if owner in registry.PLURAL and owner in KINDS:  # method.lr: that of the sweep's method
-        owner = named.get(owner) or usual(owner)
-    every = components(owner)
+        owner = named.get(owner) or default_component(owner)
+    every = load_components(owner)
     kind, name, others = (
         _explicit(owner, field, every) if dot else _found(field, equals + wanted, every, named)
     )

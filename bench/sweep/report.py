@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.core.statistics import summary
+from bench.core.statistics import summarise
 from bench.sweep.setup import MANY, Setup
 from bench.sweep.space import text_of
 
@@ -18,24 +18,24 @@ BAR = 40  # characters
 BINS = 12  # rows of a plot of a range
 
 
-def params_text(params: dict[str, Any]) -> str:
+def format_params(params: dict[str, Any]) -> str:
     """`n_crops=3 lr=0.1`: settings without their owners."""
     return " ".join(f"{k.rpartition('.')[2]}={text_of(v)}" for k, v in params.items())
 
 
-def score_text(row: dict[str, Any]) -> str:
+def format_score(row: dict[str, Any]) -> str:
     if row["value"] is None:
         return "-"
     return f"{row['value']:.2f}" + ("" if row["ci95"] is None else f" ± {row['ci95']:.2f}")
 
 
-def best_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def find_best(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The complete trial with the largest value, the first of equals; never by anything but
     validation."""
     return max((r for r in rows if r["value"] is not None), key=lambda r: r["value"], default=None)
 
 
-def table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -> Table:
+def make_table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -> Table:
     """The trials; `doing`: what a worker (host:pid) last said."""
     from rich.table import Table
 
@@ -52,7 +52,7 @@ def table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -
         found.add_column(
             name, no_wrap=name != "state", justify="right" if "validation" in name else "left"
         )
-    best = best_of(rows)
+    best = find_best(rows)
     kept = [r for r in rows if r["state"] != "waiting"][-SHOWN:]
     if best is not None and best not in kept:
         kept = [best, *kept[1:]]
@@ -64,7 +64,7 @@ def table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -
         mark = " *" if row is best else ""
         took = "" if row["seconds"] is None else f"{row['seconds']:.0f} s"
         found.add_row(
-            str(row["number"]), *values, score_text(row) + mark, row["reason"] or state, took
+            str(row["number"]), *values, format_score(row) + mark, row["reason"] or state, took
         )
     return found
 
@@ -89,7 +89,7 @@ def plot(rows: Sequence[dict[str, Any]], name: str, metric: str) -> list[str]:
         single = members[0] if len(members) == 1 else {"value": mean, "ci95": None}
         count = f"  ({len(members)} trials)" if len(members) > 1 else ""
         best = "  best" if mean == high and not any("  best" in line for line in lines) else ""
-        lines.append(f"  {label:>{width}}  {bar:<{BAR}}  {score_text(single)}{count}{best}")
+        lines.append(f"  {label:>{width}}  {bar:<{BAR}}  {format_score(single)}{count}{best}")
     return lines
 
 
@@ -111,7 +111,7 @@ def _groups(rows: list[dict[str, Any]], name: str) -> list[tuple[str, list[dict[
     ]
 
 
-def pairs(rows: Sequence[dict[str, Any]]) -> list[str]:
+def describe_spread(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The spread between seeds, where trials have several: how sure a difference is."""
     spreads = [
         statistics.stdev(r["scores"])
@@ -123,8 +123,8 @@ def pairs(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f"standard deviation between seeds: {statistics.fmean(spreads):.2f} on average"]
 
 
-def winner_text(metric: str, scores: Sequence[float]) -> str:
+def format_winner(metric: str, scores: Sequence[float]) -> str:
     """`mAP 61.2 ± 0.8 (3 seeds)`."""
-    s = summary(scores)
+    s = summarise(scores)
     more = "" if s["ci95"] is None else f" ± {s['ci95']:.2f}"
     return f"{metric} {s['mean']:.2f}{more} ({s['n']} seed{'s' if s['n'] > 1 else ''})"

@@ -16,7 +16,7 @@ from bench.core.params import Runtime, digest
 from bench.plan.cell import Cell, Plan
 from bench.plan.options import match
 from bench.plan.planner import make_plan
-from bench.sweep.owners import Owned, find, usual
+from bench.sweep.owners import Owned, default_component, find_setting
 from bench.sweep.space import Space, text_of
 
 SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "qmc", "gp")
@@ -90,14 +90,14 @@ def resolve(
 ) -> tuple[list[Owned], dict[str, str], list[str]]:
     """The swept settings, the sweep's components by kind, and what to say about choices not asked
     for."""
-    chosen = {kind: _one(kind, name) for kind, name in named.items() if name}
-    owned = [find(text, chosen, scale) for text in params]
+    chosen = {kind: _match_one(kind, name) for kind, name in named.items() if name}
+    owned = [find_setting(text, chosen, scale) for text in params]
     names = [o.name for o in owned]
     if len(set(names)) < len(names):
         raise BadInput(
             f"--param names {max(names, key=names.count)} twice; try: once, with all its values"
         )
-    notes = [_whose(o) for o in owned]
+    notes = [_name_owner(o) for o in owned]
     for o in owned:
         if o.kind == "proposals":
             continue
@@ -109,19 +109,19 @@ def resolve(
             )
     for kind in ("method", "task"):
         if kind not in chosen and (pretrains or kind == "task"):
-            chosen[kind] = usual(kind)
+            chosen[kind] = default_component(kind)
             notes.append(f"{kind} {chosen[kind]}: no --{kind} was given")
     return owned, chosen, notes
 
 
-def _one(kind: str, name: str) -> str:
+def _match_one(kind: str, name: str) -> str:
     found = match(kind, name)
     if len(found) != 1:
         raise BadInput(f"a sweep has one {kind}, got {', '.join(found)}; try: --{kind} {found[0]}")
     return found[0]
 
 
-def _whose(o: Owned) -> str:
+def _name_owner(o: Owned) -> str:
     more = f"; also a setting of {', '.join(sorted(o.others))}" if o.others else ""
     return f"{o.field} belongs to {o.kind} {o.owner}{more}"
 
@@ -154,7 +154,7 @@ def change_setup(
     )
 
 
-def with_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str:
+def choose_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str:
     """The sweep's crop: the one chosen; else the only one that uses the proposal generators that
     are swept (`works(crop)` says if it does); else whole images."""
     if "crop" in chosen:
@@ -211,15 +211,17 @@ def seal_setup(setup: Setup, runtime: Runtime, paths: Mapping[str, Path | None])
             "try another --task"
         )
     base = make_plan(setup.trial({}), runtime, paths)
-    _supported(base)
+    _check_supported(base)
     first = {s.name: (s.values or (s.low,))[0] for s in setup.spaces}
-    _supported(make_plan(setup.trial(first), runtime, paths))  # an unused setting is an error
+    _check_supported(
+        make_plan(setup.trial(first), runtime, paths)
+    )  # an unused setting is an error
     finals = [c.final.key for c in base.cells if c.final]
     key = digest({"cells": finals, "settings": sorted(first), "grid": setup.grid})
     return replace(setup, key=key)
 
 
-def _supported(plan: Plan) -> None:
+def _check_supported(plan: Plan) -> None:
     for planned in plan.cells:
         if planned.final is None:
             c = planned.cell
@@ -229,7 +231,7 @@ def _supported(plan: Plan) -> None:
             )
 
 
-def study_name(setup: Setup) -> str:
+def name_study(setup: Setup) -> str:
     """The name a sweep has unless told: the same settings of the same cells find the same study."""
     cell = setup.cells[0]
     fields = "+".join(s.name.rpartition(".")[2] for s in setup.spaces)

@@ -75,11 +75,11 @@ def declared_space(name: str, info: FieldInfo) -> Space:
     if not search:
         raise BadInput(
             f"{name} has no search space of its own; give one ({SYNTAX}); "
-            f"try: bench sweep --param {name}={_example(info)}"
+            f"try: bench sweep --param {name}={_give_example(info)}"
         )
     kind = search[0] if isinstance(search[0], str) and len(search) == 3 else ""
-    if kind in ("log", "float", "int") and all(_number(v) for v in search[1:]):
-        return _range(name, info, search[1], search[2], kind == "log")
+    if kind in ("log", "float", "int") and all(_is_number(v) for v in search[1:]):
+        return _make_range(name, info, search[1], search[2], kind == "log")
     return Space(name, tuple(search))
 
 
@@ -90,19 +90,19 @@ def parse_space(name: str, info: FieldInfo, text: str) -> Space:
     if log and not head and len(parts) != 2:
         raise _wrong(name, text)
     if len(parts) == 1:
-        values = [_value(p.strip()) for p in text.split(",") if p.strip()]
+        values = [_parse_value(p.strip()) for p in text.split(",") if p.strip()]
         if not values:
             raise _wrong(name, text)
         return Space(name, tuple(dict.fromkeys(values)))
-    numbers = [_value(p) for p in parts]
-    if len(numbers) > 3 or not all(_number(v) for v in numbers):
+    numbers = [_parse_value(p) for p in parts]
+    if len(numbers) > 3 or not all(_is_number(v) for v in numbers):
         raise _wrong(name, text)
     if len(numbers) == 3:
-        return Space(name, _stepped(name, text, *numbers))
-    return _range(name, info, numbers[0], numbers[1], bool(log))
+        return Space(name, _list_steps(name, text, *numbers))
+    return _make_range(name, info, numbers[0], numbers[1], bool(log))
 
 
-def _range(name: str, info: FieldInfo, low: float, high: float, log: bool) -> Space:
+def _make_range(name: str, info: FieldInfo, low: float, high: float, log: bool) -> Space:
     if not low < high or (log and low <= 0):
         above = ", and above 0 for log" if log else ""
         raise BadInput(
@@ -117,7 +117,7 @@ def _range(name: str, info: FieldInfo, low: float, high: float, log: bool) -> Sp
     return Space(name, (), kind(low), kind(high), log, whole)
 
 
-def _stepped(name: str, text: str, low: float, high: float, step: float) -> tuple[float, ...]:
+def _list_steps(name: str, text: str, low: float, high: float, step: float) -> tuple[float, ...]:
     if not low < high or step <= 0:
         raise _wrong(name, text)
     count = math.floor((high - low) / step + 1e-9) + 1
@@ -129,7 +129,7 @@ def _types(annotation: Any) -> set[Any]:
     return set(typing.get_args(annotation)) or {annotation}
 
 
-def _example(info: FieldInfo) -> str:
+def _give_example(info: FieldInfo) -> str:
     choices = [c for c in typing.get_args(info.annotation) if isinstance(c, str)]
     if bool in _types(info.annotation):
         return "true,false"
@@ -141,7 +141,7 @@ def _example(info: FieldInfo) -> str:
     return "VALUE,VALUE"
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -151,7 +151,7 @@ def _value(text: str) -> Any:
             return {"none": None, "true": True, "false": False}.get(text.lower(), text)
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

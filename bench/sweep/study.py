@@ -181,7 +181,7 @@ class Sweep:
         from optuna.trial import TrialState
 
         for trial in self.running():
-            if _dead(trial.user_attrs.get(WORKER, "")):
+            if _is_dead(trial.user_attrs.get(WORKER, "")):
                 with suppress(Exception):  # another process may have ended it meanwhile
                     self.study.tell(trial.number, state=TrialState.FAIL)
         fail_stale_trials(self.study)
@@ -216,10 +216,10 @@ def values_of(trial: FrozenTrial) -> dict[str, Any]:
 
 def worker_name() -> str:
     """host:pid:start of this process; the start tells a process from a later one with its number."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_start(os.getpid())}"
+    return f"{socket.gethostname()}:{os.getpid()}:{_read_start(os.getpid())}"
 
 
-def _start(pid: int) -> str:
+def _read_start(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
             return f.read().rpartition(")")[2].split()[19]
@@ -227,7 +227,7 @@ def _start(pid: int) -> str:
         return ""
 
 
-def _dead(worker: str) -> bool:
+def _is_dead(worker: str) -> bool:
     """True where the worker was a process of this machine that is no more."""
     host, _, rest = worker.rpartition(":")[0].rpartition(":")
     pid, start = rest, worker.rpartition(":")[2]
@@ -239,7 +239,7 @@ def _dead(worker: str) -> bool:
         return True
     except PermissionError:
         pass
-    return bool(start) and _start(int(pid)) != start
+    return bool(start) and _read_start(int(pid)) != start
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:

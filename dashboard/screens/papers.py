@@ -26,7 +26,7 @@ ENDS = {"csv": "csv", "markdown": "md", "latex": "tex"}
 def page(source: Source) -> None:
     """The table that is chosen, its claims, what is only reported, downloads."""
     # tables are read where this page is asked for alone
-    from bench.results.papers.export import remarks
+    from bench.results.papers.table_text import list_remarks
     from dashboard.paper_table import paper_table
 
     st.html(title("Papers", "What the papers report beside what was measured here."))
@@ -48,7 +48,7 @@ def page(source: Source) -> None:
     )
     fill(frame)
     claims(frame)
-    remarked = remarks(frame)
+    remarked = list_remarks(frame)
     if remarked:
         st.html(section("Remarks"))
         st.html("".join(show_small_print(line) for line in remarked))
@@ -57,11 +57,11 @@ def page(source: Source) -> None:
 
 def choose_table(source: Source, address: Address) -> tuple[str, str]:
     """The table's name and the scale."""
-    from bench.results.papers import listing
     from bench.results.papers.reported import CITATIONS
+    from bench.results.papers.tables import list_tables
 
     columns = st.columns([3, 4, 1], vertical_alignment="bottom")
-    every = listing()
+    every = list_tables()
     papers = list(dict.fromkeys(t["paper"] for t in every))
     paper = address.one(
         "Paper",
@@ -94,11 +94,11 @@ def usual_scale(source: Source) -> str:
 
 def fill(frame: dict[str, Any]) -> None:
     """The command that measures what is not measured yet."""
-    from bench.results.papers import load
+    from bench.results.papers.tables import load_table
 
     cells = [c for row in frame["rows"] for c in row["cells"].values()]
     missing = sum(c["state"] not in ("measured", "reported only") for c in cells)
-    if not load(frame["name"]).cells(frame["scale"]):
+    if not load_table(frame["name"]).cells(frame["scale"]):
         st.html(
             note(
                 "this table is only reported: nothing of it can be measured here; see the remarks"
@@ -141,7 +141,7 @@ def claims(frame: dict[str, Any]) -> None:
 
 def downloads(frame: dict[str, Any]) -> None:
     """As the terminal writes it (`bench table show --format`)."""
-    from bench.results.papers.export import WRITERS
+    from bench.results.papers.table_text import WRITERS
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(show_small_print("Download this table:"))

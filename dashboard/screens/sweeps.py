@@ -11,17 +11,17 @@ import streamlit as st
 
 from bench.results.views.trials import (
     STATES,
-    complete,
+    choose_spread,
+    continue_command,
+    describe_winner,
     find_marked,
-    go_on,
-    monitor,
-    parallel,
-    points,
-    score,
-    spread,
+    format_score,
+    keep_complete,
+    list_parallel,
+    list_points,
+    monitor_command,
     state_of,
     text_of,
-    verdict,
 )
 from dashboard.address import Address
 from dashboard.look import Markup, duration, link, note, section, show_small_print, table, title
@@ -54,7 +54,7 @@ def page(source: Source) -> None:
     winner = find_marked(study, trials)
     st.html(show_small_print(describe_search(study)))
     st.html(show_winner(study, winner))
-    if complete(trials):
+    if keep_complete(trials):
         charts(study, trials, winner)
         show_importances(study, trials, importances, winner)
     st.html(section("Trials"))
@@ -65,7 +65,11 @@ def page(source: Source) -> None:
             "This continues the sweep, and shows it in optuna-dashboard (a separate package):"
         )
     )
-    st.code(f"{go_on(study)}\n{monitor(source.url)}", language="bash", wrap_lines=True)
+    st.code(
+        f"{continue_command(study)}\n{monitor_command(source.url)}",
+        language="bash",
+        wrap_lines=True,
+    )
     address.write()
 
 
@@ -94,7 +98,7 @@ def show_winner(study: Study, winner: int | None) -> str:
     """The winner, its test score and its cells."""
     cells = study["winner"]["cells"] if study["winner"] else []
     return (
-        f'<div class="b-note" role="status">{escape(verdict(study, winner))}'
+        f'<div class="b-note" role="status">{escape(describe_winner(study, winner))}'
         f'<span class="b-go"> {cell_links(cells, study["seeds"])}</span></div>'
     )
 
@@ -110,11 +114,11 @@ def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
     from dashboard.sweep_figures import plot_against  # imports Altair and pandas
 
     st.html(section(f"Setting against {study['metric']}"))
-    names = [n for n in study["params"] if points(trials, n, winner)]
+    names = [n for n in study["params"] if list_points(trials, n, winner)]
     wide = min(2, len(names))
     for start in range(0, len(names), wide):
         for column, name in zip(st.columns(wide), names[start : start + 2], strict=False):
-            rows = points(trials, name, winner)
+            rows = list_points(trials, name, winner)
             column.altair_chart(plot_against(rows, name, study["metric"], study["spacing"][name]))
     st.html(
         show_small_print(
@@ -140,7 +144,7 @@ def show_importances(
         st.html(show_small_print("Shares of 1, by PED-ANOVA (Watanabe et al. 2023)."))
     else:
         st.html(show_small_print("Too few trials are complete to tell, or all have one value."))
-    rows = parallel(study, trials, winner)
+    rows = list_parallel(study, trials, winner)
     if rows:
         st.html(section("Settings together"))
         st.altair_chart(parallels(rows, study["metric"]))
@@ -160,7 +164,7 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
         (
             t["number"],
             *(text_of(t["params"][n]) if n in t["params"] else "-" for n in names),
-            score(t["value"], t["ci95"]),
+            format_score(t["value"], t["ci95"]),
             state_of(t) + (" ◆" if t["number"] == winner else ""),
             duration(t["seconds"]),
             cell_links(t["cells"], study["seeds"]),
@@ -182,7 +186,7 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
     texts = {
         1 + i
         for i, n in enumerate(names)
-        if spread([t["params"].get(n, 0) for t in trials], "") == "names"
+        if choose_spread([t["params"].get(n, 0) for t in trials], "") == "names"
     }
     numbers = {*range(len(names) + 2), len(names) + 3} - texts
     st.html(table(heads, rows, numbers=numbers, kind="trials"))

@@ -29,6 +29,13 @@ def test_what_is_written_is_there_and_nothing_beside_it(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "c", "d"]
 
 
+def half_write(file: Path, dies: bool) -> None:
+    with write_atomically(file) as partial:
+        partial.write_text("[2")
+        if dies:
+            raise Killed
+
+
 @pytest.mark.parametrize("moment", ["write", "fsync", "replace"])
 def test_a_kill_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
@@ -41,10 +48,8 @@ def test_a_kill_leaves_the_old_file(
     with monkeypatch.context() as patch:
         if moment != "write":
             patch.setattr(os, moment, die)
-        with pytest.raises(Killed), write_atomically(file) as partial:
-            partial.write_text("[2")
-            if moment == "write":
-                raise Killed
+        with pytest.raises(Killed):
+            half_write(file, dies=moment == "write")
     assert json.loads(file.read_text()) == [1]
     write_json(file, [3])  # the next try
     assert json.loads(file.read_text()) == [3]

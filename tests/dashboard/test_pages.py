@@ -140,7 +140,9 @@ def test_the_leaderboard_shows_ranked_rows_then_incomplete_ones(database: Databa
 
 def test_numbers_of_the_table_are_those_of_the_terminal(database: Database) -> None:
     found = words(show(task=["coco_det"], method=["byol"], crop=["image"]))
-    (row,) = database.rows(method=["byol"], crop=["image"], task=["coco_det"], scale=["small"])
+    (row,) = database.read_rows(
+        method=["byol"], crop=["image"], task=["coco_det"], scale=["small"]
+    )
     value = row["metrics"]["AP_bbox"]
     assert f"{value['mean']:.1f}" in found
     assert f"±{value['ci95']:.1f}" in found

@@ -58,19 +58,19 @@ def test_both_schemas_in_one_database(tmp_path: Path, first: str) -> None:
     storage = open_storage(url(tmp_path))
     optuna.create_study(storage=storage, study_name="theirs")
     assert optuna.storages.RDBStorage(url(tmp_path)).get_all_studies()[0].study_name == "theirs"
-    assert open_database(url(tmp_path)).rows() == []
+    assert open_database(url(tmp_path)).read_rows() == []
     ours, theirs = versions(url(tmp_path))
     assert ours == HEAD
     assert theirs.startswith("v")
 
 
 def test_reading_makes_nothing(tmp_path: Path) -> None:
-    assert studies.studies(url(tmp_path)) == []
+    assert studies.read_studies(url(tmp_path)) == []
     assert not (tmp_path / "results.db").exists()
     open_database(url(tmp_path))
-    assert studies.studies(url(tmp_path)) == []
-    assert studies.trials(url(tmp_path), "none") == []
-    assert studies.importances(url(tmp_path), "none") == {}
+    assert studies.read_studies(url(tmp_path)) == []
+    assert studies.read_trials(url(tmp_path), "none") == []
+    assert studies.read_importances(url(tmp_path), "none") == {}
     assert "studies" not in inspect(create_engine(url(tmp_path))).get_table_names()
 
 
@@ -114,7 +114,7 @@ def test_fewer_trials_than_points_are_a_fixed_part_of_them() -> None:
 
 def dead_worker() -> str:
     """What a process of this machine that is no more left behind."""
-    code = "from bench.sweep.study import this_worker; print(this_worker())"
+    code = "from bench.sweep.study import worker_name; print(worker_name())"
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()

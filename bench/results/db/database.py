@@ -48,8 +48,8 @@ def open_database(url: str) -> Database:
         )
         engine = create_engine(url, pool_pre_ping=True, connect_args=waits)
         if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _sqlite)
-        _patiently(engine)
+            event.listen(engine, "connect", _set_pragmas)
+        _upgrade_patiently(engine)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise BadInput(
             f"BENCH_DB {url!r} is no database URL ({' '.join(str(error).split())[:100]}); "
@@ -58,14 +58,14 @@ def open_database(url: str) -> Database:
     except (DatabaseError, OSError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:160]
         raise BadInput(
-            f"results database {_shown(url)} cannot be opened ({reason}); if it is damaged move "
+            f"results database {_hide_password(url)} cannot be opened ({reason}); if it is damaged move "
             "it away and: "
             "bench results rebuild"
         ) from None
     return Database(engine)
 
 
-def _patiently(engine: Engine) -> None:
+def _upgrade_patiently(engine: Engine) -> None:
     """Upgrade, tried again while another process that opens the file holds it (SQLite does not
     wait when it switches to its write-ahead log)."""
     for attempt in range(TRIES):
@@ -77,11 +77,11 @@ def _patiently(engine: Engine) -> None:
             time.sleep(0.02 * (attempt + 1))
 
 
-def _shown(url: str) -> str:
+def _hide_password(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
-def _sqlite(connection: Any, record: Any) -> None:
+def _set_pragmas(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
     for pragma in (
         "busy_timeout=30000",
@@ -93,13 +93,13 @@ def _sqlite(connection: Any, record: Any) -> None:
     cursor.close()
 
 
-def _version(connection: Connection) -> str | None:
+def _read_version(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
 
 
-def _adopt(connection: Connection) -> None:
+def _adopt_version(connection: Connection) -> None:
     """Take over the version that a database from before `VERSION_TABLE` keeps in Alembic's own
     table, and leave that to Optuna, which keeps its version there."""
     tables = inspect(connection)
@@ -119,11 +119,11 @@ def _adopt(connection: Connection) -> None:
 
 def _upgrade(engine: Engine) -> None:
     with engine.connect() as connection:
-        if _version(connection) == HEAD:
+        if _read_version(connection) == HEAD:
             return
     with exclude_others(engine), engine.connect() as connection:
-        _adopt(connection)
-        found = _version(connection)
+        _adopt_version(connection)
+        found = _read_version(connection)
         if found == HEAD:
             return
         from alembic import command
@@ -136,7 +136,7 @@ def _upgrade(engine: Engine) -> None:
         known = {s.revision for s in ScriptDirectory.from_config(config).walk_revisions()}
         if found is not None and found not in known:
             raise BadInput(
-                f"results database {_shown(str(engine.url))} has schema {found}, newer than this "
+                f"results database {_hide_password(str(engine.url))} has schema {found}, newer than this "
                 "version's "
                 f"{HEAD}; try: pip install --upgrade ssl-crop-bench"
             )
@@ -165,7 +165,7 @@ def exclude_others(engine: Engine, what: str = "lock") -> Iterator[None]:
         yield
 
 
-def _passing(error: DBAPIError) -> bool:
+def _may_pass(error: DBAPIError) -> bool:
     """Whether the same write may succeed a moment later."""
     if isinstance(error, IntegrityError) or error.connection_invalidated:
         return True
@@ -191,11 +191,11 @@ class Database:
                     action(session)
                 return
             except DBAPIError as error:
-                if not _passing(error) or attempt == TRIES - 1:
+                if not _may_pass(error) or attempt == TRIES - 1:
                     raise
                 time.sleep(0.02 * (attempt + 1))
 
-    def without(self, keys: Iterable[str]) -> set[str]:
+    def find_unrecorded(self, keys: Iterable[str]) -> set[str]:
         """Those of the stages that are not recorded."""
         asked = set(keys)
         with self.session() as session:
@@ -241,7 +241,7 @@ class Database:
 
         self._write(action)
 
-    def crops(self) -> list[dict[str, Any]]:
+    def read_crops(self) -> list[dict[str, Any]]:
         """Every crop's statistics: {crop, data, data_key, split, source, params, stats,
         stage_key}."""
         fields = [c.key for c in CropRow.__table__.columns]
@@ -253,7 +253,7 @@ class Database:
         """A cell (`cell_record`) and its state."""
 
         def action(session: Session) -> None:
-            session.merge(_cell_row(cell, state, reason))
+            session.merge(_make_cell_row(cell, state, reason))
 
         self._write(action)
 
@@ -264,7 +264,7 @@ class Database:
 
         def action(session: Session) -> None:
             if source == "measured" or session.get(CellRow, cell["label"]) is None:
-                session.merge(_cell_row(cell, "done", None))
+                session.merge(_make_cell_row(cell, "done", None))
                 session.flush()
             result = (
                 session.query(ResultRow)
@@ -290,46 +290,48 @@ class Database:
 
         self._write(action)
 
-    def rows(self, validation: bool = False, **filters: Any) -> list[dict[str, Any]]:
+    def read_rows(self, validation: bool = False, **filters: Any) -> list[dict[str, Any]]:
         """Leaderboard rows: cells equal in everything but the seed are one row. Filters are
         column=values (`method=["orl"]`). Best headline first within a task and scale. Cells that
         are scored on a part of the training images (`holdout`) are left out but for `validation`.
         """
-        return self.best(None, validation, **filters)[0]
+        return self.read_best(None, validation, **filters)[0]
 
-    def best(
+    def read_best(
         self, limit: int | None, validation: bool = False, **filters: Any
     ) -> tuple[list[dict[str, Any]], int]:
         """The best `limit` rows of every board (None: all), and how many rows there are in all."""
         if not validation:
             filters["validation"] = [False]
         with self.engine.connect() as connection:
-            found = queries.heads(connection, filters)
+            found = queries.select_heads(connection, filters)
             shown: dict[tuple[str, ...], list[queries.Head]] = {}
             for head in found:
                 shown.setdefault(head.board, []).append(head)
             wanted = [head for members in shown.values() for head in members[:limit]]
-            return sorted(queries.board_rows(connection, wanted), key=_rank), len(found)
+            return sorted(queries.read_rows(connection, wanted), key=_rank_of), len(found)
 
-    def rows_of(self, labels: Iterable[str]) -> list[dict[str, Any]]:
+    def read_rows_of(self, labels: Iterable[str]) -> list[dict[str, Any]]:
         """The rows that contain these cells, with all their seeds."""
         with self.engine.connect() as connection:
             groups: list[str] = []
-            for some in queries.in_parts(labels):
+            for some in queries.split_in_parts(labels):
                 query = select(CellRow.group).where(CellRow.label.in_(some)).distinct()
                 groups += connection.scalars(query)
-        return self.rows(validation=True, group=groups) if groups else []
+        return self.read_rows(validation=True, group=groups) if groups else []
 
-    def cells(self, state: str | None = None) -> list[dict[str, Any]]:
+    def read_cells(self, state: str | None = None) -> list[dict[str, Any]]:
         """Every cell, or those in one state, with its state and reason."""
         with self.session() as session:
             found = session.query(CellRow).order_by(CellRow.label)
-            return [_plain(row) for row in (found.filter_by(state=state) if state else found)]
+            return [
+                _describe_cell(row) for row in (found.filter_by(state=state) if state else found)
+            ]
 
-    def results(self) -> list[dict[str, Any]]:
+    def read_results(self) -> list[dict[str, Any]]:
         """Every result as {source, cell, headline, metrics, order}, sorted: what export writes."""
         with self.session() as session:
-            found = _metric_rows(session)
+            found = _query_metrics(session)
         made: dict[int, dict[str, Any]] = {}
         for cell, result, metric in found:
             entry = made.setdefault(
@@ -338,7 +340,7 @@ class Database:
                     "schema": 1,
                     "source": result.source,
                     "headline": result.headline,
-                    "cell": _cell_dict(cell),
+                    "cell": _cell_record(cell),
                     "metrics": {},
                     "order": [],
                 },
@@ -348,8 +350,8 @@ class Database:
         return sorted(made.values(), key=lambda r: (r["cell"]["label"], r["source"]))
 
 
-def _plain(row: CellRow) -> dict[str, Any]:
-    return {**_cell_dict(row), "state": row.state, "reason": row.reason}
+def _describe_cell(row: CellRow) -> dict[str, Any]:
+    return {**_cell_record(row), "state": row.state, "reason": row.reason}
 
 
 def is_validation(overrides: Mapping[str, Any]) -> bool:
@@ -357,21 +359,21 @@ def is_validation(overrides: Mapping[str, Any]) -> bool:
     return any(k.endswith(".holdout") and float(v) for k, v in overrides.items())
 
 
-def _cell_dict(row: CellRow) -> dict[str, Any]:
+def _cell_record(row: CellRow) -> dict[str, Any]:
     fields = [
         c.key for c in CellRow.__table__.columns if c.key not in ("state", "reason", "validation")
     ]
     return {name: getattr(row, name) for name in fields}
 
 
-def _cell_row(cell: dict[str, Any], state: str, reason: str | None) -> CellRow:
+def _make_cell_row(cell: dict[str, Any], state: str, reason: str | None) -> CellRow:
     fields = {c.key for c in CellRow.__table__.columns}
     values = {k: v for k, v in cell.items() if k in fields}
     values |= {"state": state, "reason": reason, "validation": is_validation(cell["overrides"])}
     return CellRow(**values)
 
 
-def _metric_rows(session: Session) -> list[Any]:
+def _query_metrics(session: Session) -> list[Any]:
     query = session.query(CellRow, ResultRow, MetricRow).join(
         ResultRow, ResultRow.label == CellRow.label
     )
@@ -379,7 +381,7 @@ def _metric_rows(session: Session) -> list[Any]:
     return query.order_by(CellRow.seed, CellRow.label, MetricRow.position).all()
 
 
-def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
+def _rank_of(row: dict[str, Any]) -> tuple[Any, ...]:
     headline = row["metrics"].get(row["headline"], {"mean": float("-inf")})
     where = (row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"])
     return (*where, -headline["mean"], row["method"], row["crop"], row["cells"])

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError
 from bench.core.stage import Stage, walk
 from bench.plan.cell import PlannedCell
 from bench.results.db.database import Database
-from bench.results.db.record import cell_record, read_result
+from bench.results.db.record import describe_cell, read_result
 
 
 class DatabaseListener:
@@ -41,7 +41,7 @@ class DatabaseListener:
             self._write(lambda: self.database.record_crop(stage.record(), stats))
 
     def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None:
-        self._write(lambda: self.database.record_cell(cell_record(cell), state, reason))
+        self._write(lambda: self.database.record_cell(describe_cell(cell), state, reason))
 
     def cell_done(self, cell: PlannedCell, folder: Path) -> None:
         record = read_result(folder)
@@ -51,7 +51,7 @@ class DatabaseListener:
     def _catch_up(self, cell: PlannedCell, store: Path) -> None:
         """Record the cell's stages that a command made and did not live to record."""
         stages = {s.key: s for s in walk(cell.final)} if cell.final else {}
-        lost = self.database.without(stages)
+        lost = self.database.find_unrecorded(stages)
         for stage in (s for key, s in stages.items() if key in lost):
             folder = store / stage.kind / f"{stage.name}-{stage.short}"
             with suppress(OSError, ValueError):  # dropped by `bench gc`

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select
 
-from bench.core.statistics import summary
+from bench.core.statistics import summarise
 from bench.results.db.models import BOARD, CellRow, MetricRow, ResultRow
 
 NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
@@ -25,7 +25,7 @@ class Head(NamedTuple):
     mean: float  # of the headline metric
 
 
-def in_parts(values: Iterable[Any]) -> Iterable[list[Any]]:
+def split_in_parts(values: Iterable[Any]) -> Iterable[list[Any]]:
     """The values, `IN_ONE_QUERY` at a time."""
     listed = list(values)
     for start in range(0, len(listed), IN_ONE_QUERY):
@@ -40,7 +40,7 @@ def narrow_query(query: Select[Any], filters: Filters) -> Select[Any]:
     return query
 
 
-def heads(connection: Connection, filters: Filters) -> list[Head]:
+def select_heads(connection: Connection, filters: Filters) -> list[Head]:
     """Every group that has results, best headline first within its board."""
     board = [getattr(CellRow, name) for name in BOARD]
     query = select(*board, CellRow.group, ResultRow.source, func.avg(ResultRow.value))
@@ -59,11 +59,11 @@ def heads(connection: Connection, filters: Filters) -> list[Head]:
     return sorted(found, key=lambda h: (h.board, -h.mean, h.group, h.source))
 
 
-def board_rows(connection: Connection, wanted: Sequence[Head]) -> list[dict[str, Any]]:
+def read_rows(connection: Connection, wanted: Sequence[Head]) -> list[dict[str, Any]]:
     """The leaderboard rows of these heads, in their order: names, seeds, every metric's summary,
     cells."""
     found: dict[tuple[str, str], list[Any]] = {}
-    for groups in in_parts(dict.fromkeys(h.group for h in wanted)):
+    for groups in split_in_parts(dict.fromkeys(h.group for h in wanted)):
         columns = [CellRow.__table__.c[n] for n in (*NAMES, "seed", "label", "overrides", "group")]
         query = select(
             *columns, ResultRow.source, ResultRow.headline, MetricRow.name, MetricRow.value
@@ -89,7 +89,7 @@ def _row(rows: list[Any]) -> dict[str, Any]:
     return {
         **{name: first[at[name]] for name in NAMES},
         "seeds": sorted({row[at["seed"]] for row in rows}),
-        "metrics": {name: summary(v) for name, v in values.items()},
+        "metrics": {name: summarise(v) for name, v in values.items()},
         "headline": first.headline,
         "overrides": first.overrides,
         "source": first.source,

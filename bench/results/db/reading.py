@@ -27,7 +27,7 @@ class NothingYet(BadInput):
 def open_reader(url: str) -> Reader:
     """The database at an SQLAlchemy URL, for reading; BadInput, one line, where that cannot be."""
     try:
-        place, options, file = reading_engine(url)
+        place, options, file = describe_engine(url)
         return Reader(create_engine(place, **options), file)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise BadInput(
@@ -36,14 +36,14 @@ def open_reader(url: str) -> Reader:
         ) from None
 
 
-def reading_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:
+def describe_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:
     """The URL and the options of an SQLAlchemy engine that cannot write, and SQLite's file."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
             raise BadInput(f"{url!r} names no file; try: BENCH_DB=sqlite:///FILE")
         file = Path(parsed.database)
-        return "sqlite://", {"creator": lambda: _sqlite(file), "poolclass": NullPool}, file
+        return "sqlite://", {"creator": lambda: _open_file(file), "poolclass": NullPool}, file
     options = "-c default_transaction_read_only=on -c statement_timeout=30000"
     return (
         url,
@@ -52,7 +52,7 @@ def reading_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:
     )
 
 
-def _sqlite(file: Path) -> sqlite3.Connection:
+def _open_file(file: Path) -> sqlite3.Connection:
     """A connection that cannot write. A database in write-ahead mode on a disk that cannot be
     written has no room for the reader's index; without a log nobody writes it, so that it is read
     as it is."""
@@ -60,14 +60,14 @@ def _sqlite(file: Path) -> sqlite3.Connection:
         raise sqlite3.OperationalError("no such file")
     place = f"file:{quote(str(file.absolute()))}"
     try:
-        return _tried(f"{place}?mode=ro")
+        return _connect(f"{place}?mode=ro")
     except sqlite3.OperationalError:
         if Path(f"{file}-wal").exists():
             raise
-        return _tried(f"{place}?immutable=1")
+        return _connect(f"{place}?immutable=1")
 
 
-def _tried(uri: str) -> sqlite3.Connection:
+def _connect(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, check_same_thread=False)
     try:
         connection.execute("PRAGMA query_only=ON")
@@ -118,7 +118,7 @@ class Reader:
     def fingerprint(self) -> tuple[Any, ...]:
         """Changes when anything is written; costs a moment."""
         if self.file is not None:
-            return tuple(_stamp(Path(f"{self.file}{end}")) for end in ("", "-wal"))
+            return tuple(_read_stamp(Path(f"{self.file}{end}")) for end in ("", "-wal"))
         with self.engine.connect() as connection:
             newest = connection.execute(
                 select(func.max(ResultRow.id), func.count(ResultRow.id))
@@ -129,7 +129,7 @@ class Reader:
             return (*newest, connection.execute(text(written)).scalar())
 
 
-def _stamp(file: Path) -> tuple[int, int, int]:
+def _read_stamp(file: Path) -> tuple[int, int, int]:
     try:
         found = file.stat()
     except OSError:

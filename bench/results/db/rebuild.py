@@ -28,27 +28,27 @@ def rebuild(store_root: Path, database: Database) -> tuple[int, int]:
     return len(found), results
 
 
-def problems(store_root: Path, database: Database) -> list[str]:
+def find_problems(store_root: Path, database: Database) -> list[str]:
     """What does not hold: damaged files, results without a stage folder, numbers that differ."""
     found: list[str] = []
     on_disk: dict[str, dict[str, Any]] = {}
     for folder, record in committed(store_root):
-        found += _damage(folder, record["key"])
+        found += _find_damage(folder, record["key"])
         if (folder / "result.json").exists():
             try:
                 on_disk[record["key"]] = read_result(folder)
             except BenchError as error:
                 found.append(str(error))
-    for result in database.results():
+    for result in database.read_results():
         if result["source"] == "measured":
-            found += _difference(result, on_disk.pop(result["cell"]["label"], None))
+            found += _find_difference(result, on_disk.pop(result["cell"]["label"], None))
     found += [
         f"result {key[:12]} is not in the database; try: bench results rebuild" for key in on_disk
     ]
     return found
 
 
-def _damage(folder: Path, key: str) -> list[str]:
+def _find_damage(folder: Path, key: str) -> list[str]:
     done = read_done(folder)
     if done is None or done["key"] != key:
         return [f"{folder}: its done record is damaged"]
@@ -59,7 +59,7 @@ def _damage(folder: Path, key: str) -> list[str]:
     ]
 
 
-def _difference(result: dict[str, Any], twin: dict[str, Any] | None) -> list[str]:
+def _find_difference(result: dict[str, Any], twin: dict[str, Any] | None) -> list[str]:
     label = result["cell"]["label"][:12]
     if twin is None:
         return [f"result {label} has no folder in the store"]

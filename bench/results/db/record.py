@@ -17,7 +17,7 @@ SCHEMA = 1
 LABELS = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
 
 
-def cell_record(planned: PlannedCell) -> dict[str, Any]:
+def describe_cell(planned: PlannedCell) -> dict[str, Any]:
     """The cell as plain data: its names, the keys of its data, its row (`group`) and its `label`.
 
     `group` is equal for cells that differ in the seed only: a digest of the final stage with every
@@ -38,25 +38,25 @@ def cell_record(planned: PlannedCell) -> dict[str, Any]:
     }
     keys = _data_keys(final) if final else {"pretrain_data_key": "", "task_data_key": ""}
     label = final.key if final else digest({**names, "unsupported": True})
-    group = digest(_seedless(final)) if final else digest({**names, "seed": None})
+    group = digest(_drop_seeds(final)) if final else digest({**names, "seed": None})
     return {
         **names,
         **keys,
-        **_places(final),
+        **_row_and_column(final),
         "label": label,
         "group": group,
         "command": cell.command(),
     }
 
 
-def _places(final: Stage | None) -> dict[str, str]:
+def _row_and_column(final: Stage | None) -> dict[str, str]:
     """The cell's row and column on a board: digests of its seedless backbone, and of the rest of
     its final stage. "" where there is none."""
     backbone = final.inputs.get("backbone") if final else None
     if final is None or backbone is None:
         return {"pretraining": "", "protocol": ""}
-    rest = _seedless(final, without=backbone.key)
-    return {"pretraining": digest(_seedless(backbone)), "protocol": digest(rest)}
+    rest = _drop_seeds(final, without=backbone.key)
+    return {"pretraining": digest(_drop_seeds(backbone)), "protocol": digest(rest)}
 
 
 def _data_keys(final: Stage) -> dict[str, str]:
@@ -69,7 +69,7 @@ def _data_keys(final: Stage) -> dict[str, str]:
     }
 
 
-def _seedless(stage: Stage, without: str = "") -> dict[str, Any]:
+def _drop_seeds(stage: Stage, without: str = "") -> dict[str, Any]:
     """The stage's identity without the seeds that a cell's seed sets (data and proposals keep
     theirs), and without the stage whose key is `without`."""
     if stage.key == without:
@@ -82,12 +82,12 @@ def _seedless(stage: Stage, without: str = "") -> dict[str, Any]:
         "version": stage.version,
         "params": params,
         "inputs": {
-            role: digest(_seedless(child, without)) for role, child in stage.inputs.items()
+            role: digest(_drop_seeds(child, without)) for role, child in stage.inputs.items()
         },
     }
 
 
-def result_record(
+def describe_result(
     planned: PlannedCell, stage: Stage, metrics: dict[str, float], provenance: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of `result.json`; every metric must be a finite number."""
@@ -102,7 +102,7 @@ def result_record(
     order = [n for n in task.metrics if n in metrics] + sorted(set(metrics) - set(task.metrics))
     return {
         "schema": SCHEMA,
-        "cell": cell_record(planned),
+        "cell": describe_cell(planned),
         "headline": task.headline,
         "metrics": {n: float(metrics[n]) for n in order},
         "order": order,

@@ -21,7 +21,7 @@ class Recorded:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.by_name: dict[tuple[str, ...], list[Entry]] = {}
         for entry in entries:
-            self.by_name.setdefault(_names(entry), []).append(entry)
+            self.by_name.setdefault(_name_entry(entry), []).append(entry)
 
     def of(self, cell: Cell) -> list[Entry]:
         """The entries of the table's cell, whatever their seed."""
@@ -30,20 +30,20 @@ class Recorded:
             return []
         data, wanted = (
             default_task_data(cell.task, cell.scale),
-            own_settings(cell, dict(cell.overrides)),
+            effective_settings(cell, dict(cell.overrides)),
         )
         return [
             e
             for e in near
-            if e["task_data"] == data and own_settings(cell, e["overrides"]) == wanted
+            if e["task_data"] == data and effective_settings(cell, e["overrides"]) == wanted
         ]
 
 
-def _names(entry: Entry) -> tuple[str, ...]:
+def _name_entry(entry: Entry) -> tuple[str, ...]:
     return entry["method"], entry["crop"], entry["task"], entry["pretrain_data"]
 
 
-def own_settings(cell: Cell, overrides: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+def effective_settings(cell: Cell, overrides: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     """The settings that say something: `crop.FIELD` and `task.FIELD` under the component's name,
     those that a component has at this scale anyway left out, numbers spelled one way."""
     mine = {"crop": cell.crop, "task": cell.task}
@@ -51,14 +51,14 @@ def own_settings(cell: Cell, overrides: Mapping[str, str]) -> frozenset[tuple[st
     for key, text in overrides.items():
         owner, _, field = key.partition(".")
         name = mine.get(owner, owner)
-        value, default = _values(owner, name, field, cell.method, cell.scale, str(text))
+        value, default = _compare_default(owner, name, field, cell.method, cell.scale, str(text))
         if value != default:
             found.add((f"{name}.{field}", value))
     return frozenset(found)
 
 
 @cache
-def _values(
+def _compare_default(
     owner: str, name: str, field: str, method: str, scale: str, text: str
 ) -> tuple[str, str]:
     """A setting's value and its default at the scale, as text; one that nobody has is taken as

@@ -11,13 +11,13 @@ from bench.plan.cell import Cell
 from bench.results.db.database import Database
 from bench.results.papers.match import Recorded
 from bench.results.papers.reported import CITATIONS
-from bench.results.papers.tables import Claim, Column, Row, Table, load
+from bench.results.papers.tables import Claim, Column, Row, Table, load_table
 from bench.results.views.ranking import difference, spearman
 
 Frame = dict[str, Any]
 
 
-def compare(database: Database, name: str, scale: str) -> Frame:
+def compare_table(database: Database, name: str, scale: str) -> Frame:
     """The table `name` at `scale`:
 
     {name, paper, table, caption, scale, citation,
@@ -38,18 +38,18 @@ def compare(database: Database, name: str, scale: str) -> Frame:
     interval leaves out 0 (None with one seed). `state`: holds, does not hold, not measured; it
     holds where every comparison that was measured does.
     """
-    return put_beside(load(name), scale, *read_recorded(database, scale))
+    return put_beside(load_table(name), scale, *read_recorded(database, scale))
 
 
 def read_recorded(database: Database, scale: str) -> tuple[Recorded, Recorded]:
     """What was measured at a scale, and every cell that was asked for there."""
-    board = Recorded(r for r in database.rows(scale=[scale]) if r["source"] == "measured")
-    return board, Recorded(c for c in database.cells() if c["scale"] == scale)
+    board = Recorded(r for r in database.read_rows(scale=[scale]) if r["source"] == "measured")
+    return board, Recorded(c for c in database.read_cells() if c["scale"] == scale)
 
 
 def put_beside(table: Table, scale: str, board: Recorded, asked: Recorded) -> Frame:
-    """`compare` of what `read_recorded` has found: for many tables it is read once."""
-    rows = [_row(table, row, scale, board, asked) for row in table.rows]
+    """`compare_table` of what `read_recorded` has found: for many tables it is read once."""
+    rows = [_compare_row(table, row, scale, board, asked) for row in table.rows]
     return {
         "name": table.name,
         "paper": table.paper,
@@ -57,13 +57,13 @@ def put_beside(table: Table, scale: str, board: Recorded, asked: Recorded) -> Fr
         "caption": table.caption,
         "scale": scale,
         "citation": {**asdict(CITATIONS[table.paper]), "text": str(CITATIONS[table.paper])},
-        "columns": [_column(table, column, rows, scale) for column in table.columns],
+        "columns": [_compare_column(table, column, rows, scale) for column in table.columns],
         "rows": rows,
-        "claims": [_claim(table, claim, rows, scale) for claim in table.claims],
+        "claims": [_check_claim(table, claim, rows, scale) for claim in table.claims],
     }
 
 
-def _row(table: Table, row: Row, scale: str, board: Recorded, asked: Recorded) -> Frame:
+def _compare_row(table: Table, row: Row, scale: str, board: Recorded, asked: Recorded) -> Frame:
     values = table.values()
     made = {
         c.name: table.cell(row, c, scale) for c in table.columns if (row.label, c.name) in values
@@ -80,7 +80,7 @@ def _row(table: Table, row: Row, scale: str, board: Recorded, asked: Recorded) -
             }
             cells[column.name] = {
                 **told,
-                **_measured(made[column.name], row, column, board, asked),
+                **_find_measured(made[column.name], row, column, board, asked),
             }
     settings = {**row.settings, **row.by_scale.get(scale, {})}
     return {
@@ -94,7 +94,7 @@ def _row(table: Table, row: Row, scale: str, board: Recorded, asked: Recorded) -
     }
 
 
-def _measured(
+def _find_measured(
     cell: Cell | None, row: Row, column: Column, board: Recorded, asked: Recorded
 ) -> Frame:
     none: Frame = {"measured": None, "seeds": [], "cells": [], "others": 0, "reason": None}
@@ -121,7 +121,7 @@ def _measured(
     return {**none, "state": "not run"}
 
 
-def _column(table: Table, column: Column, rows: list[Frame], scale: str) -> Frame:
+def _compare_column(table: Table, column: Column, rows: list[Frame], scale: str) -> Frame:
     pairs: dict[Cell, tuple[float, float]] = {}
     for row, frame in zip(table.rows, rows, strict=True):
         entry = frame["cells"].get(column.name)
@@ -133,10 +133,10 @@ def _column(table: Table, column: Column, rows: list[Frame], scale: str) -> Fram
     return {**{n: getattr(column, n) for n in names}, "spearman": rho, "pairs": len(pairs)}
 
 
-def _claim(table: Table, claim: Claim, rows: list[Frame], scale: str) -> Frame:
+def _check_claim(table: Table, claim: Claim, rows: list[Frame], scale: str) -> Frame:
     labels = {row.label: (row, frame) for row, frame in zip(table.rows, rows, strict=True)}
     made = [
-        _comparison(table, labels[better], labels[worse], column, scale)
+        _compare_rows(table, labels[better], labels[worse], column, scale)
         for order in claim.orders
         for better, worse in pairwise(order)
         for column in table.columns
@@ -154,7 +154,7 @@ def _claim(table: Table, claim: Claim, rows: list[Frame], scale: str) -> Frame:
     }
 
 
-def _comparison(
+def _compare_rows(
     table: Table, better: tuple[Row, Frame], worse: tuple[Row, Frame], column: Column, scale: str
 ) -> Frame:
     high, low = (frame["cells"][column.name] for _, frame in (better, worse))

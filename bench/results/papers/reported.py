@@ -119,13 +119,13 @@ class Value:
 
 
 @cache
-def values() -> tuple[Value, ...]:
+def load_values() -> tuple[Value, ...]:
     """Every number, in the order of the papers and their tables."""
     text = files("bench.results").joinpath("data/reported.csv").read_text(encoding="utf-8")
-    return tuple(parse(text.splitlines()))
+    return tuple(parse_values(text.splitlines()))
 
 
-def parse(lines: Iterable[str]) -> list[Value]:
+def parse_values(lines: Iterable[str]) -> list[Value]:
     """The numbers of CSV lines with a header; BadData unless every field is there, every value is
     a number and no (paper, table, row, task, protocol, metric) comes twice."""
     reader = csv.DictReader(lines)
@@ -153,11 +153,11 @@ def parse(lines: Iterable[str]) -> list[Value]:
     return list(found.values())
 
 
-def of_table(paper: str, table: str) -> list[Value]:
+def values_of_table(paper: str, table: str) -> list[Value]:
     """The numbers of one table, in its order; none where there is no such table."""
-    return [v for v in values() if (v.paper, v.table) == (paper, table)]
+    return [v for v in load_values() if (v.paper, v.table) == (paper, table)]
 
 
-def table_names() -> list[str]:
+def list_table_names() -> list[str]:
     """`000/T1` and so on, in order."""
-    return list(dict.fromkeys(f"{v.paper}/{v.table}" for v in values()))
+    return list(dict.fromkeys(f"{v.paper}/{v.table}" for v in load_values()))

@@ -14,7 +14,7 @@ from bench.contracts.component import SCALES
 from bench.core.errors import BadData, BadInput, nearest
 from bench.plan.cell import Cell
 from bench.plan.options import default_data
-from bench.results.papers.reported import Value, of_table, table_names
+from bench.results.papers.reported import Value, list_table_names, values_of_table
 
 # where every table pretrains on generated scenes, whatever the paper pretrains on
 SMALLEST = SCALES[0]
@@ -84,7 +84,9 @@ class Table:
     def values(self) -> dict[tuple[str, str], Value]:
         """The reported numbers by (row label, column name)."""
         names = {(c.task, c.protocol, c.reported): c.name for c in self.columns}
-        return {(v.row_label, names[v.column]): v for v in of_table(self.paper, self.number)}
+        return {
+            (v.row_label, names[v.column]): v for v in values_of_table(self.paper, self.number)
+        }
 
     def cell(self, row: Row, column: Column, scale: str) -> Cell | None:
         """The cell (of seed 0, without the task's data) whose metric stands where the paper has a
@@ -109,12 +111,12 @@ class Table:
         return found
 
 
-def listing() -> list[dict[str, Any]]:
+def list_tables() -> list[dict[str, Any]]:
     """Every table in the order of the papers: {name, paper, table, caption, rows, columns, values,
     claims}, the last four as counts."""
     found = []
-    for name in table_names():
-        table = load(name)
+    for name in list_table_names():
+        table = load_table(name)
         counts = {
             "rows": len(table.rows),
             "columns": len(table.columns),
@@ -134,39 +136,39 @@ def listing() -> list[dict[str, Any]]:
 
 
 @cache
-def load(name: str) -> Table:
+def load_table(name: str) -> Table:
     """The table `000/T1`, or an error with the nearest name."""
-    known = table_names()
+    known = list_table_names()
     if name not in known:
         guess = nearest(name, known)
         hint = f" (did you mean {guess!r}?)" if guess else ""
         raise BadInput(f"unknown table {name!r}{hint}; try: bench table list")
     file = files("bench.results").joinpath(f"data/tables/{name.replace('/', '_')}.toml")
     paper, _, number = name.partition("/")
-    return parse(paper, number, file.read_text(encoding="utf-8"))
+    return parse_table(paper, number, file.read_text(encoding="utf-8"))
 
 
-def parse(paper: str, number: str, text: str) -> Table:
+def parse_table(paper: str, number: str, text: str) -> Table:
     """A table file's text; BadData where it is not TOML, has unknown fields, or does not agree
     with the reported numbers."""
     where = f"table {paper}/{number}"
     try:
         content = tomllib.loads(text)
-        columns = tuple(c for block in content.pop("columns") for c in _columns(**block))
-        rows = tuple(_row(**row) for row in content.pop("rows"))
-        claims = tuple(_claim(**claim) for claim in content.pop("claims", []))
+        columns = tuple(c for block in content.pop("columns") for c in _parse_columns(**block))
+        rows = tuple(_parse_row(**row) for row in content.pop("rows"))
+        claims = tuple(_parse_claim(**claim) for claim in content.pop("claims", []))
         table = Table(
             paper, number, content.pop("caption"), content.pop("data", ""), columns, rows, claims
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise BadData(f"{where}: {error}") from None
-    wrong = [*content, *_wrong(table)]
+    wrong = [*content, *_find_mistakes(table)]
     if wrong:
         raise BadData(f"{where} does not fit the reported numbers: {'; '.join(wrong[:3])}")
     return table
 
 
-def _columns(
+def _parse_columns(
     task: str,
     protocol: str,
     metrics: Any,
@@ -186,7 +188,7 @@ def _columns(
     ]
 
 
-def _row(
+def _parse_row(
     label: str,
     method: str = "",
     crop: str = "",
@@ -204,7 +206,7 @@ def _row(
     return Row(label, method, crop, data, set or {}, by_scale, note, reported_only)
 
 
-def _claim(
+def _parse_claim(
     text: str,
     source: str,
     orders: list[list[str]],
@@ -214,9 +216,9 @@ def _claim(
     return Claim(text, source, tuple(map(tuple, orders)), tuple(columns or ()), doubt)
 
 
-def _wrong(table: Table) -> list[str]:
+def _find_mistakes(table: Table) -> list[str]:
     """What the file and the reported numbers do not share, and names that claims make up."""
-    reported = of_table(table.paper, table.number)
+    reported = values_of_table(table.paper, table.number)
     labels, names = [r.label for r in table.rows], [c.name for c in table.columns]
     pairs: list[tuple[str, set[Any], set[Any]]] = [
         ("row", set(labels), {v.row_label for v in reported}),

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 
 from bench.results.views.entries import (
     Entry,
-    collector_off,
-    own_settings,
-    row_settings,
-    shown_settings,
+    evaluation_settings,
+    format_settings,
+    pause_collector,
+    pretraining_settings,
 )
 from bench.results.views.ranking import difference, ranks
 
@@ -112,9 +112,9 @@ def make_table(entries: Iterable[Entry], content: str = "") -> Table:
     if len(contents) > 1:
         chosen = content if content in contents else contents[0]
         entries = [e for e in entries if e.pretrain_data_key in ("", chosen)]
-    with collector_off():
-        columns = _columns(entries)
-        return Table(tuple(columns), tuple(_rows(entries, columns)), contents)
+    with pause_collector():
+        columns = _make_columns(entries)
+        return Table(tuple(columns), tuple(_make_rows(entries, columns)), contents)
 
 
 def make_board(table: Table, choice: Choice, changed: frozenset[str] = frozenset()) -> Board:
@@ -126,14 +126,14 @@ def make_board(table: Table, choice: Choice, changed: frozenset[str] = frozenset
         and (not choice.engines or c.engine in choice.engines)
     ]
     total = sum(row.source in COMPARED for row in table.rows)
-    rows = [replace(row) for row in table.rows if _wanted(row, shown, choice, changed)]
+    rows = [replace(row) for row in table.rows if _is_shown(row, shown, choice, changed)]
     board = Board(shown, rows, total)
-    _extremes(board)
-    _order(board, choice)
+    _find_extremes(board)
+    _order_rows(board, choice)
     return board
 
 
-def _columns(entries: Sequence[Entry]) -> list[Column]:
+def _make_columns(entries: Sequence[Entry]) -> list[Column]:
     """Every evaluation there is, most results first; several of one task get notes that tell them
     apart."""
     first: dict[str, Entry] = {}
@@ -149,13 +149,13 @@ def _columns(entries: Sequence[Entry]) -> list[Column]:
     first = {k: e for k, e in first.items() if e.protocol or e.values or _names(e) not in named}
     order = sorted(first, key=lambda k: (-counts[k], first[k].task, k))
     tasks = Counter(first[k].task for k in order)
-    return [_column(k, first[k], tasks[first[k].task] > 1) for k in order]
+    return [_make_column(k, first[k], tasks[first[k].task] > 1) for k in order]
 
 
 def column_key(entry: Entry) -> str:
     """Identity of the entry's column: its protocol, or its names where that is unknown."""
     return entry.protocol or "/".join(
-        (*_names(entry), entry.task_data_key, shown_settings(own_settings(entry)))
+        (*_names(entry), entry.task_data_key, format_settings(evaluation_settings(entry)))
     )
 
 
@@ -163,13 +163,13 @@ def _names(entry: Entry) -> tuple[str, ...]:
     return entry.task, entry.task_data, entry.engine
 
 
-def _column(key: str, entry: Entry, several: bool) -> Column:
-    settings = own_settings(entry)
-    note = f"{shown_settings(settings)} [{key[:4]}]".strip() if several else ""
+def _make_column(key: str, entry: Entry, several: bool) -> Column:
+    settings = evaluation_settings(entry)
+    note = f"{format_settings(settings)} [{key[:4]}]".strip() if several else ""
     return Column(key, entry.task, entry.task_data, entry.engine, entry.headline, note, settings)
 
 
-def _rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
+def _make_rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
     """Entries put into their rows. One without a result whose stages are unknown (its combination
     is impossible) goes to the rows and columns of its names."""
     rows: dict[str, Row] = {}
@@ -180,7 +180,7 @@ def _rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
         if entry.pretraining or entry.values or not alike.get(names):
             key = _row_key(entry, rows)
             if key not in rows:
-                settings = shown_settings(row_settings(entry))
+                settings = format_settings(pretraining_settings(entry))
                 note = " ".join(part for part in (entry.cited, settings) if part)
                 row = Row(key, entry.method, entry.crop, note, entry.source, settings)
                 rows[key] = row
@@ -198,7 +198,7 @@ def _rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
 
 
 def _row_names(entry: Entry) -> tuple[str, ...]:
-    return entry.source, entry.method, entry.crop, shown_settings(row_settings(entry))
+    return entry.source, entry.method, entry.crop, format_settings(pretraining_settings(entry))
 
 
 def _row_key(entry: Entry, rows: dict[str, Row]) -> str:
@@ -226,7 +226,9 @@ def _tell_apart(rows: Iterable[Row]) -> None:
                 row.note = f"{row.note} [{row.key.partition('/')[2][:6]}]".strip()
 
 
-def _wanted(row: Row, columns: Sequence[Column], choice: Choice, changed: frozenset[str]) -> bool:
+def _is_shown(
+    row: Row, columns: Sequence[Column], choice: Choice, changed: frozenset[str]
+) -> bool:
     if choice.methods and row.method not in choice.methods:
         return False
     if choice.crops and row.crop not in choice.crops:
@@ -245,7 +247,7 @@ def _labels(entries: Iterable[Entry]) -> set[str]:
     return {e.labels[seed] for e in entries for seed in e.values}
 
 
-def _extremes(board: Board) -> None:
+def _find_extremes(board: Board) -> None:
     """The best entry and the range of each column, over what was measured."""
     for column in board.columns:
         done = [
@@ -259,19 +261,19 @@ def _extremes(board: Board) -> None:
             board.spans[column.key] = (min(means), max(means))
 
 
-def _order(board: Board, choice: Choice) -> None:
+def _order_rows(board: Board, choice: Choice) -> None:
     """Ranked rows first, then incomplete ones, then what papers report where no row of its name is
     shown."""
     over = [c.key for c in board.columns if not choice.rank or c.task == choice.rank]
     compared = [r for r in board.rows if r.source in COMPARED]
     complete = [r for r in compared if over and all(_mean(r, key) is not None for key in over)]
-    _rank(complete, over)
+    _rank_rows(complete, over)
     ids = {id(row) for row in complete}
     incomplete = [r for r in compared if id(r) not in ids]
     for row in incomplete:
         row.section = "incomplete"
     incomplete.sort(key=lambda r: (-sum(e.mean is not None for e in r.entries.values()), r.title))
-    board.rows = _with_reported(
+    board.rows = _insert_reported(
         complete + incomplete, [r for r in board.rows if r.source == "reported"]
     )
 
@@ -281,7 +283,7 @@ def _mean(row: Row, column: str) -> float | None:
     return entry.mean if entry else None
 
 
-def _rank(rows: list[Row], over: Sequence[str]) -> None:
+def _rank_rows(rows: list[Row], over: Sequence[str]) -> None:
     """Sort `rows` by the mean of their ranks in the columns `over`; the same mean is the same
     rank."""
     totals = [0.0] * len(rows)
@@ -296,7 +298,7 @@ def _rank(rows: list[Row], over: Sequence[str]) -> None:
         row.rank = rows[at - 1].rank if same else at + 1
 
 
-def _with_reported(rows: list[Row], reported: list[Row]) -> list[Row]:
+def _insert_reported(rows: list[Row], reported: list[Row]) -> list[Row]:
     """What papers report, below the first row of its method, crop and settings. At the end what
     has no such
     row, unless it has settings of its own: a paper's ablations are a page of their own."""
@@ -313,7 +315,7 @@ def _with_reported(rows: list[Row], reported: list[Row]) -> list[Row]:
     return made + [row for members in waiting.values() for row in members if not row.settings]
 
 
-def ties(one: Entry, other: Entry) -> bool | None:
+def are_tied(one: Entry, other: Entry) -> bool | None:
     """Whether Welch's t-test at 5 % cannot tell two means apart; None where a side has one seed.
 
     |m1 - m2| <= t(.975, nu) sqrt(s1^2/n1 + s2^2/n2), nu by Welch and Satterthwaite, rounded down.
@@ -346,11 +348,11 @@ def fill_command(row: Row, column: Column) -> str:
         "--task-data": column.task_data,
     }
     given.pop("--set", None)
-    sets = [("--set", f"{k}={v}") for k, v in (*row_settings(model), *column.settings)]
+    sets = [("--set", f"{k}={v}") for k, v in (*pretraining_settings(model), *column.settings)]
     return shlex.join([*words[:2], *(w for pair in (*given.items(), *sets) for w in pair)])
 
 
-def cell_command(row: Row, column: Column) -> str:
+def complete_command(row: Row, column: Column) -> str:
     """The command for whatever a cell lacks; "" where nothing can be done."""
     entry = row.entries.get(column.key)
     if row.source == "reported" or (entry and entry.state in ("unsupported", "done")):

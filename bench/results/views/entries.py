@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from bench.core.statistics import summary
+from bench.core.statistics import summarise
 from bench.results.db.models import CellRow, ResultRow
 
 # states of cells without a result, first wins
@@ -68,7 +68,7 @@ class Entry:
 
 
 @contextmanager
-def collector_off() -> Iterator[None]:
+def pause_collector() -> Iterator[None]:
     """While 100,000 small objects are made, looking for cycles among them takes longer than making
     them."""
     was = gc.isenabled()
@@ -98,7 +98,7 @@ FIELDS = (
 )
 
 
-def board_names(connection: Connection) -> list[BoardName]:
+def list_boards(connection: Connection) -> list[BoardName]:
     """Every scale and pretraining set there are cells of, most cells first."""
     count = func.count(CellRow.label)
     query = select(CellRow.scale, CellRow.pretrain_data, count)
@@ -109,13 +109,13 @@ def board_names(connection: Connection) -> list[BoardName]:
 def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
     """The entries of the cells of a scale and a pretraining set, but for those that sweeps score
     on a part of the training images."""
-    with collector_off():
+    with pause_collector():
         return _load(connection, scale, data)
 
 
 def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
     here = (CellRow.scale == scale, CellRow.pretrain_data == data, CellRow.validation.is_(False))
-    names = _group_names(connection, here)
+    names = _read_groups(connection, here)
     made: dict[tuple[str, str], Entry] = {}
     query = select(
         CellRow.group,
@@ -139,13 +139,13 @@ def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
             entry.values[seed], entry.headline = value, headline
         else:
             entry.states[state] = entry.states.get(state, 0) + 1
-    for group, reason in connection.execute(_reasons(here)):
+    for group, reason in connection.execute(_select_reasons(here)):
         if (group, "measured") in made:
             made[group, "measured"].reason = reason
-    return [_summed(entry) for entry in made.values()]
+    return [_summarise(entry) for entry in made.values()]
 
 
-def _group_names(connection: Connection, here: Sequence[Any]) -> dict[str, dict[str, Any]]:
+def _read_groups(connection: Connection, here: Sequence[Any]) -> dict[str, dict[str, Any]]:
     """What the cells of a group share, by group: read from one of them."""
     columns = [CellRow.__table__.c[name] for name in FIELDS]
     first = select(func.min(CellRow.label)).where(*here).group_by(CellRow.group)
@@ -153,20 +153,20 @@ def _group_names(connection: Connection, here: Sequence[Any]) -> dict[str, dict[
     return {row[0]: dict(zip(FIELDS, row, strict=True)) for row in found}
 
 
-def _reasons(here: Sequence[Any]) -> Any:
+def _select_reasons(here: Sequence[Any]) -> Any:
     return select(CellRow.group, CellRow.reason).where(
         *here, CellRow.state != "done", CellRow.reason.is_not(None)
     )
 
 
-def _summed(entry: Entry) -> Entry:
+def _summarise(entry: Entry) -> Entry:
     if entry.values:
-        found = summary(list(entry.values.values()))
+        found = summarise(list(entry.values.values()))
         entry.mean, entry.ci95 = found["mean"], found["ci95"]
     return entry
 
 
-def own_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
+def evaluation_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
     """The overrides that belong to the evaluation (the task and its data), not to the pretraining."""
     owners = {entry.task, "task", *({entry.task_data} - {entry.pretrain_data})}
     return tuple(
@@ -174,12 +174,12 @@ def own_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
     )
 
 
-def row_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
+def pretraining_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
     """The overrides that belong to the pretraining."""
-    own = dict(own_settings(entry))
+    own = dict(evaluation_settings(entry))
     return tuple(sorted((k, v) for k, v in entry.overrides.items() if k not in own))
 
 
-def shown_settings(settings: Sequence[tuple[str, str]]) -> str:
+def format_settings(settings: Sequence[tuple[str, str]]) -> str:
     """`lr=0.1 epochs=5`: settings in few words."""
     return " ".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings)

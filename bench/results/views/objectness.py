@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, func, select
 
 from bench.results.db.models import CellRow, CropRow, ResultRow, StageRow
-from bench.results.db.queries import board_rows, heads, in_parts
+from bench.results.db.queries import read_rows, select_heads, split_in_parts
 from bench.results.papers.reported import Value
 
 OBJECTNESS = "objectness_pct"  # the metric under which papers report it
@@ -46,7 +46,7 @@ class Point:
     size: float | None = None
 
 
-def statistics(connection: Connection) -> list[dict[str, Any]]:
+def read_statistics(connection: Connection) -> list[dict[str, Any]]:
     """Every crop's statistics: {crop, data, data_key, split, source, params, stats, stage_key,
     inputs}."""
     names = [c.key for c in CropRow.__table__.columns]
@@ -62,7 +62,7 @@ def statistics(connection: Connection) -> list[dict[str, Any]]:
     ]
 
 
-def topics(connection: Connection) -> list[Topic]:
+def list_topics(connection: Connection) -> list[Topic]:
     """Tasks that have results by crops whose objectness was measured, most results first."""
     query = select(CellRow.scale, CellRow.pretrain_data, CellRow.task, func.count(CellRow.label))
     query = query.join(ResultRow, ResultRow.label == CellRow.label).where(
@@ -73,12 +73,16 @@ def topics(connection: Connection) -> list[Topic]:
     return sorted((Topic(*row) for row in found), key=lambda t: (-t.results, t))
 
 
-def rows_of(connection: Connection, topic: Topic) -> list[dict[str, Any]]:
+def read_topic(connection: Connection, topic: Topic) -> list[dict[str, Any]]:
     """The leaderboard rows of a topic under the evaluation settings that most of them share."""
     where = {"scale": [topic.scale], "pretrain_data": [topic.data], "task": [topic.task]}
-    rows = [r for r in board_rows(connection, heads(connection, where)) if r["source"] != REPORTED]
+    rows = [
+        r
+        for r in read_rows(connection, select_heads(connection, where))
+        if r["source"] != REPORTED
+    ]
     protocols: dict[str, str] = {}
-    for labels in in_parts(r["cells"][0] for r in rows):
+    for labels in split_in_parts(r["cells"][0] for r in rows):
         query = select(CellRow.label, CellRow.protocol, CellRow.task_data, CellRow.engine)
         for label, *how in connection.execute(query.where(CellRow.label.in_(labels))):
             protocols[label] = json.dumps(how)
@@ -87,13 +91,13 @@ def rows_of(connection: Connection, topic: Topic) -> list[dict[str, Any]]:
     return [r for r, how in zip(rows, counts, strict=True) if how == usual]
 
 
-def metrics_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def list_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The metrics of rows, the headline first."""
     names = [r["headline"] for r in rows] + [m for r in rows for m in r["metrics"]]
     return list(dict.fromkeys(names))
 
 
-def measured_points(
+def read_points(
     connection: Connection,
     home: Path,
     rows: Sequence[Mapping[str, Any]],
@@ -104,18 +108,20 @@ def measured_points(
     """A point for every row whose crop's objectness was measured on the very data, settings and
     proposals that it learned from. objects: "boxes" or "masks". size: "steps" of the pretraining,
     "time" (seconds) or "none"."""
-    found = [s for s in statistics(connection) if s["source"] == objects and s["split"] == "train"]
-    trained = _pretrainings(connection, [label for r in rows for label in r["cells"]])
+    found = [
+        s for s in read_statistics(connection) if s["source"] == objects and s["split"] == "train"
+    ]
+    trained = _read_pretrainings(connection, [label for r in rows for label in r["cells"]])
     points, settings = [], []
     for row in rows:
         stages = [trained[label] for label in row["cells"] if label in trained]
-        mine = [s for s in found if any(_same_crop(s, stage) for stage in stages)]
+        mine = [s for s in found if any(_is_same_crop(s, stage) for stage in stages)]
         if metric not in row["metrics"] or not mine:
             continue
         best = max(mine, key=lambda s: (s["seeds"] or 0, s["stage_key"]))["stats"]["objectness"]
         if best["mean"] is None:
             continue
-        value, costs = row["metrics"][metric], [_cost(s, home, size) for s in stages]
+        value, costs = row["metrics"][metric], [_read_cost(s, home, size) for s in stages]
         known = [c for c in costs if c is not None]
         points.append(
             Point(
@@ -123,7 +129,7 @@ def measured_points(
                 row["crop"],
                 row["crop"],
                 100 * best["mean"],
-                _percent(best["ci95"]),
+                _to_percent(best["ci95"]),
                 value["mean"],
                 value["ci95"],
                 value["n"],
@@ -133,10 +139,10 @@ def measured_points(
         settings.append(
             " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in row["overrides"].items())
         )
-    return _told_apart(points, settings)
+    return _tell_apart(points, settings)
 
 
-def _told_apart(points: Sequence[Point], settings: Sequence[str]) -> list[Point]:
+def _tell_apart(points: Sequence[Point], settings: Sequence[str]) -> list[Point]:
     """Points of one method and crop get the settings in which they differ into their labels."""
     made = []
     for point, own in zip(points, settings, strict=True):
@@ -150,14 +156,16 @@ def _told_apart(points: Sequence[Point], settings: Sequence[str]) -> list[Point]
     return made
 
 
-def _percent(share: float | None) -> float | None:
+def _to_percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _pretrainings(connection: Connection, labels: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+def _read_pretrainings(
+    connection: Connection, labels: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
     """Each cell's pretraining stage: {params, inputs, folder, seconds}."""
     backbone: dict[str, str] = {}
-    for some in in_parts(dict.fromkeys(labels)):
+    for some in split_in_parts(dict.fromkeys(labels)):
         for label, inputs in connection.execute(
             select(StageRow.key, StageRow.inputs).where(StageRow.key.in_(some))
         ):
@@ -165,13 +173,13 @@ def _pretrainings(connection: Connection, labels: Sequence[str]) -> dict[str, Ma
                 backbone[label] = inputs["backbone"]
     stages: dict[str, Mapping[str, Any]] = {}
     columns = StageRow.key, StageRow.params, StageRow.inputs, StageRow.folder, StageRow.seconds
-    for some in in_parts(dict.fromkeys(backbone.values())):
+    for some in split_in_parts(dict.fromkeys(backbone.values())):
         for row in connection.execute(select(*columns).where(StageRow.key.in_(some))).mappings():
             stages[row["key"]] = dict(row)
     return {label: stages[key] for label, key in backbone.items() if key in stages}
 
 
-def _same_crop(statistic: Mapping[str, Any], stage: Mapping[str, Any]) -> bool:
+def _is_same_crop(statistic: Mapping[str, Any], stage: Mapping[str, Any]) -> bool:
     """Whether the pretraining's crop, its data and what it was made from are those of the
     statistics."""
     crop, inputs = stage["params"].get("crop", {}), stage["inputs"]
@@ -182,7 +190,7 @@ def _same_crop(statistic: Mapping[str, Any], stage: Mapping[str, Any]) -> bool:
     )
 
 
-def _cost(stage: Mapping[str, Any], home: Path, size: str) -> float | None:
+def _read_cost(stage: Mapping[str, Any], home: Path, size: str) -> float | None:
     if size == "time":
         return stage["seconds"]  # type: ignore[no-any-return]
     if size != "steps":
@@ -218,14 +226,14 @@ def reported_points(
     return "", "", []
 
 
-def shares(
+def read_shares(
     connection: Connection, data: str = "", crop: str = "*", objects: str = "boxes"
 ) -> tuple[str, list[dict[str, Any]]]:
     """(data set, [{label, poor, coarse, precise, objectness}]): shares of 1 of the crops of each
     strategy, the emptiest first; of the data set with most of them unless told."""
     found = [
         s
-        for s in statistics(connection)
+        for s in read_statistics(connection)
         if s["source"] == objects
         and any(fnmatch(s["crop"], p.strip()) for p in crop.split(","))
         and s["stats"]["objectness"]["mean"] is not None
@@ -237,7 +245,10 @@ def shares(
     mine = [s for s in found if (s["data"], s["split"], s["data_key"]) == shown]
     newest = {(s["crop"], json.dumps(s["params"], sort_keys=True), _made_from(s)): s for s in mine}
     rows = [
-        {"label": _label(s, list(newest.values())), **{n: s["stats"][n]["mean"] for n in SHARES}}
+        {
+            "label": _make_label(s, list(newest.values())),
+            **{n: s["stats"][n]["mean"] for n in SHARES},
+        }
         for s in newest.values()
     ]
     return f"{shown[0]} {shown[1]}", sorted(rows, key=lambda r: r["objectness"])
@@ -250,7 +261,7 @@ def _made_from(statistic: Mapping[str, Any]) -> str:
     return json.dumps(statistic["inputs"], sort_keys=True)
 
 
-def _label(statistic: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+def _make_label(statistic: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     """The crop's name, with the settings and then the inputs in which others of its name differ."""
     alike = [o for o in others if o["crop"] == statistic["crop"]]
     own = statistic["params"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import make_url
 
-Row = Mapping[str, Any]  # of `bench.results.views.studies.trials`
+Row = Mapping[str, Any]  # of `bench.results.views.studies.read_trials`
 STATES = {"complete": "done", "fail": "failed"}  # of Optuna, in our words
 # given numbers whose largest is so many times the smallest are spread by their logarithm
 WIDE = 50.0
@@ -23,7 +23,7 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def complete(trials: Sequence[Row]) -> list[Row]:
+def keep_complete(trials: Sequence[Row]) -> list[Row]:
     """The trials that have a value."""
     return [t for t in trials if t["value"] is not None]
 
@@ -37,7 +37,7 @@ def find_marked(study: Row, trials: Sequence[Row]) -> int | None:
     return study["best"]["number"] if study["best"] else None
 
 
-def spread(values: Sequence[Any], spacing: str) -> str:
+def choose_spread(values: Sequence[Any], spacing: str) -> str:
     """How values lie on an axis: `log`, `linear`, or `names` where one of them is no number."""
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return "names"
@@ -46,11 +46,11 @@ def spread(values: Sequence[Any], spacing: str) -> str:
     return "log" if positive and (wide or spacing == "log") else "linear"
 
 
-def points(trials: Sequence[Row], setting: str, winner: int | None) -> list[dict[str, Any]]:
+def list_points(trials: Sequence[Row], setting: str, winner: int | None) -> list[dict[str, Any]]:
     """{trial, x, text, value, low, high, seeds, winner} of every trial with a value, by x; low and
     high are the ends of the 95 % interval over seeds, None for one seed."""
     found = []
-    for trial in complete(trials):
+    for trial in keep_complete(trials):
         if setting in trial["params"]:
             x, value, half = trial["params"][setting], trial["value"], trial["ci95"]
             ends = (None, None) if half is None else (value - half, value + half)
@@ -66,11 +66,11 @@ def points(trials: Sequence[Row], setting: str, winner: int | None) -> list[dict
                     "winner": trial["number"] == winner,
                 }
             )
-    numbers = spread([p["x"] for p in found], "") != "names"
+    numbers = choose_spread([p["x"] for p in found], "") != "names"
     return sorted(found, key=lambda p: (p["x"] if numbers else p["text"], p["trial"]))
 
 
-def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def average_points(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """{x, value}: the mean over the points at each x."""
     by: dict[str, list[Row]] = {}
     for row in rows:
@@ -80,17 +80,17 @@ def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def parallel(study: Row, trials: Sequence[Row], winner: int | None) -> list[dict[str, Any]]:
+def list_parallel(study: Row, trials: Sequence[Row], winner: int | None) -> list[dict[str, Any]]:
     """A row per trial and axis, {trial, place, axis, at, text, value, winner}: the settings in
     their order, then the metric; `at` is from 0 (the axis's lowest) to 1. Trials that lack a
     setting are left out."""
     names = list(study["params"])
-    rows = [t for t in complete(trials) if all(n in t["params"] for n in names)]
+    rows = [t for t in keep_complete(trials) if all(n in t["params"] for n in names)]
     found = []
     for place, name in enumerate([*names, study["metric"]]):
         values = [t["value"] if place == len(names) else t["params"][name] for t in rows]
         spacing = "linear" if place == len(names) else study["spacing"][name]
-        for trial, value, at in zip(rows, values, places(values, spacing), strict=True):
+        for trial, value, at in zip(rows, values, scale_values(values, spacing), strict=True):
             text = f"{value:.2f}" if place == len(names) else text_of(value)
             found.append(
                 {
@@ -106,9 +106,9 @@ def parallel(study: Row, trials: Sequence[Row], winner: int | None) -> list[dict
     return found
 
 
-def places(values: Sequence[Any], spacing: str) -> list[float]:
+def scale_values(values: Sequence[Any], spacing: str) -> list[float]:
     """Where values lie between the lowest (0) and the highest (1); the middle where all are equal."""
-    kind = spread(values, spacing)
+    kind = choose_spread(values, spacing)
     if kind == "names":
         order = sorted({text_of(v) for v in values})
         numbers = [float(order.index(text_of(v))) for v in values]
@@ -118,14 +118,14 @@ def places(values: Sequence[Any], spacing: str) -> list[float]:
     return [(n - low) / (high - low) if high > low else 0.5 for n in numbers]
 
 
-def score(mean: float | None, ci95: float | None) -> str:
+def format_score(mean: float | None, ci95: float | None) -> str:
     """`61.20 ± 0.85`."""
     if mean is None:
         return "-"
     return f"{mean:.2f}" + ("" if ci95 is None else f" ± {ci95:.2f}")
 
 
-def verdict(study: Row, number: int | None) -> str:
+def describe_winner(study: Row, number: int | None) -> str:
     """Which settings won and what they score, in a sentence."""
     best, winner = study["best"], study["winner"]
     if winner:
@@ -135,7 +135,7 @@ def verdict(study: Row, number: int | None) -> str:
         trial = "" if number is None else f" (trial {number})"
         return (
             f"Winner{trial}: {values}. Test {study['metric']} "
-            f"{score(test['mean'], test['ci95'])}, {seeds}."
+            f"{format_score(test['mean'], test['ci95'])}, {seeds}."
         )
     if best is None:
         return "No trial is complete yet."
@@ -151,11 +151,11 @@ def state_of(trial: Row) -> str:
     return STATES.get(trial["state"], str(trial["state"]))
 
 
-def go_on(study: Row) -> str:
+def continue_command(study: Row) -> str:
     """The command that continues the sweep."""
     return f"bench sweep --study {quote(study['name'])}"
 
 
-def monitor(url: str) -> str:
+def monitor_command(url: str) -> str:
     """The command that shows the same studies in optuna-dashboard; a password is left out."""
     return f"optuna-dashboard {quote(make_url(url).render_as_string(hide_password=True))}"

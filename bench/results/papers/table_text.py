@@ -7,12 +7,12 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from bench.results.views.export import md_escape, tex_escape
+from bench.results.views.board_text import escape_latex, escape_markdown
 
 Frame = dict[str, Any]
 
 
-def text(frame: Frame) -> str:
+def as_text(frame: Frame) -> str:
     """For a terminal: the table, then what the numbers say."""
     from rich.console import Console
     from rich.table import Table
@@ -24,48 +24,49 @@ def text(frame: Frame) -> str:
         table.add_column(Text(column["name"]), justify="right", no_wrap=True)
     for row in frame["rows"]:
         table.add_row(
-            Text(row["label"]), *(Text(_pair(row, c["name"], "\n")) for c in frame["columns"])
+            Text(row["label"]),
+            *(Text(_format_pair(row, c["name"], "\n")) for c in frame["columns"]),
         )
     out = io.StringIO()
     width = 20 + sum(max(len(c["name"]), 16) + 3 for c in frame["columns"])
     Console(file=out, width=min(max(width, 80), 220)).print(table)
-    return _title(frame) + "\n" + out.getvalue() + "\n".join(_below(frame)) + "\n"
+    return _format_title(frame) + "\n" + out.getvalue() + "\n".join(_list_findings(frame)) + "\n"
 
 
-def markdown(frame: Frame) -> str:
+def as_markdown(frame: Frame) -> str:
     """A Markdown table of `reported / measured`, and the rest as a list."""
     names = [c["name"] for c in frame["columns"]]
     lines = [
-        f"**{_title(frame)}**",
+        f"**{_format_title(frame)}**",
         "",
         "| row | " + " | ".join(names) + " |",
         "|---|" + "---:|" * len(names),
     ]
     for row in frame["rows"]:
-        cells = [_pair(row, n, " / ") for n in names]
-        lines.append("| " + " | ".join(md_escape(c) for c in [row["label"], *cells]) + " |")
-    return "\n".join([*lines, "", *(f"- {line}" for line in _below(frame))]) + "\n"
+        cells = [_format_pair(row, n, " / ") for n in names]
+        lines.append("| " + " | ".join(escape_markdown(c) for c in [row["label"], *cells]) + " |")
+    return "\n".join([*lines, "", *(f"- {line}" for line in _list_findings(frame))]) + "\n"
 
 
-def latex(frame: Frame) -> str:
+def as_latex(frame: Frame) -> str:
     """A tabular with a reported and a measured column each (package booktabs)."""
     names = [c["name"] for c in frame["columns"]]
-    head = " & ".join(rf"\multicolumn{{2}}{{c}}{{{tex_escape(n)}}}" for n in names)
+    head = " & ".join(rf"\multicolumn{{2}}{{c}}{{{escape_latex(n)}}}" for n in names)
     lines = [
-        f"% {_title(frame)}",
+        f"% {_format_title(frame)}",
         rf"\begin{{tabular}}{{l{'rr' * len(names)}}}",
         r"\toprule",
         f"row & {head} \\\\",
         r"\midrule",
     ]
     for row in frame["rows"]:
-        cells = [part for n in names for part in parts(row, n)]
-        lines.append(" & ".join(tex_escape(c) for c in [row["label"], *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in _below(frame))]
+        cells = [part for n in names for part in format_cell(row, n)]
+        lines.append(" & ".join(escape_latex(c) for c in [row["label"], *cells]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in _list_findings(frame))]
     return "\n".join(lines) + "\n"
 
 
-def csv_text(frame: Frame) -> str:
+def as_csv(frame: Frame) -> str:
     """A line per reported number: row, column, reported, notes, state, mean, ci95, seeds."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -105,13 +106,13 @@ def csv_text(frame: Frame) -> str:
     return out.getvalue()
 
 
-def _title(frame: Frame) -> str:
+def _format_title(frame: Frame) -> str:
     return (
         f"{frame['name']}: {frame['caption']} (reported, then measured at scale {frame['scale']})"
     )
 
 
-def parts(row: Frame, name: str) -> tuple[str, str]:
+def format_cell(row: Frame, name: str) -> tuple[str, str]:
     """(reported, measured) of a cell; empty where the paper has none."""
     cell = row["cells"].get(name)
     if cell is None:
@@ -131,23 +132,23 @@ def print_reported(value: float) -> str:
     return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
 
 
-def _pair(row: Frame, name: str, between: str) -> str:
-    reported, measured = parts(row, name)
+def _format_pair(row: Frame, name: str, between: str) -> str:
+    reported, measured = format_cell(row, name)
     return reported + (between + measured if measured else "")
 
 
-def _below(frame: Frame) -> list[str]:
+def _list_findings(frame: Frame) -> list[str]:
     """Rank correlations, claims, reasons and notes, a line each."""
     lines = [f"reported: {frame['citation']['text']}"]
     known = [c for c in frame["columns"] if c["spearman"] is not None]
     if known:
         each = ", ".join(f"{c['name']} {c['spearman']:+.2f} ({c['pairs']} rows)" for c in known)
         lines.append(f"rank correlation of reported and measured: {each}")
-    lines += [_claim(claim) for claim in frame["claims"]]
-    return [*lines, *remarks(frame)]
+    lines += [_format_claim(claim) for claim in frame["claims"]]
+    return [*lines, *list_remarks(frame)]
 
 
-def remarks(frame: Frame) -> list[str]:
+def list_remarks(frame: Frame) -> list[str]:
     """Why numbers are only reported, notes on rows, further results, and doubts, a line each."""
     lines: list[str] = []
     reasons: dict[str, list[str]] = {}
@@ -156,7 +157,7 @@ def remarks(frame: Frame) -> list[str]:
             reasons.setdefault(why, []).append(row["label"])
         if row["note"]:
             reasons.setdefault(f"note: {row['note']}", []).append(row["label"])
-    lines += [f"{_some(labels)}: {why}" for why, labels in reasons.items()]
+    lines += [f"{_name_some(labels)}: {why}" for why, labels in reasons.items()]
     others = sum(c["others"] for row in frame["rows"] for c in row["cells"].values())
     if others:
         lines.append(f"{others} further result(s) of other versions of code or data are not shown")
@@ -166,20 +167,20 @@ def remarks(frame: Frame) -> list[str]:
     return [*lines, *(f"?: {note}" for note in notes)]
 
 
-def _some(labels: list[str]) -> str:
+def _name_some(labels: list[str]) -> str:
     return ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
 
 
-def _claim(claim: Frame) -> str:
+def _format_claim(claim: Frame) -> str:
     """`holds: ... (section 1): 5 of 6 measured differences have this sign, 2 beyond ...`."""
-    counted = counts(claim)
+    counted = count_differences(claim)
     line = f"{claim['state']}: {claim['text']} ({claim['source']})" + (
         f": {counted}" if counted else ""
     )
     return line + (f" [{claim['doubt']}]" if claim["doubt"] else "")
 
 
-def counts(claim: Frame) -> str:
+def count_differences(claim: Frame) -> str:
     """How many of a claim's differences were measured, have its sign, and are beyond their
     interval."""
     measured = [c for c in claim["comparisons"] if c["holds"] is not None]
@@ -201,8 +202,8 @@ def counts(claim: Frame) -> str:
 
 
 WRITERS: dict[str, Callable[[Frame], str]] = {
-    "text": text,
-    "markdown": markdown,
-    "latex": latex,
-    "csv": csv_text,
+    "text": as_text,
+    "markdown": as_markdown,
+    "latex": as_latex,
+    "csv": as_csv,
 }

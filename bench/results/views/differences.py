@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.core.statistics import summary
-from bench.results.views.stages import StageInfo
+from bench.core.statistics import summarise
+from bench.results.views.lineage import StageInfo
 
 
 def paired_difference(
@@ -22,7 +22,7 @@ def paired_difference(
     seeds = sorted(set(one) & set(other))
     if not seeds:
         return None
-    return {**summary([other[s] - one[s] for s in seeds]), "seeds": seeds}
+    return {**summarise([other[s] - one[s] for s in seeds]), "seeds": seeds}
 
 
 def verdict(difference: Mapping[str, Any] | None) -> str:
@@ -34,7 +34,7 @@ def verdict(difference: Mapping[str, Any] | None) -> str:
     return "better" if difference["mean"] > 0 else "worse"
 
 
-def settings_of(stages: Mapping[str, StageInfo], key: str) -> dict[str, str]:
+def collect_settings(stages: Mapping[str, StageInfo], key: str) -> dict[str, str]:
     """Every setting of the stage `key` and of those it needs: {"role/kind.setting": value as
     JSON}."""
     found: dict[str, str] = {}
@@ -44,7 +44,7 @@ def settings_of(stages: Mapping[str, StageInfo], key: str) -> dict[str, str]:
         if stage is None:
             return
         found[f"{path}{stage.kind}"] = f"{stage.name} (version {stage.version})"
-        for name, value in _flat(stage.params):
+        for name, value in _flatten(stage.params):
             found[f"{path}{stage.kind}.{name}"] = value
         for role, child in stage.inputs.items():
             visit(child, f"{path}{role}/")
@@ -53,15 +53,17 @@ def settings_of(stages: Mapping[str, StageInfo], key: str) -> dict[str, str]:
     return found
 
 
-def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
+def _flatten(value: Any, path: str = "") -> list[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         return [
-            pair for k, v in value.items() for pair in _flat(v, f"{path}.{k}" if path else str(k))
+            pair
+            for k, v in value.items()
+            for pair in _flatten(v, f"{path}.{k}" if path else str(k))
         ]
     return [(path, json.dumps(value))]
 
 
-def differing(settings: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+def find_differing(settings: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     """{setting: its value in each configuration, "-" for none}, for settings that are not all
     equal."""
     names = dict.fromkeys(name for each in settings for name in each)

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, String, cast, select
 
 from bench.contracts.source import state_of_code
 from bench.results.db.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
-from bench.results.db.queries import in_parts
-from bench.results.views.entries import collector_off
+from bench.results.db.queries import split_in_parts
+from bench.results.views.entries import pause_collector
 
 KEY = re.compile(r'"([0-9a-f]{64})"')
 
@@ -54,10 +54,10 @@ def find_cell(connection: Connection, prefix: str) -> CellInfo | None:
         return None
     query = select(CellRow.__table__).where(CellRow.label.startswith(prefix)).limit(2)
     found = connection.execute(query).mappings().all()
-    return _with_results(connection, dict(found[0])) if len(found) == 1 else None
+    return _read_results(connection, dict(found[0])) if len(found) == 1 else None
 
 
-def _with_results(connection: Connection, cell: dict[str, Any]) -> CellInfo:
+def _read_results(connection: Connection, cell: dict[str, Any]) -> CellInfo:
     query = select(ResultRow.source, ResultRow.headline, MetricRow.name, MetricRow.value)
     query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
     query = query.where(ResultRow.label == cell["label"]).order_by(
@@ -71,7 +71,7 @@ def _with_results(connection: Connection, cell: dict[str, Any]) -> CellInfo:
     return CellInfo(cell, results, headlines)
 
 
-def siblings(connection: Connection, group: str) -> list[dict[str, Any]]:
+def read_siblings(connection: Connection, group: str) -> list[dict[str, Any]]:
     """The cells of a group, by seed: {label, seed, state, value of the headline or None}."""
     query = select(CellRow.label, CellRow.seed, CellRow.state, ResultRow.source, ResultRow.value)
     query = query.join(ResultRow, ResultRow.label == CellRow.label, isouter=True)
@@ -79,12 +79,12 @@ def siblings(connection: Connection, group: str) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def graph(connection: Connection, key: str) -> dict[str, StageInfo]:
+def read_graph(connection: Connection, key: str) -> dict[str, StageInfo]:
     """Every recorded stage that the stage `key` needs and itself, by key; the stage first."""
     found: dict[str, StageInfo] = {}
     wanted = [key]
     while wanted:
-        level = {s.key: s for s in _stages(connection, wanted)}
+        level = {s.key: s for s in _read_stages(connection, wanted)}
         found |= level
         wanted = list(
             dict.fromkeys(k for s in level.values() for k in s.inputs.values() if k not in found)
@@ -92,9 +92,9 @@ def graph(connection: Connection, key: str) -> dict[str, StageInfo]:
     return found
 
 
-def _stages(connection: Connection, keys: Iterable[str]) -> list[StageInfo]:
+def _read_stages(connection: Connection, keys: Iterable[str]) -> list[StageInfo]:
     made = []
-    for some in in_parts(keys):
+    for some in split_in_parts(keys):
         query = select(StageRow.__table__, ProvenanceRow.record)
         query = query.join(ProvenanceRow, ProvenanceRow.stage_key == StageRow.key, isouter=True)
         for row in connection.execute(query.where(StageRow.key.in_(some))).mappings():
@@ -108,15 +108,15 @@ def code_state(stage: StageInfo) -> str:
     return state_of_code(stage.runner, stage.params, stage.source_digest)
 
 
-def changed_labels(connection: Connection) -> frozenset[str]:
+def find_changed(connection: Connection) -> frozenset[str]:
     """Keys of every stage, and so cell, made by code that changed since, itself or one of its
     inputs."""
-    with collector_off():
-        return _changed_labels(connection)
+    with pause_collector():
+        return _find_changed(connection)
 
 
-def _changed_labels(connection: Connection) -> frozenset[str]:
-    changed = _changed_stages(connection)
+def _find_changed(connection: Connection) -> frozenset[str]:
+    changed = _find_changed_stages(connection)
     if not changed:
         return frozenset()
     needed_by: dict[str, list[str]] = {}
@@ -134,7 +134,7 @@ def _changed_labels(connection: Connection) -> frozenset[str]:
     return frozenset(reached)
 
 
-def _changed_stages(connection: Connection) -> set[str]:
+def _find_changed_stages(connection: Connection) -> set[str]:
     """Stages made by code whose digest is another today. Stages of one kind, name and digest were
     made by the same files, so that one of them stands for all."""
     columns = StageRow.kind, StageRow.name, StageRow.runner, StageRow.source_digest
