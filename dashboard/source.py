@@ -12,7 +12,8 @@ from bench.results.db.reading import FIRST_COMMAND, NothingYet, Reader, open_rea
 from bench.results.views import board, coverage, entries, lineage, studies
 
 if TYPE_CHECKING:
-    from bench.results.papers.match import Recorded
+    from bench.results.papers.compared import ComparedTable
+    from bench.results.papers.measured import Attempts, Measurements
 
 T = TypeVar("T")
 
@@ -62,15 +63,15 @@ class Source:
         """Labels of cells whose code has changed since."""
         return _changed(self.mark, self)
 
-    def studies(self) -> list[dict[str, Any]]:
+    def studies(self) -> list[studies.StudyRow]:
         """Every sweep."""
         return _studies(self.mark, self)
 
-    def sweep(self, study: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    def sweep(self, study: str) -> tuple[list[studies.TrialRow], dict[str, float]]:
         """The trials of a sweep, and how much each of its settings matters."""
         return _sweep(self.mark, study, self)
 
-    def paper_table(self, name: str, scale: str) -> dict[str, Any]:
+    def paper_table(self, name: str, scale: str) -> ComparedTable:
         """A paper's table beside what was measured at a scale."""
         # as the rest of the tables: only where asked for
         from bench.results.papers.measured import put_beside
@@ -125,19 +126,19 @@ def _usual_seconds(
 
 
 @st.cache_resource(max_entries=2, show_spinner="reading sweeps")
-def _studies(mark: tuple[Any, ...], _source: Source) -> list[dict[str, Any]]:
+def _studies(mark: tuple[Any, ...], _source: Source) -> list[studies.StudyRow]:
     return studies.read_studies(_source.url)
 
 
 @st.cache_resource(max_entries=8, show_spinner="reading trials")
 def _sweep(
     mark: tuple[Any, ...], study: str, _source: Source
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
+) -> tuple[list[studies.TrialRow], dict[str, float]]:
     return studies.read_trials(_source.url, study), studies.read_importances(_source.url, study)
 
 
 @st.cache_resource(max_entries=3, show_spinner="reading results")
-def _recorded(mark: tuple[Any, ...], scale: str, _source: Source) -> tuple[Recorded, Recorded]:
+def _recorded(mark: tuple[Any, ...], scale: str, _source: Source) -> tuple[Measurements, Attempts]:
     from bench.results.db.database import Database
     from bench.results.papers.measured import read_recorded
 

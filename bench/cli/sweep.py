@@ -26,6 +26,7 @@ from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
     from bench.core.params import Runtime
+    from bench.results.views.studies import TrialRow, Winner
     from bench.sweep.setup import Setup
     from bench.sweep.study import Sweep
 
@@ -318,8 +319,9 @@ class _Screen:
     def __exit__(self, *error: Any) -> None:
         self.context.__exit__(*error)
 
-    def show(self, rows: list[dict[str, Any]], doing: dict[str, str]) -> None:
-        from bench.sweep.report import format_params, format_score, make_table
+    def show(self, rows: list[TrialRow], doing: dict[str, str]) -> None:
+        from bench.results.views.trials import format_score
+        from bench.sweep.report import format_params, make_table
 
         if self.live is not None:
             self.live.update(make_table(rows, self.setup, doing))
@@ -328,9 +330,9 @@ class _Screen:
             if row["state"] in ("complete", "pruned", "fail") and row["number"] not in self.told:
                 self.told.add(row["number"])
                 how = row["reason"] or ("reused" if row["made"] == 0 else row["state"])
+                score = format_score(row["value"], row["ci95"])
                 click.echo(
-                    f"trial {row['number']}: {format_params(row['params'])}: {format_score(row)} "
-                    f"({how})",
+                    f"trial {row['number']}: {format_params(row['params'])}: {score} ({how})",
                     err=True,
                 )
 
@@ -353,8 +355,14 @@ def _finish(
     sweep: Sweep, runtime: Runtime, paths: Mapping[str, Path | None], as_json: bool, say: Any
 ) -> int:
     """Score the winner, say what was found; the exit code."""
-    from bench.results.views.studies import compute_importances, describe_trial, is_lost
-    from bench.sweep.report import find_best, format_params, format_score
+    from bench.results.views.studies import (
+        compute_importances,
+        describe_trial,
+        find_best,
+        is_lost,
+    )
+    from bench.results.views.trials import format_score
+    from bench.sweep.report import format_params
 
     rows = [describe_trial(t) for t in sweep.trials() if not is_lost(t)]
     failed = [r for r in rows if r["state"] == "fail"]
@@ -375,16 +383,15 @@ def _finish(
         print_json({"study": sweep.name, "trials": rows, "winner": winner, "importances": shares})
         return 1 if failed else 0
     _plots(rows, setup, shares)
-    say(
-        f"\nbest: {format_params(best['params'])}, validation {setup.headline} {format_score(best)}"
-    )
+    score = format_score(best["value"], best["ci95"])
+    say(f"\nbest: {format_params(best['params'])}, validation {setup.headline} {score}")
     _where(sweep, best, winner)
     return 1 if failed else 0
 
 
 def _winner(
     sweep: Sweep, values: Mapping[str, Any], runtime: Runtime, paths: Mapping[str, Path | None]
-) -> dict[str, Any]:
+) -> Winner:
     """The chosen configuration as ordinary cells, scored on the test images; kept with the study."""
     from bench.cli._common import local_engine
     from bench.core.statistics import summarise
@@ -393,7 +400,7 @@ def _winner(
 
     with local_engine(runtime) as (engine, _):
         plan, scores = evaluate_winner(sweep, values, runtime, paths, engine)
-    made = {
+    made: Winner = {
         "values": dict(values),
         "cells": [c.final.key for c in plan.cells if c.final],
         "commands": [c.cell.command() for c in plan.cells],
@@ -405,7 +412,7 @@ def _winner(
     return made
 
 
-def _plots(rows: list[dict[str, Any]], setup: Setup, shares: Mapping[str, float]) -> None:
+def _plots(rows: list[TrialRow], setup: Setup, shares: Mapping[str, float]) -> None:
     from bench.sweep.report import describe_spread, plot
 
     for space in setup.spaces:
@@ -422,7 +429,7 @@ def _all_seeds(sweep: Sweep, command: str) -> str:
     return command.replace(f" --seeds {seeds[0]} ", f" --seeds {','.join(seeds)} ")
 
 
-def _where(sweep: Sweep, best: Mapping[str, Any], winner: Mapping[str, Any] | None) -> None:
+def _where(sweep: Sweep, best: TrialRow, winner: Winner | None) -> None:
     """Commands to reproduce, to show and to go on."""
     from bench.sweep.report import format_winner
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
@@ -200,10 +200,8 @@ def show(name: str, scale: str, form: str, as_json: bool) -> None:
     from bench.results.papers.measured import compare_table
     from bench.results.papers.table_text import WRITERS
 
-    frame: dict[str, Any] = compare_table(
-        open_database(open_runtime().database), name, check_scale(scale)
-    )
+    compared = compare_table(open_database(open_runtime().database), name, check_scale(scale))
     if as_json:
-        print_json(frame)
+        print_json(compared)
         return
-    click.echo(WRITERS[form](frame), nl=False)
+    click.echo(WRITERS[form](compared), nl=False)

@@ -86,6 +86,11 @@ def _parse(text: str, info: FieldInfo) -> Any:
         return {"none": None, "true": True, "false": False}.get(text.lower(), text)
 
 
+def format_setting(value: Any) -> str:
+    """A setting's value as `--set` reads it: the inverse of how a Params field is parsed."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def canonical(value: Any) -> str:
     """Canonical JSON: sorted keys, no spaces, finite numbers; no paths or objects (TypeError)."""
     return json.dumps(

@@ -23,15 +23,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from bench.core.errors import BadInput
 from bench.core.files import hash_file, sync, write_json
-from bench.core.stage import Stage
+from bench.core.stage import Provenance, Stage, StageRecord
 
 # in a work folder: checkpoints and what else only the stage's own runner reads
 SCRATCH = "_scratch"
 _held: set[str] = set()  # POSIX record locks do not exclude threads of one process; this does
+
+
+class FileRecord(TypedDict):
+    """A file of a committed folder."""
+
+    size: int  # in bytes
+    sha256: str
+
+
+class DoneRecord(TypedDict):
+    """The content of `done`: the stage, and its files by their path in the folder."""
+
+    key: str
+    files: dict[str, FileRecord]
 
 
 class Store:
@@ -92,16 +106,17 @@ class Store:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def commit(self, stage: Stage, provenance: dict[str, Any]) -> Path:
-        """Seal the work folder: records, hashes, fsync, rename. Checkpoints in `_scratch` stay
-        until all of
-        that has lasted: a kill before it costs no step."""
+    def commit(self, stage: Stage, provenance: Provenance) -> Path:
+        """Seal the work folder: write the records and hashes, sync every file, rename the folder.
+
+        Checkpoints in `_scratch` are deleted last, so that a kill on the way costs no step.
+        """
         work, target = self.work(stage), self.folder(stage)
         for left in ("done", "done.part"):  # by a commit that was killed: not to be listed below
             (work / left).unlink(missing_ok=True)
         write_json(work / "stage.json", stage.record())
         write_json(work / "provenance.json", provenance)
-        files = {}
+        files: dict[str, FileRecord] = {}
         for path in sorted(p for p in work.rglob("*") if p.is_file()):
             if path.relative_to(work).parts[0] == SCRATCH:
                 continue
@@ -124,11 +139,11 @@ class Store:
         shutil.rmtree(self.folder(stage), ignore_errors=True)
         shutil.rmtree(self.home / "work" / stage.key[:32], ignore_errors=True)
 
-    def committed(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def committed(self) -> Iterator[tuple[Path, StageRecord]]:
         """Every committed folder with its stage record."""
         return committed(self.root)
 
-    def find(self, prefix: str) -> tuple[Path, dict[str, Any]]:
+    def find(self, prefix: str) -> tuple[Path, StageRecord]:
         """The one committed stage whose key starts with `prefix`."""
         hits = [(f, r) for f, r in self.committed() if r["key"].startswith(prefix.lower())]
         if len(hits) != 1 or len(prefix) < 4:
@@ -202,7 +217,7 @@ def _try_lock(handle: int, key: str) -> bool:
     return True
 
 
-def committed(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def committed(root: Path) -> Iterator[tuple[Path, StageRecord]]:
     """Every committed stage folder under a store's `root`, with its stage record."""
     for done in sorted(root.glob("*/*/done")):
         with suppress(OSError, ValueError):
@@ -216,10 +231,10 @@ def _size(path: Path) -> int:
         return -1
 
 
-def read_done(folder: Path) -> dict[str, Any] | None:
+def read_done(folder: Path) -> DoneRecord | None:
     """The `done` record, or None where it is missing or torn."""
     try:
-        record = json.loads((folder / "done").read_text())
+        record: DoneRecord = json.loads((folder / "done").read_text())
         return record if isinstance(record.get("files"), dict) else None
     except (OSError, ValueError, AttributeError):
         return None

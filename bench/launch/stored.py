@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.contracts import registry
 from bench.core.errors import BadInput
-from bench.core.stage import Stage
+from bench.core.stage import Stage, StageRecord
 
 if TYPE_CHECKING:
     from bench.contracts.component import Component
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 FIRST = "bench run --method orl --task coco_det"  # a command that leaves something to draw
 BACKBONES = ("pretrain", "weights")
 IMAGES = "images"  # the data set of loose files
-Record = dict[str, Any]
 
 
 @dataclass
@@ -44,7 +43,7 @@ class Ask:
     side: int = 0
 
     @cached_property
-    def index(self) -> dict[str, tuple[Path, Record]]:
+    def index(self) -> dict[str, tuple[Path, StageRecord]]:
         """Every committed stage by key, the newest first."""
         found = [
             (f.joinpath("done").stat().st_mtime_ns, f, r) for f, r in self.engine.store.committed()
@@ -60,12 +59,18 @@ class Ask:
             for role, child in record["inputs"].items()
             if child in self.index
         }
-        parts = {k: record[k] for k in ("kind", "name", "version", "params", "runner")}
-        made = Stage(**parts, inputs=inputs)
+        made = Stage(
+            record["kind"],
+            record["name"],
+            record["version"],
+            record["params"],
+            record["runner"],
+            inputs,
+        )
         made.__dict__["key"] = key  # which the missing inputs are part of
         return made
 
-    def latest(self, accept: Callable[[Record], bool]) -> Stage | None:
+    def latest(self, accept: Callable[[StageRecord], bool]) -> Stage | None:
         """The newest committed stage whose record `accept` takes."""
         return next((self.stage(key) for key, (_, r) in self.index.items() if accept(r)), None)
 

@@ -15,10 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import StageFailed
-from bench.results.views.studies import describe_trial, is_lost
+from bench.results.views.studies import TrialRow, describe_trial, is_lost
 from bench.sweep.study import Sweep
 
 POLL_SECONDS = 0.5
@@ -45,7 +44,7 @@ class Pool:
     ended: int = 0
     look_again: float = 0.0
 
-    def run(self, show: Callable[[list[dict[str, Any]], dict[str, str]], None]) -> None:
+    def run(self, show: Callable[[list[TrialRow], dict[str, str]], None]) -> None:
         """Until no trial is left here or on another machine, or the time is over; `show(rows,
         doing)` is called about twice a second. Ctrl-C stops the workers after their checkpoints.
         """
@@ -58,7 +57,7 @@ class Pool:
             self.stop()
         show(self.rows(), {})
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[TrialRow]:
         """The trials but for lost ones."""
         return [describe_trial(t) for t in self.sweep.trials() if not is_lost(t)]
 

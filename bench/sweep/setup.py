@@ -12,12 +12,12 @@ from typing import Any
 
 from bench.contracts import registry
 from bench.core.errors import BadInput
-from bench.core.params import Runtime, digest
+from bench.core.params import Runtime, digest, format_setting
 from bench.plan.cell import Cell, Plan
 from bench.plan.options import match
 from bench.plan.planner import make_plan
 from bench.sweep.owners import Owned, default_component, find_setting
-from bench.sweep.space import Space, text_of
+from bench.sweep.space import Space
 
 SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "qmc", "gp")
 PRUNERS = ("auto", "none", "median", "halving", "hyperband")
@@ -60,7 +60,7 @@ class Setup:
 
     def _with(self, cell: Cell, values: Mapping[str, Any]) -> Cell:
         return replace(
-            cell, overrides=(*cell.overrides, *((k, text_of(v)) for k, v in values.items()))
+            cell, overrides=(*cell.overrides, *((k, format_setting(v)) for k, v in values.items()))
         )
 
     def plain(self) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def choose_search(
         space = endless[0]
         raise BadInput(
             f"a grid needs a list of values, {space.name} has the range {space}; try: --param "
-            f"{space.name}={text_of(space.low)},{text_of(space.high)}, or --sampler tpe"
+            f"{space.name}={format_setting(space.low)},{format_setting(space.high)}, or --sampler tpe"
         )
     if pruner == "auto":
         pruner = "none" if sampler == "grid" else "median"

@@ -11,6 +11,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from bench.core.errors import BadInput
+from bench.core.params import format_setting
+from bench.results.views.studies import PlainSpace
 
 FINITE = 32  # an int range of at most so many values is a list of them
 # significant ones of a value drawn from a range: commands stay short, and values meet again
@@ -35,25 +37,40 @@ class Space:
 
     def __str__(self) -> str:
         if self.finite:
-            return ", ".join(text_of(v) for v in self.values)
+            return ", ".join(format_setting(v) for v in self.values)
         how = " by its logarithm" if self.log else ""
-        return f"{text_of(self.low)} to {text_of(self.high)}{' in whole numbers' if self.whole else ''}{how}"
+        kind = " in whole numbers" if self.whole else ""
+        return f"{format_setting(self.low)} to {format_setting(self.high)}{kind}{how}"
 
     def option(self) -> str:
         """`NAME=...` as `--param` takes it."""
         if self.finite:
-            return f"{self.name}={','.join(text_of(v) for v in self.values)}"
-        ends = f"{text_of(self.low)}:{text_of(self.high)}"
+            return f"{self.name}={','.join(format_setting(v) for v in self.values)}"
+        ends = f"{format_setting(self.low)}:{format_setting(self.high)}"
         return f"{self.name}={'log:' if self.log else ''}{ends}"
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {**vars(self), "values": list(self.values)}
+    def plain(self) -> PlainSpace:
+        """As a study keeps it, in JSON."""
+        return {
+            "name": self.name,
+            "values": list(self.values),
+            "low": self.low,
+            "high": self.high,
+            "log": self.log,
+            "whole": self.whole,
+        }
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> Space:
+    def of(cls, plain: PlainSpace) -> Space:
         """From `plain()`."""
-        return cls(**{**plain, "values": tuple(plain["values"])})
+        return cls(
+            plain["name"],
+            tuple(plain["values"]),
+            plain["low"],
+            plain["high"],
+            plain["log"],
+            plain["whole"],
+        )
 
     def drawn(self, value: float) -> Any:
         """A value of the range as it is used: whole, or rounded to four digits and inside the
@@ -61,11 +78,6 @@ class Space:
         if self.whole:
             return round(value)
         return min(max(float(f"{value:.{DIGITS - 1}e}"), self.low), self.high)
-
-
-def text_of(value: Any) -> str:
-    """A value as `--set` and `--param` read it."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def declared_space(name: str, info: FieldInfo) -> Space:
@@ -137,7 +149,7 @@ def _give_example(info: FieldInfo) -> str:
         return ",".join(choices)
     default = info.default
     if isinstance(default, int | float) and default:
-        return ",".join(text_of(type(default)(v)) for v in (default, 2 * default))
+        return ",".join(format_setting(type(default)(v)) for v in (default, 2 * default))
     return "VALUE,VALUE"
 
 

@@ -16,7 +16,8 @@ from sqlalchemy.engine import make_url
 
 from bench.core.errors import BadInput, nearest
 from bench.core.seeds import rng_for, seed_for
-from bench.results.db.database import exclude_others, open_database
+from bench.results.db.database import open_database
+from bench.results.db.lock import exclude_others
 from bench.sweep.setup import Setup
 
 if TYPE_CHECKING:

@@ -3,11 +3,10 @@ hold."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from bench.results.db.reading import NothingYet
+from bench.results.papers.compared import ComparedTable
 from dashboard.address import Address
 from dashboard.look import note, section, show_small_print, title
 from dashboard.screens.leaderboard import SCALES
@@ -92,7 +91,7 @@ def usual_scale(source: Source) -> str:
         return SCALES[0]
 
 
-def fill(frame: dict[str, Any]) -> None:
+def fill(frame: ComparedTable) -> None:
     """The command that measures what is not measured yet."""
     from bench.results.papers.tables import load_table
 
@@ -120,7 +119,7 @@ def fill(frame: dict[str, Any]) -> None:
         st.code(command, language="bash")
 
 
-def claims(frame: dict[str, Any]) -> None:
+def claims(frame: ComparedTable) -> None:
     """What the paper concludes, and whether that holds here."""
     from dashboard.paper_table import claims_table, differences_table
 
@@ -139,7 +138,7 @@ def claims(frame: dict[str, Any]) -> None:
         st.html(differences_table(frame))
 
 
-def downloads(frame: dict[str, Any]) -> None:
+def downloads(frame: ComparedTable) -> None:
     """As the terminal writes it (`bench table show --format`)."""
     from bench.results.papers.table_text import WRITERS
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 import streamlit as st
 
+from bench.results.views.studies import StudyRow, TrialRow
 from bench.results.views.trials import (
     STATES,
     choose_spread,
@@ -16,12 +16,12 @@ from bench.results.views.trials import (
     describe_winner,
     find_marked,
     format_score,
+    format_setting,
     keep_complete,
     list_parallel,
     list_points,
     monitor_command,
     state_of,
-    text_of,
 )
 from dashboard.address import Address
 from dashboard.look import Markup, duration, link, note, section, show_small_print, table, title
@@ -30,7 +30,6 @@ from dashboard.source import Source
 TITLE, ORDER = "Sweeps", 4
 FIRST = "bench sweep --param n_crops"
 PAGE_ROWS = 50
-Study, Trial = Mapping[str, Any], Mapping[str, Any]
 
 
 def page(source: Source) -> None:
@@ -73,7 +72,7 @@ def page(source: Source) -> None:
     address.write()
 
 
-def label(study: Study) -> str:
+def label(study: StudyRow) -> str:
     """`n_crops: orl x multi on knn, tiny (name)`."""
     what = ", ".join(p.rpartition(".")[2] for p in study["params"])
     return (
@@ -82,7 +81,7 @@ def label(study: Study) -> str:
     )
 
 
-def describe_search(study: Study) -> str:
+def describe_search(study: StudyRow) -> str:
     """What is searched, how, and how far it is."""
     spaces = "; ".join(f"{name} in {values}" for name, values in study["params"].items())
     states = ", ".join(f"{n} {STATES.get(s, s)}" for s, n in study["states"].items()) or "none"
@@ -94,7 +93,7 @@ def describe_search(study: Study) -> str:
     )
 
 
-def show_winner(study: Study, winner: int | None) -> str:
+def show_winner(study: StudyRow, winner: int | None) -> str:
     """The winner, its test score and its cells."""
     cells = study["winner"]["cells"] if study["winner"] else []
     return (
@@ -109,7 +108,7 @@ def cell_links(cells: Sequence[str], seeds: Sequence[int]) -> Markup:
     return Markup(" ".join(link("cell", f"seed {seed}", key=key[:16]) for key, seed in named))
 
 
-def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
+def charts(study: StudyRow, trials: Sequence[TrialRow], winner: int | None) -> None:
     """Every setting against the metric, two beside each other."""
     from dashboard.sweep_figures import plot_against  # imports Altair and pandas
 
@@ -130,7 +129,10 @@ def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
 
 
 def show_importances(
-    study: Study, trials: Sequence[Trial], importances: Mapping[str, float], winner: int | None
+    study: StudyRow,
+    trials: Sequence[TrialRow],
+    importances: Mapping[str, float],
+    winner: int | None,
 ) -> None:
     """Importances and parallel coordinates, where there are several settings."""
     from dashboard.sweep_figures import parallels, shares
@@ -155,7 +157,9 @@ def show_importances(
         )
 
 
-def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Address) -> None:
+def every(
+    study: StudyRow, trials: Sequence[TrialRow], winner: int | None, address: Address
+) -> None:
     """The trials as a table, 50 on a page."""
     pages = max(1, -(-len(trials) // PAGE_ROWS))
     at = address.count("Page", "part", 1, pages) if pages > 1 else 1
@@ -163,7 +167,7 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
     rows = [
         (
             t["number"],
-            *(text_of(t["params"][n]) if n in t["params"] else "-" for n in names),
+            *(format_setting(t["params"][n]) if n in t["params"] else "-" for n in names),
             format_score(t["value"], t["ci95"]),
             state_of(t) + (" ◆" if t["number"] == winner else ""),
             duration(t["seconds"]),

@@ -376,7 +376,7 @@ def paper_cells(database: Database, name: str, scale: str = "tiny", seeds: int =
     from bench.core.stage import Stage
     from bench.plan.cell import PlannedCell
     from bench.plan.options import default_task_data
-    from bench.results.db.record import describe_cell
+    from bench.results.db.result_file import describe_cell
     from bench.results.papers.tables import load_table
 
     table, rng = load_table(name), random.Random(2)

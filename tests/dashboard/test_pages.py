@@ -18,7 +18,8 @@ from streamlit.testing.v1 import AppTest
 import dashboard.screens
 from bench.results.db.database import Database, open_database
 from bench.results.db.models import CellRow, MetricRow, ResultRow, StageRow
-from bench.results.db.reading import FIRST_COMMAND, VERSION_TABLE
+from bench.results.db.reading import FIRST_COMMAND
+from bench.results.db.schema import VERSION_TABLE
 from dashboard.figures import class_bars, curves, differences
 from dashboard.look import Markup, duration, href, table, web_link
 from dashboard.screens.compare import resampling

@@ -20,7 +20,8 @@ from bench.core.statistics import summarise
 from bench.results.db.database import Database, open_database
 from bench.results.db.models import CellRow, MetricRow, ResultRow, StageRow
 from bench.results.db.queries import select_heads
-from bench.results.db.reading import VERSION_TABLE, NothingYet, Reader, open_reader
+from bench.results.db.reading import NothingYet, Reader, open_reader
+from bench.results.db.schema import VERSION_TABLE
 from bench.results.views.coverage import (
     Possible,
     estimate_cost,

@@ -13,7 +13,7 @@ from bench.core.stage import Stage
 from bench.figures import objectness, shares
 from bench.plan.cell import Cell, PlannedCell
 from bench.results.db.database import Database, open_database
-from bench.results.db.record import describe_result
+from bench.results.db.result_file import describe_result
 from bench.results.papers.reported import load_values
 from bench.results.views.objectness import (
     list_metrics,

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from bench.core.errors import BadInput
 from bench.core.stage import walk
 from bench.results.db.database import Database, open_database
-from bench.results.db.record import describe_cell
+from bench.results.db.result_file import describe_cell
 from tests.postgres import Server
 from tests.results.test_results import planned, record, url
 

@@ -21,10 +21,11 @@ from bench.core.errors import BadInput
 from bench.core.stage import Stage
 from bench.core.statistics import summarise, t_quantile
 from bench.plan.cell import Cell, PlannedCell
-from bench.results.db import database as module
-from bench.results.db.database import VERSION_TABLE, open_database
+from bench.results import migrations
+from bench.results.db.database import open_database
 from bench.results.db.models import Base
-from bench.results.db.record import describe_cell, describe_result
+from bench.results.db.result_file import describe_cell, describe_result
+from bench.results.db.schema import HEAD, VERSION_TABLE
 
 
 def url(folder: Path) -> str:
@@ -62,8 +63,8 @@ def test_migrations_give_the_declared_schema(tmp_path: Path) -> None:
             )
             == []
         )
-    folder = Path(module.__file__).parent / "migrations"
-    assert ScriptDirectory(str(folder)).get_current_head() == module.HEAD
+    folder = Path(migrations.__file__).parent
+    assert ScriptDirectory(str(folder)).get_current_head() == HEAD
 
 
 def test_rows_group_seeds_and_keep_the_order_of_metrics(tmp_path: Path) -> None:

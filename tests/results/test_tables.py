@@ -18,7 +18,7 @@ from bench.plan.cell import Cell, Plan, PlannedCell
 from bench.plan.options import default_task_data
 from bench.plan.planner import Planner, make_plan
 from bench.results.db.database import Database, open_database
-from bench.results.db.record import describe_cell
+from bench.results.db.result_file import describe_cell
 from bench.results.papers.match import effective_settings
 from bench.results.papers.measured import compare_table
 from bench.results.papers.reported import list_table_names, values_of_table

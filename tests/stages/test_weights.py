@@ -20,7 +20,7 @@ from bench.launch.local import LocalEngine
 from bench.nn.backbones import build_backbone, load_backbone
 from bench.plan.cell import Cell, Plan
 from bench.plan.planner import make_plan
-from bench.results.db.record import describe_cell
+from bench.results.db.result_file import describe_cell
 from bench.stages.weights import label, weights_stage
 from tests.core.test_store import Heard
 from tests.e2e.micro import bench

@@ -23,7 +23,7 @@ from bench.launch.local import LocalEngine, Silent
 from bench.plan.cell import Cell, Plan
 from bench.plan.planner import make_plan
 from bench.results.db.database import open_database
-from bench.results.db.record import describe_cell
+from bench.results.db.result_file import describe_cell
 
 CELL = Cell(
     "random_init",

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from bench.core.errors import BadInput
-from bench.results.db.database import HEAD, open_database
+from bench.results.db.database import open_database
+from bench.results.db.schema import HEAD
 from bench.results.views import studies
 from bench.sweep import study as study_module
 from bench.sweep.study import (

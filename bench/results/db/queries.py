@@ -1,5 +1,5 @@
-"""What the tables are asked: SQL and plain tuples, no mapped objects, so that 100,000 results are
-quick."""
+"""The queries behind leaderboards: SQL and plain tuples, no mapped objects, so that 100,000 results
+are read quickly."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from bench.core.statistics import summarise
 from bench.results.db.models import BOARD, CellRow, MetricRow, ResultRow
+from bench.results.db.records import LeaderboardRow
 
 NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
 IN_ONE_QUERY = 500  # values of an IN (...); SQLite takes at least 999 of them
@@ -59,7 +60,7 @@ def select_heads(connection: Connection, filters: Filters) -> list[Head]:
     return sorted(found, key=lambda h: (h.board, -h.mean, h.group, h.source))
 
 
-def read_rows(connection: Connection, wanted: Sequence[Head]) -> list[dict[str, Any]]:
+def read_rows(connection: Connection, wanted: Sequence[Head]) -> list[LeaderboardRow]:
     """The leaderboard rows of these heads, in their order: names, seeds, every metric's summary,
     cells."""
     found: dict[tuple[str, str], list[Any]] = {}
@@ -75,23 +76,27 @@ def read_rows(connection: Connection, wanted: Sequence[Head]) -> list[dict[str, 
             query.order_by(CellRow.seed, CellRow.label, MetricRow.position)
         ):
             found.setdefault((row.group, row.source), []).append(row)
-    return [_row(found[h.group, h.source]) for h in wanted if (h.group, h.source) in found]
+    return [_make_row(found[h.group, h.source]) for h in wanted if (h.group, h.source) in found]
 
 
-def _row(rows: list[Any]) -> dict[str, Any]:
-    first, at = (
-        rows[0],
-        {n: i for i, n in enumerate((*NAMES, "seed", "label", "overrides", "group"))},
-    )
+def _make_row(rows: Sequence[Any]) -> LeaderboardRow:
+    """One row of the rows of a group's metrics: name and value are the last two columns."""
+    first = rows[0]
     values: dict[str, list[float]] = {}
     for row in rows:
         values.setdefault(row[-2], []).append(row[-1])
     return {
-        **{name: first[at[name]] for name in NAMES},
-        "seeds": sorted({row[at["seed"]] for row in rows}),
+        "method": first.method,
+        "crop": first.crop,
+        "task": first.task,
+        "scale": first.scale,
+        "pretrain_data": first.pretrain_data,
+        "task_data": first.task_data,
+        "engine": first.engine,
+        "seeds": sorted({row.seed for row in rows}),
         "metrics": {name: summarise(v) for name, v in values.items()},
         "headline": first.headline,
         "overrides": first.overrides,
         "source": first.source,
-        "cells": list(dict.fromkeys(row[at["label"]] for row in rows)),
+        "cells": list(dict.fromkeys(row.label for row in rows)),
     }

@@ -13,8 +13,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLA
 from sqlalchemy.pool import NullPool
 
 from bench.core.errors import BadInput, BenchError
-from bench.results.db.database import HEAD, VERSION_TABLE
 from bench.results.db.models import ResultRow
+from bench.results.db.place import explain_url
+from bench.results.db.schema import HEAD, VERSION_TABLE
 
 FIRST_COMMAND = "bench run --method orl --task coco_det"
 WAIT_SECONDS = 5.0  # for a writer
@@ -30,10 +31,7 @@ def open_reader(url: str) -> Reader:
         place, options, file = describe_engine(url)
         return Reader(create_engine(place, **options), file)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise BadInput(
-            f"BENCH_DB {url!r} is no database URL ({' '.join(str(error).split())[:100]}); "
-            "try: BENCH_DB=sqlite:///FILE or postgresql+psycopg://..."
-        ) from None
+        raise explain_url(url, error) from None
 
 
 def describe_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.files import hash_file
 from bench.core.store import committed, read_done
 from bench.results.db.database import Database
-from bench.results.db.record import read_result
+from bench.results.db.records import ResultRecord
+from bench.results.db.result_file import read_result
 
 
 def rebuild(store_root: Path, database: Database) -> tuple[int, int]:
@@ -31,7 +31,7 @@ def rebuild(store_root: Path, database: Database) -> tuple[int, int]:
 def find_problems(store_root: Path, database: Database) -> list[str]:
     """What does not hold: damaged files, results without a stage folder, numbers that differ."""
     found: list[str] = []
-    on_disk: dict[str, dict[str, Any]] = {}
+    on_disk: dict[str, ResultRecord] = {}
     for folder, record in committed(store_root):
         found += _find_damage(folder, record["key"])
         if (folder / "result.json").exists():
@@ -59,7 +59,7 @@ def _find_damage(folder: Path, key: str) -> list[str]:
     ]
 
 
-def _find_difference(result: dict[str, Any], twin: dict[str, Any] | None) -> list[str]:
+def _find_difference(result: ResultRecord, twin: ResultRecord | None) -> list[str]:
     label = result["cell"]["label"][:12]
     if twin is None:
         return [f"result {label} has no folder in the store"]

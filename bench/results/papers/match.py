@@ -5,42 +5,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Generic, TypeVar
 
 from bench.contracts import registry
 from bench.core.errors import BenchError
 from bench.plan.cell import Cell
 from bench.plan.options import default_task_data
+from bench.results.db.records import LeaderboardRow, StoredCell
 
-Entry = dict[str, Any]  # what the database says of a cell or of a leaderboard row
+Entry = TypeVar("Entry", StoredCell, LeaderboardRow)
 
 
-class Recorded:
-    """Entries of one scale, found by cell."""
+class Recorded(Generic[Entry]):
+    """What the database says of the cells of one scale, or of the rows of a leaderboard there, found by
+    the cell of a table."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.by_name: dict[tuple[str, ...], list[Entry]] = {}
         for entry in entries:
-            self.by_name.setdefault(_name_entry(entry), []).append(entry)
+            names = entry["method"], entry["crop"], entry["task"], entry["pretrain_data"]
+            self.by_name.setdefault(names, []).append(entry)
 
-    def of(self, cell: Cell) -> list[Entry]:
+    def find(self, cell: Cell) -> list[Entry]:
         """The entries of the table's cell, whatever their seed."""
         near = self.by_name.get((cell.method, cell.crop, cell.task, cell.data), [])
         if not near:
             return []
-        data, wanted = (
-            default_task_data(cell.task, cell.scale),
-            effective_settings(cell, dict(cell.overrides)),
-        )
+        data = default_task_data(cell.task, cell.scale)
+        wanted = effective_settings(cell, dict(cell.overrides))
         return [
             e
             for e in near
             if e["task_data"] == data and effective_settings(cell, e["overrides"]) == wanted
         ]
-
-
-def _name_entry(entry: Entry) -> tuple[str, ...]:
-    return entry["method"], entry["crop"], entry["task"], entry["pretrain_data"]
 
 
 def effective_settings(cell: Cell, overrides: Mapping[str, str]) -> frozenset[tuple[str, str]]:

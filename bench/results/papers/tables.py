@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypedDict
 
 from bench.contracts.component import SCALES
 from bench.core.errors import BadData, BadInput, nearest
@@ -111,28 +111,35 @@ class Table:
         return found
 
 
-def list_tables() -> list[dict[str, Any]]:
-    """Every table in the order of the papers: {name, paper, table, caption, rows, columns, values,
-    claims}, the last four as counts."""
-    found = []
-    for name in list_table_names():
-        table = load_table(name)
-        counts = {
-            "rows": len(table.rows),
-            "columns": len(table.columns),
-            "values": len(table.values()),
-        }
-        found.append(
-            {
-                "name": name,
-                "paper": table.paper,
-                "table": table.number,
-                "caption": table.caption,
-                **counts,
-                "claims": len(table.claims),
-            }
-        )
-    return found
+class TableCounts(TypedDict):
+    """A table, and how many rows, columns, values and claims it has."""
+
+    name: str
+    paper: str
+    table: str
+    caption: str
+    rows: int
+    columns: int
+    values: int
+    claims: int
+
+
+def list_tables() -> list[TableCounts]:
+    """Every table, in the order of the papers."""
+    return [_count(load_table(name)) for name in list_table_names()]
+
+
+def _count(table: Table) -> TableCounts:
+    return {
+        "name": table.name,
+        "paper": table.paper,
+        "table": table.number,
+        "caption": table.caption,
+        "rows": len(table.rows),
+        "columns": len(table.columns),
+        "values": len(table.values()),
+        "claims": len(table.claims),
+    }
 
 
 @cache

@@ -322,8 +322,11 @@ def are_tied(one: Entry, other: Entry) -> bool | None:
     """
     if one.mean is None or other.mean is None:
         return None
-    found = difference(*({"mean": e.mean, "ci95": e.ci95, "n": e.n} for e in (one, other)))
-    return None if found["ci95"] is None else abs(found["mean"] or 0.0) <= found["ci95"]
+    apart = difference(
+        {"mean": one.mean, "ci95": one.ci95, "n": one.n},
+        {"mean": other.mean, "ci95": other.ci95, "n": other.n},
+    )
+    return None if apart["ci95"] is None else abs(apart["mean"]) <= apart["ci95"]
 
 
 def compact_seeds(seeds: Sequence[int]) -> str:

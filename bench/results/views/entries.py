@@ -4,7 +4,6 @@ source."""
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from bench.core.params import format_setting
 from bench.core.statistics import summarise
 from bench.results.db.models import CellRow, ResultRow
 
@@ -182,4 +182,4 @@ def pretraining_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
 
 def format_settings(settings: Sequence[tuple[str, str]]) -> str:
     """`lr=0.1 epochs=5`: settings in few words."""
-    return " ".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings)
+    return " ".join(f"{k}={format_setting(v)}" for k, v in settings)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
 from bench.core.errors import BadInput
-from bench.core.statistics import summarise
+from bench.core.statistics import Summary, summarise
 from bench.results.db.reading import describe_engine, explain_error
 
 if TYPE_CHECKING:
@@ -25,13 +25,67 @@ if TYPE_CHECKING:
 SETUP, WINNER = "bench.setup", "bench.winner"  # user attributes that bench sweep sets
 
 
-def read_studies(url: str) -> list[dict[str, Any]]:
-    """Every sweep, by name: {name, method, crop, task, scale, seeds, params: {setting: values as
-    text},
-    spacing: {setting: values, linear or log}, metric, holdout, sampler, pruner, states: {state:
-    count},
-    best: a row of `read_trials` or None, winner: {values, cells, commands, scores, test: {mean, ci95,
-    n}} or None}."""
+class PlainSpace(TypedDict):
+    """The values of one setting as a study keeps them: a list, or a range from `low` to `high`."""
+
+    name: str
+    values: list[Any]
+    low: float
+    high: float
+    log: bool
+    whole: bool  # ints only
+
+
+class TrialRow(TypedDict):
+    """A trial of a sweep."""
+
+    number: int
+    params: dict[str, Any]  # the settings' values, by name
+    value: float | None  # the mean over seeds on the validation part; None unless complete
+    ci95: float | None  # half-width of its 95 % interval; None for one seed
+    scores: list[float]  # by seed
+    state: str  # waiting, running, complete, pruned or fail
+    reason: str | None
+    cells: list[str]  # keys that `bench show` takes
+    commands: list[str]
+    made: int | None  # stages that had to be made
+    online: dict[int, float]  # kNN accuracy of the pretraining, by epoch
+    seconds: float | None
+    worker: str | None  # host:pid:start
+
+
+class Winner(TypedDict):
+    """The settings that won, as ordinary cells scored on the test images."""
+
+    values: dict[str, Any]
+    cells: list[str]
+    commands: list[str]
+    scores: list[float]  # by seed
+    test: Summary
+
+
+class StudyRow(TypedDict):
+    """A sweep."""
+
+    name: str
+    method: str
+    crop: str
+    task: str
+    scale: str
+    seeds: list[int]
+    params: dict[str, str]  # the values of each setting, in words
+    spacing: dict[str, str]  # of each setting: values, linear or log
+    metric: str
+    holdout: float
+    sampler: str
+    pruner: str
+    states: dict[str, int]  # how many trials are in each state
+    best: TrialRow | None
+    winner: Winner | None
+
+
+def read_studies(url: str) -> list[StudyRow]:
+    """Every sweep, by name."""
     storage = _open_storage(url)
     if storage is None:
         return []
@@ -44,12 +98,9 @@ def read_studies(url: str) -> list[dict[str, Any]]:
         return [_describe_study(s) for s in found if SETUP in s.user_attrs]
 
 
-def read_trials(url: str, study: str) -> list[dict[str, Any]]:
-    """The trials of a sweep in their order: {number, params, value, ci95, scores, state, reason,
-    cells, commands, made, online, seconds, worker}. value: the mean over seeds on the validation
-    part, None unless complete. cells: keys that `bench show` takes. online: {epoch: kNN accuracy}
-    of the pretraining. Trials that were interrupted or lost and have been given back are left out.
-    """
+def read_trials(url: str, study: str) -> list[TrialRow]:
+    """The trials of a sweep in their order. Those that were interrupted or lost and have been given
+    back are left out."""
     found = _open_study(url, study)
     with _explain_errors():
         return (
@@ -87,8 +138,8 @@ def compute_importances(study: Study) -> dict[str, float]:
     return {name: float(share) for name, share in found.items() if math.isfinite(share)}
 
 
-def describe_trial(trial: FrozenTrial) -> dict[str, Any]:
-    """A row of `read_trials`."""
+def describe_trial(trial: FrozenTrial) -> TrialRow:
+    """A trial as plain data."""
     attrs, state = trial.user_attrs, trial.state.name.lower()
     scores = list(attrs.get("scores", []))
     took = trial.duration.total_seconds() if trial.duration else None
@@ -111,20 +162,28 @@ def describe_trial(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
+def find_best(rows: Sequence[TrialRow]) -> TrialRow | None:
+    """The complete trial with the largest value on the validation part, the first of equals."""
+    complete = [(r["value"], r) for r in rows if r["value"] is not None]
+    return max(complete, key=lambda pair: pair[0])[1] if complete else None
+
+
 def is_lost(trial: FrozenTrial) -> bool:
     """Whether the trial was interrupted or its worker was lost: another trial has taken its place."""
     return trial.state.name == "FAIL" and "reason" not in trial.user_attrs
 
 
-def _describe_study(study: Study) -> dict[str, Any]:
+def _describe_study(study: Study) -> StudyRow:
     setup = study.user_attrs[SETUP]
     rows = [describe_trial(t) for t in study.get_trials(deepcopy=False) if not is_lost(t)]
-    complete = [r for r in rows if r["value"] is not None]
     cell = setup["cells"][0]
     states = [r["state"] for r in rows]
     return {
         "name": study.study_name,
-        **{k: cell[k] for k in ("method", "crop", "task", "scale")},
+        "method": cell["method"],
+        "crop": cell["crop"],
+        "task": cell["task"],
+        "scale": cell["scale"],
         "seeds": [c["seed"] for c in setup["cells"]],
         "params": {s["name"]: _describe_values(s) for s in setup["spaces"]},
         "spacing": {s["name"]: _name_spacing(s) for s in setup["spaces"]},
@@ -133,16 +192,16 @@ def _describe_study(study: Study) -> dict[str, Any]:
         "sampler": setup["sampler"],
         "pruner": setup["pruner"],
         "states": {state: states.count(state) for state in sorted(set(states))},
-        "best": max(complete, key=lambda r: r["value"], default=None),
+        "best": find_best(rows),
         "winner": study.user_attrs.get(WINNER),
     }
 
 
-def _name_spacing(space: dict[str, Any]) -> str:
+def _name_spacing(space: PlainSpace) -> str:
     return "values" if space["values"] else "log" if space["log"] else "linear"
 
 
-def _describe_values(space: dict[str, Any]) -> str:
+def _describe_values(space: PlainSpace) -> str:
     ends = f"{space['low']:g} to {space['high']:g}{' (log)' if space['log'] else ''}"
     return ", ".join(map(str, space["values"])) or ends
 
