@@ -9,7 +9,8 @@ import streamlit as st
 
 from bench.results.db.place import database_url
 from bench.results.db.reading import FIRST_COMMAND, NothingYet, Reader, open_reader
-from bench.results.views import board, coverage, entries, lineage, studies
+from bench.results.views import board, coverage, entries, lineage, placement, studies
+from bench.results.views.studies import StudyRow, TrialRow
 
 if TYPE_CHECKING:
     from bench.results.papers.compared import ComparedTable
@@ -63,11 +64,11 @@ class Source:
         """Labels of cells whose code has changed since."""
         return _changed(self.mark, self)
 
-    def studies(self) -> list[studies.StudyRow]:
+    def studies(self) -> list[StudyRow]:
         """Every sweep."""
         return _studies(self.mark, self)
 
-    def sweep(self, study: str) -> tuple[list[studies.TrialRow], dict[str, float]]:
+    def sweep(self, study: str) -> tuple[list[TrialRow], dict[str, float]]:
         """The trials of a sweep, and how much each of its settings matters."""
         return _sweep(self.mark, study, self)
 
@@ -103,7 +104,7 @@ def _table(
         from bench.results.papers.board_entries import list_reported
 
         found = [*found, *list_reported(data)]
-    return board.make_table(found, content)
+    return placement.make_table(found, content)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -126,14 +127,14 @@ def _usual_seconds(
 
 
 @st.cache_resource(max_entries=2, show_spinner="reading sweeps")
-def _studies(mark: tuple[Any, ...], _source: Source) -> list[studies.StudyRow]:
+def _studies(mark: tuple[Any, ...], _source: Source) -> list[StudyRow]:
     return studies.read_studies(_source.url)
 
 
 @st.cache_resource(max_entries=8, show_spinner="reading trials")
 def _sweep(
     mark: tuple[Any, ...], study: str, _source: Source
-) -> tuple[list[studies.TrialRow], dict[str, float]]:
+) -> tuple[list[TrialRow], dict[str, float]]:
     return studies.read_trials(_source.url, study), studies.read_importances(_source.url, study)
 
 

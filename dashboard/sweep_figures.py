@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from bench.results.views.trials import average_points, choose_spread
+from bench.results.views.trials import SettingPoint, average_points, choose_spread
 from dashboard.look import PALETTE
 
 TICKS = 10  # different values up to which each has its own tick
@@ -18,7 +18,9 @@ LOW_HIGH = ("#B8A05A", "#0072B2")  # of values: both ends readable on both
 Rows = Sequence[Mapping[str, Any]]
 
 
-def plot_against(rows: Rows, setting: str, metric: str, spacing: str) -> alt.LayerChart:
+def plot_against(
+    rows: Sequence[SettingPoint], setting: str, metric: str, spacing: str
+) -> alt.LayerChart:
     """`points` of a setting against the metric, with intervals; given values are joined by their
     means."""
     frame = pd.DataFrame(list(rows))

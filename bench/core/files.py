@@ -15,7 +15,7 @@ from bench.core.errors import StageFailed
 
 @contextmanager
 def write_atomically(path: Path, shared: bool = False) -> Iterator[Path]:
-    """Give the block a path to write to; when the block ends, sync that file and rename it to `path`.
+    """Give the block a path to write to; at its end, sync that file and rename it to `path`.
 
     A reader sees the old file or the whole new one, whenever the process is killed. Where the
     block raises, `path` stays as it was. The file beside it is called `NAME.part`, so that the

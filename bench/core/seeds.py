@@ -1,4 +1,4 @@
-"""Derived seeds: one base seed, a purpose and dimensions give independent, reproducible streams."""
+"""Derived seeds: a base seed, a purpose and dimensions give independent, reproducible streams."""
 
 from __future__ import annotations
 

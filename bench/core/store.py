@@ -1,9 +1,9 @@
-"""The content-addressed store: a stage's folder under its key, made in a work folder, renamed when
-whole.
+"""The content-addressed store: a stage's folder under its key, made in a work folder and renamed
+when it is whole.
 
 In `BENCH_HOME`:
 
-    store/<kind>/<name>-<key[:12]>/   committed: has a `done` record with every file's size and hash
+    store/<kind>/<name>-<key[:12]>/   committed: its `done` record has every file's size and hash
     work/<key>/                       being made; survives a kill, so that a runner can go on
     locks/<key>.lock                  who makes it
     damaged/                          committed folders that no longer match their `done` record
@@ -185,12 +185,12 @@ class Store:
         server does when a host falls silent), and forked loader workers do not inherit it.
         """
         handle = os.open(self._lock_file(stage), os.O_RDWR | os.O_CREAT, 0o666)
-        mine = told = False
+        mine = announced = False
         try:
             while not (mine := _try_lock(handle, stage.key)):
-                if not told:
+                if not announced:
                     waiting(_owner(handle))
-                    told = True
+                    announced = True
                 time.sleep(0.2)
             with suppress(OSError):  # only for people: a full disk has no room for it
                 os.ftruncate(handle, 0)

@@ -39,10 +39,10 @@ def load_components(name: str = "") -> dict[tuple[str, str], type[Component]]:
 
 def default_component(kind: str) -> str:
     """The component of `kind` that a sweep takes where none is named."""
-    found = [n for n in registry.names(kind) if vars(registry.load(kind, n)).get("usual")]
-    if not found:
+    defaults = [n for n in registry.names(kind) if vars(registry.load(kind, n)).get("usual")]
+    if not defaults:
         raise BadInput(f"--{kind} is missing; try: bench list {registry.PLURAL[kind]}")
-    return found[0]
+    return defaults[0]
 
 
 def find_setting(text: str, named: Mapping[str, str], scale: str) -> Owned:

@@ -31,7 +31,7 @@ def make_table(rows: Sequence[TrialRow], setup: Setup, doing: dict[str, str]) ->
 
     done = sum(r["state"] not in ("waiting", "running") for r in rows)
     of = f" of {max(setup.trials, len(rows))}" if setup.trials < MANY else ""
-    found = Table(title=f"{done}{of} trials", title_justify="left")
+    grid = Table(title=f"{done}{of} trials", title_justify="left")
     for name in (
         "trial",
         *(s.name for s in setup.spaces),
@@ -39,7 +39,7 @@ def make_table(rows: Sequence[TrialRow], setup: Setup, doing: dict[str, str]) ->
         "state",
         "time",
     ):
-        found.add_column(
+        grid.add_column(
             name, no_wrap=name != "state", justify="right" if "validation" in name else "left"
         )
     best = find_best(rows)
@@ -54,8 +54,8 @@ def make_table(rows: Sequence[TrialRow], setup: Setup, doing: dict[str, str]) ->
         mark = " *" if row is best else ""
         score = format_score(row["value"], row["ci95"])
         took = "" if row["seconds"] is None else f"{row['seconds']:.0f} s"
-        found.add_row(str(row["number"]), *values, score + mark, row["reason"] or state, took)
-    return found
+        grid.add_row(str(row["number"]), *values, score + mark, row["reason"] or state, took)
+    return grid
 
 
 def _pid(worker: str | None) -> str:

@@ -115,10 +115,10 @@ def resolve(
 
 
 def _match_one(kind: str, name: str) -> str:
-    found = match(kind, name)
-    if len(found) != 1:
-        raise BadInput(f"a sweep has one {kind}, got {', '.join(found)}; try: --{kind} {found[0]}")
-    return found[0]
+    names = match(kind, name)
+    if len(names) != 1:
+        raise BadInput(f"a sweep has one {kind}, got {', '.join(names)}; try: --{kind} {names[0]}")
+    return names[0]
 
 
 def _name_owner(o: Owned) -> str:
@@ -188,9 +188,10 @@ def choose_search(
         sampler = "tpe" if endless else "grid"
     if sampler == "grid" and endless:
         space = endless[0]
+        ends = f"{format_setting(space.low)},{format_setting(space.high)}"
         raise BadInput(
-            f"a grid needs a list of values, {space.name} has the range {space}; try: --param "
-            f"{space.name}={format_setting(space.low)},{format_setting(space.high)}, or --sampler tpe"
+            f"a grid needs a list of values, {space.name} has the range {space}; "
+            f"try: --param {space.name}={ends}, or --sampler tpe"
         )
     if pruner == "auto":
         pruner = "none" if sampler == "grid" else "median"
@@ -232,7 +233,7 @@ def _check_supported(plan: Plan) -> None:
 
 
 def name_study(setup: Setup) -> str:
-    """The name a sweep has unless told: the same settings of the same cells find the same study."""
+    """The default name of a sweep: the same settings of the same cells have the same name."""
     cell = setup.cells[0]
     fields = "+".join(s.name.rpartition(".")[2] for s in setup.spaces)
     return f"{fields}-{cell.method}-{cell.crop}-{cell.task}-{cell.scale}-{setup.key[:6]}"

@@ -22,7 +22,7 @@ SYNTAX = "values: 1,3,5; a range: 0.0:0.3, with a step: 0:10:2, by its logarithm
 
 @dataclass(frozen=True)
 class Space:
-    """The values of one setting, `name` ("owner.field"): a list, or a range from `low` to `high`."""
+    """The values of one setting, `name` ("owner.field"): a list, or a range `low` to `high`."""
 
     name: str
     values: tuple[Any, ...] = ()
@@ -133,8 +133,8 @@ def _list_steps(name: str, text: str, low: float, high: float, step: float) -> t
     if not low < high or step <= 0:
         raise _wrong(name, text)
     count = math.floor((high - low) / step + 1e-9) + 1
-    found = (low + i * step for i in range(count))
-    return tuple(v if isinstance(v, int) else float(f"{v:.10g}") for v in found)
+    steps = (low + i * step for i in range(count))
+    return tuple(v if isinstance(v, int) else float(f"{v:.10g}") for v in steps)
 
 
 def _types(annotation: Any) -> set[Any]:

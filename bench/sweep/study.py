@@ -209,14 +209,14 @@ def counts_as_trial(trial: FrozenTrial) -> bool:
 
 def values_of(trial: FrozenTrial) -> dict[str, Any]:
     """The settings of a trial, as its cells have them."""
-    found: dict[str, Any] = (
+    values: dict[str, Any] = (
         trial.user_attrs.get("values") or trial.system_attrs.get("fixed_params") or {}
     )
-    return found or dict(trial.params)
+    return values or dict(trial.params)
 
 
 def worker_name() -> str:
-    """host:pid:start of this process; the start tells a process from a later one with its number."""
+    """host:pid:start of this process; the start tells it from a later process with its pid."""
     return f"{socket.gethostname()}:{os.getpid()}:{_read_start(os.getpid())}"
 
 
@@ -262,10 +262,10 @@ def make_pruner(name: str) -> BasePruner:
     """Optuna's pruner of that name."""
     from optuna import pruners
 
-    found: BasePruner = {
+    pruner: BasePruner = {
         "none": pruners.NopPruner,
         "median": lambda: pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
         "halving": pruners.SuccessiveHalvingPruner,
         "hyperband": pruners.HyperbandPruner,
     }[name]()
-    return found
+    return pruner

@@ -136,8 +136,8 @@ def suggest_value(trial: Trial, space: Space, grid: bool) -> Any:
         return trial.suggest_categorical(space.name, space.values)
     if space.finite:
         low, high = float(min(space.values)), float(max(space.values))
-        found = trial.suggest_float(space.name, low, high)
-        return next(v for v in space.values if v == found)
+        drawn = trial.suggest_float(space.name, low, high)
+        return next(v for v in space.values if v == drawn)
     if space.whole:
         return trial.suggest_int(space.name, int(space.low), int(space.high), log=space.log)
     return space.drawn(trial.suggest_float(space.name, space.low, space.high, log=space.log))

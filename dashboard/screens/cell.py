@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.views.board import complete_command
+from bench.results.views.commands import complete_command
 from bench.results.views.differences import collect_settings
 from bench.results.views.lineage import (
     CellInfo,
@@ -128,12 +128,12 @@ def head(source: Source, info: CellInfo) -> None:
     if cell["state"] != "done":
         kind = "warn" if cell["state"] == "failed" else ""
         st.html(note(f"{cell['state']}: {cell['reason'] or 'no reason recorded'}", kind))
-    others = {s["label"]: s for s in source.ask(read_siblings, cell["group"])}
+    others = {s.label: s for s in source.ask(read_siblings, cell["group"])}
     if len(others) > 1:
         links = [
-            f"<b>{s['seed']}</b>"
+            f"<b>{s.seed}</b>"
             if label == cell["label"]
-            else link("cell", str(s["seed"]), s["state"], key=label[:16])
+            else link("cell", str(s.seed), s.state, key=label[:16])
             for label, s in others.items()
         ]
         st.html(f'<div class="b-soft">seeds: {" · ".join(links)}</div>')

@@ -7,9 +7,11 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.views.board import Column, Row, Table, compact_seeds, make_table
+from bench.results.views.board import Column, Row, Table
 from bench.results.views.board_text import format_number
+from bench.results.views.commands import compact_seeds
 from bench.results.views.differences import (
+    PairedDifference,
     collect_settings,
     find_differing,
     paired_difference,
@@ -17,6 +19,7 @@ from bench.results.views.differences import (
 )
 from bench.results.views.entries import Entry
 from bench.results.views.lineage import find_cell, read_graph
+from bench.results.views.placement import make_table
 from dashboard.address import Address
 from dashboard.look import Markup, link, note, section, show_small_print, table, title
 from dashboard.screens.leaderboard import choose_board, choose_content
@@ -196,7 +199,7 @@ def value(entry: Entry | None) -> Any:
     )
 
 
-def difference(found: dict[str, Any] | None) -> Any:
+def difference(found: PairedDifference | None) -> Any:
     """`+1.2 ± 0.4 better (seeds 0-2)`."""
     if found is None:
         return "no common seed"

@@ -16,17 +16,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.core.statistics import summarise
-from bench.results.views.board import (
-    Board,
-    Choice,
-    are_tied,
-    compact_seeds,
-    fill_command,
-    make_board,
-    make_table,
-)
+from bench.results.views.board import Board, Choice, are_tied, make_board
 from bench.results.views.board_text import export_board, format_number, standing_of, state_of
+from bench.results.views.commands import compact_seeds, fill_command
 from bench.results.views.entries import Entry
+from bench.results.views.placement import make_table
 
 
 def entry(method: str = "byol", task: str = "knn", values: Any = (), **other: Any) -> Entry:

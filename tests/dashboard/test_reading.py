@@ -417,7 +417,8 @@ def test_a_database_without_the_board_columns_is_filled(tmp_path: Path) -> None:
         entries = load_entries(connection, "small", "coco")
     # without recorded stages, rows and columns go by their names
     assert sum(e.n for e in entries) == 31
-    from bench.results.views.board import Choice, make_board, make_table
+    from bench.results.views.board import Choice, make_board
+    from bench.results.views.placement import make_table
 
     found = make_board(make_table(entries), Choice())
     assert len(found.columns) == 6

@@ -47,7 +47,7 @@ def test_rows_cells_and_results_equal_sqlites(where: str, tmp_path: Path) -> Non
     for database in both:
         fill(database)
         fill(database)
-    theirs, ours = ((d.rows(), d.cells(), d.results()) for d in both)
+    theirs, ours = ((d.read_rows(), d.read_cells(), d.read_results()) for d in both)
     assert theirs == ours
     assert len(theirs[0]) == 3
 

@@ -35,7 +35,7 @@ def test_every_number_of_the_four_papers_is_there_once() -> None:
 
 
 def test_numbers_are_as_printed() -> None:
-    """Paper 000, Table 1, BYOL with Our-Crop; paper 002, Table 4, ORL on COCO; paper 003, Table 9."""
+    """Paper 000, Table 1: BYOL with Our-Crop; paper 002, Table 4: ORL on COCO; 003, Table 9."""
     byol = [v.value for v in values_of_table("000", "T1") if v.row_label == "BYOL / Our-Crop"]
     assert byol == [69.5, 70.7, 42.5]
     orl = [v.value for v in values_of_table("002", "T4") if v.row_label == "ORL (ours) COCO"]

@@ -170,7 +170,7 @@ def test_failed_points_are_tried_again_by_the_next_command() -> None:
 
 
 def test_many_writers_wait_for_each_other(tmp_path: Path) -> None:
-    """Reads that turn into writes, from connections of their own: SQLite alone answers "locked"."""
+    """Reads that turn into writes, from separate connections: SQLite alone answers "locked"."""
     open_storage(url(tmp_path))
     optuna.create_study(storage=open_storage(url(tmp_path)), study_name="s")
 

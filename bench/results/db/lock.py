@@ -15,7 +15,7 @@ UPGRADE = "lock"  # held while the schema is upgraded
 @contextmanager
 def exclude_others(engine: Engine, what: str = UPGRADE) -> Iterator[None]:
     """Let one process at a time into the block, of all that use this database and name the same
-    `what`. With SQLite the lock is on a file beside the database, with PostgreSQL in the server."""
+    `what`. SQLite's lock is on a file beside the database, PostgreSQL's is in the server."""
     if engine.dialect.name == "sqlite" and engine.url.database:
         with open(f"{engine.url.database}.{what}", "a") as handle:
             fcntl.lockf(handle, fcntl.LOCK_EX)

@@ -1,5 +1,5 @@
-"""The queries behind leaderboards: SQL and plain tuples, no mapped objects, so that 100,000 results
-are read quickly."""
+"""The queries behind leaderboards: SQL and plain tuples, no mapped objects, so that 100,000
+results are read quickly."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def select_heads(connection: Connection, filters: Filters) -> list[Head]:
     query = query.join(ResultRow, ResultRow.label == CellRow.label)
     query = narrow_query(query, filters).group_by(*board, CellRow.group, ResultRow.source)
     width = len(BOARD)
-    found = [
+    heads = [
         Head(
             tuple(row[:width]),
             row[width],
@@ -57,26 +57,26 @@ def select_heads(connection: Connection, filters: Filters) -> list[Head]:
         )
         for row in connection.execute(query)
     ]
-    return sorted(found, key=lambda h: (h.board, -h.mean, h.group, h.source))
+    return sorted(heads, key=lambda h: (h.board, -h.mean, h.group, h.source))
 
 
 def read_rows(connection: Connection, wanted: Sequence[Head]) -> list[LeaderboardRow]:
     """The leaderboard rows of these heads, in their order: names, seeds, every metric's summary,
     cells."""
-    found: dict[tuple[str, str], list[Any]] = {}
-    for groups in split_in_parts(dict.fromkeys(h.group for h in wanted)):
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for some in split_in_parts(dict.fromkeys(h.group for h in wanted)):
         columns = [CellRow.__table__.c[n] for n in (*NAMES, "seed", "label", "overrides", "group")]
         query = select(
             *columns, ResultRow.source, ResultRow.headline, MetricRow.name, MetricRow.value
         )
         query = query.join(ResultRow, ResultRow.label == CellRow.label)
         query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
-        query = query.where(CellRow.group.in_(groups))
+        query = query.where(CellRow.group.in_(some))
         for row in connection.execute(
             query.order_by(CellRow.seed, CellRow.label, MetricRow.position)
         ):
-            found.setdefault((row.group, row.source), []).append(row)
-    return [_make_row(found[h.group, h.source]) for h in wanted if (h.group, h.source) in found]
+            groups.setdefault((row.group, row.source), []).append(row)
+    return [_make_row(groups[h.group, h.source]) for h in wanted if (h.group, h.source) in groups]
 
 
 def _make_row(rows: Sequence[Any]) -> LeaderboardRow:

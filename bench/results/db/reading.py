@@ -91,7 +91,7 @@ class Reader:
             )
         try:
             with self.engine.connect() as connection:
-                found = connection.execute(
+                version = connection.execute(
                     text(f"SELECT version_num FROM {VERSION_TABLE}")
                 ).scalar()
         except DatabaseError as error:
@@ -101,15 +101,15 @@ class Reader:
                     f"the results database is empty; run first: {FIRST_COMMAND}"
                 ) from None
             raise BadInput(explain_error(error)) from None
-        if found == HEAD:
+        if version == HEAD:
             return
-        if str(found) < HEAD:
+        if str(version) < HEAD:
             raise BadInput(
-                f"the results database has schema {found}, older than this version's {HEAD}; "
+                f"the results database has schema {version}, older than this version's {HEAD}; "
                 "any other bench command upgrades it, for instance: bench leaderboard"
             )
         raise BadInput(
-            f"the results database has schema {found}, newer than this version's {HEAD}; "
+            f"the results database has schema {version}, newer than this version's {HEAD}; "
             "try: pip install --upgrade ssl-crop-bench"
         )
 
@@ -129,10 +129,10 @@ class Reader:
 
 def _read_stamp(file: Path) -> tuple[int, int, int]:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return (0, 0, 0)
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def explain_error(error: SQLAlchemyError) -> str:

@@ -37,8 +37,9 @@ def _migrate(connection: Connection, version: str | None) -> None:
     known = {s.revision for s in ScriptDirectory.from_config(config).walk_revisions()}
     if version is not None and version not in known:
         raise BadInput(
-            f"the results database {hide_password(str(connection.engine.url))} has schema {version}, "
-            f"newer than this version's {HEAD}; try: pip install --upgrade ssl-crop-bench"
+            f"the results database {hide_password(str(connection.engine.url))} has schema "
+            f"{version}, newer than this version's {HEAD}; "
+            "try: pip install --upgrade ssl-crop-bench"
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

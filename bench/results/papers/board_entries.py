@@ -17,7 +17,7 @@ def list_reported(data: str) -> tuple[Entry, ...]:
     """The numbers whose method, crop and task there are here, of networks pretrained on `data`;
     one for every
     paper, method, crop, settings, task and metric: the first that the paper prints."""
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for name in list_table_names():
         table = load_table(name)
         rows, columns = {r.label: r for r in table.rows}, {c.name: c for c in table.columns}
@@ -29,8 +29,8 @@ def list_reported(data: str) -> tuple[Entry, ...]:
             )
             if wanted and pretrained == data:
                 entry = _make_entry(row, column, value)
-                found.setdefault(entry.group, entry)
-    return tuple(found.values())
+                entries.setdefault(entry.group, entry)
+    return tuple(entries.values())
 
 
 def _make_entry(row: Row, column: Column, value: Value) -> Entry:

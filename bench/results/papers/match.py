@@ -1,5 +1,5 @@
-"""Which recorded cells are a table's cell: equal names, and equal settings once defaults are left
-out."""
+"""Which recorded cells are a table's cell: those with equal names, and with equal settings once
+defaults are left out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Entry = TypeVar("Entry", StoredCell, LeaderboardRow)
 
 
 class Recorded(Generic[Entry]):
-    """What the database says of the cells of one scale, or of the rows of a leaderboard there, found by
-    the cell of a table."""
+    """What the database says of the cells, or of the leaderboard's rows, of one scale, to be
+    looked up by the cell of a table."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.by_name: dict[tuple[str, ...], list[Entry]] = {}
@@ -44,14 +44,14 @@ def effective_settings(cell: Cell, overrides: Mapping[str, str]) -> frozenset[tu
     """The settings that say something: `crop.FIELD` and `task.FIELD` under the component's name,
     those that a component has at this scale anyway left out, numbers spelled one way."""
     mine = {"crop": cell.crop, "task": cell.task}
-    found = set()
+    effective = set()
     for key, text in overrides.items():
         owner, _, field = key.partition(".")
         name = mine.get(owner, owner)
         value, default = _compare_default(owner, name, field, cell.method, cell.scale, str(text))
         if value != default:
-            found.add((f"{name}.{field}", value))
-    return frozenset(found)
+            effective.add((f"{name}.{field}", value))
+    return frozenset(effective)
 
 
 @cache
@@ -66,8 +66,8 @@ def _compare_default(
         cls = registry.load(kind, method if owner == "method" else name)
         if field in cls.Params.model_fields:
             try:
-                given = cls.resolve(scale, {field: text}).params
+                params = cls.resolve(scale, {field: text}).params
             except BenchError:
                 break
-            return repr(getattr(given, field)), repr(getattr(cls.resolve(scale).params, field))
+            return repr(getattr(params, field)), repr(getattr(cls.resolve(scale).params, field))
     return text, ""

@@ -109,8 +109,8 @@ class Value:
     @property
     def repeats(self) -> str | None:
         """The table of the same paper that prints this number already, such as "T1"."""
-        found = re.search(r"\brepeats (T\d+)", self.notes)
-        return found.group(1) if found else None
+        match = re.search(r"\brepeats (T\d+)", self.notes)
+        return match.group(1) if match else None
 
     @property
     def column(self) -> tuple[str, str, str]:
@@ -133,7 +133,7 @@ def parse_values(lines: Iterable[str]) -> list[Value]:
         raise BadData(
             f"reported numbers have the columns {', '.join(FIELDS)}, got {reader.fieldnames}"
         )
-    found: dict[tuple[str, ...], Value] = {}
+    values: dict[tuple[str, ...], Value] = {}
     for row in reader:
         where = f"reported.csv, line {reader.line_num}"
         try:
@@ -141,16 +141,16 @@ def parse_values(lines: Iterable[str]) -> list[Value]:
             value = float(row["value"])
             if not math.isfinite(value):
                 raise ValueError(f"{value} is no number")
-            made = Value(**{**row, "epochs": epochs, "value": value})  # type: ignore[arg-type]
+            number = Value(**{**row, "epochs": epochs, "value": value})  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
             raise BadData(f"{where}: {error}") from None
-        if made.paper not in CITATIONS:
-            raise BadData(f"{where}: no citation of paper {made.paper!r}")
-        key = (made.paper, made.table, made.row_label, *made.column)
-        if key in found:
+        if number.paper not in CITATIONS:
+            raise BadData(f"{where}: no citation of paper {number.paper!r}")
+        key = (number.paper, number.table, number.row_label, *number.column)
+        if key in values:
             raise BadData(f"{where}: {' / '.join(key)} comes twice")
-        found[key] = made
-    return list(found.values())
+        values[key] = number
+    return list(values.values())
 
 
 def values_of_table(paper: str, table: str) -> list[Value]:

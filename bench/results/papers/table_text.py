@@ -114,13 +114,13 @@ def format_cell(row: ComparedRow, name: str) -> tuple[str, str]:
     cell = row["cells"].get(name)
     if cell is None:
         return "", ""
-    found = cell["measured"]
-    if found is None:
+    measured = cell["measured"]
+    if measured is None:
         short = {"reported only": "", "not run": "-"}
         shown = short.get(cell["state"], cell["state"])
     else:
-        around = "" if found["ci95"] is None else f" ± {found['ci95']:.1f}"
-        shown = f"{found['mean']:.1f}{around} ({found['n']})"
+        around = "" if measured["ci95"] is None else f" ± {measured['ci95']:.1f}"
+        shown = f"{measured['mean']:.1f}{around} ({measured['n']})"
     return print_reported(cell["reported"]) + ("?" if cell["doubtful"] else ""), shown
 
 
@@ -185,12 +185,12 @@ def count_differences(claim: ComparedClaim) -> str:
         return ""
     right = [c for c in measured if c["holds"]]
     line = f"{len(right)} of {len(measured)} measured differences have this sign"
-    told = [c for c in measured if c["separated"] is not None]
+    known = [c for c in measured if c["separated"] is not None]
     beyond = sum(bool(c["separated"]) for c in right)
-    against = sum(bool(c["separated"]) for c in told if not c["holds"])
+    against = sum(bool(c["separated"]) for c in known if not c["holds"])
     line += (
         f", {beyond} beyond the 95 % interval; {against} beyond it the other way"
-        if told
+        if known
         else "; one seed, so no interval"
     )
     if len(measured) < len(claim["comparisons"]):

@@ -102,13 +102,13 @@ class Table:
 
     def cells(self, scale: str) -> dict[Cell, list[tuple[str, str]]]:
         """Every different cell with the (row label, column name) it answers to."""
-        found: dict[Cell, list[tuple[str, str]]] = {}
+        cells: dict[Cell, list[tuple[str, str]]] = {}
         for row in self.rows:
             for column in self.columns:
-                made = self.cell(row, column, scale)
-                if made:
-                    found.setdefault(made, []).append((row.label, column.name))
-        return found
+                cell = self.cell(row, column, scale)
+                if cell:
+                    cells.setdefault(cell, []).append((row.label, column.name))
+        return cells
 
 
 class TableCounts(TypedDict):
@@ -235,11 +235,15 @@ def _find_mistakes(table: Table) -> list[str]:
             {v.column for v in reported},
         ),
     ]
-    found = [
+    mistakes = [
         f"{what} {odd}" for what, mine, theirs in pairs for odd in sorted(mine ^ theirs, key=str)
     ]
-    found += [f"{name!r} twice" for name in [*labels, *names] if (labels + names).count(name) > 1]
+    mistakes += [
+        f"{name!r} twice" for name in [*labels, *names] if (labels + names).count(name) > 1
+    ]
     for claim in table.claims:
-        found += [f"claim's row {x!r}" for order in claim.orders for x in order if x not in labels]
-        found += [f"claim's column {x!r}" for x in claim.columns if x not in names]
-    return found
+        mistakes += [
+            f"claim's row {x!r}" for order in claim.orders for x in order if x not in labels
+        ]
+        mistakes += [f"claim's column {x!r}" for x in claim.columns if x not in names]
+    return mistakes

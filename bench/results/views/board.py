@@ -8,17 +8,11 @@ Welch's t-test at 5 % does not tell them apart; with one seed on either side nob
 
 from __future__ import annotations
 
-import shlex
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.results.views.entries import (
     Entry,
-    evaluation_settings,
-    format_settings,
-    pause_collector,
-    pretraining_settings,
 )
 from bench.results.views.ranking import difference, ranks
 
@@ -101,22 +95,6 @@ class Table:
     contents: tuple[str, ...]  # keys of the pretraining set's contents, most results first
 
 
-def make_table(entries: Iterable[Entry], content: str = "") -> Table:
-    """Entries put into rows and columns. Another content of the pretraining set is another table:
-    `content` is its key, by default that with most results."""
-    entries = list(entries)
-    counts: Counter[str] = Counter()
-    for entry in entries:
-        counts[entry.pretrain_data_key] += entry.n
-    contents = tuple(sorted((k for k in counts if k), key=lambda k: (-counts[k], k)))
-    if len(contents) > 1:
-        chosen = content if content in contents else contents[0]
-        entries = [e for e in entries if e.pretrain_data_key in ("", chosen)]
-    with pause_collector():
-        columns = _make_columns(entries)
-        return Table(tuple(columns), tuple(_make_rows(entries, columns)), contents)
-
-
 def make_board(table: Table, choice: Choice, changed: frozenset[str] = frozenset()) -> Board:
     """What `choice` shows of a table. `changed`: labels of cells whose code has changed since."""
     shown = [
@@ -133,99 +111,6 @@ def make_board(table: Table, choice: Choice, changed: frozenset[str] = frozenset
     return board
 
 
-def _make_columns(entries: Sequence[Entry]) -> list[Column]:
-    """Every evaluation there is, most results first; several of one task get notes that tell them
-    apart."""
-    first: dict[str, Entry] = {}
-    counts: Counter[str] = Counter()
-    for entry in entries:
-        if entry.source == "reported":
-            continue
-        key = column_key(entry)
-        if key not in first or (entry.values and not first[key].values):
-            first[key] = entry
-        counts[key] += entry.n
-    named = {_names(e) for e in first.values() if e.protocol or e.values}
-    first = {k: e for k, e in first.items() if e.protocol or e.values or _names(e) not in named}
-    order = sorted(first, key=lambda k: (-counts[k], first[k].task, k))
-    tasks = Counter(first[k].task for k in order)
-    return [_make_column(k, first[k], tasks[first[k].task] > 1) for k in order]
-
-
-def column_key(entry: Entry) -> str:
-    """Identity of the entry's column: its protocol, or its names where that is unknown."""
-    return entry.protocol or "/".join(
-        (*_names(entry), entry.task_data_key, format_settings(evaluation_settings(entry)))
-    )
-
-
-def _names(entry: Entry) -> tuple[str, ...]:
-    return entry.task, entry.task_data, entry.engine
-
-
-def _make_column(key: str, entry: Entry, several: bool) -> Column:
-    settings = evaluation_settings(entry)
-    note = f"{format_settings(settings)} [{key[:4]}]".strip() if several else ""
-    return Column(key, entry.task, entry.task_data, entry.engine, entry.headline, note, settings)
-
-
-def _make_rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
-    """Entries put into their rows. One without a result whose stages are unknown (its combination
-    is impossible) goes to the rows and columns of its names."""
-    rows: dict[str, Row] = {}
-    alike: dict[tuple[str, ...], list[Row]] = {}
-    places = {c.key for c in columns}
-    for entry in sorted(entries, key=lambda e: (not e.pretraining, not e.values)):
-        names = _row_names(entry)
-        if entry.pretraining or entry.values or not alike.get(names):
-            key = _row_key(entry, rows)
-            if key not in rows:
-                settings = format_settings(pretraining_settings(entry))
-                note = " ".join(part for part in (entry.cited, settings) if part)
-                row = Row(key, entry.method, entry.crop, note, entry.source, settings)
-                rows[key] = row
-                alike.setdefault(names, []).append(row)
-            targets = [rows[key]]
-        else:
-            targets = alike[names]
-        column = column_key(entry)
-        keys = [column] if column in places else [c.key for c in columns if _fits(entry, c)]
-        for row in targets:
-            for at in keys:
-                row.entries.setdefault(at, entry)
-    _tell_apart(rows.values())
-    return [row for row in rows.values() if row.entries]
-
-
-def _row_names(entry: Entry) -> tuple[str, ...]:
-    return entry.source, entry.method, entry.crop, format_settings(pretraining_settings(entry))
-
-
-def _row_key(entry: Entry, rows: dict[str, Row]) -> str:
-    """The row's identity; a second group at the place of another opens a row of its own."""
-    key = f"{entry.source}/{entry.pretraining or '/'.join(_row_names(entry))}"
-    there = rows[key].entries.get(column_key(entry)) if key in rows else None
-    return key if there is None or there.group == entry.group else f"{key}/{entry.group}"
-
-
-def _fits(entry: Entry, column: Column) -> bool:
-    if entry.source == "reported":
-        return (entry.task, entry.headline) == (column.task, column.headline)
-    return _names(entry) == (column.task, column.task_data, column.engine)
-
-
-def _tell_apart(rows: Iterable[Row]) -> None:
-    """Rows of one name (a version was raised, a default changed) get the start of their key as a
-    note."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.source, row.method, row.crop, row.note), []).append(row)
-    for members in groups.values():
-        if len(members) > 1:
-            for row in members:
-                row.note = f"{row.note} [{row.key.partition('/')[2][:6]}]".strip()
-
-
 def _is_shown(
     row: Row, columns: Sequence[Column], choice: Choice, changed: frozenset[str]
 ) -> bool:
@@ -233,14 +118,14 @@ def _is_shown(
         return False
     if choice.crops and row.crop not in choice.crops:
         return False
-    found = [row.entries[c.key] for c in columns if c.key in row.entries]
+    entries = [row.entries[c.key] for c in columns if c.key in row.entries]
     if row.source == "reported":
-        return bool(found)
-    if any(e.values and e.n < choice.seeds for e in found):
+        return bool(entries)
+    if any(e.values and e.n < choice.seeds for e in entries):
         return False
-    if choice.code and changed.isdisjoint(_labels(found)) != (choice.code == "current"):
+    if choice.code and changed.isdisjoint(_labels(entries)) != (choice.code == "current"):
         return False
-    return bool(found)
+    return bool(entries)
 
 
 def _labels(entries: Iterable[Entry]) -> set[str]:
@@ -306,13 +191,13 @@ def _insert_reported(rows: list[Row], reported: list[Row]) -> list[Row]:
     for row in reported:
         row.section = "reported"
         waiting.setdefault((row.method, row.crop, row.settings), []).append(row)
-    made: list[Row] = []
+    ordered: list[Row] = []
     for row in rows:
-        made.append(row)
-        for found in waiting.pop((row.method, row.crop, row.settings), []):
-            found.section = row.section
-            made.append(found)
-    return made + [row for members in waiting.values() for row in members if not row.settings]
+        ordered.append(row)
+        for reported_row in waiting.pop((row.method, row.crop, row.settings), []):
+            reported_row.section = row.section
+            ordered.append(reported_row)
+    return ordered + [row for members in waiting.values() for row in members if not row.settings]
 
 
 def are_tied(one: Entry, other: Entry) -> bool | None:
@@ -327,37 +212,3 @@ def are_tied(one: Entry, other: Entry) -> bool | None:
         {"mean": other.mean, "ci95": other.ci95, "n": other.n},
     )
     return None if apart["ci95"] is None else abs(apart["mean"]) <= apart["ci95"]
-
-
-def compact_seeds(seeds: Sequence[int]) -> str:
-    """`0-2,5` for 0, 1, 2 and 5."""
-    parts: list[list[int]] = []
-    for seed in sorted(set(seeds)):
-        if parts and seed == parts[-1][-1] + 1:
-            parts[-1].append(seed)
-        else:
-            parts.append([seed])
-    return ",".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
-
-
-def fill_command(row: Row, column: Column) -> str:
-    """The command that fills the row's cell in a column, for all seeds the row has elsewhere."""
-    model = next(iter(row.entries.values()))
-    words = shlex.split(model.command)
-    given = dict(zip(words[2::2], words[3::2], strict=False))
-    given |= {
-        "--task": column.task,
-        "--seeds": compact_seeds(row.seeds),
-        "--task-data": column.task_data,
-    }
-    given.pop("--set", None)
-    sets = [("--set", f"{k}={v}") for k, v in (*pretraining_settings(model), *column.settings)]
-    return shlex.join([*words[:2], *(w for pair in (*given.items(), *sets) for w in pair)])
-
-
-def complete_command(row: Row, column: Column) -> str:
-    """The command for whatever a cell lacks; "" where nothing can be done."""
-    entry = row.entries.get(column.key)
-    if row.source == "reported" or (entry and entry.state in ("unsupported", "done")):
-        return ""
-    return entry.command if entry else fill_command(row, column)

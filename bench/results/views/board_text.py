@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NotRequired, TypedDict
 
-from bench.results.views.board import Board, Column, Row, are_tied, complete_command
+from bench.results.views.board import Board, Column, Row, are_tied
+from bench.results.views.commands import complete_command
 from bench.results.views.entries import Entry
 
 FORMATS = {
@@ -29,8 +31,35 @@ def export_board(board: Board, form: str) -> str:
     return {"csv": as_csv, "json": as_json, "md": as_markdown, "tex": as_latex}[form](board)
 
 
-def list_records(board: Board) -> list[dict[str, Any]]:
-    """A plain dict per row, with full precision, state, reason and command of every cell."""
+class CellText(TypedDict):
+    """A cell of a board, with full precision."""
+
+    state: str
+    task_data: str
+    engine: str
+    metric: str
+    mean: NotRequired[float]
+    ci95: NotRequired[float | None]
+    n: NotRequired[int]
+    cells: NotRequired[list[str]]  # labels, by seed
+    reason: NotRequired[str]
+    command: NotRequired[str]  # fills what the cell lacks
+
+
+class RowText(TypedDict):
+    """A row of a board, its cells by column."""
+
+    rank: int | None
+    mean_rank: float | None
+    method: str
+    crop: str
+    settings: str
+    source: str
+    cells: dict[str, CellText]
+
+
+def list_records(board: Board) -> list[RowText]:
+    """The board's rows as plain data."""
     return [
         {
             "rank": row.rank,
@@ -45,17 +74,23 @@ def list_records(board: Board) -> list[dict[str, Any]]:
     ]
 
 
-def _describe_cell(row: Row, column: Column) -> dict[str, Any]:
+def _describe_cell(row: Row, column: Column) -> CellText:
     entry = row.entries.get(column.key)
-    found: dict[str, Any] = {"state": state_of(row, column), "task_data": column.task_data}
-    found |= {"engine": column.engine, "metric": column.headline}
+    cell: CellText = {
+        "state": state_of(row, column),
+        "task_data": column.task_data,
+        "engine": column.engine,
+        "metric": column.headline,
+    }
     if entry and entry.mean is not None:
-        found |= {"mean": entry.mean, "ci95": entry.ci95, "n": entry.n}
-        found["cells"] = [entry.labels[s] for s in sorted(entry.labels)]
+        cell["mean"], cell["ci95"], cell["n"] = entry.mean, entry.ci95, entry.n
+        cell["cells"] = [entry.labels[s] for s in sorted(entry.labels)]
     if entry and entry.reason:
-        found["reason"] = entry.reason
+        cell["reason"] = entry.reason
     command = complete_command(row, column)
-    return found | ({"command": command} if command else {})
+    if command:
+        cell["command"] = command
+    return cell
 
 
 def state_of(row: Row, column: Column) -> str:
@@ -81,7 +116,7 @@ def as_csv(board: Board) -> str:
     writer.writerow(["rank", "method", "crop", "settings", "source", *fields])
     for row in list_records(board):
         names = [row["rank"] or "", row["method"], row["crop"], row["settings"], row["source"]]
-        cells = [row["cells"][c.title] for c in board.columns]
+        cells: list[Mapping[str, object]] = [row["cells"][c.title] for c in board.columns]
         values = [cell.get(what) for cell in cells for what in ("mean", "ci95", "n", "state")]
         writer.writerow([_disarm("" if v is None else v) for v in (*names, *values)])
     return text.getvalue()
@@ -123,9 +158,9 @@ def as_latex(board: Board) -> str:
 
 
 def _format_rows(
-    board: Board, bold: str, tie: str, escape: Any, plus_minus: str
+    board: Board, bold: str, tie: str, escape: Callable[[str], str], plus_minus: str
 ) -> list[list[str]]:
-    made = []
+    lines = []
     for row in board.rows:
         source = "" if row.source == "measured" else f" ({row.source})"
         line = [
@@ -146,8 +181,8 @@ def _format_rows(
             text = format_number(entry).replace("±", plus_minus)
             standing = standing_of(board, column, row)
             line.append({"best": bold, "tie": tie}.get(standing, "{}").format(text))
-        made.append(line)
-    return made
+        lines.append(line)
+    return lines
 
 
 def standing_of(board: Board, column: Column, row: Row) -> str:

@@ -40,15 +40,15 @@ def ask_matrix(scale: str) -> Possible:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PLAN_SECONDS, check=True
         )
-        found = json.loads(done.stdout)
+        matrix = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return Possible()
-    return read_matrix(found)
+    return read_matrix(matrix)
 
 
-def read_matrix(found: Mapping[str, Any]) -> Possible:
+def read_matrix(matrix: Mapping[str, Any]) -> Possible:
     """From what `bench list --matrix --json` prints."""
-    crops, tasks = found["crops"], found["tasks"]
+    crops, tasks = matrix["crops"], matrix["tasks"]
     return Possible(
         methods=tuple(dict.fromkeys(r["method"] for r in crops)),
         crops=tuple(dict.fromkeys(r["crop"] for r in crops)),
@@ -92,34 +92,34 @@ def make_matrix(
 ) -> dict[tuple[str, str], Square]:
     """{(method, crop): Square} over what there is and what was asked for, with these settings."""
     tasks = list(tasks)
-    found: dict[tuple[str, str, str], Entry] = {}
+    best: dict[tuple[str, str, str], Entry] = {}
     for entry in entries:
         if entry.source != "reported" and pretraining_settings(entry) == settings:
-            _keep(found, entry)
-    methods = dict.fromkeys([*there_is.methods, *(k[0] for k in found)])
-    crops = dict.fromkeys([*there_is.crops, *(k[1] for k in found)])
-    return {(m, c): _make_square(m, c, tasks, found, there_is) for m in methods for c in crops}
+            _keep(best, entry)
+    methods = dict.fromkeys([*there_is.methods, *(k[0] for k in best)])
+    crops = dict.fromkeys([*there_is.crops, *(k[1] for k in best)])
+    return {(m, c): _make_square(m, c, tasks, best, there_is) for m in methods for c in crops}
 
 
-def _keep(found: dict[tuple[str, str, str], Entry], entry: Entry) -> None:
+def _keep(best: dict[tuple[str, str, str], Entry], entry: Entry) -> None:
     key = entry.method, entry.crop, entry.task
-    other = found.get(key)
+    other = best.get(key)
     if other is None or STATES.index(entry.state) < STATES.index(other.state):
-        found[key] = entry
+        best[key] = entry
 
 
 def _make_square(
     method: str,
     crop: str,
     tasks: list[str],
-    found: Mapping[tuple[str, str, str], Entry],
+    best: Mapping[tuple[str, str, str], Entry],
     there_is: Possible,
 ) -> Square:
     states: dict[str, int] = {}
     reasons: list[str] = []
     missing: list[str] = []
     for task in tasks:
-        entry = found.get((method, crop, task))
+        entry = best.get((method, crop, task))
         impossible = (there_is.pairs or {}).get((method, crop)) or (there_is.judged or {}).get(
             (method, task)
         )

@@ -69,8 +69,8 @@ class Entry:
 
 @contextmanager
 def pause_collector() -> Iterator[None]:
-    """While 100,000 small objects are made, looking for cycles among them takes longer than making
-    them."""
+    """Switch the garbage collector off in the block: looking for cycles among 100,000 small
+    objects takes longer than making them."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -102,8 +102,8 @@ def list_boards(connection: Connection) -> list[BoardName]:
     """Every scale and pretraining set there are cells of, most cells first."""
     count = func.count(CellRow.label)
     query = select(CellRow.scale, CellRow.pretrain_data, count)
-    found = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data))
-    return sorted((BoardName(*row) for row in found), key=lambda b: (-b.results, b.scale, b.data))
+    rows = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data))
+    return sorted((BoardName(*row) for row in rows), key=lambda b: (-b.results, b.scale, b.data))
 
 
 def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
@@ -116,7 +116,7 @@ def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
 def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
     here = (CellRow.scale == scale, CellRow.pretrain_data == data, CellRow.validation.is_(False))
     names = _read_groups(connection, here)
-    made: dict[tuple[str, str], Entry] = {}
+    entries: dict[tuple[str, str], Entry] = {}
     query = select(
         CellRow.group,
         CellRow.label,
@@ -131,26 +131,26 @@ def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
         if group not in names or (source is None and state == "done"):
             continue  # written between the two queries; or its result is gone
         key = (group, source or "measured")
-        entry = made.get(key)
+        entry = entries.get(key)
         if entry is None:
-            entry = made[key] = Entry(source=key[1], **names[group])
+            entry = entries[key] = Entry(source=key[1], **names[group])
         entry.labels[seed] = label
         if value is not None:
             entry.values[seed], entry.headline = value, headline
         else:
             entry.states[state] = entry.states.get(state, 0) + 1
     for group, reason in connection.execute(_select_reasons(here)):
-        if (group, "measured") in made:
-            made[group, "measured"].reason = reason
-    return [_summarise(entry) for entry in made.values()]
+        if (group, "measured") in entries:
+            entries[group, "measured"].reason = reason
+    return [_summarise(entry) for entry in entries.values()]
 
 
 def _read_groups(connection: Connection, here: Sequence[Any]) -> dict[str, dict[str, Any]]:
     """What the cells of a group share, by group: read from one of them."""
     columns = [CellRow.__table__.c[name] for name in FIELDS]
     first = select(func.min(CellRow.label)).where(*here).group_by(CellRow.group)
-    found = connection.execute(select(*columns).where(CellRow.label.in_(first)))
-    return {row[0]: dict(zip(FIELDS, row, strict=True)) for row in found}
+    rows = connection.execute(select(*columns).where(CellRow.label.in_(first)))
+    return {row[0]: dict(zip(FIELDS, row, strict=True)) for row in rows}
 
 
 def _select_reasons(here: Sequence[Any]) -> Any:
@@ -161,13 +161,13 @@ def _select_reasons(here: Sequence[Any]) -> Any:
 
 def _summarise(entry: Entry) -> Entry:
     if entry.values:
-        found = summarise(list(entry.values.values()))
-        entry.mean, entry.ci95 = found["mean"], found["ci95"]
+        summary = summarise(list(entry.values.values()))
+        entry.mean, entry.ci95 = summary["mean"], summary["ci95"]
     return entry
 
 
 def evaluation_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
-    """The overrides that belong to the evaluation (the task and its data), not to the pretraining."""
+    """The overrides that belong to the evaluation: to the task and its data."""
     owners = {entry.task, "task", *({entry.task_data} - {entry.pretrain_data})}
     return tuple(
         sorted((k, v) for k, v in entry.overrides.items() if k.partition(".")[0] in owners)

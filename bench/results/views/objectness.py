@@ -77,8 +77,8 @@ def list_topics(connection: Connection) -> list[Topic]:
         ResultRow.source != REPORTED
     )
     query = query.where(CellRow.pretrain_data_key.in_(select(CropRow.data_key)))
-    found = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data, CellRow.task))
-    return sorted((Topic(*row) for row in found), key=lambda t: (-t.results, t))
+    rows = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data, CellRow.task))
+    return sorted((Topic(*row) for row in rows), key=lambda t: (-t.results, t))
 
 
 def read_topic(connection: Connection, topic: Topic) -> list[LeaderboardRow]:
@@ -246,8 +246,11 @@ class CropShares(TypedDict):
 def read_shares(
     connection: Connection, data: str = "", crop: str = "*", objects: str = "boxes"
 ) -> tuple[str, list[CropShares]]:
-    """(data set, the shares of each crop), the emptiest crop first. `data` is a data set's name, by
-    default the one with most crops; `crop` is a pattern, or several with commas between."""
+    """(data set, the shares of each crop), the emptiest crop first.
+
+    `data` is a data set's name, by default that with most crops; `crop` is a pattern, or several
+    separated by commas.
+    """
     crops = [
         s
         for s in read_statistics(connection)
@@ -284,7 +287,7 @@ def _as_text(value: Mapping[str, Any]) -> str:
 
 
 def _make_label(statistic: MeasuredCrop, others: Sequence[MeasuredCrop]) -> str:
-    """The crop's name, with the settings and then the inputs in which others of its name differ."""
+    """The crop's name, and the settings and inputs in which others of that name differ."""
     alike = [o for o in others if o["crop"] == statistic["crop"]]
     own = statistic["params"]
     words = [f"{k}={v}" for k, v in own.items() if any(o["params"].get(k) != v for o in alike)]

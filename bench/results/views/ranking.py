@@ -11,16 +11,16 @@ from bench.core.statistics import Difference, Summary, t_quantile
 def ranks(values: Sequence[float]) -> list[float]:
     """1 for the smallest; equal values share the mean of their places."""
     order = sorted(range(len(values)), key=lambda i: values[i])
-    found = [0.0] * len(values)
+    places = [0.0] * len(values)
     start = 0
     while start < len(order):
         end = start
         while end < len(order) and values[order[end]] == values[order[start]]:
             end += 1
         for i in order[start:end]:
-            found[i] = (start + 1 + end) / 2
+            places[i] = (start + 1 + end) / 2
         start = end
-    return found
+    return places
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:

@@ -37,10 +37,10 @@ def read_learning_curve(folder: Path) -> list[dict[str, float]]:
 
 def read_class_scores(folder: Path) -> dict[str, dict[str, float]]:
     """{class: {score: value in percent}} from `per_class.json`, however the task nests it."""
-    found = _read_json(folder / "per_class.json")
-    if set(found) <= KINDS:
+    content = _read_json(folder / "per_class.json")
+    if set(content) <= KINDS:
         classes: dict[str, dict[str, float]] = {}
-        for kind, scores in found.items():
+        for kind, scores in content.items():
             for name, value in scores.items() if isinstance(scores, dict) else ():
                 classes.setdefault(name, {})[f"AP_{kind}"] = value
         return classes
@@ -48,7 +48,7 @@ def read_class_scores(folder: Path) -> dict[str, dict[str, float]]:
         name: {k: v for k, v in scores.items() if _is_finite(v)}
         if isinstance(scores, dict)
         else {"score": scores}
-        for name, scores in found.items()
+        for name, scores in content.items()
         if isinstance(scores, dict) or _is_finite(scores)
     }
 
@@ -71,7 +71,7 @@ def _read_text(path: Path) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(_read_text(path))
+        content = json.loads(_read_text(path))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -92,35 +92,35 @@ def read_studies(url: str) -> list[StudyRow]:
     from optuna import get_all_study_names, load_study
 
     with _explain_errors():
-        found = [
+        opened = [
             load_study(study_name=name, storage=storage) for name in get_all_study_names(storage)
         ]
-        return [_describe_study(s) for s in found if SETUP in s.user_attrs]
+        return [_describe_study(s) for s in opened if SETUP in s.user_attrs]
 
 
 def read_trials(url: str, study: str) -> list[TrialRow]:
-    """The trials of a sweep in their order. Those that were interrupted or lost and have been given
-    back are left out."""
-    found = _open_study(url, study)
+    """The trials of a sweep in their order, without those that were interrupted or lost and have
+    been given back."""
+    opened = _open_study(url, study)
     with _explain_errors():
         return (
             []
-            if found is None
-            else [describe_trial(t) for t in found.get_trials(deepcopy=False) if not is_lost(t)]
+            if opened is None
+            else [describe_trial(t) for t in opened.get_trials(deepcopy=False) if not is_lost(t)]
         )
 
 
 def read_importances(url: str, study: str) -> dict[str, float]:
     """How much each setting of a sweep matters, most first, in shares of 1; {} where too few
     trials are complete to tell, or all have one value."""
-    found = _open_study(url, study)
+    opened = _open_study(url, study)
     with _explain_errors():
-        return {} if found is None else compute_importances(found)
+        return {} if opened is None else compute_importances(opened)
 
 
 def compute_importances(study: Study) -> dict[str, float]:
-    """`read_importances` of an open study: 1 for a single setting, else by PED-ANOVA (Watanabe et al.
-    2023)."""
+    """`read_importances` of an open study: 1 for a single setting, else by PED-ANOVA (Watanabe et
+    al. 2023)."""
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     complete = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
@@ -132,10 +132,10 @@ def compute_importances(study: Study) -> dict[str, float]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+            shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     except (ValueError, RuntimeError):  # too few trials with the same settings
         return {}
-    return {name: float(share) for name, share in found.items() if math.isfinite(share)}
+    return {name: float(share) for name, share in shares.items() if math.isfinite(share)}
 
 
 def describe_trial(trial: FrozenTrial) -> TrialRow:
@@ -169,7 +169,7 @@ def find_best(rows: Sequence[TrialRow]) -> TrialRow | None:
 
 
 def is_lost(trial: FrozenTrial) -> bool:
-    """Whether the trial was interrupted or its worker was lost: another trial has taken its place."""
+    """Whether the trial was interrupted or its worker was lost, and another took its place."""
     return trial.state.name == "FAIL" and "reason" not in trial.user_attrs
 
 
@@ -220,7 +220,7 @@ def _open_study(url: str, name: str) -> Study | None:
 
 
 def _open_storage(url: str) -> Any:
-    """Optuna's storage at `url`, opened for reading only; None where it has never been used there."""
+    """Optuna's storage at `url`, opened for reading only; None where no sweep was ever run."""
     try:
         place, options, file = describe_engine(url)
         if file is not None and not file.exists():

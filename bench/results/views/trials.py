@@ -15,7 +15,7 @@ from bench.core.params import format_setting as format_setting
 from bench.results.views.studies import StudyRow, TrialRow
 
 STATES = {"complete": "done", "fail": "failed"}  # of Optuna, in our words
-# given numbers whose largest is so many times the smallest are spread by their logarithm
+# listed numbers whose largest is at least so many times the smallest are placed by their logarithm
 WIDE = 50.0
 
 
@@ -34,7 +34,7 @@ def find_marked(study: StudyRow, trials: Sequence[TrialRow]) -> int | None:
 
 
 def choose_spread(values: Sequence[Any], spacing: str) -> str:
-    """How values lie on an axis: `log`, `linear`, or `names` where one of them is no number."""
+    """How to place values on an axis: `log`, `linear`, or `names` where one is not a number."""
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return "names"
     positive = bool(values) and min(values) > 0
@@ -116,8 +116,8 @@ class AxisPoint(TypedDict):
 def list_parallel(
     study: StudyRow, trials: Sequence[TrialRow], winner: int | None
 ) -> list[AxisPoint]:
-    """A point per axis and trial: the axes are the settings in their order, then the metric. Trials
-    without a value, or that lack a setting, are left out."""
+    """A point per axis and trial. The axes are the settings in their order, then the metric.
+    Trials without a value, or that lack a setting, are left out."""
     names = list(study["params"])
     complete = [(t, t["value"]) for t in trials if t["value"] is not None]
     rows = [(t, score) for t, score in complete if all(n in t["params"] for n in names)]
@@ -143,7 +143,7 @@ def list_parallel(
 
 
 def scale_values(values: Sequence[Any], spacing: str) -> list[float]:
-    """Where values lie between the lowest (0) and the highest (1); the middle where all are equal."""
+    """Each value's place between the lowest (0) and the highest (1); 0.5 where all are equal."""
     kind = choose_spread(values, spacing)
     if kind == "names":
         order = sorted({format_setting(v) for v in values})
