@@ -63,8 +63,10 @@ class StageContext:
                 f"no folder is known for {stage.name} data {stage.short}; try: --data "
                 f"{stage.name}=PATH"
             )
-        data = load("data", stage.name).from_identity(dict(stage.params["params"]))
+        data: Any = load("data", stage.name).from_identity(dict(stage.params["params"]))
         folder = self.inputs[role]
         if "holdout" in stage.params:
-            return data.load_part(folder, root, split, stage.params["holdout"])  # type: ignore[attr-defined]
-        return data.load(folder, root, split)  # type: ignore[attr-defined,no-any-return]
+            part: ImageSet = data.load_part(folder, root, split, stage.params["holdout"])
+            return part
+        images: ImageSet = data.load(folder, root, split)
+        return images

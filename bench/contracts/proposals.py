@@ -91,6 +91,6 @@ def scale_back(boxes: np.ndarray, factor: np.ndarray, shape: tuple[int, ...]) ->
     """Boxes of a shrunk image in the frame of the image of `shape` (height, width), clipped;
     float32."""
     limit = np.array([shape[1], shape[0]] * 2)
-    return np.clip(np.asarray(boxes, np.float64).reshape(-1, 4) * factor, 0, limit).astype(
-        np.float32
-    )
+    full: np.ndarray = np.asarray(boxes, np.float64).reshape(-1, 4) * factor
+    clipped: np.ndarray = np.clip(full, 0, limit).astype(np.float32)
+    return clipped

@@ -3,14 +3,13 @@ source."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from bench.core.collector import collector_off
 from bench.core.params import format_setting
 from bench.core.statistics import summarise
 from bench.results.db.models import CellRow, ResultRow
@@ -67,19 +66,6 @@ class Entry:
         return next((s for s in ASKED if s in self.states), "missing")
 
 
-@contextmanager
-def pause_collector() -> Iterator[None]:
-    """Switch the garbage collector off in the block: looking for cycles among 100,000 small
-    objects takes longer than making them."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
 FIELDS = (
     "group",
     "method",
@@ -109,7 +95,7 @@ def list_boards(connection: Connection) -> list[BoardName]:
 def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
     """The entries of the cells of a scale and a pretraining set, but for those that sweeps score
     on a part of the training images."""
-    with pause_collector():
+    with collector_off():
         return _load(connection, scale, data)
 
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, String, cast, select
 
 from bench.contracts.source import state_of_code
+from bench.core.collector import collector_off
 from bench.results.db.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
 from bench.results.db.queries import split_in_parts
 from bench.results.db.records import StoredCell
-from bench.results.views.entries import pause_collector
 
 KEY = re.compile(r'"([0-9a-f]{64})"')
 
@@ -126,7 +126,7 @@ def code_state(stage: StageInfo) -> str:
 def find_changed(connection: Connection) -> frozenset[str]:
     """Keys of every stage (and so labels of every cell) whose own code, or that of one of its
     inputs, has changed since it was made."""
-    with pause_collector():
+    with collector_off():
         return _find_changed(connection)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from bench.core.collector import collector_off
 from bench.results.views.board import Column, Row, Table
 from bench.results.views.entries import (
     Entry,
     evaluation_settings,
     format_settings,
-    pause_collector,
     pretraining_settings,
 )
 
@@ -26,7 +26,7 @@ def make_table(entries: Iterable[Entry], content: str = "") -> Table:
     if len(contents) > 1:
         chosen = content if content in contents else contents[0]
         entries = [e for e in entries if e.pretrain_data_key in ("", chosen)]
-    with pause_collector():
+    with collector_off():
         columns = _make_columns(entries)
         return Table(tuple(columns), tuple(_make_rows(entries, columns)), contents)
 
