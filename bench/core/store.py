@@ -61,8 +61,8 @@ class Store:
             tempfile.TemporaryFile(dir=home / "work").close()
         except OSError as error:
             raise BadInput(
-                f"BENCH_HOME {home} cannot be written ({error.strerror}); try: BENCH_HOME=FOLDER "
-                "bench ..."
+                f"BENCH_HOME {home} cannot be written ({error.strerror}); "
+                "try: BENCH_HOME=FOLDER bench ..."
             ) from None
 
     def folder(self, stage: Stage) -> Path:
@@ -147,12 +147,12 @@ class Store:
         """The one committed stage whose key starts with `prefix`."""
         hits = [(f, r) for f, r in self.committed() if r["key"].startswith(prefix.lower())]
         if len(hits) != 1 or len(prefix) < 4:
-            what = "no stage has" if not hits else "several stages have"
+            problem = f"no stage has key {prefix!r}"
+            if hits:
+                problem = f"the keys of {len(hits)} stages start with {prefix!r}"
             if len(prefix) < 4:
-                what = "at least 4 digits are needed:"
-            raise BadInput(
-                f"{what} key {prefix!r}; try: bench leaderboard, or bench plan --json ..."
-            )
+                problem = f"at least 4 digits of a key are needed, got {prefix!r}"
+            raise BadInput(f"{problem}; try: bench leaderboard, or bench plan --json ...")
         return hits[0]
 
     def owner(self, stage: Stage) -> str | None:

@@ -95,7 +95,7 @@ def resolve(
     names = [o.name for o in owned]
     if len(set(names)) < len(names):
         raise BadInput(
-            f"--param names {max(names, key=names.count)} twice; try: once, with all its values"
+            f"--param names {max(names, key=names.count)} twice; give it once, with all its values"
         )
     notes = [_name_owner(o) for o in owned]
     for o in owned:
@@ -103,9 +103,8 @@ def resolve(
             continue
         if chosen.setdefault(o.kind, o.owner) != o.owner:
             raise BadInput(
-                f"{o.name} is swept but the {o.kind} is {chosen[o.kind]}; try: --{o.kind} "
-                f"{o.owner}, or "
-                f"bench list params {chosen[o.kind]}"
+                f"{o.name} is swept but the {o.kind} is {chosen[o.kind]}; "
+                f"try: --{o.kind} {o.owner}, or bench list params {chosen[o.kind]}"
             )
     for kind in ("method", "task"):
         if kind not in chosen and (pretrains or kind == "task"):
@@ -141,13 +140,15 @@ def change_setup(
     other = [o.name for o in owned if o.name not in spaces]
     if other:
         raise BadInput(
-            f"the study sweeps {', '.join(spaces)}, not {other[0]}; try: without --study"
+            f"the study sweeps {', '.join(spaces)}, not {other[0]}; for a new study, "
+            "leave --study out"
         )
     spaces |= {o.name: o.space for o in owned}
     how = choose_search(tuple(spaces.values()), sampler, pruner, trials, timed)
     if (how[0] == "grid") != setup.grid:
         raise BadInput(
-            f"the study is a {setup.sampler} search, now {how[0]}; try: without --study"
+            f"the study is a {setup.sampler} search and cannot become a {how[0]} search; "
+            "for a new study, leave --study out"
         )
     return replace(
         setup, spaces=tuple(spaces.values()), sampler=how[0], pruner=how[1], trials=how[2]
@@ -166,14 +167,15 @@ def choose_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> s
         return using[0]
     names = ", ".join(f"--crop {c}" for c in using)
     owners = ", ".join(o.owner for o in owned if o.kind == "proposals")
-    raise BadInput(f"{len(using)} crops use {owners}; say which: {names or 'bench list crops'}")
+    raise BadInput(f"{len(using)} crops use {owners}; choose one: {names or 'bench list crops'}")
 
 
 def choose_search(
     spaces: Sequence[Space], sampler: str, pruner: str, trials: int | None, timed: bool
 ) -> tuple[str, str, int]:
-    """The sampler, pruner and number of trials, chosen where not given: a grid of all values where
-    every setting has a list, else TPE with the median pruner. `timed`: a time ends the search."""
+    """The sampler, the pruner and the number of trials. By default they are a grid of all values
+    where every setting has a list, else TPE with the median pruner. `timed`: a time ends the
+    search."""
     for what, got, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
         if got not in known:
             raise BadInput(
@@ -207,9 +209,8 @@ def seal_setup(setup: Setup, runtime: Runtime, paths: Mapping[str, Path | None])
     task = registry.load("task", setup.cells[0].task)
     if "holdout" not in task.Params.model_fields:
         raise BadInput(
-            f"task {task.name} has no validation part: its Params do not come from "
-            "bench.contracts.task.TaskParams; "
-            "try another --task"
+            f"task {task.name} has no validation part, because its Params are not "
+            "bench.contracts.task.TaskParams; try another --task"
         )
     base = make_plan(setup.trial({}), runtime, paths)
     _check_supported(base)
@@ -227,8 +228,8 @@ def _check_supported(plan: Plan) -> None:
         if planned.final is None:
             c = planned.cell
             raise BadInput(
-                f"{c.method} x {c.crop} x {c.task}: {planned.unsupported}; try: bench list "
-                "--matrix"
+                f"{c.method} x {c.crop} x {c.task}: {planned.unsupported}; "
+                "try: bench list --matrix"
             )
 
 

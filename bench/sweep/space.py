@@ -72,7 +72,7 @@ class Space:
             plain["whole"],
         )
 
-    def drawn(self, value: float) -> Any:
+    def round_drawn(self, value: float) -> Any:
         """A value of the range as it is used: whole, or rounded to four digits and inside the
         range."""
         if self.whole:
@@ -96,7 +96,7 @@ def declared_space(name: str, info: FieldInfo) -> Space:
 
 
 def parse_space(name: str, info: FieldInfo, text: str) -> Space:
-    """The space that `text` says."""
+    """The space that `text` describes."""
     head, log, rest = text.partition("log:")
     parts = [p.strip() for p in (rest if log and not head else text).split(":")]
     if log and not head and len(parts) != 2:
@@ -118,7 +118,8 @@ def _make_range(name: str, info: FieldInfo, low: float, high: float, log: bool) 
     if not low < high or (log and low <= 0):
         above = ", and above 0 for log" if log else ""
         raise BadInput(
-            f"{name}: a range goes from less to more{above}, got {low}:{high}; try {SYNTAX}"
+            f"{name}: a range goes from a smaller to a larger value{above}, got {low}:{high}; "
+            f"it takes {SYNTAX}"
         )
     whole = int in _types(info.annotation) and float not in _types(info.annotation)
     if whole and (low != int(low) or high != int(high)):
@@ -168,4 +169,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _wrong(name: str, text: str) -> BadInput:
-    return BadInput(f"--param {name} does not understand {text!r}; it takes {SYNTAX}")
+    return BadInput(f"--param {name}: {text!r} is neither values nor a range; it takes {SYNTAX}")

@@ -85,8 +85,8 @@ class Sweep:
 
     @classmethod
     def start(cls, url: str, name: str, setup: Setup) -> Sweep:
-        """The study of that name, made if need be; one that is there must be a study of the same
-        cells and settings, and takes over this setup's values, search and number of trials."""
+        """Open the study of that name, or make it. One that exists must have the same cells and
+        settings, and takes over this setup's values, search and number of trials."""
         import optuna
 
         storage = open_storage(url)
@@ -97,12 +97,14 @@ class Sweep:
             known = study.user_attrs.get(SETUP)
             if known and known["key"] != setup.key:
                 raise BadInput(
-                    f"study {name!r} is of other cells or settings (data, code or options "
-                    "differ); try: "
-                    f"bench sweep --study {name} alone to go on with it, or another name"
+                    f"study {name!r} has other cells or settings (its data, code or options "
+                    f"differ); continue it with: bench sweep --study {name}, "
+                    "or choose another name"
                 )
             if not known and study.get_trials(deepcopy=False):
-                raise BadInput(f"study {name!r} was not made by bench sweep; try another --study")
+                raise BadInput(
+                    f"study {name!r} was not made by bench sweep; try another name: --study NAME"
+                )
             study.set_user_attr(SETUP, setup.plain())
             sweep = cls(storage, study, setup)
             with sweep.gate():
@@ -133,7 +135,9 @@ class Sweep:
         study = optuna.load_study(study_name=name, storage=storage)
         known = study.user_attrs.get(SETUP)
         if not known:
-            raise BadInput(f"study {name!r} was not made by bench sweep; try another --study")
+            raise BadInput(
+                f"study {name!r} was not made by bench sweep; try another name: --study NAME"
+            )
         return cls(storage, study, Setup.of(known))
 
     def trials(self) -> list[FrozenTrial]:

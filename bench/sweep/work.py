@@ -140,7 +140,7 @@ def suggest_value(trial: Trial, space: Space, grid: bool) -> Any:
         return next(v for v in space.values if v == drawn)
     if space.whole:
         return trial.suggest_int(space.name, int(space.low), int(space.high), log=space.log)
-    return space.drawn(trial.suggest_float(space.name, space.low, space.high, log=space.log))
+    return space.round_drawn(trial.suggest_float(space.name, space.low, space.high, log=space.log))
 
 
 def evaluate_winner(

@@ -88,7 +88,7 @@ def test_every_declared_space_is_valid() -> None:
         for field, info in cls.Params.model_fields.items():
             if (info.json_schema_extra or {}).get("search"):  # type: ignore[union-attr]
                 count += 1
-                owners._check(cls, field, declared_space(f"{name}.{field}", info), "paper")
+                owners._check_values(cls, field, declared_space(f"{name}.{field}", info), "paper")
     assert count > 50
 
 

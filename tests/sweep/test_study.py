@@ -95,7 +95,7 @@ def test_the_same_command_finds_the_same_study_and_adds_what_is_new() -> None:
     assert opened("--study", sweep.name)[0].setup == more.setup
     with pytest.raises(BadInput, match=r"sweeps knn.k, not knn.temperature"):
         opened("--study", sweep.name, "--param", "temperature=0.1")
-    with pytest.raises(BadInput, match="is a grid search, now tpe"):
+    with pytest.raises(BadInput, match="is a grid search and cannot become a tpe search"):
         opened("--study", sweep.name, "--param", "k=1:200")
     other, _ = opened("--param", "knn.k=3,5", *CHEAP, "--seeds", "1")
     assert other.name != sweep.name

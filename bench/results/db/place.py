@@ -26,6 +26,6 @@ def database_url() -> str:
 def explain_url(url: str, error: Exception) -> BadInput:
     """The error of a URL that SQLAlchemy does not take."""
     return BadInput(
-        f"BENCH_DB {url!r} is no database URL ({' '.join(str(error).split())[:100]}); "
+        f"BENCH_DB {url!r} is not a database URL ({' '.join(str(error).split())[:100]}); "
         "try: BENCH_DB=sqlite:///FILE or postgresql+psycopg://..."
     )

@@ -1,4 +1,4 @@
-"""The results database, opened for reading only: no migration, no lock, no file made."""
+"""The results database, opened for reading only: nothing is migrated, locked or created."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NothingYet(BadInput):
 
 
 def open_reader(url: str) -> Reader:
-    """The database at an SQLAlchemy URL, for reading; BadInput, one line, where that cannot be."""
+    """Open the database at an SQLAlchemy URL for reading; BadInput where the URL is none."""
     try:
         place, options, file = describe_engine(url)
         return Reader(create_engine(place, **options), file)
@@ -39,7 +39,7 @@ def describe_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise BadInput(f"{url!r} names no file; try: BENCH_DB=sqlite:///FILE")
+            raise BadInput(f"BENCH_DB {url!r} does not name a file; try: BENCH_DB=sqlite:///FILE")
         file = Path(parsed.database)
         return "sqlite://", {"creator": lambda: _open_file(file), "poolclass": NullPool}, file
     options = "-c default_transaction_read_only=on -c statement_timeout=30000"
@@ -51,9 +51,9 @@ def describe_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:
 
 
 def _open_file(file: Path) -> sqlite3.Connection:
-    """A connection that cannot write. A database in write-ahead mode on a disk that cannot be
-    written has no room for the reader's index; without a log nobody writes it, so that it is read
-    as it is."""
+    """A connection that cannot write. SQLite cannot keep a reader's index of a database in
+    write-ahead mode on a disk that cannot be written; where there is no log nobody writes to it,
+    so that it is read as it is."""
     if not file.exists():
         raise sqlite3.OperationalError("no such file")
     place = f"file:{quote(str(file.absolute()))}"
@@ -83,8 +83,8 @@ class Reader:
         self.engine, self.file = engine, file
 
     def check(self) -> None:
-        """NothingYet or BadInput, one line, where the database is missing, damaged or of another
-        schema."""
+        """NothingYet where the database is missing or empty, BadInput where it is damaged or has
+        another schema."""
         if self.file is not None and not self.file.exists():
             raise NothingYet(
                 f"there is no results database at {self.file} yet; run first: {FIRST_COMMAND}"
@@ -95,7 +95,7 @@ class Reader:
                     text(f"SELECT version_num FROM {VERSION_TABLE}")
                 ).scalar()
         except DatabaseError as error:
-            # no such table: made this moment, or another program's
+            # no such table: the database is being made, or is another program's
             if VERSION_TABLE in str(error.orig):
                 raise NothingYet(
                     f"the results database is empty; run first: {FIRST_COMMAND}"

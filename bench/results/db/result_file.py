@@ -104,7 +104,7 @@ def describe_result(
         n: v for n, v in metrics.items() if not isinstance(v, int | float) or not math.isfinite(v)
     }
     if bad or not metrics:
-        raise BadInput(f"metrics must be finite numbers, got {bad or 'none'} from {stage}")
+        raise BadInput(f"metrics must be finite numbers, {stage} gave {bad or 'none'}")
     task: Any = registry.load("task", planned.cell.task)
     order = [n for n in task.metrics if n in metrics] + sorted(set(metrics) - set(task.metrics))
     return {

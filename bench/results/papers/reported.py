@@ -145,7 +145,7 @@ def parse_values(lines: Iterable[str]) -> list[Value]:
         except (TypeError, ValueError) as error:
             raise BadData(f"{where}: {error}") from None
         if number.paper not in CITATIONS:
-            raise BadData(f"{where}: no citation of paper {number.paper!r}")
+            raise BadData(f"{where}: there is no citation of paper {number.paper!r}")
         key = (number.paper, number.table, number.row_label, *number.column)
         if key in values:
             raise BadData(f"{where}: {' / '.join(key)} comes twice")
