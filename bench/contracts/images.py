@@ -69,7 +69,7 @@ class ImageSet:
         return np.zeros(len(self), bool)
 
     def image_class(self) -> np.ndarray | None:
-        """(N,) int64, the one class of each image, in classification sets; None in sets of scenes."""
+        """(N,) int64, the one class of each image, in classification sets; None in scenes."""
         return None
 
     def image(self, index: int) -> np.ndarray:
