@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
 
-from bench.results.papers.export import counts, print_reported
+from bench.results.papers.compared import (
+    ComparedCell,
+    ComparedClaim,
+    ComparedColumn,
+    ComparedRow,
+    ComparedTable,
+)
+from bench.results.papers.table_text import count_differences, print_reported
 from dashboard.look import SYMBOLS, Markup, frame_table, hint_attributes, href, table
 
-Frame = dict[str, Any]  # of `bench.results.papers.measured`
 HOLDS = {
     "holds": ("●", "b-good"),
     "does not hold": ("✕", "b-bad"),
@@ -16,7 +21,7 @@ HOLDS = {
 }
 
 
-def paper_table(frame: Frame) -> str:
+def paper_table(frame: ComparedTable) -> str:
     """Rows as the paper has them; two columns, reported and measured, for each of its columns."""
     names = [c["name"] for c in frame["columns"]]
     top = "".join(_head(c) for c in frame["columns"])
@@ -36,7 +41,7 @@ def paper_table(frame: Frame) -> str:
     )
 
 
-def _head(column: Frame) -> str:
+def _head(column: ComparedColumn) -> str:
     ours = f"{column['runs']} · {column['metric']}" if column["runs"] else "only reported"
     hint = column["reported_only"] or f"the paper: {column['task']}, {column['protocol']}"
     return (
@@ -45,12 +50,12 @@ def _head(column: Frame) -> str:
     )
 
 
-def _what(row: Frame) -> str:
+def _what(row: ComparedRow) -> str:
     text = f"{row['method']} × {row['crop']}" if row["method"] else "only reported"
     return f"<small{hint_attributes(row['note'] or row['reported_only'] or text)}>{escape(text)}</small>"
 
 
-def _pair(cell: Frame | None, row: Frame) -> str:
+def _pair(cell: ComparedCell | None, row: ComparedRow) -> str:
     if cell is None:
         return '<td class="rep"></td><td></td>'
     doubt = f"doubtful: {cell['notes']}" if cell["doubtful"] else ""
@@ -62,7 +67,7 @@ def _pair(cell: Frame | None, row: Frame) -> str:
     return reported + _measured(cell, row)
 
 
-def _measured(cell: Frame, row: Frame) -> str:
+def _measured(cell: ComparedCell, row: ComparedRow) -> str:
     found = cell["measured"]
     if found is None:
         return _empty(cell)
@@ -77,7 +82,7 @@ def _measured(cell: Frame, row: Frame) -> str:
     return f'<td class="num"><a href="{to}" target="_self"{hint_attributes(hint)}>{inner}</a></td>'
 
 
-def _empty(cell: Frame) -> str:
+def _empty(cell: ComparedCell) -> str:
     state = {"not run": "missing", "reported only": "only reported"}.get(
         cell["state"], cell["state"]
     )
@@ -85,7 +90,7 @@ def _empty(cell: Frame) -> str:
     return f'<td class="num"{hint_attributes(cell["reason"] or "")}><span class="s">{escape(text)}</span></td>'
 
 
-def _foot(frame: Frame) -> str:
+def _foot(frame: ComparedTable) -> str:
     """Rank correlations, where a column has one."""
     if all(c["spearman"] is None for c in frame["columns"]):
         return ""
@@ -98,10 +103,10 @@ def _foot(frame: Frame) -> str:
     return f'<tfoot><tr><th scope="row" class="name">rank correlation</th>{cells}</tr></tfoot>'
 
 
-def claims_table(frame: Frame) -> str:
+def claims_table(frame: ComparedTable) -> str:
     """What the paper says of its rows, and whether it holds here."""
     rows = [
-        (number, _state(c["state"]), _said(c), counts(c) or "-", c["source"])
+        (number, _state(c["state"]), _said(c), count_differences(c) or "-", c["source"])
         for number, c in enumerate(frame["claims"], 1)
     ]
     return table(
@@ -109,7 +114,7 @@ def claims_table(frame: Frame) -> str:
     )
 
 
-def _said(claim: Frame) -> str:
+def _said(claim: ComparedClaim) -> str:
     return claim["text"] + (f" (doubt: {claim['doubt']})" if claim["doubt"] else "")
 
 
@@ -118,7 +123,7 @@ def _state(state: str) -> Markup:
     return Markup(f'<span class="{kind}">{symbol} {escape(state)}</span>')
 
 
-def differences_table(frame: Frame) -> str:
+def differences_table(frame: ComparedTable) -> str:
     """Every difference that a claim is about."""
     rows = []
     for number, claim in enumerate(frame["claims"], 1):

@@ -9,7 +9,7 @@ import streamlit as st
 
 from bench.figures.stored import collect_figure, draw_picture, list_pictures, picture
 from bench.results.db.place import home_folder
-from bench.results.views.stages import StageInfo
+from bench.results.views.lineage import StageInfo
 from dashboard.source import Source
 
 TYPES = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}

@@ -9,10 +9,12 @@ import streamlit as st
 
 from bench.results.db.place import database_url
 from bench.results.db.reading import FIRST_COMMAND, NothingYet, Reader, open_reader
-from bench.results.views import board, coverage, entries, stages, studies
+from bench.results.views import board, coverage, entries, lineage, placement, studies
+from bench.results.views.studies import StudyRow, TrialRow
 
 if TYPE_CHECKING:
-    from bench.results.papers.match import Recorded
+    from bench.results.papers.compared import ComparedTable
+    from bench.results.papers.measured import Attempts, Measurements
 
 T = TypeVar("T")
 
@@ -62,20 +64,21 @@ class Source:
         """Labels of cells whose code has changed since."""
         return _changed(self.mark, self)
 
-    def studies(self) -> list[dict[str, Any]]:
+    def studies(self) -> list[StudyRow]:
         """Every sweep."""
         return _studies(self.mark, self)
 
-    def sweep(self, study: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    def sweep(self, study: str) -> tuple[list[TrialRow], dict[str, float]]:
         """The trials of a sweep, and how much each of its settings matters."""
         return _sweep(self.mark, study, self)
 
-    def paper_table(self, name: str, scale: str) -> dict[str, Any]:
+    def paper_table(self, name: str, scale: str) -> ComparedTable:
         """A paper's table beside what was measured at a scale."""
         # as the rest of the tables: only where asked for
-        from bench.results.papers import beside, load
+        from bench.results.papers.measured import put_beside
+        from bench.results.papers.tables import load_table
 
-        return beside(load(name), scale, *_recorded(self.mark, scale, self))
+        return put_beside(load_table(name), scale, *_recorded(self.mark, scale, self))
 
     def usual_seconds(self, scale: str) -> dict[tuple[str, str], float]:
         return _usual_seconds(self.mark, scale, self)
@@ -83,7 +86,7 @@ class Source:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _boards(mark: tuple[Any, ...], _source: Source) -> list[entries.BoardName]:
-    return _source.ask(entries.board_names)
+    return _source.ask(entries.list_boards)
 
 
 @st.cache_resource(max_entries=4, show_spinner="reading results")
@@ -98,49 +101,49 @@ def _table(
     found = _source.entries(scale, data)
     if reported:
         # reads fifty files: only where asked for
-        from bench.results.papers.published import reported_entries
+        from bench.results.papers.board_entries import list_reported
 
-        found = [*found, *reported_entries(data)]
-    return board.make_table(found, content)
+        found = [*found, *list_reported(data)]
+    return placement.make_table(found, content)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _settings(
     mark: tuple[Any, ...], scale: str, data: str, _source: Source
 ) -> list[coverage.Settings]:
-    return coverage.settings_used(_source.entries(scale, data))
+    return coverage.list_used_settings(_source.entries(scale, data))
 
 
 @st.cache_resource(max_entries=2, show_spinner="comparing code")
 def _changed(mark: tuple[Any, ...], _source: Source) -> frozenset[str]:
-    return _source.ask(stages.changed_labels)
+    return _source.ask(lineage.find_changed)
 
 
 @st.cache_resource(max_entries=4, show_spinner="adding up times")
 def _usual_seconds(
     mark: tuple[Any, ...], scale: str, _source: Source
 ) -> dict[tuple[str, str], float]:
-    return _source.ask(coverage.usual_seconds, scale)
+    return _source.ask(coverage.read_usual_seconds, scale)
 
 
 @st.cache_resource(max_entries=2, show_spinner="reading sweeps")
-def _studies(mark: tuple[Any, ...], _source: Source) -> list[dict[str, Any]]:
-    return studies.studies(_source.url)
+def _studies(mark: tuple[Any, ...], _source: Source) -> list[StudyRow]:
+    return studies.read_studies(_source.url)
 
 
 @st.cache_resource(max_entries=8, show_spinner="reading trials")
 def _sweep(
     mark: tuple[Any, ...], study: str, _source: Source
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    return studies.trials(_source.url, study), studies.importances(_source.url, study)
+) -> tuple[list[TrialRow], dict[str, float]]:
+    return studies.read_trials(_source.url, study), studies.read_importances(_source.url, study)
 
 
 @st.cache_resource(max_entries=3, show_spinner="reading results")
-def _recorded(mark: tuple[Any, ...], scale: str, _source: Source) -> tuple[Recorded, Recorded]:
+def _recorded(mark: tuple[Any, ...], scale: str, _source: Source) -> tuple[Measurements, Attempts]:
     from bench.results.db.database import Database
-    from bench.results.papers import recorded
+    from bench.results.papers.measured import read_recorded
 
-    return recorded(Database(_source.reader.engine), scale)
+    return read_recorded(Database(_source.reader.engine), scale)
 
 
 @st.cache_resource(max_entries=4, ttl=3600, show_spinner="asking every method what goes with it")

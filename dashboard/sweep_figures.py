@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from bench.results.views.trials import means, spread
+from bench.results.views.trials import SettingPoint, average_points, choose_spread
 from dashboard.look import PALETTE
 
 TICKS = 10  # different values up to which each has its own tick
@@ -18,12 +18,14 @@ LOW_HIGH = ("#B8A05A", "#0072B2")  # of values: both ends readable on both
 Rows = Sequence[Mapping[str, Any]]
 
 
-def plot_against(rows: Rows, setting: str, metric: str, spacing: str) -> alt.LayerChart:
+def plot_against(
+    rows: Sequence[SettingPoint], setting: str, metric: str, spacing: str
+) -> alt.LayerChart:
     """`points` of a setting against the metric, with intervals; given values are joined by their
     means."""
     frame = pd.DataFrame(list(rows))
     values = [r["x"] for r in rows]
-    kind = spread(values, spacing)
+    kind = choose_spread(values, spacing)
     if kind == "names":
         frame["x"] = frame["text"]
         x = alt.X(
@@ -51,7 +53,7 @@ def plot_against(rows: Rows, setting: str, metric: str, spacing: str) -> alt.Lay
     base = alt.Chart(frame).encode(x=x, tooltip=told)
     layers: list[alt.Chart] = []
     if spacing == "values" and kind != "names":
-        line = pd.DataFrame(means(rows))
+        line = pd.DataFrame(average_points(rows))
         layers.append(alt.Chart(line).mark_line(color=PALETTE[5], strokeWidth=2).encode(x=x, y=y))
     whiskers = base.transform_filter("datum.low != null").mark_rule(
         color=PALETTE[0], strokeWidth=2

@@ -6,9 +6,10 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from bench.results.views.board import Board, Column, Row, cell_command
+from bench.results.views.board import Board, Column, Row
+from bench.results.views.board_text import format_number, standing_of, state_of
+from bench.results.views.commands import complete_command
 from bench.results.views.entries import Entry
-from bench.results.views.export import number, standing_of, state_of
 from dashboard.look import SYMBOLS, frame_table, hint_attributes, href, tag
 
 LINES = {
@@ -81,7 +82,7 @@ def _cell(board: Board, column: Column, row: Row, where: dict[str, str]) -> str:
 def hint_of(entry: Entry, standing: str = "") -> str:
     """What hovering over a result says."""
     seeds = f"{entry.n} seed{'s' if entry.n > 1 else ''}"
-    parts = [f"{entry.headline} {number(entry)}", seeds if entry.values else entry.reason]
+    parts = [f"{entry.headline} {format_number(entry)}", seeds if entry.values else entry.reason]
     if entry.ci95 is not None:
         parts.append("± is the 95 % t-interval")
     parts += [f"{count} {state}" for state, count in entry.states.items() if state != "done"]
@@ -93,7 +94,7 @@ def _empty(column: Column, row: Row, entry: Entry | None, where: dict[str, str])
     state = state_of(row, column)
     if state == "not reported":
         return '<td class="cell"></td>'
-    command = cell_command(row, column)
+    command = complete_command(row, column)
     reason = entry.reason if entry else ""
     hint = "; ".join(p for p in (state, reason, f"run: {command}" if command else "") if p)
     inner = f'<span class="s">{SYMBOLS[state]} {escape(state)}</span>'

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.contracts.task import Scored, Task
+from bench.core.files import write_json
 from bench.core.params import param
-from bench.core.store import write_json
 from bench.data.preprocess import Transform
 from tasks._frozen.features import feature_stages, load_split
 from tasks._frozen.protocol import LinearParams

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.contracts.task import Task
+from bench.core.files import write_json
 from bench.core.params import param
-from bench.core.store import write_json
 from bench.data.preprocess import Transform
 from tasks._frozen.features import feature_stages, load_split
 from tasks._frozen.protocol import SvmParams, check_solver

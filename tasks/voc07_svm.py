@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts.task import Scored, Task
-from bench.core.store import write_json
+from bench.core.files import write_json
 from bench.data.preprocess import Transform
 from tasks._frozen.features import feature_stages, load_split
 from tasks._frozen.protocol import SvmParams, check_solver

@@ -117,7 +117,7 @@ def _print(members: Sequence[Finished], rows: list[dict[str, Any]], resamples: i
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    """In the words of `bench.results.views.compare.verdict`."""
+    """In the words of `bench.results.views.differences.verdict`."""
     if row["low"] <= 0 <= row["high"]:
         return "not distinguishable"
     return "better" if row["difference"] > 0 else "worse"

@@ -31,6 +31,7 @@ def command(key: str, style: str, out: Path) -> None:
     KEY is the beginning of the key of a pretraining, of a weights file's stage, or of a result,
     whose backbone it then is.
     """
+    from bench.core.files import write_atomically
     from bench.core.store import Store
 
     folder, name = find_backbone(Store(open_runtime().home), key)
@@ -38,9 +39,8 @@ def command(key: str, style: str, out: Path) -> None:
     out = out.expanduser().absolute()
     if not out.parent.is_dir() or out.is_dir():
         raise BadInput(f"--out {out} is no place for a file; try: --out backbone.pth")
-    partial = out.with_name(out.name + ".part")
-    write(state, style, partial)
-    partial.replace(out)
+    with write_atomically(out) as partial:
+        write(state, style, partial)
     click.echo(f"{out}: {name}, {len(state)} tensors, {style}'s keys")
     if style == "detectron2":
         click.echo(

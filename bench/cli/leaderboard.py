@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli._common import Names, ScaleName, open_runtime, print_json
+
+if TYPE_CHECKING:
+    from bench.results.db.records import LeaderboardRow
 
 FIELDS = (
     "method",
@@ -57,9 +61,9 @@ def command(
     if data:
         filters["pretrain_data"] = data.split(",")
     database = open_database(open_runtime().database)
-    rows, total = database.best(None if every or as_json else limit, validation, **filters)
+    rows, total = database.read_best(None if every or as_json else limit, validation, **filters)
     if as_json:
-        print_json([{k: row[k] for k in FIELDS} for row in rows])
+        print_json([_select_fields(row) for row in rows])
     elif rows:
         print_rows(rows)
         if len(rows) < total:
@@ -75,7 +79,11 @@ def command(
         click.echo(f"no result {what}")
 
 
-def print_rows(rows: list[dict[str, Any]]) -> None:
+def _select_fields(row: Mapping[str, object]) -> dict[str, object]:
+    return {name: row[name] for name in FIELDS}
+
+
+def print_rows(rows: list[LeaderboardRow]) -> None:
     """A table per task, scale, data and engine: such rows may be compared, others not."""
     from rich.console import Console
     from rich.table import Table
@@ -83,10 +91,10 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 160
-    boards: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    boards: dict[tuple[str, ...], list[LeaderboardRow]] = {}
     for row in rows:
-        where = ("task", "scale", "pretrain_data", "task_data", "engine")
-        boards.setdefault(tuple(row[n] for n in where), []).append(row)
+        where = row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"]
+        boards.setdefault(where, []).append(row)
     for (task, scale, pretrain, task_data, engine), members in boards.items():
         with_engine = f", engine {engine}" if engine else ""
         title = f"{task} ({scale}; pretrained on {pretrain}, scored on {task_data}{with_engine})"
@@ -115,12 +123,12 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
             click.echo(f"*{number} {note}")
 
 
-def _metric_names(rows: list[dict[str, Any]]) -> list[str]:
+def _metric_names(rows: list[LeaderboardRow]) -> list[str]:
     headline = rows[0]["headline"]
     return list(dict.fromkeys([headline, *(name for row in rows for name in row["metrics"])]))
 
 
-def _cell(row: dict[str, Any], name: str) -> str:
+def _cell(row: LeaderboardRow, name: str) -> str:
     metric = row["metrics"].get(name)
     if metric is None:
         return "-"

@@ -87,7 +87,7 @@ def _without_failed(plan: Plan, database: str) -> tuple[Plan, dict[str, str]]:
     from bench.plan.cell import Plan
     from bench.results.db.database import open_database
 
-    failed = {c["label"]: c["reason"] or "" for c in open_database(database).cells("failed")}
+    failed = {c["label"]: c["reason"] or "" for c in open_database(database).read_cells("failed")}
     left_out = {
         c.final.key: failed[c.final.key] for c in plan.cells if c.final and c.final.key in failed
     }
@@ -115,7 +115,7 @@ def print_summary(states: list[tuple[PlannedCell, State]], made: Made) -> None:
 
     done = [c.final.key for c, (state, _) in states if state == "done" and c.final]
     if done and made.database:
-        print_rows(made.database.rows_of(set(done)))
+        print_rows(made.database.read_rows_of(set(done)))
     for state in ("unsupported", "failed", "left out"):
         for line in _reasons((c, why) for c, (s, why) in states if s == state):
             click.echo(f"{state}: {line}", err=state != "unsupported")

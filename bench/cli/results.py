@@ -6,13 +6,17 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli._common import open_runtime
 from bench.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from bench.results.db.records import ResultRecord
 
 
 @click.group()
@@ -25,10 +29,10 @@ def command() -> None:
 def check(as_json: bool) -> None:
     """Verify every committed file and every result; exit code 1 if something is wrong."""
     from bench.results.db.database import open_database
-    from bench.results.db.rebuild import problems
+    from bench.results.db.rebuild import find_problems
 
     runtime = open_runtime()
-    found = problems(runtime.home / "store", open_database(runtime.database))
+    found = find_problems(runtime.home / "store", open_database(runtime.database))
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:
@@ -47,7 +51,7 @@ def export(form: str, out: Path | None) -> None:
     """Write every result: json (whole records) or csv (a line per metric)."""
     from bench.results.db.database import open_database
 
-    results = open_database(open_runtime().database).results()
+    results = open_database(open_runtime().database).read_results()
     text = (
         json.dumps(results, indent=1, sort_keys=True) + "\n" if form == "json" else _csv(results)
     )
@@ -63,17 +67,17 @@ def export(form: str, out: Path | None) -> None:
     click.echo(f"{len(results)} results written to {out}", err=True)
 
 
-def _csv(results: list[dict[str, Any]]) -> str:
+def _csv(results: list[ResultRecord]) -> str:
     names = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine", "seed")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*names, "overrides", "source", "metric", "value", "key"])
     for result in results:
-        cell = result["cell"]
+        cell: Mapping[str, object] = result["cell"]
         fixed = [
             *(cell[n] for n in names),
             json.dumps(cell["overrides"], sort_keys=True),
-            result["source"],
+            result.get("source"),
         ]
         for name in result["order"]:
             writer.writerow([*fixed, name, repr(result["metrics"][name]), cell["label"]])
@@ -85,7 +89,7 @@ def _csv(results: list[dict[str, Any]]) -> str:
 def import_(file: Path) -> None:
     """Add results another bench exported (json); they stay apart from what is measured here."""
     from bench.results.db.database import open_database
-    from bench.results.db.record import check_record
+    from bench.results.db.result_file import check_record
 
     try:
         records = json.loads(file.read_text())
@@ -95,12 +99,11 @@ def import_(file: Path) -> None:
         ) from None
     if not isinstance(records, list):
         raise BadInput(f"{file} is no list of results; try: bench results export --out FILE")
-    for at, record in enumerate(records):
-        check_record(record, f"{file}, result {at}")
+    results = [check_record(r, f"{file}, result {at}") for at, r in enumerate(records)]
     database = open_database(open_runtime().database)
-    for record in records:
-        database.record_result(record, source="imported")
-    click.echo(f"{len(records)} results imported")
+    for result in results:
+        database.record_result(result, source="imported")
+    click.echo(f"{len(results)} results imported")
 
 
 @command.command()

@@ -150,7 +150,7 @@ def _summary(plan: Plan, store: Store, outcome: Outcome, database: Database | No
     finished = [c for c in plan.cells if c.final and c.final.key not in outcome.errors]
     if finished:
         if database:
-            print_rows(database.rows_of({c.final.key for c in finished if c.final}))
+            print_rows(database.read_rows_of({c.final.key for c in finished if c.final}))
         for planned in finished:
             click.echo(_where(planned, store))
     for planned in plan.cells:

@@ -11,6 +11,7 @@ import click
 from bench.cli._common import open_runtime, print_json
 
 if TYPE_CHECKING:
+    from bench.core.stage import StageRecord
     from bench.core.store import Store
 
 
@@ -59,13 +60,13 @@ def command(key: str, as_json: bool) -> None:
     click.echo(f"command  {full['command']}")
 
 
-def code_states(store: Store, record: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+def code_states(store: Store, record: StageRecord) -> list[tuple[StageRecord, str]]:
     """The stage and every input there is, each "current", "changed" since it was made, or
     "unknown"."""
     from bench.contracts.source import state_of_code
 
     known = {r["key"]: (f, r) for f, r in store.committed()}
-    found: dict[str, tuple[dict[str, Any], str]] = {}
+    found: dict[str, tuple[StageRecord, str]] = {}
     waiting = [record["key"]]
     while waiting:
         key = waiting.pop(0)

@@ -26,6 +26,7 @@ from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
     from bench.core.params import Runtime
+    from bench.results.views.studies import TrialRow, Winner
     from bench.sweep.setup import Setup
     from bench.sweep.study import Sweep
 
@@ -138,7 +139,7 @@ def _open(
     runtime: Runtime, study: str | None, options: dict[str, Any]
 ) -> tuple[Sweep, dict[str, Path | None]]:
     """The sweep of the options, or the study of that name alone; and where the data are."""
-    from bench.sweep.setup import change_setup, study_name
+    from bench.sweep.setup import change_setup, name_study
     from bench.sweep.study import Sweep
 
     given = {k for k, v in options.items() if v and v != "auto" and k not in MORE}
@@ -157,7 +158,7 @@ def _open(
             "--param is missing; try: bench sweep --param n_crops, or bench list params NAME"
         )
     setup, paths = _setup(runtime, options)
-    return Sweep.start(runtime.database, study or study_name(setup), setup), paths
+    return Sweep.start(runtime.database, study or name_study(setup), setup), paths
 
 
 def _places(options: Mapping[str, Any]) -> dict[str, Path | None]:
@@ -169,7 +170,7 @@ def _places(options: Mapping[str, Any]) -> dict[str, Path | None]:
 
 def _setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[str, Path | None]]:
     from bench.contracts import registry
-    from bench.sweep.setup import Setup, choose_search, resolve, seal_setup, with_crop
+    from bench.sweep.setup import Setup, choose_crop, choose_search, resolve, seal_setup
 
     scale, weights = options["scale"] or "tiny", "=" in (options["backbone"] or "")
     if weights and not options["task"]:
@@ -216,7 +217,7 @@ def _setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[str, 
 
     if weights:
         return made(chosen.get("crop")), places
-    return made(with_crop(owned, chosen, lambda crop: _works(made, crop))), places
+    return made(choose_crop(owned, chosen, lambda crop: _works(made, crop))), places
 
 
 def _works(made: Any, crop: str) -> bool:
@@ -318,19 +319,20 @@ class _Screen:
     def __exit__(self, *error: Any) -> None:
         self.context.__exit__(*error)
 
-    def show(self, rows: list[dict[str, Any]], doing: dict[str, str]) -> None:
-        from bench.sweep.report import params_text, score_text, table
+    def show(self, rows: list[TrialRow], doing: dict[str, str]) -> None:
+        from bench.results.views.trials import format_score
+        from bench.sweep.report import format_params, make_table
 
         if self.live is not None:
-            self.live.update(table(rows, self.setup, doing))
+            self.live.update(make_table(rows, self.setup, doing))
             return
         for row in rows:
             if row["state"] in ("complete", "pruned", "fail") and row["number"] not in self.told:
                 self.told.add(row["number"])
                 how = row["reason"] or ("reused" if row["made"] == 0 else row["state"])
+                score = format_score(row["value"], row["ci95"])
                 click.echo(
-                    f"trial {row['number']}: {params_text(row['params'])}: {score_text(row)} "
-                    f"({how})",
+                    f"trial {row['number']}: {format_params(row['params'])}: {score} ({how})",
                     err=True,
                 )
 
@@ -353,62 +355,69 @@ def _finish(
     sweep: Sweep, runtime: Runtime, paths: Mapping[str, Path | None], as_json: bool, say: Any
 ) -> int:
     """Score the winner, say what was found; the exit code."""
-    from bench.results.views.studies import importances_of, lost, trial_row
-    from bench.sweep.report import best_of, params_text, score_text
+    from bench.results.views.studies import (
+        compute_importances,
+        describe_trial,
+        find_best,
+        is_lost,
+    )
+    from bench.results.views.trials import format_score
+    from bench.sweep.report import format_params
 
-    rows = [trial_row(t) for t in sweep.trials() if not lost(t)]
+    rows = [describe_trial(t) for t in sweep.trials() if not is_lost(t)]
     failed = [r for r in rows if r["state"] == "fail"]
     for row in failed:
         click.echo(
-            f"bench: trial {row['number']} ({params_text(row['params'])}): {row['reason']}",
+            f"bench: trial {row['number']} ({format_params(row['params'])}): {row['reason']}",
             err=True,
         )
-    best, setup = best_of(rows), sweep.setup
+    best, setup = find_best(rows), sweep.setup
     if best is None:
         say("no trial is complete; the same command goes on")
         return 1
     if sweep.left():
         say("the time is over but trials are left: the same command goes on")
     winner = _winner(sweep, best["params"], runtime, paths)
-    shares = importances_of(sweep.study)
+    shares = compute_importances(sweep.study)
     if as_json:
         print_json({"study": sweep.name, "trials": rows, "winner": winner, "importances": shares})
         return 1 if failed else 0
     _plots(rows, setup, shares)
-    say(f"\nbest: {params_text(best['params'])}, validation {setup.headline} {score_text(best)}")
+    score = format_score(best["value"], best["ci95"])
+    say(f"\nbest: {format_params(best['params'])}, validation {setup.headline} {score}")
     _where(sweep, best, winner)
     return 1 if failed else 0
 
 
 def _winner(
     sweep: Sweep, values: Mapping[str, Any], runtime: Runtime, paths: Mapping[str, Path | None]
-) -> dict[str, Any]:
+) -> Winner:
     """The chosen configuration as ordinary cells, scored on the test images; kept with the study."""
     from bench.cli._common import local_engine
-    from bench.core.statistics import summary
+    from bench.core.statistics import summarise
     from bench.results.views.studies import WINNER
-    from bench.sweep.work import evaluate
+    from bench.sweep.work import evaluate_winner
 
     with local_engine(runtime) as (engine, _):
-        plan, scores = evaluate(sweep, values, runtime, paths, engine)
-    made = {
+        plan, scores = evaluate_winner(sweep, values, runtime, paths, engine)
+    made: Winner = {
         "values": dict(values),
         "cells": [c.final.key for c in plan.cells if c.final],
         "commands": [c.cell.command() for c in plan.cells],
         "scores": scores,
-        "test": summary(scores),
+        "test": summarise(scores),
     }
     if sweep.study.user_attrs.get(WINNER) != made:
         sweep.study.set_user_attr(WINNER, made)
     return made
 
 
-def _plots(rows: list[dict[str, Any]], setup: Setup, shares: Mapping[str, float]) -> None:
-    from bench.sweep.report import pairs, plot
+def _plots(rows: list[TrialRow], setup: Setup, shares: Mapping[str, float]) -> None:
+    from bench.sweep.report import describe_spread, plot
 
     for space in setup.spaces:
         click.echo("\n" + "\n".join(plot(rows, space.name, setup.headline)))
-    for line in pairs(rows):
+    for line in describe_spread(rows):
         click.echo(line)
     if len(shares) > 1:
         click.echo("importance: " + ", ".join(f"{k} {v:.0%}" for k, v in shares.items()))
@@ -420,12 +429,12 @@ def _all_seeds(sweep: Sweep, command: str) -> str:
     return command.replace(f" --seeds {seeds[0]} ", f" --seeds {','.join(seeds)} ")
 
 
-def _where(sweep: Sweep, best: Mapping[str, Any], winner: Mapping[str, Any] | None) -> None:
+def _where(sweep: Sweep, best: TrialRow, winner: Winner | None) -> None:
     """Commands to reproduce, to show and to go on."""
-    from bench.sweep.report import winner_text
+    from bench.sweep.report import format_winner
 
     if winner:
-        click.echo(f"test: {winner_text(sweep.setup.headline, winner['scores'])}")
+        click.echo(f"test: {format_winner(sweep.setup.headline, winner['scores'])}")
         click.echo(f"reproduce: {_all_seeds(sweep, winner['commands'][0])}")
     click.echo(f"its trial, {best['number']}: {_all_seeds(sweep, best['commands'][0])}")
     click.echo("  " + "   ".join(f"bench show {k[:12]}" for k in best["cells"]))

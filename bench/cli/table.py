@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
@@ -24,7 +24,7 @@ from bench.core.errors import BadInput, BenchError
 if TYPE_CHECKING:
     from bench.core.params import Runtime
     from bench.plan.cell import Cell, Plan, PlannedCell
-    from bench.results.papers import Table
+    from bench.results.papers.tables import Table
 
 FORMATS = ("text", "markdown", "latex", "csv")
 
@@ -37,11 +37,11 @@ class TableName(click.ParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from bench.results.papers import listing
+        from bench.results.papers.tables import list_tables
 
         return [
             CompletionItem(t["name"], help=t["caption"])
-            for t in listing()
+            for t in list_tables()
             if t["name"].startswith(incomplete)
         ]
 
@@ -58,9 +58,9 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True)
 def list_(as_json: bool) -> None:
     """Every table: how many rows, columns and reported numbers it has."""
-    from bench.results.papers import listing
+    from bench.results.papers.tables import list_tables
 
-    found = listing()
+    found = list_tables()
     if as_json:
         print_json(found)
         return
@@ -107,9 +107,9 @@ def run(
     from bench.cli.matrix import end
     from bench.cli.run import run_plan
     from bench.plan.options import check_scale, parse_seeds
-    from bench.results.papers import load
+    from bench.results.papers.tables import load_table
 
-    table = load(name)
+    table = load_table(name)
     runtime = open_runtime(
         devices=devices_option(devices),
         workers=workers,
@@ -197,13 +197,11 @@ def show(name: str, scale: str, form: str, as_json: bool) -> None:
     """
     from bench.plan.options import check_scale
     from bench.results.db.database import open_database
-    from bench.results.papers import compare
-    from bench.results.papers.export import WRITERS
+    from bench.results.papers.measured import compare_table
+    from bench.results.papers.table_text import WRITERS
 
-    frame: dict[str, Any] = compare(
-        open_database(open_runtime().database), name, check_scale(scale)
-    )
+    compared = compare_table(open_database(open_runtime().database), name, check_scale(scale))
     if as_json:
-        print_json(frame)
+        print_json(compared)
         return
-    click.echo(WRITERS[form](frame), nl=False)
+    click.echo(WRITERS[form](compared), nl=False)

@@ -1,5 +1,5 @@
-"""The one error family: what a user did that cannot work, in one line, with the next command to
-type."""
+"""The one error family: what a user did that cannot work, in one line,
+with the next command to type."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class StageFailed(BenchError):
 
 def nearest(value: str, names: Iterable[str]) -> str | None:
     """The name closest to `value`, or None when nothing is close."""
-    found = get_close_matches(value, list(names), n=1, cutoff=0.5)
-    return found[0] if found else None
+    matches = get_close_matches(value, list(names), n=1, cutoff=0.5)
+    return matches[0] if matches else None
 
 
 def unknown(what: str, value: str, names: Iterable[str], then: str) -> BadInput:
-    """Error for a name that does not exist: the value, the nearest name, the list, the next
-    command."""
+    """Error for a name that does not exist: the value, the nearest name,
+    the list, the next command."""
     names = sorted(names)
     guess = nearest(value, names)
     hint = f" (did you mean {guess!r}?)" if guess else ""

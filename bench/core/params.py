@@ -26,8 +26,8 @@ def param(
 
     `search`: values (`[1, 3, 5, 7]`) or a range (`["log", 1e-4, 1.0]`, `["float", lo, hi]`,
     `["int", lo, hi]`). `later=True`: the field was added after results existed, so it is left out
-    of keys while it equals its default. `place=True`: a path; it never enters a key, what lies
-    there does, as an input stage (`bench.stages.files`). `rules`: pydantic constraints (`ge`,
+    of keys while it equals its default. `place=True`: a path; it never enters a key, what it
+    points to does, as an input stage (`bench.stages.files`). `rules`: pydantic constraints (`ge`,
     `le`, `gt`, ...).
     """
     extra: dict[str, Any] = {"search": search, "later": later, "place": place}
@@ -40,7 +40,8 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
-        """The JSON-ready dict that enters keys: every field, less `later` fields at their default."""
+        """The JSON-ready dict that enters keys:
+        every field, less `later` fields at their default."""
         dumped = self.model_dump(mode="json")
         return {k: v for k, v in dumped.items() if not self._hidden(k)}
 
@@ -75,7 +76,8 @@ class Params(BaseModel):
 
 
 def _parse(text: str, info: FieldInfo) -> Any:
-    """A command-line value: JSON where it reads as JSON, a comma list for tuples, else the text."""
+    """A command-line value: JSON where it reads as JSON,
+    a comma list for tuples, else the text."""
     if "," in text and not text.lstrip().startswith(("[", "{", '"')):
         return [_parse(part.strip(), info) for part in text.split(",")]
     if text in get_args(info.annotation):  # a choice may be called "none"
@@ -84,6 +86,11 @@ def _parse(text: str, info: FieldInfo) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return {"none": None, "true": True, "false": False}.get(text.lower(), text)
+
+
+def format_setting(value: Any) -> str:
+    """A setting's value as `--set` reads it: the inverse of how a Params field is parsed."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def canonical(value: Any) -> str:

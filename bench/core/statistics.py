@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TypedDict
 
 
 @cache
@@ -39,8 +39,25 @@ def _inner(t: float, dof: int) -> float:
     return math.sin(theta) * total
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
-    """{mean, ci95, n}: ci95 is the half-width of the 95 % Student-t interval, None for n = 1."""
+class Summary(TypedDict):
+    """A mean over `n` values. `ci95` is the half-width of its 95 % Student-t interval, None where
+    n is 1."""
+
+    mean: float
+    ci95: float | None
+    n: int
+
+
+class Difference(TypedDict):
+    """A difference of means, and the half-width of its 95 % interval (None where one of them comes
+    from a single value)."""
+
+    mean: float
+    ci95: float | None
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """The mean of at least one value, and how sure it is."""
     n = len(values)
     mean = math.fsum(values) / n
     if n < 2:

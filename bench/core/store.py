@@ -1,9 +1,9 @@
-"""The content-addressed store: a stage's folder under its key, made in a work folder, renamed when
-whole.
+"""The content-addressed store: a stage's folder under its key, made in a work folder and renamed
+when it is whole.
 
 In `BENCH_HOME`:
 
-    store/<kind>/<name>-<key[:12]>/   committed: has a `done` record with every file's size and hash
+    store/<kind>/<name>-<key[:12]>/   committed: its `done` record has every file's size and hash
     work/<key>/                       being made; survives a kill, so that a runner can go on
     locks/<key>.lock                  who makes it
     damaged/                          committed folders that no longer match their `done` record
@@ -14,7 +14,6 @@ A folder without a `done` record is not a hit, and a failed stage never gets one
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -24,14 +23,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from bench.core.errors import BadInput, StageFailed
-from bench.core.stage import Stage
+from bench.core.errors import BadInput
+from bench.core.files import hash_file, sync, write_json
+from bench.core.stage import Provenance, Stage, StageRecord
 
 # in a work folder: checkpoints and what else only the stage's own runner reads
 SCRATCH = "_scratch"
 _held: set[str] = set()  # POSIX record locks do not exclude threads of one process; this does
+
+
+class FileRecord(TypedDict):
+    """A file of a committed folder."""
+
+    size: int  # in bytes
+    sha256: str
+
+
+class DoneRecord(TypedDict):
+    """The content of `done`: the stage, and its files by their path in the folder."""
+
+    key: str
+    files: dict[str, FileRecord]
 
 
 class Store:
@@ -47,8 +61,8 @@ class Store:
             tempfile.TemporaryFile(dir=home / "work").close()
         except OSError as error:
             raise BadInput(
-                f"BENCH_HOME {home} cannot be written ({error.strerror}); try: BENCH_HOME=FOLDER "
-                "bench ..."
+                f"BENCH_HOME {home} cannot be written ({error.strerror}); "
+                "try: BENCH_HOME=FOLDER bench ..."
             ) from None
 
     def folder(self, stage: Stage) -> Path:
@@ -74,7 +88,7 @@ class Store:
             return False
         folder = self.folder(stage)
         for name, entry in (read_done(folder) or {"files": {}})["files"].items():
-            if file_hash(folder / name) != entry["sha256"]:
+            if hash_file(folder / name) != entry["sha256"]:
                 self.set_aside(stage)
                 return False
         return True
@@ -92,23 +106,24 @@ class Store:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def commit(self, stage: Stage, provenance: dict[str, Any]) -> Path:
-        """Seal the work folder: records, hashes, fsync, rename. Checkpoints in `_scratch` stay
-        until all of
-        that has lasted: a kill before it costs no step."""
+    def commit(self, stage: Stage, provenance: Provenance) -> Path:
+        """Seal the work folder: write the records and hashes, sync every file, rename the folder.
+
+        Checkpoints in `_scratch` are deleted last, so that a kill on the way costs no step.
+        """
         work, target = self.work(stage), self.folder(stage)
         for left in ("done", "done.part"):  # by a commit that was killed: not to be listed below
             (work / left).unlink(missing_ok=True)
         write_json(work / "stage.json", stage.record())
         write_json(work / "provenance.json", provenance)
-        files = {}
+        files: dict[str, FileRecord] = {}
         for path in sorted(p for p in work.rglob("*") if p.is_file()):
             if path.relative_to(work).parts[0] == SCRATCH:
                 continue
             sync(path)
             files[str(path.relative_to(work))] = {
                 "size": path.stat().st_size,
-                "sha256": file_hash(path),
+                "sha256": hash_file(path),
             }
         write_json(work / "done", {"key": stage.key, "files": files})
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,20 +139,20 @@ class Store:
         shutil.rmtree(self.folder(stage), ignore_errors=True)
         shutil.rmtree(self.home / "work" / stage.key[:32], ignore_errors=True)
 
-    def committed(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def committed(self) -> Iterator[tuple[Path, StageRecord]]:
         """Every committed folder with its stage record."""
         return committed(self.root)
 
-    def find(self, prefix: str) -> tuple[Path, dict[str, Any]]:
+    def find(self, prefix: str) -> tuple[Path, StageRecord]:
         """The one committed stage whose key starts with `prefix`."""
         hits = [(f, r) for f, r in self.committed() if r["key"].startswith(prefix.lower())]
         if len(hits) != 1 or len(prefix) < 4:
-            what = "no stage has" if not hits else "several stages have"
+            problem = f"no stage has key {prefix!r}"
+            if hits:
+                problem = f"the keys of {len(hits)} stages start with {prefix!r}"
             if len(prefix) < 4:
-                what = "at least 4 digits are needed:"
-            raise BadInput(
-                f"{what} key {prefix!r}; try: bench leaderboard, or bench plan --json ..."
-            )
+                problem = f"at least 4 digits of a key are needed, got {prefix!r}"
+            raise BadInput(f"{problem}; try: bench leaderboard, or bench plan --json ...")
         return hits[0]
 
     def owner(self, stage: Stage) -> str | None:
@@ -170,12 +185,12 @@ class Store:
         server does when a host falls silent), and forked loader workers do not inherit it.
         """
         handle = os.open(self._lock_file(stage), os.O_RDWR | os.O_CREAT, 0o666)
-        mine = told = False
+        mine = announced = False
         try:
             while not (mine := _try_lock(handle, stage.key)):
-                if not told:
+                if not announced:
                     waiting(_owner(handle))
-                    told = True
+                    announced = True
                 time.sleep(0.2)
             with suppress(OSError):  # only for people: a full disk has no room for it
                 os.ftruncate(handle, 0)
@@ -202,7 +217,7 @@ def _try_lock(handle: int, key: str) -> bool:
     return True
 
 
-def committed(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def committed(root: Path) -> Iterator[tuple[Path, StageRecord]]:
     """Every committed stage folder under a store's `root`, with its stage record."""
     for done in sorted(root.glob("*/*/done")):
         with suppress(OSError, ValueError):
@@ -216,38 +231,10 @@ def _size(path: Path) -> int:
         return -1
 
 
-def file_hash(path: Path) -> str:
-    """sha256 hex of a file's bytes."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """fsync a file or folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def read_done(folder: Path) -> dict[str, Any] | None:
+def read_done(folder: Path) -> DoneRecord | None:
     """The `done` record, or None where it is missing or torn."""
     try:
-        record = json.loads((folder / "done").read_text())
+        record: DoneRecord = json.loads((folder / "done").read_text())
         return record if isinstance(record.get("files"), dict) else None
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: a reader sees the old file or the whole new one."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-        sync(partial)
-    except OSError as error:
-        raise StageFailed(
-            f"cannot write {path.name}: {error.strerror}; free space and run again"
-        ) from None
-    os.replace(partial, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BadData
+from bench.core.files import hash_file, write_text
 from bench.core.params import digest
 
 Listing = dict[str, os.stat_result]  # files by their path relative to the root of a set
@@ -56,20 +56,17 @@ def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) ->
 def content_hash(file: Path, cache: Path) -> str:
     """sha256 hex of a file's bytes, remembered under `cache` by path, size and modification time."""
     stat = file.stat()
-    return _remembered(cache, [str(file), stat.st_size, stat.st_mtime_ns], lambda: _sha256(file))
+    return _remembered(cache, [str(file), stat.st_size, stat.st_mtime_ns], lambda: hash_file(file))
 
 
 def contents_hash(root: Path, names: list[str], listing: Listing, cache: Path) -> str:
     """One hash of many small files, remembered under `cache` by their names, sizes and times."""
     known = [[n, listing[n].st_size, listing[n].st_mtime_ns] for n in names]
     return _remembered(
-        cache, [str(root), known], lambda: digest([[name, _sha256(root / name)] for name in names])
+        cache,
+        [str(root), known],
+        lambda: digest([[name, hash_file(root / name)] for name in names]),
     )
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _remembered(cache: Path, known: Any, find: Callable[[], str]) -> str:
@@ -80,9 +77,7 @@ def _remembered(cache: Path, known: Any, find: Callable[[], str]) -> str:
     found = find()
     with suppress(OSError):
         marker.parent.mkdir(parents=True, exist_ok=True)
-        partial = marker.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(found))
-        partial.replace(marker)
+        write_text(marker, json.dumps(found), shared=True)
     return found
 
 

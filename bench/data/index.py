@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.contracts.images import ImageSet, Objects
 from bench.core.errors import BadData
-from bench.core.store import write_json
+from bench.core.files import write_json
 from bench.data.semantic import read_classes
 
 

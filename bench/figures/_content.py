@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from bench.core.errors import BadData
-from bench.core.store import write_json
+from bench.core.files import write_json
 
 ARRAY = "array"  # {"array": "a3"} in the JSON stands for an array of the other file
 LONGEST = 480  # pixels of a kept image's longer side

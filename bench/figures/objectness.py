@@ -77,21 +77,21 @@ def _measured(
     where: tuple[str, str],
     how: tuple[str, str],
 ) -> Found:
-    from bench.results.views.objectness import measured_points, metrics_of, rows_of, topics
+    from bench.results.views.objectness import list_metrics, list_topics, read_points, read_topic
 
     given = (*where, what[0])
     fitting = [
         t
-        for t in topics(connection)
+        for t in list_topics(connection)
         if all(g in ("", v) for g, v in zip(given, t[:3], strict=True))
     ]
     for topic in fitting:
-        rows = rows_of(connection, topic)
-        known = metrics_of(rows)
+        rows = read_topic(connection, topic)
+        known = list_metrics(rows)
         metric = what[1] or (known[0] if known else "")
         if what[0] and what[1] and metric not in known:
             raise BadInput(f"{topic.task} has no metric {metric!r}; it has {', '.join(known)}")
-        points = measured_points(connection, home, rows, metric, how[1], how[0])
+        points = read_points(connection, home, rows, metric, how[1], how[0])
         if points:
             title = f"measured: {topic.scale}, pretrained on {topic.data}"
             return [(title, f"{metric} of {topic.task}, %", points)]
@@ -100,12 +100,12 @@ def _measured(
 
 def _reported(task: str, metric: str, strict: bool) -> Found:
     """The paper's own points: in the column asked for, else, unless `strict`, in its first one."""
-    from bench.results.papers.reported import values
+    from bench.results.papers.reported import load_values
     from bench.results.views.objectness import reported_points
 
-    name, column, points = reported_points(values(), task, metric)
+    name, column, points = reported_points(load_values(), task, metric)
     if not points and not strict:
-        name, column, points = reported_points(values())
+        name, column, points = reported_points(load_values())
     return [("reported: paper 000, Table 2", f"{column} of {name}, %", points)] if points else []
 
 

@@ -27,9 +27,9 @@ def collect(
     connection: Connection, home: Path, data: str = "", crop: str = "*", objects: str = "boxes"
 ) -> Content:
     """The shares of the crops that were measured; BadInput where none was."""
-    from bench.results.views.objectness import shares
+    from bench.results.views.objectness import read_shares
 
-    name, rows = shares(connection, data, crop, objects)
+    name, rows = read_shares(connection, data, crop, objects)
     if not rows:
         where = f" --data {data}" if data else ""
         raise BadInput(f"no such crop's objectness was measured yet; run first: {FIRST}{where}")

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, select
 
 from bench import figures
 from bench.results.db.models import ProvenanceRow, StageRow
-from bench.results.views.files import stage_folder
-from bench.results.views.stages import StageInfo
+from bench.results.views.lineage import StageInfo
+from bench.results.views.stage_files import find_stage_folder
 
 COLLECTED = ("objectness", "shares")  # drawn from the results database itself
 
@@ -68,7 +68,7 @@ def list_pictures(connection: Connection, home: Path | None = None) -> list[Kept
         fields = {n: row[n] for n in StageInfo.__dataclass_fields__ if n != "provenance"}
         inputs = {role: known.get(key, key[:12]) for role, key in row["inputs"].items()}
         stage = StageInfo(**fields, provenance=record)
-        held = stage_folder(stage, home) is not None
+        held = find_stage_folder(stage, home) is not None
         found.append(Kept(stage, str(record.get("started", "")), held, inputs))
     return sorted(found, key=lambda k: (k.held, k.made, k.stage.key), reverse=True)
 
@@ -78,7 +78,7 @@ def picture(stage: StageInfo, kind: str = "png", home: Path | None = None) -> by
     (any more). BadData where what it holds is damaged."""
     from bench.figures._content import load
 
-    folder = stage_folder(stage, home)
+    folder = find_stage_folder(stage, home)
     return None if folder is None else draw_picture(stage.name, load(folder), kind)
 
 

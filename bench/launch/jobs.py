@@ -6,17 +6,16 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import BenchError, Taken
 from bench.core.params import Runtime
 from bench.core.progress import Progress
-from bench.core.stage import Stage
+from bench.core.stage import Provenance, Stage
 from bench.core.store import Store
 from bench.launch.local import LocalEngine, Silent
 from bench.plan.cell import PlannedCell
 
-Made = tuple[Stage, dict[str, Any]]
+Made = tuple[Stage, Provenance]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class _Recorder(Silent):
     def __init__(self) -> None:
         self.made: list[Made] = []
 
-    def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None:
+    def stage_done(self, stage: Stage, folder: Path, provenance: Provenance) -> None:
         self.made.append((stage, provenance))
 
 

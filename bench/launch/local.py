@@ -12,14 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from bench.contracts.context import StageContext, Watch
 from bench.contracts.tracker import Tracker
 from bench.core.errors import BadInput, BenchError, StageFailed, Taken
 from bench.core.params import Runtime
 from bench.core.progress import Progress
-from bench.core.stage import Stage, walk
+from bench.core.stage import Provenance, Stage, walk
 from bench.core.store import Store
 from bench.launch.provenance import provenance
 from bench.launch.wandb import make_tracker
@@ -31,7 +31,7 @@ FOLLOW_SECONDS = 86400.0
 class Listener(Protocol):
     """Records what happens (the results database)."""
 
-    def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None: ...
+    def stage_done(self, stage: Stage, folder: Path, provenance: Provenance) -> None: ...
     def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None: ...
     def cell_done(self, cell: PlannedCell, folder: Path) -> None: ...
 
@@ -39,7 +39,7 @@ class Listener(Protocol):
 class Silent:
     """Records nothing: on other machines than the first, which keeps the record."""
 
-    def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None: ...
+    def stage_done(self, stage: Stage, folder: Path, provenance: Provenance) -> None: ...
     def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None: ...
     def cell_done(self, cell: PlannedCell, folder: Path) -> None: ...
 
@@ -207,9 +207,7 @@ class LocalEngine:
         ctx = StageContext(stage, work, inputs, self.runtime, self.progress, tracker, self.watch)
         try:
             runner(stage)(ctx)
-            record = provenance(
-                stage, started, time.time() - started, {"tracker_url": tracker.url}
-            )
+            record = provenance(stage, started, time.time() - started, tracker.url)
             summary = self._results(stage, work, record)
             folder = self.store.commit(stage, record)
         except KeyboardInterrupt:
@@ -236,15 +234,15 @@ class LocalEngine:
             note=self.progress.note,
         )
 
-    def _results(self, stage: Stage, work: Path, record: dict[str, Any]) -> dict[str, float]:
+    def _results(self, stage: Stage, work: Path, record: Provenance) -> dict[str, float]:
         """Write result.json where the stage is a cell's last; return its metrics."""
         planned = self.finals.get(stage.key)
         if planned is None:
             return {}
-        from bench.results.db.record import result_record, write_result
+        from bench.results.db.result_file import describe_result, write_result
 
         metrics = json.loads((work / "metrics.json").read_text())
-        write_result(work, result_record(planned, stage, metrics, record))
+        write_result(work, describe_result(planned, stage, metrics, record))
         return dict(metrics)
 
     def _explain(self, stage: Stage, error: Exception) -> BenchError:

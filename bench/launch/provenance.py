@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from bench import __version__
 from bench.contracts.source import source_digest
-from bench.core.stage import Stage
+from bench.core.stage import Provenance, Stage
 
 PACKAGES = (
     "torch",
@@ -61,8 +60,8 @@ def _packages() -> dict[str, str]:
 
 
 def provenance(
-    stage: Stage, started: float, seconds: float, extra: dict[str, Any]
-) -> dict[str, Any]:
+    stage: Stage, started: float, seconds: float, tracker_url: str | None
+) -> Provenance:
     """The provenance record of a stage that took `seconds` from `started` (Unix time)."""
     commit, dirty = _commit(Path(__file__).resolve().parents[2])
     torch = sys.modules.get("torch")  # a stage that never imported it used no GPU
@@ -81,5 +80,5 @@ def provenance(
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "arguments": sys.argv[1:],
         "source_digest": source_digest(stage.runner, stage.params),
-        **extra,
+        "tracker_url": tracker_url,
     }

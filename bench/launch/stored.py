@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class Selection:
             for folder, record in self.engine.store.committed()
         ]
         committed.sort(key=lambda pair: -pair[0])
-        return {record["key"]: cast(StageRecord, record) for _, record in committed}
+        return {record["key"]: record for _, record in committed}
 
     def stage(self, key: str) -> Stage:
         """The committed stage `key`, with those of its inputs that are still kept."""
@@ -93,7 +93,7 @@ class Selection:
     def find_stage(self, prefix: str, kinds: Sequence[str]) -> Stage:
         """The stage of one of `kinds` whose key begins with `prefix`; the key of a result stands
         for its backbone."""
-        record = cast(StageRecord, self.engine.store.find(prefix)[1])
+        record = self.engine.store.find(prefix)[1]
         backbone = self.records.get(record["inputs"].get("backbone", ""))
         if record["kind"] not in kinds and backbone:
             record = backbone

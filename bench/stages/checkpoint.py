@@ -4,13 +4,14 @@ figures."""
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
+
+from bench.core.files import write_atomically, write_text
 
 LATEST, PREVIOUS = "checkpoint.pt", "previous.pt"
 
@@ -24,17 +25,13 @@ class Checkpoint(TypedDict):
 
 
 def save_checkpoint(folder: Path, state: Checkpoint) -> None:
-    """Write `state` to a temporary file, sync it, rename it; the checkpoint before stays as
-    `PREVIOUS`."""
-    temporary = folder / f"{LATEST}.tmp"
-    with open(temporary, "wb") as f:
-        torch.save(state, f)
-        f.flush()
-        os.fsync(f.fileno())
+    """Write `state` atomically; the checkpoint before stays as `PREVIOUS`."""
     latest = folder / LATEST
-    if latest.exists():
-        latest.replace(folder / PREVIOUS)
-    temporary.replace(latest)
+    with write_atomically(latest) as partial:
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+        if latest.exists():
+            latest.replace(folder / PREVIOUS)
 
 
 def load_checkpoint(
@@ -67,9 +64,7 @@ class History:
     def __init__(self, path: Path, start_step: int) -> None:
         self.path = path
         kept = [row for row in read_history(path) if int(row["step"]) < start_step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        temporary.replace(path)
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self.last: dict[str, float] = kept[-1] if kept else {}
 
     def add(self, row: dict[str, float]) -> None:

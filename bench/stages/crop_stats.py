@@ -18,10 +18,10 @@ import numpy as np
 from bench.contracts.context import StageContext
 from bench.contracts.views import Source
 from bench.core.errors import BadInput
+from bench.core.files import write_json
 from bench.core.processes import parallel
 from bench.core.seeds import rng_for
 from bench.core.statistics import t_quantile
-from bench.core.store import write_json
 from bench.data.boxes import area, iou
 from bench.data.objectness import Source as ObjectSource
 from bench.data.objectness import count_in, integral, object_mask

@@ -9,7 +9,7 @@ from bench.contracts import registry
 from bench.contracts.context import StageContext
 from bench.contracts.task import Task
 from bench.core.errors import StageFailed
-from bench.core.store import write_json
+from bench.core.files import write_json
 
 
 def run(ctx: StageContext) -> None:

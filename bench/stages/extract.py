@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.core.errors import StageFailed
+from bench.core.files import write_json
 from bench.core.processes import start_worker
-from bench.core.store import write_json
 from bench.data.preprocess import Normaliser, Transform
 from bench.stages.pretrain.setup import Device, pick_device, step_threads
 

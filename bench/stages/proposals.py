@@ -20,9 +20,9 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.contracts.proposals import Found, Proposals, Proposer
 from bench.core.errors import BadData
+from bench.core.files import write_bytes, write_json
 from bench.core.processes import parallel
 from bench.core.seeds import seed_for
-from bench.core.store import sync, write_json
 from bench.data.boxes import filter_boxes, scaled_side
 from bench.stages.pretrain.setup import pick_device
 
@@ -94,10 +94,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _append(scratch: Path, first: int, chunk: list[Found]) -> None:
-    partial = scratch / "part"
-    partial.write_bytes(pickle.dumps(chunk))
-    sync(partial)
-    partial.replace(scratch / f"chunk-{first:09d}.pkl")
+    write_bytes(scratch / f"chunk-{first:09d}.pkl", pickle.dumps(chunk))
 
 
 def _finished(scratch: Path) -> list[Found]:

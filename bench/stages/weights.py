@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 
 from bench.contracts.context import StageContext
+from bench.core.files import write_json
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from bench.data.files import content_hash
 
 VERSION = 1  # of how checkpoints are read

@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import StageFailed
 from bench.core.supervisor import Child, Command, Supervisor
-from bench.results.views.studies import lost, trial_row
+from bench.results.views.studies import TrialRow, describe_trial, is_lost
 from bench.sweep.study import Sweep
 
 POLL_SECONDS = 0.5
@@ -52,7 +51,7 @@ class Pool:
     ended: int = 0
     look_again: float = 0.0
 
-    def run(self, show: Callable[[list[dict[str, Any]], dict[str, str]], None]) -> None:
+    def run(self, show: Callable[[list[TrialRow], dict[str, str]], None]) -> None:
         """Until no trial is left here or on another machine, or the time is over; `show(rows,
         doing)` is called about twice a second. Ctrl-C stops the workers after their checkpoints.
         """
@@ -65,9 +64,9 @@ class Pool:
             self.stop()
         show(self.rows(), {})
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[TrialRow]:
         """The trials but for lost ones."""
-        return [trial_row(t) for t in self.sweep.trials() if not lost(t)]
+        return [describe_trial(t) for t in self.sweep.trials() if not is_lost(t)]
 
     def doing(self) -> dict[str, str]:
         """The last line that each worker has printed, by "host:pid"."""

@@ -31,21 +31,21 @@ class Owned:
         return f"{self.owner}.{self.field}"
 
 
-def components(name: str = "") -> dict[tuple[str, str], type[Component]]:
+def load_components(name: str = "") -> dict[tuple[str, str], type[Component]]:
     """Every component whose settings may be swept, or those of one name, imported."""
     wanted = [(k, n) for k, n in registry.entries() if k in KINDS and name in ("", n)]
     return {entry: registry.load(*entry) for entry in wanted}
 
 
-def usual(kind: str) -> str:
+def default_component(kind: str) -> str:
     """The component of `kind` that a sweep takes where none is named."""
-    found = [n for n in registry.names(kind) if vars(registry.load(kind, n)).get("usual")]
-    if not found:
+    defaults = [n for n in registry.names(kind) if vars(registry.load(kind, n)).get("usual")]
+    if not defaults:
         raise BadInput(f"--{kind} is missing; try: bench list {registry.PLURAL[kind]}")
-    return found[0]
+    return defaults[0]
 
 
-def find(text: str, named: Mapping[str, str], scale: str) -> Owned:
+def find_setting(text: str, named: Mapping[str, str], scale: str) -> Owned:
     """The setting that `--param TEXT` means: `field`, `owner.field`, `kind.field`, with or without
     `=SPACE`. `named`: the components that other options name, by kind; they win where several have
     the field.
@@ -58,22 +58,24 @@ def find(text: str, named: Mapping[str, str], scale: str) -> Owned:
     if not field or (dot and not owner) or (equals and not wanted):
         raise BadInput(f"--param takes NAME or NAME=SPACE, got {text!r}; try: --param NAME=1,3,5")
     if owner in registry.PLURAL and owner in KINDS:  # method.lr: that of the sweep's method
-        owner = named.get(owner) or usual(owner)
-    every = components(owner)
+        owner = named.get(owner) or default_component(owner)
+    every = load_components(owner)
     kind, name, others = (
-        _explicit(owner, field, every) if dot else _found(field, equals + wanted, every, named)
+        _check_owner(owner, field, every)
+        if dot
+        else _find_owner(field, equals + wanted, every, named)
     )
     info = every[kind, name].Params.model_fields[field]
     full = f"{name}.{field}"
     space = parse_space(full, info, wanted) if wanted else declared_space(full, info)
-    _check(every[kind, name], field, space, scale)
+    _check_values(every[kind, name], field, space, scale)
     return Owned(kind, name, field, space, not wanted, others)
 
 
-Found = tuple[str, str, tuple[str, ...]]  # kind, name, other owners
+Owner = tuple[str, str, tuple[str, ...]]  # kind, name, other owners
 
 
-def _explicit(owner: str, field: str, every: dict[tuple[str, str], type[Component]]) -> Found:
+def _check_owner(owner: str, field: str, every: dict[tuple[str, str], type[Component]]) -> Owner:
     if not every:
         guess = nearest(owner, {n for k, n in registry.entries() if k in KINDS})
         hint = f" (did you mean {guess!r}?)" if guess else ""
@@ -81,17 +83,17 @@ def _explicit(owner: str, field: str, every: dict[tuple[str, str], type[Componen
     having = [e for e, cls in every.items() if field in cls.Params.model_fields]
     if not having:
         fields = {f for cls in every.values() for f in cls.Params.model_fields}
-        raise _unknown(field, fields, f" of {owner}", f"bench list params {owner}")
+        raise _explain_unknown(field, fields, f" of {owner}", f"bench list params {owner}")
     return (*having[0], ())
 
 
-def _found(
+def _find_owner(
     field: str, rest: str, every: dict[tuple[str, str], type[Component]], named: Mapping[str, str]
-) -> Found:
+) -> Owner:
     having = [e for e, cls in every.items() if field in cls.Params.model_fields]
     if not having:
         fields = {f for cls in every.values() for f in cls.Params.model_fields}
-        raise _unknown(field, fields, "", "bench list params")
+        raise _explain_unknown(field, fields, "", "bench list params")
     of_named = [(k, n) for k, n in having if named.get(k) == n]
     claiming = [e for e in having if field in vars(every[e]).get("sweeps", ())]
     for choice in (having, of_named, [] if of_named else claiming):
@@ -103,18 +105,19 @@ def _found(
         for kind in dict.fromkeys(k for k, _ in choices)
     )
     raise BadInput(
-        f"{field!r} is a setting of several components: {names}; say which: bench sweep --param "
-        f"{choices[0][1]}.{field}{rest}, or with --{choices[0][0]} {choices[0][1]}"
+        f"{field!r} is a setting of several components: {names}; name one: "
+        f"bench sweep --param {choices[0][1]}.{field}{rest}, "
+        f"or add --{choices[0][0]} {choices[0][1]}"
     )
 
 
-def _unknown(field: str, fields: set[str], where: str, then: str) -> BadInput:
+def _explain_unknown(field: str, fields: set[str], where: str, then: str) -> BadInput:
     guess = nearest(field, fields)
     hint = f" (did you mean {guess!r}?)" if guess else ""
     return BadInput(f"no setting {field!r}{where}{hint}; try: {then}")
 
 
-def _check(cls: type[Component], field: str, space: Space, scale: str) -> None:
+def _check_values(cls: type[Component], field: str, space: Space, scale: str) -> None:
     """Every value, or both ends of a range, must be one that the field takes."""
     for value in space.values or (space.low, space.high):
         cls.Params.build(cls.name, cls.scales.get(scale, {}), {field: value})

@@ -6,9 +6,11 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.core.statistics import summary
+from bench.core.params import format_setting
+from bench.core.statistics import summarise
+from bench.results.views.studies import TrialRow, find_best
+from bench.results.views.trials import format_score
 from bench.sweep.setup import MANY, Setup
-from bench.sweep.space import text_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,30 +20,18 @@ BAR = 40  # characters
 BINS = 12  # rows of a plot of a range
 
 
-def params_text(params: dict[str, Any]) -> str:
+def format_params(params: dict[str, Any]) -> str:
     """`n_crops=3 lr=0.1`: settings without their owners."""
-    return " ".join(f"{k.rpartition('.')[2]}={text_of(v)}" for k, v in params.items())
+    return " ".join(f"{k.rpartition('.')[2]}={format_setting(v)}" for k, v in params.items())
 
 
-def score_text(row: dict[str, Any]) -> str:
-    if row["value"] is None:
-        return "-"
-    return f"{row['value']:.2f}" + ("" if row["ci95"] is None else f" ± {row['ci95']:.2f}")
-
-
-def best_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The complete trial with the largest value, the first of equals; never by anything but
-    validation."""
-    return max((r for r in rows if r["value"] is not None), key=lambda r: r["value"], default=None)
-
-
-def table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -> Table:
+def make_table(rows: Sequence[TrialRow], setup: Setup, doing: dict[str, str]) -> Table:
     """The trials; `doing`: what a worker (host:pid) last said."""
     from rich.table import Table
 
     done = sum(r["state"] not in ("waiting", "running") for r in rows)
     of = f" of {max(setup.trials, len(rows))}" if setup.trials < MANY else ""
-    found = Table(title=f"{done}{of} trials", title_justify="left")
+    grid = Table(title=f"{done}{of} trials", title_justify="left")
     for name in (
         "trial",
         *(s.name for s in setup.spaces),
@@ -49,10 +39,10 @@ def table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -
         "state",
         "time",
     ):
-        found.add_column(
+        grid.add_column(
             name, no_wrap=name != "state", justify="right" if "validation" in name else "left"
         )
-    best = best_of(rows)
+    best = find_best(rows)
     kept = [r for r in rows if r["state"] != "waiting"][-SHOWN:]
     if best is not None and best not in kept:
         kept = [best, *kept[1:]]
@@ -60,58 +50,64 @@ def table(rows: Sequence[dict[str, Any]], setup: Setup, doing: dict[str, str]) -
         state = {"complete": "done" if row["made"] else "reused"}.get(row["state"], row["state"])
         if row["state"] == "running":
             state = doing.get(_pid(row["worker"]), "running")
-        values = (text_of(row["params"].get(s.name, "")) for s in setup.spaces)
+        values = (format_setting(row["params"].get(s.name, "")) for s in setup.spaces)
         mark = " *" if row is best else ""
+        score = format_score(row["value"], row["ci95"])
         took = "" if row["seconds"] is None else f"{row['seconds']:.0f} s"
-        found.add_row(
-            str(row["number"]), *values, score_text(row) + mark, row["reason"] or state, took
-        )
-    return found
+        grid.add_row(str(row["number"]), *values, score + mark, row["reason"] or state, took)
+    return grid
 
 
 def _pid(worker: str | None) -> str:
     return (worker or "").rpartition(":")[0]
 
 
-def plot(rows: Sequence[dict[str, Any]], name: str, metric: str) -> list[str]:
+def plot(rows: Sequence[TrialRow], name: str, metric: str) -> list[str]:
     """Lines of a setting against the metric: a bar per value, or per part of a range, of the mean
     over the trials there (± the 95 % Student-t half-width where one trial has several seeds)."""
     groups = _groups([r for r in rows if r["value"] is not None], name)
     if not groups:
         return []
-    means = [statistics.fmean(r["value"] for r in members) for _, members in groups]
+    means = [_average(members) for _, members in groups]
     low, high = min(means), max(means)
     low -= 0.25 * (high - low) or 1.0
     width = max(len(label) for label, _ in groups)
     lines = [f"{name} against {metric} on the validation part; bars from {low:.2f} to {high:.2f}"]
     for (label, members), mean in zip(groups, means, strict=True):
         bar = "█" * round(BAR * (mean - low) / (high - low))
-        single = members[0] if len(members) == 1 else {"value": mean, "ci95": None}
+        around = members[0]["ci95"] if len(members) == 1 else None
         count = f"  ({len(members)} trials)" if len(members) > 1 else ""
         best = "  best" if mean == high and not any("  best" in line for line in lines) else ""
-        lines.append(f"  {label:>{width}}  {bar:<{BAR}}  {score_text(single)}{count}{best}")
+        lines.append(
+            f"  {label:>{width}}  {bar:<{BAR}}  {format_score(mean, around)}{count}{best}"
+        )
     return lines
 
 
-def _groups(rows: list[dict[str, Any]], name: str) -> list[tuple[str, list[dict[str, Any]]]]:
+def _average(rows: Sequence[TrialRow]) -> float:
+    return statistics.fmean(r["value"] for r in rows if r["value"] is not None)
+
+
+def _groups(rows: list[TrialRow], name: str) -> list[tuple[str, list[TrialRow]]]:
     """Trials by their value, in order; many numbers by parts with equal numbers of trials."""
-    by: dict[str, list[dict[str, Any]]] = {}
+    by: dict[str, list[TrialRow]] = {}
     having = [r for r in rows if name in r["params"]]
     values = [r["params"][name] for r in having]
     if all(isinstance(v, int | float) for v in values):
         having.sort(key=lambda r: r["params"][name])
     for row in having:
-        by.setdefault(text_of(row["params"][name]), []).append(row)
+        by.setdefault(format_setting(row["params"][name]), []).append(row)
     if len(by) <= BINS:
         return list(by.items())
     size = -(-len(having) // BINS)
     parts = [having[i : i + size] for i in range(0, len(having), size)]
     return [
-        (f"{text_of(p[0]['params'][name])} to {text_of(p[-1]['params'][name])}", p) for p in parts
+        (f"{format_setting(p[0]['params'][name])} to {format_setting(p[-1]['params'][name])}", p)
+        for p in parts
     ]
 
 
-def pairs(rows: Sequence[dict[str, Any]]) -> list[str]:
+def describe_spread(rows: Sequence[TrialRow]) -> list[str]:
     """The spread between seeds, where trials have several: how sure a difference is."""
     spreads = [
         statistics.stdev(r["scores"])
@@ -123,8 +119,8 @@ def pairs(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f"standard deviation between seeds: {statistics.fmean(spreads):.2f} on average"]
 
 
-def winner_text(metric: str, scores: Sequence[float]) -> str:
+def format_winner(metric: str, scores: Sequence[float]) -> str:
     """`mAP 61.2 ± 0.8 (3 seeds)`."""
-    s = summary(scores)
+    s = summarise(scores)
     more = "" if s["ci95"] is None else f" ± {s['ci95']:.2f}"
     return f"{metric} {s['mean']:.2f}{more} ({s['n']} seed{'s' if s['n'] > 1 else ''})"

@@ -12,12 +12,12 @@ from typing import Any
 
 from bench.contracts import registry
 from bench.core.errors import BadInput
-from bench.core.params import Runtime, digest
+from bench.core.params import Runtime, digest, format_setting
 from bench.plan.cell import Cell, Plan
 from bench.plan.options import match
 from bench.plan.planner import make_plan
-from bench.sweep.owners import Owned, find, usual
-from bench.sweep.space import Space, text_of
+from bench.sweep.owners import Owned, default_component, find_setting
+from bench.sweep.space import Space
 
 SAMPLERS = ("auto", "grid", "tpe", "random", "cmaes", "qmc", "gp")
 PRUNERS = ("auto", "none", "median", "halving", "hyperband")
@@ -60,7 +60,7 @@ class Setup:
 
     def _with(self, cell: Cell, values: Mapping[str, Any]) -> Cell:
         return replace(
-            cell, overrides=(*cell.overrides, *((k, text_of(v)) for k, v in values.items()))
+            cell, overrides=(*cell.overrides, *((k, format_setting(v)) for k, v in values.items()))
         )
 
     def plain(self) -> dict[str, Any]:
@@ -90,38 +90,37 @@ def resolve(
 ) -> tuple[list[Owned], dict[str, str], list[str]]:
     """The swept settings, the sweep's components by kind, and what to say about choices not asked
     for."""
-    chosen = {kind: _one(kind, name) for kind, name in named.items() if name}
-    owned = [find(text, chosen, scale) for text in params]
+    chosen = {kind: _match_one(kind, name) for kind, name in named.items() if name}
+    owned = [find_setting(text, chosen, scale) for text in params]
     names = [o.name for o in owned]
     if len(set(names)) < len(names):
         raise BadInput(
-            f"--param names {max(names, key=names.count)} twice; try: once, with all its values"
+            f"--param names {max(names, key=names.count)} twice; give it once, with all its values"
         )
-    notes = [_whose(o) for o in owned]
+    notes = [_name_owner(o) for o in owned]
     for o in owned:
         if o.kind == "proposals":
             continue
         if chosen.setdefault(o.kind, o.owner) != o.owner:
             raise BadInput(
-                f"{o.name} is swept but the {o.kind} is {chosen[o.kind]}; try: --{o.kind} "
-                f"{o.owner}, or "
-                f"bench list params {chosen[o.kind]}"
+                f"{o.name} is swept but the {o.kind} is {chosen[o.kind]}; "
+                f"try: --{o.kind} {o.owner}, or bench list params {chosen[o.kind]}"
             )
     for kind in ("method", "task"):
         if kind not in chosen and (pretrains or kind == "task"):
-            chosen[kind] = usual(kind)
+            chosen[kind] = default_component(kind)
             notes.append(f"{kind} {chosen[kind]}: no --{kind} was given")
     return owned, chosen, notes
 
 
-def _one(kind: str, name: str) -> str:
-    found = match(kind, name)
-    if len(found) != 1:
-        raise BadInput(f"a sweep has one {kind}, got {', '.join(found)}; try: --{kind} {found[0]}")
-    return found[0]
+def _match_one(kind: str, name: str) -> str:
+    names = match(kind, name)
+    if len(names) != 1:
+        raise BadInput(f"a sweep has one {kind}, got {', '.join(names)}; try: --{kind} {names[0]}")
+    return names[0]
 
 
-def _whose(o: Owned) -> str:
+def _name_owner(o: Owned) -> str:
     more = f"; also a setting of {', '.join(sorted(o.others))}" if o.others else ""
     return f"{o.field} belongs to {o.kind} {o.owner}{more}"
 
@@ -141,20 +140,22 @@ def change_setup(
     other = [o.name for o in owned if o.name not in spaces]
     if other:
         raise BadInput(
-            f"the study sweeps {', '.join(spaces)}, not {other[0]}; try: without --study"
+            f"the study sweeps {', '.join(spaces)}, not {other[0]}; for a new study, "
+            "leave --study out"
         )
     spaces |= {o.name: o.space for o in owned}
     how = choose_search(tuple(spaces.values()), sampler, pruner, trials, timed)
     if (how[0] == "grid") != setup.grid:
         raise BadInput(
-            f"the study is a {setup.sampler} search, now {how[0]}; try: without --study"
+            f"the study is a {setup.sampler} search and cannot become a {how[0]} search; "
+            "for a new study, leave --study out"
         )
     return replace(
         setup, spaces=tuple(spaces.values()), sampler=how[0], pruner=how[1], trials=how[2]
     )
 
 
-def with_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str:
+def choose_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str:
     """The sweep's crop: the one chosen; else the only one that uses the proposal generators that
     are swept (`works(crop)` says if it does); else whole images."""
     if "crop" in chosen:
@@ -166,14 +167,15 @@ def with_crop(owned: Sequence[Owned], chosen: dict[str, str], works: Any) -> str
         return using[0]
     names = ", ".join(f"--crop {c}" for c in using)
     owners = ", ".join(o.owner for o in owned if o.kind == "proposals")
-    raise BadInput(f"{len(using)} crops use {owners}; say which: {names or 'bench list crops'}")
+    raise BadInput(f"{len(using)} crops use {owners}; choose one: {names or 'bench list crops'}")
 
 
 def choose_search(
     spaces: Sequence[Space], sampler: str, pruner: str, trials: int | None, timed: bool
 ) -> tuple[str, str, int]:
-    """The sampler, pruner and number of trials, chosen where not given: a grid of all values where
-    every setting has a list, else TPE with the median pruner. `timed`: a time ends the search."""
+    """The sampler, the pruner and the number of trials. By default they are a grid of all values
+    where every setting has a list, else TPE with the median pruner. `timed`: a time ends the
+    search."""
     for what, got, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
         if got not in known:
             raise BadInput(
@@ -188,9 +190,10 @@ def choose_search(
         sampler = "tpe" if endless else "grid"
     if sampler == "grid" and endless:
         space = endless[0]
+        ends = f"{format_setting(space.low)},{format_setting(space.high)}"
         raise BadInput(
-            f"a grid needs a list of values, {space.name} has the range {space}; try: --param "
-            f"{space.name}={text_of(space.low)},{text_of(space.high)}, or --sampler tpe"
+            f"a grid needs a list of values, {space.name} has the range {space}; "
+            f"try: --param {space.name}={ends}, or --sampler tpe"
         )
     if pruner == "auto":
         pruner = "none" if sampler == "grid" else "median"
@@ -206,31 +209,32 @@ def seal_setup(setup: Setup, runtime: Runtime, paths: Mapping[str, Path | None])
     task = registry.load("task", setup.cells[0].task)
     if "holdout" not in task.Params.model_fields:
         raise BadInput(
-            f"task {task.name} has no validation part: its Params do not come from "
-            "bench.contracts.task.TaskParams; "
-            "try another --task"
+            f"task {task.name} has no validation part, because its Params are not "
+            "bench.contracts.task.TaskParams; try another --task"
         )
     base = make_plan(setup.trial({}), runtime, paths)
-    _supported(base)
+    _check_supported(base)
     first = {s.name: (s.values or (s.low,))[0] for s in setup.spaces}
-    _supported(make_plan(setup.trial(first), runtime, paths))  # an unused setting is an error
+    _check_supported(
+        make_plan(setup.trial(first), runtime, paths)
+    )  # an unused setting is an error
     finals = [c.final.key for c in base.cells if c.final]
     key = digest({"cells": finals, "settings": sorted(first), "grid": setup.grid})
     return replace(setup, key=key)
 
 
-def _supported(plan: Plan) -> None:
+def _check_supported(plan: Plan) -> None:
     for planned in plan.cells:
         if planned.final is None:
             c = planned.cell
             raise BadInput(
-                f"{c.method} x {c.crop} x {c.task}: {planned.unsupported}; try: bench list "
-                "--matrix"
+                f"{c.method} x {c.crop} x {c.task}: {planned.unsupported}; "
+                "try: bench list --matrix"
             )
 
 
-def study_name(setup: Setup) -> str:
-    """The name a sweep has unless told: the same settings of the same cells find the same study."""
+def name_study(setup: Setup) -> str:
+    """The default name of a sweep: the same settings of the same cells have the same name."""
     cell = setup.cells[0]
     fields = "+".join(s.name.rpartition(".")[2] for s in setup.spaces)
     return f"{fields}-{cell.method}-{cell.crop}-{cell.task}-{cell.scale}-{setup.key[:6]}"

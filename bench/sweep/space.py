@@ -11,6 +11,8 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from bench.core.errors import BadInput
+from bench.core.params import format_setting
+from bench.results.views.studies import PlainSpace
 
 FINITE = 32  # an int range of at most so many values is a list of them
 # significant ones of a value drawn from a range: commands stay short, and values meet again
@@ -20,7 +22,7 @@ SYNTAX = "values: 1,3,5; a range: 0.0:0.3, with a step: 0:10:2, by its logarithm
 
 @dataclass(frozen=True)
 class Space:
-    """The values of one setting, `name` ("owner.field"): a list, or a range from `low` to `high`."""
+    """The values of one setting, `name` ("owner.field"): a list, or a range `low` to `high`."""
 
     name: str
     values: tuple[Any, ...] = ()
@@ -35,37 +37,47 @@ class Space:
 
     def __str__(self) -> str:
         if self.finite:
-            return ", ".join(text_of(v) for v in self.values)
+            return ", ".join(format_setting(v) for v in self.values)
         how = " by its logarithm" if self.log else ""
-        return f"{text_of(self.low)} to {text_of(self.high)}{' in whole numbers' if self.whole else ''}{how}"
+        kind = " in whole numbers" if self.whole else ""
+        return f"{format_setting(self.low)} to {format_setting(self.high)}{kind}{how}"
 
     def option(self) -> str:
         """`NAME=...` as `--param` takes it."""
         if self.finite:
-            return f"{self.name}={','.join(text_of(v) for v in self.values)}"
-        ends = f"{text_of(self.low)}:{text_of(self.high)}"
+            return f"{self.name}={','.join(format_setting(v) for v in self.values)}"
+        ends = f"{format_setting(self.low)}:{format_setting(self.high)}"
         return f"{self.name}={'log:' if self.log else ''}{ends}"
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {**vars(self), "values": list(self.values)}
+    def plain(self) -> PlainSpace:
+        """As a study keeps it, in JSON."""
+        return {
+            "name": self.name,
+            "values": list(self.values),
+            "low": self.low,
+            "high": self.high,
+            "log": self.log,
+            "whole": self.whole,
+        }
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> Space:
+    def of(cls, plain: PlainSpace) -> Space:
         """From `plain()`."""
-        return cls(**{**plain, "values": tuple(plain["values"])})
+        return cls(
+            plain["name"],
+            tuple(plain["values"]),
+            plain["low"],
+            plain["high"],
+            plain["log"],
+            plain["whole"],
+        )
 
-    def drawn(self, value: float) -> Any:
+    def round_drawn(self, value: float) -> Any:
         """A value of the range as it is used: whole, or rounded to four digits and inside the
         range."""
         if self.whole:
             return round(value)
         return min(max(float(f"{value:.{DIGITS - 1}e}"), self.low), self.high)
-
-
-def text_of(value: Any) -> str:
-    """A value as `--set` and `--param` read it."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def declared_space(name: str, info: FieldInfo) -> Space:
@@ -75,38 +87,39 @@ def declared_space(name: str, info: FieldInfo) -> Space:
     if not search:
         raise BadInput(
             f"{name} has no search space of its own; give one ({SYNTAX}); "
-            f"try: bench sweep --param {name}={_example(info)}"
+            f"try: bench sweep --param {name}={_give_example(info)}"
         )
     kind = search[0] if isinstance(search[0], str) and len(search) == 3 else ""
-    if kind in ("log", "float", "int") and all(_number(v) for v in search[1:]):
-        return _range(name, info, search[1], search[2], kind == "log")
+    if kind in ("log", "float", "int") and all(_is_number(v) for v in search[1:]):
+        return _make_range(name, info, search[1], search[2], kind == "log")
     return Space(name, tuple(search))
 
 
 def parse_space(name: str, info: FieldInfo, text: str) -> Space:
-    """The space that `text` says."""
+    """The space that `text` describes."""
     head, log, rest = text.partition("log:")
     parts = [p.strip() for p in (rest if log and not head else text).split(":")]
     if log and not head and len(parts) != 2:
         raise _wrong(name, text)
     if len(parts) == 1:
-        values = [_value(p.strip()) for p in text.split(",") if p.strip()]
+        values = [_parse_value(p.strip()) for p in text.split(",") if p.strip()]
         if not values:
             raise _wrong(name, text)
         return Space(name, tuple(dict.fromkeys(values)))
-    numbers = [_value(p) for p in parts]
-    if len(numbers) > 3 or not all(_number(v) for v in numbers):
+    numbers = [_parse_value(p) for p in parts]
+    if len(numbers) > 3 or not all(_is_number(v) for v in numbers):
         raise _wrong(name, text)
     if len(numbers) == 3:
-        return Space(name, _stepped(name, text, *numbers))
-    return _range(name, info, numbers[0], numbers[1], bool(log))
+        return Space(name, _list_steps(name, text, *numbers))
+    return _make_range(name, info, numbers[0], numbers[1], bool(log))
 
 
-def _range(name: str, info: FieldInfo, low: float, high: float, log: bool) -> Space:
+def _make_range(name: str, info: FieldInfo, low: float, high: float, log: bool) -> Space:
     if not low < high or (log and low <= 0):
         above = ", and above 0 for log" if log else ""
         raise BadInput(
-            f"{name}: a range goes from less to more{above}, got {low}:{high}; try {SYNTAX}"
+            f"{name}: a range goes from a smaller to a larger value{above}, got {low}:{high}; "
+            f"it takes {SYNTAX}"
         )
     whole = int in _types(info.annotation) and float not in _types(info.annotation)
     if whole and (low != int(low) or high != int(high)):
@@ -117,19 +130,19 @@ def _range(name: str, info: FieldInfo, low: float, high: float, log: bool) -> Sp
     return Space(name, (), kind(low), kind(high), log, whole)
 
 
-def _stepped(name: str, text: str, low: float, high: float, step: float) -> tuple[float, ...]:
+def _list_steps(name: str, text: str, low: float, high: float, step: float) -> tuple[float, ...]:
     if not low < high or step <= 0:
         raise _wrong(name, text)
     count = math.floor((high - low) / step + 1e-9) + 1
-    found = (low + i * step for i in range(count))
-    return tuple(v if isinstance(v, int) else float(f"{v:.10g}") for v in found)
+    steps = (low + i * step for i in range(count))
+    return tuple(v if isinstance(v, int) else float(f"{v:.10g}") for v in steps)
 
 
 def _types(annotation: Any) -> set[Any]:
     return set(typing.get_args(annotation)) or {annotation}
 
 
-def _example(info: FieldInfo) -> str:
+def _give_example(info: FieldInfo) -> str:
     choices = [c for c in typing.get_args(info.annotation) if isinstance(c, str)]
     if bool in _types(info.annotation):
         return "true,false"
@@ -137,11 +150,11 @@ def _example(info: FieldInfo) -> str:
         return ",".join(choices)
     default = info.default
     if isinstance(default, int | float) and default:
-        return ",".join(text_of(type(default)(v)) for v in (default, 2 * default))
+        return ",".join(format_setting(type(default)(v)) for v in (default, 2 * default))
     return "VALUE,VALUE"
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -151,9 +164,9 @@ def _value(text: str) -> Any:
             return {"none": None, "true": True, "false": False}.get(text.lower(), text)
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _wrong(name: str, text: str) -> BadInput:
-    return BadInput(f"--param {name} does not understand {text!r}; it takes {SYNTAX}")
+    return BadInput(f"--param {name}: {text!r} is neither values nor a range; it takes {SYNTAX}")

@@ -16,7 +16,8 @@ from sqlalchemy.engine import make_url
 
 from bench.core.errors import BadInput, nearest
 from bench.core.seeds import rng_for, seed_for
-from bench.results.db.database import exclude_others, open_database
+from bench.results.db.database import open_database
+from bench.results.db.lock import exclude_others
 from bench.sweep.setup import Setup
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class Sweep:
 
     @classmethod
     def start(cls, url: str, name: str, setup: Setup) -> Sweep:
-        """The study of that name, made if need be; one that is there must be a study of the same
-        cells and settings, and takes over this setup's values, search and number of trials."""
+        """Open the study of that name, or make it. One that exists must have the same cells and
+        settings, and takes over this setup's values, search and number of trials."""
         import optuna
 
         storage = open_storage(url)
@@ -96,12 +97,14 @@ class Sweep:
             known = study.user_attrs.get(SETUP)
             if known and known["key"] != setup.key:
                 raise BadInput(
-                    f"study {name!r} is of other cells or settings (data, code or options "
-                    "differ); try: "
-                    f"bench sweep --study {name} alone to go on with it, or another name"
+                    f"study {name!r} has other cells or settings (its data, code or options "
+                    f"differ); continue it with: bench sweep --study {name}, "
+                    "or choose another name"
                 )
             if not known and study.get_trials(deepcopy=False):
-                raise BadInput(f"study {name!r} was not made by bench sweep; try another --study")
+                raise BadInput(
+                    f"study {name!r} was not made by bench sweep; try another name: --study NAME"
+                )
             study.set_user_attr(SETUP, setup.plain())
             sweep = cls(storage, study, setup)
             with sweep.gate():
@@ -132,7 +135,9 @@ class Sweep:
         study = optuna.load_study(study_name=name, storage=storage)
         known = study.user_attrs.get(SETUP)
         if not known:
-            raise BadInput(f"study {name!r} was not made by bench sweep; try another --study")
+            raise BadInput(
+                f"study {name!r} was not made by bench sweep; try another name: --study NAME"
+            )
         return cls(storage, study, Setup.of(known))
 
     def trials(self) -> list[FrozenTrial]:
@@ -181,7 +186,7 @@ class Sweep:
         from optuna.trial import TrialState
 
         for trial in self.running():
-            if _dead(trial.user_attrs.get(WORKER, "")):
+            if _is_dead(trial.user_attrs.get(WORKER, "")):
                 with suppress(Exception):  # another process may have ended it meanwhile
                     self.study.tell(trial.number, state=TrialState.FAIL)
         fail_stale_trials(self.study)
@@ -208,18 +213,18 @@ def counts_as_trial(trial: FrozenTrial) -> bool:
 
 def values_of(trial: FrozenTrial) -> dict[str, Any]:
     """The settings of a trial, as its cells have them."""
-    found: dict[str, Any] = (
+    values: dict[str, Any] = (
         trial.user_attrs.get("values") or trial.system_attrs.get("fixed_params") or {}
     )
-    return found or dict(trial.params)
+    return values or dict(trial.params)
 
 
 def worker_name() -> str:
-    """host:pid:start of this process; the start tells a process from a later one with its number."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_start(os.getpid())}"
+    """host:pid:start of this process; the start tells it from a later process with its pid."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_read_start(os.getpid())}"
 
 
-def _start(pid: int) -> str:
+def _read_start(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
             return f.read().rpartition(")")[2].split()[19]
@@ -227,7 +232,7 @@ def _start(pid: int) -> str:
         return ""
 
 
-def _dead(worker: str) -> bool:
+def _is_dead(worker: str) -> bool:
     """True where the worker was a process of this machine that is no more."""
     host, _, rest = worker.rpartition(":")[0].rpartition(":")
     pid, start = rest, worker.rpartition(":")[2]
@@ -239,7 +244,7 @@ def _dead(worker: str) -> bool:
         return True
     except PermissionError:
         pass
-    return bool(start) and _start(int(pid)) != start
+    return bool(start) and _read_start(int(pid)) != start
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
@@ -261,10 +266,10 @@ def make_pruner(name: str) -> BasePruner:
     """Optuna's pruner of that name."""
     from optuna import pruners
 
-    found: BasePruner = {
+    pruner: BasePruner = {
         "none": pruners.NopPruner,
         "median": lambda: pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
         "halving": pruners.SuccessiveHalvingPruner,
         "hyperband": pruners.HyperbandPruner,
     }[name]()
-    return found
+    return pruner

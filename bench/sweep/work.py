@@ -61,7 +61,7 @@ class Work:
         """The mean headline metric over seeds on the validation part."""
         trial.set_user_attr(WORKER, worker_name())
         values = {
-            s.name: suggest(trial, s, self.sweep.setup.grid) for s in self.sweep.setup.spaces
+            s.name: suggest_value(trial, s, self.sweep.setup.grid) for s in self.sweep.setup.spaces
         }
         trial.set_user_attr("values", values)
         gate.close()  # the trial is taken; the next worker may draw
@@ -108,7 +108,7 @@ class Work:
             raise TrialPruned from None
         for error in outcome.errors.values():
             raise error
-        return score_of(engine.store, planned, self.sweep.setup.headline), len(outcome.made)
+        return read_score(engine.store, planned, self.sweep.setup.headline), len(outcome.made)
 
     def _monitor(
         self, engine: LocalEngine, planned: PlannedCell, trial: Trial | None
@@ -122,13 +122,13 @@ class Work:
         return OnlineKnn.of(engine, planned.final, trial)
 
 
-def score_of(store: Store, planned: PlannedCell, headline: str) -> float:
+def read_score(store: Store, planned: PlannedCell, headline: str) -> float:
     """The headline metric of a cell that is done."""
     assert planned.final is not None
     return float(json.loads((store.folder(planned.final) / "metrics.json").read_text())[headline])
 
 
-def suggest(trial: Trial, space: Space, grid: bool) -> Any:
+def suggest_value(trial: Trial, space: Space, grid: bool) -> Any:
     """The trial's value of a setting. The numbers of a grid are kept as a range that holds them,
     so that a later command may add values."""
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in space.values)
@@ -136,14 +136,14 @@ def suggest(trial: Trial, space: Space, grid: bool) -> Any:
         return trial.suggest_categorical(space.name, space.values)
     if space.finite:
         low, high = float(min(space.values)), float(max(space.values))
-        found = trial.suggest_float(space.name, low, high)
-        return next(v for v in space.values if v == found)
+        drawn = trial.suggest_float(space.name, low, high)
+        return next(v for v in space.values if v == drawn)
     if space.whole:
         return trial.suggest_int(space.name, int(space.low), int(space.high), log=space.log)
-    return space.drawn(trial.suggest_float(space.name, space.low, space.high, log=space.log))
+    return space.round_drawn(trial.suggest_float(space.name, space.low, space.high, log=space.log))
 
 
-def evaluate(
+def evaluate_winner(
     sweep: Sweep,
     values: Mapping[str, Any],
     runtime: Runtime,
@@ -156,4 +156,4 @@ def evaluate(
     outcome = engine.run(plan)
     for error in outcome.errors.values():
         raise error
-    return plan, [score_of(engine.store, c, sweep.setup.headline) for c in plan.cells]
+    return plan, [read_score(engine.store, c, sweep.setup.headline) for c in plan.cells]

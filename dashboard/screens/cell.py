@@ -9,10 +9,22 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.views.board import cell_command
-from bench.results.views.compare import settings_of
-from bench.results.views.files import class_scores, learning_curve, stage_folder, summary_of
-from bench.results.views.stages import CellInfo, StageInfo, code_state, find_cell, graph, siblings
+from bench.results.views.commands import complete_command
+from bench.results.views.differences import collect_settings
+from bench.results.views.lineage import (
+    CellInfo,
+    StageInfo,
+    code_state,
+    find_cell,
+    read_graph,
+    read_siblings,
+)
+from bench.results.views.stage_files import (
+    find_stage_folder,
+    read_class_scores,
+    read_learning_curve,
+    read_summary,
+)
 from dashboard.look import (
     Markup,
     duration,
@@ -57,7 +69,7 @@ def page(source: Source) -> None:
         st.html(note(f"no cell has the key {key[:64]}: it was deleted, or the link is cut off"))
         return None
     head(source, info)
-    stages = source.ask(graph, info.cell["label"])
+    stages = source.ask(read_graph, info.cell["label"])
     left, right = st.columns([3, 2], gap="medium")
     with left:
         metrics(info)
@@ -95,7 +107,7 @@ def show_missing(source: Source) -> None:
                 )
             )
             st.html(show_small_print("This command fills it:"))
-            st.code(cell_command(row, column), language="bash", wrap_lines=True)
+            st.code(complete_command(row, column), language="bash", wrap_lines=True)
             return
     st.html(note("the leaderboard has no such row or column any more"))
 
@@ -116,12 +128,12 @@ def head(source: Source, info: CellInfo) -> None:
     if cell["state"] != "done":
         kind = "warn" if cell["state"] == "failed" else ""
         st.html(note(f"{cell['state']}: {cell['reason'] or 'no reason recorded'}", kind))
-    others = {s["label"]: s for s in source.ask(siblings, cell["group"])}
+    others = {s.label: s for s in source.ask(read_siblings, cell["group"])}
     if len(others) > 1:
         links = [
-            f"<b>{s['seed']}</b>"
+            f"<b>{s.seed}</b>"
             if label == cell["label"]
-            else link("cell", str(s["seed"]), s["state"], key=label[:16])
+            else link("cell", str(s.seed), s.state, key=label[:16])
             for label, s in others.items()
         ]
         st.html(f'<div class="b-soft">seeds: {" · ".join(links)}</div>')
@@ -149,8 +161,8 @@ def training(stages: dict[str, StageInfo]) -> None:
     """Learning curves of every training in the graph."""
     found = {}
     for stage in stages.values():
-        folder = stage_folder(stage)
-        rows = learning_curve(folder) if folder else []
+        folder = find_stage_folder(stage)
+        rows = read_learning_curve(folder) if folder else []
         if rows:
             found[f"{stage.kind}/{stage.name} {stage.short}"] = rows
     if not found:
@@ -185,8 +197,8 @@ def cost(stages: dict[str, StageInfo]) -> None:
     st.html(section("Cost"))
     rows, total = [], 0.0
     for stage in stages.values():
-        folder: Path | None = stage_folder(stage)
-        made = summary_of(folder) if folder else {}
+        folder: Path | None = find_stage_folder(stage)
+        made = read_summary(folder) if folder else {}
         seconds = stage.provenance.get("seconds")
         total += seconds or 0.0
         speed = made.get("images_per_second")
@@ -241,8 +253,8 @@ def choose_stage(stages: dict[str, StageInfo], key: str) -> StageInfo:
 
 def classes(stages: dict[str, StageInfo], key: str) -> None:
     """Scores of single classes, where the task leaves them."""
-    folder = stage_folder(stages[key]) if key in stages else None
-    scores = class_scores(folder) if folder else {}
+    folder = find_stage_folder(stages[key]) if key in stages else None
+    scores = read_class_scores(folder) if folder else {}
     if not scores:
         return
     st.html(section("Scores of classes"))
@@ -282,9 +294,9 @@ def details(info: CellInfo, stages: dict[str, StageInfo]) -> None:
     rows += [("code", said[code_state(stage)]), ("key", stage.key), ("version", stage.version)]
     tracked = web_link(made.get("tracker_url"))
     rows += [("W&B", Markup(tracked) if tracked else "not tracked online")]
-    rows += [("folder", str(stage_folder(stage) or "not in this store"))]
+    rows += [("folder", str(find_stage_folder(stage) or "not in this store"))]
     st.html(table(("", "value"), rows))
     with st.expander("Resolved configuration of this stage"):
         st.json(dict(stage.params))
     with st.expander("Resolved configuration of the cell and every input"):
-        st.html(table(("setting", "value"), list(settings_of(stages, key).items())))
+        st.html(table(("setting", "value"), list(collect_settings(stages, key).items())))

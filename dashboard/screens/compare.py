@@ -7,11 +7,19 @@ from typing import Any
 
 import streamlit as st
 
-from bench.results.views.board import Column, Row, Table, compact_seeds, make_table
-from bench.results.views.compare import differing, paired_difference, settings_of, verdict
+from bench.results.views.board import Column, Row, Table
+from bench.results.views.board_text import format_number
+from bench.results.views.commands import compact_seeds
+from bench.results.views.differences import (
+    PairedDifference,
+    collect_settings,
+    find_differing,
+    paired_difference,
+    verdict,
+)
 from bench.results.views.entries import Entry
-from bench.results.views.export import number
-from bench.results.views.stages import find_cell, graph
+from bench.results.views.lineage import find_cell, read_graph
+from bench.results.views.placement import make_table
 from dashboard.address import Address
 from dashboard.look import Markup, link, note, section, show_small_print, table, title
 from dashboard.screens.leaderboard import choose_board, choose_content
@@ -183,11 +191,15 @@ def value(entry: Entry | None) -> Any:
     if entry.mean is None:
         return entry.state
     return Markup(
-        link("cell", f"{number(entry)} (n={entry.n})", key=entry.labels[min(entry.values)][:16])
+        link(
+            "cell",
+            f"{format_number(entry)} (n={entry.n})",
+            key=entry.labels[min(entry.values)][:16],
+        )
     )
 
 
-def difference(found: dict[str, Any] | None) -> Any:
+def difference(found: PairedDifference | None) -> Any:
     """`+1.2 ± 0.4 better (seeds 0-2)`."""
     if found is None:
         return "no common seed"
@@ -208,12 +220,14 @@ def configuration(source: Source, rows: list[Row], columns: list[Column]) -> Non
         entries = list(row.entries.values())
         entry = row.entries[scored[0]] if scored else max(entries, key=lambda e: bool(e.values))
         label = entry.labels[min(entry.values or entry.labels)]
-        found.append(settings_of(source.ask(graph, label), label))
+        found.append(collect_settings(source.ask(read_graph, label), label))
     if not any(found):
         st.html(note("the stages of these rows are not recorded in this database"))
         return
     lines = [
-        (name, *values) for name, values in differing(found).items() if not name.endswith(".seed")
+        (name, *values)
+        for name, values in find_differing(found).items()
+        if not name.endswith(".seed")
     ]
     if lines:
         st.html(table(("setting", *(r.title for r in rows)), lines, kind="compare"))

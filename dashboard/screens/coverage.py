@@ -8,8 +8,15 @@ from shlex import quote
 
 import streamlit as st
 
-from bench.results.views.coverage import STATES, Possible, Settings, Square, cost, matrix
-from bench.results.views.entries import shown_settings
+from bench.results.views.coverage import (
+    STATES,
+    Possible,
+    Settings,
+    Square,
+    estimate_cost,
+    make_matrix,
+)
+from bench.results.views.entries import format_settings
 from dashboard.address import Address
 from dashboard.look import (
     SYMBOLS,
@@ -47,7 +54,7 @@ def page(source: Source) -> None:
     tasks = list(dict.fromkeys([*used, *there_is.tasks]))
     chosen = address.several("Tasks", "task", tasks, where=columns[2]) or tuple(tasks)
     changed = choose_settings(source.settings(scale, data), address)
-    squares = matrix(entries, chosen, there_is, changed)
+    squares = make_matrix(entries, chosen, there_is, changed)
     st.html(grid(squares, len(chosen), {"scale": scale, "data": data}))
     st.html(
         show_small_print(
@@ -62,7 +69,7 @@ def page(source: Source) -> None:
 
 def choose_settings(found: list[Settings], address: Address) -> Settings:
     """The settings to look at: as they come, unless every pretraining changed some."""
-    named = {shown_settings(s) or "as they come": s for s in found}
+    named = {format_settings(s) or "as they come": s for s in found}
     if len(named) < 2:
         return next(iter(named.values()), ())
     return named[address.one("Settings", "settings", list(named)[:OFFERED], next(iter(named)))]
@@ -99,7 +106,7 @@ def square(found: Square, method: str, crop: str, tasks: int, where: Mapping[str
 def totals(source: Source, scale: str, squares: Mapping[tuple[str, str], Square]) -> None:
     """Counts, and the time that the missing cells would take."""
     counts = {s: sum(q.states.get(s, 0) for q in squares.values()) for s in STATES}
-    needed = cost(squares, source.usual_seconds(scale))
+    needed = estimate_cost(squares, source.usual_seconds(scale))
     unknown = (
         f", and {needed.unknown:,} parts nothing like which was made yet" if needed.unknown else ""
     )

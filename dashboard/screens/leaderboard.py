@@ -7,7 +7,7 @@ from functools import partial
 import streamlit as st
 
 from bench.results.views.board import Board, Choice, Table, make_board
-from bench.results.views.export import FORMATS, export_board
+from bench.results.views.board_text import FORMATS, export_board
 from dashboard.address import Address
 from dashboard.look import href, note, show_small_print, title
 from dashboard.source import Source

@@ -9,7 +9,7 @@ import streamlit as st
 
 from bench.figures.stored import command
 from bench.results.db.reading import FIRST_COMMAND, is_user_error
-from bench.results.views.objectness import Topic, metrics_of, rows_of, topics
+from bench.results.views.objectness import Topic, list_metrics, list_topics, read_topic
 from dashboard.address import Address
 from dashboard.look import note, section, show_small_print, table, title
 from dashboard.pictures import content_picture, figure, show
@@ -40,7 +40,7 @@ def page(source: Source) -> None:
         )
     )
     address = Address("objectness")
-    found = source.ask(topics)
+    found = source.ask(list_topics)
     columns = st.columns([2, 1, 1, 1, 1], vertical_alignment="bottom")
     choices = choose_options(source, address, found, columns)
     address.write()
@@ -82,7 +82,7 @@ def choose_options(
         help="Scale, pretraining set and task; those that most results are of come first.",
     )
     topic = names[at]
-    metrics = metrics_of(source.ask(rows_of, topic))
+    metrics = list_metrics(source.ask(read_topic, topic))
     metric = address.one("Metric", "metric", metrics, metrics[0], where=columns[2])
     return {
         **chosen,

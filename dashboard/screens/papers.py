@@ -3,11 +3,10 @@ hold."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from bench.results.db.reading import NothingYet
+from bench.results.papers.compared import ComparedTable
 from dashboard.address import Address
 from dashboard.look import note, section, show_small_print, title
 from dashboard.screens.leaderboard import SCALES
@@ -26,7 +25,7 @@ ENDS = {"csv": "csv", "markdown": "md", "latex": "tex"}
 def page(source: Source) -> None:
     """The table that is chosen, its claims, what is only reported, downloads."""
     # tables are read where this page is asked for alone
-    from bench.results.papers.export import remarks
+    from bench.results.papers.table_text import list_remarks
     from dashboard.paper_table import paper_table
 
     st.html(title("Papers", "What the papers report beside what was measured here."))
@@ -48,7 +47,7 @@ def page(source: Source) -> None:
     )
     fill(frame)
     claims(frame)
-    remarked = remarks(frame)
+    remarked = list_remarks(frame)
     if remarked:
         st.html(section("Remarks"))
         st.html("".join(show_small_print(line) for line in remarked))
@@ -57,11 +56,11 @@ def page(source: Source) -> None:
 
 def choose_table(source: Source, address: Address) -> tuple[str, str]:
     """The table's name and the scale."""
-    from bench.results.papers import listing
     from bench.results.papers.reported import CITATIONS
+    from bench.results.papers.tables import list_tables
 
     columns = st.columns([3, 4, 1], vertical_alignment="bottom")
-    every = listing()
+    every = list_tables()
     papers = list(dict.fromkeys(t["paper"] for t in every))
     paper = address.one(
         "Paper",
@@ -92,13 +91,13 @@ def usual_scale(source: Source) -> str:
         return SCALES[0]
 
 
-def fill(frame: dict[str, Any]) -> None:
+def fill(frame: ComparedTable) -> None:
     """The command that measures what is not measured yet."""
-    from bench.results.papers import load
+    from bench.results.papers.tables import load_table
 
     cells = [c for row in frame["rows"] for c in row["cells"].values()]
     missing = sum(c["state"] not in ("measured", "reported only") for c in cells)
-    if not load(frame["name"]).cells(frame["scale"]):
+    if not load_table(frame["name"]).cells(frame["scale"]):
         st.html(
             note(
                 "this table is only reported: nothing of it can be measured here; see the remarks"
@@ -120,7 +119,7 @@ def fill(frame: dict[str, Any]) -> None:
         st.code(command, language="bash")
 
 
-def claims(frame: dict[str, Any]) -> None:
+def claims(frame: ComparedTable) -> None:
     """What the paper concludes, and whether that holds here."""
     from dashboard.paper_table import claims_table, differences_table
 
@@ -139,9 +138,9 @@ def claims(frame: dict[str, Any]) -> None:
         st.html(differences_table(frame))
 
 
-def downloads(frame: dict[str, Any]) -> None:
+def downloads(frame: ComparedTable) -> None:
     """As the terminal writes it (`bench table show --format`)."""
-    from bench.results.papers.export import WRITERS
+    from bench.results.papers.table_text import WRITERS
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(show_small_print("Download this table:"))

@@ -5,23 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 import streamlit as st
 
+from bench.results.views.studies import StudyRow, TrialRow
 from bench.results.views.trials import (
     STATES,
-    complete,
+    choose_spread,
+    continue_command,
+    describe_winner,
     find_marked,
-    go_on,
-    monitor,
-    parallel,
-    points,
-    score,
-    spread,
+    format_score,
+    format_setting,
+    keep_complete,
+    list_parallel,
+    list_points,
+    monitor_command,
     state_of,
-    text_of,
-    verdict,
 )
 from dashboard.address import Address
 from dashboard.look import Markup, duration, link, note, section, show_small_print, table, title
@@ -30,7 +30,6 @@ from dashboard.source import Source
 TITLE, ORDER = "Sweeps", 4
 FIRST = "bench sweep --param n_crops"
 PAGE_ROWS = 50
-Study, Trial = Mapping[str, Any], Mapping[str, Any]
 
 
 def page(source: Source) -> None:
@@ -54,7 +53,7 @@ def page(source: Source) -> None:
     winner = find_marked(study, trials)
     st.html(show_small_print(describe_search(study)))
     st.html(show_winner(study, winner))
-    if complete(trials):
+    if keep_complete(trials):
         charts(study, trials, winner)
         show_importances(study, trials, importances, winner)
     st.html(section("Trials"))
@@ -65,11 +64,15 @@ def page(source: Source) -> None:
             "This continues the sweep, and shows it in optuna-dashboard (a separate package):"
         )
     )
-    st.code(f"{go_on(study)}\n{monitor(source.url)}", language="bash", wrap_lines=True)
+    st.code(
+        f"{continue_command(study)}\n{monitor_command(source.url)}",
+        language="bash",
+        wrap_lines=True,
+    )
     address.write()
 
 
-def label(study: Study) -> str:
+def label(study: StudyRow) -> str:
     """`n_crops: orl x multi on knn, tiny (name)`."""
     what = ", ".join(p.rpartition(".")[2] for p in study["params"])
     return (
@@ -78,7 +81,7 @@ def label(study: Study) -> str:
     )
 
 
-def describe_search(study: Study) -> str:
+def describe_search(study: StudyRow) -> str:
     """What is searched, how, and how far it is."""
     spaces = "; ".join(f"{name} in {values}" for name, values in study["params"].items())
     states = ", ".join(f"{n} {STATES.get(s, s)}" for s, n in study["states"].items()) or "none"
@@ -90,11 +93,11 @@ def describe_search(study: Study) -> str:
     )
 
 
-def show_winner(study: Study, winner: int | None) -> str:
+def show_winner(study: StudyRow, winner: int | None) -> str:
     """The winner, its test score and its cells."""
     cells = study["winner"]["cells"] if study["winner"] else []
     return (
-        f'<div class="b-note" role="status">{escape(verdict(study, winner))}'
+        f'<div class="b-note" role="status">{escape(describe_winner(study, winner))}'
         f'<span class="b-go"> {cell_links(cells, study["seeds"])}</span></div>'
     )
 
@@ -105,16 +108,16 @@ def cell_links(cells: Sequence[str], seeds: Sequence[int]) -> Markup:
     return Markup(" ".join(link("cell", f"seed {seed}", key=key[:16]) for key, seed in named))
 
 
-def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
+def charts(study: StudyRow, trials: Sequence[TrialRow], winner: int | None) -> None:
     """Every setting against the metric, two beside each other."""
     from dashboard.sweep_figures import plot_against  # imports Altair and pandas
 
     st.html(section(f"Setting against {study['metric']}"))
-    names = [n for n in study["params"] if points(trials, n, winner)]
+    names = [n for n in study["params"] if list_points(trials, n, winner)]
     wide = min(2, len(names))
     for start in range(0, len(names), wide):
         for column, name in zip(st.columns(wide), names[start : start + 2], strict=False):
-            rows = points(trials, name, winner)
+            rows = list_points(trials, name, winner)
             column.altair_chart(plot_against(rows, name, study["metric"], study["spacing"][name]))
     st.html(
         show_small_print(
@@ -126,7 +129,10 @@ def charts(study: Study, trials: Sequence[Trial], winner: int | None) -> None:
 
 
 def show_importances(
-    study: Study, trials: Sequence[Trial], importances: Mapping[str, float], winner: int | None
+    study: StudyRow,
+    trials: Sequence[TrialRow],
+    importances: Mapping[str, float],
+    winner: int | None,
 ) -> None:
     """Importances and parallel coordinates, where there are several settings."""
     from dashboard.sweep_figures import parallels, shares
@@ -140,7 +146,7 @@ def show_importances(
         st.html(show_small_print("Shares of 1, by PED-ANOVA (Watanabe et al. 2023)."))
     else:
         st.html(show_small_print("Too few trials are complete to tell, or all have one value."))
-    rows = parallel(study, trials, winner)
+    rows = list_parallel(study, trials, winner)
     if rows:
         st.html(section("Settings together"))
         st.altair_chart(parallels(rows, study["metric"]))
@@ -151,7 +157,9 @@ def show_importances(
         )
 
 
-def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Address) -> None:
+def every(
+    study: StudyRow, trials: Sequence[TrialRow], winner: int | None, address: Address
+) -> None:
     """The trials as a table, 50 on a page."""
     pages = max(1, -(-len(trials) // PAGE_ROWS))
     at = address.count("Page", "part", 1, pages) if pages > 1 else 1
@@ -159,8 +167,8 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
     rows = [
         (
             t["number"],
-            *(text_of(t["params"][n]) if n in t["params"] else "-" for n in names),
-            score(t["value"], t["ci95"]),
+            *(format_setting(t["params"][n]) if n in t["params"] else "-" for n in names),
+            format_score(t["value"], t["ci95"]),
             state_of(t) + (" ◆" if t["number"] == winner else ""),
             duration(t["seconds"]),
             cell_links(t["cells"], study["seeds"]),
@@ -182,7 +190,7 @@ def every(study: Study, trials: Sequence[Trial], winner: int | None, address: Ad
     texts = {
         1 + i
         for i, n in enumerate(names)
-        if spread([t["params"].get(n, 0) for t in trials], "") == "names"
+        if choose_spread([t["params"].get(n, 0) for t in trials], "") == "names"
     }
     numbers = {*range(len(names) + 2), len(names) + 3} - texts
     st.html(table(heads, rows, numbers=numbers, kind="trials"))

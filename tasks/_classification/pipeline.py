@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from bench.contracts.context import StageContext
 from bench.contracts.task import Scored
 from bench.core.errors import BadData
+from bench.core.files import write_json
 from bench.core.processes import start_worker
-from bench.core.store import write_json
 from bench.data.semantic import image_labels, single_labels
 from bench.nn.backbones import load_backbone
 from bench.stages.pretrain.setup import pick_device, step_threads

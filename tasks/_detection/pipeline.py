@@ -13,8 +13,8 @@ from torch import nn
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData
+from bench.core.files import write_json
 from bench.core.picture import contact_sheet, draw_boxes
-from bench.core.store import write_json
 from bench.stages.pretrain.setup import pick_device, step_threads
 from tasks._detection.backend import DetectorBackend, select
 from tasks._detection.evaluate import choose_evaluator, coco_metrics, ground_truth, predict

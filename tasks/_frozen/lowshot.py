@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.contracts.context import StageContext
 from bench.core.errors import BadInput
+from bench.core.files import write_atomically
 from tasks._frozen.protocol import Solver
 from tasks._frozen.rows import Kernel, prepare
 from tasks._frozen.svm import draw_sample, pick_by_cv, train_shot
@@ -77,9 +78,8 @@ class Experiment:
                     for scores in shot.scores
                 ]
                 curves = np.stack([ap, shot.cv.mean(1)])
-                partial = ctx.scratch / "part.npy"
-                np.save(partial, curves)
-                partial.replace(file)
+                with write_atomically(file) as partial, open(partial, "wb") as out:
+                    np.save(out, curves)
             self.ap[at], self.cv[at] = curves
             advance(1)
 

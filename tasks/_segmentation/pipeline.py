@@ -16,9 +16,9 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.contracts.task import Scored
 from bench.core.errors import BadData
+from bench.core.files import write_json
 from bench.core.picture import contact_sheet
 from bench.core.processes import start_worker
-from bench.core.store import write_json
 from bench.data.semantic import pixel_classes
 from bench.nn.backbones import load_backbone
 from bench.stages.pretrain.setup import pick_device, step_threads

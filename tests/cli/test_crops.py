@@ -81,7 +81,7 @@ def test_json_has_every_crop_with_its_settings_and_stage(bench: Any, kept: Path)
         by_name["poor"]["stats"]["objectness"]["mean"]
         < by_name["image"]["stats"]["objectness"]["mean"]
     )
-    found = open_database(f"sqlite:///{kept / 'results.db'}").crops()
+    found = open_database(f"sqlite:///{kept / 'results.db'}").read_crops()
     assert {(f["crop"], f["data"], f["split"], f["stage_key"]) for f in found} >= {
         (r["crop"], "scenes", "train", r["stage"]) for r in rows
     }
@@ -256,7 +256,7 @@ def test_reused_statistics_enter_a_new_database(bench: Any, kept: Path, tmp_path
         file.unlink()
     code, again, error = bench("stats", "--crop", "grid,gt", "--json")
     assert (code, error, json.loads(again)) == (0, [], rows)
-    found = open_database(f"sqlite:///{kept / 'results.db'}").crops()
+    found = open_database(f"sqlite:///{kept / 'results.db'}").read_crops()
     assert [(f["crop"], f["data"], f["stats"]) for f in found] == [
         (r["crop"], "scenes", r["stats"]) for r in sorted(rows, key=lambda r: r["crop"])
     ]
@@ -272,12 +272,12 @@ def test_rebuild_restores_the_rows_of_crops(bench: Any, kept: Path, tmp_path: Pa
         f.parent.name: json.loads(f.read_text())
         for f in (kept / "store").glob("crop_stats/*/stats.json")
     }
-    rows = database.crops()
+    rows = database.read_crops()
     assert {f"{r['crop']}-{r['stage_key'][:12]}": r["stats"] for r in rows} == stored
     assert {r["data"] for r in rows} <= {"scenes", "images"}
     assert all(r["data_key"] for r in rows)
     rebuild(kept / "store", database)  # again: the same rows
-    assert database.crops() == rows
+    assert database.read_crops() == rows
 
 
 def test_a_database_of_the_first_schema_gains_the_table(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_a_database_of_the_first_schema_gains_the_table(tmp_path: Path) -> None:
     assert not inspect(engine).has_table("crop_stats")
     database = open_database(url)
     assert inspect(database.engine).has_table("crop_stats")
-    assert database.crops() == []
+    assert database.read_crops() == []
 
 
 def test_removing_a_stage_removes_its_row(kept: Path, tmp_path: Path, bench: Any) -> None:
@@ -306,7 +306,7 @@ def test_removing_a_stage_removes_its_row(kept: Path, tmp_path: Path, bench: Any
     bench("stats", "--crop", "grid", "--json")
     database = open_database(f"sqlite:///{tmp_path / 'copy.db'}")
     rebuild(kept / "store", database)
-    assert database.crops()
+    assert database.read_crops()
     with database.engine.begin() as connection:
         connection.execute(text("DELETE FROM stages"))
-    assert database.crops() == []
+    assert database.read_crops() == []

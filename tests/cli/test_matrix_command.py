@@ -168,7 +168,7 @@ def test_two_drivers_on_one_matrix_make_each_stage_once(home: Path) -> None:
     assert len(made) == len(set(made))
     assert len(made) == len(list((home / "store").glob("*/*/done")))
     assert all(report["counts"] == {"done": 2} for report in reports)
-    cells = open_database(f"sqlite:///{home / 'results.db'}").cells()
+    cells = open_database(f"sqlite:///{home / 'results.db'}").read_cells()
     assert [c["state"] for c in cells] == ["done"] * 2
 
 

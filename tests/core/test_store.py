@@ -1,4 +1,5 @@
-"""The store: atomic commits, damage, locks; the engine on top of it: once each, resume, failures."""
+"""The store: atomic commits, damage, locks. The engine on top of it: each stage once, resume,
+failures."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from bench.contracts.source import component_names, source_digest
-from bench.core.statistics import summary
+from bench.core.statistics import summarise
 from bench.results.db.database import Database, open_database
 from bench.results.db.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
 
@@ -339,7 +339,7 @@ def sweep(url: str, name: str, trials: list[Trial], **how: Any) -> None:
         tests = [s - 1 for s in scores or []]
         made = {"cells": [key(name, "test", s) for s in seeds], "commands": [f"{command} 0"]}
         study.set_user_attr(
-            "bench.winner", {"values": values, **made, "scores": tests, "test": summary(tests)}
+            "bench.winner", {"values": values, **made, "scores": tests, "test": summarise(tests)}
         )
 
 
@@ -376,10 +376,10 @@ def paper_cells(database: Database, name: str, scale: str = "tiny", seeds: int =
     from bench.core.stage import Stage
     from bench.plan.cell import PlannedCell
     from bench.plan.options import default_task_data
-    from bench.results.db.record import cell_record
-    from bench.results.papers import load
+    from bench.results.db.result_file import describe_cell
+    from bench.results.papers.tables import load_table
 
-    table, rng = load(name), random.Random(2)
+    table, rng = load_table(name), random.Random(2)
     values, metrics = table.values(), {c.name: c.metric for c in table.columns}
     found: dict[Any, dict[str, float]] = {}
     for cell, places in table.cells(scale).items():
@@ -391,7 +391,7 @@ def paper_cells(database: Database, name: str, scale: str = "tiny", seeds: int =
             final = Stage("evaluate", cell.task, 1, {"seed": seed, "cell": repr(cell)}, "x:y")
             numbers = {m: v * 0.5 + rng.gauss(0, 0.4) for m, v in around.items()}
             record = {
-                "cell": cell_record(PlannedCell(mine, final, "")),
+                "cell": describe_cell(PlannedCell(mine, final, "")),
                 "headline": next(iter(numbers)),
             }
             database.record_result({**record, "metrics": numbers, "order": list(numbers)})

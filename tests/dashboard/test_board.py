@@ -15,18 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.core.statistics import summary
-from bench.results.views.board import (
-    Board,
-    Choice,
-    compact_seeds,
-    fill_command,
-    make_board,
-    make_table,
-    ties,
-)
+from bench.core.statistics import summarise
+from bench.results.views.board import Board, Choice, are_tied, make_board
+from bench.results.views.board_text import export_board, format_number, standing_of, state_of
+from bench.results.views.commands import compact_seeds, fill_command
 from bench.results.views.entries import Entry
-from bench.results.views.export import export_board, number, standing_of, state_of
+from bench.results.views.placement import make_table
 
 
 def entry(method: str = "byol", task: str = "knn", values: Any = (), **other: Any) -> Entry:
@@ -55,7 +49,7 @@ def entry(method: str = "byol", task: str = "knn", values: Any = (), **other: An
     made.values = dict(enumerate(values))
     made.labels = {s: f"{len(made.group):02x}{s:062x}" for s in made.values or {0: 0}}
     if values:
-        total = summary(list(values))
+        total = summarise(list(values))
         made.mean, made.ci95 = total["mean"], total["ci95"]
     return made
 
@@ -172,11 +166,11 @@ def test_ties_are_welchs_test(seed: int) -> None:
     test = stats.ttest_ind(a, b, equal_var=False)
     # The degrees of freedom are rounded down: compare with the same rounding.
     p = 2 * stats.t.sf(abs(test.statistic), max(1, int(test.df + 1e-9)))
-    assert ties(entry("x", values=a), entry("y", values=b)) == (p >= 0.05)
+    assert are_tied(entry("x", values=a), entry("y", values=b)) == (p >= 0.05)
 
 
 def test_one_seed_ties_with_nobody_knows() -> None:
-    assert ties(entry(values=(50.0,)), entry("orl", values=(50.0, 50.1))) is None
+    assert are_tied(entry(values=(50.0,)), entry("orl", values=(50.0, 50.1))) is None
 
 
 @pytest.mark.parametrize(
@@ -284,14 +278,14 @@ def test_markdown_and_latex_show_the_same_numbers() -> None:
 
 
 def test_numbers_have_one_decimal_and_no_interval_for_one_seed() -> None:
-    assert number(entry(values=(38.149,))) == "38.1"
-    assert number(entry(values=(38.0, 38.2))) == "38.1 ± 1.3"
+    assert format_number(entry(values=(38.149,))) == "38.1"
+    assert format_number(entry(values=(38.0, 38.2))) == "38.1 ± 1.3"
 
 
 def test_what_papers_report_becomes_rows_of_its_own_with_its_citation() -> None:
-    from bench.results.papers.published import reported_entries
+    from bench.results.papers.board_entries import list_reported
 
-    said = reported_entries("coco")
+    said = list_reported("coco")
     orl = [
         e for e in said if e.method == "orl" and e.task == "coco_det" and e.headline == "AP_bbox"
     ]

@@ -18,7 +18,8 @@ from streamlit.testing.v1 import AppTest
 import dashboard.screens
 from bench.results.db.database import Database, open_database
 from bench.results.db.models import CellRow, MetricRow, ResultRow, StageRow
-from bench.results.db.reading import FIRST_COMMAND, VERSION_TABLE
+from bench.results.db.reading import FIRST_COMMAND
+from bench.results.db.schema import VERSION_TABLE
 from dashboard.figures import class_bars, curves, differences
 from dashboard.look import Markup, duration, href, table, web_link
 from dashboard.screens.compare import resampling
@@ -140,7 +141,9 @@ def test_the_leaderboard_shows_ranked_rows_then_incomplete_ones(database: Databa
 
 def test_numbers_of_the_table_are_those_of_the_terminal(database: Database) -> None:
     found = words(show(task=["coco_det"], method=["byol"], crop=["image"]))
-    (row,) = database.rows(method=["byol"], crop=["image"], task=["coco_det"], scale=["small"])
+    (row,) = database.read_rows(
+        method=["byol"], crop=["image"], task=["coco_det"], scale=["small"]
+    )
     value = row["metrics"]["AP_bbox"]
     assert f"{value['mean']:.1f}" in found
     assert f"±{value['ci95']:.1f}" in found

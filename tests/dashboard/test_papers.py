@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench.results.db.database import Database, open_database
-from bench.results.papers import compare, listing
+from bench.results.papers.measured import compare_table
 from bench.results.papers.reported import CITATIONS
+from bench.results.papers.tables import list_tables
 from dashboard.paper_table import claims_table, differences_table, paper_table
 from tests.dashboard.populate import paper_cells
 from tests.dashboard.test_pages import EVIL, html, show, words
@@ -23,7 +24,7 @@ def database(home: Path) -> Database:
 
 
 def test_reported_numbers_are_beside_the_measured_ones(database: Database) -> None:
-    frame = compare(database, "000/T1", "tiny")
+    frame = compare_table(database, "000/T1", "tiny")
     app = show("papers", paper="000", table="T1")
     found = words(app)
     for row in frame["rows"]:
@@ -49,10 +50,10 @@ def test_reported_numbers_are_beside_the_measured_ones(database: Database) -> No
 
 def test_every_table_is_shown_and_its_claims(database: Database) -> None:
     """Without a browser: the HTML of all 49, and what is not measured says so."""
-    names = [t["name"] for t in listing()]
+    names = [t["name"] for t in list_tables()]
     assert len(names) == 49
     for name in names:
-        frame = compare(database, name, "small")
+        frame = compare_table(database, name, "small")
         made = paper_table(frame)
         assert made.count('scope="row"') == len(frame["rows"])
         assert made.count("<i>") == sum(len(r["cells"]) for r in frame["rows"])
@@ -77,7 +78,7 @@ def test_the_choice_is_in_the_address(database: Database) -> None:
 def test_without_results_the_reported_numbers_and_the_command_are_shown(home: Path) -> None:
     open_database(f"sqlite:///{home / 'results.db'}")
     app = show(
-        "papers", paper="001", table=next(t["table"] for t in listing() if t["paper"] == "001")
+        "papers", paper="001", table=next(t["table"] for t in list_tables() if t["paper"] == "001")
     )
     assert (
         "nothing of this table was measured at this scale yet; run first: bench table run 001/"
@@ -92,7 +93,7 @@ def test_downloads_are_what_the_terminal_writes(database: Database) -> None:
 
 
 def test_values_of_a_cell_are_never_html(database: Database) -> None:
-    frame = compare(database, "000/T1", "tiny")
+    frame = compare_table(database, "000/T1", "tiny")
     cell = next(iter(frame["rows"][0]["cells"].values()))
     cell.update(measured=None, state=EVIL, reason=EVIL, doubtful=True, notes=EVIL)
     frame["rows"][0].update(label=EVIL, note=EVIL, method=EVIL)

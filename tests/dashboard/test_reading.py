@@ -16,23 +16,34 @@ from scipy import stats
 from sqlalchemy import delete, select, text, update
 
 from bench.core.errors import BadInput
-from bench.core.statistics import summary
+from bench.core.statistics import summarise
 from bench.results.db.database import Database, open_database
 from bench.results.db.models import CellRow, MetricRow, ResultRow, StageRow
-from bench.results.db.queries import heads
-from bench.results.db.reading import VERSION_TABLE, NothingYet, Reader, open_reader
-from bench.results.views.compare import differing, paired_difference, settings_of, verdict
+from bench.results.db.queries import select_heads
+from bench.results.db.reading import NothingYet, Reader, open_reader
+from bench.results.db.schema import VERSION_TABLE
 from bench.results.views.coverage import (
     Possible,
-    cost,
-    from_matrix,
-    matrix,
-    settings_used,
-    usual_seconds,
+    estimate_cost,
+    list_used_settings,
+    make_matrix,
+    read_matrix,
+    read_usual_seconds,
 )
-from bench.results.views.entries import board_names, load_entries
-from bench.results.views.files import class_scores, learning_curve, stage_folder, summary_of
-from bench.results.views.stages import changed_labels, code_state, find_cell, graph
+from bench.results.views.differences import (
+    collect_settings,
+    find_differing,
+    paired_difference,
+    verdict,
+)
+from bench.results.views.entries import list_boards, load_entries
+from bench.results.views.lineage import code_state, find_cell, find_changed, read_graph
+from bench.results.views.stage_files import (
+    find_stage_folder,
+    read_class_scores,
+    read_learning_curve,
+    read_summary,
+)
 from tests.dashboard.populate import METHODS, fill
 
 
@@ -61,11 +72,11 @@ def test_rows_equal_statistics_over_every_value(filled: tuple[Path, Database]) -
         for group, name, value in query.join(MetricRow, MetricRow.result_id == ResultRow.id):
             values.setdefault((group, name), []).append(value)
         groups = dict(session.query(CellRow.label, CellRow.group).all())
-    rows = database.rows()
+    rows = database.read_rows()
     assert sum(len(r["metrics"]) for r in rows) == len(values)
     for row in rows:
         for name, found in row["metrics"].items():
-            wanted = summary(sorted(values[groups[row["cells"][0]], name]))
+            wanted = summarise(sorted(values[groups[row["cells"][0]], name]))
             assert found["mean"] == pytest.approx(wanted["mean"], rel=1e-12)
             assert (found["ci95"] or 0) == pytest.approx(wanted["ci95"] or 0, rel=1e-9)
 
@@ -84,17 +95,17 @@ def test_intervals_of_values_that_hardly_differ_keep_their_digits(tmp_path: Path
     wanted = stats.sem([0.0, 1.0, 3.0]) * stats.t.ppf(0.975, 2) * 1e-7
     (found,) = [e for e in entries if e.n == 3]
     assert found.ci95 == pytest.approx(wanted, rel=1e-6)  # of doubles near 50, 1e-7 apart
-    assert found.ci95 == summary(values)["ci95"]
+    assert found.ci95 == summarise(values)["ci95"]
     assert (
-        database.rows(method=["byol"], scale=["small"])[0]["metrics"]["AP_bbox"]["ci95"]
+        database.read_rows(method=["byol"], scale=["small"])[0]["metrics"]["AP_bbox"]["ci95"]
         == found.ci95
     )
 
 
 def test_the_best_of_each_board_are_the_first_of_all(filled: tuple[Path, Database]) -> None:
     database = filled[1]
-    every, total = database.best(None)
-    some, same_total = database.best(2)
+    every, total = database.read_best(None)
+    some, same_total = database.read_best(2)
     assert total == same_total == len(every)
     boards: dict[tuple[str, ...], list[str]] = {}
     for row in every:
@@ -103,14 +114,14 @@ def test_the_best_of_each_board_are_the_first_of_all(filled: tuple[Path, Databas
         )
     assert [r["cells"][0] for r in some] == [c for cells in boards.values() for c in cells[:2]]
     with database.engine.connect() as connection:
-        assert len(heads(connection, {"method": ["byol"]})) == sum(
+        assert len(select_heads(connection, {"method": ["byol"]})) == sum(
             r["method"] == "byol" for r in every
         )
 
 
 def test_entries_hold_every_cell_in_its_state(reader: Reader) -> None:
     with reader.engine.connect() as connection:
-        assert [(b.scale, b.data) for b in board_names(connection)] == [
+        assert [(b.scale, b.data) for b in list_boards(connection)] == [
             ("small", "coco"),
             ("tiny", "scenes"),
         ]
@@ -234,10 +245,10 @@ def test_a_cell_is_found_by_the_start_of_its_label_only(reader: Reader) -> None:
 def test_the_graph_holds_every_stage_and_its_settings(reader: Reader) -> None:
     with reader.engine.connect() as connection:
         label = load_entries(connection, "tiny", "scenes")[0].labels[0]
-        stages = graph(connection, label)
+        stages = read_graph(connection, label)
     assert sorted(s.kind for s in stages.values()) == ["data", "data", "evaluate", "pretrain"]
     assert next(iter(stages)) == label
-    settings = settings_of(stages, label)
+    settings = collect_settings(stages, label)
     assert settings["backbone/pretrain.method.params.lr"] == "0.03"
     assert settings["backbone/data/data"] == "scenes (version 1)"
 
@@ -245,10 +256,10 @@ def test_the_graph_holds_every_stage_and_its_settings(reader: Reader) -> None:
 def test_stages_of_other_code_mark_the_cells_they_went_into(filled: tuple[Path, Database]) -> None:
     with filled[1].engine.connect() as connection:
         every = load_entries(connection, "small", "coco")
-        changed = changed_labels(connection)
+        changed = find_changed(connection)
         labels = {label for e in every for seed, label in e.labels.items() if seed in e.values}
         for label in labels:
-            states = {code_state(s) for s in graph(connection, label).values()}
+            states = {code_state(s) for s in read_graph(connection, label).values()}
             assert (label in changed) == ("changed" in states)
     assert 0 < len(labels & changed) < len(labels)
 
@@ -257,7 +268,7 @@ def test_code_states(reader: Reader) -> None:
     from dataclasses import replace
 
     with reader.engine.connect() as connection:
-        stage = graph(connection, load_entries(connection, "tiny", "scenes")[0].labels[0])
+        stage = read_graph(connection, load_entries(connection, "tiny", "scenes")[0].labels[0])
     found = next(iter(stage.values()))
     assert code_state(found) == "current"
     assert code_state(replace(found, source_digest="0" * 64)) == "changed"
@@ -268,25 +279,29 @@ def test_code_states(reader: Reader) -> None:
 def test_files_of_a_stage(filled: tuple[Path, Database], reader: Reader) -> None:
     home = filled[0]
     with reader.engine.connect() as connection:
-        stages = graph(connection, load_entries(connection, "tiny", "scenes")[0].labels[0])
-    by_kind = {s.kind: stage_folder(s, home) for s in stages.values()}
+        stages = read_graph(connection, load_entries(connection, "tiny", "scenes")[0].labels[0])
+    by_kind = {s.kind: find_stage_folder(s, home) for s in stages.values()}
     assert by_kind["evaluate"] is not None
     assert by_kind["pretrain"] is not None
-    assert class_scores(by_kind["evaluate"])["dog"] == {"AP_bbox": 31.0, "AP_segm": 28.0}
-    assert len(learning_curve(by_kind["pretrain"])) == 200
-    assert summary_of(by_kind["pretrain"])["steps"] == 1000
+    assert read_class_scores(by_kind["evaluate"])["dog"] == {"AP_bbox": 31.0, "AP_segm": 28.0}
+    assert len(read_learning_curve(by_kind["pretrain"])) == 200
+    assert read_summary(by_kind["pretrain"])["steps"] == 1000
 
 
 def test_torn_and_foreign_files_are_empty_answers(tmp_path: Path) -> None:
-    assert (class_scores(tmp_path), learning_curve(tmp_path), summary_of(tmp_path)) == ({}, [], {})
+    assert (
+        read_class_scores(tmp_path),
+        read_learning_curve(tmp_path),
+        read_summary(tmp_path),
+    ) == ({}, [], {})
     (tmp_path / "history.jsonl").write_text(
         '{"step": 1, "loss": 2.0, "x": NaN, "name": "a"}\n[1]\n{"step": 2, "lo'
     )
     (tmp_path / "per_class.json").write_text('{"cat": 1.5, "dog": {"IoU": 2.0, "Acc": null}}')
     (tmp_path / "summary.json").write_text("[1]")
-    assert learning_curve(tmp_path) == [{"step": 1, "loss": 2.0}]
-    assert class_scores(tmp_path) == {"cat": {"score": 1.5}, "dog": {"IoU": 2.0}}
-    assert summary_of(tmp_path) == {}
+    assert read_learning_curve(tmp_path) == [{"step": 1, "loss": 2.0}]
+    assert read_class_scores(tmp_path) == {"cat": {"score": 1.5}, "dog": {"IoU": 2.0}}
+    assert read_summary(tmp_path) == {}
 
 
 def test_a_stage_folder_outside_the_store_is_not_opened(
@@ -297,11 +312,13 @@ def test_a_stage_folder_outside_the_store_is_not_opened(
     with reader.engine.connect() as connection:
         stage = next(
             iter(
-                graph(connection, load_entries(connection, "tiny", "scenes")[0].labels[0]).values()
+                read_graph(
+                    connection, load_entries(connection, "tiny", "scenes")[0].labels[0]
+                ).values()
             )
         )
-    assert stage_folder(replace(stage, folder="../.."), filled[0]) is None
-    assert stage_folder(replace(stage, folder="/etc"), filled[0]) is None
+    assert find_stage_folder(replace(stage, folder="../.."), filled[0]) is None
+    assert find_stage_folder(replace(stage, folder="/etc"), filled[0]) is None
 
 
 def test_paired_differences_are_those_of_a_paired_t_test() -> None:
@@ -320,7 +337,7 @@ def test_paired_differences_are_those_of_a_paired_t_test() -> None:
 
 
 def test_only_settings_that_differ_are_listed() -> None:
-    assert differing([{"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"}]) == {
+    assert find_differing([{"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"}]) == {
         "b": ["2", "3"],
         "c": ["-", "4"],
     }
@@ -329,29 +346,29 @@ def test_only_settings_that_differ_are_listed() -> None:
 def test_coverage_counts_states_and_costs(reader: Reader) -> None:
     with reader.engine.connect() as connection:
         entries = load_entries(connection, "small", "coco")
-        usual = usual_seconds(connection, "small")
+        usual = read_usual_seconds(connection, "small")
     assert usual["evaluate", "knn"] == 601.0
     assert usual["pretrain", "byol"] == 3601.0
     there_is = Possible(
         ("byol", "cmc"), ("image", "poor"), ("knn",), {("cmc", "poor"): "needs Lab"}, {}
     )
-    squares = matrix(entries, ["knn", "voc07_svm"], there_is)
+    squares = make_matrix(entries, ["knn", "voc07_svm"], there_is)
     assert squares["byol", "image"].states == {"done": 2}
     assert squares["byol", "image"].state == "done"
     assert squares["byol", "poor"].missing == ("knn", "voc07_svm")
     assert squares["cmc", "poor"].states == {"unsupported": 2}
     assert squares["cmc", "poor"].reasons == ("needs Lab",)
     assert squares["supervised", "image"].states == {"failed": 1, "running": 1}
-    assert settings_used(entries) == [()]
-    assert matrix(entries, ["knn"], Possible(), (("byol.lr", "1"),)) == {}
-    one = cost({("byol", "poor"): squares["byol", "poor"]}, usual)
+    assert list_used_settings(entries) == [()]
+    assert make_matrix(entries, ["knn"], Possible(), (("byol.lr", "1"),)) == {}
+    one = estimate_cost({("byol", "poor"): squares["byol", "poor"]}, usual)
     assert (one.seconds, one.cells, one.unknown) == (3601.0 + 2 * 601.0, 2, 0)
-    other = cost({("cmc", "image"): squares["cmc", "image"]}, usual)
+    other = estimate_cost({("cmc", "image"): squares["cmc", "image"]}, usual)
     assert (other.seconds, other.cells, other.unknown) == (2 * 601.0, 2, 1)
 
 
 def test_what_goes_together_is_what_the_matrix_says() -> None:
-    found = from_matrix(
+    found = read_matrix(
         {
             "crops": [{"method": "a", "crop": "x", "supported": False, "reason": "no"}],
             "tasks": [{"method": "a", "task": "t", "supported": True, "reason": None}],
@@ -400,7 +417,8 @@ def test_a_database_without_the_board_columns_is_filled(tmp_path: Path) -> None:
         entries = load_entries(connection, "small", "coco")
     # without recorded stages, rows and columns go by their names
     assert sum(e.n for e in entries) == 31
-    from bench.results.views.board import Choice, make_board, make_table
+    from bench.results.views.board import Choice, make_board
+    from bench.results.views.placement import make_table
 
     found = make_board(make_table(entries), Choice())
     assert len(found.columns) == 6
@@ -426,5 +444,5 @@ def test_what_sweeps_score_on_training_images_is_on_no_board(tmp_path: Path) -> 
     database.record_cell({**cell, "overrides": {"coco_det.holdout": "0.2"}}, "done")
     with database.engine.connect() as connection:
         assert load_entries(connection, "tiny", "scenes") == []
-    assert database.rows(scale=["tiny"]) == []
-    assert len(database.rows(validation=True, scale=["tiny"])) == 1
+    assert database.read_rows(scale=["tiny"]) == []
+    assert len(database.read_rows(validation=True, scale=["tiny"])) == 1

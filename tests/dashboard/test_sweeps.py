@@ -13,15 +13,15 @@ from bench.core.errors import BadInput
 from bench.results.db.database import Database, open_database
 from bench.results.views import studies
 from bench.results.views.trials import (
+    average_points,
+    choose_spread,
+    continue_command,
+    describe_winner,
     find_marked,
-    go_on,
-    means,
-    monitor,
-    parallel,
-    places,
-    points,
-    spread,
-    verdict,
+    list_parallel,
+    list_points,
+    monitor_command,
+    scale_values,
 )
 from dashboard.sweep_figures import parallels, plot_against, shares, ticks
 from tests.dashboard.populate import sweep, sweeps
@@ -59,25 +59,25 @@ def charts(app: Any) -> list[Any]:
 
 def test_points_have_intervals_and_lines_join_means() -> None:
     rows = [trial(0, 4.0, 1.0, k=10), trial(1, 2.0, k=2), trial(2, None, k=3), trial(3, 6.0, k=10)]
-    found = points(rows, "k", winner=3)
+    found = list_points(rows, "k", winner=3)
     assert [(p["x"], p["value"], p["low"], p["high"], p["winner"]) for p in found] == [
         (2, 2.0, None, None, False),
         (10, 4.0, 3.0, 5.0, False),
         (10, 6.0, None, None, True),
     ]
-    assert means(found) == [{"x": 2, "value": 2.0}, {"x": 10, "value": 5.0}]
-    assert points(rows, "other", None) == []
+    assert average_points(found) == [{"x": 2, "value": 2.0}, {"x": 10, "value": 5.0}]
+    assert list_points(rows, "other", None) == []
 
 
 def test_axes_suit_their_values() -> None:
-    assert spread([1, 3, 5], "values") == "linear"
-    assert spread([1, 3, 100], "values") == "log"
-    assert spread([1, 3, 100], "linear") == "linear"
-    assert spread([0.0, 0.1], "log") == "linear"  # no logarithm of zero
-    assert spread([1, "a"], "values") == spread([True, False], "values") == "names"
-    assert places([0.01, 1.0, 0.1], "log") == pytest.approx([0, 1, 0.5])
-    assert places(["b", "a", "c"], "values") == [0.5, 0, 1]
-    assert places([7, 7], "linear") == [0.5, 0.5]
+    assert choose_spread([1, 3, 5], "values") == "linear"
+    assert choose_spread([1, 3, 100], "values") == "log"
+    assert choose_spread([1, 3, 100], "linear") == "linear"
+    assert choose_spread([0.0, 0.1], "log") == "linear"  # no logarithm of zero
+    assert choose_spread([1, "a"], "values") == choose_spread([True, False], "values") == "names"
+    assert scale_values([0.01, 1.0, 0.1], "log") == pytest.approx([0, 1, 0.5])
+    assert scale_values(["b", "a", "c"], "values") == [0.5, 0, 1]
+    assert scale_values([7, 7], "linear") == [0.5, 0.5]
 
 
 def test_parallel_coordinates_end_at_the_metric() -> None:
@@ -92,7 +92,7 @@ def test_parallel_coordinates_end_at_the_metric() -> None:
         trial(2, 5.0, k=2),
         trial(3, None, k=2, s="a"),
     ]
-    found = parallel(study, rows, winner=1)
+    found = list_parallel(study, rows, winner=1)
     assert [(r["trial"], r["axis"], r["at"]) for r in found] == [
         (0, "k", 0),
         (1, "k", 1),
@@ -113,7 +113,7 @@ def test_parallel_coordinates_end_at_the_metric() -> None:
 
 
 def test_charts_hold_the_numbers_given() -> None:
-    rows = points([trial(0, 4.0, 1.0, k=1), trial(1, 2.0, k=2)], "k", winner=0)
+    rows = list_points([trial(0, 4.0, 1.0, k=1), trial(1, 2.0, k=2)], "k", winner=0)
     chart = plot_against(rows, "k", "top1", "values").to_dict()
     assert [{"x": 1, "value": 4.0}, {"x": 2, "value": 2.0}] in chart["datasets"].values()
     assert any(d[0].get("low") == 3.0 for d in chart["datasets"].values())
@@ -126,7 +126,7 @@ def test_charts_hold_the_numbers_given() -> None:
     ]
     study = {"params": {"k": ""}, "spacing": {"k": "linear"}, "metric": "top1"}
     lines = parallels(
-        parallel(study, [trial(0, 1.0, k=1), trial(1, 2.0, k=3)], None), "top1"
+        list_parallel(study, [trial(0, 1.0, k=1), trial(1, 2.0, k=3)], None), "top1"
     ).to_dict()
     assert max(map(len, lines["datasets"].values())) == 4
 
@@ -134,7 +134,7 @@ def test_charts_hold_the_numbers_given() -> None:
 def test_one_setting_shows_the_winner_its_test_score_and_commands(
     database: Database, url: str
 ) -> None:
-    (one, _) = studies.studies(url)
+    (one, _) = studies.read_studies(url)
     app = show("sweeps", study="n_crops")
     found = words(app)
     test = one["winner"]["test"]
@@ -145,7 +145,7 @@ def test_one_setting_shows_the_winner_its_test_score_and_commands(
         )
         == 1
     )
-    for row in studies.trials(url, "n_crops"):
+    for row in studies.read_trials(url, "n_crops"):
         assert f"{row['value']:.2f} ± {row['ci95']:.2f}" in found
         assert f"key={row['cells'][2][:16]}" in html(app)
         assert row["commands"][1] in found
@@ -181,8 +181,8 @@ def test_reading_sweeps_writes_nothing(database: Database, url: str, home: Path)
     home.chmod(0o555)
     try:
         assert not show("sweeps").exception
-        assert len(studies.trials(url, "n_crops")) == 6
-        storage = studies._storage(url)
+        assert len(studies.read_trials(url, "n_crops")) == 6
+        storage = studies._open_storage(url)
         with (
             pytest.raises(Exception, match=r"readonly|read-only"),
             storage.engine.begin() as connection,
@@ -199,7 +199,7 @@ def test_damaged_tables_of_optuna_are_one_line(database: Database, url: str, tab
         connection.execute(text(f"ALTER TABLE {table} RENAME TO lost"))
     assert "cannot be read" in words(show("sweeps"))
     with pytest.raises(BadInput, match="cannot be read"):
-        studies.studies(url)
+        studies.read_studies(url)
 
 
 def test_values_of_a_sweep_are_never_html(url: str) -> None:
@@ -231,8 +231,9 @@ def test_the_mark_goes_to_the_winner_else_to_the_best() -> None:
     won = {"values": {"k": 1}, "test": {"mean": 3.0, "ci95": None, "n": 1}}
     assert find_marked({**study, "winner": won}, rows) == 0
     assert (
-        verdict({**study, "winner": won}, 0) == "Winner (trial 0): k = 1. Test top1 3.00, 1 seed."
+        describe_winner({**study, "winner": won}, 0)
+        == "Winner (trial 0): k = 1. Test top1 3.00, 1 seed."
     )
-    assert verdict({**study, "best": None}, None) == "No trial is complete yet."
-    assert go_on(study) == """bench sweep --study 'it'"'"'s'"""
-    assert "secret" not in monitor("postgresql+psycopg://me:secret@host/db")
+    assert describe_winner({**study, "best": None}, None) == "No trial is complete yet."
+    assert continue_command(study) == """bench sweep --study 'it'"'"'s'"""
+    assert "secret" not in monitor_command("postgresql+psycopg://me:secret@host/db")

@@ -149,7 +149,9 @@ def test_two_drivers_share_a_matrix(home: Path, uninterrupted: dict[str, str]) -
     done = steps_logged(home)
     assert set(done) == steps_of(plan(10))
     assert sum(done.values()) - len(done) <= 2  # what the two workers of the first one were at
-    assert {c["state"] for c in open_database(f"sqlite:///{home}/results.db").cells()} == {"done"}
+    assert {c["state"] for c in open_database(f"sqlite:///{home}/results.db").read_cells()} == {
+        "done"
+    }
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
@@ -173,7 +175,7 @@ def test_a_request_to_stop_ends_all_and_the_same_command_goes_on(
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert not any(alive(pid) for pid in others)
-    states = {c["state"] for c in open_database(f"sqlite:///{home}/results.db").cells()}
+    states = {c["state"] for c in open_database(f"sqlite:///{home}/results.db").read_cells()}
     assert "interrupted" in states
     assert "running" not in states
     last = subprocess.run(line, capture_output=True, text=True, timeout=60)
@@ -210,4 +212,6 @@ def test_workers_on_a_full_disk_lose_nothing(small_disk: Path) -> None:
     made = plan(4, 4, 1.5)
     assert json.loads(last.stdout)["made"] == len(made.stages) - len(kept)
     assert set(steps_logged(home)) == steps_of(made)
-    assert {c["state"] for c in open_database(f"sqlite:///{home}/results.db").cells()} == {"done"}
+    assert {c["state"] for c in open_database(f"sqlite:///{home}/results.db").read_cells()} == {
+        "done"
+    }

@@ -13,14 +13,14 @@ from bench.core.stage import Stage
 from bench.figures import objectness, shares
 from bench.plan.cell import Cell, PlannedCell
 from bench.results.db.database import Database, open_database
-from bench.results.db.record import result_record
-from bench.results.papers.reported import values
+from bench.results.db.result_file import describe_result
+from bench.results.papers.reported import load_values
 from bench.results.views.objectness import (
-    measured_points,
-    metrics_of,
+    list_metrics,
+    list_topics,
+    read_points,
+    read_topic,
     reported_points,
-    rows_of,
-    topics,
 )
 
 DATA = Stage("data", "scenes", 1, {"fingerprint": "a"}, "x:y")
@@ -90,7 +90,7 @@ def result(
         (folder / "summary.json").write_text(json.dumps({"steps": 100 * (seed + 1)}))
         overrides = tuple((f"{crop}.{k}", str(v)) for k, v in how.items())
         cell = Cell(method, crop, task, "scenes", "scenes", "tiny", seed, overrides)
-        made = result_record(
+        made = describe_result(
             PlannedCell(cell, final, ""), final, {"top1": value, "top5": value + 10}, {}
         )
         database.record_result(made)
@@ -114,19 +114,16 @@ def test_points_join_a_result_with_the_objectness_of_its_crop(
     database: Database, home: Path
 ) -> None:
     with database.engine.connect() as connection:
-        (topic,) = topics(connection)
-        rows = rows_of(connection, topic)
-        found = {
-            p.crop: p for p in measured_points(connection, home, rows, "top5", "boxes", "steps")
-        }
+        (topic,) = list_topics(connection)
+        rows = read_topic(connection, topic)
+        found = {p.crop: p for p in read_points(connection, home, rows, "top5", "boxes", "steps")}
         time = {
-            p.crop: p.size
-            for p in measured_points(connection, home, rows, "top1", "boxes", "time")
+            p.crop: p.size for p in read_points(connection, home, rows, "top1", "boxes", "time")
         }
-        assert measured_points(connection, home, rows, "top1", "masks") == []
-        assert measured_points(connection, home, rows, "no such") == []
+        assert read_points(connection, home, rows, "top1", "masks") == []
+        assert read_points(connection, home, rows, "no such") == []
     assert topic == ("tiny", "scenes", "knn", 5)
-    assert metrics_of(rows) == ["top1", "top5"]
+    assert list_metrics(rows) == ["top1", "top5"]
     assert set(found) == {"image", "gt", "grid", "coarse"}, "poor has no result"
     image = found["image"]
     assert (image.x, image.x_ci, image.y, image.n) == pytest.approx((36.4, 1.0, 61.0, 2))
@@ -146,8 +143,8 @@ def test_other_settings_or_other_proposals_are_another_crop(
     # the best one, first among the rows, not measured
     result(database, home, "grid", (99.0,), rows=4)
     with database.engine.connect() as connection:
-        rows = rows_of(connection, topics(connection)[0])
-        found = measured_points(connection, home, rows, "top1")
+        rows = read_topic(connection, list_topics(connection)[0])
+        found = read_points(connection, home, rows, "top1")
     assert {(p.method, p.label, round(p.x, 9), p.y) for p in found} == {
         ("byol", "image", 36.4, 51.0),
         ("byol", "gt", 100.0, 40.0),
@@ -175,7 +172,7 @@ def test_the_figure_takes_its_choices(database: Database, home: Path) -> None:
 
 
 def test_reported_points_are_table_2_of_paper_000() -> None:
-    name, metric, points = reported_points(values())
+    name, metric, points = reported_points(load_values())
     assert (name, metric) == ("VOC07 detection", "AP50_bbox")
     assert {(p.crop, p.x, p.y) for p in points} == {
         ("GT-Crop", 100.0, 66.9),
@@ -185,8 +182,8 @@ def test_reported_points_are_table_2_of_paper_000() -> None:
         ("Grid-Crop", 39.8, 68.1),
         ("Our-Crop", 52.6, 69.5),
     }
-    assert {p.y for p in reported_points(values(), metric="mAP_l")[2]} >= {39.8, 42.5, 21.4}
-    assert reported_points(values(), task="no such task")[2] == []
+    assert {p.y for p in reported_points(load_values(), metric="mAP_l")[2]} >= {39.8, 42.5, 21.4}
+    assert reported_points(load_values(), task="no such task")[2] == []
 
 
 def test_shares_come_from_one_data_set_the_emptiest_crop_first(

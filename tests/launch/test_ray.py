@@ -184,7 +184,7 @@ def test_a_request_to_stop_saves_and_the_same_command_goes_on(
     _, errors = run.end(130)
     assert "Traceback" not in errors
     assert not stage_workers()
-    assert "running" not in {c["state"] for c in open_database(run.database).cells()}
+    assert "running" not in {c["state"] for c in open_database(run.database).read_cells()}
     run.start()
     run.end()
     run.check(expected, 2)

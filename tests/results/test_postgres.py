@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from bench.core.errors import BadInput
 from bench.core.stage import walk
 from bench.results.db.database import Database, open_database
-from bench.results.db.record import cell_record
+from bench.results.db.result_file import describe_cell
 from tests.postgres import Server
 from tests.results.test_results import planned, record, url
 
@@ -35,11 +35,11 @@ def fill(database: Database) -> None:
             database.record_stage(
                 stage.record(), f"{stage.kind}/{stage.short}", {"seconds": 1.5, "a": None}
             )
-        database.record_cell(cell_record(p), "running")
+        database.record_cell(describe_cell(p), "running")
         database.record_result(record(ap, seed=seed))
     database.record_result(record(35.0, method="orl"))
     database.record_result(record(5.0, method="orl"), source="imported")
-    database.record_cell(cell_record(planned(seed=9)), "failed", "because of 'this' – %s")
+    database.record_cell(describe_cell(planned(seed=9)), "failed", "because of 'this' – %s")
 
 
 def test_rows_cells_and_results_equal_sqlites(where: str, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_rows_cells_and_results_equal_sqlites(where: str, tmp_path: Path) -> Non
     for database in both:
         fill(database)
         fill(database)
-    theirs, ours = ((d.rows(), d.cells(), d.results()) for d in both)
+    theirs, ours = ((d.read_rows(), d.read_cells(), d.read_results()) for d in both)
     assert theirs == ours
     assert len(theirs[0]) == 3
 
@@ -74,7 +74,7 @@ def test_workers_that_start_together_migrate_once_and_write_everything(
     for member in members:
         member.join(60)
         assert member.exitcode == 0
-    (row,) = open_database(where).rows()
+    (row,) = open_database(where).read_rows()
     seeds = sorted({seed for part in parts for seed in part})
     assert row["seeds"] == seeds
     assert row["metrics"]["AP_bbox"]["n"] == len(seeds)
@@ -103,7 +103,7 @@ def test_connections_ended_on_the_way_lose_nothing(where: str, postgres: Server)
         over.set()
         thread.join()
     assert ended >= 5
-    (row,) = database.rows()
+    (row,) = database.read_rows()
     assert row["seeds"] == list(range(count))
     assert row["metrics"]["AP_bbox"]["mean"] == pytest.approx((count - 1) / 2)
 
@@ -117,7 +117,7 @@ def test_a_restart_of_the_server_is_waited_for(where: str, postgres: Server) -> 
     time.sleep(1.0)
     postgres.start()  # here: it dies with the thread that started it
     thread.join()
-    (row,) = database.rows()
+    (row,) = database.read_rows()
     assert row["metrics"]["AP_bbox"]["mean"] == 2.0
 
 
@@ -134,12 +134,12 @@ def test_optunas_studies_live_in_the_same_database(where: str, first: str) -> No
     study = optuna.create_study(storage=where, study_name="s")
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     database = database or ours()
-    assert len(database.rows()) == 1
+    assert len(database.read_rows()) == 1
     assert len(optuna.load_study(storage=where, study_name="s").trials) == 2
     assert {"alembic_version", "bench_version", "cells", "studies"} <= set(
         inspect(database.engine).get_table_names()
     )
-    assert open_database(where).rows() == database.rows()
+    assert open_database(where).read_rows() == database.read_rows()
 
 
 def test_a_server_that_is_not_there_is_one_line(tmp_path: Path, postgres: Server) -> None:

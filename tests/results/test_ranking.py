@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.core.statistics import summary
+from bench.core.statistics import summarise
 from bench.results.views.ranking import difference, ranks, spearman
 
 
@@ -33,7 +33,7 @@ def test_spearman_needs_three_pairs_and_two_values() -> None:
 def test_the_interval_of_a_difference_is_welchs_with_whole_degrees_of_freedom(seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = (rng.normal(0, rng.uniform(0.1, 3), int(rng.integers(2, 8))) for _ in range(2))
-    found = difference(summary(a.tolist()), summary(b.tolist()))
+    found = difference(summarise(a.tolist()), summarise(b.tolist()))
     theirs = stats.ttest_ind(a, b, equal_var=False)
     error = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
     whole = stats.t.ppf(0.975, math.floor(theirs.df + 1e-9)) * error
@@ -45,5 +45,5 @@ def test_the_interval_of_a_difference_is_welchs_with_whole_degrees_of_freedom(se
 
 
 def test_one_seed_gives_a_difference_without_interval_and_equal_seeds_none() -> None:
-    assert difference(summary([3.0]), summary([1.0, 2.0])) == {"mean": 1.5, "ci95": None}
-    assert difference(summary([3.0, 3.0]), summary([1.0, 1.0])) == {"mean": 2.0, "ci95": 0.0}
+    assert difference(summarise([3.0]), summarise([1.0, 2.0])) == {"mean": 1.5, "ci95": None}
+    assert difference(summarise([3.0, 3.0]), summarise([1.0, 1.0])) == {"mean": 2.0, "ci95": 0.0}

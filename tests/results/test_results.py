@@ -19,12 +19,13 @@ from sqlalchemy import text
 
 from bench.core.errors import BadInput
 from bench.core.stage import Stage
-from bench.core.statistics import summary, t_quantile
+from bench.core.statistics import summarise, t_quantile
 from bench.plan.cell import Cell, PlannedCell
-from bench.results.db import database as module
-from bench.results.db.database import VERSION_TABLE, open_database
+from bench.results import migrations
+from bench.results.db.database import open_database
 from bench.results.db.models import Base
-from bench.results.db.record import cell_record, result_record
+from bench.results.db.result_file import describe_cell, describe_result
+from bench.results.db.schema import HEAD, VERSION_TABLE
 
 
 def url(folder: Path) -> str:
@@ -49,7 +50,7 @@ def planned(
 def record(ap: float, **cell: Any) -> dict[str, Any]:
     p = planned(**cell)
     assert p.final is not None
-    return result_record(p, p.final, {"AP50_bbox": ap + 10, "AP_bbox": ap}, {"seconds": 1.0})
+    return describe_result(p, p.final, {"AP50_bbox": ap + 10, "AP_bbox": ap}, {"seconds": 1.0})
 
 
 def test_migrations_give_the_declared_schema(tmp_path: Path) -> None:
@@ -62,8 +63,8 @@ def test_migrations_give_the_declared_schema(tmp_path: Path) -> None:
             )
             == []
         )
-    folder = Path(module.__file__).parent / "migrations"
-    assert ScriptDirectory(str(folder)).get_current_head() == module.HEAD
+    folder = Path(migrations.__file__).parent
+    assert ScriptDirectory(str(folder)).get_current_head() == HEAD
 
 
 def test_rows_group_seeds_and_keep_the_order_of_metrics(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_rows_group_seeds_and_keep_the_order_of_metrics(tmp_path: Path) -> None:
     for seed, ap in enumerate((30.0, 32.0, 37.0)):
         database.record_result(record(ap, seed=seed))
     database.record_result(record(35.0, method="orl"))
-    rows = database.rows()
+    rows = database.read_rows()
     assert [(r["method"], r["seeds"]) for r in rows] == [("orl", [0]), ("byol", [0, 1, 2])]
     ap = rows[1]["metrics"]["AP_bbox"]
     assert list(rows[1]["metrics"]) == ["AP_bbox", "AP50_bbox"]
@@ -88,7 +89,7 @@ def test_t_quantiles_equal_scipys(p: float, dof: int) -> None:
 
 
 def test_summary_of_one_has_no_interval() -> None:
-    assert summary([3.0]) == {"mean": 3.0, "ci95": None, "n": 1}
+    assert summarise([3.0]) == {"mean": 3.0, "ci95": None, "n": 1}
 
 
 def test_different_data_or_settings_never_share_a_row(tmp_path: Path) -> None:
@@ -96,31 +97,31 @@ def test_different_data_or_settings_never_share_a_row(tmp_path: Path) -> None:
     database.record_result(record(1.0, seed=0))
     database.record_result(record(2.0, seed=1, data_key="b"))
     database.record_result(record(3.0, seed=2, lr=0.5))
-    assert [r["seeds"] for r in database.rows()] == [[2], [1], [0]]
+    assert [r["seeds"] for r in database.read_rows()] == [[2], [1], [0]]
 
 
 def test_writing_twice_changes_nothing(tmp_path: Path) -> None:
     database = open_database(url(tmp_path))
     database.record_result(record(1.0))
-    before = database.results(), database.rows(), database.cells()
+    before = database.read_results(), database.read_rows(), database.read_cells()
     database.record_result(record(1.0))
-    assert (database.results(), database.rows(), database.cells()) == before
+    assert (database.read_results(), database.read_rows(), database.read_cells()) == before
 
 
 def test_a_failed_cell_is_kept_with_its_reason_until_it_is_done(tmp_path: Path) -> None:
     database = open_database(url(tmp_path))
-    cell = cell_record(planned())
+    cell = describe_cell(planned())
     database.record_cell(cell, "failed", "because")
-    assert [(c["state"], c["reason"]) for c in database.cells()] == [("failed", "because")]
+    assert [(c["state"], c["reason"]) for c in database.read_cells()] == [("failed", "because")]
     database.record_result(record(1.0))
-    assert [(c["state"], c["reason"]) for c in database.cells()] == [("done", None)]
+    assert [(c["state"], c["reason"]) for c in database.read_cells()] == [("done", None)]
 
 
 def test_imported_results_stay_apart(tmp_path: Path) -> None:
     database = open_database(url(tmp_path))
     database.record_result(record(1.0))
     database.record_result(record(5.0), source="imported")
-    assert {(r["source"], r["metrics"]["AP_bbox"]["mean"]) for r in database.rows()} == {
+    assert {(r["source"], r["metrics"]["AP_bbox"]["mean"]) for r in database.read_rows()} == {
         ("measured", 1.0),
         ("imported", 5.0),
     }
@@ -131,7 +132,7 @@ def test_only_finite_numbers_are_results(value: Any) -> None:
     p = planned()
     assert p.final is not None
     with pytest.raises(BadInput, match="finite"):
-        result_record(p, p.final, {"AP_bbox": value}, {})
+        describe_result(p, p.final, {"AP_bbox": value}, {})
 
 
 def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_processes_that_start_together_share_a_new_database(tmp_path: Path) -> N
     for member in members:
         member.join(60)
         assert member.exitcode == 0
-    (row,) = open_database(url(tmp_path)).rows()
+    (row,) = open_database(url(tmp_path)).read_rows()
     assert row["seeds"] == list(range(40))
     assert row["metrics"]["AP_bbox"]["mean"] == pytest.approx(19.5)
 
@@ -194,7 +195,7 @@ def test_processes_that_write_the_same_rows_at_once_do_not_collide(tmp_path: Pat
     for member in members:
         member.join(60)
         assert member.exitcode == 0
-    (row,) = open_database(url(tmp_path)).rows()
+    (row,) = open_database(url(tmp_path)).read_rows()
     assert row["seeds"] == list(range(25))
     assert row["metrics"]["AP_bbox"]["n"] == 25
 
@@ -253,11 +254,11 @@ def test_an_import_overwrites_nothing_that_was_measured(home: Path, tmp_path: Pa
     database = open_database(f"sqlite:///{home / 'results.db'}")
     mine = record(1.5)
     database.record_result(mine)
-    before = database.cells()
+    before = database.read_cells()
     theirs = record(9.0)
     theirs["cell"] = {**theirs["cell"], "command": "another command", "engine": "detectron2"}
     imported(tmp_path, theirs)
-    assert database.cells() == before
+    assert database.read_cells() == before
     found = {r["source"]: r for r in database.results()}
     assert found["measured"]["metrics"] == mine["metrics"]
     assert found["measured"]["cell"] == {**found["imported"]["cell"]}
@@ -270,10 +271,10 @@ def test_an_import_overwrites_nothing_that_was_measured(home: Path, tmp_path: Pa
 def test_an_import_leaves_a_failed_cell_failed(home: Path, tmp_path: Path) -> None:
     """Somebody else's result does not make our try of the cell a success."""
     database = open_database(f"sqlite:///{home / 'results.db'}")
-    database.record_cell(cell_record(planned()), "failed", "because")
+    database.record_cell(describe_cell(planned()), "failed", "because")
     imported(tmp_path, record(9.0))
-    assert [(c["state"], c["reason"]) for c in database.cells()] == [("failed", "because")]
+    assert [(c["state"], c["reason"]) for c in database.read_cells()] == [("failed", "because")]
     database.record_result(record(1.0))
-    assert [(c["state"], c["reason"]) for c in database.cells()] == [("done", None)]
+    assert [(c["state"], c["reason"]) for c in database.read_cells()] == [("done", None)]
     found = {r["source"]: r["metrics"]["AP_bbox"] for r in database.results()}
     assert found == {"imported": 9.0, "measured": 1.0}

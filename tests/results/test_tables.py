@@ -18,13 +18,13 @@ from bench.plan.cell import Cell, Plan, PlannedCell
 from bench.plan.options import default_task_data
 from bench.plan.planner import Planner, make_plan
 from bench.results.db.database import Database, open_database
-from bench.results.db.record import cell_record
-from bench.results.papers import Table, compare, listing, load
-from bench.results.papers.match import own_settings
-from bench.results.papers.reported import of_table, table_names
-from bench.results.papers.tables import parse
+from bench.results.db.result_file import describe_cell
+from bench.results.papers.match import effective_settings
+from bench.results.papers.measured import compare_table
+from bench.results.papers.reported import list_table_names, values_of_table
+from bench.results.papers.tables import Table, list_tables, load_table, parse_table
 
-NAMES = table_names()
+NAMES = list_table_names()
 
 
 def planned(table: Table, scale: str, home: Path) -> Plan:
@@ -34,9 +34,9 @@ def planned(table: Table, scale: str, home: Path) -> Plan:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_table_has_the_rows_and_columns_of_its_numbers(name: str) -> None:
-    table = load(name)  # raises where the file and the numbers differ
+    table = load_table(name)  # raises where the file and the numbers differ
     assert set(table.values()) == {
-        (v.row_label, _column(table, v)) for v in of_table(*name.split("/"))
+        (v.row_label, _column(table, v)) for v in values_of_table(*name.split("/"))
     }
     assert 10 <= len(table.caption) <= 110
 
@@ -48,7 +48,7 @@ def _column(table: Table, value: Any) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_cell_plans_at_tiny_and_no_row_is_unsupported(name: str, home: Path) -> None:
-    table = load(name)
+    table = load_table(name)
     plan = planned(table, "tiny", home)
     assert [c.unsupported for c in plan.cells if c.unsupported] == []
     assert [dict(c.cell.overrides) for c in plan.cells] == [
@@ -66,7 +66,7 @@ def test_every_cell_plans_at_larger_scales_where_its_data_is_there(
 
     monkeypatch.setattr(Planner, "data", there)
     for name in NAMES:
-        table = load(name)
+        table = load_table(name)
         if table.cells(scale):
             assert [
                 c.unsupported for c in planned(table, scale, home).cells if c.unsupported
@@ -75,7 +75,7 @@ def test_every_cell_plans_at_larger_scales_where_its_data_is_there(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_number_is_a_metric_of_a_task_or_has_a_reason(name: str) -> None:
-    table = load(name)
+    table = load_table(name)
     for column in table.columns:
         if column.reported_only is None:
             assert column.metric in registry.load("task", column.runs).metrics, column  # type: ignore[attr-defined]
@@ -90,9 +90,9 @@ def test_every_number_is_a_metric_of_a_task_or_has_a_reason(name: str) -> None:
 def test_settings_differ_from_the_defaults(scale: str) -> None:
     """A setting that says nothing would hide that two rows are one cell."""
     for name in NAMES:
-        for cell in load(name).cells(scale):
+        for cell in load_table(name).cells(scale):
             registry.entry("data", cell.data)
-            said = own_settings(cell, dict(cell.overrides))
+            said = effective_settings(cell, dict(cell.overrides))
             spelled = [k for k in dict(cell.overrides) if k != "object_knn.features"]
             assert len(said) >= len(spelled), (name, cell)
 
@@ -100,8 +100,8 @@ def test_settings_differ_from_the_defaults(scale: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_epochs_at_scale_paper_are_those_of_the_paper(name: str) -> None:
     """Of the method that is trained, unless the paper does not say."""
-    table = load(name)
-    for value in of_table(table.paper, table.number):
+    table = load_table(name)
+    for value in values_of_table(table.paper, table.number):
         row = next(r for r in table.rows if r.label == value.row_label)
         if row.method and value.epochs:
             method = registry.load("method", row.method)
@@ -112,9 +112,9 @@ def test_epochs_at_scale_paper_are_those_of_the_paper(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["000/T9", "000/T10", "001/T12", "002/T5e"])
 def test_rows_that_differ_in_epochs_keep_their_ratio_at_small_scales(name: str) -> None:
-    table = load(name)
+    table = load_table(name)
     usual = {"000/T9": 400, "000/T10": 400, "001/T12": 800, "002/T5e": 800}[name]
-    for value in of_table(table.paper, table.number):
+    for value in values_of_table(table.paper, table.number):
         row = next(r for r in table.rows if r.label == value.row_label)
         for scale in ("tiny", "small"):
             default = registry.load("method", row.method).resolve(scale).params.epochs
@@ -127,8 +127,8 @@ def test_rows_that_differ_in_epochs_keep_their_ratio_at_small_scales(name: str) 
 def test_rows_of_a_table_are_different_cells_at_tiny(name: str) -> None:
     """But for rows that the paper trains on different data, all of which are the scenes here, and
     for one cell that the paper prints twice with the same number."""
-    table = load(name)
-    found = {(v.row_label, _column(table, v)): v for v in of_table(*name.split("/"))}
+    table = load_table(name)
+    found = {(v.row_label, _column(table, v)): v for v in values_of_table(*name.split("/"))}
     for cell, places in table.cells("tiny").items():
         by_column: dict[str, list[str]] = {}
         for label, column in places:
@@ -143,7 +143,7 @@ def test_rows_of_a_table_are_different_cells_at_tiny(name: str) -> None:
 def test_claims_hold_in_the_papers_own_numbers_unless_they_say_why_not(
     name: str, tmp_path: Path
 ) -> None:
-    frame = compare(open_database(f"sqlite:///{tmp_path / 'x.db'}"), name, "tiny")
+    frame = compare_table(open_database(f"sqlite:///{tmp_path / 'x.db'}"), name, "tiny")
     cells = {row["label"]: row["cells"] for row in frame["rows"]}
     for claim in frame["claims"]:
         sure = [
@@ -157,14 +157,14 @@ def test_claims_hold_in_the_papers_own_numbers_unless_they_say_why_not(
 
 
 def test_most_tables_have_claims_and_most_numbers_can_be_measured() -> None:
-    tables = [load(n) for n in NAMES]
+    tables = [load_table(n) for n in NAMES]
     assert sum(bool(t.claims) for t in tables) >= 44
     cells = [t.cell(r, c, "tiny") for t in tables for r in t.rows for c in t.columns]
     assert sum(c is not None for c in cells) > 0.85 * sum(len(t.values()) for t in tables)
 
 
 def test_listing_counts() -> None:
-    found = {t["name"]: t for t in listing()}
+    found = {t["name"]: t for t in list_tables()}
     assert list(found) == NAMES
     assert (found["000/T14"]["rows"], found["000/T14"]["columns"], found["000/T14"]["values"]) == (
         10,
@@ -192,7 +192,7 @@ def record(
     final = Stage(
         "evaluate", task, version, {"seed": seed, "cell": repr(replace(cell, seed=0))}, "x:y"
     )
-    made = cell_record(PlannedCell(cell, final, "torchvision"))
+    made = describe_cell(PlannedCell(cell, final, "torchvision"))
     database.record_result(
         {"cell": made, "headline": "AP50", "metrics": {"AP50": score}, "order": ["AP50"]},
         source=more.get("source", "measured"),
@@ -202,7 +202,7 @@ def record(
 def entry(
     database: Database, label: str, name: str = "000/T14", scale: str = "tiny"
 ) -> dict[str, Any]:
-    frame = compare(database, name, scale)
+    frame = compare_table(database, name, scale)
     return next(r for r in frame["rows"] if r["label"] == label)["cells"]["AP50_bbox"]
 
 
@@ -263,7 +263,7 @@ def test_of_several_versions_the_one_with_most_seeds_is_shown(database: Database
 def test_a_cell_that_failed_says_so(database: Database) -> None:
     cell = Cell("byol", "coarse", "voc07_det", "scenes", "scenes", "tiny", 0)
     final = Stage("evaluate", "voc07_det", 1, {}, "x:y")
-    database.record_cell(cell_record(PlannedCell(cell, final, "")), "failed", "no space left")
+    database.record_cell(describe_cell(PlannedCell(cell, final, "")), "failed", "no space left")
     found = entry(database, "BYOL / N = 5")
     assert (found["state"], found["reason"], found["measured"]) == (
         "failed",
@@ -284,7 +284,7 @@ def test_claims_and_correlation_of_what_was_measured(database: Database) -> None
                 seed,
                 overrides={} if n == "5" else {"coarse.n_crops": n},
             )
-    frame = compare(database, "000/T14", "tiny")
+    frame = compare_table(database, "000/T14", "tiny")
     column = frame["columns"][0]
     assert (column["name"], column["pairs"]) == ("AP50_bbox", 4)
     # 1 - 6 x 2 / (4 x 15): two neighbours changed places
@@ -300,22 +300,22 @@ def test_claims_and_correlation_of_what_was_measured(database: Database) -> None
     assert told["7", "5"]["separated"] is True
     assert told["3", "1"]["measured"]["mean"] == -6.0
     record(database, "image", 15.0)
-    assert compare(database, "000/T14", "tiny")["claims"][1]["state"] == "holds"
-    one = compare(database, "000/T14", "tiny")["claims"][1]["comparisons"][0]
+    assert compare_table(database, "000/T14", "tiny")["claims"][1]["state"] == "holds"
+    one = compare_table(database, "000/T14", "tiny")["claims"][1]["comparisons"][0]
     assert (one["holds"], one["separated"]) == (True, None)  # a single seed: no interval
 
 
 def test_a_claim_holds_where_every_measured_comparison_does(database: Database) -> None:
     record(database, "coarse", 20.0)
     record(database, "coarse", 30.0, overrides={"coarse.n_crops": "7"})
-    assert compare(database, "000/T14", "tiny")["claims"][0]["state"] == "holds"
+    assert compare_table(database, "000/T14", "tiny")["claims"][0]["state"] == "holds"
 
 
 def test_reported_numbers_never_enter_measured_ones(database: Database) -> None:
     record(database, "image", 1.0)
-    rows = database.rows()
-    compare(database, "000/T1", "tiny")
-    assert database.rows() == rows
+    rows = database.read_rows()
+    compare_table(database, "000/T1", "tiny")
+    assert database.read_rows() == rows
     assert [r["metrics"]["AP50"]["mean"] for r in rows] == [1.0]
 
 
@@ -336,12 +336,12 @@ metrics = ["AP50_drop"]
 reported_only = "a difference"
 """ + "".join(
     f'[[rows]]\nlabel = "{label}"\nmethod = "byol"\ncrop = "image"\n'
-    for label in dict.fromkeys(v.row_label for v in of_table("000", "T15"))
+    for label in dict.fromkeys(v.row_label for v in values_of_table("000", "T15"))
 )
 
 
 def test_a_good_file_parses() -> None:
-    assert len(parse("000", "T15", GOOD).rows) == 4
+    assert len(parse_table("000", "T15", GOOD).rows) == 4
 
 
 @pytest.mark.parametrize(
@@ -362,10 +362,10 @@ def test_a_good_file_parses() -> None:
 )
 def test_a_bad_file_is_one_clear_line(text: str, message: str) -> None:
     with pytest.raises(BadData, match=message) as caught:
-        parse("000", "T15", text)
+        parse_table("000", "T15", text)
     assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_table_names_the_nearest() -> None:
     with pytest.raises(BadInput, match=r"unknown table '000/T99' \(did you mean '000/T9'\?\)"):
-        load("000/T99")
+        load_table("000/T99")

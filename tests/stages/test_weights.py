@@ -20,7 +20,7 @@ from bench.launch.local import LocalEngine
 from bench.nn.backbones import build_backbone, load_backbone
 from bench.plan.cell import Cell, Plan
 from bench.plan.planner import make_plan
-from bench.results.db.record import cell_record
+from bench.results.db.result_file import describe_cell
 from bench.stages.weights import label, weights_stage
 from tests.core.test_store import Heard
 from tests.e2e.micro import bench
@@ -101,7 +101,7 @@ def test_seeds_share_the_backbone(file: Path, home: Path) -> None:
     assert one.inputs["backbone"].key == two.inputs["backbone"].key
     assert [s.kind for s in plan.stages].count("weights") == 1
     assert not [s for s in plan.stages if s.kind == "pretrain"]
-    records = [cell_record(c) for c in plan.cells]
+    records = [describe_cell(c) for c in plan.cells]
     assert records[0]["group"] == records[1]["group"]
     names = {
         k: records[0][k]

@@ -23,7 +23,7 @@ from bench.launch.local import LocalEngine, Silent
 from bench.plan.cell import Cell, Plan
 from bench.plan.planner import make_plan
 from bench.results.db.database import open_database
-from bench.results.db.record import cell_record
+from bench.results.db.result_file import describe_cell
 
 CELL = Cell(
     "random_init",
@@ -118,13 +118,13 @@ def test_leaderboards_leave_validation_out(tmp_path: Path) -> None:
     plan: Plan = make_plan([CELL, HELD], open_runtime(), {})
     for value, planned in zip((1.0, 99.0), plan.cells, strict=True):
         record = {
-            "cell": cell_record(planned),
+            "cell": describe_cell(planned),
             "headline": "top1",
             "metrics": {"top1": value},
             "order": ["top1"],
         }
         database.record_result(json.loads(json.dumps(record)))
-    assert [r["metrics"]["top1"]["mean"] for r in database.rows()] == [1.0]
-    assert len(database.rows(validation=True)) == 2
-    (row,) = database.rows_of([plan.cells[1].final.key])  # type: ignore[union-attr]
+    assert [r["metrics"]["top1"]["mean"] for r in database.read_rows()] == [1.0]
+    assert len(database.read_rows(validation=True)) == 2
+    (row,) = database.read_rows_of([plan.cells[1].final.key])  # type: ignore[union-attr]
     assert row["overrides"]["task.holdout"] == "0.2"

@@ -14,7 +14,7 @@ from bench.contracts import registry
 from bench.core.errors import BadInput
 from bench.core.params import param
 from bench.sweep import owners
-from bench.sweep.owners import find
+from bench.sweep.owners import find_setting
 from bench.sweep.setup import choose_search, resolve
 from bench.sweep.space import Space, declared_space, parse_space
 
@@ -84,27 +84,27 @@ def test_a_field_without_a_space_says_how_to_give_one() -> None:
 def test_every_declared_space_is_valid() -> None:
     """Values and both ends of each range are values the field takes."""
     count = 0
-    for (_, name), cls in owners.components().items():
+    for (_, name), cls in owners.load_components().items():
         for field, info in cls.Params.model_fields.items():
             if (info.json_schema_extra or {}).get("search"):  # type: ignore[union-attr]
                 count += 1
-                owners._check(cls, field, declared_space(f"{name}.{field}", info), "paper")
+                owners._check_values(cls, field, declared_space(f"{name}.{field}", info), "paper")
     assert count > 50
 
 
 def test_n_crops_belongs_to_coarse() -> None:
-    found = find("n_crops", {}, "tiny")
+    found = find_setting("n_crops", {}, "tiny")
     assert (found.kind, found.owner, found.space.values) == ("crop", "coarse", (1, 3, 5, 7))
     assert "selective_search" in found.others
-    assert find("n_crops", {"crop": "grid"}, "tiny").owner == "coarse"  # grid has none
-    assert find("n_crops=2", {"crop": "obj_obj"}, "tiny").owner == "obj_obj"
-    assert find("poor.n_crops", {}, "tiny").owner == "poor"
-    assert find("method.lr", {}, "tiny").owner == "byol"
-    assert find("method.lr", {"method": "simclr"}, "tiny").owner == "simclr"
+    assert find_setting("n_crops", {"crop": "grid"}, "tiny").owner == "coarse"  # grid has none
+    assert find_setting("n_crops=2", {"crop": "obj_obj"}, "tiny").owner == "obj_obj"
+    assert find_setting("poor.n_crops", {}, "tiny").owner == "poor"
+    assert find_setting("method.lr", {}, "tiny").owner == "byol"
+    assert find_setting("method.lr", {"method": "simclr"}, "tiny").owner == "simclr"
 
 
 def test_a_claim_is_unique() -> None:
-    claims = [f for cls in owners.components().values() for f in vars(cls).get("sweeps", ())]
+    claims = [f for cls in owners.load_components().values() for f in vars(cls).get("sweeps", ())]
     assert len(claims) == len(set(claims))
     for kind in ("method", "task"):
         assert (
@@ -127,7 +127,7 @@ def test_a_claim_is_unique() -> None:
 )
 def test_errors(text: str, named: dict[str, str], said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        find(text, named, "tiny")
+        find_setting(text, named, "tiny")
 
 
 def test_defaults_are_stated_and_owners_become_the_cell() -> None:

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from bench.core.errors import BadInput
-from bench.results.db.database import HEAD, open_database
+from bench.results.db.database import open_database
+from bench.results.db.schema import HEAD
 from bench.results.views import studies
 from bench.sweep import study as study_module
 from bench.sweep.study import (
@@ -58,19 +59,19 @@ def test_both_schemas_in_one_database(tmp_path: Path, first: str) -> None:
     storage = open_storage(url(tmp_path))
     optuna.create_study(storage=storage, study_name="theirs")
     assert optuna.storages.RDBStorage(url(tmp_path)).get_all_studies()[0].study_name == "theirs"
-    assert open_database(url(tmp_path)).rows() == []
+    assert open_database(url(tmp_path)).read_rows() == []
     ours, theirs = versions(url(tmp_path))
     assert ours == HEAD
     assert theirs.startswith("v")
 
 
 def test_reading_makes_nothing(tmp_path: Path) -> None:
-    assert studies.studies(url(tmp_path)) == []
+    assert studies.read_studies(url(tmp_path)) == []
     assert not (tmp_path / "results.db").exists()
     open_database(url(tmp_path))
-    assert studies.studies(url(tmp_path)) == []
-    assert studies.trials(url(tmp_path), "none") == []
-    assert studies.importances(url(tmp_path), "none") == {}
+    assert studies.read_studies(url(tmp_path)) == []
+    assert studies.read_trials(url(tmp_path), "none") == []
+    assert studies.read_importances(url(tmp_path), "none") == {}
     assert "studies" not in inspect(create_engine(url(tmp_path))).get_table_names()
 
 
@@ -94,7 +95,7 @@ def test_the_same_command_finds_the_same_study_and_adds_what_is_new() -> None:
     assert opened("--study", sweep.name)[0].setup == more.setup
     with pytest.raises(BadInput, match=r"sweeps knn.k, not knn.temperature"):
         opened("--study", sweep.name, "--param", "temperature=0.1")
-    with pytest.raises(BadInput, match="is a grid search, now tpe"):
+    with pytest.raises(BadInput, match="is a grid search and cannot become a tpe search"):
         opened("--study", sweep.name, "--param", "k=1:200")
     other, _ = opened("--param", "knn.k=3,5", *CHEAP, "--seeds", "1")
     assert other.name != sweep.name
@@ -114,7 +115,7 @@ def test_fewer_trials_than_points_are_a_fixed_part_of_them() -> None:
 
 def dead_worker() -> str:
     """What a process of this machine that is no more left behind."""
-    code = "from bench.sweep.study import this_worker; print(this_worker())"
+    code = "from bench.sweep.study import worker_name; print(worker_name())"
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -169,7 +170,7 @@ def test_failed_points_are_tried_again_by_the_next_command() -> None:
 
 
 def test_many_writers_wait_for_each_other(tmp_path: Path) -> None:
-    """Reads that turn into writes, from connections of their own: SQLite alone answers "locked"."""
+    """Reads that turn into writes, from separate connections: SQLite alone answers "locked"."""
     open_storage(url(tmp_path))
     optuna.create_study(storage=open_storage(url(tmp_path)), study_name="s")
 

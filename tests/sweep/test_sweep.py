@@ -32,8 +32,8 @@ def test_a_sweep(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep, runtime = opened("--param", "knn.k=1,3", "--seeds", "0,1", *CHEAP)
     work(sweep, runtime)
     assert evaluated(home) == 4  # two values, two seeds, validation images
-    assert open_database(runtime.database).rows() == []  # nothing has seen the test images
-    first = studies.trials(runtime.database, sweep.name)
+    assert open_database(runtime.database).read_rows() == []  # nothing has seen the test images
+    first = studies.read_trials(runtime.database, sweep.name)
     assert [t["state"] for t in first] == ["complete"] * 2
     for trial in first:
         assert trial["value"] == pytest.approx(sum(trial["scores"]) / 2)
@@ -42,10 +42,10 @@ def test_a_sweep(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = finish(sweep, runtime)
     best = max(first, key=lambda t: t["value"])
     assert evaluated(home) == 6  # the winner's two seeds alone
-    (row,) = open_database(runtime.database).rows()
+    (row,) = open_database(runtime.database).read_rows()
     assert row["overrides"]["knn.k"] == str(best["params"]["knn.k"])
     assert row["seeds"] == [0, 1]
-    (described,) = studies.studies(runtime.database)
+    (described,) = studies.read_studies(runtime.database)
     assert described["winner"]["values"] == best["params"]
     assert described["winner"]["test"]["mean"] == pytest.approx(row["metrics"]["top1"]["mean"])
     assert described["best"]["number"] == best["number"]
@@ -62,23 +62,23 @@ def test_a_sweep(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 stage(s) made" in capsys.readouterr().out
     other, _ = opened("--param", "knn.k=1,3", "--seeds", "0,1", *CHEAP, "--study", "again")
     work(other, runtime)
-    assert [t["made"] for t in studies.trials(runtime.database, "again")] == [0, 0]
-    assert [t["value"] for t in studies.trials(runtime.database, "again")] == [
+    assert [t["made"] for t in studies.read_trials(runtime.database, "again")] == [0, 0]
+    assert [t["value"] for t in studies.read_trials(runtime.database, "again")] == [
         t["value"] for t in first
     ]
 
     # going on with one more value makes that one
     wider, _ = opened("--param", "knn.k=1,3,5", "--seeds", "0,1", *CHEAP)
     work(wider, runtime)
-    found = studies.trials(runtime.database, sweep.name)
+    found = studies.read_trials(runtime.database, sweep.name)
     assert [t["params"]["knn.k"] for t in found] == [1, 3, 5]
-    assert studies.importances(runtime.database, sweep.name) in ({"knn.k": 1.0}, {})
+    assert studies.read_importances(runtime.database, sweep.name) in ({"knn.k": 1.0}, {})
 
 
 def test_a_failed_cell_fails_its_trial_only(home: Path) -> None:
     sweep, runtime = opened("--param", "knn.k=3,100", *CHEAP)
     work(sweep, runtime)
-    good, bad = studies.trials(runtime.database, sweep.name)
+    good, bad = studies.read_trials(runtime.database, sweep.name)
     assert (good["state"], bad["state"]) == ("complete", "fail")
     assert "k is at most the number of labelled training images" in bad["reason"]
 
@@ -90,7 +90,7 @@ def test_searches_stop_at_their_number_of_trials() -> None:
     assert (sweep.setup.sampler, sweep.setup.trials) == ("tpe", 3)
     work(sweep, runtime)
     work(sweep, runtime)
-    found = studies.trials(runtime.database, sweep.name)
+    found = studies.read_trials(runtime.database, sweep.name)
     assert [t["state"] for t in found] == ["complete"] * 3
     for trial in found:
         (value,) = trial["params"].values()
@@ -106,10 +106,10 @@ def test_pruning_keeps_the_checkpoint(home: Path, monkeypatch: pytest.MonkeyPatc
     )
     sweep, runtime = opened("--param", "byol.epochs=2", *TRAINED, "--pruner", "median")
     work(sweep, runtime)
-    (trial,) = studies.trials(runtime.database, sweep.name)
+    (trial,) = studies.read_trials(runtime.database, sweep.name)
     assert trial["state"] == "pruned"
     assert list(trial["online"]) == [1]
-    (cell,) = open_database(runtime.database).cells()
+    (cell,) = open_database(runtime.database).read_cells()
     assert cell["state"] == "interrupted"
     assert f"pruned by sweep {sweep.name}" in cell["reason"]
     assert list((home / "work").glob("*/_scratch/checkpoint.pt"))
@@ -146,7 +146,7 @@ def test_kills_lose_nothing(home: Path) -> None:
     database = f"sqlite:///{home / 'results.db'}"
 
     def running() -> list[str]:
-        found = studies.trials(database, "s")
+        found = studies.read_trials(database, "s")
         return [t["worker"] for t in found if t["state"] == "running" and t["worker"]]
 
     def training() -> bool:
@@ -161,7 +161,7 @@ def test_kills_lose_nothing(home: Path) -> None:
     again = start(*arguments)
     said = again.communicate(timeout=200)[0]
     assert again.returncode == 0, said
-    found = studies.trials(database, "s")
+    found = studies.read_trials(database, "s")
     assert sorted(t["params"]["byol.epochs"] for t in found) == [8, 9]
     assert {t["state"] for t in found} == {"complete"}
     assert evaluated(home) == 3  # two trials, one winner
@@ -171,7 +171,7 @@ def test_kills_lose_nothing(home: Path) -> None:
     ]
     assert any(resumed)
     assert list((home / "work").iterdir()) == []
-    (study,) = studies.studies(database)
+    (study,) = studies.read_studies(database)
     assert study["winner"]["values"] == study["best"]["params"]
     assert second.split(":")[1] != str(again.pid)
     assert Store(home).root.exists()

@@ -14,10 +14,10 @@ import numpy as np
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData, BadInput, unknown
+from bench.core.files import write_json
 from bench.core.image import read_rgb
 from bench.core.params import Params, Runtime, digest, param
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from bench.data.files import Listing
 from bench.data.index import Row, write_index
 from bench.data.layouts.labelled import ClassifiedImages

@@ -13,10 +13,10 @@ import numpy as np
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet, Objects
 from bench.core.errors import BadData
+from bench.core.files import write_json
 from bench.core.image import read_rgb
 from bench.core.params import Runtime, digest
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from bench.data.files import Listing, contents_hash
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.layouts.parts import PartedSet, sizes

@@ -12,9 +12,9 @@ from pathlib import Path
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData, BadInput, unknown
+from bench.core.files import write_json
 from bench.core.params import Runtime, digest
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from bench.data.files import Listing, check_once, contents_hash, list_files
 from bench.data.index import IndexedImages, write_index
 from bench.data.layouts.parts import PartedSet, sizes

@@ -13,10 +13,10 @@ from bench.contracts.context import StageContext
 from bench.contracts.data import HowToGet, WriteSample
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData
+from bench.core.files import write_json
 from bench.core.image import decode_rgb
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from bench.data.files import fingerprint
 from bench.data.index import Row, write_index
 from bench.data.layouts.labelled import ClassifiedImages, Contents, Labelled

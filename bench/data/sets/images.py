@@ -8,10 +8,10 @@ from bench.contracts.context import StageContext
 from bench.contracts.data import Data, HowToGet, WriteSample
 from bench.contracts.images import ImageSet, Objects
 from bench.core.errors import BadData
+from bench.core.files import write_json
 from bench.core.image import read_rgb
 from bench.core.params import Runtime, digest
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import read_splits
 

@@ -18,9 +18,9 @@ from bench.contracts.context import StageContext
 from bench.contracts.data import HowToGet, WriteSample
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData, BadInput
+from bench.core.files import write_json
 from bench.core.params import Params, Runtime, param
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from bench.data.files import fingerprint, list_files, require
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.layouts.labelled import Labelled, Listed, check_row

@@ -12,10 +12,10 @@ from bench.contracts.context import StageContext
 from bench.contracts.data import Data, HowToGet
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadInput
+from bench.core.files import write_json
 from bench.core.params import Params, Runtime, param
 from bench.core.processes import parallel
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from bench.data.index import IndexedImages
 from bench.data.scenes.classes import CLASSES
 from bench.data.sets.coco import FOLDERS, index_coco

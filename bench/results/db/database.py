@@ -1,17 +1,14 @@
-"""Opening, writing and reading the results database. Writes are idempotent and each one
+"""The results database, opened for writing and reading. Writes are idempotent, each of them one
 transaction."""
 
 from __future__ import annotations
 
-import fcntl
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -24,19 +21,29 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.core.errors import BadInput
+from bench.core.stage import Provenance, StageRecord
 from bench.results.db import queries
 from bench.results.db.models import CellRow, CropRow, MetricRow, ProvenanceRow, ResultRow, StageRow
+from bench.results.db.place import explain_url
+from bench.results.db.records import (
+    CellRecord,
+    CropRecord,
+    CropStatistics,
+    LeaderboardRow,
+    ResultRecord,
+    StoredCell,
+)
+from bench.results.db.schema import hide_password, upgrade_schema
 
-HEAD = "0003"  # the newest migration; a test compares it with the migrations folder
-# Alembic's usual one belongs to Optuna, whose studies are in this database
-VERSION_TABLE = "bench_version"
 TRIES = 20  # of a write that collides with another process or loses its connection; 4 s in all
 CONNECT_SECONDS = 10  # psycopg waits two minutes for a server that does not answer
 
 
 def open_database(url: str) -> Database:
-    """The database at an SQLAlchemy URL, made or upgraded if need be; one line where that cannot
-    be."""
+    """Open the database at an SQLAlchemy URL; it is made or upgraded first where that is needed.
+
+    BadInput where the URL is none, or the database cannot be opened.
+    """
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
@@ -48,40 +55,32 @@ def open_database(url: str) -> Database:
         )
         engine = create_engine(url, pool_pre_ping=True, connect_args=waits)
         if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _sqlite)
-        _patiently(engine)
+            event.listen(engine, "connect", _set_pragmas)
+        _upgrade_patiently(engine)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise BadInput(
-            f"BENCH_DB {url!r} is no database URL ({' '.join(str(error).split())[:100]}); "
-            "try: BENCH_DB=sqlite:///FILE or postgresql+psycopg://..."
-        ) from None
+        raise explain_url(url, error) from None
     except (DatabaseError, OSError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:160]
         raise BadInput(
-            f"results database {_shown(url)} cannot be opened ({reason}); if it is damaged move "
-            "it away and: "
-            "bench results rebuild"
+            f"the results database {hide_password(url)} cannot be opened ({reason}); if it is "
+            "damaged, move it away and run: bench results rebuild"
         ) from None
     return Database(engine)
 
 
-def _patiently(engine: Engine) -> None:
+def _upgrade_patiently(engine: Engine) -> None:
     """Upgrade, tried again while another process that opens the file holds it (SQLite does not
     wait when it switches to its write-ahead log)."""
     for attempt in range(TRIES):
         try:
-            return _upgrade(engine)
+            return upgrade_schema(engine)
         except OperationalError as error:
             if "locked" not in str(error.orig) or attempt == TRIES - 1:
                 raise
             time.sleep(0.02 * (attempt + 1))
 
 
-def _shown(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
-
-
-def _sqlite(connection: Any, record: Any) -> None:
+def _set_pragmas(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
     for pragma in (
         "busy_timeout=30000",
@@ -93,79 +92,7 @@ def _sqlite(connection: Any, record: Any) -> None:
     cursor.close()
 
 
-def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return None
-    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
-
-
-def _adopt(connection: Connection) -> None:
-    """Take over the version that a database from before `VERSION_TABLE` keeps in Alembic's own
-    table, and leave that to Optuna, which keeps its version there."""
-    tables = inspect(connection)
-    if tables.has_table(VERSION_TABLE) or not tables.has_table("alembic_version"):
-        return
-    for (number,) in connection.execute(text("SELECT version_num FROM alembic_version")).all():
-        if len(number) == len(HEAD) and number.isdecimal():
-            connection.execute(
-                text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) PRIMARY KEY)")
-            )
-            connection.execute(
-                text(f"INSERT INTO {VERSION_TABLE} VALUES (:number)"), {"number": number}
-            )
-            connection.execute(text("DELETE FROM alembic_version"))
-    connection.commit()
-
-
-def _upgrade(engine: Engine) -> None:
-    with engine.connect() as connection:
-        if _version(connection) == HEAD:
-            return
-    with exclude_others(engine), engine.connect() as connection:
-        _adopt(connection)
-        found = _version(connection)
-        if found == HEAD:
-            return
-        from alembic import command
-        from alembic.config import Config
-        from alembic.script import ScriptDirectory
-
-        config = Config()
-        config.set_main_option("script_location", "bench.results:migrations")
-        config.set_main_option("path_separator", "os")
-        known = {s.revision for s in ScriptDirectory.from_config(config).walk_revisions()}
-        if found is not None and found not in known:
-            raise BadInput(
-                f"results database {_shown(str(engine.url))} has schema {found}, newer than this "
-                "version's "
-                f"{HEAD}; try: pip install --upgrade ssl-crop-bench"
-            )
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
-
-
-@contextmanager
-def exclude_others(engine: Engine, what: str = "lock") -> Iterator[None]:
-    """Only one process at a time is inside, of all that use this database, for each `what`; two
-    that start together migrate once."""
-    if engine.dialect.name == "sqlite" and engine.url.database:
-        with open(f"{engine.url.database}.{what}", "a") as handle:
-            fcntl.lockf(handle, fcntl.LOCK_EX)
-            yield
-    elif engine.dialect.name == "postgresql":
-        number = {"number": 7265636 + zlib.crc32(what.encode()) * (what != "lock")}
-        with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:number)"), number)
-            try:
-                yield
-            finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:number)"), number)
-    else:
-        yield
-
-
-def _passing(error: DBAPIError) -> bool:
+def _may_pass(error: DBAPIError) -> bool:
     """Whether the same write may succeed a moment later."""
     if isinstance(error, IntegrityError) or error.connection_invalidated:
         return True
@@ -191,38 +118,35 @@ class Database:
                     action(session)
                 return
             except DBAPIError as error:
-                if not _passing(error) or attempt == TRIES - 1:
+                if not _may_pass(error) or attempt == TRIES - 1:
                     raise
                 time.sleep(0.02 * (attempt + 1))
 
-    def without(self, keys: Iterable[str]) -> set[str]:
-        """Those of the stages that are not recorded."""
-        asked = set(keys)
-        with self.session() as session:
-            return asked - {
-                key for (key,) in session.query(StageRow.key).where(StageRow.key.in_(asked))
-            }
-
-    def record_stage(
-        self, record: dict[str, Any], folder: str, provenance: dict[str, Any]
-    ) -> None:
-        """A committed stage (`Stage.record()`), its folder relative to the store, its provenance."""
+    def record_stage(self, record: StageRecord, folder: str, provenance: Provenance) -> None:
+        """Record a committed stage (`Stage.record()`), its folder relative to the store, and its
+        provenance."""
+        row = {
+            "key": record["key"],
+            "kind": record["kind"],
+            "name": record["name"],
+            "version": record["version"],
+            "params": record["params"],
+            "inputs": record["inputs"],
+            "runner": record.get("runner", ""),
+            "seconds": provenance.get("seconds"),
+            "source_digest": provenance.get("source_digest") or "",
+            "folder": folder,
+        }
 
         def action(session: Session) -> None:
-            fields = {k: record[k] for k in ("key", "kind", "name", "version", "params", "inputs")}
-            made = {
-                "runner": record.get("runner", ""),
-                "seconds": provenance.get("seconds"),
-                "source_digest": provenance.get("source_digest") or "",
-            }
-            session.merge(StageRow(**fields, **made, folder=folder))
+            session.merge(StageRow(**row))
             session.flush()
             session.merge(ProvenanceRow(stage_key=record["key"], record=provenance))
 
         self._write(action)
 
-    def record_crop(self, record: dict[str, Any], stats: dict[str, Any]) -> None:
-        """The statistics of a crop_stats stage (`Stage.record()`) that is recorded already."""
+    def record_crop(self, record: StageRecord, stats: CropStatistics) -> None:
+        """Record the statistics of a crop_stats stage that is recorded already."""
         params = record["params"]
 
         def action(session: Session) -> None:
@@ -241,30 +165,22 @@ class Database:
 
         self._write(action)
 
-    def crops(self) -> list[dict[str, Any]]:
-        """Every crop's statistics: {crop, data, data_key, split, source, params, stats,
-        stage_key}."""
-        fields = [c.key for c in CropRow.__table__.columns]
-        with self.session() as session:
-            found = session.query(CropRow).order_by(CropRow.crop, CropRow.stage_key)
-            return [{name: getattr(row, name) for name in fields} for row in found]
-
-    def record_cell(self, cell: dict[str, Any], state: str, reason: str | None = None) -> None:
-        """A cell (`cell_record`) and its state."""
+    def record_cell(self, cell: CellRecord, state: str, reason: str | None = None) -> None:
+        """Record a cell (`describe_cell`) and its state."""
 
         def action(session: Session) -> None:
-            session.merge(_cell_row(cell, state, reason))
+            session.merge(_make_cell_row(cell, state, reason))
 
         self._write(action)
 
-    def record_result(self, record: dict[str, Any], source: str = "measured") -> None:
-        """A result record (`result_record`); its cell becomes done. Recording it again changes
+    def record_result(self, record: ResultRecord, source: str = "measured") -> None:
+        """Record a result (`describe_result`); its cell becomes done. Recording it again changes
         nothing."""
         cell = record["cell"]
 
         def action(session: Session) -> None:
             if source == "measured" or session.get(CellRow, cell["label"]) is None:
-                session.merge(_cell_row(cell, "done", None))
+                session.merge(_make_cell_row(cell, "done", None))
                 session.flush()
             result = (
                 session.query(ResultRow)
@@ -279,77 +195,89 @@ class Database:
             result.value = record["metrics"].get(record["headline"])
             session.query(MetricRow).filter_by(result_id=result.id).delete()
             for position, name in enumerate(record["order"]):
+                value = record["metrics"][name]
                 session.add(
-                    MetricRow(
-                        result_id=result.id,
-                        name=name,
-                        value=record["metrics"][name],
-                        position=position,
-                    )
+                    MetricRow(result_id=result.id, name=name, value=value, position=position)
                 )
 
         self._write(action)
 
-    def rows(self, validation: bool = False, **filters: Any) -> list[dict[str, Any]]:
-        """Leaderboard rows: cells equal in everything but the seed are one row. Filters are
-        column=values (`method=["orl"]`). Best headline first within a task and scale. Cells that
-        are scored on a part of the training images (`holdout`) are left out but for `validation`.
-        """
-        return self.best(None, validation, **filters)[0]
+    def find_unrecorded(self, keys: Iterable[str]) -> set[str]:
+        """Those of the stages that are not in the database."""
+        asked = set(keys)
+        with self.session() as session:
+            return asked - {
+                key for (key,) in session.query(StageRow.key).where(StageRow.key.in_(asked))
+            }
 
-    def best(
+    def read_rows(self, validation: bool = False, **filters: Any) -> list[LeaderboardRow]:
+        """Leaderboard rows: cells equal in everything but the seed are one row.
+
+        Filters are column=values (`method=["orl"]`). The rows come with the best headline first
+        within a task and scale. Cells that are scored on a part of the training images (`holdout`)
+        are left out, unless `validation` is set.
+        """
+        return self.read_best(None, validation, **filters)[0]
+
+    def read_best(
         self, limit: int | None, validation: bool = False, **filters: Any
-    ) -> tuple[list[dict[str, Any]], int]:
+    ) -> tuple[list[LeaderboardRow], int]:
         """The best `limit` rows of every board (None: all), and how many rows there are in all."""
         if not validation:
             filters["validation"] = [False]
         with self.engine.connect() as connection:
-            found = queries.heads(connection, filters)
-            shown: dict[tuple[str, ...], list[queries.Head]] = {}
-            for head in found:
-                shown.setdefault(head.board, []).append(head)
-            wanted = [head for members in shown.values() for head in members[:limit]]
-            return sorted(queries.board_rows(connection, wanted), key=_rank), len(found)
+            heads = queries.select_heads(connection, filters)
+            boards: dict[tuple[str, ...], list[queries.Head]] = {}
+            for head in heads:
+                boards.setdefault(head.board, []).append(head)
+            wanted = [head for members in boards.values() for head in members[:limit]]
+            return sorted(queries.read_rows(connection, wanted), key=_sort_key), len(heads)
 
-    def rows_of(self, labels: Iterable[str]) -> list[dict[str, Any]]:
+    def read_rows_of(self, labels: Iterable[str]) -> list[LeaderboardRow]:
         """The rows that contain these cells, with all their seeds."""
         with self.engine.connect() as connection:
             groups: list[str] = []
-            for some in queries.in_parts(labels):
+            for some in queries.split_in_parts(labels):
                 query = select(CellRow.group).where(CellRow.label.in_(some)).distinct()
                 groups += connection.scalars(query)
-        return self.rows(validation=True, group=groups) if groups else []
+        return self.read_rows(validation=True, group=groups) if groups else []
 
-    def cells(self, state: str | None = None) -> list[dict[str, Any]]:
+    def read_cells(self, state: str | None = None) -> list[StoredCell]:
         """Every cell, or those in one state, with its state and reason."""
         with self.session() as session:
-            found = session.query(CellRow).order_by(CellRow.label)
-            return [_plain(row) for row in (found.filter_by(state=state) if state else found)]
+            rows = session.query(CellRow).order_by(CellRow.label)
+            return [_read_cell(row) for row in (rows.filter_by(state=state) if state else rows)]
 
-    def results(self) -> list[dict[str, Any]]:
-        """Every result as {source, cell, headline, metrics, order}, sorted: what export writes."""
+    def read_crops(self) -> list[CropRecord]:
+        """Every crop's statistics."""
+        fields = [c.key for c in CropRow.__table__.columns]
         with self.session() as session:
-            found = _metric_rows(session)
-        made: dict[int, dict[str, Any]] = {}
-        for cell, result, metric in found:
-            entry = made.setdefault(
-                result.id,
-                {
-                    "schema": 1,
-                    "source": result.source,
-                    "headline": result.headline,
-                    "cell": _cell_dict(cell),
-                    "metrics": {},
-                    "order": [],
-                },
-            )
-            entry["metrics"][metric.name] = metric.value
-            entry["order"].append(metric.name)
-        return sorted(made.values(), key=lambda r: (r["cell"]["label"], r["source"]))
+            rows = session.query(CropRow).order_by(CropRow.crop, CropRow.stage_key)
+            return [
+                cast("CropRecord", {name: getattr(row, name) for name in fields}) for row in rows
+            ]
 
-
-def _plain(row: CellRow) -> dict[str, Any]:
-    return {**_cell_dict(row), "state": row.state, "reason": row.reason}
+    def read_results(self) -> list[ResultRecord]:
+        """Every result, sorted by its cell's label and its source: what an export writes."""
+        query = select(CellRow, ResultRow, MetricRow)
+        query = query.join(ResultRow, ResultRow.label == CellRow.label)
+        query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
+        query = query.order_by(CellRow.seed, CellRow.label, MetricRow.position)
+        records: dict[int, ResultRecord] = {}
+        with self.session() as session:
+            for cell, result, metric in session.execute(query):
+                if result.id not in records:
+                    records[result.id] = {
+                        "schema": 1,
+                        "source": result.source,
+                        "headline": result.headline,
+                        "cell": _cell_record(cell),
+                        "metrics": {},
+                        "order": [],
+                    }
+                records[result.id]["metrics"][metric.name] = metric.value
+                records[result.id]["order"].append(metric.name)
+        return sorted(records.values(), key=lambda r: (r["cell"]["label"], r.get("source", "")))
 
 
 def is_validation(overrides: Mapping[str, Any]) -> bool:
@@ -357,29 +285,26 @@ def is_validation(overrides: Mapping[str, Any]) -> bool:
     return any(k.endswith(".holdout") and float(v) for k, v in overrides.items())
 
 
-def _cell_dict(row: CellRow) -> dict[str, Any]:
+def _cell_record(row: CellRow) -> CellRecord:
     fields = [
         c.key for c in CellRow.__table__.columns if c.key not in ("state", "reason", "validation")
     ]
-    return {name: getattr(row, name) for name in fields}
+    return cast("CellRecord", {name: getattr(row, name) for name in fields})
 
 
-def _cell_row(cell: dict[str, Any], state: str, reason: str | None) -> CellRow:
+def _read_cell(row: CellRow) -> StoredCell:
+    return {**_cell_record(row), "state": row.state, "reason": row.reason}
+
+
+def _make_cell_row(cell: CellRecord, state: str, reason: str | None) -> CellRow:
     fields = {c.key for c in CellRow.__table__.columns}
-    values = {k: v for k, v in cell.items() if k in fields}
+    values: dict[str, Any] = {k: v for k, v in cell.items() if k in fields}
     values |= {"state": state, "reason": reason, "validation": is_validation(cell["overrides"])}
     return CellRow(**values)
 
 
-def _metric_rows(session: Session) -> list[Any]:
-    query = session.query(CellRow, ResultRow, MetricRow).join(
-        ResultRow, ResultRow.label == CellRow.label
-    )
-    query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
-    return query.order_by(CellRow.seed, CellRow.label, MetricRow.position).all()
-
-
-def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
-    headline = row["metrics"].get(row["headline"], {"mean": float("-inf")})
+def _sort_key(row: LeaderboardRow) -> tuple[Any, ...]:
+    headline = row["metrics"].get(row["headline"])
+    mean = headline["mean"] if headline else float("-inf")
     where = (row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"])
-    return (*where, -headline["mean"], row["method"], row["crop"], row["cells"])
+    return (*where, -mean, row["method"], row["crop"], row["cells"])

@@ -1,4 +1,4 @@
-"""Writes what an engine does into the results database."""
+"""Record what an engine does in the results database, as it happens."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.exc import DatabaseError
 
-from bench.core.stage import Stage, walk
+from bench.core.stage import Provenance, Stage, walk
 from bench.plan.cell import PlannedCell
 from bench.results.db.database import Database
-from bench.results.db.record import cell_record, read_result
+from bench.results.db.result_file import describe_cell, read_result
 
 
 class DatabaseListener:
-    """Stages, cell states and results, as they happen.
+    """Records stages, cell states and results.
 
     A database that cannot be written (disk full, connection lost) stops no training: the truth is
     in the store. The first error is kept in `error`; `bench results rebuild` catches up.
@@ -33,7 +32,7 @@ class DatabaseListener:
         except DatabaseError as error:
             self.error = self.error or " ".join(str(error.orig).split())[:160]
 
-    def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None:
+    def stage_done(self, stage: Stage, folder: Path, provenance: Provenance) -> None:
         where = f"{stage.kind}/{folder.name}"
         self._write(lambda: self.database.record_stage(stage.record(), where, provenance))
         if stage.kind == "crop_stats":
@@ -41,7 +40,7 @@ class DatabaseListener:
             self._write(lambda: self.database.record_crop(stage.record(), stats))
 
     def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None:
-        self._write(lambda: self.database.record_cell(cell_record(cell), state, reason))
+        self._write(lambda: self.database.record_cell(describe_cell(cell), state, reason))
 
     def cell_done(self, cell: PlannedCell, folder: Path) -> None:
         record = read_result(folder)
@@ -49,12 +48,12 @@ class DatabaseListener:
         self._write(lambda: self.database.record_result(record))
 
     def _catch_up(self, cell: PlannedCell, store: Path) -> None:
-        """Record the cell's stages that a command made and did not live to record."""
+        """Record the cell's stages that a killed command made but did not record."""
         stages = {s.key: s for s in walk(cell.final)} if cell.final else {}
-        lost = self.database.without(stages)
+        lost = self.database.find_unrecorded(stages)
         for stage in (s for key, s in stages.items() if key in lost):
             folder = store / stage.kind / f"{stage.name}-{stage.short}"
-            with suppress(OSError, ValueError):  # dropped by `bench gc`
+            with suppress(OSError, ValueError):  # deleted by `bench gc`
                 self.stage_done(
                     stage, folder, json.loads((folder / "provenance.json").read_text())
                 )

@@ -35,7 +35,7 @@ class StageRow(Base):
     name: Mapped[str] = mapped_column(String(128))
     version: Mapped[int] = mapped_column(Integer)
     params: Mapped[dict[str, Any]] = mapped_column(JSON)
-    inputs: Mapped[dict[str, Any]] = mapped_column(JSON)
+    inputs: Mapped[dict[str, str]] = mapped_column(JSON)
     folder: Mapped[str] = mapped_column(Text)  # relative to the store
     runner: Mapped[str] = mapped_column(String(128), server_default="", default="")
     # of its code
@@ -89,7 +89,7 @@ class CellRow(Base):
     task_data_key: Mapped[str] = mapped_column(String(64))
     engine: Mapped[str] = mapped_column(String(64))
     seed: Mapped[int] = mapped_column(Integer)
-    overrides: Mapped[dict[str, Any]] = mapped_column(JSON)
+    overrides: Mapped[dict[str, str]] = mapped_column(JSON)
     # digest of everything but the seed: a leaderboard row
     group: Mapped[str] = mapped_column(String(64))
     # Digests of the seedless pretraining and of the rest of the final stage: a row and a column of

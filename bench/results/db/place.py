@@ -1,16 +1,18 @@
-"""Where results are: `BENCH_HOME`, `BENCH_DB`."""
+"""Where results are: `BENCH_HOME` and `BENCH_DB`."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from bench.core.errors import BadInput
+
 
 def home_folder() -> Path:
     """`BENCH_HOME`, by default a per-user data folder."""
-    given = os.environ.get("BENCH_HOME")
-    if given:
-        return Path(given).expanduser().absolute()
+    chosen = os.environ.get("BENCH_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
     from platformdirs import user_data_path
 
     return user_data_path("bench")
@@ -19,3 +21,11 @@ def home_folder() -> Path:
 def database_url() -> str:
     """`BENCH_DB`, by default SQLite in the home."""
     return os.environ.get("BENCH_DB") or f"sqlite:///{home_folder() / 'results.db'}"
+
+
+def explain_url(url: str, error: Exception) -> BadInput:
+    """The error of a URL that SQLAlchemy does not take."""
+    return BadInput(
+        f"BENCH_DB {url!r} is not a database URL ({' '.join(str(error).split())[:100]}); "
+        "try: BENCH_DB=sqlite:///FILE or postgresql+psycopg://..."
+    )

@@ -1,5 +1,5 @@
-"""What the tables are asked: SQL and plain tuples, no mapped objects, so that 100,000 results are
-quick."""
+"""The queries behind leaderboards: SQL and plain tuples, no mapped objects, so that 100,000
+results are read quickly."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select
 
-from bench.core.statistics import summary
+from bench.core.statistics import summarise
 from bench.results.db.models import BOARD, CellRow, MetricRow, ResultRow
+from bench.results.db.records import LeaderboardRow
 
 NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
 IN_ONE_QUERY = 500  # values of an IN (...); SQLite takes at least 999 of them
@@ -25,7 +26,7 @@ class Head(NamedTuple):
     mean: float  # of the headline metric
 
 
-def in_parts(values: Iterable[Any]) -> Iterable[list[Any]]:
+def split_in_parts(values: Iterable[Any]) -> Iterable[list[Any]]:
     """The values, `IN_ONE_QUERY` at a time."""
     listed = list(values)
     for start in range(0, len(listed), IN_ONE_QUERY):
@@ -40,14 +41,14 @@ def narrow_query(query: Select[Any], filters: Filters) -> Select[Any]:
     return query
 
 
-def heads(connection: Connection, filters: Filters) -> list[Head]:
+def select_heads(connection: Connection, filters: Filters) -> list[Head]:
     """Every group that has results, best headline first within its board."""
     board = [getattr(CellRow, name) for name in BOARD]
     query = select(*board, CellRow.group, ResultRow.source, func.avg(ResultRow.value))
     query = query.join(ResultRow, ResultRow.label == CellRow.label)
     query = narrow_query(query, filters).group_by(*board, CellRow.group, ResultRow.source)
     width = len(BOARD)
-    found = [
+    heads = [
         Head(
             tuple(row[:width]),
             row[width],
@@ -56,42 +57,46 @@ def heads(connection: Connection, filters: Filters) -> list[Head]:
         )
         for row in connection.execute(query)
     ]
-    return sorted(found, key=lambda h: (h.board, -h.mean, h.group, h.source))
+    return sorted(heads, key=lambda h: (h.board, -h.mean, h.group, h.source))
 
 
-def board_rows(connection: Connection, wanted: Sequence[Head]) -> list[dict[str, Any]]:
+def read_rows(connection: Connection, wanted: Sequence[Head]) -> list[LeaderboardRow]:
     """The leaderboard rows of these heads, in their order: names, seeds, every metric's summary,
     cells."""
-    found: dict[tuple[str, str], list[Any]] = {}
-    for groups in in_parts(dict.fromkeys(h.group for h in wanted)):
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for some in split_in_parts(dict.fromkeys(h.group for h in wanted)):
         columns = [CellRow.__table__.c[n] for n in (*NAMES, "seed", "label", "overrides", "group")]
         query = select(
             *columns, ResultRow.source, ResultRow.headline, MetricRow.name, MetricRow.value
         )
         query = query.join(ResultRow, ResultRow.label == CellRow.label)
         query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
-        query = query.where(CellRow.group.in_(groups))
+        query = query.where(CellRow.group.in_(some))
         for row in connection.execute(
             query.order_by(CellRow.seed, CellRow.label, MetricRow.position)
         ):
-            found.setdefault((row.group, row.source), []).append(row)
-    return [_row(found[h.group, h.source]) for h in wanted if (h.group, h.source) in found]
+            groups.setdefault((row.group, row.source), []).append(row)
+    return [_make_row(groups[h.group, h.source]) for h in wanted if (h.group, h.source) in groups]
 
 
-def _row(rows: list[Any]) -> dict[str, Any]:
-    first, at = (
-        rows[0],
-        {n: i for i, n in enumerate((*NAMES, "seed", "label", "overrides", "group"))},
-    )
+def _make_row(rows: Sequence[Any]) -> LeaderboardRow:
+    """One row of the rows of a group's metrics: name and value are the last two columns."""
+    first = rows[0]
     values: dict[str, list[float]] = {}
     for row in rows:
         values.setdefault(row[-2], []).append(row[-1])
     return {
-        **{name: first[at[name]] for name in NAMES},
-        "seeds": sorted({row[at["seed"]] for row in rows}),
-        "metrics": {name: summary(v) for name, v in values.items()},
+        "method": first.method,
+        "crop": first.crop,
+        "task": first.task,
+        "scale": first.scale,
+        "pretrain_data": first.pretrain_data,
+        "task_data": first.task_data,
+        "engine": first.engine,
+        "seeds": sorted({row.seed for row in rows}),
+        "metrics": {name: summarise(v) for name, v in values.items()},
         "headline": first.headline,
         "overrides": first.overrides,
         "source": first.source,
-        "cells": list(dict.fromkeys(row[at["label"]] for row in rows)),
+        "cells": list(dict.fromkeys(row.label for row in rows)),
     }

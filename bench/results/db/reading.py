@@ -1,4 +1,4 @@
-"""The results database, opened for reading only: no migration, no lock, no file made."""
+"""The results database, opened for reading only: nothing is migrated, locked or created."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLA
 from sqlalchemy.pool import NullPool
 
 from bench.core.errors import BadInput, BenchError
-from bench.results.db.database import HEAD, VERSION_TABLE
 from bench.results.db.models import ResultRow
+from bench.results.db.place import explain_url
+from bench.results.db.schema import HEAD, VERSION_TABLE
 
 FIRST_COMMAND = "bench run --method orl --task coco_det"
 WAIT_SECONDS = 5.0  # for a writer
@@ -25,25 +26,22 @@ class NothingYet(BadInput):
 
 
 def open_reader(url: str) -> Reader:
-    """The database at an SQLAlchemy URL, for reading; BadInput, one line, where that cannot be."""
+    """Open the database at an SQLAlchemy URL for reading; BadInput where the URL is none."""
     try:
-        place, options, file = reading_engine(url)
+        place, options, file = describe_engine(url)
         return Reader(create_engine(place, **options), file)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise BadInput(
-            f"BENCH_DB {url!r} is no database URL ({' '.join(str(error).split())[:100]}); "
-            "try: BENCH_DB=sqlite:///FILE or postgresql+psycopg://..."
-        ) from None
+        raise explain_url(url, error) from None
 
 
-def reading_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:
+def describe_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:
     """The URL and the options of an SQLAlchemy engine that cannot write, and SQLite's file."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise BadInput(f"{url!r} names no file; try: BENCH_DB=sqlite:///FILE")
+            raise BadInput(f"BENCH_DB {url!r} does not name a file; try: BENCH_DB=sqlite:///FILE")
         file = Path(parsed.database)
-        return "sqlite://", {"creator": lambda: _sqlite(file), "poolclass": NullPool}, file
+        return "sqlite://", {"creator": lambda: _open_file(file), "poolclass": NullPool}, file
     options = "-c default_transaction_read_only=on -c statement_timeout=30000"
     return (
         url,
@@ -52,22 +50,22 @@ def reading_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:
     )
 
 
-def _sqlite(file: Path) -> sqlite3.Connection:
-    """A connection that cannot write. A database in write-ahead mode on a disk that cannot be
-    written has no room for the reader's index; without a log nobody writes it, so that it is read
-    as it is."""
+def _open_file(file: Path) -> sqlite3.Connection:
+    """A connection that cannot write. SQLite cannot keep a reader's index of a database in
+    write-ahead mode on a disk that cannot be written; where there is no log nobody writes to it,
+    so that it is read as it is."""
     if not file.exists():
         raise sqlite3.OperationalError("no such file")
     place = f"file:{quote(str(file.absolute()))}"
     try:
-        return _tried(f"{place}?mode=ro")
+        return _connect(f"{place}?mode=ro")
     except sqlite3.OperationalError:
         if Path(f"{file}-wal").exists():
             raise
-        return _tried(f"{place}?immutable=1")
+        return _connect(f"{place}?immutable=1")
 
 
-def _tried(uri: str) -> sqlite3.Connection:
+def _connect(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, check_same_thread=False)
     try:
         connection.execute("PRAGMA query_only=ON")
@@ -85,40 +83,40 @@ class Reader:
         self.engine, self.file = engine, file
 
     def check(self) -> None:
-        """NothingYet or BadInput, one line, where the database is missing, damaged or of another
-        schema."""
+        """NothingYet where the database is missing or empty, BadInput where it is damaged or has
+        another schema."""
         if self.file is not None and not self.file.exists():
             raise NothingYet(
                 f"there is no results database at {self.file} yet; run first: {FIRST_COMMAND}"
             )
         try:
             with self.engine.connect() as connection:
-                found = connection.execute(
+                version = connection.execute(
                     text(f"SELECT version_num FROM {VERSION_TABLE}")
                 ).scalar()
         except DatabaseError as error:
-            # no such table: made this moment, or another program's
+            # no such table: the database is being made, or is another program's
             if VERSION_TABLE in str(error.orig):
                 raise NothingYet(
                     f"the results database is empty; run first: {FIRST_COMMAND}"
                 ) from None
             raise BadInput(explain_error(error)) from None
-        if found == HEAD:
+        if version == HEAD:
             return
-        if str(found) < HEAD:
+        if str(version) < HEAD:
             raise BadInput(
-                f"the results database has schema {found}, older than this version's {HEAD}; "
+                f"the results database has schema {version}, older than this version's {HEAD}; "
                 "any other bench command upgrades it, for instance: bench leaderboard"
             )
         raise BadInput(
-            f"the results database has schema {found}, newer than this version's {HEAD}; "
+            f"the results database has schema {version}, newer than this version's {HEAD}; "
             "try: pip install --upgrade ssl-crop-bench"
         )
 
     def fingerprint(self) -> tuple[Any, ...]:
         """Changes when anything is written; costs a moment."""
         if self.file is not None:
-            return tuple(_stamp(Path(f"{self.file}{end}")) for end in ("", "-wal"))
+            return tuple(_read_stamp(Path(f"{self.file}{end}")) for end in ("", "-wal"))
         with self.engine.connect() as connection:
             newest = connection.execute(
                 select(func.max(ResultRow.id), func.count(ResultRow.id))
@@ -129,12 +127,12 @@ class Reader:
             return (*newest, connection.execute(text(written)).scalar())
 
 
-def _stamp(file: Path) -> tuple[int, int, int]:
+def _read_stamp(file: Path) -> tuple[int, int, int]:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return (0, 0, 0)
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def explain_error(error: SQLAlchemyError) -> str:

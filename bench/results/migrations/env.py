@@ -2,8 +2,8 @@
 
 from alembic import context
 
-from bench.results.db.database import VERSION_TABLE
 from bench.results.db.models import Base
+from bench.results.db.schema import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,17 +1,2 @@
-"""The papers' tables as data: which cells their rows and columns are, and what was measured of
-them."""
-
-from bench.results.papers.measured import compare, put_beside, read_recorded
-from bench.results.papers.tables import Claim, Column, Row, Table, listing, load
-
-__all__ = [
-    "Claim",
-    "Column",
-    "Row",
-    "Table",
-    "compare",
-    "listing",
-    "load",
-    "put_beside",
-    "read_recorded",
-]
+"""The papers' tables as data: the numbers they print (`reported`), which of our cells their rows
+and columns are (`tables`, `match`), and what was measured beside them (`measured`)."""

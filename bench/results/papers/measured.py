@@ -1,165 +1,189 @@
-"""A table with what was measured beside what was reported, as plain dicts; neither enters the
+"""What was measured of a paper's table, put beside what the paper reports; neither enters the
 other."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from itertools import pairwise
-from typing import Any
 
 from bench.plan.cell import Cell
 from bench.results.db.database import Database
+from bench.results.db.records import LeaderboardRow, StoredCell
+from bench.results.papers.compared import (
+    ComparedCell,
+    ComparedClaim,
+    ComparedColumn,
+    ComparedRow,
+    ComparedTable,
+    Comparison,
+    Measured,
+    PlainCitation,
+)
 from bench.results.papers.match import Recorded
 from bench.results.papers.reported import CITATIONS
-from bench.results.papers.tables import Claim, Column, Row, Table, load
+from bench.results.papers.tables import Claim, Column, Row, Table, load_table
 from bench.results.views.ranking import difference, spearman
 
-Frame = dict[str, Any]
+Measurements = Recorded[LeaderboardRow]
+Attempts = Recorded[StoredCell]
 
 
-def compare(database: Database, name: str, scale: str) -> Frame:
-    """The table `name` at `scale`:
+def compare_table(database: Database, name: str, scale: str) -> ComparedTable:
+    """The table `name` (such as "000/T1") at `scale`.
 
-    {name, paper, table, caption, scale, citation,
-     columns: [{name, task, protocol, reported, runs, metric, reported_only, spearman, pairs}],
-     rows: [{label, method, crop, overrides, note, reported_only, cells: {column: Entry}}],
-     claims: [{text, source, doubt, state, comparisons}]}
-
-    Entry: {reported, notes, doubtful, repeats, measured, seeds, cells, state, reason, others}.
-    `measured` is {mean, ci95, n} over seeds, ci95 the half-width of the 95 % Student-t interval
-    (None for one seed). `state`: measured, reported only, not run, or how the cell ended (failed,
-    unsupported, ...). `others`: further results with these names and settings, from other versions
-    of code or data; the one with most seeds is shown. `spearman` is the rank correlation between
-    the column's reported and measured numbers over `pairs` rows, without doubtful ones, each
-    different cell once; None below 3.
-
-    A claim's comparisons: {better, worse, column, reported, measured, holds, separated}: the
-    differences (`measured` {mean, ci95}), whether the measured one is positive, and whether its
-    interval leaves out 0 (None with one seed). `state`: holds, does not hold, not measured; it
-    holds where every comparison that was measured does.
+    Where several versions of code or data have a result of a cell, the one with most seeds is
+    shown.
     """
-    return put_beside(load(name), scale, *read_recorded(database, scale))
+    return put_beside(load_table(name), scale, *read_recorded(database, scale))
 
 
-def read_recorded(database: Database, scale: str) -> tuple[Recorded, Recorded]:
+def read_recorded(database: Database, scale: str) -> tuple[Measurements, Attempts]:
     """What was measured at a scale, and every cell that was asked for there."""
-    board = Recorded(r for r in database.rows(scale=[scale]) if r["source"] == "measured")
-    return board, Recorded(c for c in database.cells() if c["scale"] == scale)
+    measured = Recorded(r for r in database.read_rows(scale=[scale]) if r["source"] == "measured")
+    return measured, Recorded(c for c in database.read_cells() if c["scale"] == scale)
 
 
-def put_beside(table: Table, scale: str, board: Recorded, asked: Recorded) -> Frame:
-    """`compare` of what `read_recorded` has found: for many tables it is read once."""
-    rows = [_row(table, row, scale, board, asked) for row in table.rows]
+def put_beside(table: Table, scale: str, measured: Measurements, asked: Attempts) -> ComparedTable:
+    """`compare_table` of what `read_recorded` has read: for many tables it is read once."""
+    rows = [_compare_row(table, row, scale, measured, asked) for row in table.rows]
     return {
         "name": table.name,
         "paper": table.paper,
         "table": table.number,
         "caption": table.caption,
         "scale": scale,
-        "citation": {**asdict(CITATIONS[table.paper]), "text": str(CITATIONS[table.paper])},
-        "columns": [_column(table, column, rows, scale) for column in table.columns],
+        "citation": _cite(table.paper),
+        "columns": [_compare_column(table, column, rows, scale) for column in table.columns],
         "rows": rows,
-        "claims": [_claim(table, claim, rows, scale) for claim in table.claims],
+        "claims": [_check_claim(table, claim, rows, scale) for claim in table.claims],
     }
 
 
-def _row(table: Table, row: Row, scale: str, board: Recorded, asked: Recorded) -> Frame:
+def _cite(paper: str) -> PlainCitation:
+    citation = CITATIONS[paper]
+    return {
+        "paper": citation.paper,
+        "title": citation.title,
+        "authors": citation.authors,
+        "venue": citation.venue,
+        "year": citation.year,
+        "text": str(citation),
+    }
+
+
+def _compare_row(
+    table: Table, row: Row, scale: str, measured: Measurements, asked: Attempts
+) -> ComparedRow:
     values = table.values()
-    made = {
-        c.name: table.cell(row, c, scale) for c in table.columns if (row.label, c.name) in values
-    }
-    cells = {}
+    cells: dict[str, ComparedCell] = {}
     for column in table.columns:
-        if column.name in made:
+        if (row.label, column.name) in values:
             value = values[row.label, column.name]
-            told = {
+            cell = table.cell(row, column, scale)
+            cells[column.name] = {
                 "reported": value.value,
                 "notes": value.notes,
                 "doubtful": value.doubtful,
                 "repeats": value.repeats,
+                **_find_measured(cell, row, column, measured, asked),
             }
-            cells[column.name] = {
-                **told,
-                **_measured(made[column.name], row, column, board, asked),
-            }
-    settings = {**row.settings, **row.by_scale.get(scale, {})}
     return {
         "label": row.label,
         "method": row.method,
         "crop": row.crop,
-        "overrides": settings,
+        "overrides": {**row.settings, **row.by_scale.get(scale, {})},
         "note": row.note,
         "reported_only": row.reported_only,
         "cells": cells,
     }
 
 
-def _measured(
-    cell: Cell | None, row: Row, column: Column, board: Recorded, asked: Recorded
-) -> Frame:
-    none: Frame = {"measured": None, "seeds": [], "cells": [], "others": 0, "reason": None}
+def _find_measured(
+    cell: Cell | None, row: Row, column: Column, measured: Measurements, asked: Attempts
+) -> Measured:
     if cell is None:
+        return _nothing("reported only", row.reported_only or column.reported_only)
+    versions = sorted(measured.find(cell), key=lambda r: -len(r["seeds"]))
+    if versions:
+        best = versions[0]
+        value = best["metrics"].get(column.metric)
+        missing = f"{column.runs} gives no {column.metric} at this scale"
         return {
-            **none,
-            "state": "reported only",
-            "reason": row.reported_only or column.reported_only,
+            "measured": value,
+            "seeds": best["seeds"],
+            "cells": best["cells"],
+            "others": len(versions) - 1,
+            "reason": missing if value is None else None,
+            "state": "not run" if value is None else "measured",
         }
-    found = sorted(board.of(cell), key=lambda r: -len(r["seeds"]))
-    if found:
-        best = found[0]
-        some = {**none, "seeds": best["seeds"], "cells": best["cells"], "others": len(found) - 1}
-        if column.metric in best["metrics"]:
-            return {**some, "state": "measured", "measured": best["metrics"][column.metric]}
-        return {
-            **some,
-            "state": "not run",
-            "reason": f"{column.runs} gives no {column.metric} at this scale",
-        }
-    ended = asked.of(cell)
-    if ended:
-        return {**none, "state": ended[0]["state"], "reason": ended[0]["reason"]}
-    return {**none, "state": "not run"}
+    attempts = asked.find(cell)
+    if attempts:
+        return _nothing(attempts[0]["state"], attempts[0]["reason"])
+    return _nothing("not run", None)
 
 
-def _column(table: Table, column: Column, rows: list[Frame], scale: str) -> Frame:
+def _nothing(state: str, reason: str | None) -> Measured:
+    return {
+        "measured": None,
+        "seeds": [],
+        "cells": [],
+        "others": 0,
+        "reason": reason,
+        "state": state,
+    }
+
+
+def _compare_column(
+    table: Table, column: Column, rows: list[ComparedRow], scale: str
+) -> ComparedColumn:
     pairs: dict[Cell, tuple[float, float]] = {}
-    for row, frame in zip(table.rows, rows, strict=True):
-        entry = frame["cells"].get(column.name)
+    for row, compared in zip(table.rows, rows, strict=True):
+        entry = compared["cells"].get(column.name)
         cell = table.cell(row, column, scale)
         if cell and entry and entry["measured"] and not entry["doubtful"]:
             pairs.setdefault(cell, (entry["reported"], entry["measured"]["mean"]))
-    rho = spearman([r for r, _ in pairs.values()], [m for _, m in pairs.values()])
-    names = ("name", "task", "protocol", "reported", "runs", "metric", "reported_only")
-    return {**{n: getattr(column, n) for n in names}, "spearman": rho, "pairs": len(pairs)}
+    return {
+        "name": column.name,
+        "task": column.task,
+        "protocol": column.protocol,
+        "reported": column.reported,
+        "runs": column.runs,
+        "metric": column.metric,
+        "reported_only": column.reported_only,
+        "spearman": spearman([r for r, _ in pairs.values()], [m for _, m in pairs.values()]),
+        "pairs": len(pairs),
+    }
 
 
-def _claim(table: Table, claim: Claim, rows: list[Frame], scale: str) -> Frame:
-    labels = {row.label: (row, frame) for row, frame in zip(table.rows, rows, strict=True)}
-    made = [
-        _comparison(table, labels[better], labels[worse], column, scale)
+def _check_claim(table: Table, claim: Claim, rows: list[ComparedRow], scale: str) -> ComparedClaim:
+    labels = {row.label: (row, compared) for row, compared in zip(table.rows, rows, strict=True)}
+    comparisons = [
+        _compare_rows(table, labels[better], labels[worse], column, scale)
         for order in claim.orders
         for better, worse in pairwise(order)
         for column in table.columns
         if (not claim.columns or column.name in claim.columns)
         and all(column.name in labels[label][1]["cells"] for label in (better, worse))
     ]
-    known = [c["holds"] for c in made if c["holds"] is not None]
-    state = "not measured" if not known else "holds" if all(known) else "does not hold"
+    known = [c["holds"] for c in comparisons if c["holds"] is not None]
     return {
         "text": claim.text,
         "source": claim.source,
         "doubt": claim.doubt,
-        "state": state,
-        "comparisons": made,
+        "state": "not measured" if not known else "holds" if all(known) else "does not hold",
+        "comparisons": comparisons,
     }
 
 
-def _comparison(
-    table: Table, better: tuple[Row, Frame], worse: tuple[Row, Frame], column: Column, scale: str
-) -> Frame:
-    high, low = (frame["cells"][column.name] for _, frame in (better, worse))
+def _compare_rows(
+    table: Table,
+    better: tuple[Row, ComparedRow],
+    worse: tuple[Row, ComparedRow],
+    column: Column,
+    scale: str,
+) -> Comparison:
+    high, low = (compared["cells"][column.name] for _, compared in (better, worse))
     cells = [table.cell(row, column, scale) for row, _ in (better, worse)]
-    frame: Frame = {
+    comparison: Comparison = {
         "better": better[0].label,
         "worse": worse[0].label,
         "column": column.name,
@@ -169,9 +193,10 @@ def _comparison(
         "separated": None,
     }
     if high["measured"] is None or low["measured"] is None or cells[0] == cells[1]:
-        return frame
+        return comparison
     apart = difference(high["measured"], low["measured"])
-    mean, around = apart["mean"], apart["ci95"]
-    assert mean is not None
-    separated = None if around is None else abs(mean) > around
-    return {**frame, "measured": apart, "holds": mean > 0, "separated": separated}
+    comparison["measured"] = apart
+    comparison["holds"] = apart["mean"] > 0
+    if apart["ci95"] is not None:
+        comparison["separated"] = abs(apart["mean"]) > apart["ci95"]
+    return comparison

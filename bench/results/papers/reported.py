@@ -109,8 +109,8 @@ class Value:
     @property
     def repeats(self) -> str | None:
         """The table of the same paper that prints this number already, such as "T1"."""
-        found = re.search(r"\brepeats (T\d+)", self.notes)
-        return found.group(1) if found else None
+        match = re.search(r"\brepeats (T\d+)", self.notes)
+        return match.group(1) if match else None
 
     @property
     def column(self) -> tuple[str, str, str]:
@@ -119,13 +119,13 @@ class Value:
 
 
 @cache
-def values() -> tuple[Value, ...]:
+def load_values() -> tuple[Value, ...]:
     """Every number, in the order of the papers and their tables."""
     text = files("bench.results").joinpath("data/reported.csv").read_text(encoding="utf-8")
-    return tuple(parse(text.splitlines()))
+    return tuple(parse_values(text.splitlines()))
 
 
-def parse(lines: Iterable[str]) -> list[Value]:
+def parse_values(lines: Iterable[str]) -> list[Value]:
     """The numbers of CSV lines with a header; BadData unless every field is there, every value is
     a number and no (paper, table, row, task, protocol, metric) comes twice."""
     reader = csv.DictReader(lines)
@@ -133,7 +133,7 @@ def parse(lines: Iterable[str]) -> list[Value]:
         raise BadData(
             f"reported numbers have the columns {', '.join(FIELDS)}, got {reader.fieldnames}"
         )
-    found: dict[tuple[str, ...], Value] = {}
+    values: dict[tuple[str, ...], Value] = {}
     for row in reader:
         where = f"reported.csv, line {reader.line_num}"
         try:
@@ -141,23 +141,23 @@ def parse(lines: Iterable[str]) -> list[Value]:
             value = float(row["value"])
             if not math.isfinite(value):
                 raise ValueError(f"{value} is no number")
-            made = Value(**{**row, "epochs": epochs, "value": value})  # type: ignore[arg-type]
+            number = Value(**{**row, "epochs": epochs, "value": value})  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
             raise BadData(f"{where}: {error}") from None
-        if made.paper not in CITATIONS:
-            raise BadData(f"{where}: no citation of paper {made.paper!r}")
-        key = (made.paper, made.table, made.row_label, *made.column)
-        if key in found:
+        if number.paper not in CITATIONS:
+            raise BadData(f"{where}: there is no citation of paper {number.paper!r}")
+        key = (number.paper, number.table, number.row_label, *number.column)
+        if key in values:
             raise BadData(f"{where}: {' / '.join(key)} comes twice")
-        found[key] = made
-    return list(found.values())
+        values[key] = number
+    return list(values.values())
 
 
-def of_table(paper: str, table: str) -> list[Value]:
+def values_of_table(paper: str, table: str) -> list[Value]:
     """The numbers of one table, in its order; none where there is no such table."""
-    return [v for v in values() if (v.paper, v.table) == (paper, table)]
+    return [v for v in load_values() if (v.paper, v.table) == (paper, table)]
 
 
-def table_names() -> list[str]:
+def list_table_names() -> list[str]:
     """`000/T1` and so on, in order."""
-    return list(dict.fromkeys(f"{v.paper}/{v.table}" for v in values()))
+    return list(dict.fromkeys(f"{v.paper}/{v.table}" for v in load_values()))

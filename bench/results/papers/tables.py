@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypedDict
 
 from bench.contracts.component import SCALES
 from bench.core.errors import BadData, BadInput, nearest
 from bench.plan.cell import Cell
 from bench.plan.options import default_data
-from bench.results.papers.reported import Value, of_table, table_names
+from bench.results.papers.reported import Value, list_table_names, values_of_table
 
 # where every table pretrains on generated scenes, whatever the paper pretrains on
 SMALLEST = SCALES[0]
@@ -84,7 +84,9 @@ class Table:
     def values(self) -> dict[tuple[str, str], Value]:
         """The reported numbers by (row label, column name)."""
         names = {(c.task, c.protocol, c.reported): c.name for c in self.columns}
-        return {(v.row_label, names[v.column]): v for v in of_table(self.paper, self.number)}
+        return {
+            (v.row_label, names[v.column]): v for v in values_of_table(self.paper, self.number)
+        }
 
     def cell(self, row: Row, column: Column, scale: str) -> Cell | None:
         """The cell (of seed 0, without the task's data) whose metric stands where the paper has a
@@ -100,73 +102,80 @@ class Table:
 
     def cells(self, scale: str) -> dict[Cell, list[tuple[str, str]]]:
         """Every different cell with the (row label, column name) it answers to."""
-        found: dict[Cell, list[tuple[str, str]]] = {}
+        cells: dict[Cell, list[tuple[str, str]]] = {}
         for row in self.rows:
             for column in self.columns:
-                made = self.cell(row, column, scale)
-                if made:
-                    found.setdefault(made, []).append((row.label, column.name))
-        return found
+                cell = self.cell(row, column, scale)
+                if cell:
+                    cells.setdefault(cell, []).append((row.label, column.name))
+        return cells
 
 
-def listing() -> list[dict[str, Any]]:
-    """Every table in the order of the papers: {name, paper, table, caption, rows, columns, values,
-    claims}, the last four as counts."""
-    found = []
-    for name in table_names():
-        table = load(name)
-        counts = {
-            "rows": len(table.rows),
-            "columns": len(table.columns),
-            "values": len(table.values()),
-        }
-        found.append(
-            {
-                "name": name,
-                "paper": table.paper,
-                "table": table.number,
-                "caption": table.caption,
-                **counts,
-                "claims": len(table.claims),
-            }
-        )
-    return found
+class TableCounts(TypedDict):
+    """A table, and how many rows, columns, values and claims it has."""
+
+    name: str
+    paper: str
+    table: str
+    caption: str
+    rows: int
+    columns: int
+    values: int
+    claims: int
+
+
+def list_tables() -> list[TableCounts]:
+    """Every table, in the order of the papers."""
+    return [_count(load_table(name)) for name in list_table_names()]
+
+
+def _count(table: Table) -> TableCounts:
+    return {
+        "name": table.name,
+        "paper": table.paper,
+        "table": table.number,
+        "caption": table.caption,
+        "rows": len(table.rows),
+        "columns": len(table.columns),
+        "values": len(table.values()),
+        "claims": len(table.claims),
+    }
 
 
 @cache
-def load(name: str) -> Table:
+def load_table(name: str) -> Table:
     """The table `000/T1`, or an error with the nearest name."""
-    known = table_names()
+    known = list_table_names()
     if name not in known:
         guess = nearest(name, known)
         hint = f" (did you mean {guess!r}?)" if guess else ""
         raise BadInput(f"unknown table {name!r}{hint}; try: bench table list")
     file = files("bench.results").joinpath(f"data/tables/{name.replace('/', '_')}.toml")
     paper, _, number = name.partition("/")
-    return parse(paper, number, file.read_text(encoding="utf-8"))
+    return parse_table(paper, number, file.read_text(encoding="utf-8"))
 
 
-def parse(paper: str, number: str, text: str) -> Table:
+def parse_table(paper: str, number: str, text: str) -> Table:
     """A table file's text; BadData where it is not TOML, has unknown fields, or does not agree
     with the reported numbers."""
     where = f"table {paper}/{number}"
     try:
         content = tomllib.loads(text)
-        columns = tuple(c for block in content.pop("columns") for c in _columns(**block))
-        rows = tuple(_row(**row) for row in content.pop("rows"))
-        claims = tuple(_claim(**claim) for claim in content.pop("claims", []))
+        columns = tuple(c for block in content.pop("columns") for c in _parse_columns(**block))
+        rows = tuple(_parse_row(**row) for row in content.pop("rows"))
+        claims = tuple(_parse_claim(**claim) for claim in content.pop("claims", []))
         table = Table(
             paper, number, content.pop("caption"), content.pop("data", ""), columns, rows, claims
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise BadData(f"{where}: {error}") from None
-    wrong = [*content, *_wrong(table)]
+    wrong = [*content, *_find_mistakes(table)]
     if wrong:
         raise BadData(f"{where} does not fit the reported numbers: {'; '.join(wrong[:3])}")
     return table
 
 
-def _columns(
+def _parse_columns(
     task: str,
     protocol: str,
     metrics: Any,
@@ -186,7 +195,7 @@ def _columns(
     ]
 
 
-def _row(
+def _parse_row(
     label: str,
     method: str = "",
     crop: str = "",
@@ -204,7 +213,7 @@ def _row(
     return Row(label, method, crop, data, set or {}, by_scale, note, reported_only)
 
 
-def _claim(
+def _parse_claim(
     text: str,
     source: str,
     orders: list[list[str]],
@@ -214,9 +223,9 @@ def _claim(
     return Claim(text, source, tuple(map(tuple, orders)), tuple(columns or ()), doubt)
 
 
-def _wrong(table: Table) -> list[str]:
+def _find_mistakes(table: Table) -> list[str]:
     """What the file and the reported numbers do not share, and names that claims make up."""
-    reported = of_table(table.paper, table.number)
+    reported = values_of_table(table.paper, table.number)
     labels, names = [r.label for r in table.rows], [c.name for c in table.columns]
     pairs: list[tuple[str, set[Any], set[Any]]] = [
         ("row", set(labels), {v.row_label for v in reported}),
@@ -226,11 +235,15 @@ def _wrong(table: Table) -> list[str]:
             {v.column for v in reported},
         ),
     ]
-    found = [
+    mistakes = [
         f"{what} {odd}" for what, mine, theirs in pairs for odd in sorted(mine ^ theirs, key=str)
     ]
-    found += [f"{name!r} twice" for name in [*labels, *names] if (labels + names).count(name) > 1]
+    mistakes += [
+        f"{name!r} twice" for name in [*labels, *names] if (labels + names).count(name) > 1
+    ]
     for claim in table.claims:
-        found += [f"claim's row {x!r}" for order in claim.orders for x in order if x not in labels]
-        found += [f"claim's column {x!r}" for x in claim.columns if x not in names]
-    return found
+        mistakes += [
+            f"claim's row {x!r}" for order in claim.orders for x in order if x not in labels
+        ]
+        mistakes += [f"claim's column {x!r}" for x in claim.columns if x not in names]
+    return mistakes

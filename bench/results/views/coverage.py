@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from bench.results.db.models import CellRow, StageRow
-from bench.results.views.entries import Entry, row_settings
+from bench.results.views.entries import Entry, pretraining_settings
 
 STATES = ("done", "running", "failed", "interrupted", "missing", "unsupported")
 PLAN_SECONDS = 120
@@ -40,15 +40,15 @@ def ask_matrix(scale: str) -> Possible:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PLAN_SECONDS, check=True
         )
-        found = json.loads(done.stdout)
+        matrix = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return Possible()
-    return from_matrix(found)
+    return read_matrix(matrix)
 
 
-def from_matrix(found: Mapping[str, Any]) -> Possible:
+def read_matrix(matrix: Mapping[str, Any]) -> Possible:
     """From what `bench list --matrix --json` prints."""
-    crops, tasks = found["crops"], found["tasks"]
+    crops, tasks = matrix["crops"], matrix["tasks"]
     return Possible(
         methods=tuple(dict.fromkeys(r["method"] for r in crops)),
         crops=tuple(dict.fromkeys(r["crop"] for r in crops)),
@@ -80,46 +80,46 @@ class Square:
 Settings = tuple[tuple[str, str], ...]
 
 
-def settings_used(entries: Iterable[Entry]) -> list[Settings]:
+def list_used_settings(entries: Iterable[Entry]) -> list[Settings]:
     """The settings that pretrainings were changed by: none first, if any has none, then by how
     many cells."""
-    counts = Counter(row_settings(e) for e in entries if e.source != "reported")
+    counts = Counter(pretraining_settings(e) for e in entries if e.source != "reported")
     return sorted(counts, key=lambda s: (s != (), -counts[s], s))
 
 
-def matrix(
+def make_matrix(
     entries: Iterable[Entry], tasks: Iterable[str], there_is: Possible, settings: Settings = ()
 ) -> dict[tuple[str, str], Square]:
     """{(method, crop): Square} over what there is and what was asked for, with these settings."""
     tasks = list(tasks)
-    found: dict[tuple[str, str, str], Entry] = {}
+    best: dict[tuple[str, str, str], Entry] = {}
     for entry in entries:
-        if entry.source != "reported" and row_settings(entry) == settings:
-            _keep(found, entry)
-    methods = dict.fromkeys([*there_is.methods, *(k[0] for k in found)])
-    crops = dict.fromkeys([*there_is.crops, *(k[1] for k in found)])
-    return {(m, c): _square(m, c, tasks, found, there_is) for m in methods for c in crops}
+        if entry.source != "reported" and pretraining_settings(entry) == settings:
+            _keep(best, entry)
+    methods = dict.fromkeys([*there_is.methods, *(k[0] for k in best)])
+    crops = dict.fromkeys([*there_is.crops, *(k[1] for k in best)])
+    return {(m, c): _make_square(m, c, tasks, best, there_is) for m in methods for c in crops}
 
 
-def _keep(found: dict[tuple[str, str, str], Entry], entry: Entry) -> None:
+def _keep(best: dict[tuple[str, str, str], Entry], entry: Entry) -> None:
     key = entry.method, entry.crop, entry.task
-    other = found.get(key)
+    other = best.get(key)
     if other is None or STATES.index(entry.state) < STATES.index(other.state):
-        found[key] = entry
+        best[key] = entry
 
 
-def _square(
+def _make_square(
     method: str,
     crop: str,
     tasks: list[str],
-    found: Mapping[tuple[str, str, str], Entry],
+    best: Mapping[tuple[str, str, str], Entry],
     there_is: Possible,
 ) -> Square:
     states: dict[str, int] = {}
     reasons: list[str] = []
     missing: list[str] = []
     for task in tasks:
-        entry = found.get((method, crop, task))
+        entry = best.get((method, crop, task))
         impossible = (there_is.pairs or {}).get((method, crop)) or (there_is.judged or {}).get(
             (method, task)
         )
@@ -133,7 +133,7 @@ def _square(
     return Square(states, tuple(dict.fromkeys(reasons)), tuple(missing))
 
 
-def usual_seconds(connection: Connection, scale: str) -> dict[tuple[str, str], float]:
+def read_usual_seconds(connection: Connection, scale: str) -> dict[tuple[str, str], float]:
     """Median seconds of what was made at a scale: {("evaluate", task) or ("pretrain", method):
     seconds}."""
     took: dict[tuple[str, str], list[float]] = {}
@@ -166,7 +166,7 @@ class Cost:
     unknown: int
 
 
-def cost(
+def estimate_cost(
     squares: Mapping[tuple[str, str], Square], usual: Mapping[tuple[str, str], float]
 ) -> Cost:
     """What the missing cells would take, a seed each: the median of each task, and a pretraining

@@ -3,16 +3,15 @@ source."""
 
 from __future__ import annotations
 
-import gc
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from bench.core.statistics import summary
+from bench.core.collector import collector_off
+from bench.core.params import format_setting
+from bench.core.statistics import summarise
 from bench.results.db.models import CellRow, ResultRow
 
 # states of cells without a result, first wins
@@ -67,19 +66,6 @@ class Entry:
         return next((s for s in ASKED if s in self.states), "missing")
 
 
-@contextmanager
-def collector_off() -> Iterator[None]:
-    """While 100,000 small objects are made, looking for cycles among them takes longer than making
-    them."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
 FIELDS = (
     "group",
     "method",
@@ -98,12 +84,12 @@ FIELDS = (
 )
 
 
-def board_names(connection: Connection) -> list[BoardName]:
+def list_boards(connection: Connection) -> list[BoardName]:
     """Every scale and pretraining set there are cells of, most cells first."""
     count = func.count(CellRow.label)
     query = select(CellRow.scale, CellRow.pretrain_data, count)
-    found = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data))
-    return sorted((BoardName(*row) for row in found), key=lambda b: (-b.results, b.scale, b.data))
+    rows = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data))
+    return sorted((BoardName(*row) for row in rows), key=lambda b: (-b.results, b.scale, b.data))
 
 
 def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
@@ -115,8 +101,8 @@ def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
 
 def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
     here = (CellRow.scale == scale, CellRow.pretrain_data == data, CellRow.validation.is_(False))
-    names = _group_names(connection, here)
-    made: dict[tuple[str, str], Entry] = {}
+    names = _read_groups(connection, here)
+    entries: dict[tuple[str, str], Entry] = {}
     query = select(
         CellRow.group,
         CellRow.label,
@@ -131,55 +117,55 @@ def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
         if group not in names or (source is None and state == "done"):
             continue  # written between the two queries; or its result is gone
         key = (group, source or "measured")
-        entry = made.get(key)
+        entry = entries.get(key)
         if entry is None:
-            entry = made[key] = Entry(source=key[1], **names[group])
+            entry = entries[key] = Entry(source=key[1], **names[group])
         entry.labels[seed] = label
         if value is not None:
             entry.values[seed], entry.headline = value, headline
         else:
             entry.states[state] = entry.states.get(state, 0) + 1
-    for group, reason in connection.execute(_reasons(here)):
-        if (group, "measured") in made:
-            made[group, "measured"].reason = reason
-    return [_summed(entry) for entry in made.values()]
+    for group, reason in connection.execute(_select_reasons(here)):
+        if (group, "measured") in entries:
+            entries[group, "measured"].reason = reason
+    return [_summarise(entry) for entry in entries.values()]
 
 
-def _group_names(connection: Connection, here: Sequence[Any]) -> dict[str, dict[str, Any]]:
+def _read_groups(connection: Connection, here: Sequence[Any]) -> dict[str, dict[str, Any]]:
     """What the cells of a group share, by group: read from one of them."""
     columns = [CellRow.__table__.c[name] for name in FIELDS]
     first = select(func.min(CellRow.label)).where(*here).group_by(CellRow.group)
-    found = connection.execute(select(*columns).where(CellRow.label.in_(first)))
-    return {row[0]: dict(zip(FIELDS, row, strict=True)) for row in found}
+    rows = connection.execute(select(*columns).where(CellRow.label.in_(first)))
+    return {row[0]: dict(zip(FIELDS, row, strict=True)) for row in rows}
 
 
-def _reasons(here: Sequence[Any]) -> Any:
+def _select_reasons(here: Sequence[Any]) -> Any:
     return select(CellRow.group, CellRow.reason).where(
         *here, CellRow.state != "done", CellRow.reason.is_not(None)
     )
 
 
-def _summed(entry: Entry) -> Entry:
+def _summarise(entry: Entry) -> Entry:
     if entry.values:
-        found = summary(list(entry.values.values()))
-        entry.mean, entry.ci95 = found["mean"], found["ci95"]
+        summary = summarise(list(entry.values.values()))
+        entry.mean, entry.ci95 = summary["mean"], summary["ci95"]
     return entry
 
 
-def own_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
-    """The overrides that belong to the evaluation (the task and its data), not to the pretraining."""
+def evaluation_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
+    """The overrides that belong to the evaluation: to the task and its data."""
     owners = {entry.task, "task", *({entry.task_data} - {entry.pretrain_data})}
     return tuple(
         sorted((k, v) for k, v in entry.overrides.items() if k.partition(".")[0] in owners)
     )
 
 
-def row_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
+def pretraining_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
     """The overrides that belong to the pretraining."""
-    own = dict(own_settings(entry))
+    own = dict(evaluation_settings(entry))
     return tuple(sorted((k, v) for k, v in entry.overrides.items() if k not in own))
 
 
-def shown_settings(settings: Sequence[tuple[str, str]]) -> str:
+def format_settings(settings: Sequence[tuple[str, str]]) -> str:
     """`lr=0.1 epochs=5`: settings in few words."""
-    return " ".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings)
+    return " ".join(f"{k}={format_setting(v)}" for k, v in settings)

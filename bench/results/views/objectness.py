@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, cast
 
 from sqlalchemy import Connection, func, select
 
 from bench.results.db.models import CellRow, CropRow, ResultRow, StageRow
-from bench.results.db.queries import board_rows, heads, in_parts
+from bench.results.db.queries import read_rows, select_heads, split_in_parts
+from bench.results.db.records import CropRecord, LeaderboardRow
 from bench.results.papers.reported import Value
+from bench.results.views.stage_files import read_summary
 
 OBJECTNESS = "objectness_pct"  # the metric under which papers report it
 REPORTED = "reported"  # source of results that are copied from papers
@@ -46,9 +48,15 @@ class Point:
     size: float | None = None
 
 
-def statistics(connection: Connection) -> list[dict[str, Any]]:
-    """Every crop's statistics: {crop, data, data_key, split, source, params, stats, stage_key,
-    inputs}."""
+class MeasuredCrop(CropRecord):
+    """A crop's statistics, and what they were computed from."""
+
+    inputs: dict[str, str]  # stages by role
+    seeds: int | None  # epochs of crops that were drawn
+
+
+def read_statistics(connection: Connection) -> list[MeasuredCrop]:
+    """Every crop's statistics."""
     names = [c.key for c in CropRow.__table__.columns]
     query = select(
         *(CropRow.__table__.c[n] for n in names), StageRow.inputs, StageRow.params["seeds"]
@@ -57,28 +65,32 @@ def statistics(connection: Connection) -> list[dict[str, Any]]:
         CropRow.crop, CropRow.stage_key
     )
     return [
-        dict(zip([*names, "inputs", "seeds"], row, strict=True))
+        cast("MeasuredCrop", dict(zip([*names, "inputs", "seeds"], row, strict=True)))
         for row in connection.execute(query)
     ]
 
 
-def topics(connection: Connection) -> list[Topic]:
+def list_topics(connection: Connection) -> list[Topic]:
     """Tasks that have results by crops whose objectness was measured, most results first."""
     query = select(CellRow.scale, CellRow.pretrain_data, CellRow.task, func.count(CellRow.label))
     query = query.join(ResultRow, ResultRow.label == CellRow.label).where(
         ResultRow.source != REPORTED
     )
     query = query.where(CellRow.pretrain_data_key.in_(select(CropRow.data_key)))
-    found = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data, CellRow.task))
-    return sorted((Topic(*row) for row in found), key=lambda t: (-t.results, t))
+    rows = connection.execute(query.group_by(CellRow.scale, CellRow.pretrain_data, CellRow.task))
+    return sorted((Topic(*row) for row in rows), key=lambda t: (-t.results, t))
 
 
-def rows_of(connection: Connection, topic: Topic) -> list[dict[str, Any]]:
+def read_topic(connection: Connection, topic: Topic) -> list[LeaderboardRow]:
     """The leaderboard rows of a topic under the evaluation settings that most of them share."""
     where = {"scale": [topic.scale], "pretrain_data": [topic.data], "task": [topic.task]}
-    rows = [r for r in board_rows(connection, heads(connection, where)) if r["source"] != REPORTED]
+    rows = [
+        r
+        for r in read_rows(connection, select_heads(connection, where))
+        if r["source"] != REPORTED
+    ]
     protocols: dict[str, str] = {}
-    for labels in in_parts(r["cells"][0] for r in rows):
+    for labels in split_in_parts(r["cells"][0] for r in rows):
         query = select(CellRow.label, CellRow.protocol, CellRow.task_data, CellRow.engine)
         for label, *how in connection.execute(query.where(CellRow.label.in_(labels))):
             protocols[label] = json.dumps(how)
@@ -87,58 +99,60 @@ def rows_of(connection: Connection, topic: Topic) -> list[dict[str, Any]]:
     return [r for r, how in zip(rows, counts, strict=True) if how == usual]
 
 
-def metrics_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def list_metrics(rows: Sequence[LeaderboardRow]) -> list[str]:
     """The metrics of rows, the headline first."""
     names = [r["headline"] for r in rows] + [m for r in rows for m in r["metrics"]]
     return list(dict.fromkeys(names))
 
 
-def measured_points(
+def read_points(
     connection: Connection,
     home: Path,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[LeaderboardRow],
     metric: str,
     objects: str = "boxes",
     size: str = "steps",
 ) -> list[Point]:
     """A point for every row whose crop's objectness was measured on the very data, settings and
-    proposals that it learned from. objects: "boxes" or "masks". size: "steps" of the pretraining,
-    "time" (seconds) or "none"."""
-    found = [s for s in statistics(connection) if s["source"] == objects and s["split"] == "train"]
-    trained = _pretrainings(connection, [label for r in rows for label in r["cells"]])
+    proposals that it learned from.
+
+    objects: "boxes" or "masks". size: "steps" of the pretraining, "time" (seconds) or "none".
+    """
+    crops = [
+        s for s in read_statistics(connection) if s["source"] == objects and s["split"] == "train"
+    ]
+    trained = _read_pretrainings(connection, [label for r in rows for label in r["cells"]])
     points, settings = [], []
     for row in rows:
         stages = [trained[label] for label in row["cells"] if label in trained]
-        mine = [s for s in found if any(_same_crop(s, stage) for stage in stages)]
+        mine = [s for s in crops if any(_is_same_crop(s, stage) for stage in stages)]
         if metric not in row["metrics"] or not mine:
             continue
         best = max(mine, key=lambda s: (s["seeds"] or 0, s["stage_key"]))["stats"]["objectness"]
         if best["mean"] is None:
             continue
-        value, costs = row["metrics"][metric], [_cost(s, home, size) for s in stages]
+        value, costs = row["metrics"][metric], [_read_cost(s, home, size) for s in stages]
         known = [c for c in costs if c is not None]
-        points.append(
-            Point(
-                row["method"],
-                row["crop"],
-                row["crop"],
-                100 * best["mean"],
-                _percent(best["ci95"]),
-                value["mean"],
-                value["ci95"],
-                value["n"],
-                fmean(known) if known else None,
-            )
+        point = Point(
+            method=row["method"],
+            crop=row["crop"],
+            label=row["crop"],
+            x=100 * best["mean"],
+            x_ci=None if best["ci95"] is None else 100 * best["ci95"],
+            y=value["mean"],
+            y_ci=value["ci95"],
+            n=value["n"],
+            size=fmean(known) if known else None,
         )
-        settings.append(
-            " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in row["overrides"].items())
-        )
-    return _told_apart(points, settings)
+        points.append(point)
+        overrides = row["overrides"].items()
+        settings.append(" ".join(f"{k.rpartition('.')[2]}={v}" for k, v in overrides))
+    return _tell_apart(points, settings)
 
 
-def _told_apart(points: Sequence[Point], settings: Sequence[str]) -> list[Point]:
+def _tell_apart(points: Sequence[Point], settings: Sequence[str]) -> list[Point]:
     """Points of one method and crop get the settings in which they differ into their labels."""
-    made = []
+    labelled = []
     for point, own in zip(points, settings, strict=True):
         others = [
             set(t.split())
@@ -146,53 +160,54 @@ def _told_apart(points: Sequence[Point], settings: Sequence[str]) -> list[Point]
             if (p.method, p.crop) == (point.method, point.crop)
         ]
         words = [w for w in own.split() if not all(w in o for o in others)]
-        made.append(Point(**{**vars(point), "label": " ".join([point.crop, *words])}))
-    return made
+        labelled.append(replace(point, label=" ".join([point.crop, *words])))
+    return labelled
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+class Pretraining(NamedTuple):
+    """The pretraining stage of a cell."""
+
+    key: str
+    params: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    folder: str  # relative to the store
+    seconds: float | None
 
 
-def _pretrainings(connection: Connection, labels: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """Each cell's pretraining stage: {params, inputs, folder, seconds}."""
+def _read_pretrainings(connection: Connection, labels: Sequence[str]) -> dict[str, Pretraining]:
+    """Each cell's pretraining stage, by the cell's label."""
     backbone: dict[str, str] = {}
-    for some in in_parts(dict.fromkeys(labels)):
+    for some in split_in_parts(dict.fromkeys(labels)):
         for label, inputs in connection.execute(
             select(StageRow.key, StageRow.inputs).where(StageRow.key.in_(some))
         ):
             if "backbone" in inputs:
                 backbone[label] = inputs["backbone"]
-    stages: dict[str, Mapping[str, Any]] = {}
+    stages: dict[str, Pretraining] = {}
     columns = StageRow.key, StageRow.params, StageRow.inputs, StageRow.folder, StageRow.seconds
-    for some in in_parts(dict.fromkeys(backbone.values())):
-        for row in connection.execute(select(*columns).where(StageRow.key.in_(some))).mappings():
-            stages[row["key"]] = dict(row)
+    for some in split_in_parts(dict.fromkeys(backbone.values())):
+        for row in connection.execute(select(*columns).where(StageRow.key.in_(some))):
+            stages[row.key] = Pretraining(*row)
     return {label: stages[key] for label, key in backbone.items() if key in stages}
 
 
-def _same_crop(statistic: Mapping[str, Any], stage: Mapping[str, Any]) -> bool:
+def _is_same_crop(statistic: MeasuredCrop, stage: Pretraining) -> bool:
     """Whether the pretraining's crop, its data and what it was made from are those of the
     statistics."""
-    crop, inputs = stage["params"].get("crop", {}), stage["inputs"]
+    crop = stage.params.get("crop", {})
     return (
         crop.get("name") == statistic["crop"]
         and crop.get("params") == statistic["params"]
-        and all(inputs.get(role) == key for role, key in statistic["inputs"].items())
+        and all(stage.inputs.get(role) == key for role, key in statistic["inputs"].items())
     )
 
 
-def _cost(stage: Mapping[str, Any], home: Path, size: str) -> float | None:
+def _read_cost(stage: Pretraining, home: Path, size: str) -> float | None:
     if size == "time":
-        return stage["seconds"]  # type: ignore[no-any-return]
+        return stage.seconds
     if size != "steps":
         return None
-    try:
-        steps = json.loads((home / "store" / stage["folder"] / "summary.json").read_text()).get(
-            "steps"
-        )
-    except (OSError, ValueError, AttributeError):
-        return None
+    steps = read_summary(home / "store" / stage.folder).get("steps")
     return float(steps) if isinstance(steps, int | float) else None
 
 
@@ -218,40 +233,61 @@ def reported_points(
     return "", "", []
 
 
-def shares(
+class CropShares(TypedDict):
+    """The means of a crop's statistics, shares of 1."""
+
+    label: str
+    poor: float | None
+    coarse: float | None
+    precise: float | None
+    objectness: float
+
+
+def read_shares(
     connection: Connection, data: str = "", crop: str = "*", objects: str = "boxes"
-) -> tuple[str, list[dict[str, Any]]]:
-    """(data set, [{label, poor, coarse, precise, objectness}]): shares of 1 of the crops of each
-    strategy, the emptiest first; of the data set with most of them unless told."""
-    found = [
+) -> tuple[str, list[CropShares]]:
+    """(data set, the shares of each crop), the emptiest crop first.
+
+    `data` is a data set's name, by default that with most crops; `crop` is a pattern, or several
+    separated by commas.
+    """
+    crops = [
         s
-        for s in statistics(connection)
+        for s in read_statistics(connection)
         if s["source"] == objects
         and any(fnmatch(s["crop"], p.strip()) for p in crop.split(","))
         and s["stats"]["objectness"]["mean"] is not None
     ]
-    sets = [(s["data"], s["split"], s["data_key"]) for s in found if data in ("", s["data"])]
+    sets = [(s["data"], s["split"], s["data_key"]) for s in crops if data in ("", s["data"])]
     if not sets:
         return data, []
     shown = max(sets, key=sets.count)
-    mine = [s for s in found if (s["data"], s["split"], s["data_key"]) == shown]
-    newest = {(s["crop"], json.dumps(s["params"], sort_keys=True), _made_from(s)): s for s in mine}
-    rows = [
-        {"label": _label(s, list(newest.values())), **{n: s["stats"][n]["mean"] for n in SHARES}}
-        for s in newest.values()
-    ]
+    mine = [s for s in crops if (s["data"], s["split"], s["data_key"]) == shown]
+    newest = {(s["crop"], _as_text(s["params"]), _as_text(s["inputs"])): s for s in mine}
+    others = list(newest.values())
+    rows = [_list_shares(s, _make_label(s, others)) for s in others]
     return f"{shown[0]} {shown[1]}", sorted(rows, key=lambda r: r["objectness"])
 
 
-SHARES = ("poor", "coarse", "precise", "objectness")
+def _list_shares(statistic: MeasuredCrop, label: str) -> CropShares:
+    stats = statistic["stats"]
+    objectness = stats["objectness"]["mean"]
+    assert objectness is not None  # crops without regions have no shares
+    return {
+        "label": label,
+        "poor": stats["poor"]["mean"],
+        "coarse": stats["coarse"]["mean"],
+        "precise": stats["precise"]["mean"],
+        "objectness": objectness,
+    }
 
 
-def _made_from(statistic: Mapping[str, Any]) -> str:
-    return json.dumps(statistic["inputs"], sort_keys=True)
+def _as_text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
-def _label(statistic: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
-    """The crop's name, with the settings and then the inputs in which others of its name differ."""
+def _make_label(statistic: MeasuredCrop, others: Sequence[MeasuredCrop]) -> str:
+    """The crop's name, and the settings and inputs in which others of that name differ."""
     alike = [o for o in others if o["crop"] == statistic["crop"]]
     own = statistic["params"]
     words = [f"{k}={v}" for k, v in own.items() if any(o["params"].get(k) != v for o in alike)]

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-from bench.core.statistics import t_quantile
+from bench.core.statistics import Difference, Summary, t_quantile
 
 
 def ranks(values: Sequence[float]) -> list[float]:
     """1 for the smallest; equal values share the mean of their places."""
     order = sorted(range(len(values)), key=lambda i: values[i])
-    found = [0.0] * len(values)
+    places = [0.0] * len(values)
     start = 0
     while start < len(order):
         end = start
         while end < len(order) and values[order[end]] == values[order[start]]:
             end += 1
         for i in order[start:end]:
-            found[i] = (start + 1 + end) / 2
+            places[i] = (start + 1 + end) / 2
         start = end
-    return found
+    return places
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
@@ -38,13 +37,13 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
     return xy / math.sqrt(xx * yy) if xx > 0 and yy > 0 else None
 
 
-def difference(a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:
-    """{mean, ci95} of a - b for two `summary`s. ci95 is the half-width of Welch's 95 % interval,
-    its degrees of freedom rounded down; None where one of them has a single seed."""
+def difference(a: Summary, b: Summary) -> Difference:
+    """a - b, with Welch's 95 % interval: |half-width| = t(.975, nu) sqrt(s1^2/n1 + s2^2/n2), nu by
+    Welch and Satterthwaite, rounded down."""
     mean = a["mean"] - b["mean"]
     if a["ci95"] is None or b["ci95"] is None:
         return {"mean": mean, "ci95": None}
-    terms = [((s["ci95"] / t_quantile(0.975, s["n"] - 1)) ** 2, s["n"] - 1) for s in (a, b)]
+    terms = [_squared_error(a["ci95"], a["n"]), _squared_error(b["ci95"], b["n"])]
     variance = terms[0][0] + terms[1][0]
     if variance == 0:
         return {"mean": mean, "ci95": 0.0}
@@ -53,3 +52,8 @@ def difference(a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:
         "mean": mean,
         "ci95": t_quantile(0.975, max(1, math.floor(dof + 1e-9))) * math.sqrt(variance),
     }
+
+
+def _squared_error(ci95: float, n: int) -> tuple[float, int]:
+    """The squared standard error of a mean, s^2/n, and its degrees of freedom."""
+    return (ci95 / t_quantile(0.975, n - 1)) ** 2, n - 1

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
 from bench.core.errors import BadInput
-from bench.core.statistics import summary
-from bench.results.db.reading import explain_error, reading_engine
+from bench.core.statistics import Summary, summarise
+from bench.results.db.reading import describe_engine, explain_error
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -25,51 +25,102 @@ if TYPE_CHECKING:
 SETUP, WINNER = "bench.setup", "bench.winner"  # user attributes that bench sweep sets
 
 
-def studies(url: str) -> list[dict[str, Any]]:
-    """Every sweep, by name: {name, method, crop, task, scale, seeds, params: {setting: values as
-    text},
-    spacing: {setting: values, linear or log}, metric, holdout, sampler, pruner, states: {state:
-    count},
-    best: a row of `trials` or None, winner: {values, cells, commands, scores, test: {mean, ci95,
-    n}} or None}."""
-    storage = _storage(url)
+class PlainSpace(TypedDict):
+    """The values of one setting as a study keeps them: a list, or a range from `low` to `high`."""
+
+    name: str
+    values: list[Any]
+    low: float
+    high: float
+    log: bool
+    whole: bool  # ints only
+
+
+class TrialRow(TypedDict):
+    """A trial of a sweep."""
+
+    number: int
+    params: dict[str, Any]  # the settings' values, by name
+    value: float | None  # the mean over seeds on the validation part; None unless complete
+    ci95: float | None  # half-width of its 95 % interval; None for one seed
+    scores: list[float]  # by seed
+    state: str  # waiting, running, complete, pruned or fail
+    reason: str | None
+    cells: list[str]  # keys that `bench show` takes
+    commands: list[str]
+    made: int | None  # stages that had to be made
+    online: dict[int, float]  # kNN accuracy of the pretraining, by epoch
+    seconds: float | None
+    worker: str | None  # host:pid:start
+
+
+class Winner(TypedDict):
+    """The settings that won, as ordinary cells scored on the test images."""
+
+    values: dict[str, Any]
+    cells: list[str]
+    commands: list[str]
+    scores: list[float]  # by seed
+    test: Summary
+
+
+class StudyRow(TypedDict):
+    """A sweep."""
+
+    name: str
+    method: str
+    crop: str
+    task: str
+    scale: str
+    seeds: list[int]
+    params: dict[str, str]  # the values of each setting, in words
+    spacing: dict[str, str]  # of each setting: values, linear or log
+    metric: str
+    holdout: float
+    sampler: str
+    pruner: str
+    states: dict[str, int]  # how many trials are in each state
+    best: TrialRow | None
+    winner: Winner | None
+
+
+def read_studies(url: str) -> list[StudyRow]:
+    """Every sweep, by name."""
+    storage = _open_storage(url)
     if storage is None:
         return []
     from optuna import get_all_study_names, load_study
 
-    with _explained():
-        found = [
+    with _explain_errors():
+        opened = [
             load_study(study_name=name, storage=storage) for name in get_all_study_names(storage)
         ]
-        return [_described(s) for s in found if SETUP in s.user_attrs]
+        return [_describe_study(s) for s in opened if SETUP in s.user_attrs]
 
 
-def trials(url: str, study: str) -> list[dict[str, Any]]:
-    """The trials of a sweep in their order: {number, params, value, ci95, scores, state, reason,
-    cells, commands, made, online, seconds, worker}. value: the mean over seeds on the validation
-    part, None unless complete. cells: keys that `bench show` takes. online: {epoch: kNN accuracy}
-    of the pretraining. Trials that were interrupted or lost and have been given back are left out.
-    """
-    found = _study(url, study)
-    with _explained():
+def read_trials(url: str, study: str) -> list[TrialRow]:
+    """The trials of a sweep in their order, without those that were interrupted or lost and have
+    been given back."""
+    opened = _open_study(url, study)
+    with _explain_errors():
         return (
             []
-            if found is None
-            else [trial_row(t) for t in found.get_trials(deepcopy=False) if not lost(t)]
+            if opened is None
+            else [describe_trial(t) for t in opened.get_trials(deepcopy=False) if not is_lost(t)]
         )
 
 
-def importances(url: str, study: str) -> dict[str, float]:
+def read_importances(url: str, study: str) -> dict[str, float]:
     """How much each setting of a sweep matters, most first, in shares of 1; {} where too few
     trials are complete to tell, or all have one value."""
-    found = _study(url, study)
-    with _explained():
-        return {} if found is None else importances_of(found)
+    opened = _open_study(url, study)
+    with _explain_errors():
+        return {} if opened is None else compute_importances(opened)
 
 
-def importances_of(study: Study) -> dict[str, float]:
-    """`importances` of an open study: 1 for a single setting, else by PED-ANOVA (Watanabe et al.
-    2023)."""
+def compute_importances(study: Study) -> dict[str, float]:
+    """`read_importances` of an open study: 1 for a single setting, else by PED-ANOVA (Watanabe et
+    al. 2023)."""
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     complete = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
@@ -81,14 +132,14 @@ def importances_of(study: Study) -> dict[str, float]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+            shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     except (ValueError, RuntimeError):  # too few trials with the same settings
         return {}
-    return {name: float(share) for name, share in found.items() if math.isfinite(share)}
+    return {name: float(share) for name, share in shares.items() if math.isfinite(share)}
 
 
-def trial_row(trial: FrozenTrial) -> dict[str, Any]:
-    """A row of `trials`."""
+def describe_trial(trial: FrozenTrial) -> TrialRow:
+    """A trial as plain data."""
     attrs, state = trial.user_attrs, trial.state.name.lower()
     scores = list(attrs.get("scores", []))
     took = trial.duration.total_seconds() if trial.duration else None
@@ -98,7 +149,7 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
         or trial.system_attrs.get("fixed_params")
         or dict(trial.params),
         "value": trial.value if state == "complete" else None,
-        "ci95": summary(scores)["ci95"] if state == "complete" and scores else None,
+        "ci95": summarise(scores)["ci95"] if state == "complete" and scores else None,
         "scores": scores,
         "state": state,
         "reason": attrs.get("reason"),
@@ -111,64 +162,72 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def lost(trial: FrozenTrial) -> bool:
-    """Whether the trial was interrupted or its worker was lost: another trial has taken its place."""
+def find_best(rows: Sequence[TrialRow]) -> TrialRow | None:
+    """The complete trial with the largest value on the validation part, the first of equals."""
+    complete = [(r["value"], r) for r in rows if r["value"] is not None]
+    return max(complete, key=lambda pair: pair[0])[1] if complete else None
+
+
+def is_lost(trial: FrozenTrial) -> bool:
+    """Whether the trial was interrupted or its worker was lost, and another took its place."""
     return trial.state.name == "FAIL" and "reason" not in trial.user_attrs
 
 
-def _described(study: Study) -> dict[str, Any]:
+def _describe_study(study: Study) -> StudyRow:
     setup = study.user_attrs[SETUP]
-    rows = [trial_row(t) for t in study.get_trials(deepcopy=False) if not lost(t)]
-    complete = [r for r in rows if r["value"] is not None]
+    rows = [describe_trial(t) for t in study.get_trials(deepcopy=False) if not is_lost(t)]
     cell = setup["cells"][0]
     states = [r["state"] for r in rows]
     return {
         "name": study.study_name,
-        **{k: cell[k] for k in ("method", "crop", "task", "scale")},
+        "method": cell["method"],
+        "crop": cell["crop"],
+        "task": cell["task"],
+        "scale": cell["scale"],
         "seeds": [c["seed"] for c in setup["cells"]],
-        "params": {s["name"]: _values(s) for s in setup["spaces"]},
-        "spacing": {s["name"]: _spacing(s) for s in setup["spaces"]},
+        "params": {s["name"]: _describe_values(s) for s in setup["spaces"]},
+        "spacing": {s["name"]: _name_spacing(s) for s in setup["spaces"]},
         "metric": setup["headline"],
         "holdout": setup["holdout"],
         "sampler": setup["sampler"],
         "pruner": setup["pruner"],
         "states": {state: states.count(state) for state in sorted(set(states))},
-        "best": max(complete, key=lambda r: r["value"], default=None),
+        "best": find_best(rows),
         "winner": study.user_attrs.get(WINNER),
     }
 
 
-def _spacing(space: dict[str, Any]) -> str:
+def _name_spacing(space: PlainSpace) -> str:
     return "values" if space["values"] else "log" if space["log"] else "linear"
 
 
-def _values(space: dict[str, Any]) -> str:
+def _describe_values(space: PlainSpace) -> str:
     ends = f"{space['low']:g} to {space['high']:g}{' (log)' if space['log'] else ''}"
     return ", ".join(map(str, space["values"])) or ends
 
 
-def _study(url: str, name: str) -> Study | None:
-    storage = _storage(url)
+def _open_study(url: str, name: str) -> Study | None:
+    storage = _open_storage(url)
     if storage is None:
         return None
     from optuna import load_study
 
-    with _explained():
+    with _explain_errors():
         try:
             return load_study(study_name=name, storage=storage)
         except KeyError:
             return None
 
 
-def _storage(url: str) -> Any:
-    """Optuna's storage at `url`, opened for reading only; None where it has never been used there."""
+def _open_storage(url: str) -> Any:
+    """Optuna's storage at `url`, opened for reading only; None where no sweep was ever run."""
     try:
-        place, options, file = reading_engine(url)
+        place, options, file = describe_engine(url)
         if file is not None and not file.exists():
             return None
         engine = create_engine(place, **options)
         with engine.connect() as connection:
-            if not _whole(connection):
+            if not _has_tables(connection):
                 return None
         engine.dispose()
     except (ArgumentError, DatabaseError, BadInput):
@@ -176,11 +235,11 @@ def _storage(url: str) -> Any:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with _explained():
+    with _explain_errors():
         return optuna.storages.RDBStorage(place, options, skip_table_creation=True)
 
 
-def _whole(connection: Connection) -> bool:
+def _has_tables(connection: Connection) -> bool:
     """Whether Optuna's tables are there: with a study in them, or at least marked with their
     versions. Else they are being made, and opening them would write."""
     tables = inspect(connection)
@@ -194,7 +253,7 @@ def _whole(connection: Connection) -> bool:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explain_errors() -> Iterator[None]:
     """BadInput, one line, where Optuna's tables cannot be read."""
     from optuna.exceptions import StorageInternalError
 

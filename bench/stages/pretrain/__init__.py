@@ -11,7 +11,7 @@ import torch
 
 from bench.contracts.context import StageContext
 from bench.contracts.network import Network
-from bench.core.store import write_json
+from bench.core.files import write_json
 from bench.stages.pretrain.setup import (
     Setup,
     Summary,

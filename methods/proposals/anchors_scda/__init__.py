@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts.proposals import Proposals, Proposer
-from bench.core.store import write_json
+from bench.core.files import write_json
 from methods.proposals.anchors_scda.settings import AnchorsScdaParams
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.contracts.proposals import Proposals, ProposalsParams, Proposer
+from bench.core.files import write_json
 from bench.core.params import param
 from bench.core.stage import Stage
-from bench.core.store import write_json
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext

@@ -20,9 +20,9 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.contracts.proposals import Found, scale_back, shrink
 from bench.core.errors import BadInput
+from bench.core.files import write_json
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from bench.data.boxes import clip
 from bench.data.files import fingerprint
 

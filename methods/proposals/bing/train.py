@@ -11,10 +11,10 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.contracts.proposals import scale_back, shrink
 from bench.core.errors import BadData, BadInput
+from bench.core.files import write_json
 from bench.core.processes import parallel
 from bench.core.progress import Advance
 from bench.core.seeds import rng_for
-from bench.core.store import write_json
 from bench.data.boxes import iou
 from methods.proposals.bing.ng import SIZES, BingModel, W, gradient_map, window_boxes, window_sizes
 

@@ -17,8 +17,8 @@ from bench.contracts.proposals import (
     shrink,
 )
 from bench.core.errors import BadInput
+from bench.core.files import write_json
 from bench.core.params import param
-from bench.core.store import write_json
 from bench.data.boxes import area, clip, scaled_side, xywh_to_xyxy
 from bench.stages.files import file_stage
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from bench.contracts.proposals import Found, Proposals, Proposer
 from bench.core.errors import BadInput
+from bench.core.files import write_json
 from bench.core.params import Params, param
 from bench.core.stage import Stage
-from bench.core.store import write_json
 from bench.stages.neighbours import neighbours_stage
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
-from bench.core.store import write_json
+from bench.core.files import write_json
 from bench.stages.embed import open_network
 from bench.stages.proposals import filter_proposals
 from bench.views.augment import normalise

@@ -13,8 +13,8 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.contracts.proposals import shrink
 from bench.core.errors import BadInput
+from bench.core.files import write_json
 from bench.core.processes import parallel
-from bench.core.store import write_json
 
 BORDER = 0.05  # width of the border strips, fraction of the shorter side
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bench.contracts.context import StageContext
+from bench.core.files import write_json
 from bench.core.seeds import rng_for
-from bench.core.store import write_json
 from bench.data.boxes import area, nms_in_order, scaled_side
 from bench.stages.proposals import load_proposals
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
-from bench.core.store import write_json
+from bench.core.files import write_atomically, write_json
 from bench.stages.embed import embed_crops, open_network
 from bench.stages.proposals import filter_proposals
 from bench.views.loader import crop_resize
@@ -76,9 +76,8 @@ def _roi_features(
                 for c in _cut_out(images, i, boxes[i], int(ctx.params["size"]))
             ]
             part = embed_crops(network.backbone, crops, device).numpy().astype(np.float16)
-            partial = ctx.scratch / "part.npy"
-            np.save(partial, part)
-            partial.replace(file)
+            with write_atomically(file) as partial, open(partial, "wb") as out:
+                np.save(out, part)
             part = np.load(file, mmap_mode="r")
         features += np.split(part, np.cumsum(counts)[:-1])
         advance(stop - start)

@@ -9,69 +9,69 @@ from pathlib import Path
 from typing import Any
 
 from bench.results.db.place import home_folder
-from bench.results.views.stages import StageInfo
+from bench.results.views.lineage import StageInfo
 
 KINDS = {"bbox", "segm", "keypoints"}  # outer keys of COCO's scores
 
 
-def stage_folder(stage: StageInfo, home: Path | None = None) -> Path | None:
+def find_stage_folder(stage: StageInfo, home: Path | None = None) -> Path | None:
     """The stage's committed folder in the store, or None where it is not (any more)."""
     root = ((home or home_folder()) / "store").resolve()
     folder = (root / stage.folder).resolve()
     return folder if folder.is_relative_to(root) and folder.is_dir() else None
 
 
-def learning_curve(folder: Path) -> list[dict[str, float]]:
+def read_learning_curve(folder: Path) -> list[dict[str, float]]:
     """The rows of `history.jsonl`: {step, figure: value}; half-written lines and values that are
     no finite numbers are left out."""
     rows = []
-    for line in _text(folder / "history.jsonl").splitlines():
+    for line in _read_text(folder / "history.jsonl").splitlines():
         try:
             row = json.loads(line)
         except ValueError:
             continue
         if isinstance(row, dict) and "step" in row:
-            rows.append({k: v for k, v in row.items() if _finite(v)})
+            rows.append({k: v for k, v in row.items() if _is_finite(v)})
     return rows
 
 
-def class_scores(folder: Path) -> dict[str, dict[str, float]]:
+def read_class_scores(folder: Path) -> dict[str, dict[str, float]]:
     """{class: {score: value in percent}} from `per_class.json`, however the task nests it."""
-    found = _json(folder / "per_class.json")
-    if set(found) <= KINDS:
+    content = _read_json(folder / "per_class.json")
+    if set(content) <= KINDS:
         classes: dict[str, dict[str, float]] = {}
-        for kind, scores in found.items():
+        for kind, scores in content.items():
             for name, value in scores.items() if isinstance(scores, dict) else ():
                 classes.setdefault(name, {})[f"AP_{kind}"] = value
         return classes
     return {
-        name: {k: v for k, v in scores.items() if _finite(v)}
+        name: {k: v for k, v in scores.items() if _is_finite(v)}
         if isinstance(scores, dict)
         else {"score": scores}
-        for name, scores in found.items()
-        if isinstance(scores, dict) or _finite(scores)
+        for name, scores in content.items()
+        if isinstance(scores, dict) or _is_finite(scores)
     }
 
 
-def summary_of(folder: Path) -> dict[str, Any]:
+def read_summary(folder: Path) -> dict[str, Any]:
     """`summary.json` of a training: steps, samples, images per second, device."""
-    return _json(folder / "summary.json")
+    return _read_json(folder / "summary.json")
 
 
-def _finite(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(_text(path))
+        content = json.loads(_read_text(path))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""The stages behind a cell: its graph, provenance, settings and whether their code has changed
+"""The stages behind a cell: their graph, their provenance, and whether their code has changed
 since."""
 
 from __future__ import annotations
@@ -6,14 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, String, cast, select
 
 from bench.contracts.source import state_of_code
+from bench.core.collector import collector_off
 from bench.results.db.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
-from bench.results.db.queries import in_parts
-from bench.results.views.entries import collector_off
+from bench.results.db.queries import split_in_parts
+from bench.results.db.records import StoredCell
 
 KEY = re.compile(r'"([0-9a-f]{64})"')
 
@@ -40,9 +41,9 @@ class StageInfo:
 
 @dataclass(frozen=True)
 class CellInfo:
-    """A cell with its results: {source: {metric: value}}."""
+    """A cell with its results, {source: {metric: value}}, and each source's headline metric."""
 
-    cell: Mapping[str, Any]
+    cell: StoredCell
     results: Mapping[str, Mapping[str, float]]
     headlines: Mapping[str, str]
 
@@ -53,11 +54,14 @@ def find_cell(connection: Connection, prefix: str) -> CellInfo | None:
     if len(prefix) < 4 or not re.fullmatch(r"[0-9a-f]+", prefix):
         return None
     query = select(CellRow.__table__).where(CellRow.label.startswith(prefix)).limit(2)
-    found = connection.execute(query).mappings().all()
-    return _with_results(connection, dict(found[0])) if len(found) == 1 else None
+    rows = connection.execute(query).mappings().all()
+    if len(rows) != 1:
+        return None
+    cell: Any = dict(rows[0])
+    return _read_results(connection, cell)
 
 
-def _with_results(connection: Connection, cell: dict[str, Any]) -> CellInfo:
+def _read_results(connection: Connection, cell: StoredCell) -> CellInfo:
     query = select(ResultRow.source, ResultRow.headline, MetricRow.name, MetricRow.value)
     query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
     query = query.where(ResultRow.label == cell["label"]).order_by(
@@ -71,36 +75,47 @@ def _with_results(connection: Connection, cell: dict[str, Any]) -> CellInfo:
     return CellInfo(cell, results, headlines)
 
 
-def siblings(connection: Connection, group: str) -> list[dict[str, Any]]:
-    """The cells of a group, by seed: {label, seed, state, value of the headline or None}."""
+class Sibling(NamedTuple):
+    """A cell of a group from one source; `value` is that of the headline metric, None where there
+    is no result."""
+
+    label: str
+    seed: int
+    state: str
+    source: str | None
+    value: float | None
+
+
+def read_siblings(connection: Connection, group: str) -> list[Sibling]:
+    """The cells of a group, by seed."""
     query = select(CellRow.label, CellRow.seed, CellRow.state, ResultRow.source, ResultRow.value)
     query = query.join(ResultRow, ResultRow.label == CellRow.label, isouter=True)
     query = query.where(CellRow.group == group).order_by(CellRow.seed, ResultRow.source)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    return [Sibling(*row) for row in connection.execute(query)]
 
 
-def graph(connection: Connection, key: str) -> dict[str, StageInfo]:
+def read_graph(connection: Connection, key: str) -> dict[str, StageInfo]:
     """Every recorded stage that the stage `key` needs and itself, by key; the stage first."""
-    found: dict[str, StageInfo] = {}
+    stages: dict[str, StageInfo] = {}
     wanted = [key]
     while wanted:
-        level = {s.key: s for s in _stages(connection, wanted)}
-        found |= level
+        level = {s.key: s for s in _read_stages(connection, wanted)}
+        stages |= level
         wanted = list(
-            dict.fromkeys(k for s in level.values() for k in s.inputs.values() if k not in found)
+            dict.fromkeys(k for s in level.values() for k in s.inputs.values() if k not in stages)
         )
-    return found
+    return stages
 
 
-def _stages(connection: Connection, keys: Iterable[str]) -> list[StageInfo]:
-    made = []
-    for some in in_parts(keys):
+def _read_stages(connection: Connection, keys: Iterable[str]) -> list[StageInfo]:
+    stages = []
+    for some in split_in_parts(keys):
         query = select(StageRow.__table__, ProvenanceRow.record)
         query = query.join(ProvenanceRow, ProvenanceRow.stage_key == StageRow.key, isouter=True)
         for row in connection.execute(query.where(StageRow.key.in_(some))).mappings():
             fields = {n: row[n] for n in StageInfo.__dataclass_fields__ if n != "provenance"}
-            made.append(StageInfo(**fields, provenance=row["record"] or {}))
-    return made
+            stages.append(StageInfo(**fields, provenance=row["record"] or {}))
+    return stages
 
 
 def code_state(stage: StageInfo) -> str:
@@ -108,15 +123,15 @@ def code_state(stage: StageInfo) -> str:
     return state_of_code(stage.runner, stage.params, stage.source_digest)
 
 
-def changed_labels(connection: Connection) -> frozenset[str]:
-    """Keys of every stage, and so cell, made by code that changed since, itself or one of its
-    inputs."""
+def find_changed(connection: Connection) -> frozenset[str]:
+    """Keys of every stage (and so labels of every cell) whose own code, or that of one of its
+    inputs, has changed since it was made."""
     with collector_off():
-        return _changed_labels(connection)
+        return _find_changed(connection)
 
 
-def _changed_labels(connection: Connection) -> frozenset[str]:
-    changed = _changed_stages(connection)
+def _find_changed(connection: Connection) -> frozenset[str]:
+    changed = _find_changed_stages(connection)
     if not changed:
         return frozenset()
     needed_by: dict[str, list[str]] = {}
@@ -134,9 +149,9 @@ def _changed_labels(connection: Connection) -> frozenset[str]:
     return frozenset(reached)
 
 
-def _changed_stages(connection: Connection) -> set[str]:
-    """Stages made by code whose digest is another today. Stages of one kind, name and digest were
-    made by the same files, so that one of them stands for all."""
+def _find_changed_stages(connection: Connection) -> set[str]:
+    """Stages whose own code has another digest today. Those of one kind, name and digest were made
+    by the same code, so that one of them is looked at for all."""
     columns = StageRow.kind, StageRow.name, StageRow.runner, StageRow.source_digest
     known = select(*columns, StageRow.key).where(
         StageRow.source_digest != "", StageRow.runner != ""

@@ -7,19 +7,19 @@ from functools import cache
 
 from bench.contracts.component import SCALES
 from bench.plan.options import default_data
-from bench.results.papers.reported import CITATIONS, Value, table_names
-from bench.results.papers.tables import Column, Row, load
+from bench.results.papers.reported import CITATIONS, Value, list_table_names
+from bench.results.papers.tables import Column, Row, load_table
 from bench.results.views.entries import Entry
 
 
 @cache
-def reported_entries(data: str) -> tuple[Entry, ...]:
+def list_reported(data: str) -> tuple[Entry, ...]:
     """The numbers whose method, crop and task there are here, of networks pretrained on `data`;
     one for every
     paper, method, crop, settings, task and metric: the first that the paper prints."""
-    found: dict[str, Entry] = {}
-    for name in table_names():
-        table = load(name)
+    entries: dict[str, Entry] = {}
+    for name in list_table_names():
+        table = load_table(name)
         rows, columns = {r.label: r for r in table.rows}, {c.name: c for c in table.columns}
         for (label, title), value in table.values().items():
             row, column = rows[label], columns[title]
@@ -28,12 +28,12 @@ def reported_entries(data: str) -> tuple[Entry, ...]:
                 row.reported_only is None and column.reported_only is None and not value.repeats
             )
             if wanted and pretrained == data:
-                entry = _entry(row, column, value)
-                found.setdefault(entry.group, entry)
-    return tuple(found.values())
+                entry = _make_entry(row, column, value)
+                entries.setdefault(entry.group, entry)
+    return tuple(entries.values())
 
 
-def _entry(row: Row, column: Column, value: Value) -> Entry:
+def _make_entry(row: Row, column: Column, value: Value) -> Entry:
     citation = CITATIONS[value.paper]
     first = citation.authors.partition(",")[0].split()[-1]
     settings = {**row.settings, **row.by_scale.get(SCALES[-1], {}), **column.settings}

@@ -1,28 +1,28 @@
-"""`result.json`: everything a leaderboard needs, beside the stage that made it."""
+"""`result.json`: everything a leaderboard needs, in the folder of the stage that made it."""
 
 from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench.core.errors import BadInput
+from bench.core.files import write_json
 from bench.core.params import digest
-from bench.core.stage import Stage, walk
-from bench.core.store import write_json
+from bench.core.stage import Provenance, Stage, walk
 from bench.plan.cell import PlannedCell
+from bench.results.db.records import CellRecord, ResultRecord
 
 SCHEMA = 1
 LABELS = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
 
 
-def cell_record(planned: PlannedCell) -> dict[str, Any]:
-    """The cell as plain data: its names, the keys of its data, its row (`group`) and its `label`.
+def describe_cell(planned: PlannedCell) -> CellRecord:
+    """The cell as plain data.
 
-    `group` is equal for cells that differ in the seed only: a digest of the final stage with every
-    `seed` of a training or an evaluation taken out. Cells without a final stage are labelled by
-    their names.
+    `group` is a digest of the final stage with every `seed` of a training or an evaluation taken
+    out. A cell without a final stage is labelled by its names.
     """
     cell, final = planned.cell, planned.final
     names = {
@@ -36,40 +36,47 @@ def cell_record(planned: PlannedCell) -> dict[str, Any]:
         "seed": cell.seed,
         "overrides": dict(cell.overrides),
     }
-    keys = _data_keys(final) if final else {"pretrain_data_key": "", "task_data_key": ""}
-    label = final.key if final else digest({**names, "unsupported": True})
-    group = digest(_seedless(final)) if final else digest({**names, "seed": None})
+    pretrain_data_key, task_data_key = _data_keys(final)
+    pretraining, protocol = _row_and_column(final)
     return {
-        **names,
-        **keys,
-        **_places(final),
-        "label": label,
-        "group": group,
+        "method": cell.method,
+        "crop": cell.crop,
+        "task": cell.task,
+        "scale": cell.scale,
+        "pretrain_data": cell.data,
+        "task_data": cell.task_data,
+        "engine": planned.engine,
+        "seed": cell.seed,
+        "overrides": dict(cell.overrides),
+        "pretrain_data_key": pretrain_data_key,
+        "task_data_key": task_data_key,
+        "pretraining": pretraining,
+        "protocol": protocol,
+        "label": final.key if final else digest({**names, "unsupported": True}),
+        "group": digest(_drop_seeds(final) if final else {**names, "seed": None}),
         "command": cell.command(),
     }
 
 
-def _places(final: Stage | None) -> dict[str, str]:
+def _row_and_column(final: Stage | None) -> tuple[str, str]:
     """The cell's row and column on a board: digests of its seedless backbone, and of the rest of
     its final stage. "" where there is none."""
     backbone = final.inputs.get("backbone") if final else None
     if final is None or backbone is None:
-        return {"pretraining": "", "protocol": ""}
-    rest = _seedless(final, without=backbone.key)
-    return {"pretraining": digest(_seedless(backbone)), "protocol": digest(rest)}
+        return "", ""
+    return digest(_drop_seeds(backbone)), digest(_drop_seeds(final, without=backbone.key))
 
 
-def _data_keys(final: Stage) -> dict[str, str]:
-    backbone = final.inputs.get("backbone")
+def _data_keys(final: Stage | None) -> tuple[str, str]:
+    """The keys of the data that the cell learns from, and of those it is scored on."""
+    if final is None:
+        return "", ""
+    backbone, data = final.inputs.get("backbone"), final.inputs.get("data")
     pretrain = backbone.inputs.get("data") if backbone else None
-    data = final.inputs.get("data")
-    return {
-        "pretrain_data_key": pretrain.key if pretrain else "",
-        "task_data_key": data.key if data else "",
-    }
+    return pretrain.key if pretrain else "", data.key if data else ""
 
 
-def _seedless(stage: Stage, without: str = "") -> dict[str, Any]:
+def _drop_seeds(stage: Stage, without: str = "") -> dict[str, Any]:
     """The stage's identity without the seeds that a cell's seed sets (data and proposals keep
     theirs), and without the stage whose key is `without`."""
     if stage.key == without:
@@ -82,14 +89,14 @@ def _seedless(stage: Stage, without: str = "") -> dict[str, Any]:
         "version": stage.version,
         "params": params,
         "inputs": {
-            role: digest(_seedless(child, without)) for role, child in stage.inputs.items()
+            role: digest(_drop_seeds(child, without)) for role, child in stage.inputs.items()
         },
     }
 
 
-def result_record(
-    planned: PlannedCell, stage: Stage, metrics: dict[str, float], provenance: dict[str, Any]
-) -> dict[str, Any]:
+def describe_result(
+    planned: PlannedCell, stage: Stage, metrics: dict[str, float], provenance: Provenance
+) -> ResultRecord:
     """The content of `result.json`; every metric must be a finite number."""
     from bench.contracts import registry
 
@@ -97,12 +104,12 @@ def result_record(
         n: v for n, v in metrics.items() if not isinstance(v, int | float) or not math.isfinite(v)
     }
     if bad or not metrics:
-        raise BadInput(f"metrics must be finite numbers, got {bad or 'none'} from {stage}")
+        raise BadInput(f"metrics must be finite numbers, {stage} gave {bad or 'none'}")
     task: Any = registry.load("task", planned.cell.task)
     order = [n for n in task.metrics if n in metrics] + sorted(set(metrics) - set(task.metrics))
     return {
         "schema": SCHEMA,
-        "cell": cell_record(planned),
+        "cell": describe_cell(planned),
         "headline": task.headline,
         "metrics": {n: float(metrics[n]) for n in order},
         "order": order,
@@ -111,27 +118,27 @@ def result_record(
     }
 
 
-def write_result(folder: Path, record: dict[str, Any]) -> None:
+def write_result(folder: Path, record: ResultRecord) -> None:
     """Write `result.json` atomically."""
     write_json(folder / "result.json", record)
 
 
-def read_result(folder: Path) -> dict[str, Any]:
+def read_result(folder: Path) -> ResultRecord:
     """Read and check `result.json`."""
     path = folder / "result.json"
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} cannot be read ({error}); try: bench run --force ...") from None
-    check_record(record, str(path))
-    return record
+    return check_record(record, str(path))
 
 
-def check_record(record: Any, where: str) -> None:
-    """BadInput unless `record` is a whole result record of a schema this version knows."""
+def check_record(record: Any, where: str) -> ResultRecord:
+    """The record, if it is a whole result record of a schema that this version knows; else
+    BadInput."""
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise BadInput(
-            f"{where} is no result record of schema {SCHEMA}; try: bench results export"
+            f"{where} is not a result record of schema {SCHEMA}; try: bench results export"
         )
     missing = {"cell", "headline", "metrics", "order"} - set(record)
     values = record.get("metrics", {})
@@ -141,8 +148,9 @@ def check_record(record: Any, where: str) -> None:
     )
     if missing or not numbers or not values:
         raise BadInput(
-            f"{where} lacks {sorted(missing)} or has metrics that are no finite numbers"
+            f"{where} lacks {sorted(missing)} or has metrics that are not finite numbers"
         )
     lost = {"label", "group", "seed", "overrides", "command", *LABELS} - set(record["cell"])
     if lost:
         raise BadInput(f"{where}: its cell lacks {sorted(lost)}")
+    return cast("ResultRecord", record)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NotRequired, TypedDict
 
-from bench.results.views.board import Board, Column, Row, cell_command, ties
+from bench.results.views.board import Board, Column, Row, are_tied
+from bench.results.views.commands import complete_command
 from bench.results.views.entries import Entry
 
 FORMATS = {
@@ -18,7 +20,7 @@ FORMATS = {
 }
 
 
-def number(entry: Entry) -> str:
+def format_number(entry: Entry) -> str:
     """`38.1 ± 0.5`, one decimal (metrics are in percent); no interval for one seed."""
     text = f"{entry.mean:.1f}"
     return text if entry.ci95 is None else f"{text} ± {entry.ci95:.1f}"
@@ -29,8 +31,35 @@ def export_board(board: Board, form: str) -> str:
     return {"csv": as_csv, "json": as_json, "md": as_markdown, "tex": as_latex}[form](board)
 
 
-def records(board: Board) -> list[dict[str, Any]]:
-    """A plain dict per row, with full precision, state, reason and command of every cell."""
+class CellText(TypedDict):
+    """A cell of a board, with full precision."""
+
+    state: str
+    task_data: str
+    engine: str
+    metric: str
+    mean: NotRequired[float]
+    ci95: NotRequired[float | None]
+    n: NotRequired[int]
+    cells: NotRequired[list[str]]  # labels, by seed
+    reason: NotRequired[str]
+    command: NotRequired[str]  # fills what the cell lacks
+
+
+class RowText(TypedDict):
+    """A row of a board, its cells by column."""
+
+    rank: int | None
+    mean_rank: float | None
+    method: str
+    crop: str
+    settings: str
+    source: str
+    cells: dict[str, CellText]
+
+
+def list_records(board: Board) -> list[RowText]:
+    """The board's rows as plain data."""
     return [
         {
             "rank": row.rank,
@@ -39,23 +68,29 @@ def records(board: Board) -> list[dict[str, Any]]:
             "crop": row.crop,
             "settings": row.note,
             "source": row.source,
-            "cells": {column.title: _record(row, column) for column in board.columns},
+            "cells": {column.title: _describe_cell(row, column) for column in board.columns},
         }
         for row in board.rows
     ]
 
 
-def _record(row: Row, column: Column) -> dict[str, Any]:
+def _describe_cell(row: Row, column: Column) -> CellText:
     entry = row.entries.get(column.key)
-    found: dict[str, Any] = {"state": state_of(row, column), "task_data": column.task_data}
-    found |= {"engine": column.engine, "metric": column.headline}
+    cell: CellText = {
+        "state": state_of(row, column),
+        "task_data": column.task_data,
+        "engine": column.engine,
+        "metric": column.headline,
+    }
     if entry and entry.mean is not None:
-        found |= {"mean": entry.mean, "ci95": entry.ci95, "n": entry.n}
-        found["cells"] = [entry.labels[s] for s in sorted(entry.labels)]
+        cell["mean"], cell["ci95"], cell["n"] = entry.mean, entry.ci95, entry.n
+        cell["cells"] = [entry.labels[s] for s in sorted(entry.labels)]
     if entry and entry.reason:
-        found["reason"] = entry.reason
-    command = cell_command(row, column)
-    return found | ({"command": command} if command else {})
+        cell["reason"] = entry.reason
+    command = complete_command(row, column)
+    if command:
+        cell["command"] = command
+    return cell
 
 
 def state_of(row: Row, column: Column) -> str:
@@ -68,7 +103,7 @@ def state_of(row: Row, column: Column) -> str:
 
 
 def as_json(board: Board) -> str:
-    return json.dumps(records(board), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(list_records(board), indent=1, ensure_ascii=False) + "\n"
 
 
 def as_csv(board: Board) -> str:
@@ -79,22 +114,22 @@ def as_csv(board: Board) -> str:
         f"{c.title} {what}" for c in board.columns for what in ("mean", "ci95", "n", "state")
     ]
     writer.writerow(["rank", "method", "crop", "settings", "source", *fields])
-    for row in records(board):
+    for row in list_records(board):
         names = [row["rank"] or "", row["method"], row["crop"], row["settings"], row["source"]]
-        cells = [row["cells"][c.title] for c in board.columns]
+        cells: list[Mapping[str, object]] = [row["cells"][c.title] for c in board.columns]
         values = [cell.get(what) for cell in cells for what in ("mean", "ci95", "n", "state")]
-        writer.writerow([_inert("" if v is None else v) for v in (*names, *values)])
+        writer.writerow([_disarm("" if v is None else v) for v in (*names, *values)])
     return text.getvalue()
 
 
-def _inert(value: Any) -> Any:
+def _disarm(value: Any) -> Any:
     """Text that a spreadsheet would run as a formula gets an apostrophe."""
     risky = isinstance(value, str) and len(value) > 1 and value[0] in "=+-@\t\r"
     return f"'{value}" if risky else value
 
 
 def as_markdown(board: Board) -> str:
-    lines = _lines(board, bold="**{}**", tie="{} ≈", escape=md_escape, plus_minus="±")
+    lines = _format_rows(board, bold="**{}**", tie="{} ≈", escape=escape_markdown, plus_minus="±")
     heads = [
         "#",
         "method",
@@ -104,26 +139,28 @@ def as_markdown(board: Board) -> str:
     ]
     rule = ["---:", ":---", ":---", ":---", *("---:" for _ in board.columns)]
     return "".join(
-        f"| {' | '.join(line)} |\n" for line in ([md_escape(h) for h in heads], rule, *lines)
+        f"| {' | '.join(line)} |\n" for line in ([escape_markdown(h) for h in heads], rule, *lines)
     )
 
 
 def as_latex(board: Board) -> str:
     """A booktabs table."""
-    lines = _lines(
-        board, bold=r"\textbf{{{}}}", tie=r"{}$^\approx$", escape=tex_escape, plus_minus=r"$\pm$"
+    lines = _format_rows(
+        board, bold=r"\textbf{{{}}}", tie=r"{}$^\approx$", escape=escape_latex, plus_minus=r"$\pm$"
     )
     heads = ["", "method", "crop", "settings", *(f"{c.title} {c.headline}" for c in board.columns)]
     body = "".join(f"{' & '.join(line)} \\\\\n" for line in lines)
     return (
         f"\\begin{{tabular}}{{rlll{'r' * len(board.columns)}}}\n\\toprule\n"
-        f"{' & '.join(tex_escape(h) for h in heads)} "
+        f"{' & '.join(escape_latex(h) for h in heads)} "
         f"\\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
     )
 
 
-def _lines(board: Board, bold: str, tie: str, escape: Any, plus_minus: str) -> list[list[str]]:
-    made = []
+def _format_rows(
+    board: Board, bold: str, tie: str, escape: Callable[[str], str], plus_minus: str
+) -> list[list[str]]:
+    lines = []
     for row in board.rows:
         source = "" if row.source == "measured" else f" ({row.source})"
         line = [
@@ -141,11 +178,11 @@ def _lines(board: Board, bold: str, tie: str, escape: Any, plus_minus: str) -> l
                     )
                 )
                 continue
-            text = number(entry).replace("±", plus_minus)
+            text = format_number(entry).replace("±", plus_minus)
             standing = standing_of(board, column, row)
             line.append({"best": bold, "tie": tie}.get(standing, "{}").format(text))
-        made.append(line)
-    return made
+        lines.append(line)
+    return lines
 
 
 def standing_of(board: Board, column: Column, row: Row) -> str:
@@ -155,10 +192,10 @@ def standing_of(board: Board, column: Column, row: Row) -> str:
         return ""
     if entry.mean == best.mean:
         return "best"
-    return "tie" if ties(entry, best) else ""
+    return "tie" if are_tied(entry, best) else ""
 
 
-def md_escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text that Markdown shows as it is."""
     for character in "\\|*_`<>[]":
         text = text.replace(character, "\\" + character)
@@ -181,6 +218,6 @@ LATEX = {
 }
 
 
-def tex_escape(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Text that LaTeX sets as it is; the sign ± in math."""
     return "".join(LATEX.get(c, c) for c in text)

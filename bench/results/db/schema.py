@@ -1,0 +1,75 @@
+"""The version of the database's schema, and the upgrade of an older one (Alembic)."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.engine import make_url
+
+from bench.core.errors import BadInput
+from bench.results.db.lock import exclude_others
+
+HEAD = "0003"  # the newest migration; a test compares it with the migrations folder
+# Alembic's usual one belongs to Optuna, whose studies are in this database
+VERSION_TABLE = "bench_version"
+
+
+def upgrade_schema(engine: Engine) -> None:
+    """Make the tables, or bring older ones up to `HEAD`; BadInput where they are newer. Processes
+    that start together migrate once."""
+    with engine.connect() as connection:
+        if _read_version(connection) == HEAD:
+            return
+    with exclude_others(engine), engine.connect() as connection:
+        _adopt_version(connection)
+        version = _read_version(connection)
+        if version != HEAD:
+            _migrate(connection, version)
+
+
+def _migrate(connection: Connection, version: str | None) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", "bench.results:migrations")
+    config.set_main_option("path_separator", "os")
+    known = {s.revision for s in ScriptDirectory.from_config(config).walk_revisions()}
+    if version is not None and version not in known:
+        raise BadInput(
+            f"the results database {hide_password(str(connection.engine.url))} has schema "
+            f"{version}, newer than this version's {HEAD}; "
+            "try: pip install --upgrade ssl-crop-bench"
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    connection.commit()
+
+
+def _read_version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+
+
+def _adopt_version(connection: Connection) -> None:
+    """Take over the version that a database from before `VERSION_TABLE` keeps in Alembic's own
+    table, and leave that table to Optuna, which keeps its version there."""
+    tables = inspect(connection)
+    if tables.has_table(VERSION_TABLE) or not tables.has_table("alembic_version"):
+        return
+    for (number,) in connection.execute(text("SELECT version_num FROM alembic_version")).all():
+        if len(number) == len(HEAD) and number.isdecimal():
+            connection.execute(
+                text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) PRIMARY KEY)")
+            )
+            connection.execute(
+                text(f"INSERT INTO {VERSION_TABLE} VALUES (:number)"), {"number": number}
+            )
+            connection.execute(text("DELETE FROM alembic_version"))
+    connection.commit()
+
+
+def hide_password(url: str) -> str:
+    """An SQLAlchemy URL as it may be printed."""
+    return make_url(url).render_as_string(hide_password=True)

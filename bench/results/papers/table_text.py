@@ -1,0 +1,206 @@
+"""A compared table (`bench.results.papers.measured`) as text, Markdown, LaTeX or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+
+from bench.results.papers.compared import ComparedClaim, ComparedRow, ComparedTable
+from bench.results.views.board_text import escape_latex, escape_markdown
+
+
+def as_text(table: ComparedTable) -> str:
+    """For a terminal: the table, then what the numbers say."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table()
+    grid.add_column("row", overflow="fold")
+    for column in table["columns"]:
+        grid.add_column(Text(column["name"]), justify="right", no_wrap=True)
+    for row in table["rows"]:
+        pairs = (_format_pair(row, c["name"], "\n") for c in table["columns"])
+        grid.add_row(Text(row["label"]), *(Text(pair) for pair in pairs))
+    out = io.StringIO()
+    width = 20 + sum(max(len(c["name"]), 16) + 3 for c in table["columns"])
+    Console(file=out, width=min(max(width, 80), 220)).print(grid)
+    return _format_title(table) + "\n" + out.getvalue() + "\n".join(_list_findings(table)) + "\n"
+
+
+def as_markdown(table: ComparedTable) -> str:
+    """A Markdown table of `reported / measured`, and the rest as a list."""
+    names = [c["name"] for c in table["columns"]]
+    lines = [
+        f"**{_format_title(table)}**",
+        "",
+        "| row | " + " | ".join(names) + " |",
+        "|---|" + "---:|" * len(names),
+    ]
+    for row in table["rows"]:
+        cells = [_format_pair(row, n, " / ") for n in names]
+        lines.append("| " + " | ".join(escape_markdown(c) for c in [row["label"], *cells]) + " |")
+    return "\n".join([*lines, "", *(f"- {line}" for line in _list_findings(table))]) + "\n"
+
+
+def as_latex(table: ComparedTable) -> str:
+    """A tabular with a reported and a measured column each (package booktabs)."""
+    names = [c["name"] for c in table["columns"]]
+    head = " & ".join(rf"\multicolumn{{2}}{{c}}{{{escape_latex(n)}}}" for n in names)
+    lines = [
+        f"% {_format_title(table)}",
+        rf"\begin{{tabular}}{{l{'rr' * len(names)}}}",
+        r"\toprule",
+        f"row & {head} \\\\",
+        r"\midrule",
+    ]
+    for row in table["rows"]:
+        cells = [part for n in names for part in format_cell(row, n)]
+        lines.append(" & ".join(escape_latex(c) for c in [row["label"], *cells]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in _list_findings(table))]
+    return "\n".join(lines) + "\n"
+
+
+CSV_FIELDS = (
+    "table",
+    "scale",
+    "row",
+    "column",
+    "reported",
+    "doubtful",
+    "notes",
+    "state",
+    "mean",
+    "ci95",
+    "seeds",
+)
+
+
+def as_csv(table: ComparedTable) -> str:
+    """A line per reported number, with the fields `CSV_FIELDS`."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_FIELDS)
+    for row in table["rows"]:
+        for name, cell in row["cells"].items():
+            measured = cell["measured"]
+            writer.writerow(
+                [
+                    table["name"],
+                    table["scale"],
+                    row["label"],
+                    name,
+                    cell["reported"],
+                    cell["doubtful"],
+                    cell["notes"],
+                    cell["state"],
+                    measured["mean"] if measured else "",
+                    measured["ci95"] if measured else "",
+                    " ".join(map(str, cell["seeds"])),
+                ]
+            )
+    return out.getvalue()
+
+
+def _format_title(table: ComparedTable) -> str:
+    return (
+        f"{table['name']}: {table['caption']} (reported, then measured at scale {table['scale']})"
+    )
+
+
+def format_cell(row: ComparedRow, name: str) -> tuple[str, str]:
+    """(reported, measured) of a cell; empty where the paper has none."""
+    cell = row["cells"].get(name)
+    if cell is None:
+        return "", ""
+    measured = cell["measured"]
+    if measured is None:
+        short = {"reported only": "", "not run": "-"}
+        shown = short.get(cell["state"], cell["state"])
+    else:
+        around = "" if measured["ci95"] is None else f" ± {measured['ci95']:.1f}"
+        shown = f"{measured['mean']:.1f}{around} ({measured['n']})"
+    return print_reported(cell["reported"]) + ("?" if cell["doubtful"] else ""), shown
+
+
+def print_reported(value: float) -> str:
+    """A reported number with the paper's digits, one at least."""
+    return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
+
+
+def _format_pair(row: ComparedRow, name: str, between: str) -> str:
+    reported, measured = format_cell(row, name)
+    return reported + (between + measured if measured else "")
+
+
+def _list_findings(table: ComparedTable) -> list[str]:
+    """Rank correlations, claims, reasons and notes, a line each."""
+    lines = [f"reported: {table['citation']['text']}"]
+    known = [c for c in table["columns"] if c["spearman"] is not None]
+    if known:
+        each = ", ".join(f"{c['name']} {c['spearman']:+.2f} ({c['pairs']} rows)" for c in known)
+        lines.append(f"rank correlation of reported and measured: {each}")
+    lines += [_format_claim(claim) for claim in table["claims"]]
+    return [*lines, *list_remarks(table)]
+
+
+def list_remarks(table: ComparedTable) -> list[str]:
+    """Why numbers are only reported, notes on rows, further results, and doubts, a line each."""
+    lines: list[str] = []
+    reasons: dict[str, list[str]] = {}
+    for row in table["rows"]:
+        for why in {c["reason"]: 0 for c in row["cells"].values() if c["reason"]}:
+            reasons.setdefault(why, []).append(row["label"])
+        if row["note"]:
+            reasons.setdefault(f"note: {row['note']}", []).append(row["label"])
+    lines += [f"{_name_some(labels)}: {why}" for why, labels in reasons.items()]
+    others = sum(c["others"] for row in table["rows"] for c in row["cells"].values())
+    if others:
+        lines.append(f"{others} further result(s) of other versions of code or data are not shown")
+    notes = {
+        c["notes"]: 0 for row in table["rows"] for c in row["cells"].values() if c["doubtful"]
+    }
+    return [*lines, *(f"?: {note}" for note in notes)]
+
+
+def _name_some(labels: list[str]) -> str:
+    return ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
+
+
+def _format_claim(claim: ComparedClaim) -> str:
+    """`holds: ... (section 1): 5 of 6 measured differences have this sign, 2 beyond ...`."""
+    counted = count_differences(claim)
+    line = f"{claim['state']}: {claim['text']} ({claim['source']})" + (
+        f": {counted}" if counted else ""
+    )
+    return line + (f" [{claim['doubt']}]" if claim["doubt"] else "")
+
+
+def count_differences(claim: ComparedClaim) -> str:
+    """How many of a claim's differences were measured, have its sign, and are beyond their
+    interval."""
+    measured = [c for c in claim["comparisons"] if c["holds"] is not None]
+    if not measured:
+        return ""
+    right = [c for c in measured if c["holds"]]
+    line = f"{len(right)} of {len(measured)} measured differences have this sign"
+    known = [c for c in measured if c["separated"] is not None]
+    beyond = sum(bool(c["separated"]) for c in right)
+    against = sum(bool(c["separated"]) for c in known if not c["holds"])
+    line += (
+        f", {beyond} beyond the 95 % interval; {against} beyond it the other way"
+        if known
+        else "; one seed, so no interval"
+    )
+    if len(measured) < len(claim["comparisons"]):
+        line += f"; {len(claim['comparisons']) - len(measured)} not measured"
+    return line
+
+
+WRITERS: dict[str, Callable[[ComparedTable], str]] = {
+    "text": as_text,
+    "markdown": as_markdown,
+    "latex": as_latex,
+    "csv": as_csv,
+}
