@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli._common import Names, ScaleName, open_runtime, print_json
+
+if TYPE_CHECKING:
+    from bench.results.db.database import Database
 
 FIELDS = (
     "method",
@@ -66,6 +69,8 @@ def command(
             click.echo(
                 f"{len(rows)} of {total} rows; try: bench leaderboard --all, or --task NAME"
             )
+        if line := _other_code(database, rows):
+            click.echo(line)
     else:
         what = (
             "matches; try: bench leaderboard"
@@ -73,6 +78,16 @@ def command(
             else "yet; try: bench run --method orl --task coco_det"
         )
         click.echo(f"no result {what}")
+
+
+def _other_code(database: Database, rows: list[dict[str, Any]]) -> str:
+    from bench.cli._other_code import line
+    from bench.results.views.stages import changed_behind
+
+    shown = [label for row in rows for label in row["cells"]]
+    with database.engine.connect() as connection:
+        cells, names = changed_behind(connection, shown)
+    return line(len(cells), "results above", names, "bench run --force")
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

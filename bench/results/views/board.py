@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from bench.core.collector import collector_off
 from bench.results.views.entries import (
     Entry,
-    collector_off,
     own_settings,
     row_settings,
     shown_settings,

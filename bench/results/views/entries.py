@@ -3,15 +3,14 @@ source."""
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from bench.core.collector import collector_off
 from bench.core.statistics import summary
 from bench.results.db.models import CellRow, ResultRow
 
@@ -65,19 +64,6 @@ class Entry:
         if self.values:
             return "done"
         return next((s for s in ASKED if s in self.states), "missing")
-
-
-@contextmanager
-def collector_off() -> Iterator[None]:
-    """While 100,000 small objects are made, looking for cycles among them takes longer than making
-    them."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 FIELDS = (
