@@ -12,7 +12,15 @@ import streamlit as st
 from bench.results.views.board import cell_command
 from bench.results.views.compare import settings_of
 from bench.results.views.files import class_scores, learning_curve, stage_folder, summary_of
-from bench.results.views.stages import CellInfo, StageInfo, code_state, find_cell, graph, siblings
+from bench.results.views.stages import (
+    CellInfo,
+    StageInfo,
+    code_state,
+    code_states,
+    find_cell,
+    graph,
+    siblings,
+)
 from dashboard.look import (
     Markup,
     duration,
@@ -213,6 +221,7 @@ def tree(info: CellInfo, stages: dict[str, StageInfo]) -> None:
     st.html(section("Stages"))
     chosen = choose_stage(stages, key).key
     seen: set[str] = set()
+    states = code_states(stages.values())
 
     def branch(at: str, role: str) -> str:
         stage = stages.get(at)
@@ -220,7 +229,7 @@ def tree(info: CellInfo, stages: dict[str, StageInfo]) -> None:
             return f"<li>{escape(role)}: {escape(at[:12])} (not recorded here)</li>"
         text = f"{stage.kind}/{stage.name} {stage.short}"
         mark = ' class="on"' if at == chosen else ""
-        changed = code_state(stage)
+        changed = states[at]
         state = "" if changed == "current" else f' <span class="b-tag">code {changed}</span>'
         inner = ""
         if at not in seen:

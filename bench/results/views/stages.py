@@ -105,7 +105,15 @@ def _stages(connection: Connection, keys: Iterable[str]) -> list[StageInfo]:
 
 def code_state(stage: StageInfo) -> str:
     """ "current", "changed" since the stage was made, or "unknown"."""
-    return Code().state(stage.runner, stage.kind, stage.name, stage.params, stage.source_digest)
+    return code_states([stage])[stage.key]
+
+
+def code_states(stages: Iterable[StageInfo]) -> dict[str, str]:
+    """`code_state` of each stage by its key; files are read once for all of them."""
+    code = Code()
+    return {
+        s.key: code.state(s.runner, s.kind, s.name, s.params, s.source_digest) for s in stages
+    }
 
 
 def changed_labels(connection: Connection) -> frozenset[str]:
