@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.contracts.images import ImageSet, Objects
 from bench.core.errors import BadData
+from bench.core.ragged import Ragged, offsets, span
 from bench.core.store import write_json
 from bench.data.semantic import read_classes
 
@@ -41,7 +42,7 @@ def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
     arrays: dict[str, np.ndarray] = {
         "ids": np.array([r.id for r in ordered], np.int64),
         "sizes": np.array([r.size for r in ordered], np.int32).reshape(-1, 2),
-        "first": np.cumsum([0, *(len(r.annotations) for r in ordered)], dtype=np.int64),
+        "first": offsets(len(r.annotations) for r in ordered),
         "boxes": np.array([a["box"] for a in flat], np.float32).reshape(-1, 4),
         "labels": np.array([a["label"] for a in flat], np.int64),
         "crowd": np.array([a["crowd"] for a in flat], bool),
@@ -143,13 +144,10 @@ class IndexedImages(ImageSet):
         return np.array(self._array("image_class"))
 
     def _slice(self, name: str, index: int) -> bytes:
-        at = self._array(f"{name}_at")
-        return self._array(name)[at[index] : at[index + 1]].tobytes()
+        return Ragged(self._array(name), self._array(f"{name}_at"))[index].tobytes()
 
     def objects(self, index: int) -> Objects:
-        first = self._array("first")
-        low, high = int(first[index]), int(first[index + 1])
-        part = slice(low, high)
+        part = span(self._array("first"), index)
         masks = (self.index / "masks.npy").exists()
         points = (self.index / "keypoints.npy").exists()
         return Objects(
@@ -159,7 +157,9 @@ class IndexedImages(ImageSet):
             difficult=np.array(self._array("difficult")[part]),
             area=np.array(self._array("area")[part]),
             ids=np.array(self._array("object_ids")[part]),
-            segmentations=[json.loads(self._slice("masks", i)) for i in range(low, high)]
+            segmentations=[
+                json.loads(self._slice("masks", i)) for i in range(part.start, part.stop)
+            ]
             if masks
             else None,
             keypoints=np.array(self._array("keypoints")[part]) if points else None,

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bench.core.ragged import offsets
 from bench.data.scenes.draw import Scene, draw_scene
 from bench.data.scenes.shapes import CLASSES
 
@@ -176,7 +177,7 @@ def _cifar(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
     for split, name in (("train", "train"), ("val", "test")):
         parts = [d.jpeg((32, 32)) for d in sides[split]]
         arrays[f"{name}_jpeg"] = np.frombuffer(b"".join(parts), np.uint8)
-        arrays[f"{name}_offsets"] = np.cumsum([0, *map(len, parts)])
+        arrays[f"{name}_offsets"] = offsets(map(len, parts))
         arrays[f"{name}_labels"] = np.array([d.label for d in sides[split]])
     np.savez(root / "cifar10_jpeg.npz", **arrays)  # type: ignore[arg-type]
     return {split: [d.label for d in scenes] for split, scenes in sides.items()}

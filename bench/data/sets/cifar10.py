@@ -15,6 +15,7 @@ from bench.contracts.images import ImageSet
 from bench.core.errors import BadData
 from bench.core.image import decode_rgb
 from bench.core.params import Runtime
+from bench.core.ragged import Ragged
 from bench.core.stage import Stage
 from bench.core.store import write_json
 from bench.data.files import fingerprint
@@ -61,18 +62,17 @@ class Cifar10(Labelled):
         file = ctx.runtime.roots[ctx.stage.key]
         report = {}
         for split, name in SPLITS.items():
-            content, offsets, labels, classes = _arrays(file, name)
+            content, labels, classes = _arrays(file, name)
             rows = []
             advance = ctx.progress.task(f"check {split}", len(labels))
             for i, label in enumerate(labels.tolist()):
-                height, width = decode_rgb(
-                    _bytes(content, offsets, i), f"{name} {i} of {file}"
-                ).shape[:2]
+                image = decode_rgb(content[i].tobytes(), f"{name} {i} of {file}")
+                height, width = image.shape[:2]
                 rows.append(Row(i + 1, "", (width, height), label=label))
                 advance(1)
             write_index(ctx.work / split, classes, rows)
-            np.save(ctx.work / split / "jpeg.npy", content)
-            np.save(ctx.work / split / "jpeg_at.npy", offsets)
+            np.save(ctx.work / split / "jpeg.npy", content.values)
+            np.save(ctx.work / split / "jpeg_at.npy", content.first)
             report[split] = {"images": len(rows), "classes": len(set(labels.tolist()))}
         write_json(ctx.work / "report.json", report)
 
@@ -92,12 +92,8 @@ class PackedImages(ClassifiedImages):
         return decode_rgb(self._slice("jpeg", index), f"{index} of {self.root}")
 
 
-def _bytes(content: np.ndarray, offsets: np.ndarray, index: int) -> bytes:
-    return content[offsets[index] : offsets[index + 1]].tobytes()
-
-
-def _arrays(file: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """JPEG bytes, offsets, labels and class names of a split; BadData unless they fit together."""
+def _arrays(file: Path, name: str) -> tuple[Ragged, np.ndarray, list[str]]:
+    """JPEG bytes by image, labels and class names of a split; BadData unless they fit together."""
     try:
         with np.load(file) as arrays:
             found: dict[str, Any] = {
@@ -117,4 +113,4 @@ def _arrays(file: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
         or not ((labels >= 0) & (labels < len(classes))).all()
     ):
         raise BadData(f"{file}: offsets and labels of {name} do not fit its images; make it again")
-    return content, offsets, labels, classes
+    return Ragged(content, offsets), labels, classes
