@@ -62,6 +62,18 @@ class Stage:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class RecordedStage(Stage):
+    """A committed stage again, from its record: some of the inputs that its key depends on may
+    be gone, so the key is the recorded one."""
+
+    recorded_key: str = ""
+
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        return self.recorded_key
+
+
 def walk(*roots: Stage) -> Iterator[Stage]:
     """Every stage that `roots` need, inputs first, each key once."""
     seen: set[str] = set()

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.contracts import registry
 from bench.core.errors import BadInput
-from bench.core.stage import Stage
+from bench.core.stage import RecordedStage, Stage
 
 if TYPE_CHECKING:
     from bench.contracts.component import Component
@@ -61,9 +61,7 @@ class Ask:
             if child in self.index
         }
         parts = {k: record[k] for k in ("kind", "name", "version", "params", "runner")}
-        made = Stage(**parts, inputs=inputs)
-        made.__dict__["key"] = key  # which the missing inputs are part of
-        return made
+        return RecordedStage(**parts, inputs=inputs, recorded_key=key)
 
     def latest(self, accept: Callable[[Record], bool]) -> Stage | None:
         """The newest committed stage whose record `accept` takes."""

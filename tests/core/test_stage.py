@@ -8,7 +8,7 @@ import pytest
 
 from bench.core.params import Params, canonical, param
 from bench.core.seeds import rng_for, seed_for
-from bench.core.stage import Stage, walk
+from bench.core.stage import RecordedStage, Stage, walk
 
 LEAF = Stage("data", "scenes", 1, {"seed": 0, "n": 320}, "a:b")
 TOP = Stage("pretrain", "byol", 2, {"lr": 0.2, "betas": [0.9, 0.95]}, "c:d", {"data": LEAF})
@@ -72,6 +72,16 @@ def test_derived_seeds() -> None:
     assert all(0 <= s < 2**63 for s in different)
     assert seed_for(0, "a", 1, 2) != seed_for(0, "a", 12)
     assert rng_for(5, "x").integers(1 << 30) == rng_for(5, "x").integers(1 << 30)
+
+
+def test_a_stage_from_its_record_keeps_the_key_that_its_lost_inputs_gave_it() -> None:
+    record = TOP.record()
+    parts = {k: record[k] for k in ("kind", "name", "version", "params", "runner")}
+    without_data = RecordedStage(**parts, recorded_key=record["key"])
+    assert without_data.key == TOP.key != Stage(**parts).key
+    assert without_data.short == TOP.short
+    above = Stage("evaluate", "knn", 1, {}, "e:f", {"backbone": without_data})
+    assert above.key == Stage("evaluate", "knn", 1, {}, "e:f", {"backbone": TOP}).key
 
 
 @pytest.mark.parametrize("seed", range(10))
