@@ -70,7 +70,7 @@ class RecordedStage(Stage):
     recorded_key: str = ""
 
     @property
-    def key(self) -> str:  # type: ignore[override]
+    def key(self) -> str:
         return self.recorded_key
 
 
