@@ -36,7 +36,8 @@ class ParsedFile:
 
 
 def parse(text: str | bytes, module: str, is_package: bool) -> ParsedFile:
-    """The code of `module`; `is_package`: it is an `__init__.py`, which relative imports depend on.
+    """The code of `module`; `is_package`: it is an `__init__.py`,
+    which relative imports depend on.
 
     A text that is no Python is digested as it stands and imports nothing: who runs it will see
     the error.
@@ -84,8 +85,8 @@ def _write(
 
 
 def _means_nothing(node: ast.AST, mute: bool) -> bool:
-    """Is it a docstring (or another constant on a line of its own), imports for types alone, or
-    wording?"""
+    """Is it a docstring (or another constant on a line of its own),
+    imports for types alone, or wording?"""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)
     if isinstance(node, ast.If):

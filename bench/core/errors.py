@@ -1,5 +1,5 @@
-"""The one error family: what a user did that cannot work, in one line, with the next command to
-type."""
+"""The one error family: what a user did that cannot work, in one line,
+with the next command to type."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def nearest(value: str, names: Iterable[str]) -> str | None:
 
 
 def unknown(what: str, value: str, names: Iterable[str], then: str) -> BadInput:
-    """Error for a name that does not exist: the value, the nearest name, the list, the next
-    command."""
+    """Error for a name that does not exist: the value, the nearest name,
+    the list, the next command."""
     names = sorted(names)
     guess = nearest(value, names)
     hint = f" (did you mean {guess!r}?)" if guess else ""

@@ -40,7 +40,8 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
-        """The JSON-ready dict that enters keys: every field, less `later` fields at their default."""
+        """The JSON-ready dict that enters keys:
+        every field, less `later` fields at their default."""
         dumped = self.model_dump(mode="json")
         return {k: v for k, v in dumped.items() if not self._hidden(k)}
 
@@ -75,7 +76,8 @@ class Params(BaseModel):
 
 
 def _parse(text: str, info: FieldInfo) -> Any:
-    """A command-line value: JSON where it reads as JSON, a comma list for tuples, else the text."""
+    """A command-line value: JSON where it reads as JSON,
+    a comma list for tuples, else the text."""
     if "," in text and not text.lstrip().startswith(("[", "{", '"')):
         return [_parse(part.strip(), info) for part in text.split(",")]
     if text in get_args(info.annotation):  # a choice may be called "none"

@@ -70,8 +70,8 @@ def overlay_heat(image: np.ndarray, low: np.ndarray) -> np.ndarray:
 def draw_boxes(
     image: np.ndarray, boxes: np.ndarray, labels: Sequence[str] = (), width: int = 1
 ) -> np.ndarray:
-    """A copy of (H, W, 3) uint8 RGB with xyxy boxes (n, 4), lines `width` pixels wide, and their
-    labels."""
+    """A copy of (H, W, 3) uint8 RGB with xyxy boxes (n, 4),
+    lines `width` pixels wide, and their labels."""
     picture = np.ascontiguousarray(image).copy()
     for i, box in enumerate(np.asarray(boxes).reshape(-1, 4)):
         x1, y1, x2, y2 = (round(float(v)) for v in box)

@@ -58,10 +58,9 @@ def parallel(
 ) -> Iterator[R]:
     """function over items, results in the items' order; in this process where workers < 2.
 
-    A worker gets the function once, when it starts: a network in it would else be sent with every
-    chunk. It
-    is born deaf: SIGTERM, which ends it when all is done, would else go to a handler of this
-    process that it still has in its first moments.
+    A worker gets the function once, when it starts: a network in it would else be
+    sent with every chunk. It is born deaf: SIGTERM, which ends it when all is done,
+    would else go to a handler of this process that it still has in its first moments.
     """
     if workers < 2:
         yield from map(function, items)

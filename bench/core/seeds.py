@@ -1,4 +1,5 @@
-"""Derived seeds: one base seed, a purpose and dimensions give independent, reproducible streams."""
+"""Derived seeds: one base seed,
+a purpose and dimensions give independent, reproducible streams."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import numpy as np
 
 
 def seed_for(base: int, purpose: str, *dims: int | str) -> int:
-    """A 63-bit seed from sha256 of (base, purpose, *dims); equal inputs give equal seeds
-    everywhere."""
+    """A 63-bit seed from sha256 of (base, purpose, *dims);
+    equal inputs give equal seeds everywhere."""
     text = "\x1f".join([str(base), purpose, *map(str, dims)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -47,7 +47,8 @@ class StopRequest:
 
 @contextmanager
 def listen_for_stop(at_once: bool = False) -> Iterator[StopRequest]:
-    """Hear stop signals while the block runs. Only a main thread can; in another nothing is heard."""
+    """Hear stop signals while the block runs. Only a main thread can;
+    in another nothing is heard."""
     before = {s: signal.getsignal(s) for s in STOP_SIGNALS}
     request = StopRequest(at_once)
     try:
@@ -61,9 +62,9 @@ def listen_for_stop(at_once: bool = False) -> Iterator[StopRequest]:
 
 @contextmanager
 def hold_back_stop() -> Iterator[None]:
-    """Stop signals wait until the block has run. What starts in it is born deaf to them (a mask is
-    inherited), so that a signal to every process of a job does not end helpers that must outlive
-    it."""
+    """Stop signals wait until the block has run.
+    What starts in it is born deaf to them (a mask is inherited),
+    so that a signal to every process of a job does not end helpers that must outlive it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

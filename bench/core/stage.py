@@ -17,8 +17,7 @@ class Stage:
     """`key = sha256(canonical JSON of {KEY_VERSION, kind, name, version, params, inputs' keys})`.
 
     `runner` ("module:function") says which code makes the stage's folder from a `StageContext`;
-    like the
-    code itself it is no part of the key: a change of meaning raises `version`.
+    like the code itself it is no part of the key: a change of meaning raises `version`.
     """
 
     kind: str

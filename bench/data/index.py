@@ -1,5 +1,5 @@
-"""A split as flat arrays on disk, memory-mapped: 118k images with 860k objects pickle in
-microseconds."""
+"""A split as flat arrays on disk, memory-mapped:
+118k images with 860k objects pickle in microseconds."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def _text(arrays: dict[str, np.ndarray], name: str, texts: Iterable[str]) -> Non
 
 
 class IndexedImages(ImageSet):
-    """An ImageSet served from an index folder; pickles as a few names, arrays are mapped on first
-    use."""
+    """An ImageSet served from an index folder; pickles as a few names,
+    arrays are mapped on first use."""
 
     def __init__(
         self,

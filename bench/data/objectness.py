@@ -1,5 +1,5 @@
-"""How much object a region holds: object pixels of an image, and shares of them in boxes (paper
-000)."""
+"""How much object a region holds: object pixels of an image,
+and shares of them in boxes (paper 000)."""
 
 from __future__ import annotations
 

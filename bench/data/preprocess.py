@@ -1,5 +1,5 @@
-"""What a frozen backbone is shown: resize and crop without randomness, as the evaluation protocols
-say."""
+"""What a frozen backbone is shown: resize and crop without randomness,
+as the evaluation protocols say."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.views.augment import MEAN, STD
 @dataclass(frozen=True)
 class Transform:
     """Short side to `resize` pixels, then the whole image squashed to `size` x `size` ("squash"),
-    or the central `size` x `size` ("center"). Bilinear, antialiased, as torchvision does on PIL
-    images."""
+    or the central `size` x `size` ("center"). Bilinear, antialiased,
+    as torchvision does on PIL images."""
 
     mode: Literal["squash", "center"]
     resize: int
@@ -42,8 +42,8 @@ class Transform:
 
 
 class Normaliser:
-    """(B, 3, H, W) uint8 -> float32 on `device`, (x - 255 MEAN) / (255 STD) of each channel,
-    channels-last.
+    """(B, 3, H, W) uint8 -> float32 on `device`, (x - 255 MEAN) / (255 STD)
+    of each channel, channels-last.
 
     On a CPU the result lies in memory that the next call overwrites: taking 38 MB from the system
     for each batch costs more than the arithmetic.
@@ -74,8 +74,8 @@ class Normaliser:
 
 
 def short_side(height: int, width: int, short: int) -> tuple[int, int]:
-    """(height, width) with the short side at `short`, the long side rounded down, as torchvision's
-    Resize."""
+    """(height, width) with the short side at `short`,
+    the long side rounded down, as torchvision's Resize."""
     if height <= width:
         return short, int(short * width / height)
     return int(short * height / width), short
@@ -88,8 +88,8 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _centre(x: Tensor, size: int) -> Tensor:
-    """torchvision's CenterCrop: offsets rounded half to even, zeros around an image that is
-    smaller."""
+    """torchvision's CenterCrop: offsets rounded half to even,
+    zeros around an image that is smaller."""
     height, width = x.shape[-2:]
     if height < size or width < size:
         left, top = max(size - width, 0) // 2, max(size - height, 0) // 2

@@ -41,8 +41,8 @@ def read_splits(
 ) -> dict[str, list[R]]:
     """`function` of every item of every split, in their order, with progress.
 
-    A text it returns says what is wrong with its item: they are collected, and BadData names the
-    first.
+    A text it returns says what is wrong with its item:
+    they are collected, and BadData names the first.
     """
     found: dict[str, list[R]] = {}
     bad: list[str] = []

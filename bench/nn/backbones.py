@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def build_backbone(name: str) -> ResNetBackbone | LabResNet | VisionTransformer:
-    """A freshly initialised backbone (the caller has seeded torch); unknown names raise BadInput."""
+    """A freshly initialised backbone (the caller has seeded torch);
+    unknown names raise BadInput."""
     found = architecture(name)
     if found.family == "vit":
         from bench.nn.vit import VisionTransformer  # timm takes seconds to import
@@ -47,8 +48,8 @@ def save_backbone(path: Path, backbone: nn.Module) -> None:
 
 
 def load_backbone(path: Path, backbone: nn.Module) -> int:
-    """Load `path` (torchvision keys; `fc.*` is ignored) into `backbone`; returns how many tensors
-    matched.
+    """Load `path` (torchvision keys; `fc.*` is ignored) into `backbone`;
+    returns how many tensors matched.
 
     Raises BadData for an unreadable file, BadInput if any key is missing, unexpected or of another
     shape: a backbone that is only partly loaded gives wrong results without an error.

@@ -1,5 +1,5 @@
-"""A ResNet's state dict under torchvision's key names and under detectron2's; both ways, nothing
-lost."""
+"""A ResNet's state dict under torchvision's key names and under
+detectron2's; both ways, nothing lost."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def _from_detectron2(key: str) -> str:
 
 
 def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
-    """BadInput unless `state` has the keys and shapes of `own`; it names the first ones and the
-    counts."""
+    """BadInput unless `state` has the keys and shapes of `own`;
+    it names the first ones and the counts."""
     missing = [k for k in own if k not in state]
     extra = [k for k in state if k not in own]
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
@@ -81,9 +81,8 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: st
     matched = len(own) - len(missing) - len(shapes)
     raise BadInput(
         f"{source} does not fit the network: {'; '.join(parts)} ({len(missing)} missing, "
-        f"{len(extra)} "
-        f"unexpected, {len(shapes)} of another shape, {matched} of {len(own)} match); is it "
-        "another backbone?"
+        f"{len(extra)} unexpected, {len(shapes)} of another shape, "
+        f"{matched} of {len(own)} match); is it another backbone?"
     )
 
 

@@ -27,8 +27,8 @@ MOST = 9216  # numbers of a pooled layer of ResNet-50
 
 
 def pool_map(name: str, found: Tensor) -> Tensor:
-    """The map (B, C, h, w) of a ResNet's depth -> (B, C g g), g = 12, 6, 4, 3, 2 from conv1 to
-    res5.
+    """The map (B, C, h, w) of a ResNet's depth -> (B, C g g), g = 12, 6,
+    4, 3, 2 from conv1 to res5.
 
     At the sizes of a 224-pixel image this is the average pooling of the published linear and SVM
     protocols (kernel, stride, padding): conv1 (10, 10, 4), res2 (16, 8, 0), res3 (13, 5, 0), res4

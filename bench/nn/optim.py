@@ -64,8 +64,8 @@ def param_groups(
     decay_norm_and_bias: bool,
     fixed_lr: Sequence[nn.Parameter] = (),
 ) -> list[dict[str, Any]]:
-    """Parameters with decay, and those without: 1-d ones (batch norm, biases) unless told to decay
-    them.
+    """Parameters with decay, and those without: 1-d ones (batch norm, biases)
+    unless told to decay them.
 
     Those in `fixed_lr` come after, in groups that say so with "fixed_lr": True; their rate is
     never changed.

@@ -1,11 +1,11 @@
-"""Backbones in checkpoints made elsewhere: read safely, found by their keys, named by their
-shapes.
+"""Backbones in checkpoints made elsewhere: read safely,
+found by their keys, named by their shapes.
 
-A checkpoint is read as one flat dict: nested dicts are joined with dots, so a wrapping
-`state_dict`, `model` or `teacher` is a prefix like `module.` or `encoder_q.`. A backbone is
-wherever a prefix leads to the keys of
-one: torchvision's (also MoCo's, mm's, solo-learn's), detectron2's, an `nn.Sequential` of a
-ResNet's children (lightly), or timm's vision transformer (MAE, DINO).
+A checkpoint is read as one flat dict: nested dicts are joined with dots,
+so a wrapping `state_dict`, `model` or `teacher` is a prefix like `module.` or `encoder_q.`.
+A backbone is wherever a prefix leads to the keys of one:
+torchvision's (also MoCo's, mm's, solo-learn's), detectron2's,
+an `nn.Sequential` of a ResNet's children (lightly), or timm's vision transformer (MAE, DINO).
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def _caution(backbone: str) -> str:
 
 
 def read_checkpoint(path: Path) -> Flat:
-    """Every tensor of the file under its dotted path; nothing in it is executed
-    (`weights_only=True`).
+    """Every tensor of the file under its dotted path;
+    nothing in it is executed (`weights_only=True`).
 
     Raises BadInput where there is no such file or it needs objects that are not plain data,
     BadData where it cannot be read.
@@ -95,11 +95,9 @@ def read_checkpoint(path: Path) -> Flat:
         if name is None:
             raise _unreadable(path, error) from None
         raise BadInput(
-            f"{path} is not loaded: it holds Python objects ({name[1]}), and unpickling those can "
-            "run code; "
-            "if you trust it, save its tensors alone: torch.save(torch.load(FILE, "
-            "weights_only=False)"
-            "['state_dict'], 'plain.pth')"
+            f"{path} is not loaded: it holds Python objects ({name[1]}), "
+            "and unpickling those can run code; if you trust it, save its tensors alone: "
+            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'plain.pth')"
         ) from None
     except Exception as error:
         raise _unreadable(path, error) from None
@@ -111,9 +109,8 @@ def read_checkpoint(path: Path) -> Flat:
 
 def _unreadable(path: Path, error: Exception) -> BadData:
     return BadData(
-        f"{path} is no readable PyTorch or safetensors file ({type(error).__name__}); download it "
-        "again, or "
-        "save its state dict with torch.save"
+        f"{path} is no readable PyTorch or safetensors file ({type(error).__name__}); "
+        "download it again, or save its state dict with torch.save"
     )
 
 
@@ -148,8 +145,8 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def find_backbone(flat: Flat, source: str) -> Found:
-    """The one backbone in a checkpoint, complete, or BadInput that says what is missing or too
-    much.
+    """The one backbone in a checkpoint, complete,
+    or BadInput that says what is missing or too much.
 
     Of several the trained one is taken, not its moving average (key, momentum, target, ema); of
     `teacher` and `student` the teacher, as DINO evaluates it. Copies under two names are one.
@@ -215,9 +212,8 @@ def _choose(flat: Flat, found: dict[str, str], source: str) -> str:
             torch.equal(first[k], second[k]) for k in first
         ):
             raise BadInput(
-                f"{source} holds two backbones, under {prefixes[0]!r} and {other!r}; save the one "
-                "that is "
-                "meant in a file of its own"
+                f"{source} holds two backbones, under {prefixes[0]!r} and {other!r}; "
+                "save the one that is meant in a file of its own"
             )
     return prefixes[0]
 
@@ -292,11 +288,9 @@ def _resnet_name(state: Flat, source: str) -> str:
     if base is None or None in options:
         kind = "bottleneck" if deep else "basic"
         raise BadInput(
-            f"{source} holds a ResNet that is not known here: {'-'.join(map(str, counts))} {kind} "
-            "blocks, "
-            f"{width} channels wide, stem {'x'.join(map(str, stem))}; known: "
-            f"{', '.join(BLOCKS.values())} of "
-            "width 64 or 32, stem 7x7 or 3x3"
+            f"{source} holds a ResNet that is not known here: {'-'.join(map(str, counts))} "
+            f"{kind} blocks, {width} channels wide, stem {'x'.join(map(str, stem))}; known: "
+            f"{', '.join(BLOCKS.values())} of width 64 or 32, stem 7x7 or 3x3"
         )
     return f"{base}{options[0]}{options[1]}"
 
@@ -308,14 +302,12 @@ def _vit_name(state: Flat, prefix: str, source: str) -> str:
     if not names:
         known = ", ".join(f"{n} ({s.dim}, {s.patch}, {s.depth})" for n, s in VITS.items())
         raise BadInput(
-            f"{source} holds a ViT that is not known here: width {dim}, patch {patch}, depth "
-            f"{depth}; known "
-            f"(width, patch, depth): {known}"
+            f"{source} holds a ViT that is not known here: "
+            f"width {dim}, patch {patch}, depth {depth}; known (width, patch, depth): {known}"
         )
     if names[0] == "vit_s" and "base_encoder" in prefix:
         raise BadInput(
             f"{source} holds MoCo v3's ViT-S, whose 12 attention heads are not those of vit_s "
-            "(6): the "
-            "tensors fit, the features would be wrong; try: another checkpoint"
+            "(6): the tensors fit, the features would be wrong; try: another checkpoint"
         )
     return names[0]

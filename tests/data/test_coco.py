@@ -1,5 +1,5 @@
-"""COCO in its official layout: what the index holds, what bad folders say, what the key depends
-on."""
+"""COCO in its official layout: what the index holds,
+what bad folders say, what the key depends on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The sets with published lists in their layouts: labels, ids, splits, keys, and what damage says."""
+"""The sets with published lists in their layouts: labels, ids, splits,
+keys, and what damage says."""
 
 from __future__ import annotations
 

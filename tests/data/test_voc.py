@@ -1,4 +1,5 @@
-"""PASCAL VOC in its official layout: boxes, ids, image sets, masks, labels, what bad folders say."""
+"""PASCAL VOC in its official layout: boxes, ids, image sets, masks,
+labels, what bad folders say."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ def mask(
 
 
 def write_year(root: Path, year: str, photos: Iterable[Photo], sets: dict[str, list[str]]) -> Path:
-    """Add photos and image sets to `root`/VOC<year>; sets by name, `train` or
-    `Segmentation/train`."""
+    """Add photos and image sets to `root`/VOC<year>;
+    sets by name, `train` or `Segmentation/train`."""
     folder = root / f"VOC{year}"
     for part in (
         "JPEGImages",

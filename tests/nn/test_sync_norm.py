@@ -1,5 +1,5 @@
-"""Batch norm over two processes equals torch's over the whole batch, in float64, with unequal
-shares."""
+"""Batch norm over two processes equals torch's over the whole batch,
+in float64, with unequal shares."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Classification sets: folders of images with one class each, listed by folders, CSV or JSON; the
-stage."""
+"""Classification sets: folders of images with one class each,
+listed by folders, CSV or JSON; the stage."""
 
 from __future__ import annotations
 
@@ -122,8 +122,8 @@ def check_row(root: Path, image: Listed) -> Row | str:
                     file.seek(max(0, path.stat().st_size - 4096))
                     if b"\xff\xd9" not in file.read():
                         raise BadData(
-                            f"image {path} has no end, a truncated JPEG; unpack or download it "
-                            "again"
+                            f"image {path} has no end, a truncated JPEG; "
+                            "unpack or download it again"
                         )
     except BadData as error:
         return str(error)
@@ -131,8 +131,8 @@ def check_row(root: Path, image: Listed) -> Row | str:
 
 
 def class_folders(root: Path, split: str, get: HowToGet) -> dict[str, list[str]]:
-    """Image names by class folder of `root/split`, sorted; BadData where there are no class
-    folders."""
+    """Image names by class folder of `root/split`, sorted;
+    BadData where there are no class folders."""
     place = root / split
     if not place.is_dir():
         raise BadData(f"{root} has no folder {split}/; get {get}")
@@ -163,8 +163,8 @@ def folders_of(root: Path, splits: Iterable[str], get: HowToGet) -> Contents:
         more = sorted(set(found) - set(classes))
         if more:
             raise BadData(
-                f"{root / split} has class {more[0]!r}, which {next(iter(listed))}/ lacks; get "
-                f"{get}"
+                f"{root / split} has class {more[0]!r}, "
+                f"which {next(iter(listed))}/ lacks; get {get}"
             )
     at = {name: i for i, name in enumerate(classes)}
     made = {}

@@ -38,7 +38,8 @@ class PartedSet(Data, Generic[M]):
     list_noun: str = "list"
 
     def part(self, root: Path, split: str, part: str) -> list[M] | None:
-        """The members of one list; None if it is not there. BadInput for a name that is no list's."""
+        """The members of one list; None if it is not there.
+        BadInput for a name that is no list's."""
         raise NotImplementedError
 
     def _root(self, given: Path | None) -> Path:
@@ -80,18 +81,16 @@ class PartedSet(Data, Generic[M]):
         for one, other in pairwise(members):
             if one.id == other.id:
                 raise BadInput(
-                    f"{self.name}.{split}={setting}: {one.image} is listed twice; try: --set "
-                    f"{self.name}.{split}=ONE_{self.list_noun.upper().replace(' ', '_')}, or "
-                    "download the "
-                    f"{self.list_noun}s again"
+                    f"{self.name}.{split}={setting}: {one.image} is listed twice; try: "
+                    f"--set {self.name}.{split}=ONE_{self.list_noun.upper().replace(' ', '_')}, "
+                    f"or download the {self.list_noun}s again"
                 )
         return members
 
     def _absent(self, root: Path, split: str, part: str) -> BadData:
         return BadData(
-            f"{root} has no {self.list_noun} {part!r}, the {split} of {self.name}; get "
-            f"{self.how_to_get}; "
-            f"then: {self._then()}"
+            f"{root} has no {self.list_noun} {part!r}, the {split} of {self.name}; "
+            f"get {self.how_to_get}; then: {self._then()}"
         )
 
     def _then(self) -> str:

@@ -98,16 +98,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Described:
-    """What an annotation file says. objects: (class, difficult, (xmin, ymin, xmax, ymax) as
-    written)."""
+    """What an annotation file says.
+    objects: (class, difficult, (xmin, ymin, xmax, ymax) as written)."""
 
     size: tuple[int, int]
     objects: list[tuple[str, bool, tuple[float, ...]]]
 
 
 def image_sets(folder: Path) -> dict[str, Path]:
-    """Image sets of a year by name: `train` (`ImageSets/Main/train.txt`), `Segmentation/train`,
-    ...
+    """Image sets of a year by name: `train` (`ImageSets/Main/train.txt`),
+    `Segmentation/train`, ...
 
     The lists of one class (`cat_train` beside `train`) are left out: they repeat the objects."""
     main = {f.stem: f for f in sorted((folder / "ImageSets" / "Main").glob("*.txt"))}
@@ -118,7 +118,8 @@ def image_sets(folder: Path) -> dict[str, Path]:
 
 
 def read_names(file: Path) -> list[str]:
-    """The image names of an image set; BadData for lines that are no name, and for a name twice."""
+    """The image names of an image set;
+    BadData for lines that are no name, and for a name twice."""
     try:
         lines = file.read_text().splitlines()
     except (OSError, ValueError) as error:
@@ -129,9 +130,8 @@ def read_names(file: Path) -> list[str]:
     for name in names:
         if not NAME.fullmatch(name):
             raise BadData(
-                f"image set {file} holds {name[:40]!r}, which is no name like 000005 or "
-                "2007_000032; use a "
-                "list of such names, one a line"
+                f"image set {file} holds {name[:40]!r}, "
+                "which is no name like 000005 or 2007_000032; use a list of such names, one a line"
             )
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
@@ -185,16 +185,15 @@ def _number(text: str | None) -> float:
 
 
 def read_row(root: Path, member: Member) -> tuple[Row, dict[str, int]] | str:
-    """The index row of an image and its counts, everything about it checked; or what is wrong, one
-    line."""
+    """The index row of an image and its counts, everything about it checked;
+    or what is wrong, one line."""
     try:
         described = read_annotation(root / member.annotation)
         height, width = read_rgb(root / member.image).shape[:2]
         if described.size != (width, height):
             raise BadData(
                 f"image {root / member.image} is {width}x{height} but {root / member.annotation} "
-                "says "
-                f"{described.size[0]}x{described.size[1]}; unpack the VOC archive again"
+                f"says {described.size[0]}x{described.size[1]}; unpack the VOC archive again"
             )
         if member.masked:
             check_classes(root / member.mask, (width, height), len(CLASSES))

@@ -1,5 +1,5 @@
-"""Generated scenes written in the official layouts of classification sets, to try a reader or a
-task."""
+"""Generated scenes written in the official layouts of classification sets,
+to try a reader or a task."""
 
 from __future__ import annotations
 
@@ -38,14 +38,16 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """A scene, its number, and the class it is listed under: that of the object with most pixels."""
+    """A scene, its number, and the class it is listed under:
+    that of the object with most pixels."""
 
     number: int
     scene: Scene
     label: int
 
     def jpeg(self, size: tuple[int, int] | None = None, foot: int = 0) -> bytes:
-        """The image encoded, at its own or another (width, height), with `foot` white rows below."""
+        """The image encoded, at its own or another (width, height),
+        with `foot` white rows below."""
         image = self.scene.image
         if size is not None:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -41,7 +41,8 @@ def write_cub(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
 
 
 def write_flowers(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
-    """Oxford Flowers 102, of which 20 are there; half of the training images are the list `valid`."""
+    """Oxford Flowers 102, of which 20 are there;
+    half of the training images are the list `valid`."""
     from scipy.io import savemat
 
     scenes = _scenes(n_train, n_val, seed)

@@ -69,8 +69,8 @@ class Aircraft(ListedSet):
         for image, variant in read_table(file, "list", "IMAGE VARIANT", 1):
             if variant not in places:
                 raise BadData(
-                    f"{file} has the variant {variant!r}, which variants.txt lacks; unpack it "
-                    "again"
+                    f"{file} has the variant {variant!r}, "
+                    "which variants.txt lacks; unpack it again"
                 )
             found.append(Member(number(image, file), f"data/images/{image}.jpg", places[variant]))
         return found

@@ -1,5 +1,5 @@
-"""Stanford Cars in its official layout: 196 makes, models and years, about 40 training images
-each."""
+"""Stanford Cars in its official layout: 196 makes, models and years,
+about 40 training images each."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Cars(ListedSet):
     """Stanford Cars (Krause et al. 2013): `cars_train/`, `cars_test/`, `devkit/`, and the labels
     of the test images, `cars_test_annos_withlabels.mat`, beside `devkit/` or in it.
 
-    train has 8,144 images, val, the test images, 8,041; without the labels of the test images
-    there is no val. Ids are the numbers of the files, of test images plus 1,000,000. Boxes are not
-    read.
+    train has 8,144 images, val, the test images, 8,041;
+    without the labels of the test images there is no val. Ids are the numbers of the files,
+    of test images plus 1,000,000. Boxes are not read.
     """
 
     folder: str = "stanford_cars"

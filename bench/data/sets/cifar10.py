@@ -26,8 +26,8 @@ SPLITS = {"train": "train", "val": "test"}
 
 
 class Cifar10(Labelled):
-    """CIFAR-10 (Krizhevsky 2009), re-encoded as JPEG (slightly lossy) in one file; val is its test
-    set.
+    """CIFAR-10 (Krizhevsky 2009), re-encoded as JPEG (slightly lossy)
+    in one file; val is its test set.
 
     `<split>_jpeg`: the bytes of all images, one after another, uint8; `<split>_offsets`: (n + 1,)
     where each begins; `<split>_labels`: (n,), split train or test; `classes`: names. The path is

@@ -123,9 +123,9 @@ def _member(folder: Path, part: str, city: str, name: str) -> Member:
         guess = nearest(city, CITIES)
         hint = f" (did you mean {guess!r}?)" if guess and guess != city else ""
         raise BadData(
-            f"{folder / city / name}{IMAGE} is no image of Cityscapes: CITY_SEQUENCE_FRAME{IMAGE} "
-            "in the "
-            f"folder of one of its 27 cities{hint}; unpack leftImg8bit_trainvaltest.zip again"
+            f"{folder / city / name}{IMAGE} is no image of Cityscapes: "
+            f"CITY_SEQUENCE_FRAME{IMAGE} in the folder of one of its 27 cities{hint}; "
+            "unpack leftImg8bit_trainvaltest.zip again"
         )
     number = (CITIES.index(city) + 1) * 10**12 + int(parts[2]) * 10**6 + int(parts[3])
     image = f"leftImg8bit/{part}/{city}/{name}{IMAGE}"

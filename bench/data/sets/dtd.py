@@ -63,8 +63,8 @@ class Dtd(ListedSet):
             name, n = _parts(line, file)
             if name not in places:
                 raise BadData(
-                    f"{file} has the class {name!r}, which division 1 lacks; unpack the archive "
-                    "again"
+                    f"{file} has the class {name!r}, which division 1 lacks; "
+                    "unpack the archive again"
                 )
             found.append(Member(places[name] * 10_000 + n, f"images/{line}", places[name]))
         return found
@@ -75,7 +75,7 @@ def _parts(line: str, file: Path) -> tuple[str, int]:
     found = LINE.fullmatch(line)
     if found is None:
         raise BadData(
-            f"list {file} holds {line[:60]!r}, not CLASS/CLASS_NUMBER.jpg; unpack the archive "
-            "again"
+            f"list {file} holds {line[:60]!r}, not CLASS/CLASS_NUMBER.jpg; "
+            "unpack the archive again"
         )
     return found[1], int(found[2])

@@ -1,5 +1,5 @@
-"""Oxford Flowers 102 in its official layout: 102 species, 20 labelled images each and a large test
-set."""
+"""Oxford Flowers 102 in its official layout: 102 species,
+20 labelled images each and a large test set."""
 
 from __future__ import annotations
 
@@ -60,8 +60,7 @@ class Flowers(ListedSet):
         if wrong:
             raise BadData(
                 f"{root / 'setid.mat'} lists image {wrong[0]} but imagelabels.mat has "
-                f"{len(labels)} labels; "
-                "download both again"
+                f"{len(labels)} labels; download both again"
             )
         return [
             Member(

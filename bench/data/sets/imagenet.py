@@ -11,9 +11,9 @@ from bench.data.layouts.labelled import Contents, Labelled, folders_of
 class Imagenet(Labelled):
     """ImageNet-1k (Russakovsky et al. 2015): 1,281,167 training and 50,000 validation images.
 
-    Layout: `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`; any set of class folders in that layout
-    will do, also a subset (ImageNet-100). Labels are the wnids in alphabetical order, the usual
-    numbering."""
+    Layout: `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`;
+    any set of class folders in that layout will do, also a subset (ImageNet-100).
+    Labels are the wnids in alphabetical order, the usual numbering."""
 
     how_to_get = HowToGet(
         files={"ILSVRC2012_img_train.tar": 138_000, "ILSVRC2012_img_val.tar": 6300},

@@ -19,8 +19,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 class Images(Data):
-    """Every image file under a folder, at any depth, in the order of their paths; or a single
-    file.
+    """Every image file under a folder, at any depth,
+    in the order of their paths; or a single file.
 
     The only split is train. Ids count from 1 in that order. There are no annotations: crops and
     tasks that need them say so.

@@ -1,5 +1,5 @@
-"""iNaturalist 2018 in its official layout: train_val2018/ and train2018.json, val2018.json, 8,142
-species."""
+"""iNaturalist 2018 in its official layout: train_val2018/ and train2018.json,
+val2018.json, 8,142 species."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def _listed(file: Path, table: dict[str, Any], label: dict[int, int]) -> list[Li
         return [Listed(i, images[i], of[i]) for i in sorted(images)]
     except (KeyError, TypeError, ValueError) as error:
         raise BadData(
-            f"{file}: an image lacks its annotation, category or file name ({error}); download it "
-            "again"
+            f"{file}: an image lacks its annotation, "
+            f"category or file name ({error}); download it again"
         ) from None

@@ -1,5 +1,5 @@
-"""OpenImages with boxes, by default paper 001's subset: frequent classes, at least two classes an
-image."""
+"""OpenImages with boxes, by default paper 001's subset:
+frequent classes, at least two classes an image."""
 
 from __future__ import annotations
 

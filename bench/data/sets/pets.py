@@ -1,5 +1,5 @@
-"""Oxford-IIIT Pets in its official layout: 37 breeds of cats and dogs, about 100 training images
-each."""
+"""Oxford-IIIT Pets in its official layout: 37 breeds of cats and dogs,
+about 100 training images each."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Pets(ListedSet):
             for breed, _, k in _read(root, part) or []:
                 if names.setdefault(k, breed) != breed:
                     raise BadData(
-                        f"{root / 'annotations'}: breed {k} is {names[k]} and {breed}; unpack it "
-                        "again"
+                        f"{root / 'annotations'}: "
+                        f"breed {k} is {names[k]} and {breed}; unpack it again"
                     )
         missing = [k for k in range(1, max(names, default=0) + 1) if k not in names]
         if missing:
@@ -68,7 +68,8 @@ class Pets(ListedSet):
 
 
 def _read(root: Path, part: str) -> list[tuple[str, int, int]] | None:
-    """(breed, number of the image, number of the breed from 1) of a list; None if it is not there."""
+    """(breed, number of the image, number of the breed from 1)
+    of a list; None if it is not there."""
     file, found = root / f"annotations/{part}.txt", []
     if not file.is_file():
         return None

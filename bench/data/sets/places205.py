@@ -1,5 +1,5 @@
-"""Places205 in its official layout: images256/ and the CSV lists of train and val, 205 scene
-classes."""
+"""Places205 in its official layout:
+images256/ and the CSV lists of train and val, 205 scene classes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ IMAGES = ("images256", "data/vision/torralba/deeplearning/images256")
 
 
 class Places205(Labelled):
-    """Places205 (Zhou et al. 2014): 2,448,873 training and 20,500 validation images, short side
-    256.
+    """Places205 (Zhou et al. 2014): 2,448,873 training and 20,500
+    validation images, short side 256.
 
     Lists: `trainvalsplit_places205/{train,val}_places205.csv` (or beside the images), a line
     `a/abbey/gsun_0003.jpg 0` each. Images: `images256/`, also under the long path of the archive.

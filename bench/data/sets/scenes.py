@@ -62,8 +62,8 @@ class Scenes(Data):
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         if root is not None:
             raise BadInput(
-                f"data '{self.name}' is generated and takes no path, got {root}; try: --data "
-                f"{self.name}"
+                f"data '{self.name}' is generated and takes no path, got {root}; try: "
+                f"--data {self.name}"
             )
         return self.make_stage(Path(), runtime)  # the committed stage is the root
 
@@ -119,8 +119,8 @@ class _SceneImages(IndexedImages):
 def _write_scene(
     data: Scenes, split: str, folder: Path, index: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Draw one scene, write its JPEG; its COCO image and annotation records (without annotation
-    ids)."""
+    """Draw one scene, write its JPEG;
+    its COCO image and annotation records (without annotation ids)."""
     number = FIRST_ID[split] + index
     scene = data.draw(number)
     name = f"{number:012d}.jpg"

@@ -16,9 +16,9 @@ KEYPOINTS = ("middle", "left_end", "right_end", "top", "bottom")
 
 
 def extremes(mask: np.ndarray) -> list[float]:
-    """x, y, visibility of the keypoints of a mask (H, W) bool: its centre of mass, its leftmost,
-    rightmost, topmost and bottommost pixels (of several, their mean place); pixel indices, all
-    visible."""
+    """x, y, visibility of the keypoints of a mask (H, W) bool: its centre of mass,
+    its leftmost, rightmost, topmost and bottommost pixels (of several, their mean place);
+    pixel indices, all visible."""
     y, x = np.nonzero(mask)
     places = [(x.mean(), y.mean())]
     places += [(x[x == end].mean(), y[x == end].mean()) for end in (x.min(), x.max())]
