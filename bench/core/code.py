@@ -222,8 +222,8 @@ class SourceTree:
                 return _Place(package / "__init__.py", (package,))
             if package.with_name(f"{name}.py").is_file():
                 return _Place(package.with_name(f"{name}.py"))
-        found = tuple(f / name for f in (above.folders if above else ()) if (f / name).is_dir())
-        return _Place(None, found) if found else None
+        folders = tuple(f / name for f in (above.folders if above else ()) if (f / name).is_dir())
+        return _Place(None, folders) if folders else None
 
     def _read(self, file: Path, module: str) -> ParsedFile | None:
         """The parsed file; None where it cannot be read."""

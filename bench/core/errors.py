@@ -48,8 +48,8 @@ class StageFailed(BenchError):
 
 def nearest(value: str, names: Iterable[str]) -> str | None:
     """The name closest to `value`, or None when nothing is close."""
-    found = get_close_matches(value, list(names), n=1, cutoff=0.5)
-    return found[0] if found else None
+    matches = get_close_matches(value, list(names), n=1, cutoff=0.5)
+    return matches[0] if matches else None
 
 
 def unknown(what: str, value: str, names: Iterable[str], then: str) -> BadInput:

@@ -29,11 +29,11 @@ class Pipe:
 
 def messages(pipe: Connection) -> list[tuple[Any, ...]]:
     """What has arrived so far."""
-    found = []
+    received = []
     with suppress(EOFError, OSError):
         while pipe.poll():
-            found.append(pipe.recv())
-    return found
+            received.append(pipe.recv())
+    return received
 
 
 class Relay(Progress):

@@ -1,5 +1,5 @@
-"""The content-addressed store: a stage's folder under its key,
-made in a work folder, renamed when whole.
+"""The content-addressed store: a stage's folder under its key, made in a work folder, renamed when
+whole.
 
 In `BENCH_HOME`:
 
@@ -47,8 +47,8 @@ class Store:
             tempfile.TemporaryFile(dir=home / "work").close()
         except OSError as error:
             raise BadInput(
-                f"BENCH_HOME {home} cannot be written ({error.strerror}); try: "
-                "BENCH_HOME=FOLDER bench ..."
+                f"BENCH_HOME {home} cannot be written ({error.strerror}); try: BENCH_HOME=FOLDER "
+                "bench ..."
             ) from None
 
     def folder(self, stage: Stage) -> Path:
@@ -56,8 +56,8 @@ class Store:
         return self.root / stage.kind / f"{stage.name}-{stage.short}"
 
     def has(self, stage: Stage) -> bool:
-        """A hit: committed, and every file still there with its size.
-        A damaged folder is moved aside."""
+        """A hit: committed, and every file still there with its size. A damaged folder is moved
+        aside."""
         folder = self.folder(stage)
         record = read_done(folder)
         if record is None or record.get("key") != stage.key:
@@ -94,7 +94,8 @@ class Store:
 
     def commit(self, stage: Stage, provenance: dict[str, Any]) -> Path:
         """Seal the work folder: records, hashes, fsync, rename. Checkpoints in `_scratch` stay
-        until all of that has lasted: a kill before it costs no step."""
+        until all of
+        that has lasted: a kill before it costs no step."""
         work, target = self.work(stage), self.folder(stage)
         for left in ("done", "done.part"):  # by a commit that was killed: not to be listed below
             (work / left).unlink(missing_ok=True)

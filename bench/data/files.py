@@ -18,11 +18,11 @@ Listing = dict[str, os.stat_result]  # files by their path relative to the root 
 
 def list_files(root: Path, folders: Iterable[str]) -> Listing:
     """The files that lie in the folders (not below them); a folder that is not there has none."""
-    found: Listing = {}
+    listing: Listing = {}
     for folder in sorted(set(folders)):
         with suppress(OSError), os.scandir(root / folder) as entries:
-            found |= {f"{folder}/{e.name}": e.stat() for e in entries if e.is_file()}
-    return found
+            listing |= {f"{folder}/{e.name}": e.stat() for e in entries if e.is_file()}
+    return listing
 
 
 def require(names: list[str], root: Path, listing: Listing) -> None:
@@ -80,13 +80,13 @@ def _remembered(cache: Path, known: Any, find: Callable[[], str]) -> str:
     marker = cache / "hashes" / (digest(known)[:32] + ".json")
     with suppress(OSError, ValueError):
         return str(json.loads(marker.read_text()))
-    found = find()
+    value = find()
     with suppress(OSError):
         marker.parent.mkdir(parents=True, exist_ok=True)
         partial = marker.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(found))
+        partial.write_text(json.dumps(value))
         partial.replace(marker)
-    return found
+    return value
 
 
 def check_once(mark: str, cache: Path, check: Callable[[], None]) -> None:

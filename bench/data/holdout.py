@@ -22,9 +22,9 @@ def hold_out(data: Stage, share: float, runtime: Runtime) -> Stage:
     """The data stage whose "val" is `share` of the training images of `data`
     and whose "train" the others."""
     params = {"params": data.params["params"], "holdout": share}
-    made = Stage("data", data.name, VERSION, params, "bench.data.holdout:run", {"data": data})
-    runtime.roots[made.key] = runtime.roots[data.key]
-    return made
+    divided = Stage("data", data.name, VERSION, params, "bench.data.holdout:run", {"data": data})
+    runtime.roots[divided.key] = runtime.roots[data.key]
+    return divided
 
 
 def run(ctx: StageContext) -> None:

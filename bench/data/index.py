@@ -109,13 +109,13 @@ class IndexedImages(ImageSet):
                 cache[name] = np.load(path, mmap_mode="r")
             except ValueError:  # an empty array cannot be mapped
                 cache[name] = np.load(path)
-        found: np.ndarray = cache[name]
-        return found
+        array: np.ndarray = cache[name]
+        return array
 
     @cached_property
     def classes(self) -> list[str]:  # type: ignore[override]
-        found: list[str] = json.loads((self.index / "classes.json").read_text())
-        return found
+        names: list[str] = json.loads((self.index / "classes.json").read_text())
+        return names
 
     @cached_property
     def ids(self) -> np.ndarray:  # type: ignore[override]
@@ -176,7 +176,7 @@ class IndexedImages(ImageSet):
             else np.zeros((0, 1, 3))
         )
         shown = labels if kinds is None else kinds[kinds >= 0]
-        found = {
+        numbers = {
             "objects": len(labels),
             "crowds": int(self._array("crowd").sum()),
             "difficult": int(self._array("difficult").sum()),
@@ -185,4 +185,4 @@ class IndexedImages(ImageSet):
             "classes": len(self.classes),
             "classes_shown": len(np.unique(shown)),
         }
-        return {"images": len(self)} | {name: n for name, n in found.items() if n}
+        return {"images": len(self)} | {name: n for name, n in numbers.items() if n}

@@ -86,12 +86,12 @@ def image_labels(images: ImageSet) -> np.ndarray:
     These are the values of VOC's per-class image sets (`ImageSets/Main/<class>_<set>.txt`), made
     from the objects. VOC's classification task leaves the zeros out.
     """
-    found = np.full((len(images), len(images.classes)), -1, np.int8)
+    labels = np.full((len(images), len(images.classes)), -1, np.int8)
     for i in range(len(images)):
         objects = images.objects(i)
-        found[i, objects.labels[objects.difficult]] = 0
-        found[i, objects.labels[~objects.difficult]] = 1
-    return found
+        labels[i, objects.labels[objects.difficult]] = 0
+        labels[i, objects.labels[~objects.difficult]] = 1
+    return labels
 
 
 def single_labels(images: ImageSet) -> np.ndarray:
@@ -104,10 +104,10 @@ def single_labels(images: ImageSet) -> np.ndarray:
     known = images.image_class()
     if known is not None:
         return known
-    found = np.full(len(images), -1, np.int64)
+    labels = np.full(len(images), -1, np.int64)
     for i in range(len(images)):
         objects = images.objects(i)
         plain = np.flatnonzero(~(objects.crowd | objects.difficult))
         if len(plain):
-            found[i] = objects.labels[plain[np.argmax(objects.area[plain])]]
-    return found
+            labels[i] = objects.labels[plain[np.argmax(objects.area[plain])]]
+    return labels

@@ -42,7 +42,7 @@ def _to_detectron2(key: str) -> str:
     m = _TORCHVISION.fullmatch(key)
     if m is None or (m["layer"] is None and m["n"] != "1"):
         raise BadInput(
-            f"{key!r} is no key of a torchvision ResNet, so it has no name in detectron2"
+            f"{key!r} is not a key of a torchvision ResNet, so it has no name in detectron2"
         )
     where = f"res{int(m['layer']) + 1}.{m['block']}" if m["layer"] else "stem"
     conv = f"conv{m['n']}" if m["n"] else "shortcut"
@@ -54,7 +54,7 @@ def _from_detectron2(key: str) -> str:
     m = _DETECTRON2.fullmatch(key)
     if m is None or (m["res"] is None and m["n"] != "1"):
         raise BadInput(
-            f"{key!r} is no key of a detectron2 ResNet, so it has no name in torchvision"
+            f"{key!r} is not a key of a detectron2 ResNet, so it has no name in torchvision"
         )
     where = f"layer{int(m['res']) - 1}.{m['block']}." if m["res"] else ""
     norm = m["norm"] is not None

@@ -17,11 +17,11 @@ RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 }
 
 
-def refuse_one_pixel(layer: nn.Module, given: tuple[Tensor]) -> None:
+def refuse_one_pixel(layer: nn.Module, inputs: tuple[Tensor]) -> None:
     """BadInput where PyTorch's gradient would be wrong: in bf16 on the CPU that of a strided
     convolution of one pixel reads memory that nothing wrote (seen in PyTorch 2.15, every other
     time or so)."""
-    (x,) = given
+    (x,) = inputs
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     learns = layer.training and torch.is_grad_enabled()
     if half and learns and x.shape[-2:] == (1, 1) and x.device.type == "cpu":

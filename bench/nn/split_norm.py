@@ -82,9 +82,9 @@ class SplitBatchNorm(nn.Module):
         ]
         with torch.no_grad():
             # every device holds equally many groups, so the mean over all is the mean of theirs
-            found = gather_rows(torch.stack([means.mean(0), variances.mean(0)])[None]).mean(0)
-            self.running_mean.copy_(found[0])
-            self.running_var.copy_(found[1])
+            moved = gather_rows(torch.stack([means.mean(0), variances.mean(0)])[None]).mean(0)
+            self.running_mean.copy_(moved[0])
+            self.running_var.copy_(moved[1])
             self.num_batches_tracked.add_(1)
         return torch.cat(parts) if n > 1 else parts[0]
 

@@ -40,11 +40,11 @@ class HostSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     def like(cls, norm: nn.modules.batchnorm._BatchNorm) -> HostSyncBatchNorm:
         """The same batch norm, of this class: it shares the parameters and buffers of `norm`."""
         settings = norm.num_features, norm.eps, norm.momentum, norm.affine
-        made = cls(*settings, norm.track_running_stats)
-        made.weight, made.bias = norm.weight, norm.bias
+        synchronised = cls(*settings, norm.track_running_stats)
+        synchronised.weight, synchronised.bias = norm.weight, norm.bias
         for name in ("running_mean", "running_var", "num_batches_tracked"):
-            setattr(made, name, getattr(norm, name))
-        return made.train(norm.training)
+            setattr(synchronised, name, getattr(norm, name))
+        return synchronised.train(norm.training)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:

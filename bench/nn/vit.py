@@ -108,8 +108,8 @@ class VisionTransformer(nn.Module):
     def maps(self, images: Tensor) -> Tensor:
         """The patch tokens after the last norm, in their places."""
         height, width = self._grid(images)
-        found = self.encode(self.tokens(images))[:, 1:]
-        return found.transpose(1, 2).reshape(len(images), self.feature_dim, height, width)
+        tokens = self.encode(self.tokens(images))[:, 1:]
+        return tokens.transpose(1, 2).reshape(len(images), self.feature_dim, height, width)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.encode(self.tokens(images))[:, 1:].mean(1)

@@ -64,9 +64,9 @@ class Found:
         rest = ", ".join(f"{place} {n}" for place, n in self.left.items())
         where = f" under {self.prefix!r}" if self.prefix else ""
         lost = f", {self.filled} batch-norm counters set to 0" if self.filled else ""
-        given = len(self.state) - self.filled
+        loaded = len(self.state) - self.filled
         return (
-            f"{self.backbone}: {given} of {len(self.state)} tensors match{where}{lost}; "
+            f"{self.backbone}: {loaded} of {len(self.state)} tensors match{where}{lost}; "
             f"left out: {rest or 'nothing'}{_caution(self.backbone)}"
         )
 
@@ -89,7 +89,7 @@ def read_checkpoint(path: Path) -> Flat:
     if not path.is_file():
         raise BadInput(f"no weights file at {path}; try: --backbone weights=FILE")
     try:
-        found = _load(path)
+        content = _load(path)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL ([\w.]+)", str(error))
         if name is None:
@@ -101,7 +101,7 @@ def read_checkpoint(path: Path) -> Flat:
         ) from None
     except Exception as error:
         raise _unreadable(path, error) from None
-    flat = dict(_flatten(found))
+    flat = dict(_flatten(content))
     if not flat:
         raise BadInput(f"{path} holds no named tensor; try: a file with a state dict")
     return flat
@@ -109,7 +109,7 @@ def read_checkpoint(path: Path) -> Flat:
 
 def _unreadable(path: Path, error: Exception) -> BadData:
     return BadData(
-        f"{path} is no readable PyTorch or safetensors file ({type(error).__name__}); "
+        f"{path} is not a readable PyTorch or safetensors file ({type(error).__name__}); "
         "download it again, or save its state dict with torch.save"
     )
 
@@ -152,16 +152,16 @@ def find_backbone(flat: Flat, source: str) -> Found:
     `teacher` and `student` the teacher, as DINO evaluates it. Copies under two names are one.
     `source` names the file.
     """
-    found = {prefix: style for prefix, style in _places(flat)}
-    if not found:
+    places = {prefix: style for prefix, style in _places(flat)}
+    if not places:
         shown = ", ".join(repr(k) for k in list(flat)[:3])
         raise BadInput(
             f"{source} holds no ResNet or ViT that is known here: its keys are like {shown}; "
             "expected conv1, layer1, ... or patch_embed, blocks, ..."
         )
-    prefix = _choose(flat, found, source)
-    state, used = _collect(flat, prefix, found[prefix])
-    backbone = _name(state, found[prefix], prefix, source)
+    prefix = _choose(flat, places, source)
+    state, used = _collect(flat, prefix, places[prefix])
+    backbone = _name(state, places[prefix], prefix, source)
     from bench.nn.backbones import build_backbone  # torchvision takes a second
 
     with torch.device("meta"):
@@ -198,16 +198,16 @@ def _places(flat: Flat) -> Iterator[tuple[str, str]]:
             yield m[1], "sequential"
 
 
-def _choose(flat: Flat, found: dict[str, str], source: str) -> str:
-    lab = _lab_prefix(flat, found)
+def _choose(flat: Flat, places: dict[str, str], source: str) -> str:
+    lab = _lab_prefix(flat, places)
     if lab is not None:
-        found[lab] = "lab"
+        places[lab] = "lab"
         return lab
-    best = min(_rank(p, found) for p in found)
-    prefixes = sorted((p for p in found if _rank(p, found) == best), key=len)
-    first = _collect(flat, prefixes[0], found[prefixes[0]])[0]
+    best = min(_rank(p, places) for p in places)
+    prefixes = sorted((p for p in places if _rank(p, places) == best), key=len)
+    first = _collect(flat, prefixes[0], places[prefixes[0]])[0]
     for other in prefixes[1:]:
-        second = _collect(flat, other, found[other])[0]
+        second = _collect(flat, other, places[other])[0]
         if first.keys() != second.keys() or not all(
             torch.equal(first[k], second[k]) for k in first
         ):
@@ -218,18 +218,18 @@ def _choose(flat: Flat, found: dict[str, str], source: str) -> str:
     return prefixes[0]
 
 
-def _rank(prefix: str, found: dict[str, str]) -> int:
+def _rank(prefix: str, places: dict[str, str]) -> int:
     """0 for what is evaluated, 1 for a student beside a teacher, 2 for a slowly moving copy."""
     words = set(re.split(r"[._]", prefix.lower()))
     if words & COPIES:
         return 2
-    teachers = any("teacher" in re.split(r"[._]", p.lower()) for p in found)
+    teachers = any("teacher" in re.split(r"[._]", p.lower()) for p in places)
     return 1 if "student" in words and teachers else 0
 
 
-def _lab_prefix(flat: Flat, found: dict[str, str]) -> str | None:
+def _lab_prefix(flat: Flat, places: dict[str, str]) -> str | None:
     """Where the two encoders of `bench.nn.lab` are, side by side; None where they are not."""
-    best = [p for p in found if _rank(p, found) == min(_rank(q, found) for q in found)]
+    best = [p for p in places if _rank(p, places) == min(_rank(q, places) for q in places)]
     for prefix in best:
         base = prefix.removesuffix("l.")
         if base != prefix and (not base or base.endswith(".")) and f"{base}ab." in best:

@@ -20,7 +20,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "plug" / "__init__.py").write_text("")
     (crops / "__init__.py").write_text("")
     (crops / "corner.py").write_text(
-        '"""Views from the top left corner."""\nfrom bench.contracts.crop import Crop\nclass Corner(Crop):\n    pass\n'
+        '"""Views from the top left corner."""\n'
+        "from bench.contracts.crop import Crop\nclass Corner(Crop):\n    pass\n"
     )
     (crops / "_private.py").write_text("raise RuntimeError('never imported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))

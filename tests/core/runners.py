@@ -19,7 +19,7 @@ def stage(
 
 
 def write(ctx: StageContext) -> None:
-    """Writes its name and its inputs' texts; counts how often it ran in a file outside the store."""
+    """Write the stage's name and its inputs' texts; count the runs in a file outside the store."""
     parts = [(folder / "out.txt").read_text() for _, folder in sorted(ctx.inputs.items())]
     (ctx.work / "out.txt").write_text(f"{ctx.stage.name}({','.join(parts)})")
     log = ctx.params.get("log")

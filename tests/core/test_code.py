@@ -131,7 +131,9 @@ def test_a_closure_follows_imports_inside_the_packages(write: Write) -> None:
         **{
             "digpack/__init__.py": "import digpack.unused",
             "digpack/unused.py": "",
-            "digpack/run.py": "import numpy\nfrom digpack.nn import net\ndef f(): import digpack.late",
+            "digpack/run.py": (
+                "import numpy\nfrom digpack.nn import net\ndef f():\n    import digpack.late"
+            ),
             "digpack/nn/__init__.py": "",
             "digpack/nn/net.py": "from .layer import Layer\nfrom digpack import run",
             "digpack/nn/layer.py": "raise RuntimeError('never imported')",

@@ -1,4 +1,4 @@
-"""The store: atomic commits, damage, locks; the engine on top of it: once each, resume, failures."""
+"""The store: atomic commits, damage, locks; and the engine on it: once each, resume, failures."""
 
 from __future__ import annotations
 

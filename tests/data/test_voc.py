@@ -307,7 +307,9 @@ def test_names_that_are_none(devkit: Path, home: Path, line: str) -> None:
     file = devkit / "VOC2012/ImageSets/Main/train.txt"
     file.write_text(f"2008_000012\n{line}\n")
     text = fails(component("voc2012"), devkit, home)
-    assert f"image set {file} holds {line!r}, which is no name like 000005 or 2007_000032" in text
+    assert (
+        f"image set {file} holds {line!r}, which is not a name like 000005 or 2007_000032" in text
+    )
 
 
 def test_a_name_twice(devkit: Path, home: Path) -> None:
@@ -378,7 +380,7 @@ BOX = (1, 2, 3, 4)
             xml(f"<object><name>person</name>{PART}</object>"),
             "object 1 has no box of four numbers",
         ),
-        (xml(thing("cat", BOX, "maybe")), "object 1 is difficult 'maybe', not 0 or 1"),
+        (xml(thing("cat", BOX, "maybe")), "object 1: difficult must be 0 or 1, got 'maybe'"),
     ],
 )
 def test_annotations_that_are_none(devkit: Path, home: Path, content: str, message: str) -> None:

@@ -14,7 +14,10 @@ from bench.data.scenes.boxes import COLOURS as COLOURS
 from bench.data.scenes.boxes import annotation_xml, write_mask
 from bench.data.scenes.boxes import object_xml as thing
 
-PART = "<part><name>head</name><bndbox><xmin>7</xmin><ymin>7</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
+PART = (
+    "<part><name>head</name>"
+    "<bndbox><xmin>7</xmin><ymin>7</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
+)
 
 
 @dataclass

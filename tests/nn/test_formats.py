@@ -98,7 +98,7 @@ def test_the_values_land_where_their_layer_is() -> None:
     ],
 )
 def test_a_strange_key_is_named(key: str) -> None:
-    with pytest.raises(BadInput, match=f"'{key}' is no key of a torchvision ResNet"):
+    with pytest.raises(BadInput, match=f"'{key}' is not a key of a torchvision ResNet"):
         to_detectron2({"conv1.weight": 1, key: 2})
 
 
@@ -114,7 +114,7 @@ def test_a_strange_key_is_named(key: str) -> None:
     ],
 )
 def test_a_strange_detectron2_key_is_named(key: str) -> None:
-    with pytest.raises(BadInput, match=f"'{key}' is no key of a detectron2 ResNet"):
+    with pytest.raises(BadInput, match=f"'{key}' is not a key of a detectron2 ResNet"):
         from_detectron2({"stem.conv1.weight": 1, key: 2})
 
 

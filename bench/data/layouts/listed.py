@@ -89,14 +89,14 @@ class ListedSet(PartedSet[Member]):
 
     def part(self, root: Path, split: str, part: str) -> list[Member] | None:
         classes = self.class_names(root)
-        found = self.members(root, part, classes)
-        for member in found or []:
+        members = self.members(root, part, classes)
+        for member in members or []:
             if not 0 <= member.label < len(classes):
                 raise BadData(
                     f"{self.name} {split}: {member.image} has class number {member.label + 1}, "
                     f"there are {len(classes)}; download the lists again"
                 )
-        return found
+        return members
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         root = self._root(root)
@@ -175,16 +175,18 @@ def read_mat(file: Path, *names: str) -> tuple[Any, ...]:
     from scipy.io import loadmat  # takes a moment to import
 
     try:
-        found = loadmat(file, simplify_cells=True)
+        content = loadmat(file, simplify_cells=True)
     except FileNotFoundError:
         raise BadData(f"{file} is missing; download it again") from None
     except Exception as error:  # damage of a binary file looks different every time
         reason = " ".join(str(error).split())[:80]
-        raise BadData(f"{file} is no readable MATLAB file ({reason}); download it again") from None
-    lacks = [name for name in names if name not in found]
+        raise BadData(
+            f"{file} is not a readable MATLAB file ({reason}); download it again"
+        ) from None
+    lacks = [name for name in names if name not in content]
     if lacks:
         raise BadData(f"{file} has no variable {lacks[0]!r}; download it again")
-    return tuple(found[name] for name in names)
+    return tuple(content[name] for name in names)
 
 
 def _fingerprint(classes: list[str], splits: dict[str, list[Member]], listing: Listing) -> str:

@@ -57,7 +57,7 @@ class PartedSet(Data, Generic[M]):
     def _splits(self, root: Path) -> tuple[dict[str, list[M]], Listing]:
         """The members of each split by ascending id, and the files of the folders they name;
         BadData where one is missing."""
-        found = {}
+        splits = {}
         for split in self.splits:
             setting = getattr(self.params, split)
             parts = [(name, self.part(root, split, name)) for name in setting.split("+")]
@@ -65,13 +65,13 @@ class PartedSet(Data, Generic[M]):
             if absent and split != "val":
                 raise self._absent(root, split, absent[0])
             if not absent:
-                found[split] = self._ordered(
+                splits[split] = self._ordered(
                     root, split, [m for _, members in parts for m in members or []]
                 )
-        needed = [file for members in found.values() for m in members for file in m.files]
+        needed = [file for members in splits.values() for m in members for file in m.files]
         listing = list_files(root, (file.rpartition("/")[0] for file in needed))
         require(needed, root, listing)
-        return found, listing
+        return splits, listing
 
     def _ordered(self, root: Path, split: str, members: list[M]) -> list[M]:
         setting = getattr(self.params, split)

@@ -81,13 +81,13 @@ class PixelSet(PartedSet[Member]):
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
-        found = read_splits(
+        checked = read_splits(
             ctx, partial(_read_row, root, self.images.table), self._splits(root)[0]
         )
-        for split, rows in found.items():
+        for split, rows in checked.items():
             write_index(ctx.work / split, list(self.classes), rows)
         report = {
-            split: {"images": len(rows), "masks": len(rows)} for split, rows in found.items()
+            split: {"images": len(rows), "masks": len(rows)} for split, rows in checked.items()
         }
         write_json(ctx.work / "report.json", report)
 

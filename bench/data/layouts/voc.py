@@ -100,8 +100,8 @@ class Voc(PartedSet[Member]):
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
         report: dict[str, dict[str, int]] = {}
-        found = read_splits(ctx, partial(read_row, root), self._masked(root)[0], 16)
-        for split, read in found.items():
+        checked = read_splits(ctx, partial(read_row, root), self._masked(root)[0], 16)
+        for split, read in checked.items():
             write_index(ctx.work / split, list(CLASSES), [row for row, _ in read])
             counts = Counter[str]()
             for _, more in read:

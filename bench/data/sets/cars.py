@@ -39,9 +39,13 @@ class Cars(ListedSet):
             "car_devkit.tgz": 0,
             "cars_test_annos_withlabels.mat": 0,
         },
-        site="the authors (their page, ai.stanford.edu/~jkrause/cars, no longer serves them, so ask for a "
-        "copy with these names)",
-        layout="all in one folder stanford_cars/: cars_train/, cars_test/, devkit/ and the .mat file",
+        site=(
+            "the authors (their page, ai.stanford.edu/~jkrause/cars, no longer serves them, "
+            "so ask for a copy with these names)"
+        ),
+        layout=(
+            "all in one folder stanford_cars/: cars_train/, cars_test/, devkit/ and the .mat file"
+        ),
     )
     sample: str = "bench.data.scenes.listed:write_cars"
 
@@ -57,18 +61,18 @@ class Cars(ListedSet):
         if file is None:
             return None
         (rows,) = read_mat(file, "annotations")
-        found = []
+        members = []
         for row in np.atleast_1d(rows):
             if not isinstance(row, dict) or not {"fname", "class"} <= row.keys():
                 raise BadData(
                     f"{file} has an annotation without fname and class; get the one with labels"
                 )
             name = str(row["fname"])
-            found.append(
+            members.append(
                 Member(
                     first + number(Path(name).stem, file),
                     f"{folder}/{name}",
                     number(row["class"], file) - 1,
                 )
             )
-        return found
+        return members

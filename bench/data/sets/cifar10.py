@@ -85,7 +85,7 @@ class PackedImages(ClassifiedImages):
 
     def file(self, index: int) -> Path:
         raise BadData(
-            f"the images of {self.name} have no files of their own; they lie in {self.root}"
+            f"the images of {self.name} have no files of their own; they are inside {self.root}"
         )
 
     def image(self, index: int) -> np.ndarray:
@@ -96,16 +96,16 @@ def _arrays(file: Path, name: str) -> tuple[Ragged, np.ndarray, list[str]]:
     """JPEG bytes by image, labels and class names of a split; BadData unless they fit together."""
     try:
         with np.load(file) as arrays:
-            found: dict[str, Any] = {
+            parts: dict[str, Any] = {
                 k: arrays[f"{name}_{k}"] for k in ("jpeg", "offsets", "labels")
             }
             classes = [str(c) for c in arrays["classes"]]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BadData(
-            f"{file} is damaged or no .npz of CIFAR-10 ({error}); make it again"
+            f"{file} is damaged or is not an .npz file of CIFAR-10 ({error}); make it again"
         ) from None
-    content, offsets = found["jpeg"], found["offsets"].astype(np.int64)
-    labels = found["labels"].astype(np.int64)
+    content, offsets = parts["jpeg"], parts["offsets"].astype(np.int64)
+    labels = parts["labels"].astype(np.int64)
     whole = len(offsets) == len(labels) + 1 and offsets[0] == 0 and offsets[-1] == len(content)
     if (
         not whole

@@ -109,11 +109,11 @@ class Cityscapes(PixelSet):
         folder = root / "leftImg8bit" / part
         if not folder.is_dir():
             return None
-        found = []
+        members = []
         for city in sorted(e.name for e in os.scandir(folder) if e.is_dir()):
             names = sorted(e.name for e in os.scandir(folder / city) if e.name.endswith(IMAGE))
-            found += [_member(folder, part, city, name.removesuffix(IMAGE)) for name in names]
-        return found
+            members += [_member(folder, part, city, name.removesuffix(IMAGE)) for name in names]
+        return members
 
 
 def _member(folder: Path, part: str, city: str, name: str) -> Member:
@@ -123,7 +123,7 @@ def _member(folder: Path, part: str, city: str, name: str) -> Member:
         guess = nearest(city, CITIES)
         hint = f" (did you mean {guess!r}?)" if guess and guess != city else ""
         raise BadData(
-            f"{folder / city / name}{IMAGE} is no image of Cityscapes: "
+            f"{folder / city / name}{IMAGE} is not an image of Cityscapes: "
             f"CITY_SEQUENCE_FRAME{IMAGE} in the folder of one of its 27 cities{hint}; "
             "unpack leftImg8bit_trainvaltest.zip again"
         )

@@ -84,8 +84,8 @@ class Coco(Data):
     def _splits(self, root: Path) -> list[str]:
         """The splits that are there, train must be;
         each has its image folder and its annotations."""
-        found = [s for s in FOLDERS if s == "train" or (root / FOLDERS[s]).is_dir()]
-        for split in found:
+        splits = [s for s in FOLDERS if s == "train" or (root / FOLDERS[s]).is_dir()]
+        for split in splits:
             name, file = FOLDERS[split], _annotations(root, split)
             if not (root / name).is_dir():
                 raise BadData(
@@ -94,7 +94,7 @@ class Coco(Data):
                 )
             if not file.is_file():
                 raise BadData(f"COCO {split} annotations are missing: {file}; download them again")
-        return found
+        return splits
 
     def _check(self, root: Path, splits: list[str]) -> None:
         """Annotations are read and every file is looked for, once per fingerprint: it covers the
@@ -125,7 +125,8 @@ class Coco(Data):
             for s, content in contents.items()
         }
         sizes = {
-            split: dict(found) for split, found in read_splits(ctx, _decode, images, 16).items()
+            split: dict(decoded)
+            for split, decoded in read_splits(ctx, _decode, images, 16).items()
         }
         for split, content in contents.items():
             report[split] = index_coco(
@@ -152,7 +153,7 @@ def _load(root: Path, split: str) -> dict[str, Any]:
     content = read_json(file, f"COCO {split} annotations")
     if not isinstance(content, dict) or not set(FIELDS) <= set(content):
         raise BadData(
-            f"{file} is no COCO instances file: it lacks images, annotations or categories"
+            f"{file} is not a COCO instances file: it lacks images, annotations or categories"
         )
     for name, fields in FIELDS.items():
         _check_entries(file, name, content[name], fields)
@@ -164,7 +165,7 @@ def _check_entries(file: Path, name: str, entries: Any, fields: set[str]) -> Non
     no id twice, boxes of four numbers."""
     again = "download the annotations again"
     if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
-        raise BadData(f"{file}: {name} is no list of entries; {again}")
+        raise BadData(f"{file}: {name} is not a list of entries; {again}")
     for item in entries:
         if not fields <= item.keys():
             lacks = ", ".join(sorted(fields - item.keys()))
@@ -224,10 +225,10 @@ def index_coco(
                 "download the annotations again"
             )
         row = rows[annotation["image_id"]]
-        for made in _annotation(annotation, row.size, counts):
-            made["label"] = label[annotation["category_id"]]
-            made["keypoints"] = points.get(annotation["id"]) if points else None
-            row.annotations.append(made)
+        for record in _annotation(annotation, row.size, counts):
+            record["label"] = label[annotation["category_id"]]
+            record["keypoints"] = points.get(annotation["id"]) if points else None
+            row.annotations.append(record)
     write_index(folder, [c["name"] for c in categories], rows.values())
     return counts
 

@@ -70,5 +70,5 @@ class Flowers(ListedSet):
         ]
 
 
-def _vector(found: Any) -> np.ndarray:
-    return np.atleast_1d(np.asarray(found)).ravel()
+def _vector(value: Any) -> np.ndarray:
+    return np.atleast_1d(np.asarray(value)).ravel()

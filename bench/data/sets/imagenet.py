@@ -18,8 +18,10 @@ class Imagenet(Labelled):
     how_to_get = HowToGet(
         files={"ILSVRC2012_img_train.tar": 138_000, "ILSVRC2012_img_val.tar": 6300},
         site="image-net.org (free account)",
-        layout="unpacked to train/<wnid>/ (one tar per class inside) and, sorted by class with the usual "
-        "valprep script, val/<wnid>/",
+        layout=(
+            "unpacked to train/<wnid>/ (one tar per class inside) and, "
+            "sorted by class with the usual valprep script, val/<wnid>/"
+        ),
     )
     official = {"train": 1_281_167, "val": 50_000}
     sample = "bench.data.scenes.layouts:write_imagenet"

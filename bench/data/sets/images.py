@@ -69,10 +69,10 @@ def _base(root: Path) -> Path:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
-    found = sorted(f for f in root.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
-    if not found:
+    files = sorted(f for f in root.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    if not files:
         raise BadData(f"no image under {root}; try: --data images=FOLDER")
-    return found
+    return files
 
 
 def _size(file: Path) -> tuple[int, int] | str:

@@ -70,7 +70,7 @@ class Pets(ListedSet):
 def _read(root: Path, part: str) -> list[tuple[str, int, int]] | None:
     """(breed, number of the image, number of the breed from 1)
     of a list; None if it is not there."""
-    file, found = root / f"annotations/{part}.txt", []
+    file, rows = root / f"annotations/{part}.txt", []
     if not file.is_file():
         return None
     for image, breed, _, _ in read_table(file, "list", "IMAGE BREED SPECIES NUMBER"):
@@ -79,5 +79,5 @@ def _read(root: Path, part: str) -> list[tuple[str, int, int]] | None:
             raise BadData(
                 f"list {file} holds {image[:60]!r}, breed {breed}; unpack the archive again"
             )
-        found.append((parts[1], int(parts[2]), number(breed, file)))
-    return found
+        rows.append((parts[1], int(parts[2]), number(breed, file)))
+    return rows

@@ -110,10 +110,10 @@ class _SceneImages(IndexedImages):
 
         objects = self.objects(index)
         width, height = self.sizes[index]
-        found = np.zeros((height, width), np.uint8)
+        classes = np.zeros((height, width), np.uint8)
         for label, rle in zip(objects.labels, objects.segmentations or [], strict=True):
-            found[coco.decode({**rle, "counts": rle["counts"].encode()}) > 0] = label + 1
-        return found
+            classes[coco.decode({**rle, "counts": rle["counts"].encode()}) > 0] = label + 1
+        return classes
 
 
 def _write_scene(

@@ -39,7 +39,7 @@ class ScenesKeypoints(_Scenes):
         return {"category_id": 1, "keypoints": points, "num_keypoints": len(points) // 3}
 
     def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
-        found = super().open_split(index, root, split)
-        assert isinstance(found, IndexedImages)
-        found.keypoint_names = KEYPOINTS
-        return found
+        images = super().open_split(index, root, split)
+        assert isinstance(images, IndexedImages)
+        images.keypoint_names = KEYPOINTS
+        return images
