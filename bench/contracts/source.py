@@ -49,6 +49,8 @@ CLOSED = (  # imports that are not followed: what no number that a stage leaves 
     "bench.contracts.titles",
     "bench.contracts.tracker",
 )
+# class methods that say what a component offers besides: figures, a rival to race, sample data
+ASIDE = ("figures", "peer", "sample")
 Components = tuple[tuple[str, str], ...]  # (kind, name) of each
 
 
@@ -69,7 +71,7 @@ class Code:
 
     def __init__(self) -> None:
         packages = {entry.module.partition(".")[0] for entry in entries().values()}
-        self._tree = SourceTree({"bench", *packages}, CLOSED)
+        self._tree = SourceTree({"bench", *packages}, CLOSED, ASIDE)
         self._digests: dict[tuple[str, Components], str] = {}
 
     def closure(self, runner: str, components: Components = ()) -> dict[str, str]:

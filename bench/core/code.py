@@ -35,63 +35,70 @@ class ParsedFile:
     imports: frozenset[str]
 
 
-def parse(text: str | bytes, module: str, is_package: bool) -> ParsedFile:
-    """The code of `module`; `is_package`: it is an `__init__.py`,
-    which relative imports depend on.
+def parse(
+    text: str | bytes, module: str, is_package: bool, aside: frozenset[str] = frozenset()
+) -> ParsedFile:
+    """The code of `module`.
+
+    is_package: it is an `__init__.py`, which relative imports depend on. aside: names of class
+    methods that do not count, nor what they import.
 
     A text that is no Python is digested as it stands and imports nothing: who runs it will see
     the error.
     """
     try:
         with collector_off():
-            tree = ast.parse(text)
-            parts: list[str] = []
-            imports: list[ast.Import | ast.ImportFrom] = []
-            _write(tree, parts, imports)
+            writer = _Writer(aside)
+            writer.write(ast.parse(text))
     except (SyntaxError, ValueError, RecursionError):
         raw = text if isinstance(text, bytes) else text.encode()
         return ParsedFile(hashlib.sha256(raw).hexdigest(), frozenset())
-    digest = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    digest = hashlib.sha256("\n".join(writer.parts).encode("utf-8", "surrogatepass")).hexdigest()
     package = module if is_package else module.rpartition(".")[0]
-    return ParsedFile(
-        digest, frozenset(name for node in imports for name in _names(node, package))
-    )
+    imports = (name for node in writer.imports for name in _names(node, package))
+    return ParsedFile(digest, frozenset(imports))
 
 
-def _write(
-    node: ast.AST, parts: list[str], imports: list[ast.Import | ast.ImportFrom], mute: bool = False
-) -> None:
-    """Append the text of a tree to `parts` and its import statements to `imports`; `mute`: texts
-    in it are only wording."""
-    if _means_nothing(node, mute):
-        return
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        imports.append(node)
-    mute = mute or isinstance(node, ast.Raise) or _is_help(node)
-    parts.append(type(node).__name__)
-    for name in node._fields:
-        value = getattr(node, name, None)
-        if value is None and not isinstance(node, ast.Constant):
-            continue
-        if name in IGNORED or value == [] or (name == "body" and _is_for_types(node)):
-            continue
-        parts.append(name)
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, ast.AST):
-                _write(each, parts, imports, mute)
-            else:
-                parts.append(repr(each))
-    parts.append(")")
+class _Writer:
+    """Writes a tree as text and collects its import statements."""
 
+    def __init__(self, aside: frozenset[str]) -> None:
+        self.aside = aside
+        self.parts: list[str] = []
+        self.imports: list[ast.Import | ast.ImportFrom] = []
 
-def _means_nothing(node: ast.AST, mute: bool) -> bool:
-    """Is it a docstring (or another constant on a line of its own),
-    imports for types alone, or wording?"""
-    if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant)
-    if isinstance(node, ast.If):
-        return _is_for_types(node) and not node.orelse
-    return mute and isinstance(node, ast.Constant) and isinstance(node.value, str)
+    def write(self, node: ast.AST, mute: bool = False) -> None:
+        """Append a node and all below it; `mute`: texts in it are only wording."""
+        if self._means_nothing(node, mute):
+            return
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            self.imports.append(node)
+        mute = mute or isinstance(node, ast.Raise) or _is_help(node)
+        self.parts.append(type(node).__name__)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value is None and not isinstance(node, ast.Constant):
+                continue
+            if name in IGNORED or value == [] or (name == "body" and _is_for_types(node)):
+                continue
+            self.parts.append(name)
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, ast.AST):
+                    self.write(each, mute)
+                else:
+                    self.parts.append(repr(each))
+        self.parts.append(")")
+
+    def _means_nothing(self, node: ast.AST, mute: bool) -> bool:
+        """Is it a docstring (or another constant on a line of its own), imports for types alone,
+        a class method that is left aside, or wording?"""
+        if isinstance(node, ast.Expr):
+            return isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.If):
+            return _is_for_types(node) and not node.orelse
+        if isinstance(node, ast.FunctionDef):
+            return node.name in self.aside and any(map(_is_classmethod, node.decorator_list))
+        return mute and isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _is_for_types(node: ast.AST) -> bool:
@@ -102,6 +109,10 @@ def _is_for_types(node: ast.AST) -> bool:
     return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
         isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
     )
+
+
+def _is_classmethod(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id == "classmethod"
 
 
 def _is_help(node: ast.AST) -> bool:
@@ -122,10 +133,10 @@ def _names(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=4096)
-def _parsed(file: Path, stamp: tuple[int, int], module: str) -> ParsedFile:
+def _parsed(file: Path, stamp: tuple[int, int], module: str, aside: frozenset[str]) -> ParsedFile:
     """`parse` of a file, once for each of its states (`stamp`: time of change and size)."""
     if file.suffix == ".py":
-        return parse(file.read_bytes(), module, file.name == "__init__.py")
+        return parse(file.read_bytes(), module, file.name == "__init__.py", aside)
     return ParsedFile(hashlib.sha256(file.read_bytes()).hexdigest(), frozenset())
 
 
@@ -144,11 +155,14 @@ class SourceTree:
 
     packages: names of the top-level packages whose modules are followed. closed: modules that are
     not entered by an import, "a.b" for that module and "a.b.*" for it and all below it.
+    aside: class methods that do not count (`parse`).
     """
 
-    def __init__(self, packages: Iterable[str], closed: Iterable[str] = ()) -> None:
-        self._packages = frozenset(packages)
-        self._closed = frozenset(closed)
+    def __init__(
+        self, packages: Iterable[str], closed: Iterable[str] = (), aside: Iterable[str] = ()
+    ) -> None:
+        self._packages, self._closed = frozenset(packages), frozenset(closed)
+        self._aside = frozenset(aside)
         self._places: dict[str, _Place | None] = {}
         self._files: dict[tuple[Path, str], ParsedFile | None] = {}
         self._targets: dict[str, frozenset[str]] = {}
@@ -232,7 +246,7 @@ class SourceTree:
             try:
                 state = file.stat()
                 stamp = state.st_mtime_ns, state.st_size
-                self._files[marker] = _parsed(file, stamp, module)
+                self._files[marker] = _parsed(file, stamp, module, self._aside)
             except OSError:
                 self._files[marker] = None
         return self._files[marker]

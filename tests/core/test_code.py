@@ -71,6 +71,18 @@ def test_help_of_a_setting_is_wording_its_default_is_not() -> None:
     assert digest('lr = param(0.1, later="rate")') != one
 
 
+def test_class_methods_left_aside_do_not_count_nor_what_they_import() -> None:
+    plain = "class A:\n    x = 1\n"
+    peer = (
+        "    @classmethod\n    def peer(cls):\n        from b import rival\n        return rival\n"
+    )
+    whole = parse(plain + peer, "a", False, aside=frozenset({"peer"}))
+    assert whole == parse(plain, "a", False)
+    assert parse(plain + peer, "a", False).imports == {"b.rival"}
+    method = (plain + peer).replace("    @classmethod\n", "")  # of every object: it may be used
+    assert parse(method, "a", False, aside=frozenset({"peer"})).imports == {"b.rival"}
+
+
 def test_none_false_and_missing_differ() -> None:
     texts = "return", "return None", "return False", "return 0", "return ''", "return ()"
     assert len({digest(f"def f():\n    {text}") for text in texts}) == len(texts)

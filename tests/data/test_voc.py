@@ -363,8 +363,8 @@ BOX = (1, 2, 3, 4)
     [
         (xml()[:-9], "cannot be read"),
         ("", "cannot be read"),
-        ("<html></html>", "is no VOC annotation: it has no size"),
-        (xml().replace("60", "wide"), "is no VOC annotation: it has no size"),
+        ("<html></html>", "is not a VOC annotation: it has no size"),
+        (xml().replace("60", "wide"), "is not a VOC annotation: it has no size"),
         (
             xml(thing("aeroplan", BOX)),
             "a 'aeroplan', none of the 20 classes (did you mean 'aeroplane'?)",
