@@ -1,8 +1,4 @@
-"""What generated objects look like: five silhouettes x four textures = twenty classes.
-
-Neither silhouette nor texture alone tells the class,
-and colour tells nothing: it is drawn per object.
-"""
+"""What generated objects look like: silhouettes, textures, colours, and what lies behind them."""
 
 from __future__ import annotations
 
@@ -11,9 +7,6 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-SHAPES = ("star", "ring", "house", "fish", "tree")
-TEXTURES = ("striped", "checked", "dotted", "blotched")
-CLASSES = [f"{texture} {shape}" for shape in SHAPES for texture in TEXTURES]
 SUPER = 4  # silhouettes are drawn this much larger and averaged down
 
 
@@ -75,8 +68,7 @@ def silhouette(
     flip: bool,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(H, W) float32 coverage in [0, 1]; `size` = (width, height),
-    `half` = half width and height."""
+    """(H, W) float32 coverage in [0, 1]; `size` = (width, height), `half` = half width and height."""
     width, height = size
     cos, sin = np.cos(turn), np.sin(turn)
     canvas = np.zeros((height * SUPER, width * SUPER), np.uint8)
@@ -103,8 +95,8 @@ def texture(
     turn: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(H, W) float32 in [0, 1], the mix of an object's two colours;
-    `scale` = the object's half size."""
+    """(H, W) float32 in [0, 1], the mix of an object's two colours; `scale` = the object's half
+    size."""
     width, height = size
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle = turn + float(rng.uniform(-0.4, 0.4)) + (np.pi / 2 if rng.random() < 0.5 else 0.0)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from bench.contracts.context import StageContext
@@ -18,9 +17,11 @@ from bench.core.processes import parallel
 from bench.core.stage import Stage
 from bench.core.store import write_json
 from bench.data.index import IndexedImages
-from bench.data.scenes.draw import Scene, draw_scene
-from bench.data.scenes.shapes import CLASSES
+from bench.data.scenes.classes import CLASSES
 from bench.data.sets.coco import FOLDERS, index_coco
+
+if TYPE_CHECKING:
+    from bench.data.scenes.draw import Scene
 
 FIRST_ID = {"train": 1, "val": 500_001}
 
@@ -53,6 +54,8 @@ class Scenes(Data):
 
     def draw(self, number: int) -> Scene:
         """The picture with this image id."""
+        from bench.data.scenes.draw import draw_scene
+
         return draw_scene(self.params.seed, number, (self.params.width, self.params.height))
 
     def describe(self, scene: Scene, position: int) -> dict[str, Any]:
@@ -62,8 +65,8 @@ class Scenes(Data):
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         if root is not None:
             raise BadInput(
-                f"data '{self.name}' is generated and takes no path, got {root}; try: "
-                f"--data {self.name}"
+                f"data '{self.name}' is generated and takes no path, got {root}; try: --data "
+                f"{self.name}"
             )
         return self.make_stage(Path(), runtime)  # the committed stage is the root
 
@@ -110,17 +113,19 @@ class _SceneImages(IndexedImages):
 
         objects = self.objects(index)
         width, height = self.sizes[index]
-        classes = np.zeros((height, width), np.uint8)
+        found = np.zeros((height, width), np.uint8)
         for label, rle in zip(objects.labels, objects.segmentations or [], strict=True):
-            classes[coco.decode({**rle, "counts": rle["counts"].encode()}) > 0] = label + 1
-        return classes
+            found[coco.decode({**rle, "counts": rle["counts"].encode()}) > 0] = label + 1
+        return found
 
 
 def _write_scene(
     data: Scenes, split: str, folder: Path, index: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Draw one scene, write its JPEG;
-    its COCO image and annotation records (without annotation ids)."""
+    """Draw one scene, write its JPEG; its COCO image and annotation records (without annotation
+    ids)."""
+    import cv2
+
     number = FIRST_ID[split] + index
     scene = data.draw(number)
     name = f"{number:012d}.jpg"
