@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from string import ascii_lowercase
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -12,6 +12,11 @@ from bench.cli._common import print_json
 from bench.contracts import registry
 from bench.plan.options import check_scale
 from bench.plan.planner import pair_reason, task_reason
+
+if TYPE_CHECKING:
+    from bench.contracts.crop import Crop
+    from bench.contracts.method import Method
+    from bench.contracts.task import Task
 
 Row = dict[str, Any]
 
@@ -37,16 +42,17 @@ def pairs(kind: str, scale: str) -> list[Row]:
     """{method, `kind`, supported, reason} for every method x component of `kind` ("crop" or
     "task")."""
     methods = {
-        name: registry.load("method", name).resolve(scale) for name in registry.names("method")
+        name: cast("Method", registry.load("method", name).resolve(scale))
+        for name in registry.names("method")
     }
     found = []
     for other in registry.names(kind):
         theirs = registry.load(kind, other).resolve(scale)
         for name, method in methods.items():
             if kind == "crop":
-                reason = pair_reason(method, theirs)
+                reason = pair_reason(method, cast("Crop", theirs))
             else:
-                reason = task_reason(method.params.backbone, theirs)
+                reason = task_reason(method.params.backbone, cast("Task", theirs))
             found.append(
                 {"method": name, kind: other, "supported": reason is None, "reason": reason}
             )

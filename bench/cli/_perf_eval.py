@@ -78,7 +78,7 @@ def evaluation(
 
     counts = numbers("--workers", workers, least=0)
     kinds = [registry.load("task", n) for n in match("task", "*" if task == "all" else task)]
-    if not any(kind.peer for kind in kinds):
+    if not any(kind.peer() for kind in kinds):
         raise BadInput(
             f"nothing to compare {task}'s evaluation with; try: bench perf eval --task all"
         )

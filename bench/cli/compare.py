@@ -40,7 +40,7 @@ def command(
     what other images would have changed, not what another seed of the training would: for that,
     run several seeds and see bench leaderboard.
     """
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
     from bench.measure.resampling import comparable, differences, load_finished
 
     if len(keys) < 2:
@@ -48,7 +48,7 @@ def command(
             f"two or more results are compared, got {len(keys)} KEY; try: bench leaderboard --json"
         )
     with local_engine(open_runtime(devices="cpu")) as (engine, _):
-        ask = Ask(engine, data=data or "")
+        ask = Selection(engine, data=data or "")
         stages = [ask.find_stage(key, ("evaluate",)) for key in keys]
         comparable(stages)
         members = [load_finished(ask, stage) for stage in stages]

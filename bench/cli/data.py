@@ -82,7 +82,7 @@ def _described(name: str) -> dict[str, Any]:
         "site": get.site,
         "layout": get.layout,
         "official": dict(cls.official),
-        "sample": bool(cls.sample),
+        "sample": cls.sample() is not None,
     }
 
 
@@ -171,7 +171,7 @@ def _guide(component: Data, place: Path | None, as_json: bool) -> None:
     under = f", or in $BENCH_DATA/{component.folder or name}" if get.files else ""
     click.echo(f"where: anywhere, named by --data {name}=PATH{under}")
     click.echo(f"then: bench data check {name}=PATH")
-    if component.sample:
+    if component.sample() is not None:
         click.echo(f"to try without it: bench data make {name} --out PATH")
 
 
@@ -191,10 +191,6 @@ def make(name: str, out: Path, train: int, val: int, seed: int) -> None:
     """Write a small generated set in the official layout of NAME, to try `--data NAME=PATH` end to
     end."""
     cls: Any = registry.load("data", name)
-    if not cls.sample:
-        raise BadInput(
-            f"data {name!r} is generated and has no layout to write; try: --data {name}"
-        )
     place = out.expanduser().absolute()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise BadInput(f"--out {place} is there and not an empty folder; try: another folder")

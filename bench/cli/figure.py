@@ -148,10 +148,10 @@ def _collected(module: ModuleType, runtime: Any, given: dict[str, Any]) -> tuple
 def _made(module: ModuleType, runtime: Any, given: dict[str, Any]) -> tuple[Content, str]:
     """The content from the store; made where it is not there."""
     from bench.figures._content import load
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
 
     with local_engine(runtime) as (engine, _):
-        stage = module.stage(Ask(engine, **given))
+        stage = module.stage(Selection(engine, **given))
         content = load(engine.ensure(stage))
         made = stage.key in engine.outcome.made
         for part in (*stage.inputs.values(), stage):

@@ -19,7 +19,6 @@ from bench.cli._common import (
     plan_from_options,
 )
 from bench.cli._other_code import stages_line
-from bench.cli._without_torch import standing_in, start_again
 from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -114,20 +113,10 @@ class Made:
 
 def run_plan(plan: Plan, runtime: Runtime) -> Made:
     """Run every cell of a plan."""
-    if standing_in() and (runtime.force or not all_done(plan, runtime)):
-        start_again("stages to make")
     with local_engine(runtime) as (engine, database):
         outcome = engine.run(plan)
     error = getattr(engine.listener, "error", None)
     return Made(outcome, None if error else database, error)
-
-
-def all_done(plan: Plan, runtime: Runtime) -> bool:
-    """Is every cell's final stage in the store?"""
-    from bench.core.store import Store
-
-    store = Store(runtime.home)
-    return all(store.has(cell.final) for cell in plan.cells if cell.final)
 
 
 def node_number(nodes: int) -> int:

@@ -41,6 +41,7 @@ CLOSED = (  # imports that are not followed: what no number that a stage leaves 
     "bench.core.signals",
     "bench.core.stage",
     "bench.core.store",
+    "bench.core.supervisor",
     # how components are declared and found
     "bench.contracts.component",
     "bench.contracts.planner",

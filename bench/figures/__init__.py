@@ -13,7 +13,7 @@ and one of
     stage(ask) -> Stage                    computed once, kept in the store (kind "figure"), read with `load`
 
 The stage's runner writes the content with `save`. What belongs to a component is made by that
-component: its `figures` name the runner.
+component: its `figures()` name the runner.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from bench.contracts.context import StageContext
 from bench.core.errors import StageFailed
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.measure.perf import Race, Timing, many, peer, summary, time_in_turns, times
+from bench.measure.perf import Race, Timing, many, summary, time_in_turns, times
 from bench.stages import proposals
 
 CHEAP = 0.005  # seconds an image below which starting processes is all one would measure
@@ -30,8 +30,8 @@ def races() -> list[Race]:
     """Of every proposer that has a `peer`."""
     found: list[Race] = []
     for name in registry.names("proposals"):
-        reference = registry.load("proposals", name).peer
-        found += peer(reference)() if reference else []
+        make_races = registry.load("proposals", name).peer()
+        found += make_races() if make_races else []
     return found
 
 

@@ -1,5 +1,5 @@
-"""Files that a user gives (models, weights) as stages: their content is identity, their place is
-not."""
+"""Files that a user gives (models, weights) as stages:
+their content is identity, their place is not."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from bench.core.stage import Stage
 from bench.data.files import fingerprint
 
 
-def file_stage(name: str, given: str, runtime: Runtime, setting: str) -> Stage:
-    """A stage `file/<name>` that holds a copy of the file or folder `given`, keyed by its content.
+def file_stage(name: str, source: str, runtime: Runtime, setting: str) -> Stage:
+    """A stage `file/<name>` that holds a copy of the file or folder
+    `source`, keyed by its content.
 
-    `setting` names where the path came from, for the error if there is no such file or folder.
+    `setting` is the setting that named it; BadInput says so where there is no such file.
     """
-    path = Path(given).expanduser().absolute()
+    path = Path(source).expanduser().absolute()
     if not path.exists():
-        raise BadInput(f"{setting}: the path {path} does not exist; try: --set {setting}=PATH")
+        raise BadInput(f"{setting}: {path} does not exist; try: --set {setting}=PATH")
     files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.is_file())
     mark = fingerprint(files, [], runtime.home / "cache")
     stage = Stage("file", name, 1, {"fingerprint": mark}, "bench.stages.files:run")

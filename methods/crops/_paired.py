@@ -12,7 +12,6 @@ from bench.contracts.crop import Crop
 from bench.contracts.images import ImageSet
 from bench.contracts.views import Box, Sampler, Source
 from bench.core.params import Params, param
-from bench.core.ragged import Ragged
 from bench.data.boxes import area, scaled_side
 
 if TYPE_CHECKING:
@@ -49,8 +48,21 @@ class PairedParams(Params):
     two_heads: bool = param(True, help="a projection head for object views and one for the others")
     mode: Literal["paper", "released_code"] = param(
         "paper",
-        help="released_code: one sample per box, one head, no s_min rule, sides below 224 grow by 224",
+        help="released_code: a sample per box, one head, no s_min rule, sides < 224 grow by 224",
     )
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The proposals of each image, not yet grown: rows first[i] .. first[i + 1] of boxes."""
+
+    boxes: np.ndarray
+    first: np.ndarray
+    sizes: np.ndarray
+
+    def of(self, image: int) -> np.ndarray:
+        """(n, 4) xyxy, n >= 1."""
+        return self.boxes[self.first[image] : self.first[image + 1]]
 
 
 @dataclass(frozen=True)
@@ -59,22 +71,21 @@ class PairedSampler:
     probability 1/2."""
 
     crop: PairedCrop
-    boxes: Ragged  # of each image as they were found, (n, 4) float32 xyxy, n >= 1
-    sizes: np.ndarray  # (images, 2) width and height
+    table: Boxes
     scale: tuple[float, float] | None
 
     def __len__(self) -> int:
         per_box = self.crop.params.mode == "released_code"
-        return len(self.boxes.values) if per_box else len(self.boxes)
+        return len(self.table.boxes) if per_box else len(self.table.first) - 1
 
     def sources(self, index: int, rng: np.random.Generator) -> list[Source]:
         if self.crop.params.mode == "released_code":
-            image, row = self.boxes.owner(index), index
+            image, row = int(np.searchsorted(self.table.first, index, "right")) - 1, index
         else:
             image = index
-            row = int(rng.integers(self.boxes.first[image], self.boxes.first[image + 1]))
-        x1, y1, x2, y2 = (float(v) for v in self.boxes.values[row])
-        size = (int(self.sizes[image, 0]), int(self.sizes[image, 1]))
+            row = int(rng.integers(self.table.first[image], self.table.first[image + 1]))
+        x1, y1, x2, y2 = (float(v) for v in self.table.boxes[row])
+        size = (int(self.table.sizes[image, 0]), int(self.table.sizes[image, 1]))
         pair = self.crop.pair(image, (x1, y1, x2, y2), size, self.scale, rng)
         return pair if rng.random() < 0.5 else pair[::-1]
 
@@ -104,22 +115,23 @@ class PairedCrop(Crop):
         from bench.stages.proposals import load_proposals
 
         p, table = self.params, load_proposals(inputs["regions"])
-        found, shares = [], []
+        kept, shares = [], []
         for image, (width, height) in zip(images.ids, images.sizes, strict=True):
             size = (int(width), int(height))
             boxes = table.boxes(int(image))
             boxes = boxes[area(boxes) > 0][: p.n_crops]
             if len(boxes) == 0:
                 boxes = np.array([[0, 0, *size]])
-            found.append(boxes.astype(np.float32))
+            kept.append(boxes)
             grown = at_least(boxes, scaled_side(p.min_size, *size), size)
             shares.append(area(grown) / (size[0] * size[1]))
         scale = None
         if p.s_min is not None and p.mode == "paper" and shares:
             scale = (min(1.0, p.s_min / float(np.concatenate(shares).mean())), 1.0)
             scale = (min(scale[0], 0.999), 1.0)  # (1, 1) would mean no random crop
-        boxes_of = Ragged.of(found, empty=np.zeros((0, 4), np.float32))
-        return PairedSampler(self, boxes_of, np.asarray(images.sizes), scale)
+        boxes = np.concatenate(kept).astype(np.float32) if kept else np.zeros((0, 4), np.float32)
+        first = np.cumsum([0, *map(len, kept)])
+        return PairedSampler(self, Boxes(boxes, first, np.asarray(images.sizes)), scale)
 
     def grown(self, box: Box, size: Size) -> Box:
         """The box after the minimum-size rule."""

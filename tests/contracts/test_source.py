@@ -38,6 +38,7 @@ def test_a_pretraining_is_its_loop_its_views_its_networks_and_its_components(cod
         "bench.stages.pretrain.loop",
         "bench.stages.pretrain.setup",
         "bench.stages.checkpoint",
+        "bench.stages.training",
         "bench.views.augment",
         "bench.views.loader",
         "bench.views.sample",
@@ -51,7 +52,8 @@ def test_a_pretraining_is_its_loop_its_views_its_networks_and_its_components(cod
         "bench.contracts.method",
         "bench.contracts.context",
         "methods.ssl.ccop",
-        "methods.ssl.ccop.parts",
+        "methods.ssl.ccop.losses",
+        "methods.ssl.ccop.network",
         "methods.ssl.ccop.views",
         "methods.crops.image",
     } <= covered
@@ -65,7 +67,10 @@ def test_an_evaluation_is_its_task_with_all_parts_and_no_pretraining(code: Code)
         "bench.stages.evaluate",
         "tasks.coco_det",
         "tasks._detection.task",
-        "tasks._detection.model",
+        "tasks._detection.detector",
+        "tasks._detection.heads",
+        "tasks._detection.losses",
+        "tasks._detection.rpn",
         "tasks._detection.evaluate",
         "tasks._detection.train",
         "tasks._detection.data",
@@ -91,7 +96,16 @@ def test_rooms_that_only_plan_start_and_show_are_in_no_closure(code: Code) -> No
     rooms = {"plan", "results", "launch", "sweep", "figures", "measure", "cli"}
     assert rooms < {room for floor in FLOORS for room in floor}
     assert not {name for name in covered if name.split(".")[1] in rooms and name[:5] == "bench"}
-    silent = {"progress", "relay", "signals", "store", "errors", "stage", "processes"}
+    silent = {
+        "progress",
+        "relay",
+        "signals",
+        "store",
+        "errors",
+        "stage",
+        "processes",
+        "supervisor",
+    }
     assert not covered & {f"bench.core.{name}" for name in silent}
     assert not covered & {"bench", "bench.contracts.tracker", "bench.contracts.registry"}
 

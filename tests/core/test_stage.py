@@ -8,7 +8,7 @@ import pytest
 
 from bench.core.params import Params, canonical, param
 from bench.core.seeds import rng_for, seed_for
-from bench.core.stage import RecordedStage, Stage, walk
+from bench.core.stage import Stage, walk
 
 LEAF = Stage("data", "scenes", 1, {"seed": 0, "n": 320}, "a:b")
 TOP = Stage("pretrain", "byol", 2, {"lr": 0.2, "betas": [0.9, 0.95]}, "c:d", {"data": LEAF})
@@ -74,16 +74,6 @@ def test_derived_seeds() -> None:
     assert rng_for(5, "x").integers(1 << 30) == rng_for(5, "x").integers(1 << 30)
 
 
-def test_a_stage_from_its_record_keeps_the_key_that_its_lost_inputs_gave_it() -> None:
-    record = TOP.record()
-    parts = {k: record[k] for k in ("kind", "name", "version", "params", "runner")}
-    without_data = RecordedStage(**parts, recorded_key=record["key"])
-    assert without_data.key == TOP.key != Stage(**parts).key
-    assert without_data.short == TOP.short
-    above = Stage("evaluate", "knn", 1, {}, "e:f", {"backbone": without_data})
-    assert above.key == Stage("evaluate", "knn", 1, {}, "e:f", {"backbone": TOP}).key
-
-
 @pytest.mark.parametrize("seed", range(10))
 def test_walk_gives_inputs_first_and_each_key_once(seed: int) -> None:
     """In the order of a plain recursion, also where two objects have one key."""
@@ -106,3 +96,22 @@ def test_walk_gives_inputs_first_and_each_key_once(seed: int) -> None:
     for root in roots:
         visit(root)
     assert [s.key for s in walk(*roots)] == seen
+
+
+class Settings(Params):
+    rate: float = param(0.2)
+    clip: float = param(0.0, later=True)
+    model: str | None = param(None, place=True)
+
+
+def test_a_place_never_enters_a_key() -> None:
+    """What is at the path does, as an input stage."""
+    assert Settings().identity() == {"rate": 0.2}
+    assert Settings(model="/here/a.yml").identity() == {"rate": 0.2}
+    assert Settings(model="/there/b.yml", clip=1.0).identity() == {"rate": 0.2, "clip": 1.0}
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.3])
+def test_an_ordinary_field_enters_at_its_default_too(rate: float) -> None:
+    """Were it left out at its default, a new default would give old results a new meaning."""
+    assert Settings(rate=rate).identity()["rate"] == rate

@@ -47,7 +47,7 @@ def test_a_part_of_long_work_counts_for_the_whole(monkeypatch: pytest.MonkeyPatc
     seen: list[str] = []
     timings = {"plain": [Timing(2.0, 1.0)], "ours": [Timing(1.0, 0.25)]}
     monkeypatch.setattr(
-        perf_eval, "in_turns", lambda ways, *_, **__: [w() for w in ways.values()] and timings
+        perf_eval, "time_in_turns", lambda ways, *_, **__: [w() for w in ways.values()] and timings
     )
     row = perf_eval.measure(work(1.0, 1.0, seen, times=5.0, long=True), 3)
     assert len(seen) == 2, "once, and what was timed is compared"

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from bench.core.ragged import offsets
-from bench.data.scenes.draw import Scene, draw_scene
-from bench.data.scenes.shapes import CLASSES
+from bench.data.scenes.classes import CLASSES
+
+if TYPE_CHECKING:
+    from bench.data.scenes.draw import Scene
 
 FIRST = {"train": 1, "val": 500_001}
 SIZE = (96, 72)
@@ -48,6 +50,8 @@ class Drawn:
     def jpeg(self, size: tuple[int, int] | None = None, foot: int = 0) -> bytes:
         """The image encoded, at its own or another (width, height),
         with `foot` white rows below."""
+        import cv2
+
         image = self.scene.image
         if size is not None:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -60,6 +64,8 @@ def draw_scenes(
     split: str, count: int, seed: int = 0, size: tuple[int, int] = SIZE
 ) -> Iterator[Drawn]:
     """The first `count` scenes of a split, of mean (width, height) `size`."""
+    from bench.data.scenes.draw import draw_scene
+
     for number in range(FIRST[split], FIRST[split] + count):
         scene = draw_scene(seed, number, size)
         yield Drawn(number, scene, int(scene.labels[scene.masks.sum((1, 2)).argmax()]))
@@ -86,20 +92,20 @@ def put(file: Path, content: bytes) -> None:
 
 def _folders(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
     """Every class has a folder in train, as in ImageNet, also where no scene is of it."""
-    labels = {}
+    found = {}
     for split, scenes in sides.items():
         for label in range(len(CLASSES)):
             (root / split / f"n{label:08d}").mkdir(parents=True, exist_ok=True)
         for d in scenes:
             put(root / split / f"n{d.label:08d}" / f"{d.number:08d}.JPEG", d.jpeg())
-        labels[split] = sorted(d.label for d in scenes)
-    return labels
+        found[split] = sorted(d.label for d in scenes)
+    return found
 
 
 def _places(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
     """Classes are numbered in the order of their first scene, so that none is skipped."""
     numbers: dict[int, int] = {}
-    labels = {}
+    found = {}
     for split, scenes in sides.items():
         lines = []
         for d in scenes:
@@ -110,8 +116,8 @@ def _places(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
             put(root / "images256" / name, d.jpeg())
             lines.append(f"{name} {label}\n")
         put(root / "trainvalsplit_places205" / f"{split}_places205.csv", "".join(lines).encode())
-        labels[split] = [numbers[d.label] for d in scenes]
-    return labels
+        found[split] = [numbers[d.label] for d in scenes]
+    return found
 
 
 def _inat(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:

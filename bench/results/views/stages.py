@@ -111,9 +111,7 @@ def code_state(stage: StageInfo) -> str:
 def code_states(stages: Iterable[StageInfo]) -> dict[str, str]:
     """`code_state` of each stage by its key; files are read once for all of them."""
     code = Code()
-    return {
-        s.key: code.state(s.runner, s.kind, s.name, s.params, s.source_digest) for s in stages
-    }
+    return {s.key: code.state(s.runner, s.kind, s.name, s.params, s.source_digest) for s in stages}
 
 
 def changed_labels(connection: Connection) -> frozenset[str]:
