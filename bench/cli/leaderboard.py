@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +10,7 @@ import click
 from bench.cli._common import Names, ScaleName, open_runtime, print_json
 
 if TYPE_CHECKING:
+    from bench.results.db.database import Database
     from bench.results.db.records import LeaderboardRow
 
 FIELDS = (
@@ -70,6 +71,8 @@ def command(
             click.echo(
                 f"{len(rows)} of {total} rows; try: bench leaderboard --all, or --task NAME"
             )
+        if line := _other_code(database, rows):
+            click.echo(line)
     else:
         what = (
             "matches; try: bench leaderboard"
@@ -81,6 +84,16 @@ def command(
 
 def _select_fields(row: Mapping[str, object]) -> dict[str, object]:
     return {name: row[name] for name in FIELDS}
+
+
+def _other_code(database: Database, rows: Sequence[LeaderboardRow]) -> str:
+    from bench.cli._other_code import line
+    from bench.results.views.lineage import changed_behind
+
+    shown = [label for row in rows for label in row["cells"]]
+    with database.engine.connect() as connection:
+        cells, names = changed_behind(connection, shown)
+    return line(len(cells), "results above", names, "bench run --force")
 
 
 def print_rows(rows: list[LeaderboardRow]) -> None:

@@ -13,6 +13,7 @@ from bench.cli._common import (
     plan_from_options,
     print_json,
 )
+from bench.cli._other_code import stages_line
 
 
 @click.command()
@@ -53,6 +54,9 @@ def command(as_json: bool, devices: str, workers: int, **options: Any) -> None:
         "done, "
         f"{len(missing)} to make{_total(known, len(missing))}"
     )
+    done = (stage for stage in plan.stages if states[stage.key] == "done")
+    if line := stages_line(store, done, "stages that are done", "bench run --force"):
+        click.echo(line)
 
 
 def _about(seconds: float | None) -> str:

@@ -18,6 +18,7 @@ from bench.cli._common import (
     open_runtime,
     plan_from_options,
 )
+from bench.cli._other_code import stages_line
 from bench.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -168,6 +169,9 @@ def _summary(plan: Plan, store: Store, outcome: Outcome, database: Database | No
             else ""
         )
     )
+    kept = (stage for stage in plan.stages if stage.key not in outcome.made)
+    if line := stages_line(store, kept, "reused stages", "--force"):
+        click.echo(line)
     if finished:
         click.echo(f"next: bench leaderboard   or   bench show {finished[0].final.short}")  # type: ignore[union-attr]
 

@@ -63,8 +63,9 @@ def command(key: str, as_json: bool) -> None:
 def code_states(store: Store, record: StageRecord) -> list[tuple[StageRecord, str]]:
     """The stage and every input there is, each "current", "changed" since it was made, or
     "unknown"."""
-    from bench.contracts.source import state_of_code
+    from bench.contracts.source import Code
 
+    code = Code()
     known = {r["key"]: (f, r) for f, r in store.committed()}
     found: dict[str, tuple[StageRecord, str]] = {}
     waiting = [record["key"]]
@@ -74,7 +75,8 @@ def code_states(store: Store, record: StageRecord) -> list[tuple[StageRecord, st
             continue
         folder, each = known[key]
         recorded = (_read(folder / "provenance.json") or {}).get("source_digest")
-        found[key] = each, state_of_code(each.get("runner", ""), each["params"], recorded)
+        runner, kind, name = each.get("runner", ""), each["kind"], each["name"]
+        found[key] = each, code.state(runner, kind, name, each["params"], recorded)
         waiting += each["inputs"].values()
     return list(found.values())
 

@@ -10,9 +10,9 @@ from typing import TypedDict
 
 @cache
 def t_quantile(p: float, dof: int) -> float:
-    """The p-quantile (0.5 < p < 1) of Student's t with `dof` >= 1 degrees of freedom, by bisection
-    on its closed-form distribution function for whole dof (Abramowitz and Stegun 26.7.3 and
-    26.7.4)."""
+    """The p-quantile (0.5 < p < 1) of Student's t with `dof` >= 1 degrees of freedom,
+    by bisection on its closed-form distribution function for whole dof
+    (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
     low, high = 0.0, 1.0
     while _inner(high, dof) < 2 * p - 1:
         high *= 2

@@ -18,15 +18,16 @@ Listing = dict[str, os.stat_result]  # files by their path relative to the root 
 
 def list_files(root: Path, folders: Iterable[str]) -> Listing:
     """The files that lie in the folders (not below them); a folder that is not there has none."""
-    found: Listing = {}
+    listing: Listing = {}
     for folder in sorted(set(folders)):
         with suppress(OSError), os.scandir(root / folder) as entries:
-            found |= {f"{folder}/{e.name}": e.stat() for e in entries if e.is_file()}
-    return found
+            listing |= {f"{folder}/{e.name}": e.stat() for e in entries if e.is_file()}
+    return listing
 
 
 def require(names: list[str], root: Path, listing: Listing) -> None:
-    """BadData where one of the files is not listed: how many of its folder, the first, what to do."""
+    """BadData where one of the files is not listed:
+    how many of its folder, the first, what to do."""
     first = next((name for name in names if name not in listing), None)
     if first is not None:
         folder, _, name = first.rpartition("/")
@@ -39,8 +40,8 @@ def require(names: list[str], root: Path, listing: Listing) -> None:
 
 
 def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) -> str:
-    """sha256 over the content of `files` and the sorted (name, size) listing of the folders
-    `listings`.
+    """sha256 over the content of `files` and the sorted (name, size)
+    listing of the folders `listings`.
 
     Files count with their names; `content_hash` is of one file's content alone.
     """
@@ -54,7 +55,8 @@ def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) ->
 
 
 def content_hash(file: Path, cache: Path) -> str:
-    """sha256 hex of a file's bytes, remembered under `cache` by path, size and modification time."""
+    """sha256 hex of a file's bytes, remembered under `cache` by path,
+    size and modification time."""
     stat = file.stat()
     return _remembered(cache, [str(file), stat.st_size, stat.st_mtime_ns], lambda: hash_file(file))
 
@@ -70,15 +72,16 @@ def contents_hash(root: Path, names: list[str], listing: Listing, cache: Path) -
 
 
 def _remembered(cache: Path, known: Any, find: Callable[[], str]) -> str:
-    """`find()`, asked once for the same `known`; a cache that cannot be written only costs time."""
+    """`find()`, asked once for the same `known`;
+    a cache that cannot be written only costs time."""
     marker = cache / "hashes" / (digest(known)[:32] + ".json")
     with suppress(OSError, ValueError):
         return str(json.loads(marker.read_text()))
-    found = find()
+    value = find()
     with suppress(OSError):
         marker.parent.mkdir(parents=True, exist_ok=True)
-        write_text(marker, json.dumps(found), shared=True)
-    return found
+        write_text(marker, json.dumps(value), shared=True)
+    return value
 
 
 def check_once(mark: str, cache: Path, check: Callable[[], None]) -> None:

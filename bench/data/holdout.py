@@ -1,5 +1,5 @@
-"""Data with a validation part: the training images alone, divided by a stated rule, and no test
-images.
+"""Data with a validation part: the training images alone,
+divided by a stated rule, and no test images.
 
 The rule is that of `bench.contracts.data.choose_held_out`.
 """
@@ -19,16 +19,17 @@ RECORDS = {"stage.json", "provenance.json", "done"}  # of a stage's folder, besi
 
 
 def hold_out(data: Stage, share: float, runtime: Runtime) -> Stage:
-    """The data stage whose "val" is `share` of the training images of `data` and whose "train" the
-    others."""
+    """The data stage whose "val" is `share` of the training images of `data`
+    and whose "train" the others."""
     params = {"params": data.params["params"], "holdout": share}
-    made = Stage("data", data.name, VERSION, params, "bench.data.holdout:run", {"data": data})
-    runtime.roots[made.key] = runtime.roots[data.key]
-    return made
+    divided = Stage("data", data.name, VERSION, params, "bench.data.holdout:run", {"data": data})
+    runtime.roots[divided.key] = runtime.roots[data.key]
+    return divided
 
 
 def run(ctx: StageContext) -> None:
-    """The files of the undivided data, linked where the file system can: `Data.load` divides them."""
+    """The files of the undivided data, linked where the file system can:
+    `Data.load` divides them."""
     source = ctx.inputs["data"]
     for file in sorted(p for p in source.rglob("*") if p.is_file()):
         name = file.relative_to(source)

@@ -1,5 +1,5 @@
-"""A split as flat arrays on disk, memory-mapped: 118k images with 860k objects pickle in
-microseconds."""
+"""A split as flat arrays on disk, memory-mapped:
+118k images with 860k objects pickle in microseconds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from bench.contracts.images import ImageSet, Objects
 from bench.core.errors import BadData
 from bench.core.files import write_json
+from bench.core.ragged import Ragged, offsets, span
 from bench.data.semantic import read_classes
 
 
@@ -41,7 +42,7 @@ def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
     arrays: dict[str, np.ndarray] = {
         "ids": np.array([r.id for r in ordered], np.int64),
         "sizes": np.array([r.size for r in ordered], np.int32).reshape(-1, 2),
-        "first": np.cumsum([0, *(len(r.annotations) for r in ordered)], dtype=np.int64),
+        "first": offsets(len(r.annotations) for r in ordered),
         "boxes": np.array([a["box"] for a in flat], np.float32).reshape(-1, 4),
         "labels": np.array([a["label"] for a in flat], np.int64),
         "crowd": np.array([a["crowd"] for a in flat], bool),
@@ -80,8 +81,8 @@ def _text(arrays: dict[str, np.ndarray], name: str, texts: Iterable[str]) -> Non
 
 
 class IndexedImages(ImageSet):
-    """An ImageSet served from an index folder; pickles as a few names, arrays are mapped on first
-    use."""
+    """An ImageSet served from an index folder; pickles as a few names,
+    arrays are mapped on first use."""
 
     def __init__(
         self,
@@ -108,13 +109,13 @@ class IndexedImages(ImageSet):
                 cache[name] = np.load(path, mmap_mode="r")
             except ValueError:  # an empty array cannot be mapped
                 cache[name] = np.load(path)
-        found: np.ndarray = cache[name]
-        return found
+        array: np.ndarray = cache[name]
+        return array
 
     @cached_property
     def classes(self) -> list[str]:  # type: ignore[override]
-        found: list[str] = json.loads((self.index / "classes.json").read_text())
-        return found
+        names: list[str] = json.loads((self.index / "classes.json").read_text())
+        return names
 
     @cached_property
     def ids(self) -> np.ndarray:  # type: ignore[override]
@@ -143,13 +144,10 @@ class IndexedImages(ImageSet):
         return np.array(self._array("image_class"))
 
     def _slice(self, name: str, index: int) -> bytes:
-        at = self._array(f"{name}_at")
-        return self._array(name)[at[index] : at[index + 1]].tobytes()
+        return Ragged(self._array(name), self._array(f"{name}_at"))[index].tobytes()
 
     def objects(self, index: int) -> Objects:
-        first = self._array("first")
-        low, high = int(first[index]), int(first[index + 1])
-        part = slice(low, high)
+        part = span(self._array("first"), index)
         masks = (self.index / "masks.npy").exists()
         points = (self.index / "keypoints.npy").exists()
         return Objects(
@@ -159,7 +157,9 @@ class IndexedImages(ImageSet):
             difficult=np.array(self._array("difficult")[part]),
             area=np.array(self._array("area")[part]),
             ids=np.array(self._array("object_ids")[part]),
-            segmentations=[json.loads(self._slice("masks", i)) for i in range(low, high)]
+            segmentations=[
+                json.loads(self._slice("masks", i)) for i in range(part.start, part.stop)
+            ]
             if masks
             else None,
             keypoints=np.array(self._array("keypoints")[part]) if points else None,
@@ -176,7 +176,7 @@ class IndexedImages(ImageSet):
             else np.zeros((0, 1, 3))
         )
         shown = labels if kinds is None else kinds[kinds >= 0]
-        found = {
+        numbers = {
             "objects": len(labels),
             "crowds": int(self._array("crowd").sum()),
             "difficult": int(self._array("difficult").sum()),
@@ -185,4 +185,4 @@ class IndexedImages(ImageSet):
             "classes": len(self.classes),
             "classes_shown": len(np.unique(shown)),
         }
-        return {"images": len(self)} | {name: n for name, n in found.items() if n}
+        return {"images": len(self)} | {name: n for name, n in numbers.items() if n}

@@ -1,5 +1,5 @@
-"""How much object a region holds: object pixels of an image, and shares of them in boxes (paper
-000)."""
+"""How much object a region holds: object pixels of an image,
+and shares of them in boxes (paper 000)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def object_mask(images: ImageSet, index: int, source: Source = "boxes") -> np.nd
     width, height = (int(v) for v in images.sizes[index])
     if source == "masks":
         return _masks(images, index, (height, width))
-    found = np.zeros((height, width), bool)
+    mask = np.zeros((height, width), bool)
     objects = images.objects(index)
     for box in objects.boxes[~objects.crowd]:
         x1, y1, x2, y2 = (int(v) for v in whole_pixels(tuple(box), width, height))
-        found[y1:y2, x1:x2] = True
-    return found
+        mask[y1:y2, x1:x2] = True
+    return mask
 
 
 def _masks(images: ImageSet, index: int, shape: tuple[int, int]) -> np.ndarray:
@@ -47,7 +47,7 @@ def _masks(images: ImageSet, index: int, shape: tuple[int, int]) -> np.ndarray:
 def _union(objects: Objects, shape: tuple[int, int]) -> np.ndarray:
     from pycocotools import mask as coco
 
-    found = np.zeros(shape, bool)
+    union = np.zeros(shape, bool)
     for item, crowd in zip(objects.segmentations or [], objects.crowd, strict=True):
         if crowd or item is None:
             continue
@@ -55,8 +55,8 @@ def _union(objects: Objects, shape: tuple[int, int]) -> np.ndarray:
             item = coco.merge(coco.frPyObjects(item, *shape))
         elif isinstance(item["counts"], list):
             item = coco.frPyObjects(item, *shape)
-        found |= coco.decode(item).astype(bool)
-    return found
+        union |= coco.decode(item).astype(bool)
+    return union
 
 
 def integral(mask: np.ndarray) -> np.ndarray:

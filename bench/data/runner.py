@@ -44,20 +44,20 @@ def read_splits(
 ) -> dict[str, list[R]]:
     """`function` of every item of every split, in their order, with progress.
 
-    A text it returns says what is wrong with its item: they are collected, and BadData names the
-    first.
+    A text it returns says what is wrong with its item:
+    they are collected, and BadData names the first.
     """
-    found: dict[str, list[R]] = {}
+    results: dict[str, list[R]] = {}
     bad: list[str] = []
     for split, items in splits.items():
         advance = ctx.progress.task(f"check {split}", len(items))
-        found[split] = []
-        for made in parallel(function, items, ctx.runtime.workers, chunk):
+        results[split] = []
+        for result in parallel(function, items, ctx.runtime.workers, chunk):
             advance(1)
-            if isinstance(made, str):
-                bad.append(made)
+            if isinstance(result, str):
+                bad.append(result)
             else:
-                found[split].append(made)
+                results[split].append(result)
     if bad:
         raise BadData.of(bad)
-    return found
+    return results

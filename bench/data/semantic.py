@@ -1,4 +1,5 @@
-"""Semantic masks and image-level labels: what a class says about pixels, and about whole images."""
+"""Semantic masks and image-level labels:
+what a class says about pixels, and about whole images."""
 
 from __future__ import annotations
 
@@ -31,9 +32,8 @@ def read_classes(path: Path) -> np.ndarray:
                 )
             if image.mode not in ("P", "L"):
                 raise BadData(
-                    f"mask {path} holds colours ({image.mode}), not class indices; use the "
-                    "original PNG, "
-                    "a copy from an image editor loses its palette"
+                    f"mask {path} holds colours ({image.mode}), not class indices; "
+                    "use the original PNG, a copy from an image editor loses its palette"
                 )
             return np.array(image, dtype=np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -46,16 +46,14 @@ def check_classes(path: Path, size: tuple[int, int], n_classes: int) -> None:
     mask = read_classes(path)
     if mask.shape != (size[1], size[0]):
         raise BadData(
-            f"mask {path} is {mask.shape[1]}x{mask.shape[0]} but its image is "
-            f"{size[0]}x{size[1]}; "
-            "download it again"
+            f"mask {path} is {mask.shape[1]}x{mask.shape[0]} but its image "
+            f"is {size[0]}x{size[1]}; download it again"
         )
     wrong = np.setdiff1d(mask, [*range(n_classes + 1), VOID])
     if len(wrong):
         raise BadData(
             f"mask {path} holds {wrong[0]}, not 0 (background), 1..{n_classes} or {VOID} (void); "
-            "use the "
-            "original PNG"
+            "use the original PNG"
         )
 
 
@@ -78,8 +76,7 @@ def pixel_targets(images: ImageSet, index: int) -> np.ndarray:
     if mask.shape != (height, width):
         raise BadData(
             f"the mask of {images.file(index)} is {mask.shape[1]}x{mask.shape[0]} but the image "
-            "is "
-            f"{width}x{height}; download it again"
+            f"is {width}x{height}; download it again"
         )
     return mask if images.background else np.where(mask == VOID, VOID, mask - 1).astype(np.uint8)
 
@@ -90,12 +87,12 @@ def image_labels(images: ImageSet) -> np.ndarray:
     These are the values of VOC's per-class image sets (`ImageSets/Main/<class>_<set>.txt`), made
     from the objects. VOC's classification task leaves the zeros out.
     """
-    found = np.full((len(images), len(images.classes)), -1, np.int8)
+    labels = np.full((len(images), len(images.classes)), -1, np.int8)
     for i in range(len(images)):
         objects = images.objects(i)
-        found[i, objects.labels[objects.difficult]] = 0
-        found[i, objects.labels[~objects.difficult]] = 1
-    return found
+        labels[i, objects.labels[objects.difficult]] = 0
+        labels[i, objects.labels[~objects.difficult]] = 1
+    return labels
 
 
 def single_labels(images: ImageSet) -> np.ndarray:
@@ -108,10 +105,10 @@ def single_labels(images: ImageSet) -> np.ndarray:
     known = images.image_class()
     if known is not None:
         return known
-    found = np.full(len(images), -1, np.int64)
+    labels = np.full(len(images), -1, np.int64)
     for i in range(len(images)):
         objects = images.objects(i)
         plain = np.flatnonzero(~(objects.crowd | objects.difficult))
         if len(plain):
-            found[i] = objects.labels[plain[np.argmax(objects.area[plain])]]
-    return found
+            labels[i] = objects.labels[plain[np.argmax(objects.area[plain])]]
+    return labels

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.contracts.context import StageContext, Watch
+from bench.contracts.source import Code
 from bench.contracts.tracker import Tracker
 from bench.core.errors import BadInput, BenchError, StageFailed, Taken
 from bench.core.params import Runtime
 from bench.core.progress import Progress
 from bench.core.stage import Provenance, Stage, walk
 from bench.core.store import Store
-from bench.launch.provenance import provenance
+from bench.launch.provenance import digest_of_stage, provenance
 from bench.launch.wandb import make_tracker
 from bench.plan.cell import Plan, PlannedCell
 
@@ -70,6 +71,8 @@ class LocalEngine:
     # stages not waited for where another process makes them: Taken
     leave: frozenset[str] = frozenset()
     noted: set[str] = field(default_factory=set)  # what a note was made about
+    code: Code = field(default_factory=Code)
+    digests: dict[str, str] = field(default_factory=dict)  # of the code of every stage, by its key
 
     def run(self, plan: Plan) -> Outcome:
         """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
@@ -104,6 +107,7 @@ class LocalEngine:
         )
         for stage in walk(planned.final):
             self.groups.setdefault(stage.key, label)
+            self._digest(stage)
             if self.runtime.force:
                 self.forced.add(stage.key)
 
@@ -203,11 +207,12 @@ class LocalEngine:
             self.forced.discard(stage.key)
         work = self.store.work(stage)
         tracker = self._tracker(stage)
-        started = time.time()
+        started, digest = time.time(), self._digest(stage)
         ctx = StageContext(stage, work, inputs, self.runtime, self.progress, tracker, self.watch)
         try:
             runner(stage)(ctx)
-            record = provenance(stage, started, time.time() - started, tracker.url)
+            seconds = time.time() - started
+            record = provenance(stage, started, seconds, digest, tracker.url)
             summary = self._results(stage, work, record)
             folder = self.store.commit(stage, record)
         except KeyboardInterrupt:
@@ -221,6 +226,13 @@ class LocalEngine:
         self.outcome.reused.pop(stage.key, None)
         self.listener.stage_done(stage, folder, record)
         return folder
+
+    def _digest(self, stage: Stage) -> str:
+        """The digest of the stage's code, taken once and early: an edit while the run goes on does
+        not reach the code that this process has imported."""
+        if stage.key not in self.digests:
+            self.digests[stage.key] = digest_of_stage(self.code, stage)
+        return self.digests[stage.key]
 
     def _tracker(self, stage: Stage) -> Tracker:
         return make_tracker(

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench import __version__
-from bench.contracts.source import source_digest
+from bench.contracts.source import Code
 from bench.core.stage import Provenance, Stage
+from bench.core.store import Store
 
 PACKAGES = (
     "torch",
@@ -59,10 +62,32 @@ def _packages() -> dict[str, str]:
     return found
 
 
+def digest_of_stage(code: Code, stage: Stage) -> str:
+    """The digest of the code that gives a stage its meaning."""
+    return code.digest(stage.runner, stage.kind, stage.name, stage.params)
+
+
+def made_by_other_code(store: Store, stages: Iterable[Stage]) -> list[Stage]:
+    """Those of the stages that are in the store and were made by code that has changed since."""
+    code = Code()
+    changed = []
+    for stage in stages:
+        try:
+            text = (store.folder(stage) / "provenance.json").read_text()
+            recorded = json.loads(text).get("source_digest")
+        except (OSError, ValueError, AttributeError):  # not made, or made and damaged
+            continue
+        state = code.state(stage.runner, stage.kind, stage.name, stage.params, recorded)
+        if state == "changed":
+            changed.append(stage)
+    return changed
+
+
 def provenance(
-    stage: Stage, started: float, seconds: float, tracker_url: str | None
+    stage: Stage, started: float, seconds: float, source_digest: str, tracker_url: str | None
 ) -> Provenance:
-    """The provenance record of a stage that took `seconds` from `started` (Unix time)."""
+    """The provenance record of a stage that took `seconds` from `started` (Unix time) and was made
+    by code of this digest (`digest_of_stage`)."""
     commit, dirty = _commit(Path(__file__).resolve().parents[2])
     torch = sys.modules.get("torch")  # a stage that never imported it used no GPU
     gpu = torch is not None and torch.cuda.is_available()
@@ -79,6 +104,6 @@ def provenance(
         "seconds": round(seconds, 3),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "arguments": sys.argv[1:],
-        "source_digest": source_digest(stage.runner, stage.params),
+        "source_digest": source_digest,
         "tracker_url": tracker_url,
     }

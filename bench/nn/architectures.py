@@ -1,5 +1,5 @@
-"""What a backbone's name means, without importing a network: tasks and methods ask this while
-planning.
+"""What a backbone's name means, without importing a network:
+tasks and methods ask this while planning.
 
 A name is a base and options joined by `_`, in any order: `resnet50_half`,
 `resnet18_cifar_zeroinit`.
@@ -31,8 +31,8 @@ DEPTHS = (
 
 @dataclass(frozen=True)
 class VitShape:
-    """patch, side: pixels of a patch and of the images the position embedding is made for. dim:
-    width.
+    """patch, side: pixels of a patch and of the images the position
+    embedding is made for. dim: width.
     depth: blocks. heads: of attention."""
 
     patch: int
@@ -51,8 +51,8 @@ VITS = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """`family`: what builds it. `base`: the name without options and `lab_`. `options`: of
-    `OPTIONS`."""
+    """`family`: what builds it.
+    `base`: the name without options and `lab_`. `options`: of `OPTIONS`."""
 
     family: Literal["resnet", "lab", "vit"]
     base: str

@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 
 
 def build_backbone(name: str) -> ResNetBackbone | LabResNet | VisionTransformer:
-    """A freshly initialised backbone (the caller has seeded torch); unknown names raise BadInput."""
-    found = architecture(name)
-    if found.family == "vit":
+    """A freshly initialised backbone (the caller has seeded torch);
+    unknown names raise BadInput."""
+    known = architecture(name)
+    if known.family == "vit":
         from bench.nn.vit import VisionTransformer  # timm takes seconds to import
 
-        return VisionTransformer(found.base)
-    block, layers = RESNETS[found.base]
-    zero_init, cifar = "zeroinit" in found.options, "cifar" in found.options
-    if found.family == "lab":
+        return VisionTransformer(known.base)
+    block, layers = RESNETS[known.base]
+    zero_init, cifar = "zeroinit" in known.options, "cifar" in known.options
+    if known.family == "lab":
         from bench.nn.lab import LabResNet
 
         return LabResNet(block, layers, zero_init, cifar)
-    make = HalfResNet if "half" in found.options else ResNetBackbone
+    make = HalfResNet if "half" in known.options else ResNetBackbone
     return make(block, layers, zero_init, cifar)
 
 
@@ -47,8 +48,8 @@ def save_backbone(path: Path, backbone: nn.Module) -> None:
 
 
 def load_backbone(path: Path, backbone: nn.Module) -> int:
-    """Load `path` (torchvision keys; `fc.*` is ignored) into `backbone`; returns how many tensors
-    matched.
+    """Load `path` (torchvision keys; `fc.*` is ignored) into `backbone`;
+    returns how many tensors matched.
 
     Raises BadData for an unreadable file, BadInput if any key is missing, unexpected or of another
     shape: a backbone that is only partly loaded gives wrong results without an error.
@@ -61,16 +62,17 @@ def load_backbone(path: Path, backbone: nn.Module) -> int:
 def read_backbone(path: Path) -> dict[str, Tensor]:
     """The state dict in `path` less `fc.*`; BadData for an unreadable file."""
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise BadData(f"no backbone at {path}; pretrain it first: bench run") from None
     except Exception as error:
         raise BadData(
-            f"{path} is no readable PyTorch weights file ({type(error).__name__}); make it again"
+            f"{path} is not a readable PyTorch weights file ({type(error).__name__}); "
+            "make it again"
         ) from None
-    if not isinstance(found, dict):
-        raise BadData(f"{path} holds a {type(found).__name__}, not a state dict; make it again")
-    return {k: v for k, v in found.items() if not k.startswith("fc.")}
+    if not isinstance(state, dict):
+        raise BadData(f"{path} holds a {type(state).__name__}, not a state dict; make it again")
+    return {k: v for k, v in state.items() if not k.startswith("fc.")}
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -57,8 +57,8 @@ class OnlineTarget(Network):
         self.momentum = ema0
 
     def online(self, images: Tensor, objects: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) -> (B, out), online projections with gradient; `objects` (B,) bool picks
-        heads."""
+        """(B, 3, H, W) -> (B, out), online projections with gradient;
+        `objects` (B,) bool picks heads."""
         return project(self.projector, self.backbone(images), objects)
 
     @torch.no_grad()
@@ -69,9 +69,9 @@ class OnlineTarget(Network):
     def symmetric(
         self, predictor: nn.Module, first: Views, second: Views, small: Sequence[Views] = ()
     ) -> tuple[Tensor, Tensor]:
-        """(loss, predictions of `first`): both directions summed, 0 to 8; each view is forwarded
-        separately, so that batch-norm statistics are per view (one forward for both lowers
-        accuracy).
+        """(loss, predictions of `first`):
+        both directions summed, 0 to 8; each view is forwarded separately,
+        so that batch-norm statistics are per view (one forward for both lowers accuracy).
 
         `small`: multi-crop's extra views. They pass through the online branch only and predict
         both global targets; the loss is then 2 x the mean over the 2 + 2k pairs, so that its range
@@ -86,7 +86,8 @@ class OnlineTarget(Network):
         return 2 * torch.stack(pairs).mean(), p1.detach()
 
     def after_step(self, step: int, total_steps: int) -> None:
-        """Move the target: parameters only, momentum `cosine_momentum(step, total_steps, ema0)`."""
+        """Move the target: parameters only,
+        momentum `cosine_momentum(step, total_steps, ema0)`."""
         self.momentum = cosine_momentum(step, total_steps, self.ema0)
         ema_update(self.target_backbone, self.backbone, self.momentum)
         ema_update(self.target_projector, self.projector, self.momentum)

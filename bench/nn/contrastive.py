@@ -21,10 +21,10 @@ def info_nce(
     = 0.
 
     queries, keys: (N, D), negatives: (K, D), unit vectors; no gradient reaches keys or negatives.
-    This is the cross entropy of 1 + K logits with label 0, computed as softplus(logsumexp_j -
-    positive), in float32 under autocast too. All vectors equal: log(K + 1). uneven: N may differ
-    between devices, whose mean is then that over the rows of all. Source: He et al. 2020, equation
-    1.
+    This is the cross entropy of 1 + K logits with label 0,
+    computed as softplus(logsumexp_j - positive), in float32 under autocast too. All vectors equal:
+    log(K + 1). uneven: N may differ between devices, whose mean is then that over the rows of all.
+    Source: He et al. 2020, equation 1.
     """
     with torch.autocast(queries.device.type, enabled=False):
         q = at_least_float32(queries) / tau
@@ -48,12 +48,11 @@ def correspondence(queries: Tensor, keys: Tensor) -> Tensor:
 def dense_info_nce(
     queries: Tensor, keys: Tensor, match: Tensor, negatives: Tensor, tau: float
 ) -> Tensor:
-    """InfoNCE of every cell: queries (B, D, S), keys (B, D, T), match (B, S) in T, negatives (K,
-    D).
+    """InfoNCE of every cell: queries (B, D, S), keys (B, D, T),
+    match (B, S) in T, negatives (K, D).
 
-    Cell i of an image has the positive key `match[i]` of the same image; the mean is over all B x
-    S cells.
-    Source: Wang et al. 2021 (DenseCL), equation 2.
+    Cell i of an image has the positive key `match[i]` of the same image;
+    the mean is over all B x S cells. Source: Wang et al. 2021 (DenseCL), equation 2.
     """
     at = match.unsqueeze(1).expand(-1, keys.shape[1], -1)
     rows, positives = (x.transpose(1, 2).flatten(0, 1) for x in (queries, keys.gather(2, at)))

@@ -16,8 +16,8 @@ from torch import distributed as dist
 
 
 def rank_and_size() -> tuple[int, int]:
-    """This process's rank and the number of processes; (0, 1) where torch.distributed is not
-    running."""
+    """This process's rank and the number of processes;
+    (0, 1) where torch.distributed is not running."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -61,8 +61,8 @@ def gather_with_gradient(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def gather_uneven(x: Tensor) -> Tensor:
-    """(n, ...) of every process, stacked in rank order, where n may differ between them. No
-    gradient."""
+    """(n, ...) of every process, stacked in rank order,
+    where n may differ between them. No gradient."""
     _, size = rank_and_size()
     if size == 1:
         return x.detach()
@@ -75,8 +75,8 @@ def gather_uneven(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def shared_permutation(n: int, device: torch.device) -> Tensor:
-    """(n,) int64, a random order of n rows, the same on every process (rank 0's, from torch's
-    generator)."""
+    """(n,) int64, a random order of n rows,
+    the same on every process (rank 0's, from torch's generator)."""
     order = torch.randperm(n).to(device)
     if rank_and_size()[1] > 1:
         dist.broadcast(order, 0)
@@ -95,11 +95,11 @@ def mean_divisor(count: Tensor) -> Tensor:
 
 
 def draw_rows(draw: Callable[[int], Tensor], n: int, part: int = 0, parts: int = 1) -> Tensor:
-    """This process's `n` rows of `draw(N)`, N the rows of all processes and of all `parts` of a
-    step.
+    """This process's `n` rows of `draw(N)`,
+    N the rows of all processes and of all `parts` of a step.
 
-    Processes share torch's seed, so a row's random numbers do not depend on how a batch is
-    divided.
+    Processes share torch's seed, so a row's random numbers do not depend
+    on how a batch is divided.
     """
     rank, size = rank_and_size()
     start = (rank * parts + part) * n

@@ -1,5 +1,5 @@
-"""A ResNet's state dict under torchvision's key names and under detectron2's; both ways, nothing
-lost."""
+"""A ResNet's state dict under torchvision's key names and under
+detectron2's; both ways, nothing lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _to_detectron2(key: str) -> str:
     m = _TORCHVISION.fullmatch(key)
     if m is None or (m["layer"] is None and m["n"] != "1"):
         raise BadInput(
-            f"{key!r} is no key of a torchvision ResNet, so it has no name in detectron2"
+            f"{key!r} is not a key of a torchvision ResNet, so it has no name in detectron2"
         )
     where = f"res{int(m['layer']) + 1}.{m['block']}" if m["layer"] else "stem"
     conv = f"conv{m['n']}" if m["n"] else "shortcut"
@@ -54,7 +54,7 @@ def _from_detectron2(key: str) -> str:
     m = _DETECTRON2.fullmatch(key)
     if m is None or (m["res"] is None and m["n"] != "1"):
         raise BadInput(
-            f"{key!r} is no key of a detectron2 ResNet, so it has no name in torchvision"
+            f"{key!r} is not a key of a detectron2 ResNet, so it has no name in torchvision"
         )
     where = f"layer{int(m['res']) - 1}.{m['block']}." if m["res"] else ""
     norm = m["norm"] is not None
@@ -63,8 +63,8 @@ def _from_detectron2(key: str) -> str:
 
 
 def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
-    """BadInput unless `state` has the keys and shapes of `own`; it names the first ones and the
-    counts."""
+    """BadInput unless `state` has the keys and shapes of `own`;
+    it names the first ones and the counts."""
     missing = [k for k in own if k not in state]
     extra = [k for k in state if k not in own]
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
@@ -81,9 +81,8 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: st
     matched = len(own) - len(missing) - len(shapes)
     raise BadInput(
         f"{source} does not fit the network: {'; '.join(parts)} ({len(missing)} missing, "
-        f"{len(extra)} "
-        f"unexpected, {len(shapes)} of another shape, {matched} of {len(own)} match); is it "
-        "another backbone?"
+        f"{len(extra)} unexpected, {len(shapes)} of another shape, "
+        f"{matched} of {len(own)} match); is it another backbone?"
     )
 
 

@@ -21,11 +21,11 @@ LEVEL_SIDES = (48.0, 96.0, 192.0)
 def stage_maps(backbone: ResNetBackbone, images: Tensor) -> OrderedDict[str, Tensor]:
     """(B, 3, H, W) -> "c2".."c5": (B, D/8, H/4, W/4) .. (B, D, H/32, W/32), sides rounded up."""
     x = backbone.maxpool(backbone.relu(backbone.bn1(backbone.conv1(images))))
-    found = OrderedDict()
+    maps = OrderedDict()
     for number in (1, 2, 3, 4):
         x = getattr(backbone, f"layer{number}")(x)
-        found[f"c{number + 1}"] = x
-    return found
+        maps[f"c{number + 1}"] = x
+    return maps
 
 
 def build_fpn(
@@ -74,13 +74,13 @@ def pool_rois(
     from torchvision.ops import roi_align
 
     rois = at_least_float32(torch.cat([image.to(boxes.dtype)[:, None], boxes], 1))
-    first, found, rows = stride_of(maps[0], image_size), [], []
+    first, pooled, rows = stride_of(maps[0], image_size), [], []
     for number, features in enumerate(maps):
         scale = 1 / (first << number)  # the smallest maps' sides are rounded up too far to tell
         at = (levels == number).nonzero().flatten()
         values = at_least_float32(features)
-        found.append(
+        pooled.append(
             roi_align(values, rois[at].to(values), side, scale, sampling_ratio=0, aligned=True)
         )
         rows.append(at)
-    return torch.cat(found)[torch.cat(rows).argsort()]
+    return torch.cat(pooled)[torch.cat(rows).argsort()]

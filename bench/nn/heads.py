@@ -22,14 +22,14 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 class KindHeads(nn.Module):
-    """Two projection heads of one form: `object` for object views, `other` for the others (paper
-    001).
+    """Two projection heads of one form: `object` for object views,
+    `other` for the others (paper 001).
 
-    `forward(x, objects)`: (B, D), (B,) bool -> (B, K). Both heads see the whole batch and each row
-    keeps its own head's output, so batch-norm statistics are the batch's, and any mixture of kinds
-    works, one row of a kind and none included, on every rank alike. A head learns from its own
-    rows only (but for those statistics). The heads start different: `other` is drawn after
-    `object`.
+    `forward(x, objects)`: (B, D), (B,) bool -> (B, K). Both heads see the whole batch
+    and each row keeps its own head's output, so batch-norm statistics are the batch's,
+    and any mixture of kinds works, one row of a kind and none included, on every rank alike.
+    A head learns from its own rows only (but for those statistics). The heads start different:
+    `other` is drawn after `object`.
     """
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
@@ -50,6 +50,6 @@ def make_head(make: Callable[[], nn.Module], heads: int = 1) -> nn.Module:
 
 
 def project(head: nn.Module, x: Tensor, objects: Tensor | None = None) -> Tensor:
-    """`head(x)`; where the crop asked for two heads, each row through the head of its kind
-    (`objects`)."""
+    """`head(x)`; where the crop asked for two heads,
+    each row through the head of its kind (`objects`)."""
     return head(x, objects) if isinstance(head, KindHeads) else head(x)  # type: ignore[no-any-return]

@@ -1,4 +1,5 @@
-"""RGB -> CIE Lab on normalised tensors, and a backbone of two encoders: one sees L, the other ab."""
+"""RGB -> CIE Lab on normalised tensors, and a backbone of two encoders:
+one sees L, the other ab."""
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ def _root(t: Tensor) -> Tensor:
 
 
 def to_normalised_lab(images: Tensor) -> Tensor:
-    """(B, 3, H, W) RGB normalised by ImageNet's mean and deviation -> (B, 3, H, W) Lab, about [-1,
-    1]."""
+    """(B, 3, H, W) RGB normalised by ImageNet's mean
+    and deviation -> (B, 3, H, W) Lab, about [-1, 1]."""
     images = at_least_float32(images)
     mean, std = images.new_tensor(MEAN).view(3, 1, 1), images.new_tensor(STD).view(3, 1, 1)
     lab = rgb_to_lab(images * std + mean)

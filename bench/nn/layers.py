@@ -27,9 +27,9 @@ POOLS = {
 MOST = 9216  # numbers of a pooled layer of ResNet-50
 
 
-def pool_map(name: str, found: Tensor) -> Tensor:
-    """The map (B, C, h, w) of a ResNet's depth -> (B, C g g), g = 12, 6, 4, 3, 2 from conv1 to
-    res5.
+def pool_map(name: str, features: Tensor) -> Tensor:
+    """The map (B, C, h, w) of a ResNet's depth -> (B, C g g), g = 12, 6,
+    4, 3, 2 from conv1 to res5.
 
     At the sizes of a 224-pixel image this is the average pooling of the published linear and SVM
     protocols (kernel, stride, padding): conv1 (10, 10, 4), res2 (16, 8, 0), res3 (13, 5, 0), res4
@@ -38,14 +38,14 @@ def pool_map(name: str, found: Tensor) -> Tensor:
     to the same grid, at most the map's.
     """
     side, (kernel, stride, padding) = POOLS[name]
-    if found.shape[-2:] == (side, side):
-        return F.avg_pool2d(found, kernel, stride, padding).flatten(1)
-    return _grid(found, GRIDS[name])
+    if features.shape[-2:] == (side, side):
+        return F.avg_pool2d(features, kernel, stride, padding).flatten(1)
+    return _grid(features, GRIDS[name])
 
 
-def _grid(found: Tensor, side: int) -> Tensor:
-    sides = (min(side, found.shape[-2]), min(side, found.shape[-1]))
-    return F.adaptive_avg_pool2d(found, sides).flatten(1)
+def _grid(features: Tensor, side: int) -> Tensor:
+    sides = (min(side, features.shape[-2]), min(side, features.shape[-1]))
+    return F.adaptive_avg_pool2d(features, sides).flatten(1)
 
 
 def layer_features(
@@ -77,13 +77,13 @@ def layer_features(
 def _resnet_features(
     backbone: nn.Module, images: Tensor, wanted: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    found = {}
+    features = {}
     for name, x in _resnet_maps(backbone, images):
         if name in wanted:
-            found[name] = pool_map(name, x)
+            features[name] = pool_map(name, x)
         if name == DEPTHS[-1] and GAP in wanted:
-            found[GAP] = x.mean((2, 3))
-    return found
+            features[GAP] = x.mean((2, 3))
+    return features
 
 
 def _resnet_maps(backbone: nn.Module, images: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -102,7 +102,7 @@ def _vit_features(
     height, width = images.shape[-2] // backbone.patch, images.shape[-1] // backbone.patch
     tokens = backbone.tokens(images)
     first = (backbone.cls_token + backbone.pos_embed[:, :1]).expand(len(tokens), -1, -1)
-    x, depth, found = torch.cat([first, tokens], 1), len(backbone.blocks), {}
+    x, depth, features = torch.cat([first, tokens], 1), len(backbone.blocks), {}
     ends = [depth * k // 4 for k in range(5)]
     side = int((MOST / backbone.feature_dim) ** 0.5)
     for at, name in enumerate(DEPTHS):
@@ -110,7 +110,7 @@ def _vit_features(
             x = block(x)
         y = (backbone.norm(x) if name == DEPTHS[-1] else x)[:, 1:]
         if name in wanted:
-            found[name] = _grid(y.transpose(1, 2).reshape(len(images), -1, height, width), side)
+            features[name] = _grid(y.transpose(1, 2).reshape(len(images), -1, height, width), side)
         if name == DEPTHS[-1] and GAP in wanted:
-            found[GAP] = y.mean(1)
-    return found
+            features[GAP] = y.mean(1)
+    return features

@@ -21,9 +21,9 @@ Encoded = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Contrast:
-    """What a step contrasts. pairs: (query, key) of each direction, tuples as `encode` returns
-    them, rows of one image at the same place. keys: every key encoding, to be enqueued after the
-    logits."""
+    """What a step contrasts. pairs: (query, key) of each direction,
+    tuples as `encode` returns them, rows of one image at the same place.
+    keys: every key encoding, to be enqueued after the logits."""
 
     pairs: list[tuple[Encoded, Encoded]]
     keys: list[Encoded]
@@ -32,13 +32,13 @@ class Contrast:
 class QueryKey(Network):
     """A query backbone and projector, and a key encoder of the same shape that follows them.
 
-    Order within a step (He et al. 2020, algorithm 1): queries; key <- m key + (1 - m) query,
-    parameters only (so step k moves towards the query parameters after step k - 1); keys, without
-    gradient. `after_step` does nothing. The key encoder runs in train mode with its own batch-norm
-    buffers.
+    Order within a step (He et al. 2020, algorithm 1): queries; key <- m key + (1 - m)
+    query, parameters only (so step k moves towards the query parameters after step k - 1);
+    keys, without gradient. `after_step` does nothing.
+    The key encoder runs in train mode with its own batch-norm buffers.
 
-    Keys must not be told from negatives by batch-norm statistics that they share with their
-    queries:
+    Keys must not be told from negatives by batch-norm statistics that they
+    share with their queries:
 
     - shuffle "shuffle_bn": the statistics of both encoders are per group of images (`bn_groups`
       groups in the batch over all devices; `group_count` has the rule), and the key encoder sees
@@ -73,7 +73,8 @@ class QueryKey(Network):
         self.add("projector", make_head(lambda: projector(self.feature_dim), heads))
 
     def add(self, name: str, part: nn.Module) -> None:
-        """Make `part` the query encoder's `name`, and a copy of it the key encoder's `key_<name>`."""
+        """Make `part` the query encoder's `name`,
+        and a copy of it the key encoder's `key_<name>`."""
         self.add_module(name, part)
         self.add_module(f"key_{name}", copy.deepcopy(part).requires_grad_(False))
         self.parts.append(name)
@@ -81,8 +82,8 @@ class QueryKey(Network):
     def encode(
         self, nets: Mapping[str, nn.Module], images: Tensor, objects: Tensor | None
     ) -> Encoded:
-        """Tensors of B rows from (B, 3, H, W); `nets`: an encoder's parts by name; `objects` picks
-        heads."""
+        """Tensors of B rows from (B, 3, H, W); `nets`:
+        an encoder's parts by name; `objects` picks heads."""
         raise NotImplementedError
 
     def query(self, images: Tensor, objects: Tensor | None = None) -> Encoded:

@@ -10,8 +10,8 @@ from bench.nn.distributed import gather_with_gradient, rank_and_size
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """The normalised temperature-scaled cross entropy of N pairs; scalar, at most ln(2N - 1) + 2 /
-    t.
+    """The normalised temperature-scaled cross entropy of N pairs;
+    scalar, at most ln(2N - 1) + 2 / t.
 
     first, second: (N, D), row n of both from one image. With z the 2N rows at unit length, s = z
     z' / t, L = mean_i [ -s_i,p(i) + ln sum_{k != i} exp(s_i,k) ], p(i) the other view of i's

@@ -64,22 +64,22 @@ def param_groups(
     decay_norm_and_bias: bool,
     fixed_lr: Sequence[nn.Parameter] = (),
 ) -> list[dict[str, Any]]:
-    """Parameters with decay, and those without: 1-d ones (batch norm, biases) unless told to decay
-    them.
+    """Parameters with decay, and those without: 1-d ones (batch norm, biases)
+    unless `decay_norm_and_bias`.
 
     Those in `fixed_lr` come after, in groups that say so with "fixed_lr": True; their rate is
     never changed.
     """
     fixed = {id(p) for p in fixed_lr}
-    found: dict[tuple[bool, bool], list[nn.Parameter]] = {
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {
         (keeps, decays): [] for keeps in (False, True) for decays in (True, False)
     }
     for _, p in named:
-        found[id(p) in fixed, decay_norm_and_bias or p.ndim > 1].append(p)
+        groups[id(p) in fixed, decay_norm_and_bias or p.ndim > 1].append(p)
     return [
         {"params": group, "weight_decay": weight_decay if decays else 0.0}
         | ({"fixed_lr": True} if keeps else {})
-        for (keeps, decays), group in found.items()
+        for (keeps, decays), group in groups.items()
         if group
     ]
 

@@ -26,11 +26,10 @@ def queue_length(longest: int, n_images: int, batch: int) -> int:
 class KeyQueue(nn.Module):
     """K unit vectors of D dimensions, at first random ones; new keys replace the oldest.
 
-    `keys` (K, D) and `position` (where the next key goes) are persistent buffers: a resumed
-    training goes on with the same queue. K need not be a multiple of the batch; overflow says what
-    becomes of keys past the
-    end: "wrap" goes on at the start (of more than K keys at once the last K stay), "drop" loses
-    them and starts again at row 0 (paper 003's code).
+    `keys` (K, D) and `position` (where the next key goes) are persistent buffers:
+    a resumed training goes on with the same queue. K need not be a multiple of the batch;
+    overflow says what becomes of keys past the end: "wrap" goes on at the start (of more than K
+    keys at once the last K stay), "drop" loses them and starts again at row 0 (paper 003's code).
     """
 
     keys: Tensor

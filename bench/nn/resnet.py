@@ -1,4 +1,5 @@
-"""torchvision's ResNets without the classifier, under torchvision's own key names, and of half width."""
+"""torchvision's ResNets without the classifier,
+under torchvision's own key names, and of half width."""
 
 from __future__ import annotations
 
@@ -16,24 +17,23 @@ RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 }
 
 
-def refuse_one_pixel(layer: nn.Module, given: tuple[Tensor]) -> None:
+def refuse_one_pixel(layer: nn.Module, inputs: tuple[Tensor]) -> None:
     """BadInput where PyTorch's gradient would be wrong: in bf16 on the CPU that of a strided
     convolution of one pixel reads memory that nothing wrote (seen in PyTorch 2.15, every other
     time or so)."""
-    (x,) = given
+    (x,) = inputs
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     learns = layer.training and torch.is_grad_enabled()
     if half and learns and x.shape[-2:] == (1, 1) and x.device.type == "cpu":
         raise BadInput(
             "bf16 on the CPU needs views of more than 16 pixels: PyTorch's gradients are wrong "
-            "for smaller "
-            "ones; try: --set method.precision=fp32, or a larger image_size"
+            "for smaller ones; try: --set method.precision=fp32, or a larger image_size"
         )
 
 
 class ResNetBackbone(ResNet):
-    """A ResNet up to global average pooling (He et al. 2016, as torchvision builds and initialises
-    it).
+    """A ResNet up to global average pooling
+    (He et al. 2016, as torchvision builds and initialises it).
 
     `forward`: (B, 3, H, W) -> (B, D), pooled. `maps`: (B, 3, H, W) -> C5 (B, D, ceil(H/32),
     ceil(W/32)). D = `feature_dim`: 512 for ResNet-18 and -34, else 2048. The state dict is

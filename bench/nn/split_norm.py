@@ -1,4 +1,5 @@
-"""Batch norm over groups of a batch: what several devices without synchronised statistics compute."""
+"""Batch norm over groups of a batch:
+what several devices without synchronised statistics compute."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from bench.nn.distributed import gather_rows, rank_and_size
 
 
 def group_count(groups: int, batch: int, devices: int = 1) -> int:
-    """Groups of one device's `batch` images: its share of `groups`, but groups of at least 2
-    images.
+    """Groups of one device's `batch` images: its share of `groups`,
+    but groups of at least 2 images.
 
     min(groups // devices, batch // 2), at least 1. With `devices` a divisor of `groups`, and
     groups a divisor of the whole batch, the groups of all devices together are those of one device
@@ -24,15 +25,15 @@ def group_count(groups: int, batch: int, devices: int = 1) -> int:
 def group_sizes(n: int, batch: int) -> list[int]:
     """Sizes of `n` groups of `batch` images that differ by at most 1, larger ones first.
 
-    (`tensor_split` gives the same groups, but its backward pass fills a whole batch for each of
-    them.)
+    (`tensor_split` gives the same groups,
+    but its backward pass fills a whole batch for each of them.)
     """
     return [batch // n + (g < batch % n) for g in range(n)]
 
 
 class SplitBatchNorm(nn.Module):
-    """Batch norm whose statistics in train mode are those of each of `groups` runs of consecutive
-    images.
+    """Batch norm whose statistics in train mode are those of each of `groups`
+    runs of consecutive images.
 
     (B, C, H, W) -> (B, C, H, W), y = weight (x - mean_g) / sqrt(var_g + eps) + bias, g the image's
     group. The groups' sizes differ by at most 1. `groups` counts those of all devices
@@ -81,9 +82,9 @@ class SplitBatchNorm(nn.Module):
         ]
         with torch.no_grad():
             # every device holds equally many groups, so the mean over all is the mean of theirs
-            found = gather_rows(torch.stack([means.mean(0), variances.mean(0)])[None]).mean(0)
-            self.running_mean.copy_(found[0])
-            self.running_var.copy_(found[1])
+            moved = gather_rows(torch.stack([means.mean(0), variances.mean(0)])[None]).mean(0)
+            self.running_mean.copy_(moved[0])
+            self.running_var.copy_(moved[1])
             self.num_batches_tracked.add_(1)
         return torch.cat(parts) if n > 1 else parts[0]
 
@@ -91,10 +92,9 @@ class SplitBatchNorm(nn.Module):
         devices = rank_and_size()[1]
         if self.groups % devices:
             raise BadInput(
-                f"{self.groups} batch-norm groups do not divide over {devices} devices, on which "
-                "the result "
-                "would then depend; try: --set "
-                f"method.bn_groups={-(-self.groups // devices) * devices}"
+                f"{self.groups} batch-norm groups do not divide over {devices} devices, "
+                "on which the result would then depend; try: "
+                f"--set method.bn_groups={-(-self.groups // devices) * devices}"
             )
         return devices
 
@@ -105,10 +105,9 @@ class SplitBatchNorm(nn.Module):
 
 
 def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
-    """`module` with every nn.BatchNorm2d in it made a `SplitBatchNorm`, in place; same state dict.
-    One
-    group is the whole batch: the module stays as it is, and several devices synchronise their
-    statistics."""
+    """`module` with every nn.BatchNorm2d in it made a `SplitBatchNorm`, in place;
+    same state dict. One group is the whole batch: the module stays as it is,
+    and several devices synchronise their statistics."""
     if groups == 1:
         return module
     if isinstance(module, nn.BatchNorm2d):

@@ -36,6 +36,16 @@ class HostSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     process, nn.BatchNorm itself.
     """
 
+    @classmethod
+    def like(cls, norm: nn.modules.batchnorm._BatchNorm) -> HostSyncBatchNorm:
+        """The same batch norm, of this class: it shares the parameters and buffers of `norm`."""
+        settings = norm.num_features, norm.eps, norm.momentum, norm.affine
+        synchronised = cls(*settings, norm.track_running_stats)
+        synchronised.weight, synchronised.bias = norm.weight, norm.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            setattr(synchronised, name, getattr(norm, name))
+        return synchronised.train(norm.training)
+
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
             raise ValueError(f"batch norm takes (B, C, ...), got {tuple(input.shape)}")
@@ -73,11 +83,25 @@ class HostSyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronise(module: nn.Module, device: str) -> nn.Module:
-    """`module` with every nn.BatchNorm in it synchronised over processes, in place where it can
-    be; the state dict stays the same. "cuda": torch's own; "cpu": `HostSyncBatchNorm`."""
+    """Synchronise every nn.BatchNorm in `module` over processes: torch's own on "cuda",
+    `HostSyncBatchNorm` on "cpu".
+
+    Norms are replaced inside `module`, which is returned; a module that is a norm itself is
+    replaced by the returned one. Parameters and buffers are the same tensors as before under the
+    same names.
+    """
     if device == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-            norm.__class__ = HostSyncBatchNorm  # type: ignore[assignment]
+    norms = {
+        path: norm
+        for path, norm in module.named_modules(remove_duplicate=False)
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+    }
+    # a norm that has several places in the module keeps being one
+    synchronised = {norm: HostSyncBatchNorm.like(norm) for norm in norms.values()}
+    for path, norm in norms.items():
+        if not path:
+            return synchronised[norm]
+        parent, _, name = path.rpartition(".")
+        setattr(module.get_submodule(parent), name, synchronised[norm])
     return module

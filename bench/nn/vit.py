@@ -1,4 +1,5 @@
-"""Vision transformers from timm's blocks, under timm's key names, so that public MAE weights load."""
+"""Vision transformers from timm's blocks, under timm's key names,
+so that public MAE weights load."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def blocks(dim: int, depth: int, heads: int) -> nn.Sequential:
 
 
 def init_like_mae(module: nn.Module) -> None:
-    """Linear layers Xavier uniform with zero bias, as the official JAX ViT and MAE (appendix A)."""
+    """Linear layers Xavier uniform with zero bias,
+    as the official JAX ViT and MAE (appendix A)."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
@@ -83,14 +85,13 @@ class VisionTransformer(nn.Module):
         if height % self.patch or width % self.patch:
             raise BadInput(
                 f"a vision transformer with {self.patch}-pixel patches needs image sides that are "
-                "multiples "
-                f"of {self.patch}, got {width} x {height}"
+                f"multiples of {self.patch}, got {width} x {height}"
             )
         return height // self.patch, width // self.patch
 
     def tokens(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, N, D): embedded patches plus their positions, rows first, no class
-        token."""
+        """(B, 3, H, W) -> (B, N, D): embedded patches plus their positions,
+        rows first, no class token."""
         from timm.layers import resample_abs_pos_embed
 
         grid, places = self._grid(images), self.pos_embed
@@ -99,16 +100,16 @@ class VisionTransformer(nn.Module):
         return self.patch_embed(images) + places[:, 1:]  # type: ignore[no-any-return]
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """(B, n, D) tokens, any subset -> (B, 1 + n, D) after blocks and norm, the class token
-        first."""
+        """(B, n, D) tokens, any subset -> (B, 1 + n, D)
+        after blocks and norm, the class token first."""
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         return self.norm(self.blocks(torch.cat([first, tokens], 1)))  # type: ignore[no-any-return]
 
     def maps(self, images: Tensor) -> Tensor:
         """The patch tokens after the last norm, in their places."""
         height, width = self._grid(images)
-        found = self.encode(self.tokens(images))[:, 1:]
-        return found.transpose(1, 2).reshape(len(images), self.feature_dim, height, width)
+        tokens = self.encode(self.tokens(images))[:, 1:]
+        return tokens.transpose(1, 2).reshape(len(images), self.feature_dim, height, width)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.encode(self.tokens(images))[:, 1:].mean(1)

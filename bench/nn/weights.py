@@ -1,11 +1,11 @@
-"""Backbones in checkpoints made elsewhere: read safely, found by their keys, named by their
-shapes.
+"""Backbones in checkpoints made elsewhere: read safely,
+found by their keys, named by their shapes.
 
-A checkpoint is read as one flat dict: nested dicts are joined with dots, so a wrapping
-`state_dict`, `model` or `teacher` is a prefix like `module.` or `encoder_q.`. A backbone is
-wherever a prefix leads to the keys of
-one: torchvision's (also MoCo's, mm's, solo-learn's), detectron2's, an `nn.Sequential` of a
-ResNet's children (lightly), or timm's vision transformer (MAE, DINO).
+A checkpoint is read as one flat dict: nested dicts are joined with dots,
+so a wrapping `state_dict`, `model` or `teacher` is a prefix like `module.` or `encoder_q.`.
+A backbone is wherever a prefix leads to the keys of one:
+torchvision's (also MoCo's, mm's, solo-learn's), detectron2's,
+an `nn.Sequential` of a ResNet's children (lightly), or timm's vision transformer (MAE, DINO).
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Found:
         rest = ", ".join(f"{place} {n}" for place, n in self.left.items())
         where = f" under {self.prefix!r}" if self.prefix else ""
         lost = f", {self.filled} batch-norm counters set to 0" if self.filled else ""
-        given = len(self.state) - self.filled
+        loaded = len(self.state) - self.filled
         return (
-            f"{self.backbone}: {given} of {len(self.state)} tensors match{where}{lost}; "
+            f"{self.backbone}: {loaded} of {len(self.state)} tensors match{where}{lost}; "
             f"left out: {rest or 'nothing'}{_caution(self.backbone)}"
         )
 
@@ -80,8 +80,8 @@ def _caution(backbone: str) -> str:
 
 
 def read_checkpoint(path: Path) -> Flat:
-    """Every tensor of the file under its dotted path; nothing in it is executed
-    (`weights_only=True`).
+    """Every tensor of the file under its dotted path;
+    nothing in it is executed (`weights_only=True`).
 
     Raises BadInput where there is no such file or it needs objects that are not plain data,
     BadData where it cannot be read.
@@ -89,21 +89,19 @@ def read_checkpoint(path: Path) -> Flat:
     if not path.is_file():
         raise BadInput(f"no weights file at {path}; try: --backbone weights=FILE")
     try:
-        found = _load(path)
+        content = _load(path)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL ([\w.]+)", str(error))
         if name is None:
             raise _unreadable(path, error) from None
         raise BadInput(
-            f"{path} is not loaded: it holds Python objects ({name[1]}), and unpickling those can "
-            "run code; "
-            "if you trust it, save its tensors alone: torch.save(torch.load(FILE, "
-            "weights_only=False)"
-            "['state_dict'], 'plain.pth')"
+            f"{path} is not loaded: it holds Python objects ({name[1]}), "
+            "and unpickling those can run code; if you trust it, save its tensors alone: "
+            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'plain.pth')"
         ) from None
     except Exception as error:
         raise _unreadable(path, error) from None
-    flat = dict(_flatten(found))
+    flat = dict(_flatten(content))
     if not flat:
         raise BadInput(f"{path} holds no named tensor; try: a file with a state dict")
     return flat
@@ -111,9 +109,8 @@ def read_checkpoint(path: Path) -> Flat:
 
 def _unreadable(path: Path, error: Exception) -> BadData:
     return BadData(
-        f"{path} is no readable PyTorch or safetensors file ({type(error).__name__}); download it "
-        "again, or "
-        "save its state dict with torch.save"
+        f"{path} is not a readable PyTorch or safetensors file ({type(error).__name__}); "
+        "download it again, or save its state dict with torch.save"
     )
 
 
@@ -148,23 +145,23 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def find_backbone(flat: Flat, source: str) -> Found:
-    """The one backbone in a checkpoint, complete, or BadInput that says what is missing or too
-    much.
+    """The one backbone in a checkpoint, complete,
+    or BadInput that says what is missing or too much.
 
     Of several the trained one is taken, not its moving average (key, momentum, target, ema); of
     `teacher` and `student` the teacher, as DINO evaluates it. Copies under two names are one.
     `source` names the file.
     """
-    found = {prefix: style for prefix, style in _places(flat)}
-    if not found:
+    places = {prefix: style for prefix, style in _places(flat)}
+    if not places:
         shown = ", ".join(repr(k) for k in list(flat)[:3])
         raise BadInput(
             f"{source} holds no ResNet or ViT that is known here: its keys are like {shown}; "
             "expected conv1, layer1, ... or patch_embed, blocks, ..."
         )
-    prefix = _choose(flat, found, source)
-    state, used = _collect(flat, prefix, found[prefix])
-    backbone = _name(state, found[prefix], prefix, source)
+    prefix = _choose(flat, places, source)
+    state, used = _collect(flat, prefix, places[prefix])
+    backbone = _name(state, places[prefix], prefix, source)
     from bench.nn.backbones import build_backbone  # torchvision takes a second
 
     with torch.device("meta"):
@@ -201,39 +198,38 @@ def _places(flat: Flat) -> Iterator[tuple[str, str]]:
             yield m[1], "sequential"
 
 
-def _choose(flat: Flat, found: dict[str, str], source: str) -> str:
-    lab = _lab_prefix(flat, found)
+def _choose(flat: Flat, places: dict[str, str], source: str) -> str:
+    lab = _lab_prefix(flat, places)
     if lab is not None:
-        found[lab] = "lab"
+        places[lab] = "lab"
         return lab
-    best = min(_rank(p, found) for p in found)
-    prefixes = sorted((p for p in found if _rank(p, found) == best), key=len)
-    first = _collect(flat, prefixes[0], found[prefixes[0]])[0]
+    best = min(_rank(p, places) for p in places)
+    prefixes = sorted((p for p in places if _rank(p, places) == best), key=len)
+    first = _collect(flat, prefixes[0], places[prefixes[0]])[0]
     for other in prefixes[1:]:
-        second = _collect(flat, other, found[other])[0]
+        second = _collect(flat, other, places[other])[0]
         if first.keys() != second.keys() or not all(
             torch.equal(first[k], second[k]) for k in first
         ):
             raise BadInput(
-                f"{source} holds two backbones, under {prefixes[0]!r} and {other!r}; save the one "
-                "that is "
-                "meant in a file of its own"
+                f"{source} holds two backbones, under {prefixes[0]!r} and {other!r}; "
+                "save the one that is meant in a file of its own"
             )
     return prefixes[0]
 
 
-def _rank(prefix: str, found: dict[str, str]) -> int:
+def _rank(prefix: str, places: dict[str, str]) -> int:
     """0 for what is evaluated, 1 for a student beside a teacher, 2 for a slowly moving copy."""
     words = set(re.split(r"[._]", prefix.lower()))
     if words & COPIES:
         return 2
-    teachers = any("teacher" in re.split(r"[._]", p.lower()) for p in found)
+    teachers = any("teacher" in re.split(r"[._]", p.lower()) for p in places)
     return 1 if "student" in words and teachers else 0
 
 
-def _lab_prefix(flat: Flat, found: dict[str, str]) -> str | None:
+def _lab_prefix(flat: Flat, places: dict[str, str]) -> str | None:
     """Where the two encoders of `bench.nn.lab` are, side by side; None where they are not."""
-    best = [p for p in found if _rank(p, found) == min(_rank(q, found) for q in found)]
+    best = [p for p in places if _rank(p, places) == min(_rank(q, places) for q in places)]
     for prefix in best:
         base = prefix.removesuffix("l.")
         if base != prefix and (not base or base.endswith(".")) and f"{base}ab." in best:
@@ -292,11 +288,9 @@ def _resnet_name(state: Flat, source: str) -> str:
     if base is None or None in options:
         kind = "bottleneck" if deep else "basic"
         raise BadInput(
-            f"{source} holds a ResNet that is not known here: {'-'.join(map(str, counts))} {kind} "
-            "blocks, "
-            f"{width} channels wide, stem {'x'.join(map(str, stem))}; known: "
-            f"{', '.join(BLOCKS.values())} of "
-            "width 64 or 32, stem 7x7 or 3x3"
+            f"{source} holds a ResNet that is not known here: {'-'.join(map(str, counts))} "
+            f"{kind} blocks, {width} channels wide, stem {'x'.join(map(str, stem))}; known: "
+            f"{', '.join(BLOCKS.values())} of width 64 or 32, stem 7x7 or 3x3"
         )
     return f"{base}{options[0]}{options[1]}"
 
@@ -308,14 +302,12 @@ def _vit_name(state: Flat, prefix: str, source: str) -> str:
     if not names:
         known = ", ".join(f"{n} ({s.dim}, {s.patch}, {s.depth})" for n, s in VITS.items())
         raise BadInput(
-            f"{source} holds a ViT that is not known here: width {dim}, patch {patch}, depth "
-            f"{depth}; known "
-            f"(width, patch, depth): {known}"
+            f"{source} holds a ViT that is not known here: "
+            f"width {dim}, patch {patch}, depth {depth}; known (width, patch, depth): {known}"
         )
     if names[0] == "vit_s" and "base_encoder" in prefix:
         raise BadInput(
             f"{source} holds MoCo v3's ViT-S, whose 12 attention heads are not those of vit_s "
-            "(6): the "
-            "tensors fit, the features would be wrong; try: another checkpoint"
+            "(6): the tensors fit, the features would be wrong; try: another checkpoint"
         )
     return names[0]

@@ -1,5 +1,5 @@
-"""Files that a user gives (models, weights) as stages: their content is identity, their place is
-not."""
+"""Files that a user gives (models, weights) as stages:
+their content is identity, their place is not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from bench.data.files import fingerprint
 
 
 def file_stage(name: str, source: str, runtime: Runtime, setting: str) -> Stage:
-    """A stage `file/<name>` that holds a copy of the file or folder `source`, keyed by its content.
+    """A stage `file/<name>` that holds a copy of the file or folder
+    `source`, keyed by its content.
 
     `setting` is the setting that named it; BadInput says so where there is no such file.
     """

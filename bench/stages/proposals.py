@@ -22,6 +22,7 @@ from bench.contracts.proposals import Found, Proposals, Proposer
 from bench.core.errors import BadData
 from bench.core.files import write_bytes, write_json
 from bench.core.processes import parallel
+from bench.core.ragged import Ragged, offsets
 from bench.core.seeds import seed_for
 from bench.data.boxes import filter_boxes, scaled_side
 from bench.stages.pretrain.setup import pick_device
@@ -111,7 +112,7 @@ def _finished(scratch: Path) -> list[Found]:
 def _write(folder: Path, ids: np.ndarray, found: list[Found]) -> None:
     arrays: dict[str, Any] = {
         "image_ids": np.asarray(ids, np.int64),
-        "first": np.cumsum([0, *(len(b) for b, _ in found)], dtype=np.int64),
+        "first": offsets(len(b) for b, _ in found),
         "boxes": np.concatenate([b for b, _ in found]).reshape(-1, 4),
         "scores": np.concatenate([s for _, s in found]),
     }
@@ -125,24 +126,23 @@ class ProposalTable:
         self, ids: np.ndarray, first: np.ndarray, boxes: np.ndarray, scores: np.ndarray
     ) -> None:
         self.at = {int(image): i for i, image in enumerate(ids)}
-        self.first, self._boxes, self._scores = first, boxes, scores
+        self._boxes, self._scores = Ragged(boxes, first), Ragged(scores, first)
 
-    def _part(self, image_id: int) -> slice:
+    def _row(self, image_id: int) -> int:
         try:
-            i = self.at[int(image_id)]
+            return self.at[int(image_id)]
         except KeyError:
             raise BadData(
                 f"no proposals for image {image_id}; run the same command with --force"
             ) from None
-        return slice(int(self.first[i]), int(self.first[i + 1]))
 
     def boxes(self, image_id: int) -> np.ndarray:
         """(n, 4) float32 xyxy of the image, best first."""
-        return self._boxes[self._part(image_id)]
+        return self._boxes[self._row(image_id)]
 
     def scores(self, image_id: int) -> np.ndarray:
         """(n,) float32."""
-        return self._scores[self._part(image_id)]
+        return self._scores[self._row(image_id)]
 
 
 def load_proposals(folder: Path) -> ProposalTable:

@@ -1,5 +1,5 @@
-"""Batched augmentation on the device: per-sample parameters, only on the samples that need an
-operation.
+"""Batched augmentation on the device: per-sample parameters,
+only on the samples that need an operation.
 
 Order: flip, jitter (four operations in a per-sample order), grey, blur, solarize, normalise. Each
 operation equals torchvision's functional one on float images in [0, 1] with the same parameter.
@@ -22,8 +22,8 @@ AT = {name: i for i, name in enumerate(FIELDS)}
 
 
 def augment(images: Tensor, params: Tensor) -> Tensor:
-    """(B, 3, S, S) uint8 and (B, len(FIELDS)) float32 -> (B, 3, S, S) float32, normalised
-    (ImageNet)."""
+    """(B, 3, S, S) uint8 and (B, len(FIELDS)) float32 -> (B, 3, S, S)
+    float32, normalised (ImageNet)."""
     x = images.to(torch.float32).div_(255).contiguous()
     x = _where(x, params[:, AT["flip"]] > 0, lambda part, at: part.flip(-1))
     x = jitter(x, params)

@@ -1,5 +1,5 @@
-"""One loader executes any view plan: an image is opened once a sample, crops come out as uint8
-tensors."""
+"""One loader executes any view plan: an image is opened once a sample,
+crops come out as uint8 tensors."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def crop_resize(image: np.ndarray, box: Box, size: int, mode: str = "bilinear") 
 
 
 class ViewDataset(Dataset[dict[str, Any]]):
-    """Samples by (epoch, position): the same views whatever the number of workers or the starting
-    step."""
+    """Samples by (epoch, position):
+    the same views whatever the number of workers or the starting step."""
 
     def __init__(self, images: ImageSet, sampler: CropSampler, viewer: Viewer, seed: int) -> None:
         self.images, self.sampler, self.viewer, self.seed = images, sampler, viewer, seed
@@ -98,8 +98,8 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Batches of an epoch: the last partial one is dropped, a set smaller than a batch is one
-    batch."""
+    """Batches of an epoch: the last partial one is dropped,
+    a set smaller than a batch is one batch."""
     return max(1, n // batch_size)
 
 
@@ -107,8 +107,8 @@ class BatchOrder(Sampler[list[Key]]):
     """The batches of a whole training: every epoch a new permutation, from the base seed alone, so
     that crops with equally many samples see them in one order.
 
-    n: samples an epoch; the last partial batch is dropped, but a set smaller than a batch is one
-    batch.
+    n: samples an epoch; the last partial batch is dropped,
+    but a set smaller than a batch is one batch.
     start_step: where to begin. rank, world_size: a process takes its share of each global batch,
     and in `parts` equal parts one after another.
     """

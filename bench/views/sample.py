@@ -1,5 +1,5 @@
-"""Drawing a view's randomness in the loader's workers: where to crop, and the photometric
-parameters."""
+"""Drawing a view's randomness in the loader's workers:
+where to crop, and the photometric parameters."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def choose_crop(spec: ViewSpec, width: int, height: int, rng: np.random.Generato
 
 
 def photometric(spec: ViewSpec, rng: np.random.Generator) -> np.ndarray:
-    """(len(FIELDS),) float32 drawn from `spec.augment`; the number of draws does not depend on
-    outcomes."""
+    """(len(FIELDS),) float32 drawn from `spec.augment`;
+    the number of draws does not depend on outcomes."""
     a = spec.augment
     u = rng.random(5)
     b, c, s, h = a.jitter

@@ -12,10 +12,9 @@ from bench.contracts.views import Sample, Source, Viewer, ViewSpec
 @dataclass(frozen=True)
 class ScaledJitter:
     """`viewer`'s samples with all four strengths of every view's colour jitter times `factor`;
-    nothing else
-    changes, neither probabilities nor what is drawn: the shifts of a view are those it would have
-    had, times `factor` (hue's as well as brightness's, contrast's and saturation's distance from
-    1)."""
+    nothing else changes, neither probabilities nor what is drawn:
+    the shifts of a view are those it would have had,
+    times `factor` (hue's as well as brightness's, contrast's and saturation's distance from 1)."""
 
     viewer: Viewer
     factor: float

@@ -15,6 +15,7 @@ from bench.results.views.lineage import (
     CellInfo,
     StageInfo,
     code_state,
+    code_states,
     find_cell,
     read_graph,
     read_siblings,
@@ -225,6 +226,7 @@ def tree(info: CellInfo, stages: dict[str, StageInfo]) -> None:
     st.html(section("Stages"))
     chosen = choose_stage(stages, key).key
     seen: set[str] = set()
+    states = code_states(stages.values())
 
     def branch(at: str, role: str) -> str:
         stage = stages.get(at)
@@ -232,7 +234,7 @@ def tree(info: CellInfo, stages: dict[str, StageInfo]) -> None:
             return f"<li>{escape(role)}: {escape(at[:12])} (not recorded here)</li>"
         text = f"{stage.kind}/{stage.name} {stage.short}"
         mark = ' class="on"' if at == chosen else ""
-        changed = code_state(stage)
+        changed = states[at]
         state = "" if changed == "current" else f' <span class="b-tag">code {changed}</span>'
         inner = ""
         if at not in seen:

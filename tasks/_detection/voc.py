@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from bench.contracts.images import ImageSet, Objects
+from bench.core.ragged import offsets
 from tasks._detection.records import Detection, Metrics, PerClass
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
@@ -122,7 +123,7 @@ def _match_best(
     of that object, and whether it is difficult."""
     iou, number = np.full(len(at), -1.0), np.full(len(at), -1)
     difficult = np.zeros(len(at), bool)
-    first = np.cumsum([0, *(len(m) for m in mine)])
+    first = offsets(map(len, mine))
     for image in np.unique(at):
         members = mine[image]
         if not len(members):

@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from bench.contracts.source import component_names, source_digest
+from bench.contracts.source import Code, component_names
 from bench.core.statistics import summarise
 from bench.results.db.database import Database, open_database
 from bench.results.db.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
@@ -84,7 +84,7 @@ class Filler:
         }
         self.results = 0
         self.known: set[str] = set()
-        self.digests: dict[Any, str] = {}
+        self.code = Code()
 
     def flush(self) -> None:
         with self.database.engine.begin() as connection:
@@ -101,14 +101,11 @@ class Filler:
         if made in self.known:
             return made
         self.known.add(made)
-        runner = {"data": "bench.data.runner:run"}.get(kind, f"bench.engine.{kind}:run")
+        runner = {"data": "bench.data.runner:run"}.get(kind, f"bench.stages.{kind}:run")
         part = {"pretrain": "method", "evaluate": "task"}.get(kind, "")
-        marker = runner, component_names(params)
-        if marker not in self.digests:
-            self.digests[marker] = source_digest(runner, params)
-        digest = self.digests[marker]
+        digest = self.code.digest_of(runner, component_names(kind, name, params))
         if kind == "pretrain" and part and int(made[:4], 16) % 10 == 0:
-            digest = "0" * 64
+            digest = "ast1:" + "0" * 40
         folder = f"{kind}/{name}-{made[:12]}"
         record = {
             "commit": "0123456789abcdef0123456789abcdef01234567",

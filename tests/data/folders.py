@@ -75,8 +75,8 @@ def annotation(
 
 
 def content(first: int) -> dict[str, Any]:
-    """Three images, not in order of id, the last without objects; four objects, one of them a
-    crowd."""
+    """Three images, not in order of id, the last without objects;
+    four objects, one of them a crowd."""
     images = [
         {
             "id": first + k,

@@ -18,8 +18,8 @@ SIZE = (40, 60)  # height, width
 
 @dataclass
 class Written:
-    """What a reader must find. labels: id -> class, by split. blue: id -> blue level of the whole
-    image."""
+    """What a reader must find. labels: id -> class, by split.
+    blue: id -> blue level of the whole image."""
 
     root: Path
     classes: list[str]

@@ -1,5 +1,5 @@
-"""COCO in its official layout: what the index holds, what bad folders say, what the key depends
-on."""
+"""COCO in its official layout: what the index holds,
+what bad folders say, what the key depends on."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_half_written_annotations(folder: Path, home: Path) -> None:
 @pytest.mark.parametrize("text", ["[]", "{}", '{"images": [], "annotations": []}', "3"])
 def test_another_json(folder: Path, home: Path, text: str) -> None:
     (folder / "annotations" / "instances_train2017.json").write_text(text)
-    assert "is no COCO instances file" in fails(folder, home)
+    assert "is not a COCO instances file" in fails(folder, home)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_a_box_that_is_no_box(tmp_path: Path, home: Path, box: object) -> None:
 @pytest.mark.parametrize("name", ["images", "annotations", "categories"])
 def test_entries_that_are_no_list_of_dicts(tmp_path: Path, home: Path, name: str) -> None:
     root = write(tmp_path / "coco", lambda made: made.update({name: ["x"]}))
-    assert f"{name} is no list of entries" in fails(root, home)
+    assert f"{name} is not a list of entries" in fails(root, home)
 
 
 def test_a_bad_folder_leaves_no_result_and_a_repaired_one_works(folder: Path, home: Path) -> None:

@@ -1,4 +1,5 @@
-"""The sets with published lists in their layouts: labels, ids, splits, keys, and what damage says."""
+"""The sets with published lists in their layouts: labels, ids, splits,
+keys, and what damage says."""
 
 from __future__ import annotations
 
@@ -141,7 +142,7 @@ DAMAGE: list[tuple[str, Callable[[Path], None], str]] = [
     (
         "flowers",
         lambda root: (root / "setid.mat").write_bytes(b"MATLAB 5.0"),
-        "is no readable MATLAB file",
+        "is not a readable MATLAB file",
     ),
     (
         "flowers",

@@ -81,8 +81,8 @@ def test_masks_are_the_union_of_instance_masks(tmp_path: Path) -> None:
 
 
 class Masked(Boxed):
-    """One 30 x 20 image with a polygon, an uncompressed RLE, a crowd; and a semantic mask if
-    given."""
+    """One 30 x 20 image with a polygon, an uncompressed RLE, a crowd;
+    and a semantic mask if given."""
 
     given: np.ndarray | None = None
 

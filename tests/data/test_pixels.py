@@ -301,7 +301,7 @@ def test_a_16_bit_image_is_read_as_8(drive: Path, home: Path) -> None:
 def test_names_that_are_none(streets: Path, drive: Path, home: Path) -> None:
     folder = streets / "leftImg8bit/train/aachen"
     (folder / "aachen_000000_000019_leftImg8bit.png").rename(folder / "achen_0_19_leftImg8bit.png")
-    assert "achen_0_19_leftImg8bit.png is no image of Cityscapes" in fails(
+    assert "achen_0_19_leftImg8bit.png is not an image of Cityscapes" in fails(
         "cityscapes", streets, home
     )
     folder.rename(folder.parent / "achen")

@@ -1,4 +1,5 @@
-"""Generated scenes: reproducible, exact annotations, and the statistics that make the crop matter."""
+"""Generated scenes: reproducible, exact annotations,
+and the statistics that make the crop matter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""PASCAL VOC in its official layout: boxes, ids, image sets, masks, labels, what bad folders say."""
+"""PASCAL VOC in its official layout: boxes, ids, image sets, masks,
+labels, what bad folders say."""
 
 from __future__ import annotations
 
@@ -306,7 +307,9 @@ def test_names_that_are_none(devkit: Path, home: Path, line: str) -> None:
     file = devkit / "VOC2012/ImageSets/Main/train.txt"
     file.write_text(f"2008_000012\n{line}\n")
     text = fails(component("voc2012"), devkit, home)
-    assert f"image set {file} holds {line!r}, which is no name like 000005 or 2007_000032" in text
+    assert (
+        f"image set {file} holds {line!r}, which is not a name like 000005 or 2007_000032" in text
+    )
 
 
 def test_a_name_twice(devkit: Path, home: Path) -> None:
@@ -360,8 +363,8 @@ BOX = (1, 2, 3, 4)
     [
         (xml()[:-9], "cannot be read"),
         ("", "cannot be read"),
-        ("<html></html>", "is no VOC annotation: it has no size"),
-        (xml().replace("60", "wide"), "is no VOC annotation: it has no size"),
+        ("<html></html>", "is not a VOC annotation: it has no size"),
+        (xml().replace("60", "wide"), "is not a VOC annotation: it has no size"),
         (
             xml(thing("aeroplan", BOX)),
             "a 'aeroplan', none of the 20 classes (did you mean 'aeroplane'?)",
@@ -377,7 +380,7 @@ BOX = (1, 2, 3, 4)
             xml(f"<object><name>person</name>{PART}</object>"),
             "object 1 has no box of four numbers",
         ),
-        (xml(thing("cat", BOX, "maybe")), "object 1 is difficult 'maybe', not 0 or 1"),
+        (xml(thing("cat", BOX, "maybe")), "object 1: difficult must be 0 or 1, got 'maybe'"),
     ],
 )
 def test_annotations_that_are_none(devkit: Path, home: Path, content: str, message: str) -> None:

@@ -14,7 +14,10 @@ from bench.data.scenes.boxes import COLOURS as COLOURS
 from bench.data.scenes.boxes import annotation_xml, write_mask
 from bench.data.scenes.boxes import object_xml as thing
 
-PART = "<part><name>head</name><bndbox><xmin>7</xmin><ymin>7</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
+PART = (
+    "<part><name>head</name>"
+    "<bndbox><xmin>7</xmin><ymin>7</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
+)
 
 
 @dataclass
@@ -43,8 +46,8 @@ def mask(
 
 
 def write_year(root: Path, year: str, photos: Iterable[Photo], sets: dict[str, list[str]]) -> Path:
-    """Add photos and image sets to `root`/VOC<year>; sets by name, `train` or
-    `Segmentation/train`."""
+    """Add photos and image sets to `root`/VOC<year>;
+    sets by name, `train` or `Segmentation/train`."""
     folder = root / f"VOC{year}"
     for part in (
         "JPEGImages",

@@ -82,7 +82,7 @@ def test_loading_is_complete_or_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"'conv1.weight' is \(64, 3, 7, 7\), not \(32, 3, 7, 7\)"):
         load_backbone(path, _same_keys_other_widths())
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(BadData, match="no readable"):
+    with pytest.raises(BadData, match="not a readable"):
         load_backbone(path, other)
 
 

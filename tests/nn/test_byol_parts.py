@@ -91,7 +91,8 @@ def test_target_moves_only_by_ema_and_keeps_its_own_statistics(branches: OnlineT
 
 
 def test_views_are_forwarded_separately(branches: OnlineTarget) -> None:
-    """Batch-norm statistics are per view: the second view does not change the first's predictions."""
+    """Batch-norm statistics are per view:
+    the second view does not change the first's predictions."""
     predictor = mlp(16, 32, 16)
     first, far = noise(), noise()
     far.images += 5

@@ -72,8 +72,8 @@ def _shares() -> dict[str, Tensor]:
 def test_numbers_of_rows_are_those_of_one_process_and_sums_are_divided_for_the_mean(
     tmp_path: Path,
 ) -> None:
-    """1 and 4 rows: numbers as for 5 rows at once, sums divided by 5 / 2; parts of a share as the
-    share."""
+    """1 and 4 rows: numbers as for 5 rows at once, sums divided by 5 / 2;
+    parts of a share as the share."""
     found = on_ranks(tmp_path, 2, _shares)
     torch.manual_seed(3)
     assert torch.equal(torch.cat([f["uneven"] for f in found]), torch.rand(5, 2))

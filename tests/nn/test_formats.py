@@ -25,8 +25,8 @@ def bare(name: str) -> dict[str, torch.Tensor]:
 
 
 def detectron2s_keys(name: str) -> set[str]:
-    """As detectron2's `ResNet` names its parts: a stem, then res2 to res5, a shortcut where shapes
-    change."""
+    """As detectron2's `ResNet` names its parts: a stem, then res2 to res5,
+    a shortcut where shapes change."""
     deep = name in ("resnet50", "resnet101")
     counts = {"resnet18": (2, 2, 2, 2), "resnet101": (3, 4, 23, 3)}.get(name, (3, 4, 6, 3))
     parts = ["stem.conv1"]
@@ -62,7 +62,8 @@ def test_known_names() -> None:
 
 
 def test_the_values_land_where_their_layer_is() -> None:
-    """The block of the first stage computes the same from detectron2's names, written out by hand."""
+    """The block of the first stage computes the same from detectron2's
+    names, written out by hand."""
     state = bare("resnet50")
     there = to_detectron2(state)
     net = torchvision.models.resnet50()
@@ -97,7 +98,7 @@ def test_the_values_land_where_their_layer_is() -> None:
     ],
 )
 def test_a_strange_key_is_named(key: str) -> None:
-    with pytest.raises(BadInput, match=f"'{key}' is no key of a torchvision ResNet"):
+    with pytest.raises(BadInput, match=f"'{key}' is not a key of a torchvision ResNet"):
         to_detectron2({"conv1.weight": 1, key: 2})
 
 
@@ -113,7 +114,7 @@ def test_a_strange_key_is_named(key: str) -> None:
     ],
 )
 def test_a_strange_detectron2_key_is_named(key: str) -> None:
-    with pytest.raises(BadInput, match=f"'{key}' is no key of a detectron2 ResNet"):
+    with pytest.raises(BadInput, match=f"'{key}' is not a key of a detectron2 ResNet"):
         from_detectron2({"stem.conv1.weight": 1, key: 2})
 
 

@@ -47,8 +47,8 @@ def test_a_box_goes_to_the_level_of_its_area(size: int) -> None:
 
 
 def test_features_of_a_box_are_those_at_its_place_on_its_level() -> None:
-    """On maps whose value is 1000 x level + 100 x image + x coordinate, RoIAlign gives each bin's
-    centre."""
+    """On maps whose value is 1000 x level + 100 x image + x coordinate,
+    RoIAlign gives each bin's centre."""
     maps = []
     for level, stride in enumerate(STRIDES):
         x = (torch.arange(224 // stride) + 0.5) * stride

@@ -1,4 +1,5 @@
-"""The five depths of a frozen backbone: the published pooling, other sizes, other architectures."""
+"""The five depths of a frozen backbone: the published pooling,
+other sizes, other architectures."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ def views(images: Tensor, objects: Tensor | None = None) -> Views:
 
 
 class Recorder(QueryKey):
-    """Encodes an image as its mean, times the only parameter of its projector; notes what it saw."""
+    """Encodes an image as its mean,
+    times the only parameter of its projector; notes what it saw."""
 
     def __init__(self, shuffle: Any = "shuffle_bn", momentum: float = 0.5) -> None:
         super().__init__("resnet18", lambda _: nn.Linear(1, 1, bias=False), momentum, shuffle)
@@ -141,8 +142,8 @@ class Steps(nn.Module):
 
 
 def train_a_little(case: str, rank: int, size: int) -> dict[str, Any]:
-    """Losses, the queue and a weight after a few steps in float64 on this process's share of the
-    batches."""
+    """Losses, the queue and a weight after a few steps in float64 on this
+    process's share of the batches."""
     name, settings = CASES[case]
     torch.manual_seed(0)
     small = {"hidden": 16, "dim": 8, "batch_size": BATCH, "ema": 0.5}

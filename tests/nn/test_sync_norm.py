@@ -1,5 +1,5 @@
-"""Batch norm over two processes equals torch's over the whole batch, in float64, with unequal
-shares."""
+"""Batch norm over two processes equals torch's over the whole batch,
+in float64, with unequal shares."""
 
 from __future__ import annotations
 
@@ -91,6 +91,20 @@ def test_on_one_process_it_is_batch_norm_with_the_same_state() -> None:
     x, _ = batch((10, 4))
     assert torch.equal(synced(x), plain(x))
     assert torch.equal(synced[1].running_var, plain[1].running_var)
+
+
+def test_norms_are_replaced_wherever_they_stand_and_keep_their_tensors() -> None:
+    shared = nn.BatchNorm2d(4, eps=1e-3, momentum=0.3)
+    network = nn.Sequential(nn.Sequential(shared, nn.ReLU()), shared, nn.BatchNorm1d(4).eval())
+    before = dict(network.state_dict(keep_vars=True))
+    assert synchronise(network, "cpu") is network
+    after = dict(network.state_dict(keep_vars=True))
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] for name in before)
+    assert network[0][0] is network[1]  # it counts the batches of both places
+    assert [type(network[i]) for i in (1, 2)] == [HostSyncBatchNorm] * 2
+    assert (network[1].eps, network[1].momentum) == (1e-3, 0.3)
+    assert (network[1].training, network[2].training) == (True, False)
 
 
 def test_on_a_gpu_it_is_torchs_own() -> None:

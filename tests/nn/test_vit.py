@@ -1,4 +1,5 @@
-"""Vision transformers against timm's; half-width, small-stem and Lab ResNets; what the names mean."""
+"""Vision transformers against timm's; half-width,
+small-stem and Lab ResNets; what the names mean."""
 
 from __future__ import annotations
 

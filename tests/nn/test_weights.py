@@ -445,6 +445,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("not found\n" * 50)
     (tmp_path / "text.safetensors").write_text("not found\n" * 50)
     for name in ("cut.pth", "text.pth", "text.safetensors"):
-        with pytest.raises(BadData, match=f"{name} is no readable") as caught:
+        with pytest.raises(BadData, match=f"{name} is not a readable") as caught:
             read_checkpoint(tmp_path / name)
         assert "\n" not in str(caught.value)

@@ -32,8 +32,8 @@ CLOSE = 2e-6  # single precision, values in [0, 1]
 
 
 def pictures(n: int = N, side: int = 40) -> Tensor:
-    """(n, 3, side, side) uint8: noise, a constant, a grey, a saturated and a smooth picture among
-    them."""
+    """(n, 3, side, side) uint8: noise, a constant, a grey,
+    a saturated and a smooth picture among them."""
     rng = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (n, 3, side, side), generator=rng, dtype=torch.uint8)
     x[1] = 77
@@ -152,7 +152,8 @@ def test_jitter_in_every_order() -> None:
 
 
 def chain(one: Tensor, row: Tensor) -> Tensor:
-    """One sample through torchvision in the order flip, jitter, grey, blur, solarize, normalise."""
+    """One sample through torchvision in the order flip, jitter, grey,
+    blur, solarize, normalise."""
     one = one.float() / 255
     if row[AT["flip"]]:
         one = tv.horizontal_flip(one)

@@ -1,4 +1,5 @@
-"""The loader: order of batches, independence of workers and starting step, geometry of the views."""
+"""The loader: order of batches, independence of workers and starting
+step, geometry of the views."""
 
 from __future__ import annotations
 
@@ -225,8 +226,8 @@ def test_the_square_is_where_the_geometry_says(squares: Squares) -> None:
 
 
 def in_view(corner: np.ndarray, box: np.ndarray, flip: bool, size: int) -> np.ndarray | None:
-    """The square (12 pixels at `corner`) in a view's pixels, None where a good part is outside of
-    it."""
+    """The square (12 pixels at `corner`) in a view's pixels,
+    None where a good part is outside of it."""
     square = np.array([*corner, *(corner + 12)], float)
     inside = np.clip(square, np.tile(box[:2], 2), np.tile(box[2:], 2))
     if np.prod(inside[2:] - inside[:2]) < 40:

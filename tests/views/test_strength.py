@@ -30,8 +30,8 @@ class Fixed:
 
 
 def drawn(viewer: Viewer, seed: int) -> tuple[np.ndarray, list[Any], np.ndarray]:
-    """What the loader draws of a sample: parameters (views, len(FIELDS)), crops, the method's
-    array."""
+    """What the loader draws of a sample: parameters (views, len(FIELDS)),
+    crops, the method's array."""
     rng = np.random.default_rng(seed)
     sample = viewer([Source(0), Source(0)], rng)
     crops, params = [], []

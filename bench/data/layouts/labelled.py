@@ -1,5 +1,5 @@
-"""Classification sets: folders of images with one class each, listed by folders, CSV or JSON; the
-stage."""
+"""Classification sets: folders of images with one class each,
+listed by folders, CSV or JSON; the stage."""
 
 from __future__ import annotations
 
@@ -60,32 +60,32 @@ class Labelled(Data):
         place = self.place(given)
         if not place.exists():
             raise BadData(
-                f"nothing lies at {place}; get {self.how_to_get}; then: --data {self.name}=PATH"
+                f"{place} does not exist; get {self.how_to_get}; then: --data {self.name}=PATH"
             )
         return place
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         place = self.root(root)
-        found = self.contents(place)
-        for split, images in found.splits.items():
+        contents = self.contents(place)
+        for split, images in contents.splits.items():
             if not images:
                 raise BadData(
                     f"{self.name} split {split} is empty in {place}; get {self.how_to_get}"
                 )
         mark = digest(
             [
-                found.classes,
-                {s: [[i.id, i.file, i.label] for i in v] for s, v in found.splits.items()},
+                contents.classes,
+                {s: [[i.id, i.file, i.label] for i in v] for s, v in contents.splits.items()},
             ]
         )
         return self.make_stage(place, runtime, fingerprint=mark)
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
-        found = self.contents(root)
+        contents = self.contents(root)
         report = {}
-        for split, rows in read_splits(ctx, partial(check_row, root), found.splits, 64).items():
-            write_index(ctx.work / split, found.classes, rows)
+        for split, rows in read_splits(ctx, partial(check_row, root), contents.splits, 64).items():
+            write_index(ctx.work / split, contents.classes, rows)
             report[split] = {"images": len(rows), "classes": len({r.label for r in rows})}
         write_json(ctx.work / "report.json", report)
 
@@ -122,8 +122,8 @@ def check_row(root: Path, image: Listed) -> Row | str:
                     file.seek(max(0, path.stat().st_size - 4096))
                     if b"\xff\xd9" not in file.read():
                         raise BadData(
-                            f"image {path} has no end, a truncated JPEG; unpack or download it "
-                            "again"
+                            f"image {path} has no end, a truncated JPEG; "
+                            "unpack or download it again"
                         )
     except BadData as error:
         return str(error)
@@ -131,22 +131,22 @@ def check_row(root: Path, image: Listed) -> Row | str:
 
 
 def class_folders(root: Path, split: str, get: HowToGet) -> dict[str, list[str]]:
-    """Image names by class folder of `root/split`, sorted; BadData where there are no class
-    folders."""
+    """Image names by class folder of `root/split`, sorted;
+    BadData where there are no class folders."""
     place = root / split
     if not place.is_dir():
         raise BadData(f"{root} has no folder {split}/; get {get}")
-    found = {}
+    folders = {}
     with os.scandir(place) as entries:
         names = sorted(e.name for e in entries if e.is_dir())
     for name in names:
         with os.scandir(place / name) as entries:
-            found[name] = sorted(e.name for e in entries if e.name.endswith(SUFFIXES))
-    if not found:
+            folders[name] = sorted(e.name for e in entries if e.name.endswith(SUFFIXES))
+    if not folders:
         raise BadData(
-            f"{place} has no class folders, its images lie loose; sort them into folders: {get}"
+            f"{place} has no class folders but loose images; sort them into folders: {get}"
         )
-    return found
+    return folders
 
 
 def folders_of(root: Path, splits: Iterable[str], get: HowToGet) -> Contents:
@@ -159,19 +159,19 @@ def folders_of(root: Path, splits: Iterable[str], get: HowToGet) -> Contents:
             listed[split] = class_folders(root, split, get)
     first = next(iter(listed.values()))
     classes = sorted(first)
-    for split, found in listed.items():
-        more = sorted(set(found) - set(classes))
+    for split, folders in listed.items():
+        more = sorted(set(folders) - set(classes))
         if more:
             raise BadData(
-                f"{root / split} has class {more[0]!r}, which {next(iter(listed))}/ lacks; get "
-                f"{get}"
+                f"{root / split} has class {more[0]!r}, "
+                f"which {next(iter(listed))}/ lacks; get {get}"
             )
     at = {name: i for i, name in enumerate(classes)}
-    made = {}
-    for split, found in listed.items():
-        files = [(f"{split}/{c}/{n}", at[c]) for c in sorted(found) for n in found[c]]
-        made[split] = [Listed(i, f, c) for i, (f, c) in enumerate(files, 1)]
-    return Contents(classes, made)
+    numbered = {}
+    for split, folders in listed.items():
+        files = [(f"{split}/{c}/{n}", at[c]) for c in sorted(folders) for n in folders[c]]
+        numbered[split] = [Listed(i, f, c) for i, (f, c) in enumerate(files, 1)]
+    return Contents(classes, numbered)
 
 
 def read_text(file: Path, get: HowToGet) -> list[str]:

@@ -1,5 +1,5 @@
-"""Classification sets with published lists of files, in their authors' layouts: the stage, the
-labels."""
+"""Classification sets with published lists of files,
+in their authors' layouts: the stage, the labels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Member:
 
 
 class ListedImages(ClassifiedImages):
-    """A split with one class an image. cut: rows at the bottom of every file that are not shown."""
+    """A split with one class an image.
+    cut: rows at the bottom of every file that are not shown."""
 
     def __init__(self, name: str, split: str, index: Path, images: Path, cut: int = 0) -> None:
         super().__init__(name, split, index, images)
@@ -78,8 +79,8 @@ class ListedSet(PartedSet[Member]):
         raise NotImplementedError
 
     def members(self, root: Path, part: str, classes: list[str]) -> list[Member] | None:
-        """The members of one published list; None if it is not there. BadInput for a list that is
-        none."""
+        """The members of one published list; None if it is not there.
+        BadInput for a list that is none."""
         raise NotImplementedError
 
     def foot(self) -> int:
@@ -88,15 +89,14 @@ class ListedSet(PartedSet[Member]):
 
     def part(self, root: Path, split: str, part: str) -> list[Member] | None:
         classes = self.class_names(root)
-        found = self.members(root, part, classes)
-        for member in found or []:
+        members = self.members(root, part, classes)
+        for member in members or []:
             if not 0 <= member.label < len(classes):
                 raise BadData(
                     f"{self.name} {split}: {member.image} has class number {member.label + 1}, "
-                    "there are "
-                    f"{len(classes)}; download the lists again"
+                    f"there are {len(classes)}; download the lists again"
                 )
-        return found
+        return members
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         root = self._root(root)
@@ -137,8 +137,8 @@ class ListedSet(PartedSet[Member]):
 
 
 def read_lines(file: Path, what: str) -> list[str]:
-    """The lines of a list that are not empty and no comment (#), stripped; BadData if it cannot be
-    read."""
+    """The lines of a list that are not empty and no comment (#), stripped;
+    BadData if it cannot be read."""
     try:
         lines = [line.strip() for line in file.read_text().splitlines()]
     except (OSError, ValueError) as error:
@@ -147,9 +147,9 @@ def read_lines(file: Path, what: str) -> list[str]:
 
 
 def read_table(file: Path, what: str, columns: str, most: int = -1) -> list[list[str]]:
-    """The lines split at spaces into as many words as `columns` has (the last keeps its spaces
-    where `most` is that number less one). BadData naming the line that has another number of
-    words."""
+    """The lines split at spaces into as many words as `columns` has
+    (the last keeps its spaces where `most` is that number less one).
+    BadData naming the line that has another number of words."""
     wanted, rows = len(columns.split()), []
     for line in read_lines(file, what):
         words = line.split(None, most)
@@ -175,21 +175,23 @@ def read_mat(file: Path, *names: str) -> tuple[Any, ...]:
     from scipy.io import loadmat  # takes a moment to import
 
     try:
-        found = loadmat(file, simplify_cells=True)
+        content = loadmat(file, simplify_cells=True)
     except FileNotFoundError:
         raise BadData(f"{file} is missing; download it again") from None
     except Exception as error:  # damage of a binary file looks different every time
         reason = " ".join(str(error).split())[:80]
-        raise BadData(f"{file} is no readable MATLAB file ({reason}); download it again") from None
-    lacks = [name for name in names if name not in found]
+        raise BadData(
+            f"{file} is not a readable MATLAB file ({reason}); download it again"
+        ) from None
+    lacks = [name for name in names if name not in content]
     if lacks:
         raise BadData(f"{file} has no variable {lacks[0]!r}; download it again")
-    return tuple(found[name] for name in names)
+    return tuple(content[name] for name in names)
 
 
 def _fingerprint(classes: list[str], splits: dict[str, list[Member]], listing: Listing) -> str:
-    """sha256 over the class names, and the images of each split with their sizes in bytes and
-    classes."""
+    """sha256 over the class names, and the images of each split with their
+    sizes in bytes and classes."""
     parts = {
         s: [[m.image, listing[m.image].st_size, m.label] for m in each]
         for s, each in splits.items()

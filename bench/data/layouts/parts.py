@@ -38,7 +38,8 @@ class PartedSet(Data, Generic[M]):
     list_noun: str = "list"
 
     def part(self, root: Path, split: str, part: str) -> list[M] | None:
-        """The members of one list; None if it is not there. BadInput for a name that is no list's."""
+        """The members of one list; None if it is not there.
+        BadInput for a name that is no list's."""
         raise NotImplementedError
 
     def _root(self, given: Path | None) -> Path:
@@ -56,7 +57,7 @@ class PartedSet(Data, Generic[M]):
     def _splits(self, root: Path) -> tuple[dict[str, list[M]], Listing]:
         """The members of each split by ascending id, and the files of the folders they name;
         BadData where one is missing."""
-        found = {}
+        splits = {}
         for split in self.splits:
             setting = getattr(self.params, split)
             parts = [(name, self.part(root, split, name)) for name in setting.split("+")]
@@ -64,13 +65,13 @@ class PartedSet(Data, Generic[M]):
             if absent and split != "val":
                 raise self._absent(root, split, absent[0])
             if not absent:
-                found[split] = self._ordered(
+                splits[split] = self._ordered(
                     root, split, [m for _, members in parts for m in members or []]
                 )
-        needed = [file for members in found.values() for m in members for file in m.files]
+        needed = [file for members in splits.values() for m in members for file in m.files]
         listing = list_files(root, (file.rpartition("/")[0] for file in needed))
         require(needed, root, listing)
-        return found, listing
+        return splits, listing
 
     def _ordered(self, root: Path, split: str, members: list[M]) -> list[M]:
         setting = getattr(self.params, split)
@@ -80,18 +81,16 @@ class PartedSet(Data, Generic[M]):
         for one, other in pairwise(members):
             if one.id == other.id:
                 raise BadInput(
-                    f"{self.name}.{split}={setting}: {one.image} is listed twice; try: --set "
-                    f"{self.name}.{split}=ONE_{self.list_noun.upper().replace(' ', '_')}, or "
-                    "download the "
-                    f"{self.list_noun}s again"
+                    f"{self.name}.{split}={setting}: {one.image} is listed twice; try: "
+                    f"--set {self.name}.{split}=ONE_{self.list_noun.upper().replace(' ', '_')}, "
+                    f"or download the {self.list_noun}s again"
                 )
         return members
 
     def _absent(self, root: Path, split: str, part: str) -> BadData:
         return BadData(
-            f"{root} has no {self.list_noun} {part!r}, the {split} of {self.name}; get "
-            f"{self.how_to_get}; "
-            f"then: {self._then()}"
+            f"{root} has no {self.list_noun} {part!r}, the {split} of {self.name}; "
+            f"get {self.how_to_get}; then: {self._then()}"
         )
 
     def _then(self) -> str:

@@ -39,8 +39,8 @@ class Member:
 
 
 def lookup(values: Mapping[int, int]) -> np.ndarray:
-    """(256,) int16: what a value in a mask file means (1..K a class, 255 void), -1 where it means
-    nothing."""
+    """(256,) int16: what a value in a mask file means (1..K a class, 255 void),
+    -1 where it means nothing."""
     table = np.full(256, -1, np.int16)
     for value, meaning in values.items():
         table[value] = meaning
@@ -48,8 +48,8 @@ def lookup(values: Mapping[int, int]) -> np.ndarray:
 
 
 class PixelImages(IndexedImages):
-    """A split of masks without boxes; `table` (`lookup`) says what the values in its mask files
-    mean."""
+    """A split of masks without boxes; `table` (`lookup`)
+    says what the values in its mask files mean."""
 
     background = False
     table: np.ndarray
@@ -81,13 +81,13 @@ class PixelSet(PartedSet[Member]):
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
-        found = read_splits(
+        checked = read_splits(
             ctx, partial(_read_row, root, self.images.table), self._splits(root)[0]
         )
-        for split, rows in found.items():
+        for split, rows in checked.items():
             write_index(ctx.work / split, list(self.classes), rows)
         report = {
-            split: {"images": len(rows), "masks": len(rows)} for split, rows in found.items()
+            split: {"images": len(rows), "masks": len(rows)} for split, rows in checked.items()
         }
         write_json(ctx.work / "report.json", report)
 
@@ -98,7 +98,8 @@ class PixelSet(PartedSet[Member]):
 def _fingerprint(
     root: Path, splits: dict[str, list[Member]], listing: Listing, cache: Path
 ) -> str:
-    """sha256 over the names of the images with their sizes in bytes, and the content of the masks."""
+    """sha256 over the names of the images with their sizes in bytes,
+    and the content of the masks."""
     masks = sorted({m.mask for members in splits.values() for m in members})
     return digest([sizes(splits, listing), contents_hash(root, masks, listing, cache)])
 
@@ -113,9 +114,8 @@ def _read_row(root: Path, table: np.ndarray, member: Member) -> Row | str:
         return str(error)
     if mask.shape != (height, width):
         return (
-            f"mask {mask_file} is {mask.shape[1]}x{mask.shape[0]} but its image is "
-            f"{width}x{height}; "
-            "download it again"
+            f"mask {mask_file} is {mask.shape[1]}x{mask.shape[0]} but its image "
+            f"is {width}x{height}; download it again"
         )
     unknown = np.flatnonzero(np.bincount(mask.ravel(), minlength=256) * (table < 0))
     if len(unknown):

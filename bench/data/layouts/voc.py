@@ -1,5 +1,5 @@
-"""PASCAL VOC, any of its years or several: where the files are, which images a split has, the
-stage."""
+"""PASCAL VOC, any of its years or several: where the files are,
+which images a split has, the stage."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ class Voc(PartedSet[Member]):
         return None
 
     def _masked(self, root: Path) -> tuple[dict[str, list[Member]], Listing]:
-        """`_splits`; images of other image sets than Segmentation's have the mask that lies there."""
+        """`_splits`; images of other image sets than Segmentation's have
+        the mask that lies there."""
         splits, listing = self._splits(root)
         folders = {m.folder for members in splits.values() for m in members}
         listing |= list_files(root, (f"{folder}/SegmentationClass" for folder in folders))
@@ -99,8 +100,8 @@ class Voc(PartedSet[Member]):
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
         report: dict[str, dict[str, int]] = {}
-        found = read_splits(ctx, partial(read_row, root), self._masked(root)[0], 16)
-        for split, read in found.items():
+        checked = read_splits(ctx, partial(read_row, root), self._masked(root)[0], 16)
+        for split, read in checked.items():
             write_index(ctx.work / split, list(CLASSES), [row for row, _ in read])
             counts = Counter[str]()
             for _, more in read:
@@ -109,9 +110,8 @@ class Voc(PartedSet[Member]):
             clipped, dropped = counts["clipped"], counts["dropped"]
             if clipped + dropped:
                 ctx.progress.note(
-                    f"{self.name} {split}: {clipped} boxes clipped to their image, {dropped} "
-                    "empty ones "
-                    "dropped"
+                    f"{self.name} {split}: {clipped} boxes clipped to their image, "
+                    f"{dropped} empty ones dropped"
                 )
         write_json(ctx.work / "report.json", report)
 
@@ -128,9 +128,9 @@ def _parse_all(annotations: Iterable[Path]) -> None:
 def _fingerprint(
     root: Path, splits: dict[str, list[Member]], listing: Listing, cache: Path
 ) -> str:
-    """sha256 over the images of each split with their sizes in bytes, and the content of their
-    annotations and masks. Image sets that no split names, and files that none lists, have no
-    influence."""
+    """sha256 over the images of each split with their sizes in bytes,
+    and the content of their annotations and masks. Image sets that no split names,
+    and files that none lists, have no influence."""
     members = [m for each in splits.values() for m in each]
     content = {m.annotation for m in members} | {m.mask for m in members if m.masked}
     return digest([sizes(splits, listing), contents_hash(root, sorted(content), listing, cache)])

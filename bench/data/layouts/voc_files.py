@@ -98,27 +98,28 @@ class Member:
 
 @dataclass(frozen=True)
 class Described:
-    """What an annotation file says. objects: (class, difficult, (xmin, ymin, xmax, ymax) as
-    written)."""
+    """What an annotation file says.
+    objects: (class, difficult, (xmin, ymin, xmax, ymax) as written)."""
 
     size: tuple[int, int]
     objects: list[tuple[str, bool, tuple[float, ...]]]
 
 
 def image_sets(folder: Path) -> dict[str, Path]:
-    """Image sets of a year by name: `train` (`ImageSets/Main/train.txt`), `Segmentation/train`,
-    ...
+    """Image sets of a year by name: `train` (`ImageSets/Main/train.txt`),
+    `Segmentation/train`, ...
 
     The lists of one class (`cat_train` beside `train`) are left out: they repeat the objects."""
     main = {f.stem: f for f in sorted((folder / "ImageSets" / "Main").glob("*.txt"))}
     per_class = {f"{name}_{other}" for name in CLASSES for other in main}
     pixels = sorted((folder / "ImageSets" / "Segmentation").glob("*.txt"))
-    found = {name: file for name, file in main.items() if name not in per_class}
-    return found | {f"Segmentation/{f.stem}": f for f in pixels}
+    sets = {name: file for name, file in main.items() if name not in per_class}
+    return sets | {f"Segmentation/{f.stem}": f for f in pixels}
 
 
 def read_names(file: Path) -> list[str]:
-    """The image names of an image set; BadData for lines that are no name, and for a name twice."""
+    """The image names of an image set;
+    BadData for lines that are no name, and for a name twice."""
     try:
         lines = file.read_text().splitlines()
     except (OSError, ValueError) as error:
@@ -129,9 +130,8 @@ def read_names(file: Path) -> list[str]:
     for name in names:
         if not NAME.fullmatch(name):
             raise BadData(
-                f"image set {file} holds {name[:40]!r}, which is no name like 000005 or "
-                "2007_000032; use a "
-                "list of such names, one a line"
+                f"image set {file} holds {name[:40]!r}, which is not a name "
+                "like 000005 or 2007_000032; use a list of such names, one a line"
             )
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
@@ -153,7 +153,7 @@ def read_annotation(file: Path) -> Described:
         width, height = (int(root.findtext(f"size/{side}") or "") for side in ("width", "height"))
     except ValueError:
         raise BadData(
-            f"{file} is no VOC annotation: it has no size; unpack the VOC archive again"
+            f"{file} is not a VOC annotation: it has no size; unpack the VOC archive again"
         ) from None
     objects = [_object(file, i, node) for i, node in enumerate(root.findall("object"), 1)]
     return Described((width, height), objects)
@@ -173,7 +173,7 @@ def _object(
         raise BadData(f"{where} has no box of four numbers; {again}")
     difficult = (node.findtext("difficult") or "0").strip()  # some annotations leave it out
     if difficult not in ("0", "1"):
-        raise BadData(f"{where} is difficult {difficult!r}, not 0 or 1; {again}")
+        raise BadData(f"{where}: difficult must be 0 or 1, got {difficult!r}; {again}")
     return name, difficult == "1", box
 
 
@@ -185,16 +185,15 @@ def _number(text: str | None) -> float:
 
 
 def read_row(root: Path, member: Member) -> tuple[Row, dict[str, int]] | str:
-    """The index row of an image and its counts, everything about it checked; or what is wrong, one
-    line."""
+    """The index row of an image and its counts, everything about it checked;
+    or what is wrong, one line."""
     try:
         described = read_annotation(root / member.annotation)
         height, width = read_rgb(root / member.image).shape[:2]
         if described.size != (width, height):
             raise BadData(
                 f"image {root / member.image} is {width}x{height} but {root / member.annotation} "
-                "says "
-                f"{described.size[0]}x{described.size[1]}; unpack the VOC archive again"
+                f"says {described.size[0]}x{described.size[1]}; unpack the VOC archive again"
             )
         if member.masked:
             check_classes(root / member.mask, (width, height), len(CLASSES))

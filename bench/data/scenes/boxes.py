@@ -1,5 +1,5 @@
-"""Generated scenes in the layouts of the sets with boxes, COCO and PASCAL VOC, and as loose
-images."""
+"""Generated scenes in the layouts of the sets with boxes,
+COCO and PASCAL VOC, and as loose images."""
 
 from __future__ import annotations
 
@@ -157,7 +157,8 @@ def _voc_image(folder: Path, name: str, d: Drawn) -> None:
 def object_xml(
     name: str, corners: Iterable[float | str], difficult: int | str | None = 0, more: str = ""
 ) -> str:
-    """An `<object>`: corners as VOC writes them, `difficult` left out where None, `more` as it is."""
+    """An `<object>`: corners as VOC writes them,
+    `difficult` left out where None, `more` as it is."""
     flag = "" if difficult is None else f"<difficult>{difficult}</difficult>"
     sides = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
     box = "".join(f"<{side}>{value}</{side}>" for side, value in sides)

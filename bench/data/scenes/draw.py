@@ -17,8 +17,8 @@ MIN_VISIBLE, MIN_PIXELS = 0.3, 40
 
 @dataclass(frozen=True)
 class Scene:
-    """image: (H, W, 3) uint8 RGB. labels: (n,) in 0..19. masks: (n, H, W) bool, visible pixels,
-    disjoint.
+    """image: (H, W, 3) uint8 RGB. labels: (n,) in 0..19.
+    masks: (n, H, W) bool, visible pixels, disjoint.
     kind: the scene type, 0..3."""
 
     image: np.ndarray
@@ -28,8 +28,8 @@ class Scene:
 
 
 def context(kind: int) -> np.ndarray:
-    """(20,) class probabilities of a scene type: eight classes are three times as likely as the
-    rest."""
+    """(20,) class probabilities of a scene type:
+    eight classes are three times as likely as the rest."""
     weights = np.ones(len(CLASSES))
     weights[(np.arange(8) + 5 * kind) % len(CLASSES)] = 3.0
     return weights / weights.sum()
@@ -124,7 +124,8 @@ def _owner(items: list[_Item]) -> np.ndarray:
 
 
 def _visible(items: list[_Item]) -> list[_Item]:
-    """Drop what is mostly hidden or cut off, the most hidden first, until everything left shows."""
+    """Drop what is mostly hidden or cut off, the most hidden first,
+    until everything left shows."""
     while items:
         owner = _owner(items)
         full = [np.pi * i.half[0] * i.half[1] * 0.5 for i in items]

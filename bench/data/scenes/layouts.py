@@ -1,5 +1,5 @@
-"""Generated scenes written in the official layouts of classification sets, to try a reader or a
-task."""
+"""Generated scenes written in the official layouts of classification sets,
+to try a reader or a task."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.core.ragged import offsets
 from bench.data.scenes.classes import CLASSES
 
 if TYPE_CHECKING:
@@ -39,14 +40,16 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """A scene, its number, and the class it is listed under: that of the object with most pixels."""
+    """A scene, its number, and the class it is listed under:
+    that of the object with most pixels."""
 
     number: int
     scene: Scene
     label: int
 
     def jpeg(self, size: tuple[int, int] | None = None, foot: int = 0) -> bytes:
-        """The image encoded, at its own or another (width, height), with `foot` white rows below."""
+        """The image encoded, at its own or another (width, height),
+        with `foot` white rows below."""
         import cv2
 
         image = self.scene.image
@@ -182,7 +185,7 @@ def _cifar(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
     for split, name in (("train", "train"), ("val", "test")):
         parts = [d.jpeg((32, 32)) for d in sides[split]]
         arrays[f"{name}_jpeg"] = np.frombuffer(b"".join(parts), np.uint8)
-        arrays[f"{name}_offsets"] = np.cumsum([0, *map(len, parts)])
+        arrays[f"{name}_offsets"] = offsets(map(len, parts))
         arrays[f"{name}_labels"] = np.array([d.label for d in sides[split]])
     np.savez(root / "cifar10_jpeg.npz", **arrays)  # type: ignore[arg-type]
     return {split: [d.label for d in scenes] for split, scenes in sides.items()}

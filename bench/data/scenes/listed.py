@@ -41,7 +41,8 @@ def write_cub(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
 
 
 def write_flowers(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
-    """Oxford Flowers 102, of which 20 are there; half of the training images are the list `valid`."""
+    """Oxford Flowers 102, of which 20 are there;
+    half of the training images are the list `valid`."""
     from scipy.io import savemat
 
     scenes = _scenes(n_train, n_val, seed)
@@ -64,10 +65,10 @@ def cars_table(rows: list[tuple[str, int | None]]) -> dict[str, np.ndarray]:
         *(["class"] if rows[0][1] is not None else []),
         "fname",
     ]
-    made = np.zeros((1, len(rows)), [(name, object) for name in fields])
+    table = np.zeros((1, len(rows)), [(name, object) for name in fields])
     for i, (name, label) in enumerate(rows):
-        made[0, i] = (1, 1, 30, 30, *([label] if label is not None else []), name)
-    return {"annotations": made}
+        table[0, i] = (1, 1, 30, 30, *([label] if label is not None else []), name)
+    return {"annotations": table}
 
 
 def write_cars(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:

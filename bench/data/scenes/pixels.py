@@ -1,5 +1,5 @@
-"""Generated scenes in the layouts of Cityscapes and CamVid, so that their readers run without real
-data."""
+"""Generated scenes in the layouts of Cityscapes and CamVid,
+so that their readers run without real data."""
 
 from __future__ import annotations
 

@@ -68,7 +68,8 @@ def silhouette(
     flip: bool,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(H, W) float32 coverage in [0, 1]; `size` = (width, height), `half` = half width and height."""
+    """(H, W) float32 coverage in [0, 1]; `size` = (width, height),
+    `half` = half width and height."""
     width, height = size
     cos, sin = np.cos(turn), np.sin(turn)
     canvas = np.zeros((height * SUPER, width * SUPER), np.uint8)
@@ -95,8 +96,8 @@ def texture(
     turn: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(H, W) float32 in [0, 1], the mix of an object's two colours; `scale` = the object's half
-    size."""
+    """(H, W) float32 in [0, 1], the mix of an object's two colours;
+    `scale` = the object's half size."""
     width, height = size
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle = turn + float(rng.uniform(-0.4, 0.4)) + (np.pi / 2 if rng.random() < 0.5 else 0.0)

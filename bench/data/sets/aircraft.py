@@ -70,12 +70,14 @@ class Aircraft(ListedSet):
         file = root / f"data/images_variant_{part}.txt"
         if not file.is_file():
             return None
-        places, found = {name: k for k, name in enumerate(classes)}, []
+        places, members = {name: k for k, name in enumerate(classes)}, []
         for image, variant in read_table(file, "list", "IMAGE VARIANT", 1):
             if variant not in places:
                 raise BadData(
-                    f"{file} has the variant {variant!r}, which variants.txt lacks; unpack it "
-                    "again"
+                    f"{file} has the variant {variant!r}, "
+                    "which variants.txt lacks; unpack it again"
                 )
-            found.append(Member(number(image, file), f"data/images/{image}.jpg", places[variant]))
-        return found
+            members.append(
+                Member(number(image, file), f"data/images/{image}.jpg", places[variant])
+            )
+        return members

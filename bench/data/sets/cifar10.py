@@ -16,6 +16,7 @@ from bench.core.errors import BadData
 from bench.core.files import write_json
 from bench.core.image import decode_rgb
 from bench.core.params import Runtime
+from bench.core.ragged import Ragged
 from bench.core.stage import Stage
 from bench.data.files import fingerprint
 from bench.data.index import Row, write_index
@@ -25,8 +26,8 @@ SPLITS = {"train": "train", "val": "test"}
 
 
 class Cifar10(Labelled):
-    """CIFAR-10 (Krizhevsky 2009), re-encoded as JPEG (slightly lossy) in one file; val is its test
-    set.
+    """CIFAR-10 (Krizhevsky 2009), re-encoded as JPEG (slightly lossy)
+    in one file; val is its test set.
 
     `<split>_jpeg`: the bytes of all images, one after another, uint8; `<split>_offsets`: (n + 1,)
     where each begins; `<split>_labels`: (n,), split train or test; `classes`: names. The path is
@@ -66,18 +67,17 @@ class Cifar10(Labelled):
         file = ctx.runtime.roots[ctx.stage.key]
         report = {}
         for split, name in SPLITS.items():
-            content, offsets, labels, classes = _arrays(file, name)
+            content, labels, classes = _arrays(file, name)
             rows = []
             advance = ctx.progress.task(f"check {split}", len(labels))
             for i, label in enumerate(labels.tolist()):
-                height, width = decode_rgb(
-                    _bytes(content, offsets, i), f"{name} {i} of {file}"
-                ).shape[:2]
+                image = decode_rgb(content[i].tobytes(), f"{name} {i} of {file}")
+                height, width = image.shape[:2]
                 rows.append(Row(i + 1, "", (width, height), label=label))
                 advance(1)
             write_index(ctx.work / split, classes, rows)
-            np.save(ctx.work / split / "jpeg.npy", content)
-            np.save(ctx.work / split / "jpeg_at.npy", offsets)
+            np.save(ctx.work / split / "jpeg.npy", content.values)
+            np.save(ctx.work / split / "jpeg_at.npy", content.first)
             report[split] = {"images": len(rows), "classes": len(set(labels.tolist()))}
         write_json(ctx.work / "report.json", report)
 
@@ -90,31 +90,27 @@ class PackedImages(ClassifiedImages):
 
     def file(self, index: int) -> Path:
         raise BadData(
-            f"the images of {self.name} have no files of their own; they lie in {self.root}"
+            f"the images of {self.name} have no files of their own; they are inside {self.root}"
         )
 
     def image(self, index: int) -> np.ndarray:
         return decode_rgb(self._slice("jpeg", index), f"{index} of {self.root}")
 
 
-def _bytes(content: np.ndarray, offsets: np.ndarray, index: int) -> bytes:
-    return content[offsets[index] : offsets[index + 1]].tobytes()
-
-
-def _arrays(file: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """JPEG bytes, offsets, labels and class names of a split; BadData unless they fit together."""
+def _arrays(file: Path, name: str) -> tuple[Ragged, np.ndarray, list[str]]:
+    """JPEG bytes by image, labels and class names of a split; BadData unless they fit together."""
     try:
         with np.load(file) as arrays:
-            found: dict[str, Any] = {
+            parts: dict[str, Any] = {
                 k: arrays[f"{name}_{k}"] for k in ("jpeg", "offsets", "labels")
             }
             classes = [str(c) for c in arrays["classes"]]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BadData(
-            f"{file} is damaged or no .npz of CIFAR-10 ({error}); make it again"
+            f"{file} is damaged or is not an .npz file of CIFAR-10 ({error}); make it again"
         ) from None
-    content, offsets = found["jpeg"], found["offsets"].astype(np.int64)
-    labels = found["labels"].astype(np.int64)
+    content, offsets = parts["jpeg"], parts["offsets"].astype(np.int64)
+    labels = parts["labels"].astype(np.int64)
     whole = len(offsets) == len(labels) + 1 and offsets[0] == 0 and offsets[-1] == len(content)
     if (
         not whole
@@ -122,4 +118,4 @@ def _arrays(file: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
         or not ((labels >= 0) & (labels < len(classes))).all()
     ):
         raise BadData(f"{file}: offsets and labels of {name} do not fit its images; make it again")
-    return content, offsets, labels, classes
+    return Ragged(content, offsets), labels, classes

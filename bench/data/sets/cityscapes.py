@@ -94,11 +94,11 @@ class Cityscapes(PixelSet):
         folder = root / "leftImg8bit" / part
         if not folder.is_dir():
             return None
-        found = []
+        members = []
         for city in sorted(e.name for e in os.scandir(folder) if e.is_dir()):
             names = sorted(e.name for e in os.scandir(folder / city) if e.name.endswith(IMAGE))
-            found += [_member(folder, part, city, name.removesuffix(IMAGE)) for name in names]
-        return found
+            members += [_member(folder, part, city, name.removesuffix(IMAGE)) for name in names]
+        return members
 
 
 def _member(folder: Path, part: str, city: str, name: str) -> Member:
@@ -108,9 +108,9 @@ def _member(folder: Path, part: str, city: str, name: str) -> Member:
         guess = nearest(city, CITIES)
         hint = f" (did you mean {guess!r}?)" if guess and guess != city else ""
         raise BadData(
-            f"{folder / city / name}{IMAGE} is no image of Cityscapes: CITY_SEQUENCE_FRAME{IMAGE} "
-            "in the "
-            f"folder of one of its 27 cities{hint}; unpack leftImg8bit_trainvaltest.zip again"
+            f"{folder / city / name}{IMAGE} is not an image of Cityscapes: "
+            f"CITY_SEQUENCE_FRAME{IMAGE} in the folder of one of its 27 cities{hint}; "
+            "unpack leftImg8bit_trainvaltest.zip again"
         )
     number = (CITIES.index(city) + 1) * 10**12 + int(parts[2]) * 10**6 + int(parts[3])
     image = f"leftImg8bit/{part}/{city}/{name}{IMAGE}"

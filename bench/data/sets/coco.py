@@ -87,18 +87,19 @@ class Coco(Data):
         return self.make_stage(root, runtime, fingerprint=mark)
 
     def _splits(self, root: Path) -> list[str]:
-        """The splits that are there, train must be; each has its image folder and its annotations."""
-        found = [s for s in FOLDERS if s == "train" or (root / FOLDERS[s]).is_dir()]
-        for split in found:
+        """The splits that are there, train must be;
+        each has its image folder and its annotations."""
+        splits = [s for s in FOLDERS if s == "train" or (root / FOLDERS[s]).is_dir()]
+        for split in splits:
             name, file = FOLDERS[split], _annotations(root, split)
             if not (root / name).is_dir():
                 raise BadData(
-                    f"COCO at {root} has no folder {name}/; get {self.how_to_get}; then: --data "
-                    "coco=PATH"
+                    f"COCO at {root} has no folder {name}/; get {self.how_to_get}; "
+                    "then: --data coco=PATH"
                 )
             if not file.is_file():
                 raise BadData(f"COCO {split} annotations are missing: {file}; download them again")
-        return found
+        return splits
 
     def _check(self, root: Path, splits: list[str]) -> None:
         """Annotations are read and every file is looked for, once per fingerprint: it covers the
@@ -129,7 +130,8 @@ class Coco(Data):
             for s, content in contents.items()
         }
         sizes = {
-            split: dict(found) for split, found in read_splits(ctx, _decode, images, 16).items()
+            split: dict(decoded)
+            for split, decoded in read_splits(ctx, _decode, images, 16).items()
         }
         for split, content in contents.items():
             report[split] = index_coco(
@@ -156,7 +158,7 @@ def _load(root: Path, split: str) -> dict[str, Any]:
     content = read_json(file, f"COCO {split} annotations")
     if not isinstance(content, dict) or not set(FIELDS) <= set(content):
         raise BadData(
-            f"{file} is no COCO instances file: it lacks images, annotations or categories"
+            f"{file} is not a COCO instances file: it lacks images, annotations or categories"
         )
     for name, fields in FIELDS.items():
         _check_entries(file, name, content[name], fields)
@@ -164,11 +166,11 @@ def _load(root: Path, split: str) -> dict[str, Any]:
 
 
 def _check_entries(file: Path, name: str, entries: Any, fields: set[str]) -> None:
-    """BadData unless `entries` is a list of dicts with the fields, no id twice, boxes of four
-    numbers."""
+    """BadData unless `entries` is a list of dicts with the fields,
+    no id twice, boxes of four numbers."""
     again = "download the annotations again"
     if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
-        raise BadData(f"{file}: {name} is no list of entries; {again}")
+        raise BadData(f"{file}: {name} is not a list of entries; {again}")
     for item in entries:
         if not fields <= item.keys():
             lacks = ", ".join(sorted(fields - item.keys()))
@@ -192,8 +194,8 @@ def _keypoints(root: Path, split: str) -> dict[int, list[float]] | None:
 
 
 def _decode(listed: tuple[Path, dict[str, Any]]) -> tuple[int, tuple[int, int]] | str:
-    """(id, size) of an image that decodes to the size of its annotations; or what is wrong, one
-    line."""
+    """(id, size) of an image that decodes to the size of its annotations;
+    or what is wrong, one line."""
     folder, image = listed
     try:
         height, width = read_rgb(folder / image["file_name"]).shape[:2]
@@ -213,8 +215,8 @@ def index_coco(
     sizes: dict[int, tuple[int, int]],
     points: dict[int, list[float]] | None = None,
 ) -> dict[str, int]:
-    """Write the index of a COCO instances dict; returns counts (images, objects, clipped,
-    dropped)."""
+    """Write the index of a COCO instances dict;
+    returns counts (images, objects, clipped, dropped)."""
     categories = sorted(content["categories"], key=lambda c: c["id"])
     label = {c["id"]: i for i, c in enumerate(categories)}
     rows = {i["id"]: Row(i["id"], i["file_name"], sizes[i["id"]]) for i in content["images"]}
@@ -223,16 +225,15 @@ def index_coco(
     for annotation in sorted(content["annotations"], key=lambda a: a["id"]):
         if annotation["image_id"] not in rows or annotation["category_id"] not in label:
             raise BadData(
-                f"COCO annotation {annotation['id']} names image {annotation['image_id']} and "
-                "category "
-                f"{annotation['category_id']}, one of which does not exist; download the "
-                "annotations again"
+                f"COCO annotation {annotation['id']} names image {annotation['image_id']} "
+                f"and category {annotation['category_id']}, one of which does not exist; "
+                "download the annotations again"
             )
         row = rows[annotation["image_id"]]
-        for made in _annotation(annotation, row.size, counts):
-            made["label"] = label[annotation["category_id"]]
-            made["keypoints"] = points.get(annotation["id"]) if points else None
-            row.annotations.append(made)
+        for record in _annotation(annotation, row.size, counts):
+            record["label"] = label[annotation["category_id"]]
+            record["keypoints"] = points.get(annotation["id"]) if points else None
+            row.annotations.append(record)
     write_index(folder, [c["name"] for c in categories], rows.values())
     return counts
 

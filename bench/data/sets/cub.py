@@ -1,4 +1,5 @@
-"""Caltech-UCSD Birds 200-2011 in its official layout: 200 species, about 30 training images each."""
+"""Caltech-UCSD Birds 200-2011 in its official layout:
+200 species, about 30 training images each."""
 
 from __future__ import annotations
 

@@ -63,24 +63,24 @@ class Dtd(ListedSet):
         file = root / f"labels/{part}.txt"
         if not file.is_file():
             return None
-        places, found = {name: k for k, name in enumerate(classes)}, []
+        places, members = {name: k for k, name in enumerate(classes)}, []
         for line in read_lines(file, "list"):
             name, n = _parts(line, file)
             if name not in places:
                 raise BadData(
-                    f"{file} has the class {name!r}, which division 1 lacks; unpack the archive "
-                    "again"
+                    f"{file} has the class {name!r}, which division 1 lacks; "
+                    "unpack the archive again"
                 )
-            found.append(Member(places[name] * 10_000 + n, f"images/{line}", places[name]))
-        return found
+            members.append(Member(places[name] * 10_000 + n, f"images/{line}", places[name]))
+        return members
 
 
 def _parts(line: str, file: Path) -> tuple[str, int]:
     """Class and number of `banded/banded_0002.jpg`."""
-    found = LINE.fullmatch(line)
-    if found is None:
+    match = LINE.fullmatch(line)
+    if match is None:
         raise BadData(
-            f"list {file} holds {line[:60]!r}, not CLASS/CLASS_NUMBER.jpg; unpack the archive "
-            "again"
+            f"list {file} holds {line[:60]!r}, not CLASS/CLASS_NUMBER.jpg; "
+            "unpack the archive again"
         )
-    return found[1], int(found[2])
+    return match[1], int(match[2])

@@ -1,5 +1,5 @@
-"""Oxford Flowers 102 in its official layout: 102 species, 20 labelled images each and a large test
-set."""
+"""Oxford Flowers 102 in its official layout: 102 species,
+20 labelled images each and a large test set."""
 
 from __future__ import annotations
 
@@ -65,8 +65,7 @@ class Flowers(ListedSet):
         if wrong:
             raise BadData(
                 f"{root / 'setid.mat'} lists image {wrong[0]} but imagelabels.mat has "
-                f"{len(labels)} labels; "
-                "download both again"
+                f"{len(labels)} labels; download both again"
             )
         return [
             Member(
@@ -76,5 +75,5 @@ class Flowers(ListedSet):
         ]
 
 
-def _vector(found: Any) -> np.ndarray:
-    return np.atleast_1d(np.asarray(found)).ravel()
+def _vector(value: Any) -> np.ndarray:
+    return np.atleast_1d(np.asarray(value)).ravel()

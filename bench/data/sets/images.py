@@ -19,8 +19,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 class Images(Data):
-    """Every image file under a folder, at any depth, in the order of their paths; or a single
-    file.
+    """Every image file under a folder, at any depth,
+    in the order of their paths; or a single file.
 
     The only split is train. Ids count from 1 in that order. There are no annotations: crops and
     tasks that need them say so.
@@ -74,10 +74,10 @@ def _base(root: Path) -> Path:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
-    found = sorted(f for f in root.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
-    if not found:
+    files = sorted(f for f in root.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    if not files:
         raise BadData(f"no image under {root}; try: --data images=FOLDER")
-    return found
+    return files
 
 
 def _size(file: Path) -> tuple[int, int] | str:

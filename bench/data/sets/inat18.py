@@ -1,5 +1,5 @@
-"""iNaturalist 2018 in its official layout: train_val2018/ and train2018.json, val2018.json, 8,142
-species."""
+"""iNaturalist 2018 in its official layout: train_val2018/ and train2018.json,
+val2018.json, 8,142 species."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class Inat18(Labelled):
             "train2018.json.tar.gz": 26,
             "val2018.json.tar.gz": 0,
         },
-        site="the iNaturalist competition 2018 (the inat_comp repository of visipedia names the links)",
+        site=(
+            "the iNaturalist competition 2018 "
+            "(the inat_comp repository of visipedia names the links)"
+        ),
         layout="all unpacked in one folder: train_val2018/, train2018.json, val2018.json",
     )
     official = {"train": 437_513, "val": 24_426}
@@ -52,12 +55,12 @@ class Inat18(Labelled):
         return Contents([categories[c] for c in sorted(categories)], splits)
 
     def _table(self, file: Path) -> dict[str, Any]:
-        found = read_json(file, "iNaturalist annotations")
-        if not isinstance(found, dict) or not {"images", "annotations", "categories"} <= set(
-            found
+        content = read_json(file, "iNaturalist annotations")
+        if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(
+            content
         ):
             raise BadData(f"{file} lacks images, annotations or categories; get {self.how_to_get}")
-        return found
+        return content
 
 
 def _listed(file: Path, table: dict[str, Any], label: dict[int, int]) -> list[Listed]:
@@ -67,6 +70,6 @@ def _listed(file: Path, table: dict[str, Any], label: dict[int, int]) -> list[Li
         return [Listed(i, images[i], of[i]) for i in sorted(images)]
     except (KeyError, TypeError, ValueError) as error:
         raise BadData(
-            f"{file}: an image lacks its annotation, category or file name ({error}); download it "
-            "again"
+            f"{file}: an image lacks its annotation, "
+            f"category or file name ({error}); download it again"
         ) from None

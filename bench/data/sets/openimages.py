@@ -1,5 +1,5 @@
-"""OpenImages with boxes, by default paper 001's subset: frequent classes, at least two classes an
-image."""
+"""OpenImages with boxes, by default paper 001's subset:
+frequent classes, at least two classes an image."""
 
 from __future__ import annotations
 
@@ -64,8 +64,10 @@ class Openimages(Labelled):
             "the images": 561_000,
         },
         site="the download page of OpenImages V6 or V7",
-        layout="into one folder: the three CSV files, train/ and validation/ (the size is that of all 1.7 "
-        "million images with boxes; the list of a subset can be fetched)",
+        layout=(
+            "into one folder: the three CSV files, train/ and validation/ (the size is that of "
+            "all 1.7 million images with boxes; the list of a subset can be fetched)"
+        ),
     )
     sample_settings = ("min_images=1", "min_classes=1")
 
@@ -76,10 +78,10 @@ class Openimages(Labelled):
         return write_openimages
 
     def _boxes(self, root: Path, split: str) -> Path:
-        found = next((root / name for name in BOXES[split] if (root / name).is_file()), None)
-        if found is None:
+        file = next((root / name for name in BOXES[split] if (root / name).is_file()), None)
+        if file is None:
             raise BadData(f"{root} has no {BOXES[split][0]}; get {self.how_to_get}")
-        return found
+        return file
 
     def _official(self, root: Path) -> dict[str, str]:
         there = any((root / name).is_file() for name in BOXES[self.params.val])
@@ -206,24 +208,24 @@ def _listed(
             boxes[row[0]].append((number, label[row[1]], *map(float, row[2:6]), row[6] == "1"))
     names = {image: f"{folder}/{image}.jpg" for image in boxes}
     require(list(names.values()), root, list_files(root, [folder]))
-    return [(Listed(image_id(image), names[image], -1), found) for image, found in boxes.items()]
+    return [(Listed(image_id(image), names[image], -1), mine) for image, mine in boxes.items()]
 
 
 def _row(root: Path, wanted: tuple[Listed, Boxes]) -> Row | str:
-    made = check_row(root, wanted[0])
-    if isinstance(made, str):
-        return made
-    return replace(made, label=None, annotations=_annotations(wanted[1], *made.size))
+    row = check_row(root, wanted[0])
+    if isinstance(row, str):
+        return row
+    return replace(row, label=None, annotations=_annotations(wanted[1], *row.size))
 
 
-def _annotations(found: list[tuple[Any, ...]], width: int, height: int) -> list[dict[str, Any]]:
-    made = []
-    for number, label, x1, x2, y1, y2, group in found:
+def _annotations(boxes: list[tuple[Any, ...]], width: int, height: int) -> list[dict[str, Any]]:
+    annotations = []
+    for number, label, x1, x2, y1, y2, group in boxes:
         box = np.clip(
             [x1 * width, y1 * height, x2 * width, y2 * height], 0, [width, height, width, height]
         )
         if (box[2:] - box[:2] >= 0.01).all():
-            made.append(
+            annotations.append(
                 {
                     "box": box.tolist(),
                     "label": label,
@@ -235,4 +237,4 @@ def _annotations(found: list[tuple[Any, ...]], width: int, height: int) -> list[
                     "keypoints": None,
                 }
             )
-    return made
+    return annotations

@@ -1,5 +1,5 @@
-"""Oxford-IIIT Pets in its official layout: 37 breeds of cats and dogs, about 100 training images
-each."""
+"""Oxford-IIIT Pets in its official layout: 37 breeds of cats and dogs,
+about 100 training images each."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Pets(ListedSet):
             for breed, _, k in _read(root, part) or []:
                 if names.setdefault(k, breed) != breed:
                     raise BadData(
-                        f"{root / 'annotations'}: breed {k} is {names[k]} and {breed}; unpack it "
-                        "again"
+                        f"{root / 'annotations'}: "
+                        f"breed {k} is {names[k]} and {breed}; unpack it again"
                     )
         missing = [k for k in range(1, max(names, default=0) + 1) if k not in names]
         if missing:
@@ -73,8 +73,9 @@ class Pets(ListedSet):
 
 
 def _read(root: Path, part: str) -> list[tuple[str, int, int]] | None:
-    """(breed, number of the image, number of the breed from 1) of a list; None if it is not there."""
-    file, found = root / f"annotations/{part}.txt", []
+    """(breed, number of the image, number of the breed from 1)
+    of a list; None if it is not there."""
+    file, rows = root / f"annotations/{part}.txt", []
     if not file.is_file():
         return None
     for image, breed, _, _ in read_table(file, "list", "IMAGE BREED SPECIES NUMBER"):
@@ -83,5 +84,5 @@ def _read(root: Path, part: str) -> list[tuple[str, int, int]] | None:
             raise BadData(
                 f"list {file} holds {image[:60]!r}, breed {breed}; unpack the archive again"
             )
-        found.append((parts[1], int(parts[2]), number(breed, file)))
-    return found
+        rows.append((parts[1], int(parts[2]), number(breed, file)))
+    return rows

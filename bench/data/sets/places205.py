@@ -1,5 +1,5 @@
-"""Places205 in its official layout: images256/ and the CSV lists of train and val, 205 scene
-classes."""
+"""Places205 in its official layout:
+images256/ and the CSV lists of train and val, 205 scene classes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ IMAGES = ("images256", "data/vision/torralba/deeplearning/images256")
 
 
 class Places205(Labelled):
-    """Places205 (Zhou et al. 2014): 2,448,873 training and 20,500 validation images, short side
-    256.
+    """Places205 (Zhou et al. 2014): 2,448,873 training and 20,500
+    validation images, short side 256.
 
     Lists: `trainvalsplit_places205/{train,val}_places205.csv` (or beside the images), a line
     `a/abbey/gsun_0003.jpg 0` each. Images: `images256/`, also under the long path of the archive.
@@ -25,7 +25,10 @@ class Places205(Labelled):
     how_to_get = HowToGet(
         files={"imagesPlaces205_resize.tar.gz": 126_000, "trainvalsplit_places205.tar.gz": 57},
         site="places.csail.mit.edu",
-        layout="both unpacked in one folder: images256/ (a longer path will do) and trainvalsplit_places205/",
+        layout=(
+            "both unpacked in one folder: images256/ (a longer path will do) "
+            "and trainvalsplit_places205/"
+        ),
     )
     official = {"train": 2_448_873, "val": 20_500}
 
@@ -55,11 +58,11 @@ class Places205(Labelled):
 
 
 def _read(file: Path, images: str, names: dict[int, str], get: HowToGet) -> list[Listed]:
-    found = []
+    listed = []
     for number, line in enumerate(read_text(file, get), 1):
         path, _, label = line.replace(",", " ").strip().rpartition(" ")
         if not path or not label.isdigit():
             raise BadData(f"{file} line {number} is {line[:60]!r}, not IMAGE CLASS; get {get}")
         names.setdefault(int(label), path.strip().lstrip("/").rpartition("/")[0])
-        found.append(Listed(number, f"{images}/{path.strip().lstrip('/')}", int(label)))
-    return found
+        listed.append(Listed(number, f"{images}/{path.strip().lstrip('/')}", int(label)))
+    return listed

@@ -18,9 +18,9 @@ KEYPOINTS = ("middle", "left_end", "right_end", "top", "bottom")
 
 
 def extremes(mask: np.ndarray) -> list[float]:
-    """x, y, visibility of the keypoints of a mask (H, W) bool: its centre of mass, its leftmost,
-    rightmost, topmost and bottommost pixels (of several, their mean place); pixel indices, all
-    visible."""
+    """x, y, visibility of the keypoints of a mask (H, W) bool: its centre of mass,
+    its leftmost, rightmost, topmost and bottommost pixels (of several, their mean place);
+    pixel indices, all visible."""
     y, x = np.nonzero(mask)
     places = [(x.mean(), y.mean())]
     places += [(x[x == end].mean(), y[x == end].mean()) for end in (x.min(), x.max())]
@@ -41,7 +41,7 @@ class ScenesKeypoints(_Scenes):
         return {"category_id": 1, "keypoints": points, "num_keypoints": len(points) // 3}
 
     def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
-        found = super().open_split(index, root, split)
-        assert isinstance(found, IndexedImages)
-        found.keypoint_names = KEYPOINTS
-        return found
+        images = super().open_split(index, root, split)
+        assert isinstance(images, IndexedImages)
+        images.keypoint_names = KEYPOINTS
+        return images

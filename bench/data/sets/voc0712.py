@@ -32,7 +32,10 @@ class Voc0712(Voc):
             "VOCtrainval_11-May-2012.tar": 2000,
         },
         site="host.robots.ox.ac.uk/pascal/VOC",
-        layout="all unpacked in one folder with tar xf: they make VOCdevkit/VOC2007 and VOCdevkit/VOC2012",
+        layout=(
+            "all unpacked in one folder with tar xf: "
+            "they make VOCdevkit/VOC2007 and VOCdevkit/VOC2012"
+        ),
     )
     official: Mapping[str, int] = {
         f"{year}/{name}": count

@@ -11,8 +11,8 @@ from bench.data.layouts.voc_files import COUNTS
 
 
 class Voc2007Params(Params):
-    """Which image set is which split: a list of `ImageSets/Main`, or `Segmentation/train` and the
-    like."""
+    """Which image set is which split: a list of `ImageSets/Main`,
+    or `Segmentation/train` and the like."""
 
     train: str = param("trainval", help="image set to train on: train, Segmentation/trainval, ...")
     val: str = param("test", help="image set to score on: val, Segmentation/test, ...")

@@ -11,16 +11,16 @@ from bench.data.layouts.voc_files import COUNTS
 
 
 class Voc2012Params(Params):
-    """Which image set is which split: a list of `ImageSets/Main`, or `Segmentation/train` and the
-    like."""
+    """Which image set is which split: a list of `ImageSets/Main`,
+    or `Segmentation/train` and the like."""
 
     train: str = param("train", help="image set to train on: trainval, Segmentation/train, ...")
     val: str = param("val", help="image set to score on: val, Segmentation/val, ...")
 
 
 class Voc2012(Voc):
-    """PASCAL VOC 2012 (Everingham et al. 2015): train (5,717 images) and val (5,823) of
-    `ImageSets/Main`.
+    """PASCAL VOC 2012 (Everingham et al. 2015): train (5,717 images)
+    and val (5,823) of `ImageSets/Main`.
 
     The annotations of the official test set are not public, so val is what there is to score on.
     """

@@ -1,4 +1,5 @@
-"""PASCAL VOC 2012's segmentation lists: the images that have a mask of 20 classes and background."""
+"""PASCAL VOC 2012's segmentation lists:
+the images that have a mask of 20 classes and background."""
 
 from __future__ import annotations
 

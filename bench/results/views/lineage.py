@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, String, cast, select
 
-from bench.contracts.source import state_of_code
+from bench.contracts.source import Code
 from bench.core.collector import collector_off
 from bench.results.db.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
 from bench.results.db.queries import split_in_parts
@@ -120,7 +120,13 @@ def _read_stages(connection: Connection, keys: Iterable[str]) -> list[StageInfo]
 
 def code_state(stage: StageInfo) -> str:
     """ "current", "changed" since the stage was made, or "unknown"."""
-    return state_of_code(stage.runner, stage.params, stage.source_digest)
+    return code_states([stage])[stage.key]
+
+
+def code_states(stages: Iterable[StageInfo]) -> dict[str, str]:
+    """`code_state` of each stage by its key; files are read once for all of them."""
+    code = Code()
+    return {s.key: code.state(s.runner, s.kind, s.name, s.params, s.source_digest) for s in stages}
 
 
 def find_changed(connection: Connection) -> frozenset[str]:
@@ -135,10 +141,8 @@ def _find_changed(connection: Connection) -> frozenset[str]:
     if not changed:
         return frozenset()
     needed_by: dict[str, list[str]] = {}
-    for key, inputs in connection.execute(
-        select(StageRow.key, cast(StageRow.inputs, String))
-    ).fetchall():
-        for child in KEY.findall(inputs):
+    for key, inputs in _inputs(connection).items():
+        for child in inputs:
             needed_by.setdefault(child, []).append(key)
     reached, waiting = set(changed), list(changed)
     while waiting:
@@ -149,9 +153,45 @@ def _find_changed(connection: Connection) -> frozenset[str]:
     return frozenset(reached)
 
 
+def changed_behind(connection: Connection, labels: Iterable[str]) -> tuple[list[str], list[str]]:
+    """(those of the cells `labels` that other code than today's went into, "kind/name" of the
+    stages that it made)."""
+    with collector_off():
+        changed = _find_changed_stages(connection)
+        inputs = _inputs(connection) if changed else {}
+    cells: list[str] = []
+    guilty: dict[str, None] = {}
+    for label in labels if changed else ():
+        behind = _reach(label, inputs) & changed
+        cells += [label] * bool(behind)
+        guilty.update(dict.fromkeys(sorted(behind)))
+    names: dict[str, None] = {}
+    for some in split_in_parts(guilty):
+        query = select(StageRow.kind, StageRow.name).where(StageRow.key.in_(some)).distinct()
+        names.update((f"{kind}/{name}", None) for kind, name in connection.execute(query))
+    return cells, sorted(names)
+
+
+def _reach(key: str, inputs: Mapping[str, list[str]]) -> set[str]:
+    """The stage `key` and every stage it needs."""
+    reached, waiting = {key}, [key]
+    while waiting:
+        fresh = set(inputs.get(waiting.pop(), ())) - reached
+        reached |= fresh
+        waiting += fresh
+    return reached
+
+
+def _inputs(connection: Connection) -> dict[str, list[str]]:
+    """The keys of the inputs of every stage."""
+    query = select(StageRow.key, cast(StageRow.inputs, String))
+    return {key: KEY.findall(text) for key, text in connection.execute(query).fetchall()}
+
+
 def _find_changed_stages(connection: Connection) -> set[str]:
-    """Stages whose own code has another digest today. Those of one kind, name and digest were made
-    by the same code, so that one of them is looked at for all."""
+    """Stages made by code whose digest is another today. Stages of one kind, name and digest were
+    made by the same files, so that one of them stands for all."""
+    code = Code()
     columns = StageRow.kind, StageRow.name, StageRow.runner, StageRow.source_digest
     known = select(*columns, StageRow.key).where(
         StageRow.source_digest != "", StageRow.runner != ""
@@ -160,10 +200,10 @@ def _find_changed_stages(connection: Connection) -> set[str]:
     for *alike, key in connection.execute(known).fetchall():
         groups.setdefault(tuple(alike), []).append(key)
     changed: set[str] = set()
-    for (_, _, runner, recorded), keys in groups.items():
+    for (kind, name, runner, recorded), keys in groups.items():
         params = connection.execute(
             select(StageRow.params).where(StageRow.key == keys[0])
         ).scalar()
-        if state_of_code(runner, params or {}, recorded) == "changed":
+        if code.state(runner, kind, name, params or {}, recorded) == "changed":
             changed.update(keys)
     return changed
