@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from bench.figures.stored import collect_figure, draw_picture, list_pictures, picture
+from bench.figures.recorded import collect_figure, draw_picture, list_pictures, picture
 from bench.results.db.place import home_folder
 from bench.results.views.stages import StageInfo
 from dashboard.source import Source

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from bench.figures.stored import command
+from bench.figures.recorded import command
 from bench.results.db.reading import FIRST_COMMAND, is_user_error
 from bench.results.views.objectness import Topic, metrics_of, rows_of, topics
 from dashboard.address import Address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from bench.figures.stored import Kept, again, command, describe
+from bench.figures.recorded import Kept, again, command, describe
 from dashboard.address import Address
 from dashboard.look import note, show_small_print, table, title
 from dashboard.pictures import list_all_pictures, show, stage_picture

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.measure.perf_eval import Work
+from bench.measure.evaluation_speed import Work
 from tasks._detection.evaluate import evaluate
 
 # images x detections an image, of boxes, masks and keypoints

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.core.progress import Progress
-from bench.measure.perf_eval import Work
+from bench.measure.evaluation_speed import Work
 from tasks._frozen.solver import Kernel, prepare
 from tasks._frozen.svm import (
     Shot,

@@ -30,7 +30,8 @@ if sys.argv[1] == "real":
 need = stand_in(["plan"])
 from bench import registry
 from bench.plan.cell import make_plan
-from bench.cli._common import make_cells, open_runtime
+from bench.launch.session import open_runtime
+from bench.plan.product import make_cells
 from bench.cli.list import _rows
 from bench.contracts.source import component_names, digest_of
 found = {"params": {f"{k} {n}": _rows(registry.load(k, n)) for k, n in registry.entries()}}

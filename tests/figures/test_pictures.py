@@ -25,7 +25,7 @@ from bench.core.store import Store
 from bench.figures._content import load
 from bench.figures.attention import attention
 from bench.figures.correlation import correlations, key_view
-from bench.figures.stored import list_pictures, picture
+from bench.figures.recorded import list_pictures, picture
 from bench.launch.local import LocalEngine
 from bench.launch.stored import Ask
 from bench.results.db.database import open_database

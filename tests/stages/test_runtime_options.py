@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from bench.cli import run as run_verb
-from bench.cli._common import make_cells
+from bench.plan.product import make_cells
 from bench.core.params import Runtime
 from bench.core.store import Store
 from bench.launch.local import LocalEngine

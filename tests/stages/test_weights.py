@@ -12,7 +12,7 @@ import pytest
 import torch
 import torchvision
 
-from bench.cli._common import make_cells
+from bench.plan.product import make_cells
 from bench.core.errors import BadInput
 from bench.core.params import Runtime, canonical
 from bench.core.store import Store

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.cli._common import make_cells
+from bench.plan.product import make_cells
 from bench.contracts.registry import load, names
 from bench.core.errors import BadInput
 from bench.core.params import Runtime

@@ -1,4 +1,5 @@
-"""Speed of evaluation: what a task's `peer` measures, and how fast images reach a frozen backbone."""
+"""Speed of evaluation: the work that a task's `peer` names, and loading images for a frozen
+backbone."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench.contracts.images import ImageSet
 from bench.core.errors import StageFailed
 from bench.data.preprocess import Normaliser, Transform
-from bench.measure.perf import peer, summary, time_in_turns
+from bench.measure.timing import peer, summary, time_in_turns
 from bench.stages.features import BATCH, Extractor, batches
 from bench.views.augment import MEAN, STD
 

@@ -13,9 +13,9 @@ import torch
 from bench.contracts import registry
 from bench.contracts.method import Method
 from bench.core.errors import StageFailed
-from bench.measure import perf_train
-from bench.measure.perf import peer
-from bench.measure.perf_train import Settings, batch_of, build_fresh, loss_gap, make, shapes
+from bench.measure import training_speed
+from bench.measure.timing import peer
+from bench.measure.training_speed import Settings, batch_of, build_fresh, loss_gap, make, shapes
 from tests.e2e.micro import bench
 
 WITH_PEER = [n for n in registry.names("method") if registry.load("method", n).peer]
@@ -72,7 +72,7 @@ def test_unequal_losses_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(lightly._Simclr, "as_ours", lambda self, loss: loss + 0.01)
     with pytest.raises(StageFailed, match=r"simclr: the losses that are timed differ by 0\.00"):
-        perf_train.measure(small("simclr"), TINY)
+        training_speed.measure(small("simclr"), TINY)
 
 
 def test_our_step_trains_and_the_peer_s_too() -> None:
@@ -80,10 +80,10 @@ def test_our_step_trains_and_the_peer_s_too() -> None:
     method = small("byol", lr="0.05")
     before = loss_gap(method, images(method))
     seen: list[Any] = []
-    for make_step in (perf_train.our_step, perf_train.peer_step):
+    for make_step in (training_speed.our_step, training_speed.peer_step):
         with pytest.MonkeyPatch.context() as patch:
             held = build_fresh(method)
-            patch.setattr(perf_train, "fresh", lambda m, held=held: held)
+            patch.setattr(training_speed, "build_fresh", lambda m, held=held: held)
             step = make_step(method, images(method))
             weights = [p.detach().clone() for p in held.parameters()]
             step()

@@ -1,4 +1,4 @@
-"""Ratios, not absolute times: ways of doing one thing, timed in turns in one run on one machine."""
+"""Ratios of times: several ways of doing the same, timed in turns in one run on one machine."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from bench.contracts.context import StageContext
 from bench.core.errors import StageFailed
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.measure.perf import Race, Timing, many, peer, summary, time_in_turns, times
+from bench.measure.timing import Race, Timing, many, peer, summary, time_in_turns, times
 from bench.stages import proposals
 
 CHEAP = 0.005  # seconds an image below which starting processes is all one would measure

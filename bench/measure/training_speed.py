@@ -15,7 +15,7 @@ from bench.contracts.method import Method
 from bench.contracts.network import Batch, Network, Views
 from bench.contracts.views import Source
 from bench.core.errors import BadInput, StageFailed
-from bench.measure.perf import peer, summary, time_in_turns
+from bench.measure.timing import peer, summary, time_in_turns
 from bench.nn.optim import base_lr, build_optimizer
 
 N_IMAGES = 5000  # of the set that a queue is sized for
