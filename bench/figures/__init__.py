@@ -1,7 +1,7 @@
 """Figures and pictures of the papers, one file each; `bench figure NAME` and the dashboard draw
 the same.
 
-The first line of a file's docstring is its summary. A figure's file has
+The first paragraph of a file's docstring is its summary. A figure's file has
 
     SOURCE   the paper's figure, as people cite it
     OPTIONS  which options of `bench figure` it takes
@@ -33,10 +33,10 @@ def names() -> list[str]:
 
 
 def summary(name: str) -> str:
-    """The first line of the file's docstring, without importing it."""
+    """The first paragraph of the file's docstring, without importing it."""
     text = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
-    found = re.match(r'\s*"""(.*)', text)
-    return found.group(1).strip().rstrip('"').strip() if found else ""
+    first = re.match(r'\s*"""(.*?)(?:\n\n|""")', text, re.DOTALL)
+    return " ".join(first.group(1).split()) if first else ""
 
 
 def figure(name: str) -> ModuleType:
