@@ -1,4 +1,5 @@
-"""What pages read: the results database, and what was made of it, kept until something is written."""
+"""What pages read: the results database, and what was computed from it, kept until something is
+written."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def _reader(url: str) -> Reader:
 
 class Source:
     """The results database as it is at this moment. What its methods return is shared between
-    sessions: look, but do not change it."""
+    sessions and must not be changed."""
 
     def __init__(self) -> None:
         self.url = database_url()
@@ -73,9 +74,10 @@ class Source:
     def paper_table(self, name: str, scale: str) -> dict[str, Any]:
         """A paper's table beside what was measured at a scale."""
         # as the rest of the tables: only where asked for
-        from bench.results.papers import beside, load
+        from bench.results.papers import load
+        from bench.results.papers.measured import put_beside
 
-        return beside(load(name), scale, *_recorded(self.mark, scale, self))
+        return put_beside(load(name), scale, *_recorded(self.mark, scale, self))
 
     def usual_seconds(self, scale: str) -> dict[tuple[str, str], float]:
         return _usual_seconds(self.mark, scale, self)
@@ -138,12 +140,12 @@ def _sweep(
 @st.cache_resource(max_entries=3, show_spinner="reading results")
 def _recorded(mark: tuple[Any, ...], scale: str, _source: Source) -> tuple[Recorded, Recorded]:
     from bench.results.db.database import Database
-    from bench.results.papers import recorded
+    from bench.results.papers import read_recorded
 
-    return recorded(Database(_source.reader.engine), scale)
+    return read_recorded(Database(_source.reader.engine), scale)
 
 
-@st.cache_resource(max_entries=4, ttl=3600, show_spinner="asking every method what goes with it")
+@st.cache_resource(max_entries=4, ttl=3600, show_spinner="finding out which pairs are possible")
 def possible_pairs(scale: str) -> coverage.Possible:
     """Which methods, crops and tasks go together at a scale."""
     return coverage.ask_matrix(scale)

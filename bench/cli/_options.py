@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 from bench.contracts.component import SCALES
 from bench.core.errors import BadInput
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
 
 class Names(click.ParamType):
@@ -72,7 +72,7 @@ class Devices(click.ParamType):
 class Decorator(Protocol):
     """Adds an option to a command."""
 
-    def __call__(self, function: Decorated) -> Decorated: ...
+    def __call__(self, function: Decorated, /) -> Decorated: ...
 
 
 def shared(*names: str, **fixed: Any) -> Callable[..., Decorator]:
@@ -87,7 +87,7 @@ def shared(*names: str, **fixed: Any) -> Callable[..., Decorator]:
 def add_options(*options: Decorator) -> Decorator:
     """One decorator that adds all of these, in this order."""
 
-    def decorate(function: Decorated) -> Decorated:
+    def decorate(function: Decorated, /) -> Decorated:
         for option in reversed(options):
             function = option(function)
         return function
@@ -108,6 +108,7 @@ def _check_launcher(ctx: click.Context, param: click.Parameter, name: str) -> st
     return name
 
 
+CROP_HELP = "Crop strategies, as names or globs separated by commas, for example gt,obj_*."
 METHOD = shared(
     "--method",
     "-m",
@@ -118,7 +119,7 @@ CROP = shared(
     "--crop",
     "-c",
     type=Names("crop"),
-    help="Crop strategies, as names or globs separated by commas, for example gt,obj_*.",
+    help=CROP_HELP,
 )
 TASK = shared(
     "--task",
@@ -196,7 +197,8 @@ SET = shared(
 PRECISION = shared(
     "--precision",
     type=click.Choice(["fp32", "bf16"]),
-    help="Numbers to pretrain with: 32-bit floats, or bfloat16 where it is safe.",
+    help="Number format to pretrain in; bf16 is mixed precision. The method and the scale set the "
+    "default.",
 )
 DEVICES = shared(
     "--devices",
@@ -243,6 +245,10 @@ setting_options = add_options(
     SCALE(), SEEDS(), PRETRAIN_DATA(), TASK_DATA(), ENGINE(), SET(), PRECISION(), device_options
 )
 cell_options = add_options(
-    METHOD(), CROP(show_default="image"), BACKBONE(), TASK(required=True), setting_options
+    METHOD(),
+    CROP(help=f"{CROP_HELP} The default is image, the whole image."),
+    BACKBONE(),
+    TASK(required=True),
+    setting_options,
 )
 launcher_options = add_options(LAUNCHER(), MAX_PARALLEL(), RAY_ADDRESS())

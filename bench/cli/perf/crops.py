@@ -159,8 +159,8 @@ def _print(report: dict[str, Any]) -> None:
         "Proposals of generated scenes: the whole stage",
     )
     echo_prose(
-        "possible: the speed-up on free cores, from CPU time. serial: the share of CPU time of the "
-        "process that hands out work. busy: CPU time over wall time x processes, which is "
+        "possible: the speed-up on free cores, from CPU time. serial: the share of CPU time "
+        "of the process that hands out work. busy: CPU time over wall time x processes, which is "
         "below 100 where other programs had the cores. Generators that take less than 5 ms for an "
         "image are timed once."
     )

@@ -37,8 +37,8 @@ from bench.launch.session import open_runtime
     multiple=True,
     metavar="NAME[=VALUES]",
     help="Setting to search; may be repeated. VALUES are a list, a range, or a range on a "
-    "logarithmic scale, for example n_crops=1,3,5, delta=0.0:0.3 or byol.lr=log:1e-3:1. NAME alone "
-    "takes the values that its field declares.",
+    "logarithmic scale, for example n_crops=1,3,5, delta=0.0:0.3 or byol.lr=log:1e-3:1. NAME "
+    "alone takes the values that its field declares.",
 )
 @METHOD()
 @CROP()
