@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from bench.cli._options import JSON, SCALE, SEEDS, device_options, launcher_options
-from bench.cli._table import Column, print_json, print_table
+from bench.cli._table import Column, echo_prose, print_json, print_table
 from bench.core.errors import BadInput, BenchError
 from bench.launch.session import open_runtime
 
@@ -234,5 +234,25 @@ def show(name: str, scale: str, form: str, as_json: bool) -> None:
     )
     if as_json:
         print_json(frame)
-        return
-    click.echo(WRITERS[form](frame), nl=False)
+    elif form == "text":
+        _print(frame)
+    else:
+        click.echo(WRITERS[form](frame), nl=False)
+
+
+def _print(frame: dict[str, Any]) -> None:
+    """A measured number below each reported one; then what the numbers say."""
+    from bench.results.papers.export import format_cell, format_title, list_findings
+
+    names = [column["name"] for column in frame["columns"]]
+    print_table(
+        [Column("row", wrap=True, key=True), *(Column(name, right=True) for name in names)],
+        [
+            (row["label"], *("\n".join(format_cell(row, name)).rstrip() for name in names))
+            for row in frame["rows"]
+        ],
+        format_title(frame),
+    )
+    click.echo()
+    for line in list_findings(frame):
+        echo_prose(line, "  ", "")

@@ -15,6 +15,7 @@ from PIL import Image
 from bench.contracts import registry
 from bench.results.db.database import open_database
 from bench.results.db.rebuild import rebuild
+from tests.e2e.micro import wide_lines
 
 SETS = ("scenes.n_train=8", "scenes.n_val=3")
 UNTRAINED = ("anchors_scda.phi=random_init", "random_init.image_size=32")
@@ -116,6 +117,7 @@ def test_csv_is_one_line_per_crop(bench: Any) -> None:
 def test_the_table_is_ordered_by_objectness(bench: Any) -> None:
     code, out, error = bench("stats", "--crop", "gt,poor,image")
     assert (code, error) == (0, [])
+    assert not wide_lines(out)
     lines = [
         line
         for line in out.splitlines()

@@ -11,7 +11,7 @@ import pytest
 from bench.core.errors import StageFailed
 from bench.measure import proposal_speed
 from bench.measure.timing import Race
-from tests.e2e.micro import bench
+from tests.e2e.micro import bench, wide_lines
 
 
 def test_scores_of_all_anchors_equal_a_mean_per_anchor() -> None:
@@ -57,6 +57,7 @@ def test_perf_crops_prints_its_fields(tmp_path: Path) -> None:
     )
     done = bench("perf", "crops", *arguments, "--json", str(tmp_path / "perf.json"))
     assert done.returncode == 0, done.stderr
+    assert not wide_lines(done.stdout)
     assert "3600 anchors, 640x480: scores" in done.stdout
     assert "edge_boxes" in done.stdout
     report = json.loads((tmp_path / "perf.json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from bench.core.errors import StageFailed
 from bench.measure import training_speed
 from bench.measure.timing import peer
 from bench.measure.training_speed import Settings, batch_of, build_fresh, loss_gap, make, shapes
-from tests.e2e.micro import bench
+from tests.e2e.micro import bench, wide_lines
 
 WITH_PEER = [n for n in registry.names("method") if registry.load("method", n).peer]
 TINY = Settings(batch=6, size=32)
@@ -94,7 +95,7 @@ def test_our_step_trains_and_the_peer_s_too() -> None:
     assert loss_gap(method, images(method)) == before
 
 
-def test_perf_train_prints_its_fields() -> None:
+def test_perf_train_prints_its_fields(tmp_path: Path) -> None:
     pytest.importorskip("lightly")
     small = (
         "--size",
@@ -108,9 +109,14 @@ def test_perf_train_prints_its_fields() -> None:
         "--precision",
         "fp32,bf16",
     )
-    done = bench("perf", "train", "-m", "simclr", *small, "--set", "hidden=16", "--json", "-")
+    file = tmp_path / "perf.json"
+    done = bench(
+        "perf", "train", "-m", "simclr", *small, "--set", "hidden=16", "--json", str(file)
+    )
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
+    assert not wide_lines(done.stdout)
+    assert done.stdout.count("simclr") >= 3
+    rows = json.loads(file.read_text())["rows"]
     assert [(r["who"], r["precision"]) for r in rows] == [
         ("peer", "fp32"),
         ("ours", "fp32"),

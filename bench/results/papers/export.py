@@ -1,4 +1,5 @@
-"""A compared table (`bench.results.papers.measured`) as text, Markdown, LaTeX or CSV."""
+"""A compared table (`bench.results.papers.measured`) as Markdown, LaTeX or CSV, and the pieces of
+it that every form has."""
 
 from __future__ import annotations
 
@@ -12,31 +13,11 @@ from bench.results.views.export import md_escape, tex_escape
 Frame = dict[str, Any]
 
 
-def text(frame: Frame) -> str:
-    """For a terminal: the table, then what the numbers say."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    table.add_column("row", overflow="fold")
-    for column in frame["columns"]:
-        table.add_column(Text(column["name"]), justify="right", no_wrap=True)
-    for row in frame["rows"]:
-        table.add_row(
-            Text(row["label"]), *(Text(_pair(row, c["name"], "\n")) for c in frame["columns"])
-        )
-    out = io.StringIO()
-    width = 20 + sum(max(len(c["name"]), 16) + 3 for c in frame["columns"])
-    Console(file=out, width=min(max(width, 80), 220)).print(table)
-    return _title(frame) + "\n" + out.getvalue() + "\n".join(_below(frame)) + "\n"
-
-
 def markdown(frame: Frame) -> str:
     """A Markdown table of `reported / measured`, and the rest as a list."""
     names = [c["name"] for c in frame["columns"]]
     lines = [
-        f"**{_title(frame)}**",
+        f"**{format_title(frame)}**",
         "",
         "| row | " + " | ".join(names) + " |",
         "|---|" + "---:|" * len(names),
@@ -44,7 +25,7 @@ def markdown(frame: Frame) -> str:
     for row in frame["rows"]:
         cells = [_pair(row, n, " / ") for n in names]
         lines.append("| " + " | ".join(md_escape(c) for c in [row["label"], *cells]) + " |")
-    return "\n".join([*lines, "", *(f"- {line}" for line in _below(frame))]) + "\n"
+    return "\n".join([*lines, "", *(f"- {line}" for line in list_findings(frame))]) + "\n"
 
 
 def latex(frame: Frame) -> str:
@@ -52,16 +33,16 @@ def latex(frame: Frame) -> str:
     names = [c["name"] for c in frame["columns"]]
     head = " & ".join(rf"\multicolumn{{2}}{{c}}{{{tex_escape(n)}}}" for n in names)
     lines = [
-        f"% {_title(frame)}",
+        f"% {format_title(frame)}",
         rf"\begin{{tabular}}{{l{'rr' * len(names)}}}",
         r"\toprule",
         f"row & {head} \\\\",
         r"\midrule",
     ]
     for row in frame["rows"]:
-        cells = [part for n in names for part in parts(row, n)]
+        cells = [part for n in names for part in format_cell(row, n)]
         lines.append(" & ".join(tex_escape(c) for c in [row["label"], *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in _below(frame))]
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in list_findings(frame))]
     return "\n".join(lines) + "\n"
 
 
@@ -105,13 +86,13 @@ def csv_text(frame: Frame) -> str:
     return out.getvalue()
 
 
-def _title(frame: Frame) -> str:
+def format_title(frame: Frame) -> str:
     return (
         f"{frame['name']}: {frame['caption']} (reported, then measured at scale {frame['scale']})"
     )
 
 
-def parts(row: Frame, name: str) -> tuple[str, str]:
+def format_cell(row: Frame, name: str) -> tuple[str, str]:
     """(reported, measured) of a cell; empty where the paper has none."""
     cell = row["cells"].get(name)
     if cell is None:
@@ -132,11 +113,11 @@ def print_reported(value: float) -> str:
 
 
 def _pair(row: Frame, name: str, between: str) -> str:
-    reported, measured = parts(row, name)
+    reported, measured = format_cell(row, name)
     return reported + (between + measured if measured else "")
 
 
-def _below(frame: Frame) -> list[str]:
+def list_findings(frame: Frame) -> list[str]:
     """Rank correlations, claims, reasons and notes, a line each."""
     lines = [f"reported: {frame['citation']['text']}"]
     known = [c for c in frame["columns"] if c["spearman"] is not None]
@@ -201,7 +182,6 @@ def counts(claim: Frame) -> str:
 
 
 WRITERS: dict[str, Callable[[Frame], str]] = {
-    "text": text,
     "markdown": markdown,
     "latex": latex,
     "csv": csv_text,
