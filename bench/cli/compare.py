@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +14,7 @@ from bench.core.errors import BadInput, nearest
 from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
-    from bench.measure.resampling import Finished
+    from bench.measure.resampling import Difference, Finished
 
 
 @click.command()
@@ -104,7 +104,7 @@ def _metrics(members: Sequence[Finished], wanted: str | None) -> list[str]:
     return names
 
 
-def _print(members: Sequence[Finished], rows: list[dict[str, Any]], resamples: int) -> None:
+def _print(members: Sequence[Finished], rows: list[Difference], resamples: int) -> None:
     from bench.measure.resampling import differing
 
     first = members[0]
@@ -144,7 +144,7 @@ def _print(members: Sequence[Finished], rows: list[dict[str, Any]], resamples: i
     )
 
 
-def _verdict(row: dict[str, Any]) -> str:
+def _verdict(row: Difference) -> str:
     """In the words of `bench.results.views.compare.verdict`."""
     if row["low"] <= 0 <= row["high"]:
         return "not distinguishable"

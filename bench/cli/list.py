@@ -98,8 +98,13 @@ def _rows(cls: Any) -> list[dict[str, Any]]:
             "name": field,
             "default": values[field],
             "help": info.description or "",
-            "scales": {s: over[field] for s, over in cls.scales.items() if field in over},
+            "scales": {s: _plain(over[field]) for s, over in cls.scales.items() if field in over},
             "search": (info.json_schema_extra or {}).get("search"),
         }
         for field, info in cls.Params.model_fields.items()
     ]
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value

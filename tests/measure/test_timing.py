@@ -11,7 +11,7 @@ import torch
 
 from bench.cli import main
 from bench.measure import timing
-from bench.measure.timing import Timing, many, summary, time_in_turns, times
+from bench.measure.timing import Timing, choose_repeats, repeat, summary, time_in_turns
 
 
 def test_ways_take_turns_and_warm_up_does_not_count() -> None:
@@ -41,9 +41,9 @@ def test_short_work_is_repeated_in_one_timing() -> None:
     def work() -> None:
         count[0] += 1
 
-    assert 100 <= many(work) <= 1000
+    assert 100 <= choose_repeats(work) <= 1000
     count[0] = 0
-    times(work, 7)()
+    repeat(work, 7)()
     assert count[0] == 7
 
 

@@ -16,6 +16,8 @@ from bench.launch.session import open_runtime
 if TYPE_CHECKING:
     from bench.core.params import Runtime
     from bench.core.stage import Stage
+    from bench.measure.proposal_speed import ScalingRow
+    from bench.measure.timing import Summary
 
 
 @click.command()
@@ -60,7 +62,7 @@ def crops(
 
     Proposals in several processes are compared with those in one.
     """
-    from bench.measure.proposal_speed import race, races
+    from bench.measure.proposal_speed import list_races, run_race
     from bench.measure.timing import machine
 
     counts = parse_numbers("--processes", processes)
@@ -69,7 +71,7 @@ def crops(
     report = {
         "machine": machine(),
         "repeats": repeats,
-        "races": [race(one, max(repeats, 5)) for one in races()],
+        "races": [run_race(one, max(repeats, 5)) for one in list_races()],
         "scaling": _scaling(stages, counts, repeats, runtime),
     }
     report["load_after"] = machine()["load"]
@@ -105,10 +107,10 @@ def _stages(
 
 def _scaling(
     stages: dict[str, Stage], counts: list[int], repeats: int, runtime: Runtime
-) -> list[dict[str, Any]]:
+) -> list[ScalingRow]:
     from bench.measure.proposal_speed import Scaling
 
-    rows: list[dict[str, Any]] = []
+    rows: list[ScalingRow] = []
     with open_engine(runtime) as (engine, _):
         for stage in stages.values():
             inputs = {role: engine.ensure(one) for role, one in stage.inputs.items()}
@@ -117,7 +119,7 @@ def _scaling(
 
 
 def _print(report: dict[str, Any]) -> None:
-    def ms(timing: dict[str, Any]) -> str:
+    def ms(timing: Summary) -> str:
         return f"{1000 * timing['median']:.3g}"
 
     heads: tuple[str, ...] = ("mean per anchor", "ours", "ratio", "repeats")

@@ -16,6 +16,7 @@ from bench.launch.session import open_runtime
 if TYPE_CHECKING:
     from bench.contracts.images import ImageSet
     from bench.core.params import Runtime
+    from bench.measure.timing import Summary
 
 
 @click.command(name="eval")
@@ -117,7 +118,7 @@ def _open_images(data: str | None, split: str, count: int, runtime: Runtime) -> 
 
 
 def _print(report: dict[str, Any]) -> None:
-    def seconds(timing: dict[str, Any]) -> str:
+    def seconds(timing: Summary) -> str:
         return f"{timing['median']:.3g} ({timing['cpu']:.3g})"
 
     rows = report["rows"]

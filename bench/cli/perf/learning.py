@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -23,6 +23,9 @@ from bench.cli._options import (
 )
 from bench.cli._table import print_json
 from bench.launch.session import open_runtime
+
+if TYPE_CHECKING:
+    from bench.measure.learning import Learned
 
 
 @click.command()
@@ -58,7 +61,7 @@ def learning(
     methods that do not train are its reference. The exit code is 1 if a cell failed.
     """
     from bench.core.store import Store
-    from bench.measure.learning import figures_of_cell
+    from bench.measure.learning import describe_cell
     from bench.plan.product import plan_product
 
     runtime = open_runtime(devices=devices, workers=workers)
@@ -77,7 +80,7 @@ def learning(
     with open_engine(runtime) as (engine, _):
         outcome = engine.run(plan)
     done = [c for c in plan.cells if c.final and c.final.key not in outcome.errors]
-    rows = [figures_of_cell(c, store) for c in done]
+    rows = [describe_cell(c, store) for c in done]
     if as_json:
         print_json(rows)
     else:
@@ -93,7 +96,7 @@ def learning(
     sys.exit(1 if outcome.errors else 0)
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
+def markdown(rows: list[Learned]) -> str:
     """A table per task, below its name where there are several."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     if len(tasks) < 2:
@@ -102,7 +105,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def _table(rows: list[Learned]) -> str:
     """A line per method and crop, metrics in their task's order: means over seeds, and their
     range."""
     names = list(rows[0]["metrics"]) if rows else []
@@ -110,7 +113,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         "| method | crop | seeds | steps | loss | std of outputs | " + " | ".join(names) + " |"
     ]
     lines.append("|---|---|" + "---:|" * (len(names) + 4))
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[Learned]] = {}
     for row in rows:
         groups.setdefault((row["method"], row["crop"]), []).append(row)
     for (method, crop), group in sorted(groups.items(), key=lambda g: (g[1][0]["trained"], g[0])):
@@ -127,6 +130,6 @@ def _spread(values: list[float]) -> str:
     return f"{mean(values):.1f}{spread}"
 
 
-def _ends(group: list[dict[str, Any]], name: str, form: str) -> str:
-    values = [row[name] for row in group if row[name] is not None]
+def _ends(group: list[Learned], name: Literal["loss", "std"], form: str) -> str:
+    values = [ends for row in group if (ends := row[name]) is not None]
     return " to ".join(f"{mean(v[i] for v in values):{form}}" for i in (0, 1)) if values else "-"
