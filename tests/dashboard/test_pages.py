@@ -1,4 +1,4 @@
-"""Every page with Streamlit's AppTest: what it shows, its address, and what it says without data."""
+"""Every page with Streamlit's AppTest: what it shows, its address, and its text without data."""
 
 from __future__ import annotations
 
