@@ -11,13 +11,15 @@ from tasks._segmentation.task import TINY_FCN, SegmentationTask
 class CamvidSegParams(FcnParams):
     """FCN-D8 on CamVid."""
 
-    iterations: int = param(10_000, ge=1, help="optimiser steps")
+    iterations: int = param(10_000, ge=1, help="Steps of the optimiser")
     lr: float = param(
-        0.01, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1]
+        0.01, gt=0, help="Learning rate of the first step", search=["log", 1e-3, 0.1]
     )
-    crop: Side = param((360, 480), help="height and width of a training crop")
-    window: Side = param((360, 480), help="height and width of a window")
-    stride: Side = param((240, 320), help="distance of windows, vertical and horizontal")
+    crop: Side = param((360, 480), help="Height and width of a training crop, pixels")
+    window: Side = param((360, 480), help="Height and width of a test window, pixels")
+    stride: Side = param(
+        (240, 320), help="Distance between windows, vertical and horizontal, pixels"
+    )
 
 
 class CamvidSeg(SegmentationTask):

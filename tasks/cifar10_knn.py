@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from bench.contracts.task import Scored, Task
 from bench.core.params import param
-from tasks._frozen.knn import KnnParams, knn_stages, rescore_knn, run_knn
-
-if TYPE_CHECKING:
-    from bench.contracts.context import StageContext
-    from bench.core.stage import Stage
+from tasks._frozen.protocol import KnnParams
+from tasks._frozen.task import KnnTask
 
 
 class CifarKnnParams(KnnParams):
     """CIFAR images as they are: 32 pixels, neither resized nor cropped."""
 
-    image_size: int = param(32, ge=16, help="side of an image the backbone is shown, pixels")
-    resize: int = param(32, ge=16, help="short side before the central crop, pixels")
+    image_size: int = param(
+        32, ge=16, help="Side of the square image that the backbone sees, pixels"
+    )
+    resize: int = param(
+        32, ge=16, help="Short side that images have before the central crop, pixels"
+    )
 
 
-class Cifar10Knn(Task):
+class Cifar10Knn(KnnTask):
     """Weighted kNN on CIFAR-10's test set with its training set as the bank (Wu et al. 2018).
 
     lightly's benchmark (ResNet-18 with the CIFAR stem, 200 epochs, batch 512) reports 84.8 for
@@ -29,19 +27,5 @@ class Cifar10Knn(Task):
 
     Params = CifarKnnParams
     params: CifarKnnParams
-    headline = "top1"
-    metrics = {
-        "top1": "images whose class gets most votes, percent",
-        "top5": "images whose class is among the five with most votes, percent",
-    }
     data = {"tiny": "scenes_objects", "": "cifar10"}
     scales = {"tiny": {"k": 20}}
-
-    def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
-        return knn_stages(backbone, data, self.params)
-
-    def run(self, ctx: StageContext) -> dict[str, float]:
-        return run_knn(ctx, self.params)
-
-    def rescore(self, ctx: StageContext) -> Scored:
-        return rescore_knn(ctx)

@@ -11,9 +11,9 @@ class CityscapesFcnParams(FcnParams):
     """FCN-D8 on Cityscapes."""
 
     lr: float = param(
-        0.01, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1]
+        0.01, gt=0, help="Learning rate of the first step", search=["log", 1e-3, 0.1]
     )
-    batch_size: int = param(8, ge=1, help="crops per step")
+    batch_size: int = param(8, ge=1, help="Crops of a step")
 
 
 class CityscapesFcn(SegmentationTask):

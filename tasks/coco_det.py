@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from tasks._detection.protocol import MaskFpnParams
 from tasks._detection.task import (
     SMALL,
@@ -10,7 +13,7 @@ from tasks._detection.task import (
     TINY_FPN,
     TINY_RPN,
     DetectionTask,
-    coco_names,
+    name_metrics,
 )
 
 
@@ -28,10 +31,15 @@ class CocoDet(DetectionTask):
     Params = MaskFpnParams
     params: MaskFpnParams
     headline = "AP_bbox"
-    metrics = coco_names("bbox", "segm")
+    metrics = name_metrics("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}
-    peer = "tasks._detection.speed:boxes_and_masks"
     scales = {
         "tiny": {**TINY, **TINY_RPN, **TINY_FPN, "mask_convs": 2, "mask_width": 64},
         "small": {**SMALL, **SMALL_RPN, "canonical": 112},
     }
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from tasks._detection.speed import boxes_and_masks
+
+        return boxes_and_masks

@@ -10,7 +10,7 @@ from tasks._detection.task import (
     TINY_FPN,
     TINY_RPN,
     DetectionTask,
-    coco_names,
+    name_metrics,
 )
 
 
@@ -26,7 +26,7 @@ class CocoDet10pct(DetectionTask):
         MaskFpnParams, iterations=27_000, steps=(18_000, 24_000), fraction=0.1
     )
     headline = "AP_bbox"
-    metrics = coco_names("bbox", "segm")
+    metrics = name_metrics("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}
     scales = {
         "tiny": {

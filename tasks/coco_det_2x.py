@@ -10,7 +10,7 @@ from tasks._detection.task import (
     TINY_FPN,
     TINY_RPN,
     DetectionTask,
-    coco_names,
+    name_metrics,
 )
 
 
@@ -20,7 +20,7 @@ class CocoDet2x(DetectionTask):
 
     Params = change_defaults(MaskFpnParams, iterations=180_000, steps=(120_000, 160_000))
     headline = "AP_bbox"
-    metrics = coco_names("bbox", "segm")
+    metrics = name_metrics("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}
     scales = {
         "tiny": {

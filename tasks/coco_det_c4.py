@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks._detection.protocol import MaskC4Params
-from tasks._detection.task import SMALL, SMALL_RPN, TINY, TINY_C4, C4Task, coco_names
+from tasks._detection.task import SMALL, SMALL_RPN, TINY, TINY_C4, C4Task, name_metrics
 
 
 class CocoDetC4(C4Task):
@@ -17,7 +17,7 @@ class CocoDetC4(C4Task):
 
     Params = MaskC4Params
     headline = "AP_bbox"
-    metrics = coco_names("bbox", "segm")
+    metrics = name_metrics("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}
     scales = {
         "tiny": {**TINY, **TINY_C4, "mask_width": 64},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from tasks._detection.protocol import KeypointParams, change_defaults
 from tasks._detection.task import (
     SMALL,
@@ -10,7 +13,7 @@ from tasks._detection.task import (
     TINY_FPN,
     TINY_RPN,
     DetectionTask,
-    coco_names,
+    name_metrics,
 )
 
 
@@ -20,8 +23,8 @@ class CocoKeypoints(DetectionTask):
     Persons only; images with a labelled keypoint. The paper gives no schedule, its published
     settings are 2x: 180,000 iterations of 16 images, SGD .02 (divided by 10 at 120k and 160k),
     smooth L1 of beta .5 for boxes, 1,500 proposals in training; 8 convolutions of 512 channels in
-    the keypoint head. The box head has no
-    convolutions there: 2 fully connected layers. Keypoint AP is by object keypoint similarity.
+    the keypoint head. The box head has no convolutions there: 2 fully connected layers. Keypoint
+    AP is by object keypoint similarity.
     """
 
     Params = change_defaults(
@@ -33,9 +36,8 @@ class CocoKeypoints(DetectionTask):
         box_fcs=2,
     )
     headline = "AP_keypoints"
-    metrics = coco_names("keypoints", "bbox")
+    metrics = name_metrics("keypoints", "bbox")
     data = {"tiny": "scenes_keypoints", "": "coco"}
-    peer = "tasks._detection.speed:keypoints"
     scales = {
         "tiny": {
             **TINY,
@@ -53,3 +55,9 @@ class CocoKeypoints(DetectionTask):
             "steps": (12_000, 16_000),
         },
     }
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from tasks._detection.speed import keypoints
+
+        return keypoints

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks._detection.protocol import RetinaParams, change_defaults
-from tasks._detection.task import SMALL, TINY, DetectionTask, coco_names
+from tasks._detection.task import SMALL, TINY, DetectionTask, name_metrics
 
 
 class CocoRetinanet(DetectionTask):
@@ -16,7 +16,7 @@ class CocoRetinanet(DetectionTask):
 
     Params = change_defaults(RetinaParams, lr=0.01)
     headline = "AP_bbox"
-    metrics = coco_names("bbox")
+    metrics = name_metrics("bbox")
     data = {"tiny": "scenes", "": "coco"}
     scales = {
         "tiny": {

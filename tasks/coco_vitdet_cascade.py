@@ -10,7 +10,7 @@ from tasks._detection.task import (
     TINY_VIT,
     VITDET,
     VitDetTask,
-    coco_names,
+    name_metrics,
 )
 
 
@@ -23,7 +23,7 @@ class CocoVitdetCascade(VitDetTask):
 
     Params = change_defaults(CascadeVitDetParams, **VITDET)
     headline = "AP_bbox"
-    metrics = coco_names("bbox", "segm")
+    metrics = name_metrics("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}
     scales = {
         "tiny": {**TINY_RPN, **TINY_FPN, **TINY_VIT},

@@ -11,9 +11,9 @@ class Imagenet10PctParams(SemiParams):
     """10 % of the labels, weight decay 0.0001."""
 
     fraction: float = param(
-        0.1, gt=0, le=1, help="share of the training images whose labels are used"
+        0.1, gt=0, le=1, help="Share of the training images whose labels are used, for example 0.1"
     )
-    weight_decay: float = param(1e-4, ge=0, help="on every parameter")
+    weight_decay: float = param(1e-4, ge=0, help="Weight decay of every parameter")
 
 
 class Imagenet10Pct(SemiTask):

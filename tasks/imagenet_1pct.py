@@ -11,9 +11,12 @@ class Imagenet1PctParams(SemiParams):
     """1 % of the labels, weight decay 0."""
 
     fraction: float = param(
-        0.01, gt=0, le=1, help="share of the training images whose labels are used"
+        0.01,
+        gt=0,
+        le=1,
+        help="Share of the training images whose labels are used, for example 0.1",
     )
-    weight_decay: float = param(0.0, ge=0, help="on every parameter")
+    weight_decay: float = param(0.0, ge=0, help="Weight decay of every parameter")
 
 
 class Imagenet1Pct(SemiTask):

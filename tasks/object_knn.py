@@ -17,19 +17,21 @@ KS = (1, 5, 10, 20, 50, 100)
 
 
 class ObjectKnnParams(TaskParams):
-    """The paper gives neither the input size nor the pooling; ours are the detection protocol's."""
+    """The paper gives neither input size nor pooling; ours are the detection protocol's."""
 
     features: Literal["pooled", "crop", "embedding"] = param(
         "pooled",
-        help="pooled: the mean of the last map inside the box; crop: the backbone's output on the "
-        "box cut out; embedding: the method's own embedding of a box",
+        help="pooled is the mean of the last map inside the box, crop the backbone's output on "
+        "the box cut out, embedding the method's own embedding of a box",
         search=["pooled", "crop"],
     )
-    size: int = param(800, ge=16, help="short side of the image, or side of a cut-out box, pixels")
-    max_size: int = param(1333, ge=16, help="longest side of the image, pixels")
-    split: str = param("val", help="split whose objects are queries and answers")
+    size: int = param(
+        800, ge=16, help="Short side of the image, or side of a box that is cut out, pixels"
+    )
+    max_size: int = param(1333, ge=16, help="Longest side that an image may have, pixels")
+    split: str = param("val", help="Split whose objects are both the queries and the answers")
     min_side: int = param(
-        2, ge=1, help="objects with a shorter side, in pixels of the file, are left out"
+        2, ge=1, help="Shortest side, in pixels of the file, of the objects that are used"
     )
 
 
@@ -39,15 +41,13 @@ class ObjectKnn(Task):
 
     For each object of the split (no crowds, no difficult ones): the k others with the largest
     cosine similarity; the share of them with its class, averaged over objects, in percent.
-    `chance` is the share
-    that random answers have: mean over objects of (n_c - 1) / (n - 1), n_c the objects of its
-    class. A k that is not smaller than the number of objects is left out. Answers may lie in the
-    query's own image, as the paper's may. Nothing is trained. At `tiny`, boxes are cut out: a
-    64-pixel network's last map is too coarse for small objects.
+    `chance` is the share that random answers have: mean over objects of (n_c - 1) / (n - 1), n_c
+    the objects of its class. A k that is not smaller than the number of objects is left out.
+    Answers may lie in the query's own image, as the paper's may. Nothing is trained. At `tiny`,
+    boxes are cut out: a 64-pixel network's last map is too coarse for small objects.
     """
 
     Params = ObjectKnnParams
-    figures = {"embedding": "tasks._shared.retrieval_figure:run"}
     params: ObjectKnnParams
     headline = "recall_k1"
     metrics = {
@@ -63,10 +63,14 @@ class ObjectKnn(Task):
         "small": {"size": 480, "max_size": 800},
     }
 
+    @classmethod
+    def figures(cls) -> dict[str, str]:
+        return {"embedding": "tasks._shared.retrieval_figure:run"}
+
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
-        found = super().stages(plan, backbone, data)
+        inputs = super().stages(plan, backbone, data)
         if self.params.features != "embedding":
-            return found
+            return inputs
         from bench.contracts import registry
 
         if not registry.load("method", backbone.name).embeds_boxes:  # type: ignore[attr-defined]
@@ -74,11 +78,11 @@ class ObjectKnn(Task):
                 f"{backbone.name} has no embedding of boxes, which features=embedding asks for; "
                 f"try: --set {self.name}.features=pooled"
             )
-        return {**found, "learned_from": backbone.inputs["data"]}
+        return {**inputs, "learned_from": backbone.inputs["data"]}
 
     def run(self, ctx: StageContext) -> dict[str, float]:
-        from tasks._shared.retrieval import object_features, recalls, save
+        from tasks._shared.retrieval import extract_object_features, measure_recalls, save
 
-        features, table = object_features(ctx, self.params)
+        features, table = extract_object_features(ctx, self.params)
         save(ctx, features, table)
-        return recalls(features, table["label"], KS)
+        return measure_recalls(features, table["label"], KS)

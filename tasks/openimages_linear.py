@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.contracts.task import Scored, Task
 from bench.core.params import param
 from bench.core.store import write_json
-from tasks._frozen.linear import LinearParams, run_linear
+from tasks._frozen.protocol import LinearParams
 from tasks._shared.ranking import batch_map, class_ap
 
 if TYPE_CHECKING:
@@ -17,18 +17,25 @@ if TYPE_CHECKING:
 class OpenimagesLinearParams(LinearParams):
     """Paper 001's probe (`main_lincls.py`): a plain linear layer at a high rate."""
 
-    layers: tuple[str, ...] = param(("gap",), help="gap, the pooled features")
-    epochs: int = param(100, ge=1, help="passes over the training images")
-    steps: tuple[int, ...] = param((60, 80), help="epochs after which the rate falls by 10")
-    lr: float = param(30.0, gt=0, help="learning rate", search=["log", 0.1, 100.0])
-    nesterov: bool = param(False, help="Nesterov momentum")
-    weight_decay: float = param(0.0, ge=0, help="on weights and biases of the classifier")
+    layers: tuple[str, ...] = param(
+        ("gap",), help="Layers that are read: only gap, the pooled features"
+    )
+    epochs: int = param(100, ge=1, help="How often every training image is seen")
+    steps: tuple[int, ...] = param(
+        (60, 80), help="Epochs after which the learning rate is divided by 10, for example 60,80"
+    )
+    lr: float = param(30.0, gt=0, help="Learning rate", search=["log", 0.1, 100.0])
+    nesterov: bool = param(False, help="Use Nesterov's form of momentum")
+    weight_decay: float = param(
+        0.0, ge=0, help="Weight decay of weights and biases of the classifier"
+    )
     batch_norm: bool = param(
-        False, help="batch norm without affine parameters before the classifier"
+        False, help="Put a batch norm without affine parameters before the classifier"
     )
     batch_map: bool = param(
         False,
-        help="mAP as paper 001's code computes it: the mean over test batches of `batch_size` images",
+        help="Compute mAP as paper 001's code does: the mean over test batches of `batch_size` "
+        "images",
     )
 
 
@@ -40,8 +47,8 @@ class OpenimagesLinear(Task):
     by 10 after 60 and 80); random resized crop (.08, 1) and flip; test: short side 256, central
     224 x 224. mAP is the mean over classes of each class's AP over the whole test set (not
     interpolated), as Veit et al. 2017, whom the paper cites; its code averages per-batch mAPs
-    (`mAP_batch`; with `batch_map` it becomes `mAP`) and
-    keeps the best epoch on the test set, which is not done here: the last one is scored."""
+    (`mAP_batch`; with `batch_map` it becomes `mAP`) and keeps the best epoch on the test set,
+    which is not done here: the last one is scored."""
 
     Params = OpenimagesLinearParams
     params: OpenimagesLinearParams
@@ -59,6 +66,8 @@ class OpenimagesLinear(Task):
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         import numpy as np
+
+        from tasks._frozen.linear import run_linear
 
         p = self.params
         scores, truth = run_linear(ctx, p, multi=True)

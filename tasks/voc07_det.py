@@ -11,8 +11,8 @@ class Voc07Det(C4Task):
     to 15, which report AP50.
 
     The paper gives neither iterations nor rate. Here all is as in VOC 07+12 but for the schedule,
-    which has
-    the same 23 epochs: 7,300 iterations, divided by 10 at 5,500 and 6,700. That choice is ours.
+    which has the same 23 epochs: 7,300 iterations, divided by 10 at 5,500 and 6,700. That choice
+    is ours.
     """
 
     Params = change_defaults(

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.contracts.task import Scored, Task
 from bench.core.params import param
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from tasks._frozen.linear import LinearParams, fit_cached
-from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.svm import rescore_kept, usable_classes
+from tasks._frozen.features import feature_stages, load_split
+from tasks._frozen.protocol import LinearParams
 from tasks._shared.ranking import ApKind, class_ap
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
     from bench.core.stage import Stage
 
 
 class Voc07LinearParams(LinearParams):
     """Our choice: paper 000 names the metric, not the optimiser, the epochs or the kind of AP."""
 
-    layers: tuple[str, ...] = param(("gap",), help="gap, the pooled features")
-    epochs: int = param(100, ge=1, help="passes over the training images")
-    steps: tuple[int, ...] = param((60, 80), help="epochs after which the rate falls by 10")
-    ap: ApKind = param("interpolated", help="average precision: interpolated, 11point or area")
+    layers: tuple[str, ...] = param(
+        ("gap",), help="Layers that are read: only gap, the pooled features"
+    )
+    epochs: int = param(100, ge=1, help="How often every training image is seen")
+    steps: tuple[int, ...] = param(
+        (60, 80), help="Epochs after which the learning rate is divided by 10, for example 60,80"
+    )
+    ap: ApKind = param(
+        "interpolated", help="Kind of average precision: interpolated, 11point or area"
+    )
 
 
 class Voc07Linear(Task):
@@ -35,8 +41,8 @@ class Voc07Linear(Task):
     global average. Batch norm without affine parameters, a linear layer, binary cross-entropy
     (summed over classes; a class that an image shows only as difficult objects is not counted),
     SGD .01, momentum .9 (Nesterov), weight decay 1e-4, batch 256, 100 epochs, the rate falls by 10
-    after 60 and 80. Features are
-    extracted once: no augmentation. Difficult-only images are left out of a class at test."""
+    after 60 and 80. Features are extracted once: no augmentation. Difficult-only images are left
+    out of a class at test."""
 
     Params = Voc07LinearParams
     params: Voc07LinearParams
@@ -57,7 +63,7 @@ class Voc07Linear(Task):
         "small": {"image_size": 128, "resize": 146},
     }
 
-    def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params
         layers = ["gap", "res5"]  # those of the SVM tasks, so that the features are shared
         return feature_stages(
@@ -68,11 +74,13 @@ class Voc07Linear(Task):
         import numpy as np
 
         from bench.data.semantic import image_labels
+        from tasks._frozen.linear import fit_cached
+        from tasks._frozen.svm import find_usable_classes
 
         p = self.params
         train, val = (load_split(ctx, split, "gap") for split in ("train", "val"))
         labels, truth = image_labels(train.images), image_labels(val.images)
-        keep = usable_classes(labels, truth, 1)
+        keep = find_usable_classes(labels, truth, 1)
         scores = fit_cached(
             train.features, labels[:, keep], val.features, p, ctx.seed("linear probe")
         )
@@ -83,4 +91,6 @@ class Voc07Linear(Task):
         return {"mAP_l": 100 * float(ap.mean()), "classes": float(len(keep))}
 
     def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._frozen.svm import rescore_kept
+
         return rescore_kept(ctx, "mAP_l", self.params.ap, least=1)

@@ -3,17 +3,19 @@ samples."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.contracts.task import Task
 from bench.core.params import param
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.svm import SvmParams, check_solver
+from tasks._frozen.features import feature_stages, load_split
+from tasks._frozen.protocol import SvmParams, check_solver
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
     from bench.core.stage import Stage
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64, 96)
@@ -23,11 +25,13 @@ class LowshotParams(SvmParams):
     """The samples, and how a cost is chosen."""
 
     ks: tuple[int, ...] = param(
-        SHOTS, help="positives of a class; k=1 takes the cost of the next k, so not alone"
+        SHOTS,
+        help="Positive images of a class; k=1 takes the cost of the next k, so another is needed",
     )
-    seeds: tuple[int, ...] = param((0, 1, 2, 3, 4), help="seeds of the samples, one each")
+    seeds: tuple[int, ...] = param((0, 1, 2, 3, 4), help="Seeds of the samples, one for each")
     cost_selection: Literal["cv", "test"] = param(
-        "cv", help="cv: on the sample itself; test: the published code's best cost on the test set"
+        "cv",
+        help="How a cost is chosen: cv on the sample itself; test as published, on the test set",
     )
 
 
@@ -60,7 +64,6 @@ class Voc07Lowshot(Task):
         },
     }
     data = {"tiny": "scenes", "": "voc2007"}
-    peer = "tasks._frozen.speed:lowshot"
     scales = {
         "tiny": {
             "image_size": 96,
@@ -72,7 +75,13 @@ class Voc07Lowshot(Task):
         "small": {"image_size": 128, "resize": 146},
     }
 
-    def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from tasks._frozen.speed import lowshot
+
+        return lowshot
+
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params
         check_solver(p.solver)
         transform = Transform("squash", p.resize, p.image_size)
@@ -86,7 +95,7 @@ class Voc07Lowshot(Task):
 
         p = self.params
         train, val = (load_split(ctx, split, p.layer) for split in ("train", "val"))
-        made = Experiment(
+        experiment = Experiment(
             image_labels(train.images),
             image_labels(val.images),
             p.ks,
@@ -94,7 +103,7 @@ class Voc07Lowshot(Task):
             p.all_costs(),
             p.ap,
         )
-        made.run(ctx, train.features, val.features, train.images.ids, p.solver)
-        metrics, table = summarise(made, p.cost_selection)
+        experiment.run(ctx, train.features, val.features, train.images.ids, p.solver)
+        metrics, table = summarise(experiment, p.cost_selection)
         write_json(ctx.work / "per_k.json", table)
         return metrics

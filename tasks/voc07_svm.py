@@ -1,17 +1,19 @@
-"""VOC 2007 classification: linear SVMs on frozen features (res5, 2 x 2), cost by cross-validation."""
+"""VOC 2007 classification: linear SVMs on frozen features (res5, 2 x 2), cross-validated cost."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts.task import Scored, Task
 from bench.core.store import write_json
 from bench.data.preprocess import Transform
-from tasks._frozen.protocol import feature_stages, load_split
-from tasks._frozen.svm import SvmParams, check_solver, rescore_kept, train_full, usable_classes
+from tasks._frozen.features import feature_stages, load_split
+from tasks._frozen.protocol import SvmParams, check_solver
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
     from bench.core.stage import Stage
 
 
@@ -35,13 +37,18 @@ class Voc07Svm(Task):
         "classes": "classes that were scored",
     }
     data = {"tiny": "scenes", "": "voc2007"}
-    peer = "tasks._frozen.speed:full"
     scales = {
         "tiny": {"image_size": 96, "resize": 110, "powers": (4, 10)},
         "small": {"image_size": 128, "resize": 146},
     }
 
-    def stages(self, plan: Any, backbone: Stage, data: Stage) -> dict[str, Stage]:
+    @classmethod
+    def peer(cls) -> Callable[..., Any]:
+        from tasks._frozen.speed import full
+
+        return full
+
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params
         check_solver(p.solver)
         layers = {"res5", "gap", p.layer}
@@ -52,13 +59,14 @@ class Voc07Svm(Task):
         import numpy as np
 
         from bench.data.semantic import image_labels
+        from tasks._frozen.svm import find_usable_classes, train_full
         from tasks._shared.ranking import class_ap
 
         p, costs = self.params, self.params.all_costs()
         train, val = (load_split(ctx, split, p.layer) for split in ("train", "val"))
         labels, truth = image_labels(train.images), image_labels(val.images)
-        keep = usable_classes(labels, truth)
-        made = train_full(
+        keep = find_usable_classes(labels, truth)
+        trained = train_full(
             train.features,
             labels[:, keep],
             val.features,
@@ -67,15 +75,19 @@ class Voc07Svm(Task):
             ctx.progress,
             ctx.runtime.workers,
         )
-        ap = class_ap(truth[:, keep], made.scores, p.ap)
+        ap = class_ap(truth[:, keep], trained.scores, p.ap)
         names = [train.images.classes[k] for k in keep]
         table = {
             n: {"AP": 100 * a, "cost": c, "cv": (100 * cv).tolist()}
-            for n, a, c, cv in zip(names, ap.tolist(), made.chosen.tolist(), made.cv, strict=True)
+            for n, a, c, cv in zip(
+                names, ap.tolist(), trained.chosen.tolist(), trained.cv, strict=True
+            )
         }
         write_json(ctx.work / "per_class.json", {"costs": costs.tolist(), "classes": table})
-        np.save(ctx.work / "scores.npy", made.scores)
+        np.save(ctx.work / "scores.npy", trained.scores)
         return {"mAP": 100 * float(ap.mean()), "classes": float(len(keep))}
 
     def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._frozen.svm import rescore_kept
+
         return rescore_kept(ctx, "mAP", self.params.ap, least=3)

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 segmentation: a fully convolutional head on a dilated ResNet, 20,000 iterations."""
+"""PASCAL VOC 2012 segmentation: a fully convolutional head on a dilated ResNet, 20k iterations."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from tasks._segmentation.task import TINY_FCN, SegmentationTask
 class Voc12SegParams(FcnParams):
     """FCN-D8 on VOC 2012."""
 
-    iterations: int = param(20_000, ge=1, help="optimiser steps")
+    iterations: int = param(20_000, ge=1, help="Steps of the optimiser")
     lr: float = param(
-        0.01, gt=0, help="learning rate at the first step", search=["log", 1e-3, 0.1]
+        0.01, gt=0, help="Learning rate of the first step", search=["log", 1e-3, 0.1]
     )
-    crop: Side = param((512, 512), help="height and width of a training crop")
-    short: int = param(512, ge=0, help="short side of images, before the random scale and at test")
-    window: Side = param((512, 512), help="height and width of a window")
-    stride: Side = param((341, 341), help="distance of windows, vertical and horizontal")
+    crop: Side = param((512, 512), help="Height and width of a training crop, pixels")
+    short: int = param(
+        512, ge=0, help="Short side of images at test and before the random scale, pixels"
+    )
+    window: Side = param((512, 512), help="Height and width of a test window, pixels")
+    stride: Side = param(
+        (341, 341), help="Distance between windows, vertical and horizontal, pixels"
+    )
 
 
 class Voc12Seg(SegmentationTask):

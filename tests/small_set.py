@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from bench.contracts.images import ImageSet, Objects
+from bench.data.scenes.classes import CLASSES
 from bench.data.scenes.draw import draw_scene
-from bench.data.scenes.shapes import CLASSES
 
 
 class SmallSet(ImageSet):

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from bench import __version__
-from bench.cli._without_torch import stand_in, standing_in, start_again
 from bench.core.errors import BenchError, nearest
 
 VERBS = {  # verb -> one line; the file of the same name defines `command`
@@ -79,8 +78,6 @@ def main(arguments: list[str] | None = None) -> None:
     interrupted."""
     args = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in args[:1] or bool(os.environ.get("BENCH_DEBUG"))
-    if arguments is None and (need := stand_in(args)) and debug:
-        click.echo(f"bench: started again, with PyTorch: {need}", err=True)
     try:
         code: Any = cli.main(args=args, prog_name="bench", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -97,10 +94,6 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as error:
-        if standing_in():  # perhaps a stand-in's doing
-            start_again(f"{type(error).__name__}: {error}")
-        raise
     sys.exit(code if isinstance(code, int) else 0)
 
 

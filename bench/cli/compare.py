@@ -60,7 +60,7 @@ def command(
     The interval says what other test images would have changed, not what another seed of the
     training would change: for that, run several seeds and see bench leaderboard.
     """
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
     from bench.measure.resampling import comparable, differences, load_finished
 
     if len(keys) < 2:
@@ -68,7 +68,7 @@ def command(
             f"compare takes two or more KEYs, got {len(keys)}; try: bench leaderboard --json"
         )
     with open_engine(open_runtime(devices="cpu")) as (engine, _):
-        ask = Ask(engine, data=data or "")
+        ask = Selection(engine, data=data or "")
         stages = [ask.find_stage(key, ("evaluate",)) for key in keys]
         comparable(stages)
         members = [load_finished(ask, stage) for stage in stages]

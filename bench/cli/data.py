@@ -124,7 +124,7 @@ def _describe(name: str) -> SetRow:
         "site": get.site,
         "layout": get.layout,
         "official": dict(cls.official),
-        "sample": bool(cls.sample),
+        "sample": cls.sample() is not None,
     }
 
 
@@ -216,7 +216,7 @@ def _guide(component: Data, place: Path | None, as_json: bool) -> None:
     under = f", or in $BENCH_DATA/{component.folder or name}" if get.files else ""
     echo_prose(f"where: anywhere, named by --data {name}=PATH{under}", "  ", "")
     click.echo(f"then: bench data check {name}=PATH")
-    if component.sample:
+    if component.sample() is not None:
         click.echo(f"to try without it: bench data make {name} --out PATH")
 
 
@@ -255,10 +255,6 @@ def make(name: str, out: Path, train: int, val: int, seed: int) -> None:
     It is for trying --data NAME=PATH from end to end, before the real set is downloaded.
     """
     cls: Any = registry.load("data", name)
-    if not cls.sample:
-        raise BadInput(
-            f"data {name!r} is generated and has no layout to write; try: --data {name}"
-        )
     place = out.expanduser().absolute()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise BadInput(

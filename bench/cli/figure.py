@@ -194,10 +194,10 @@ def _collect(module: ModuleType, runtime: Runtime, options: dict[str, Any]) -> t
 def _make(module: ModuleType, runtime: Runtime, options: dict[str, Any]) -> tuple[Content, str]:
     """The content from the store, where it is made if it is missing."""
     from bench.figures._content import load
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
 
     with open_engine(runtime) as (engine, _):
-        stage = module.stage(Ask(engine, **options))
+        stage = module.stage(Selection(engine, **options))
         content = load(engine.ensure(stage))
         made = stage.key in engine.outcome.made
         for part in (*stage.inputs.values(), stage):

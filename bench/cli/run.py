@@ -12,7 +12,6 @@ import click
 from bench.cli._engine import open_engine
 from bench.cli._options import cell_options, launcher_options
 from bench.cli._table import echo_prose
-from bench.cli._without_torch import standing_in, start_again
 from bench.launch.session import node_number, open_runtime
 
 if TYPE_CHECKING:
@@ -118,20 +117,10 @@ class Made:
 
 def run_plan(plan: Plan, runtime: Runtime) -> Made:
     """Run every cell of a plan."""
-    if standing_in() and (runtime.force or not all_done(plan, runtime)):
-        start_again("stages to make")
     with open_engine(runtime) as (engine, database):
         outcome = engine.run(plan)
     error = getattr(engine.listener, "error", None)
     return Made(outcome, None if error else database, error)
-
-
-def all_done(plan: Plan, runtime: Runtime) -> bool:
-    """Is every cell's final stage in the store?"""
-    from bench.core.store import Store
-
-    store = Store(runtime.home)
-    return all(store.has(cell.final) for cell in plan.cells if cell.final)
 
 
 def exit_code(outcome: Outcome, plan: Plan) -> int:

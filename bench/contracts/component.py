@@ -3,6 +3,7 @@ scales."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 from bench.core.params import Params
@@ -25,10 +26,6 @@ class Component:
     scales: dict[str, dict[str, Any]] = {}
     usual: bool = False  # `bench sweep` takes it where none of its kind is named; not inherited
     sweeps: tuple[str, ...] = ()  # settings whose bare name means its own there; not inherited
-    # name in bench/figures -> "module:function", the runner of a stage that makes what it is drawn
-    # from
-    figures: dict[str, str] = {}
-    peer: str = ""  # "module:function": the plain way that `bench perf` measures against
 
     def __init__(self, params: Any) -> None:
         self.params = params
@@ -42,6 +39,29 @@ class Component:
     def from_identity(cls, params: dict[str, Any]) -> Self:
         """The component again from `identity()["params"]`, as a stage's runner receives it."""
         return cls(cls.Params(**params))
+
+    @classmethod
+    def figures(cls) -> dict[str, str]:
+        """The figures of `bench.figures` that this component can show: name -> "module:function",
+        the runner of the stage that makes what the figure is drawn from. The runner is a text
+        because the stage records it."""
+        return {}
+
+    @classmethod
+    def peer(cls) -> Callable[..., Any] | None:
+        """What `bench perf` measures this component against; None where there is nothing.
+
+        The function is imported here and not at the top of the component's file, so that planning
+        stays fast. What it takes and returns depends on the kind:
+
+        - method: (method, network) -> the method in another library's modules
+          (`bench.measure.training_speed.Peer`);
+        - proposals: () -> list of `bench.measure.timing.Race`;
+        - task: (scale) -> list of `bench.measure.evaluation_speed.Work`.
+
+        Raises BadInput where the other library is not installed.
+        """
+        return None
 
     def identity(self) -> dict[str, Any]:
         """What a key records of this component."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from bench.contracts.tracker import NullTracker, Tracker
 from bench.core.errors import BadData
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 # (stage, epochs done, epochs, backbone) -> stop
 Watch = Callable[["StageContext", int, int, Any], bool]
+
+
+class _Splits(Protocol):
+    """What `images` asks of a `bench.contracts.data.Data`."""
+
+    def load(self, folder: Path, root: Path, split: str) -> ImageSet: ...
+
+    def load_part(self, folder: Path, root: Path, split: str, share: float) -> ImageSet: ...
 
 
 @dataclass
@@ -60,11 +68,11 @@ class StageContext:
         root = self.runtime.roots.get(stage.key)
         if root is None:
             raise BadData(
-                f"no folder is known for {stage.name} data {stage.short}; try: --data "
-                f"{stage.name}=PATH"
+                f"no folder is known for {stage.name} data {stage.short}; "
+                f"try: --data {stage.name}=PATH"
             )
-        data = load("data", stage.name).from_identity(dict(stage.params["params"]))
-        folder = self.inputs[role]
+        component = load("data", stage.name).from_identity(dict(stage.params["params"]))
+        data, folder = cast(_Splits, component), self.inputs[role]
         if "holdout" in stage.params:
-            return data.load_part(folder, root, split, stage.params["holdout"])  # type: ignore[attr-defined]
-        return data.load(folder, root, split)  # type: ignore[attr-defined,no-any-return]
+            return data.load_part(folder, root, split, stage.params["holdout"])
+        return data.load(folder, root, split)

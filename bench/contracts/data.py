@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from bench.contracts.context import StageContext
     from bench.core.params import Runtime
     from bench.core.stage import Stage
+
+
+# (root, n_train, n_val, seed): writes that many generated images of each split below `root`
+WriteSample = Callable[[Path, int, int, int], object]
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,14 @@ class Data(Component):
     how_to_get: HowToGet
     folder: str = ""  # where it is looked for under BENCH_DATA; "": a folder of the set's name
     official: Mapping[str, int] = {}  # images of the published lists (or splits) by their names
-    # "module:function" that writes generated scenes in this set's layout, (root, n_train, n_val,
-    # seed); "" for sets that are generated. sample_settings: what the few images need to be read
-    # (FIELD=VALUE)
-    sample: str = ""
-    sample_settings: tuple[str, ...] = ()
+    sample_settings: tuple[str, ...] = ()  # FIELD=VALUE that a `sample` needs to be read
+
+    @classmethod
+    def sample(cls) -> WriteSample | None:
+        """What writes generated scenes in this set's layout; None for sets that are generated.
+        The function is imported here and not at the top of the set's file: listing and planning
+        do not need it."""
+        return None
 
     @classmethod
     def default_place(cls) -> Path | None:
@@ -81,7 +88,7 @@ class Data(Component):
 
     @classmethod
     def place(cls, given: Path | None) -> Path:
-        """The path given, or the default one; BadData where there is neither. It need not exist."""
+        """The path `given`, or the default one; BadData without either. It need not exist."""
         found = given or cls.default_place()
         if found is None and not cls.how_to_get.files:
             raise BadData(f"data {cls.name!r} needs a path; try: --data {cls.name}=FOLDER")
@@ -124,8 +131,8 @@ class Data(Component):
         raise NotImplementedError
 
     def load(self, folder: Path, root: Path, split: str) -> ImageSet:
-        """A split from the committed stage `folder` and this run's data `root`; raises BadData where
-        there is no such split."""
+        """A split from the committed stage `folder` and this run's data `root`; raises BadData
+        where there is no such split."""
         if split not in self.splits:
             known = (
                 f"splits {' and '.join(self.splits)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Objects:
     difficult: np.ndarray
     area: np.ndarray
     ids: np.ndarray
-    segmentations: list | None = None
+    segmentations: list[Any] | None = None
     keypoints: np.ndarray | None = None
 
 
@@ -68,7 +69,7 @@ class ImageSet:
         return np.zeros(len(self), bool)
 
     def image_class(self) -> np.ndarray | None:
-        """(N,) int64, the one class of each image, in classification sets; None in sets of scenes."""
+        """(N,) int64, the one class of each image, in classification sets; None in scenes."""
         return None
 
     def image(self, index: int) -> np.ndarray:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PretrainParams(Params):
-    """What every pretraining has. Defaults are ORL's and BYOL's on COCO (paper 002, section 3.2)."""
+    """What every pretraining has. Defaults: ORL's and BYOL's on COCO (paper 002, section 3.2)."""
 
     backbone: str = param(
         "resnet50", help="resnet18 | 34 | 50 | 101, and _half, _cifar, _zeroinit"
@@ -80,5 +80,5 @@ class Method(Component):
         raise NotImplementedError
 
     def inspect(self, images: ImageSet, inputs: dict[str, Path]) -> dict[str, object]:
-        """Pictures worth tracking once, name -> (H, W, 3) uint8 (ORL: discovered correspondences)."""
+        """Pictures worth tracking once, name -> (H, W, 3) uint8 (ORL: its correspondences)."""
         return {}

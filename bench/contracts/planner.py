@@ -41,5 +41,5 @@ class Planner(Protocol):
         ...
 
     def pretrain(self, method: str, crop: str, data: Stage) -> Stage:
-        """The pretraining of `method` on `crop`; raises Unsupported where the two do not go together."""
+        """The pretraining of `method` on `crop`; Unsupported where they do not go together."""
         ...

@@ -37,7 +37,7 @@ class Proposals(Component):
     """
 
     kind = "proposals"
-    Params = ProposalsParams
+    Params: type[Params] = ProposalsParams
     params: ProposalsParams
     supervised: bool = False  # uses annotations (boxes are enough to count)
     on_device: bool = False  # True: uses the GPU where there is one, so it runs in one process
@@ -91,6 +91,5 @@ def scale_back(boxes: np.ndarray, factor: np.ndarray, shape: tuple[int, ...]) ->
     """Boxes of a shrunk image in the frame of the image of `shape` (height, width), clipped;
     float32."""
     limit = np.array([shape[1], shape[0]] * 2)
-    return np.clip(np.asarray(boxes, np.float64).reshape(-1, 4) * factor, 0, limit).astype(
-        np.float32
-    )
+    whole = np.asarray(boxes, np.float64).reshape(-1, 4) * factor
+    return np.asarray(np.clip(whole, 0, limit), np.float32)

@@ -1,5 +1,6 @@
 """The file tree is the registry: `--method byol` is the file `methods/ssl/byol.py` and
-`--method orl` the folder `methods/ssl/orl/`. Components are found by their names and imported when they are used.
+`--method orl` the folder `methods/ssl/orl/`. Components are found by their names and imported when
+they are used.
 
 Packages to scan come from the entry-point group `bench.components` (ours are declared there too,
 so that this package knows no component by name). A package is either a folder of components named
@@ -37,7 +38,7 @@ PLURAL = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A component that exists: where it is, and the first line of its docstring. Not yet imported."""
+    """A component that exists: where it is, and what it says of itself. Not yet imported."""
 
     kind: str
     name: str
@@ -57,18 +58,18 @@ class Entry:
 @cache
 def entries() -> dict[tuple[str, str], Entry]:
     """Every component by (kind, name), from file names alone."""
-    found: dict[tuple[str, str], Entry] = {}
+    known: dict[tuple[str, str], Entry] = {}
     for package in sorted({ep.value for ep in entry_points(group="bench.components")}):
         for module, folder in _folders(package):
             for name, file in _components(folder):
                 entry = Entry(FOLDERS[folder.name], name, f"{module}.{name}", file)
-                other = found.setdefault((entry.kind, entry.name), entry)
+                other = known.setdefault((entry.kind, entry.name), entry)
                 if other.file != entry.file:
                     raise BadInput(
                         f"two components are named {entry.kind} {entry.name!r}: {other.file} and "
                         f"{file}; rename one, or uninstall the package it came with"
                     )
-    return found
+    return known
 
 
 def _components(folder: Path) -> list[tuple[str, Path]]:
@@ -81,12 +82,12 @@ def _components(folder: Path) -> list[tuple[str, Path]]:
 def _folders(package: str) -> list[tuple[str, Path]]:
     spec = importlib.util.find_spec(package)
     places = list(spec.submodule_search_locations or []) if spec else []
-    found = []
+    folders = []
     for root in map(Path, places):
         if root.name in FOLDERS:
-            found.append((package, root))
-        found += [(f"{package}.{n}", root / n) for n in FOLDERS if (root / n).is_dir()]
-    return found
+            folders.append((package, root))
+        folders += [(f"{package}.{n}", root / n) for n in FOLDERS if (root / n).is_dir()]
+    return folders
 
 
 def names(kind: str) -> list[str]:

@@ -86,6 +86,5 @@ class Task(Component):
         the task keeps nothing for each image."""
         raise BadInput(
             f"{self.name} keeps nothing for each image that could be counted again; try several "
-            "seeds, over "
-            "which bench leaderboard has an interval: bench run --seeds 0-4 ..."
+            "seeds, over which bench leaderboard has an interval: bench run --seeds 0-4 ..."
         )

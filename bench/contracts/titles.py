@@ -6,6 +6,6 @@ from bench.core.stage import Stage
 
 
 def title_of(stage: Stage) -> str:
-    """`orl × image` for a pretraining; `weights` and the start of the key for a file of weights."""
+    """`orl × image` for a pretraining; for a file of weights `weights` and its key's start."""
     crop = stage.params.get("crop", {}).get("name")
     return f"{stage.name} × {crop}" if crop else f"{stage.name} {stage.short}"

@@ -78,7 +78,7 @@ class ViewSpec:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The views of one sample, and method-specific arrays (fixed shapes) that are stacked by name."""
+    """The views of one sample, and a method's own arrays (fixed shapes), stacked by name."""
 
     views: list[ViewSpec]
     extra: dict[str, np.ndarray] = field(default_factory=dict)

@@ -1,4 +1,8 @@
-"""One reader for every image, so that boxes and pixels always share a frame: upright RGB."""
+"""One reader for every image, so that boxes and pixels always share a frame: upright RGB.
+
+OpenCV and PIL are imported when the first image is read: datasets are declared, and cells planned,
+without them.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,7 @@ import io
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps
 
 from bench.core.errors import BadData
 
@@ -33,6 +35,8 @@ def read_rgb(path: Path) -> np.ndarray:
 def decode_rgb(data: bytes, name: str) -> np.ndarray:
     """`read_rgb` of an image file's bytes; `name` is what an error calls it."""
     if _plain(data):
+        import cv2
+
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
         if picture is not None:
             return picture
@@ -53,6 +57,8 @@ def _plain(data: bytes) -> bool:
 
 
 def _with_pil(data: bytes, name: str) -> np.ndarray:
+    from PIL import Image, ImageOps
+
     try:
         with Image.open(io.BytesIO(data)) as image:
             upright = ImageOps.exif_transpose(image)
@@ -76,6 +82,8 @@ def _with_pil(data: bytes, name: str) -> np.ndarray:
 
 def read_size(path: Path) -> tuple[int, int]:
     """(width, height) upright, from the header alone."""
+    from PIL import Image
+
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)

@@ -1,11 +1,10 @@
-"""Pictures for people: contact sheets and boxes."""
+"""Pictures for people: contact sheets and boxes. OpenCV is imported by the function that draws."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from bench.core.errors import BadInput
@@ -39,6 +38,8 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = 2) -> np.ndar
 
 def save_png(path: Path, picture: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB; BadInput where that cannot be."""
+    import cv2
+
     done, encoded = cv2.imencode(".png", picture[..., ::-1])
     if not done:
         raise BadInput(
@@ -53,6 +54,8 @@ def save_png(path: Path, picture: np.ndarray) -> None:
 
 def add_title(image: np.ndarray, text: str) -> np.ndarray:
     """A copy of (H, W, 3) uint8 RGB with a line of text above it."""
+    import cv2
+
     bar = np.full((18, image.shape[1], 3), 255, np.uint8)
     cv2.putText(bar, text, (2, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([bar, image])
@@ -61,6 +64,8 @@ def add_title(image: np.ndarray, text: str) -> np.ndarray:
 def overlay_heat(image: np.ndarray, low: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB under a map (h, w) in [0, 1], bilinearly enlarged, in colour (blue 0,
     yellow 1)."""
+    import cv2
+
     height, width = image.shape[:2]
     full = cv2.resize(low.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     colour = cv2.applyColorMap((full * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
@@ -72,6 +77,8 @@ def draw_boxes(
 ) -> np.ndarray:
     """A copy of (H, W, 3) uint8 RGB with xyxy boxes (n, 4), lines `width` pixels wide, and their
     labels."""
+    import cv2
+
     picture = np.ascontiguousarray(image).copy()
     for i, box in enumerate(np.asarray(boxes).reshape(-1, 4)):
         x1, y1, x2, y2 = (round(float(v)) for v in box)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from bench.core.signals import hold_back_stop
+from bench.core.signals import accept_stop, hold_back_stop
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,7 +41,7 @@ def _start_worker(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
     die_with_parent()
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    accept_stop()
 
 
 def _call(item: Any) -> Any:
@@ -59,9 +59,8 @@ def parallel(
     """function over items, results in the items' order; in this process where workers < 2.
 
     A worker gets the function once, when it starts: a network in it would else be sent with every
-    chunk. It
-    is born deaf: SIGTERM, which ends it when all is done, would else go to a handler of this
-    process that it still has in its first moments.
+    chunk. SIGTERM, which ends it when all is done, is held back until it has started: in its first
+    moments it still has the handler of this process.
     """
     if workers < 2:
         yield from map(function, items)

@@ -13,11 +13,12 @@ from bench.core.progress import Advance, Progress
 # at most one message of a bar in so long: a pipe holds 64 KiB, and its reader may be busy
 SECONDS = 0.1
 
-Say = Callable[..., None]
+Message = tuple[Any, ...]  # its kind, and what belongs to it
+Send = Callable[..., None]  # send(kind, *rest)
 
 
-class Pipe:
-    """say(kind, *rest) through a connection; one that nobody reads any more is no error."""
+class Sender:
+    """send(kind, *rest) through a connection; it is no error if nobody reads it any more."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
@@ -27,56 +28,58 @@ class Pipe:
             self.pipe.send(message)
 
 
-def messages(pipe: Connection) -> list[tuple[Any, ...]]:
-    """What has arrived so far."""
-    found = []
+def read_messages(pipe: Connection) -> list[Message]:
+    """The messages that have arrived so far."""
+    arrived = []
     with suppress(EOFError, OSError):
         while pipe.poll():
-            found.append(pipe.recv())
-    return found
+            arrived.append(pipe.recv())
+    return arrived
 
 
 class Relay(Progress):
-    """Says what happens: ("task", number, label, total, done), ("advance", number, n, figures) and
-    ("note", text)."""
+    """Sends what happens: ("task", number, label, total, done), ("advance", number, n, figures)
+    and ("note", text)."""
 
-    def __init__(self, say: Say) -> None:
-        self.say = say
+    def __init__(self, send: Send) -> None:
+        self.send = send
         self.count = 0
 
     def task(self, label: str, total: int, done: int = 0) -> Advance:
         self.count += 1
-        self.say("task", self.count, label, total, done)
-        return _Steps(self.say, self.count, total - done)
+        self.send("task", self.count, label, total, done)
+        return _Steps(self.send, self.count, total - done)
 
     def note(self, text: str) -> None:
-        self.say("note", text)
+        self.send("note", text)
 
 
 class _Steps:
-    def __init__(self, say: Say, number: int, left: int) -> None:
-        self.say, self.number, self.left = say, number, left
-        self.n, self.figures, self.said = 0, dict[str, Any](), time.monotonic()
+    """The `advance` of one bar, whose steps are gathered into few messages."""
+
+    def __init__(self, send: Send, number: int, left: int) -> None:
+        self.send, self.number, self.left = send, number, left
+        self.n, self.figures, self.sent_at = 0, dict[str, Any](), time.monotonic()
 
     def __call__(self, n: int = 1, **figures: Any) -> None:
         self.n += n
         self.left -= n
         self.figures |= figures
-        if self.left > 0 and time.monotonic() - self.said < SECONDS:
+        if self.left > 0 and time.monotonic() - self.sent_at < SECONDS:
             return
-        self.say("advance", self.number, self.n, self.figures)
-        self.n, self.figures, self.said = 0, {}, time.monotonic()
+        self.send("advance", self.number, self.n, self.figures)
+        self.n, self.figures, self.sent_at = 0, {}, time.monotonic()
 
 
 class Replay:
-    """Shows what one `Relay` says, each of its labels followed by `mark`."""
+    """Shows what one `Relay` sends, each of its labels followed by `mark`."""
 
     def __init__(self, progress: Progress, mark: str = "") -> None:
         self.progress, self.mark = progress, mark
         self.bars: dict[int, Advance] = {}
 
-    def hear(self, kind: str, *rest: Any) -> bool:
-        """Whether `kind` was of progress."""
+    def show(self, kind: str, *rest: Any) -> bool:
+        """Show a message; False, and nothing is shown, where its kind is none of progress."""
         if kind == "task":
             number, label, total, done = rest
             self.bars[number] = self.progress.task(f"{label} {self.mark}".rstrip(), total, done)

@@ -27,7 +27,7 @@ class StopRequest:
     at_once: bool = False
     asked: bool = False
 
-    def hear(self, signum: int, frame: FrameType | None) -> None:
+    def handle(self, signum: int, frame: FrameType | None) -> None:
         """The signal handler; an echo of the last request is no request."""
         global _last
         now = time.monotonic()
@@ -42,12 +42,13 @@ class StopRequest:
         """Become the handler of the stop signals; only a main thread can."""
         if threading.current_thread() is threading.main_thread():
             for s in STOP_SIGNALS:
-                signal.signal(s, self.hear)
+                signal.signal(s, self.handle)
 
 
 @contextmanager
 def listen_for_stop(at_once: bool = False) -> Iterator[StopRequest]:
-    """Hear stop signals while the block runs. Only a main thread can; in another nothing is heard."""
+    """Handle stop signals while the block runs. Only a main thread can: in another one the request
+    is never made."""
     before = {s: signal.getsignal(s) for s in STOP_SIGNALS}
     request = StopRequest(at_once)
     try:
@@ -61,11 +62,16 @@ def listen_for_stop(at_once: bool = False) -> Iterator[StopRequest]:
 
 @contextmanager
 def hold_back_stop() -> Iterator[None]:
-    """Stop signals wait until the block has run. What starts in it is born deaf to them (a mask is
-    inherited), so that a signal to every process of a job does not end helpers that must outlive
-    it."""
+    """Let stop signals wait until the block has run. In a process that the block starts they wait
+    until it calls `accept_stop`, or for ever (a mask is inherited): a signal to every process
+    of a job must not end helpers that outlive it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def accept_stop() -> None:
+    """End what `hold_back_stop` began in the parent of this process."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])

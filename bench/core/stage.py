@@ -5,11 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 from bench.core.params import digest
 
 KEY_VERSION = 1  # raise it when the meaning of a key changes; the golden-key test pins the values
+
+
+class StageRecord(TypedDict):
+    """A stage as plain data, its inputs by their keys: the content of `stage.json`."""
+
+    key: str
+    kind: str
+    name: str
+    version: int
+    params: dict[str, Any]
+    runner: str
+    inputs: dict[str, str]
+
+
+class Provenance(TypedDict, total=False):
+    """Where a stage's folder comes from: the content of `provenance.json`, never part of a key.
+
+    A key is missing where it was not known, or where an older version wrote the record.
+    """
+
+    commit: str | None
+    dirty: bool | None
+    packages: dict[str, str]
+    python: str
+    host: str
+    device: str
+    cpus: int
+    started: str  # ISO 8601, UTC
+    seconds: float
+    peak_memory_mib: int
+    arguments: list[str]
+    source_digest: str
+    tracker_url: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +50,7 @@ class Stage:
     """`key = sha256(canonical JSON of {KEY_VERSION, kind, name, version, params, inputs' keys})`.
 
     `runner` ("module:function") says which code makes the stage's folder from a `StageContext`;
-    like the
-    code itself it is no part of the key: a change of meaning raises `version`.
+    like the code itself it is no part of the key: a change of meaning raises `version`.
     """
 
     kind: str
@@ -49,7 +81,7 @@ class Stage:
     def __str__(self) -> str:
         return f"{self.kind}/{self.name} {self.short}"
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> StageRecord:
         """The stage as plain data, for `stage.json`, `bench plan --json` and executors."""
         return {
             "key": self.key,

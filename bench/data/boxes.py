@@ -8,10 +8,10 @@ import numpy as np
 REFERENCE_SIDE = 480
 
 
-def scaled_side(pixels: float, width: int, height: int) -> float:
+def scaled_side(pixels: float, width: float, height: float) -> float:
     """A threshold of the papers on an image of this size: `pixels` x short side / 480. The one
-    rule by which every pixel threshold (ORL's 96, CCOP's 12, paper 001's 224, anchor sizes)
-    follows the image."""
+    rule by which every pixel threshold (ORL's 96, SoCo's 32, CCOP's 12, paper 001's 224, sizes of
+    anchors and of BING's windows) follows the image."""
     return pixels * min(width, height) / REFERENCE_SIDE
 
 
@@ -44,6 +44,31 @@ def xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
 def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
     """(x1, y1, x2, y2) -> (x, y, width, height)."""
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def filter_boxes(
+    boxes: np.ndarray,
+    least: float,
+    max_ratio: float,
+    max_iou: float,
+    top: int,
+    size: tuple[int, int],
+) -> np.ndarray:
+    """Paper 002's filter, in the order of its code: (1) both sides >= `least`, (2) aspect within
+    1/max_ratio .. max_ratio, (3) greedy in the given order, dropped if IoU with a kept box >
+    max_iou, (4) the first `top`. Where nothing is left: the first raw box; without any: the image
+    (`size` = width, height). boxes: (n, 4) xyxy -> (m, 4) float32, m >= 1.
+    """
+    raw = boxes[area(boxes) > 0]
+    if len(raw) == 0:
+        return np.array([[0, 0, size[0], size[1]]], np.float32)
+    sides = raw[:, 2:] - raw[:, :2]
+    large = (sides >= least).all(1)
+    ratio = sides.max(1) / sides.min(1)
+    kept = raw[large & (ratio <= max_ratio)]
+    if len(kept) == 0:
+        return raw[:1].astype(np.float32)
+    return kept[nms_in_order(kept, max_iou, top)].astype(np.float32)
 
 
 def nms_in_order(boxes: np.ndarray, threshold: float, limit: int | None = None) -> np.ndarray:

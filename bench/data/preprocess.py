@@ -1,17 +1,19 @@
 """What a frozen backbone is shown: resize and crop without randomness, as the evaluation protocols
-say."""
+say.
+
+Tasks declare their features with a `Transform`, so PyTorch is imported when one is applied.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from bench.views.augment import MEAN, STD
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Transform:
 
     def __call__(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 -> (3, size, size) uint8."""
+        import torch
+
         pixels = image if image.flags.writeable else image.copy()
         # the batch dimension first: only so do the strides say channels-last to `interpolate`,
         # which then keeps the pixels together instead of writing planes, the same numbers in 2/3
@@ -50,6 +54,10 @@ class Normaliser:
     """
 
     def __init__(self, device: torch.device) -> None:
+        import torch
+
+        from bench.views.augment import MEAN, STD
+
         self.device = device
         self.mean, self.std = (
             255 * torch.tensor(numbers, device=device) for numbers in (MEAN, STD)
@@ -57,6 +65,8 @@ class Normaliser:
         self.kept = torch.empty(0)
 
     def __call__(self, images: Tensor) -> Tensor:
+        import torch
+
         x = images.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         if self.device.type != "cpu":
             return x.float().sub_(self.mean.view(3, 1, 1)).div_(self.std.view(3, 1, 1))
@@ -82,6 +92,8 @@ def short_side(height: int, width: int, short: int) -> tuple[int, int]:
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    from torch.nn import functional as F
+
     if x.shape[-2:] == size:
         return x
     return F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
@@ -90,6 +102,8 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 def _centre(x: Tensor, size: int) -> Tensor:
     """torchvision's CenterCrop: offsets rounded half to even, zeros around an image that is
     smaller."""
+    from torch.nn import functional as F
+
     height, width = x.shape[-2:]
     if height < size or width < size:
         left, top = max(size - width, 0) // 2, max(size - height, 0) // 2

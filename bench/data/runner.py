@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
@@ -10,7 +9,7 @@ from typing import TypeVar, cast
 from bench.contracts import registry
 from bench.contracts.context import StageContext
 from bench.contracts.data import Data
-from bench.core.errors import BadData
+from bench.core.errors import BadData, BadInput
 from bench.core.processes import parallel
 
 T = TypeVar("T")
@@ -26,9 +25,13 @@ def run(ctx: StageContext) -> None:
 
 
 def write_sample(data: type[Data], root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
-    """Write generated scenes under `root` in the official layout of a set (`Data.sample`)."""
-    module, _, function = data.sample.partition(":")
-    write = getattr(importlib.import_module(module), function)
+    """Write generated scenes under `root` in the official layout of a set (`Data.sample`);
+    BadInput for a set that is generated itself."""
+    write = data.sample()
+    if write is None:
+        raise BadInput(
+            f"data {data.name!r} is generated and has no layout to write; try: --data {data.name}"
+        )
     root.mkdir(parents=True, exist_ok=True)
     write(root, n_train, n_val, seed)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from bench.core.errors import BadData
 
@@ -22,6 +21,8 @@ def read_classes(path: Path) -> np.ndarray:
 
     Anything else, a missing or a damaged file raises BadData naming it.
     """
+    from PIL import Image
+
     try:
         with Image.open(path) as image:
             if image.mode.startswith("I"):

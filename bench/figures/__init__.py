@@ -13,7 +13,7 @@ and one of
     stage(ask) -> Stage                    computed once and kept in the store (kind "figure")
 
 The stage's runner writes the content with `save`, and `load` reads it. What belongs to a component
-is made by that component: its `figures` name the runner.
+is made by that component: its `figures()` name the runner.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bench.contracts.context import StageContext
     from bench.figures._content import Content
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
 
 VERSION = 1
 SOURCE = "paper 002, Fig. 4"
@@ -24,7 +24,7 @@ OPTIONS = ("backbone", "image", "data", "split", "count", "side")
 SIDE = 224  # short side of what the networks see, pixels
 
 
-def stage(ask: Ask) -> Stage:
+def stage(ask: Selection) -> Stage:
     """By default the newest two backbones, of different methods, and images of the first one's
     data."""
     backbones = ask.backbone_stages(2)

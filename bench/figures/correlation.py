@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bench.contracts.context import StageContext
     from bench.figures._content import Content
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
 
 VERSION = 1
 SOURCE = "paper 003, Fig. 6"
@@ -26,7 +26,7 @@ SIDE = 224  # short side of the query image and side of the key view, pixels
 AREA = 0.5  # least area of the key view, of the image
 
 
-def stage(ask: Ask) -> Stage:
+def stage(ask: Selection) -> Stage:
     """The newest backbone unless told; annotated images of its data."""
     (backbone,) = ask.backbone_stages(1)[:1]
     data = ask.data_stage(backbone.inputs.get("data"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bench.contracts.context import StageContext
     from bench.figures._content import Content
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
 
 VERSION = 1
 SOURCE = "paper 000, Fig. 1 and 4"
@@ -23,7 +23,7 @@ OPTIONS = ("crop", "image", "data", "scale", "set")
 COLUMNS = 4
 
 
-def stage(ask: Ask) -> Stage:
+def stage(ask: Selection) -> Stage:
     """The crops of --crop on one image; what a crop needs (proposals, networks) is made. Crops
     that cannot be made for this image are left out, and said to be."""
     from bench.core.errors import BadInput, BenchError
@@ -60,7 +60,7 @@ def stage(ask: Ask) -> Stage:
     return Stage("figure", "crops", VERSION, params, "bench.figures.crops:run", inputs)
 
 
-def _first(ask: Ask, name: str, path: Path | None) -> str:
+def _first(ask: Selection, name: str, path: Path | None) -> str:
     """The image of the data with most objects among the first hundred."""
     from bench.core.errors import BadData
     from bench.plan.cell import Cell

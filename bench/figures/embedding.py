@@ -16,7 +16,7 @@ from bench.figures._content import Content
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
 
 VERSION = 1
 SOURCE = "paper 003, Fig. 5"
@@ -26,7 +26,7 @@ MOST = 2000  # objects on the map
 PERPLEXITY = 30.0
 
 
-def stage(ask: Ask) -> Stage:
+def stage(ask: Selection) -> Stage:
     """The newest cell that kept features of objects unless told. t-SNE where scikit-learn is
     installed, else
     the two principal components: two figures with keys of their own."""

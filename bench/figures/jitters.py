@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     from bench.core.stage import Stage
     from bench.figures._content import Content
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
 
 VERSION = 1
 SOURCE = "paper 003, Fig. 3"
 OPTIONS = ("backbone", "image", "data", "count")
 
 
-def stage(ask: Ask) -> Stage:
+def stage(ask: Selection) -> Stage:
     """The newest pretraining of a method that moves boxes, unless told."""
     return draw_pretraining(ask, "jitters", VERSION)
 

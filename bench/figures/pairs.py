@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bench.figures._content import Content
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
 
 VERSION = 1
 SOURCE = "paper 002, Fig. 3"
 OPTIONS = ("backbone", "image", "data", "count")
 
 
-def stage(ask: Ask) -> Stage:
+def stage(ask: Selection) -> Stage:
     """The newest pretraining of a method that has correspondences, unless told."""
     return draw_pretraining(ask, "pairs", VERSION)
 
 
-def draw_pretraining(ask: Ask, name: str, version: int) -> Stage:
+def draw_pretraining(ask: Selection, name: str, version: int) -> Stage:
     """A figure of what a method prepared before it trained: its inputs and settings are the
     pretraining's."""
     from bench.core.errors import BadInput

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bench.figures._content import Content
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
 
 VERSION = 1
 SOURCE = "detections of a cell"
 OPTIONS = ("cell", "image", "data", "count")
 
 
-def stage(ask: Ask) -> Stage:
+def stage(ask: Selection) -> Stage:
     """The newest cell of a detector unless told."""
     return draw_cell(ask, "predictions", VERSION, least=1)
 
 
-def draw_cell(ask: Ask, name: str, version: int, least: int = 0) -> Stage:
+def draw_cell(ask: Selection, name: str, version: int, least: int = 0) -> Stage:
     """A figure of what the evaluation of a cell left behind, on the images it was scored on."""
     from bench.core.errors import BadInput
     from bench.launch.stored import figures_of

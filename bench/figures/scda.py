@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bench.figures._content import Content
-    from bench.launch.stored import Ask
+    from bench.launch.stored import Selection
 
 VERSION = 1
 SOURCE = "paper 000, Fig. 4"
 OPTIONS = ("backbone", "image", "data", "split", "count", "scale", "set")
 
 
-def stage(ask: Ask) -> Stage:
+def stage(ask: Selection) -> Stage:
     """The newest proposals that a network scored; with --backbone, or without such, any backbone's
     scores at the settings of --scale and --set."""
     from bench.contracts import registry

@@ -1,7 +1,7 @@
-"""A plan as a graph of jobs for other processes; what they answer becomes the outcome.
+"""A plan as a graph of jobs for other processes; their reports become the outcome.
 
 A launcher (`bench.launch.launchers`) says in `reports` how jobs are run; here is what all of them
-share: which stages are wanted, what a failure means for the rest, and what the listener is told.
+share: which stages are wanted, what a failure means for the rest, and what is recorded.
 Only this process writes to the results database.
 """
 
@@ -80,7 +80,7 @@ class GraphEngine(LocalEngine):
         try:
             with self.open_resources(), listen_for_stop() as self.stop:
                 for report in self.reports(self.wanted):
-                    self._hear(report)
+                    self._record(report)
                     advance(1)
         except KeyboardInterrupt:
             self.stop.asked = True
@@ -94,8 +94,8 @@ class GraphEngine(LocalEngine):
             raise KeyboardInterrupt
 
     def job(self, stage: Stage, runtime: Runtime) -> Job:
-        """What a process is told. Where the stage is forced, what there is of it is dropped now,
-        once: a second try goes on from the first one's work."""
+        """What a process gets. Where the stage is forced, what there is of it is dropped now, and
+        only once: a second try goes on from the work of the first."""
         if stage.key in self.forced:
             with self.store.lock(stage):
                 self.store.discard(stage)
@@ -119,7 +119,7 @@ class GraphEngine(LocalEngine):
     def _alive(self, planned: PlannedCell) -> bool:
         return planned.final is not None and planned.final.key not in self.outcome.errors
 
-    def _hear(self, report: Report) -> None:
+    def _record(self, report: Report) -> None:
         stage = self.wanted[report.key]
         for made, record in report.made:
             self.outcome.made[made.key] = made
@@ -128,13 +128,13 @@ class GraphEngine(LocalEngine):
             self._fail(stage, report.error)
             return
         if stage.key not in self.outcome.made:
-            self._found(stage)
+            self._record_made_elsewhere(stage)
         for planned in self.users.get(stage.key, []):
             if planned.final and planned.final.key == stage.key:
                 self.running.pop(id(planned), None)
                 self._done(planned)
 
-    def _found(self, stage: Stage) -> None:
+    def _record_made_elsewhere(self, stage: Stage) -> None:
         """Made by another process, or by one of ours that was killed before it could say so."""
         folder = self.store.folder(stage)
         self._note_reuse(stage)

@@ -1,4 +1,4 @@
-"""A stage that another process makes: what it is told, what it answers."""
+"""A stage that another process makes: the job it gets and the report it returns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class Report:
     taken: str = ""
 
 
-class _Keep(Silent):
+class _Recorder(Silent):
+    """Keeps what was made."""
+
     def __init__(self) -> None:
         self.made: list[Made] = []
 
@@ -53,11 +55,11 @@ class _Keep(Silent):
 def make(job: Job, progress: Progress, patient: bool = True) -> Report:
     """Make the job's stage in this process, unless it is made already. Its lock, its work folder
     and so its checkpoints are those of any other process that makes it; while one does, this one
-    waits, or does nothing if it is not `patient`. Raises nothing but what ends the process."""
-    keep, stage = _Keep(), job.stage
-    report = Report(stage.key, keep.made)
+    waits, or does nothing if it is not `patient`. Errors are in the report, not raised."""
+    listener, stage = _Recorder(), job.stage
+    report = Report(stage.key, listener.made)
     try:
-        engine = LocalEngine(job.runtime, Store(job.runtime.home), keep, progress)
+        engine = LocalEngine(job.runtime, Store(job.runtime.home), listener, progress)
         engine.leave = frozenset(() if patient else [stage.key])
         engine.groups[stage.key] = job.group
         if job.planned:
@@ -74,8 +76,8 @@ def make(job: Job, progress: Progress, patient: bool = True) -> Report:
 
 
 def threads_of(runtime: Runtime, cpus: int) -> int:
-    """Torch threads of a step that has `cpus` cores: as told, else the cores divided over the
-    devices, and no more than OMP_NUM_THREADS."""
+    """Torch threads of a step that has `cpus` cores: those of --threads, or else the cores divided
+    over the devices, but no more than OMP_NUM_THREADS."""
     if runtime.threads:
         return runtime.threads
     share = max(1, cpus // (runtime.devices if isinstance(runtime.devices, int) else 1))
@@ -84,7 +86,8 @@ def threads_of(runtime: Runtime, cpus: int) -> int:
 
 
 def limit_threads(count: int) -> None:
-    """At most `count` threads of torch, OpenCV and BLAS in this process, imported already or not."""
+    """Use at most `count` threads of torch, OpenCV and BLAS in this process, whether they are
+    imported already or not."""
     for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ[name] = str(count)
     for name, function in (("torch", "set_num_threads"), ("cv2", "setNumThreads")):

@@ -28,13 +28,13 @@ def launcher(name: str) -> Launch:
         raise unknown("launcher", name, LAUNCHERS, "bench run --launcher local ...")
     module, _, function = LAUNCHERS[name].partition(":")
     try:
-        found: Launch = getattr(import_module(module), function)
+        launch: Launch = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
         raise BadInput(
             f"--launcher {name} needs the package {error.name}; try: pip install "
             f"'ssl-crop-bench[{name}]'"
         ) from None
-    return found
+    return launch
 
 
 def local(runtime: Runtime, store: Store, listener: Listener, progress: Progress) -> LocalEngine:

@@ -1,4 +1,4 @@
-"""Run a plan in this process: each stage once, inputs first, and one failing cell stops no other."""
+"""Run a plan in this process: each stage once, inputs first; a cell that fails stops no other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FOLLOW_SECONDS = 86400.0
 
 
 class Listener(Protocol):
-    """Who is told what happens (the results database)."""
+    """Records what happens (the results database)."""
 
     def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None: ...
     def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None: ...
@@ -37,7 +37,7 @@ class Listener(Protocol):
 
 
 class Silent:
-    """Hears nothing: the first machine keeps the record."""
+    """Records nothing: on other machines than the first, which keeps the record."""
 
     def stage_done(self, stage: Stage, folder: Path, provenance: dict[str, Any]) -> None: ...
     def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None: ...
@@ -69,7 +69,7 @@ class LocalEngine:
     watch: Watch | None = None
     # stages not waited for where another process makes them: Taken
     leave: frozenset[str] = frozenset()
-    told: set[str] = field(default_factory=set)  # what was noted once
+    noted: set[str] = field(default_factory=set)  # what a note was made about
 
     def run(self, plan: Plan) -> Outcome:
         """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
@@ -118,7 +118,7 @@ class LocalEngine:
             folder = self.ensure(planned.final)
             self.listener.cell_done(planned, folder)
         except Taken as taken:
-            self._tell(str(taken), str(taken))
+            self._note_once(str(taken), str(taken))
             return False
         except BenchError as error:
             self.listener.cell_state(planned, "failed", str(error))
@@ -155,17 +155,17 @@ class LocalEngine:
             self.outcome.errors.setdefault(stage.key, error)
             raise
         except OSError as error:  # no room even for a lock
-            found = self.outcome.errors[stage.key] = self._explained(stage, error)
-            raise found from error
+            explained = self.outcome.errors[stage.key] = self._explain(stage, error)
+            raise explained from error
 
     def _wait(self, stage: Stage, owner: str) -> None:
         if stage.key in self.leave:
             raise Taken(f"{stage}: left to {owner}")
         self.progress.note(f"{stage}: waiting for {owner}")
 
-    def _tell(self, about: str, text: str) -> None:
-        if about not in self.told:
-            self.told.add(about)
+    def _note_once(self, about: str, text: str) -> None:
+        if about not in self.noted:
+            self.noted.add(about)
             self.progress.note(text)
 
     def _follow(self, stage: Stage) -> Path:
@@ -217,7 +217,7 @@ class LocalEngine:
             raise
         except Exception as error:
             tracker.finish(failed=True)
-            raise self._explained(stage, error) from error
+            raise self._explain(stage, error) from error
         tracker.finish(summary)
         self.outcome.made[stage.key] = stage
         self.outcome.reused.pop(stage.key, None)
@@ -247,7 +247,7 @@ class LocalEngine:
         write_result(work, result_record(planned, stage, metrics, record))
         return dict(metrics)
 
-    def _explained(self, stage: Stage, error: Exception) -> BenchError:
+    def _explain(self, stage: Stage, error: Exception) -> BenchError:
         """The error as one line; the traceback goes to a file."""
         if isinstance(error, BenchError):
             return error
@@ -259,8 +259,7 @@ class LocalEngine:
         if full or shutil.disk_usage(self.store.home).free < 1 << 20:
             return BadInput(
                 f"{stage}: no space left in BENCH_HOME {self.store.home}; nothing is lost: free "
-                "some "
-                "(bench gc) and run the same command again"
+                "some (bench gc) and run the same command again"
             )
         log = self.store.home / "failures" / f"{stage.short}.log"
         with suppress(OSError):
@@ -271,7 +270,7 @@ class LocalEngine:
 
 
 def runner(stage: Stage) -> Callable[[StageContext], None]:
-    """The function `stage.runner` names."""
-    module, _, function = stage.runner.partition(":")
-    found = getattr(importlib.import_module(module), function)
-    return found  # type: ignore[no-any-return]
+    """The function that `stage.runner` names."""
+    module, _, name = stage.runner.partition(":")
+    function: Callable[[StageContext], None] = getattr(importlib.import_module(module), name)
+    return function

@@ -18,16 +18,16 @@ UNKNOWN_MIB = 2048
 def available_mib() -> int | None:
     """What can still be used: of the machine, or of the container's limit if that is nearer. None
     where the system does not say (it is not Linux)."""
-    found = []
+    limits = []
     with suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        found.append(
+        limits.append(
             int(next(x for x in lines if x.startswith("MemAvailable")).split()[1]) // 1024
         )
     with suppress(OSError, ValueError):  # cgroup v2; without a limit the file says "max"
         limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-        found.append((int(limit.read_text()) - int(used.read_text())) // (1 << 20))
-    return min(found) if found else None
+        limits.append((int(limit.read_text()) - int(used.read_text())) // (1 << 20))
+    return min(limits) if limits else None
 
 
 def resident_mib(pid: int) -> int:

@@ -24,14 +24,13 @@ class ParallelEngine(GraphEngine):
     slots: list[Slot] = field(default_factory=list)
     killed: dict[str, int] = field(default_factory=dict)  # stage -> how often its process was
     peaks: dict[tuple[str, str], int] = field(default_factory=dict)  # MiB, by kind and name
-    asked: bool = False
+    told_to_stop: bool = False  # the workers
 
     def reports(self, wanted: Mapping[str, Stage]) -> Iterator[Report]:
         graph = TopologicalSorter({k: self._inputs(stage) for k, stage in wanted.items()})
         graph.prepare()
         self.needs = expected_mib(self.store, wanted.values())
-        self.workers = Workers(self.progress)
-        self.workers.prepare(wanted.values())
+        self.workers = Workers(self.progress, wanted.values())
         order = {key: n for n, key in enumerate(wanted)}
         self.ready: list[str] = []
         try:
@@ -55,8 +54,8 @@ class ParallelEngine(GraphEngine):
     def _fill(self) -> Iterator[Report]:
         """Start what can start; a report of each stage that another command has made meanwhile."""
         if self.stop.asked:
-            if not self.asked:
-                self.asked = True
+            if not self.told_to_stop:
+                self.told_to_stop = True
                 self.progress.note(
                     f"{len(self.workers.running)} stage(s) save what they have, then all ends"
                 )
@@ -68,7 +67,7 @@ class ParallelEngine(GraphEngine):
                 return
             owner = self.store.owner(stage)
             if owner:
-                self._tell(key, f"{stage}: left to {owner}")
+                self._note_once(key, f"{stage}: left to {owner}")
             elif self._hit(stage):
                 self.ready.remove(key)
                 yield Report(key)
@@ -78,7 +77,7 @@ class ParallelEngine(GraphEngine):
                     s for s in self.slots if all(w.slot is not s for w in self.workers.running)
                 )
                 runtime = self.runtime.model_copy(update={"threads": slot.threads})
-                self.workers.start(self.job(stage, runtime), slot)
+                self.workers.begin(self.job(stage, runtime), slot)
                 self.note_begun(key)
             else:
                 return
@@ -95,25 +94,23 @@ class ParallelEngine(GraphEngine):
         free = available_mib()
         if free is None:
             return True
-        to_come = sum(
-            max(0, self.needs[w.stage.key] - resident_mib(w.process.pid)) for w in running
-        )
+        to_come = sum(max(0, self.needs[w.stage.key] - resident_mib(w.pid)) for w in running)
         if free - to_come >= self.needs[stage.key]:
             return True
-        self._tell("memory", f"{stage}: waits for memory, {self.needs[stage.key]} MiB")
+        self._note_once("memory", f"{stage}: waits for memory, {self.needs[stage.key]} MiB")
         return False
 
     def _ended(self) -> Iterator[Report]:
-        for worker in self.workers.wait(LOOK_SECONDS):
+        for worker in self.workers.wait_for_reports(LOOK_SECONDS):
             if worker.report and worker.report.taken:  # by one that began in the same moment
-                self._tell(worker.stage.key, worker.report.taken)
+                self._note_once(worker.stage.key, worker.report.taken)
                 self.ready.append(worker.stage.key)
             elif worker.report and not worker.report.stopped:
                 for made, record in worker.report.made:
                     self._learn(made, int(record["peak_memory_mib"]))
                 yield worker.report
             elif not self.stop.asked:
-                yield from self._again(worker)
+                yield from self._try_again(worker)
 
     def _learn(self, made: Stage, peak: int) -> None:
         """What a stage took at most is what others of its kind and name are expected to take."""
@@ -123,9 +120,9 @@ class ParallelEngine(GraphEngine):
             k: self.peaks[like] for k, s in self.wanted.items() if (s.kind, s.name) == like
         }
 
-    def _again(self, worker: Worker) -> Iterator[Report]:
+    def _try_again(self, worker: Worker) -> Iterator[Report]:
         """The process was killed, or asked to stop when this one was not."""
-        stage, code = worker.stage, worker.process.exitcode
+        stage, code = worker.stage, worker.exit_code or 0
         how = (
             "was asked to stop"
             if worker.report
@@ -135,10 +132,11 @@ class ParallelEngine(GraphEngine):
         )
         times = self.killed[stage.key] = self.killed.get(stage.key, 0) + 1
         if times > RETRIES:
-            text = (
+            error = StageFailed(
                 f"{stage}: its process {how}, {times} times in all, perhaps for want of memory; "
+                "the same command goes on"
             )
-            yield Report(stage.key, error=StageFailed(text + "the same command goes on"))
+            yield Report(stage.key, error=error)
         else:
             self.progress.note(f"{stage}: its process {how}; it goes on in another")
             self.ready.append(stage.key)

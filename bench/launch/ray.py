@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from bench.core.errors import BadInput, StageFailed
 from bench.core.params import Runtime
 from bench.core.progress import Progress
-from bench.core.relay import Relay, Replay
+from bench.core.relay import Message, Relay, Replay
 from bench.core.signals import listen_for_stop
 from bench.core.stage import Stage
 from bench.core.store import Store
@@ -52,17 +52,18 @@ def launch(runtime: Runtime, store: Store, listener: Listener, progress: Progres
 
 
 class Box:
-    """Where workers put what they say, each in its order, until the first process takes it."""
+    """Where workers put their messages, each worker's in order, until the first process takes
+    them."""
 
     def __init__(self) -> None:
-        self.said: list[tuple[Any, ...]] = []
+        self.messages: list[Message] = []
 
-    def put(self, message: tuple[Any, ...]) -> None:
-        self.said.append(message)
+    def put(self, message: Message) -> None:
+        self.messages.append(message)
 
-    def take(self) -> list[tuple[Any, ...]]:
-        found, self.said = self.said, []
-        return found
+    def take(self) -> list[Message]:
+        taken, self.messages = self.messages, []
+        return taken
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class RayEngine(GraphEngine):
                 if not pending:
                     return
                 done, _ = ray.wait(list(pending), timeout=LOOK_SECONDS)
-                self._listen()
+                self._read_box()
                 for ref in done:
                     report = self._report(ref, wanted[pending.pop(ref)])
                     if not report.stopped and report.key not in self.outcome.errors:
@@ -146,14 +147,14 @@ class RayEngine(GraphEngine):
             .remote(job, threads, self.box, self.marker, *inputs)
         )
 
-    def _listen(self) -> None:
-        """What the workers said since."""
+    def _read_box(self) -> None:
+        """Show what the workers have sent since."""
         with suppress(RayError):
             for key, kind, *rest in ray.get(self.box.take.remote()):
                 if kind == "begun":
                     self._begun(key)
                 elif key in self.replays:
-                    self.replays[key].hear(kind, *rest)
+                    self.replays[key].show(kind, *rest)
 
     def _begun(self, key: str) -> None:
         stage = self.wanted[key]
@@ -185,29 +186,27 @@ class RayEngine(GraphEngine):
 def task(job: Job, threads: int, box: Any, marker: Path, *inputs: Report) -> Report:
     """One stage, in a Ray worker. Raises Preempted, so that Ray runs it again, where the worker
     was asked to stop."""
-    for made in inputs:
-        if made.error:
-            return Report(job.stage.key, error=made.error)
+    for report in inputs:
+        if report.error:
+            return Report(job.stage.key, error=report.error)
     if not marker.exists():
         return Report(
             job.stage.key,
             error=BadInput(
                 f"machine {socket.gethostname()} does not see BENCH_HOME {job.runtime.home} of "
-                "the "
-                "command that "
-                "started this; try: a folder on a shared filesystem"
+                "the command that started this; try: a folder on a shared filesystem"
             ),
         )
     limit_threads(threads)
 
-    def say(*message: Any) -> None:
+    def send(*message: Any) -> None:
         with suppress(RayError):
             box.put.remote((job.stage.key, *message))
 
-    say("begun")
+    send("begun")
     report = Report(job.stage.key, stopped=True)
     with suppress(KeyboardInterrupt), listen_for_stop(at_once=True):
-        report = make(job, Relay(say))
+        report = make(job, Relay(send))
     if report.stopped:
         raise Preempted(f"{job.stage} was asked to stop")
     return report
@@ -278,7 +277,7 @@ def connect(address: str) -> Iterator[None]:
 
 
 def _reach(address: str) -> None:
-    """An OSError at once where nothing listens at HOST:PORT: Ray would try for minutes."""
+    """Raise OSError where no server answers at HOST:PORT, which Ray would try for minutes."""
     host, colon, port = address.rpartition(":")
     if colon and port.isdecimal() and "/" not in host:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from bench.contracts import registry
 from bench.core.errors import BadInput
-from bench.core.stage import Stage
+from bench.core.stage import Stage, StageRecord
 
 if TYPE_CHECKING:
     from bench.contracts.component import Component
@@ -20,16 +20,31 @@ if TYPE_CHECKING:
     from bench.contracts.images import ImageSet
     from bench.launch.local import LocalEngine
 
-FIRST = "bench run --method orl --task coco_det"  # a command that leaves something to draw
-BACKBONES = ("pretrain", "weights")
-IMAGES = "images"  # the data set of loose files
-Record = dict[str, Any]
+EXAMPLE = "bench run --method orl --task coco_det"  # a command that leaves something to draw
+BACKBONES = ("pretrain", "weights")  # kinds of stages that have a backbone
+LOOSE_FILES = "images"  # the data set of image files that belong to no other
+
+
+@dataclass(frozen=True, eq=False)
+class StoredStage(Stage):
+    """A committed stage, from its record. Inputs that are no longer kept are missing, so that its
+    key is the recorded one."""
+
+    recorded_key: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        return self.recorded_key
 
 
 @dataclass
-class Ask:
-    """What the options of `bench figure` say, and the store they speak of. Options left out are
-    empty."""
+class Selection:
+    """Which stages and images a figure is made from: the options of `bench figure`, and the engine
+    whose store they are in. An option that was not given is empty.
+
+    backbones, cell: keys of stages, or how they begin. images: what --image names, one file or ids
+    of one data set. count: how many images are chosen where none is named.
+    """
 
     engine: LocalEngine
     backbones: tuple[str, ...] = ()
@@ -44,104 +59,104 @@ class Ask:
     side: int = 0
 
     @cached_property
-    def index(self) -> dict[str, tuple[Path, Record]]:
-        """Every committed stage by key, the newest first."""
-        found = [
-            (f.joinpath("done").stat().st_mtime_ns, f, r) for f, r in self.engine.store.committed()
+    def records(self) -> dict[str, StageRecord]:
+        """The record of every committed stage by its key, the newest first."""
+        committed = [
+            ((folder / "done").stat().st_mtime_ns, record)
+            for folder, record in self.engine.store.committed()
         ]
-        return {r["key"]: (f, r) for _, f, r in sorted(found, key=lambda x: -x[0])}
+        committed.sort(key=lambda pair: -pair[0])
+        return {record["key"]: cast(StageRecord, record) for _, record in committed}
 
     def stage(self, key: str) -> Stage:
-        """The committed stage `key` again, from its record; inputs that are no longer kept are
-        left out."""
-        record = self.index[key][1]
+        """The committed stage `key`, with those of its inputs that are still kept."""
+        record = self.records[key]
         inputs = {
             role: self.stage(child)
             for role, child in record["inputs"].items()
-            if child in self.index
+            if child in self.records
         }
-        parts = {k: record[k] for k in ("kind", "name", "version", "params", "runner")}
-        made = Stage(**parts, inputs=inputs)
-        made.__dict__["key"] = key  # which the missing inputs are part of
-        return made
+        return StoredStage(
+            record["kind"],
+            record["name"],
+            record["version"],
+            record["params"],
+            record["runner"],
+            inputs,
+            key,
+        )
 
-    def latest(self, accept: Callable[[Record], bool]) -> Stage | None:
+    def latest(self, accept: Callable[[StageRecord], bool]) -> Stage | None:
         """The newest committed stage whose record `accept` takes."""
-        return next((self.stage(key) for key, (_, r) in self.index.items() if accept(r)), None)
+        return next((self.stage(key) for key, r in self.records.items() if accept(r)), None)
 
     def find_stage(self, prefix: str, kinds: Sequence[str]) -> Stage:
-        """The stage of one of `kinds` that a key names; a result's key names its backbone."""
-        record = self.engine.store.find(prefix)[1]
-        if record["kind"] not in kinds and record["inputs"].get("backbone") in self.index:
-            record = self.index[record["inputs"]["backbone"]][1]
+        """The stage of one of `kinds` whose key begins with `prefix`; the key of a result stands
+        for its backbone."""
+        record = cast(StageRecord, self.engine.store.find(prefix)[1])
+        backbone = self.records.get(record["inputs"].get("backbone", ""))
+        if record["kind"] not in kinds and backbone:
+            record = backbone
         if record["kind"] not in kinds:
             raise BadInput(
                 f"{record['kind']}/{record['name']} {record['key'][:12]} is no "
-                f"{' or '.join(kinds)} stage; "
-                "try: bench leaderboard --json, whose cells are keys"
+                f"{' or '.join(kinds)} stage; try: bench leaderboard --json, whose cells are keys"
             )
         return self.stage(record["key"])
 
-    def backbone_stages(self, wanted: int) -> list[Stage]:
-        """The stages --backbone names, or the newest ones, of different methods as far as there
-        are any."""
+    def backbone_stages(self, count: int) -> list[Stage]:
+        """The stages that --backbone names, or else the `count` newest ones, of as many methods as
+        there are."""
         if self.backbones:
             return [self.find_stage(key, BACKBONES) for key in self.backbones]
-        every = [r for _, r in self.index.values() if r["kind"] in BACKBONES]
-        first = list({r["name"]: r for r in reversed(every)}.values())[::-1]
-        rest = [r for r in every if r not in first]
-        chosen = [self.stage(r["key"]) for r in [*first, *rest][:wanted]]
-        if not chosen:
-            raise BadInput(f"the store has no backbone yet; run first: {FIRST}")
-        return chosen
+        records = [r for r in self.records.values() if r["kind"] in BACKBONES]
+        newest = list({r["name"]: r for r in reversed(records)}.values())[::-1]  # of each method
+        others = [r for r in records if r not in newest]
+        stages = [self.stage(r["key"]) for r in [*newest, *others][:count]]
+        if not stages:
+            raise BadInput(f"the store has no backbone yet; run first: {EXAMPLE}")
+        return stages
 
-    def stage_of_component(self, figure: str, kind: str, stage_kind: str, given: str) -> Stage:
-        """The stage that `given` names, else the newest, of a component of `kind` that can make
-        `figure`."""
-        if given:
-            found: Stage | None = self.find_stage(given, (stage_kind,))
+    def stage_of_component(self, figure: str, kind: str, stage_kind: str, prefix: str) -> Stage:
+        """The stage whose key begins with `prefix`, or without one the newest, of a component of
+        `kind` that can make `figure`."""
+        if prefix:
+            stage: Stage | None = self.find_stage(prefix, (stage_kind,))
         else:
-            found = self.latest(
+            stage = self.latest(
                 lambda r: r["kind"] == stage_kind and figure in figures_of(kind, r["name"])
             )
-        if found is None or figure not in figures_of(kind, found.name):
-            able = [n for n in registry.names(kind) if figure in figures_of(kind, n)]
-            what = (
-                f"{found} cannot show {figure}"
-                if found
-                else f"the store has nothing to show {figure} of"
-            )
-            other = "--task knn" if kind == "method" else "--method byol"
+        if stage is None or figure not in figures_of(kind, stage.name):
+            raise _cannot_show(figure, kind, stage)
+        return stage
+
+    @property
+    def image_file(self) -> Path | None:
+        """The file that --image names; None where it names ids, or was not given."""
+        file = next((Path(name) for name in self.images if Path(name).is_file()), None)
+        if file and len(self.images) > 1:
             raise BadInput(
-                f"{what}; {', '.join(able)} can; run first: bench run --{kind} {able[0]} {other}"
-                if able
-                else f"no {kind} can show {figure}"
+                f"--image is one file or ids of one data set, got {len(self.images)} of them"
             )
-        return found
+        return file
 
     def data_stage(self, default: Stage | None) -> Stage:
-        """The data that --data or a file among --image names, else `default`; made, its place
-        known."""
+        """The data that --data names, or a file that --image names, or else `default`; it is made
+        if need be, and its folder is known to the runtime."""
         from bench.plan.cell import Cell
         from bench.plan.options import parse_data
         from bench.plan.planner import Planner
 
         name, path = parse_data(self.data or None)
-        file = next((Path(i) for i in self.images if Path(i).is_file()), None)
-        if file is not None:
-            if len(self.images) > 1:
-                raise BadInput(
-                    f"--image is one file or ids of one data set, got {len(self.images)} of them"
-                )
-            name, path = IMAGES, file.absolute()
+        if self.image_file:
+            name, path = LOOSE_FILES, self.image_file.absolute()
         runtime = self.engine.runtime
         if default is not None and name in (None, default.name):
-            made = _maker(default).stage(path, runtime)
-            if made.key != default.key and name is None:
+            stage = _data_of(default).stage(path, runtime)
+            if stage.key != default.key and name is None:
                 raise BadInput(
                     f"{default.name} is not the data any more that the networks learned from; "
-                    "try: "
-                    f"--data {default.name}=PATH"
+                    f"try: --data {default.name}=PATH"
                 )
         elif name is None:
             raise BadInput(
@@ -149,29 +164,42 @@ class Ask:
             )
         else:
             cell = Cell("", "", "", name, name, self.scale, 0, self.sets)
-            made = Planner(cell, runtime, {name: path}).data(name)
-        self.engine.ensure(made)
-        return made
+            stage = Planner(cell, runtime, {name: path}).data(name)
+        self.engine.ensure(stage)
+        return stage
 
     def open_split(self, data: Stage, split: str) -> ImageSet:
         """A split of a data stage from `data_stage`."""
         runtime = self.engine.runtime
-        return _maker(data).load(self.engine.store.folder(data), runtime.roots[data.key], split)
+        return _data_of(data).load(self.engine.store.folder(data), runtime.roots[data.key], split)
 
     def choose_images(self, data: Stage, split: str = "", least: int = 0) -> tuple[str, list[int]]:
         """(split, image ids): those that --image names, else `count` of them, evenly spaced.
-        `split`: which one unless told, by default "val" where the data has one. `least`: images
-        must have as many objects.
+
+        split: where --split was not given; by default the last of the data, "val" where there is
+        one. least: how many objects an image must have to be chosen.
         """
-        split = self.split or split or (_maker(data).splits[-1])
-        if data.name == IMAGES:
+        split = self.split or split or _data_of(data).splits[-1]
+        if data.name == LOOSE_FILES:
             split = "train"
         images = self.open_split(data, split)
-        if self.images and not Path(self.images[0]).is_file():
-            return split, [_known(images, i) for i in self.images]
+        if self.images and not self.image_file:
+            return split, [_parse_id(images, name) for name in self.images]
         usable = _with_objects(images, least, self.count)
         places = np.linspace(0, len(usable) - 1, min(self.count, len(usable))).round().astype(int)
         return split, [int(images.ids[usable[i]]) for i in dict.fromkeys(places.tolist())]
+
+
+def _cannot_show(figure: str, kind: str, stage: Stage | None) -> BadInput:
+    """The error where `stage`, or (None) no stage of the store, can show `figure`."""
+    able = [name for name in registry.names(kind) if figure in figures_of(kind, name)]
+    if not able:
+        return BadInput(f"no {kind} can show {figure}")
+    rule = f"{stage} cannot show {figure}" if stage else f"no stage of the store shows {figure}"
+    other = "--task knn" if kind == "method" else "--method byol"
+    return BadInput(
+        f"{rule}; {', '.join(able)} can; run first: bench run --{kind} {able[0]} {other}"
+    )
 
 
 def _with_objects(images: ImageSet, least: int, count: int) -> list[int]:
@@ -180,31 +208,34 @@ def _with_objects(images: ImageSet, least: int, count: int) -> list[int]:
     if not least:
         return list(range(len(images)))
     step = max(1, len(images) // max(400, 4 * count))
-    found = [i for i in range(0, len(images), step) if len(images.objects(i).boxes) >= least]
-    if not found:
+    usable = [i for i in range(0, len(images), step) if len(images.objects(i).boxes) >= least]
+    if not usable:
         raise BadInput(
             f"{images.name}/{images.split} has no annotated objects; try: --data scenes"
         )
-    return found
+    return usable
 
 
-def _known(images: ImageSet, wanted: str) -> int:
-    if not (wanted.isdigit() and int(wanted) in images.ids):
+def _parse_id(images: ImageSet, name: str) -> int:
+    """The id of an image of `images`."""
+    if not (name.isdigit() and int(name) in images.ids):
         some = ", ".join(str(i) for i in images.ids[:3])
         raise BadInput(
-            f"no file and no image id of {images.name}/{images.split}: {wanted!r}; ids are like "
+            f"no file and no image id of {images.name}/{images.split}: {name!r}; ids are like "
             f"{some}"
         )
-    return int(wanted)
+    return int(name)
 
 
-def _maker(data: Stage) -> Data:
+def _data_of(data: Stage) -> Data:
+    """The component that made the stage."""
     return registry.load("data", data.name).from_identity(dict(data.params["params"]))  # type: ignore[return-value]
 
 
 def figures_of(kind: str, name: str) -> dict[str, str]:
-    """The figures that a component makes; none of a name that is no component (a file of weights)."""
+    """The figures that a component makes; none where the name is no component's, as that of a file
+    of weights is not."""
     if (kind, name) not in registry.entries():
         return {}
-    found: type[Component] = registry.load(kind, name)
-    return found.figures
+    component: type[Component] = registry.load(kind, name)
+    return component.figures()

@@ -1,4 +1,5 @@
-"""Weights & Biases: one run per stage, offline unless the user is logged in; it never fails a run."""
+"""Weights & Biases: one run for each stage, offline where nobody is logged in. Trouble with it
+never fails a stage."""
 
 from __future__ import annotations
 
@@ -14,10 +15,11 @@ from bench.contracts.tracker import NullTracker, Tracker
 
 
 def wandb_mode() -> str:
-    """WANDB_MODE if set; online where an API key is at hand; else offline. Looks at no network."""
-    given = os.environ.get("WANDB_MODE")
-    if given:
-        return given
+    """WANDB_MODE where it is set; else "online" where an API key is at hand, or "offline". It asks
+    no server."""
+    mode = os.environ.get("WANDB_MODE")
+    if mode:
+        return mode
     if os.environ.get("WANDB_API_KEY"):
         return "online"
     try:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bench.contracts.component import Component
 from bench.contracts.images import ImageSet
 from bench.core.errors import StageFailed
 from bench.data.preprocess import Normaliser, Transform
-from bench.measure.timing import Summary, peer, summary, time_in_turns
-from bench.stages.features import BATCH, Extractor, batches
+from bench.measure.timing import Summary, summary, time_in_turns
+from bench.stages.extract import BATCH, Extractor, batches
 from bench.views.augment import MEAN, STD
 
 RESIZE, SIZE = 256, 224
@@ -60,10 +61,10 @@ class WorkRow(TypedDict):
     ours: Summary
 
 
-def peer_works(tasks: Iterable[type[Any]], scale: str) -> list[Work]:
+def peer_works(tasks: Iterable[type[Component]], scale: str) -> list[Work]:
     """The works of the tasks that have a `peer`; tasks that share one are measured once."""
-    references = dict.fromkeys(task.peer for task in tasks if task.peer)
-    return [work for reference in references for work in peer(reference)(scale)]
+    peers = dict.fromkeys(task.peer() for task in tasks)
+    return [work for make_works in peers if make_works for work in make_works(scale)]
 
 
 def measure(work: Work, repeats: int) -> WorkRow:

@@ -25,7 +25,6 @@ from bench.measure.timing import (
     Summary,
     Timing,
     choose_repeats,
-    peer,
     repeat,
     summary,
     time_in_turns,
@@ -60,8 +59,8 @@ def list_races() -> list[Race]:
     """The races of every generator that has a `peer`."""
     races: list[Race] = []
     for name in registry.names("proposals"):
-        reference = registry.load("proposals", name).peer
-        races += peer(reference)() if reference else []
+        make_races = registry.load("proposals", name).peer()
+        races += make_races() if make_races else []
     return races
 
 

@@ -14,7 +14,7 @@ from bench.contracts.context import StageContext
 from bench.contracts.task import Scored, Task
 from bench.contracts.titles import title_of
 from bench.core.errors import BadData, BadInput
-from bench.launch.stored import Ask
+from bench.launch.stored import Selection
 
 if TYPE_CHECKING:
     from bench.core.stage import Stage
@@ -38,7 +38,7 @@ class Finished:
         return f"{title_of(backbone)} {self.stage.short}" if backbone else self.stage.short
 
 
-def load_finished(ask: Ask, stage: Stage) -> Finished:
+def load_finished(ask: Selection, stage: Stage) -> Finished:
     """A finished evaluation; BadInput where its task cannot be scored again, BadData where it does
     not give the recorded metrics again."""
     data = stage.inputs.get("data")

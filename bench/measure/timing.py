@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -38,12 +37,6 @@ class Race:
     plain: Callable[[], Any]
     difference: Callable[[], float]
     tolerance: float
-
-
-def peer(reference: str) -> Callable[..., Any]:
-    """The function a component's `peer` ("module:function") names."""
-    module, _, function = reference.partition(":")
-    return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

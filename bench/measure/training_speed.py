@@ -15,7 +15,7 @@ from bench.contracts.method import Method
 from bench.contracts.network import Batch, Network, Views
 from bench.contracts.views import Source
 from bench.core.errors import BadInput, StageFailed
-from bench.measure.timing import Summary, peer, summary, time_in_turns
+from bench.measure.timing import Summary, summary, time_in_turns
 from bench.nn.optim import base_lr, build_optimizer
 
 N_IMAGES = 5000  # of the set that a queue is sized for
@@ -24,8 +24,8 @@ TOLERANCE = 1e-5
 
 
 class Peer(Protocol):
-    """A method in another library's modules, made from our network by the function `Method.peer`
-    names."""
+    """A method in another library's modules, made from our network by the function that
+    `Method.peer` returns."""
 
     def prepare(self) -> None:
         """What its loop does before the forward pass (moving averages, normalised prototypes)."""
@@ -157,8 +157,7 @@ def build_fresh(method: Method) -> Network:
 
 
 def our_step(method: Method, images: Mapping[str, Tensor]) -> Callable[[], None]:
-    """A step as the training loop does it (`bench.stages.pretrain.loop`), without Lightning and
-    the log."""
+    """A step as the training loop takes it (`bench.stages.training`), without the log."""
     network = build_fresh(method).to(memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method.params, network.trainable(), network.fixed_lr())
     batch = batch_of(images, TOTAL // 2)
@@ -179,9 +178,18 @@ def _autocast(precision: str) -> AbstractContextManager[Any]:
     return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
+def make_peer(method: Method, network: Network) -> Any:
+    """The method in another library's modules (`Peer`, and a torch module), with the network's
+    weights; BadInput where no other library has it."""
+    build = method.peer()
+    if build is None:
+        raise BadInput(f"no other library has {method.name}; try: bench perf train --method all")
+    return build(method, network)
+
+
 def peer_step(method: Method, images: Mapping[str, Tensor]) -> Callable[[], None]:
     """A step of the peer's plain loop."""
-    other: Peer = peer(method.peer)(method, build_fresh(method))
+    other = make_peer(method, build_fresh(method))
     optimizer = peer_optimizer(method, other)
     views = [x.contiguous() for x in images.values()]
 
@@ -217,7 +225,7 @@ def loss_gap(method: Method, images: Mapping[str, Tensor]) -> float:
     there batch norm does not depend on which views share a forward pass, on which implementations
     differ."""
     network = build_fresh(method)
-    other: Any = peer(method.peer)(method, network)
+    other = make_peer(method, network)
     network.eval()
     other.eval()
     with torch.no_grad():

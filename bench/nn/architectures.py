@@ -20,6 +20,13 @@ from bench.core.errors import unknown
 
 RESNET_NAMES = ("resnet18", "resnet34", "resnet50", "resnet101")
 OPTIONS = ("half", "cifar", "zeroinit")
+DEPTHS = (
+    "conv1",
+    "res2",
+    "res3",
+    "res4",
+    "res5",
+)  # where probes read a backbone (`bench.nn.layers`)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.nn.architectures import DEPTHS
+
 if TYPE_CHECKING:
     from bench.nn.vit import VisionTransformer
 
-DEPTHS = ("conv1", "res2", "res3", "res4", "res5")
 GAP = "gap"
 GRIDS = {"conv1": 12, "res2": 6, "res3": 4, "res4": 3, "res5": 2}
 # side of the map of a 224-pixel image -> kernel, stride, padding of the published average pooling

@@ -11,9 +11,10 @@ from bench.core.stage import Stage, walk
 
 @dataclass(frozen=True)
 class Cell:
-    """method x crop x pretraining data x task x task data x scale x seed, and overrides. With
-    `weights`, the
-    path of a checkpoint made elsewhere, nothing is pretrained: method, crop and data are labels.
+    """method x crop x pretraining data x task x task data x scale x seed, and overrides.
+
+    With `weights`, the path of a checkpoint made elsewhere, nothing is pretrained: method, crop
+    and data are labels.
     """
 
     method: str
@@ -35,9 +36,9 @@ class Cell:
                 f" --scale {self.scale} --seeds {self.seed} --task-data {self.task_data}{sets}"
             )
         return (
-            f"bench run --method {self.method} --crop {self.crop} --task {self.task} --scale "
-            f"{self.scale}"
-            f" --seeds {self.seed} --data {self.data} --task-data {self.task_data}{sets}"
+            f"bench run --method {self.method} --crop {self.crop} --task {self.task}"
+            f" --scale {self.scale} --seeds {self.seed} --data {self.data}"
+            f" --task-data {self.task_data}{sets}"
         )
 
 

@@ -32,12 +32,12 @@ def summarise_like_stages(
                 value
             )
             rough.setdefault((record["kind"], record["name"]), []).append(value)
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for stage in stages:
         same = exact.get(_like(stage.kind, stage.name, dict(stage.params)))
         near = same or rough.get((stage.kind, stage.name))
-        found[stage.key] = over(near) if near else None
-    return found
+        values[stage.key] = over(near) if near else None
+    return values
 
 
 def _like(kind: str, name: str, params: dict[str, object]) -> str:

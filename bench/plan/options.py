@@ -1,5 +1,4 @@
-"""What the options that name cells mean: scales, globs, seeds, NAME=PATH, and the data used unless
-told."""
+"""What the options that name cells mean: scales, globs, seeds, NAME=PATH, and default data."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from bench.contracts import registry
 from bench.contracts.component import SCALES
 from bench.core.errors import BadInput, unknown
 
-PRETRAIN_DATA = {"tiny": "scenes", "": "coco"}  # scale -> the data a pretraining uses unless told
+PRETRAIN_DATA = {"tiny": "scenes", "": "coco"}  # scale -> the data of pretrainings
 
 
 def check_scale(scale: str) -> str:
@@ -22,13 +21,13 @@ def check_scale(scale: str) -> str:
 
 def match(kind: str, patterns: str) -> list[str]:
     """Names of `kind` for a comma list of names and globs, in the order given, each once."""
-    found: list[str] = []
+    names: list[str] = []
     for pattern in [p.strip() for p in patterns.split(",") if p.strip()]:
         hits = fnmatch.filter(registry.names(kind), pattern)
         if not hits:
             registry.entry(kind, pattern)  # raises with the nearest name
-        found += [h for h in hits if h not in found]
-    return found
+        names += [h for h in hits if h not in names]
+    return names
 
 
 def parse_seeds(text: str) -> list[int]:

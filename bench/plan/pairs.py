@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from bench.contracts import registry
 from bench.plan.planner import pair_reason, task_reason
+
+if TYPE_CHECKING:
+    from bench.contracts.crop import Crop
+    from bench.contracts.method import Method
+    from bench.contracts.task import Task
 
 
 @dataclass(frozen=True)
@@ -25,15 +31,16 @@ class Pair:
 def list_pairs(kind: str, scale: str) -> list[Pair]:
     """Every method with every component of `kind` ("crop" or "task") at a scale."""
     methods = {
-        name: registry.load("method", name).resolve(scale) for name in registry.names("method")
+        name: cast("Method", registry.load("method", name).resolve(scale))
+        for name in registry.names("method")
     }
     pairs = []
     for other in registry.names(kind):
         component = registry.load(kind, other).resolve(scale)
         for name, method in methods.items():
             if kind == "crop":
-                reason = pair_reason(method, component)
+                reason = pair_reason(method, cast("Crop", component))
             else:
-                reason = task_reason(method.params.backbone, component)
+                reason = task_reason(method.params.backbone, cast("Task", component))
             pairs.append(Pair(name, other, reason))
     return pairs

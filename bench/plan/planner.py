@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from bench.contracts import registry
 from bench.contracts.component import Component
-from bench.core.errors import BadInput, Unsupported, nearest, unknown
+from bench.core.errors import Unsupported
 from bench.core.params import Runtime
 from bench.core.stage import Stage
 from bench.plan.cell import Cell, Plan, PlannedCell
+from bench.plan.settings import Touched, name_owners, refuse_unused, settings_of
+
+if TYPE_CHECKING:
+    from bench.contracts.crop import Crop
+    from bench.contracts.data import Data
+    from bench.contracts.method import Method
+    from bench.contracts.proposals import Proposals
+    from bench.contracts.task import Task
 
 T = TypeVar("T")
 
@@ -25,52 +32,56 @@ class Shared:
     """What the planners of one plan make once between them; thousands of cells differ in the task
     only."""
 
-    components: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    components: dict[tuple[object, ...], Component] = field(default_factory=dict)
     identities: dict[Component, dict[str, Any]] = field(default_factory=dict)
     # data sets and weights, which are read
     files: dict[object, Stage] = field(default_factory=dict)
     # pretrainings, or why there is none, with the planner that made each
-    pretrains: dict[tuple[Any, ...], tuple[Stage | str, Planner]] = field(default_factory=dict)
+    pretrains: dict[tuple[object, ...], tuple[Stage | str, Planner]] = field(default_factory=dict)
 
 
 @dataclass
 class Planner:
-    """Builds the stages of one cell. Components call it to ask for further stages."""
+    """Builds the stages of one cell. Components call it to ask for further stages.
+
+    paths: the folder of a dataset by its name. touched: the components that were asked for. used:
+    the settings of the cell that one of them took. split: of the data that proposals are made for.
+    learn_from: the data that generators learn from, where it is not the data they work on.
+    """
 
     cell: Cell
     runtime: Runtime
     paths: Mapping[str, Path | None] = field(default_factory=dict)
     shared: Shared = field(default_factory=Shared)
-    touched: dict[tuple[str, str], type[Component]] = field(default_factory=dict)
+    touched: Touched = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
-    split: str = "train"  # of the data that proposals are made for
-    # data that generators learn from, where it is not the data they work on
+    split: str = "train"
     learn_from: Stage | None = None
 
-    def component(self, kind: str, name: str, main: bool = False) -> Any:
-        """The component at the cell's scale, with the cell's overrides for it. `kind.field`
-        addresses the cell's own component of that kind (`main`), `name.field` the component
-        wherever it is used."""
+    @overload
+    def component(self, kind: Literal["method"], name: str, main: bool = False) -> Method: ...
+    @overload
+    def component(self, kind: Literal["crop"], name: str, main: bool = False) -> Crop: ...
+    @overload
+    def component(self, kind: Literal["proposals"], name: str, main: bool = ...) -> Proposals: ...
+    @overload
+    def component(self, kind: Literal["task"], name: str, main: bool = False) -> Task: ...
+    @overload
+    def component(self, kind: Literal["data"], name: str, main: bool = False) -> Data: ...
+
+    def component(self, kind: str, name: str, main: bool = False) -> Component:
+        """The component at the cell's scale, with the cell's settings for it (`settings_of`);
+        `main`: it is the cell's own of its kind."""
         cls = registry.load(kind, name)
         self.touched[kind, name] = cls
-        mine = self._overrides(kind, cls, main) if self.cell.overrides else {}
+        mine: dict[str, str] = {}
+        for key, setting, value in settings_of(cls, self.cell.overrides, main):
+            mine[setting] = value
+            self.used.add(key)
         marker = (kind, name, self.cell.scale, *mine.items())
         if marker not in self.shared.components:
             self.shared.components[marker] = cls.resolve(self.cell.scale, mine)
         return self.shared.components[marker]
-
-    def _overrides(self, kind: str, cls: type[Component], main: bool) -> dict[str, Any]:
-        """The cell's settings of a component, field -> value."""
-        # a crop and its generator
-        twins = sum(other == cls.name for _, other in registry.entries()) > 1
-        mine = {}
-        for key, value in self.cell.overrides:
-            owner, _, setting = key.partition(".")
-            by_name = owner == cls.name and not (twins and setting not in cls.Params.model_fields)
-            if by_name or (owner == kind and (main or kind in ("proposals", "data"))):
-                mine[setting] = value
-                self.used.add(key)
-        return mine
 
     def _identity(self, component: Component) -> dict[str, Any]:
         if component not in self.shared.identities:
@@ -105,12 +116,12 @@ class Planner:
         if marker not in self.shared.pretrains:
             maker = replace(self, touched={}, used=set())
             self.shared.pretrains[marker] = maker._pretrain(method, crop, data, main), maker
-        made, maker = self.shared.pretrains[marker]
+        stage, maker = self.shared.pretrains[marker]
         self.touched |= maker.touched
         self.used |= maker.used
-        if isinstance(made, str):
-            raise Unsupported(made)
-        return made
+        if isinstance(stage, str):
+            raise Unsupported(stage)
+        return stage
 
     def _pretrain(self, method: str, crop: str, data: Stage, main: bool) -> Stage | str:
         """The stage, or why this pair has none."""
@@ -138,7 +149,7 @@ class Planner:
         )
 
     def crop_stats(self, source: str, seeds: int) -> Stage:
-        """The objectness statistics of the cell's crop on this planner's split of the cell's data."""
+        """The objectness statistics of the cell's crop on this planner's split of its data."""
         cropper = self.component("crop", self.cell.crop, main=True)
         data = self.data(self.cell.data)
         return Stage(
@@ -183,7 +194,7 @@ class Planner:
         own = tuple((k, v) for k, v in self.cell.overrides if k in self.used)
         return replace(self.cell, overrides=own)
 
-    def _task_data(self, task: Any) -> Stage:
+    def _task_data(self, task: Task) -> Stage:
         """What the task is trained and scored on: the set, or its training images in two parts."""
         whole = self.data(self.cell.task_data)
         share = getattr(task.params, "holdout", 0.0)
@@ -208,23 +219,20 @@ class Planner:
         return self.shared.files[marker]
 
 
-def pair_reason(method: Any, crop: Any) -> str | None:
+def pair_reason(method: Method, crop: Crop) -> str | None:
     """None, or why the method cannot be paired with the crop: the one place that decides it."""
-    reason: str | None = method.supports(type(crop))
-    return reason
+    return method.supports(type(crop))
 
 
-def task_reason(backbone: str, task: Any) -> str | None:
+def task_reason(backbone: str, task: Task) -> str | None:
     """None, or why the task cannot judge a backbone of that name."""
-    reason: str | None = task.supports(backbone)
-    return reason
+    return task.supports(backbone)
 
 
 def make_plan(cells: Iterable[Cell], runtime: Runtime, paths: Mapping[str, Path | None]) -> Plan:
-    """Plan and validate every cell before anything runs; unknown or ambiguous settings are errors."""
-    return Plan(
-        [made for _, made in plan_each(cells, runtime, paths, lambda planner: planner.plan())]
-    )
+    """Plan and validate every cell before anything runs; BadInput for settings without owner."""
+    planned = plan_each(cells, runtime, paths, lambda planner: planner.plan())
+    return Plan([cell for _, cell in planned])
 
 
 def plan_each(
@@ -232,76 +240,36 @@ def plan_each(
     runtime: Runtime,
     paths: Mapping[str, Path | None],
     make: Callable[[Planner], T],
-    **settings: Any,
+    split: str = "train",
 ) -> list[tuple[Cell, T]]:
-    """`make(planner)` for every cell, its bare settings given their owners; a setting that nothing
-    of any cell has is an error. `settings` are further fields of the planners (`split`,
-    `learn_from`)."""
+    """`make(planner)` for every cell, its bare settings given their owners; BadInput for a setting
+    that nothing of any cell has. `split` is that of the planners."""
     shared = Shared()
-    made: list[tuple[Cell, T]] = []
+    results: list[tuple[Cell, T]] = []
     used: set[str] = set()
-    touched: dict[tuple[str, str], type[Component]] = {}
+    touched: Touched = {}
+
+    def plan_for(cell: Cell) -> Planner:
+        return Planner(cell, runtime, paths, shared, split=split)
+
     for given in cells:
-        new = partial(_planner, runtime, paths, shared, settings)
-        cell = _qualified(given, new, make)
-        planner = new(cell)
-        made.append((cell, make(planner)))
+        planner = plan_for(_with_owners(given, plan_for, make))
+        results.append((planner.cell, make(planner)))
         used |= planner.used
         touched |= planner.touched
-    for key in dict.fromkeys(k for cell, _ in made for k, _ in cell.overrides):
-        if key not in used:
-            raise _unused(key, touched)
-    return made
+    keys = dict.fromkeys(key for cell, _ in results for key, _ in cell.overrides)
+    refuse_unused(keys, used, touched)
+    return results
 
 
-def _planner(
-    runtime: Runtime,
-    paths: Mapping[str, Path | None],
-    shared: Shared,
-    settings: dict[str, Any],
-    cell: Cell,
-) -> Planner:
-    return Planner(cell, runtime, paths, shared, **settings)
-
-
-def _unused(key: str, touched: Mapping[tuple[str, str], type[Component]]) -> BadInput:
-    owner, _, setting = key.partition(".")
-    fields = {
-        f for (_, name), cls in touched.items() if name == owner for f in cls.Params.model_fields
-    }
-    if fields:  # a crop and a generator of one name, neither of which has the setting
-        return unknown(f"setting of {owner}", setting, fields, f"bench list params {owner}")
-    return unknown("owner of a setting", owner, {name for _, name in touched}, "bench list params")
-
-
-def _qualified(cell: Cell, new: Callable[[Cell], Planner], make: Callable[[Planner], Any]) -> Cell:
-    """The cell with bare `field` overrides rewritten to `owner.field`."""
-    bare = [key for key, _ in cell.overrides if "." not in key]
-    if not bare:
+def _with_owners(
+    cell: Cell, plan_for: Callable[[Cell], Planner], make: Callable[[Planner], object]
+) -> Cell:
+    """The cell with bare `field` settings as `owner.field`: planning it without them tells which
+    components it asks for."""
+    dotted = tuple((key, value) for key, value in cell.overrides if "." in key)
+    if dotted == cell.overrides:
         return cell
-    dotted = tuple((k, v) for k, v in cell.overrides if "." in k)
-    first = new(_with(cell, dotted))
+    first = plan_for(replace(cell, overrides=dotted))
     make(first)
-    names = {key: _owner(key, first.touched) for key in bare}
-    return _with(cell, tuple((names.get(k, k), v) for k, v in cell.overrides))
-
-
-def _with(cell: Cell, overrides: tuple[tuple[str, str], ...]) -> Cell:
-    return replace(cell, overrides=overrides)
-
-
-def _owner(field_name: str, touched: Mapping[tuple[str, str], type[Component]]) -> str:
-    owners = [n for (_, n), cls in touched.items() if field_name in cls.Params.model_fields]
-    if len(owners) == 1:
-        return f"{owners[0]}.{field_name}"
-    if owners:
-        choices = " or ".join(f"--set {n}.{field_name}=..." for n in owners)
-        raise BadInput(
-            f"setting {field_name!r} is ambiguous: {len(owners)} components have it; say {choices}"
-        )
-    every = {f for cls in touched.values() for f in cls.Params.model_fields}
-    guess = nearest(field_name, every)
-    hint = f" (did you mean {guess!r}?)" if guess else ""
-    raise BadInput(
-        f"no part of this cell has a setting {field_name!r}{hint}; try: bench list params"
-    )
+    return replace(cell, overrides=name_owners(cell.overrides, first.touched))

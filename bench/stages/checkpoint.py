@@ -7,14 +7,23 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import torch
+from torch import Tensor
 
 LATEST, PREVIOUS = "checkpoint.pt", "previous.pt"
 
 
-def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+class Checkpoint(TypedDict):
+    """A training between two steps: how many are done, and the states of what they changed."""
+
+    step: int
+    network: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, state: Checkpoint) -> None:
     """Write `state` to a temporary file, sync it, rename it; the checkpoint before stays as
     `PREVIOUS`."""
     temporary = folder / f"{LATEST}.tmp"
@@ -30,7 +39,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 def load_checkpoint(
     folder: Path, total_steps: int, note: Callable[[str], None]
-) -> dict[str, Any] | None:
+) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None; a damaged one is noted and passed over."""
     for name in (LATEST, PREVIOUS):
         path = folder / name
@@ -38,17 +47,15 @@ def load_checkpoint(
             continue
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            if {"step", "network", "optimizer"} <= set(state) and 0 <= int(
-                state["step"]
-            ) <= total_steps:
-                return dict(state)
+            whole = Checkpoint.__required_keys__ <= set(state)
+            if whole and 0 <= int(state["step"]) <= total_steps:
+                return cast(Checkpoint, state)
             reason = "it does not belong to this training"
-        # any damage looks different; every one of them means: try the one before
-        except Exception as error:
+        except Exception as error:  # each kind of damage raises another
             reason = f"it cannot be read ({type(error).__name__})"
         note(
-            f"checkpoint {name} is passed over: {reason}; going on from the one before, or from "
-            "the start"
+            f"checkpoint {name} is not used, because {reason}; training goes on from the one "
+            "before it, or from the start"
         )
     return None
 
@@ -72,7 +79,7 @@ class History:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of a `history.jsonl`; the half-written last line of a killed training is left out."""
+    """The rows of a `history.jsonl`, without the half-written last line of a killed training."""
     rows = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -47,13 +47,13 @@ def run(ctx: StageContext) -> None:
     source = cast(ObjectSource, ctx.params["source"])
     seeds = int(ctx.params["seeds"])
     job = Job(images, source, group_by_image(sampler, images, seeds), seeds)
-    found: list[dict[str, Any]] = []
+    per_image: list[dict[str, Any]] = []
     for part in parallel(job, range(len(images)), ctx.runtime.workers, 16):
-        found.append(part)
+        per_image.append(part)
         advance(1)
-    whole = np.array([part.pop("image") for part in found])
-    write_json(ctx.work / "stats.json", summarise(found, len(sampler), seeds))
-    arrays: dict[str, Any] = {"image": whole, **_sums(found)}
+    whole = np.array([part.pop("image") for part in per_image])
+    write_json(ctx.work / "stats.json", summarise(per_image, len(sampler), seeds))
+    arrays: dict[str, Any] = {"image": whole, **_sums(per_image)}
     np.savez(ctx.work / "per_image.npz", **arrays)
 
 
@@ -149,22 +149,22 @@ def _coverage(boxes: np.ndarray, drawn: Drawn, seeds: int) -> np.ndarray:
     """Per object and seed: does one region hold at least half of its box? Without regions, no."""
     if len(boxes) == 0 or len(drawn.regions) == 0:
         return np.zeros(len(boxes) * seeds)
-    found = []
+    covered = []
     for regions in _by_seed(drawn):
         low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
         high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
         sides = np.maximum(high - low, 0)
-        found.append((sides[..., 0] * sides[..., 1] / area(boxes)[:, None]).max(1) >= COVERED)
-    return np.concatenate(found)
+        covered.append((sides[..., 0] * sides[..., 1] / area(boxes)[:, None]).max(1) >= COVERED)
+    return np.concatenate(covered)
 
 
 def _overlap(drawn: Drawn) -> np.ndarray:
     """IoU of every pair of regions that one seed drew in the image."""
-    found = []
+    overlaps = []
     for regions in _by_seed(drawn):
         pairs = np.triu_indices(len(regions), 1)
-        found.append(iou(regions, regions)[pairs])
-    return np.concatenate(found) if found else np.zeros(0)
+        overlaps.append(iou(regions, regions)[pairs])
+    return np.concatenate(overlaps) if overlaps else np.zeros(0)
 
 
 def _shared(table: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
@@ -180,7 +180,7 @@ def _shared(table: np.ndarray, views: np.ndarray) -> dict[str, np.ndarray]:
     return {"view_iou": shared / union, "shared_objectness": count_in(table, both) / area(both)}
 
 
-def summarise(found: Sequence[dict[str, Any]], samples: int, seeds: int) -> dict[str, Any]:
+def summarise(per_image: Sequence[dict[str, Any]], samples: int, seeds: int) -> dict[str, Any]:
     """Means over all crops (objects, pairs) of all images, with 95 % intervals.
 
     {"objectness": {"mean", "ci95", "n"}, ...}: `mean` pools the crops of all images, as paper 000
@@ -188,18 +188,18 @@ def summarise(found: Sequence[dict[str, Any]], samples: int, seeds: int) -> dict
     drawn (crops of one image are alike), None for fewer than two; `n` counts the crops.
     """
     stats: dict[str, Any] = {
-        name: pool_over_groups([np.asarray(image[name], np.float64) for image in found])
-        for name in found[0]
+        name: pool_over_groups([np.asarray(image[name], np.float64) for image in per_image])
+        for name in per_image[0]
     }
-    sides = np.concatenate([image["side"] for image in found])
+    sides = np.concatenate([image["side"] for image in per_image])
     stats["side_quantiles"] = {
         str(q): float(np.quantile(sides, q / 100)) if len(sides) else None
         for q in (10, 25, 50, 75, 90)
     }
-    counts = [len(image["objectness"]) / seeds for image in found]
+    counts = [len(image["objectness"]) / seeds for image in per_image]
     stats["crops_per_image"] = float(np.mean(counts))
     stats["images_without_crop"] = sum(c == 0 for c in counts)
-    return {"images": len(found), "samples_per_epoch": samples, "seeds": seeds, **stats}
+    return {"images": len(per_image), "samples_per_epoch": samples, "seeds": seeds, **stats}
 
 
 def pool_over_groups(groups: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -211,8 +211,8 @@ def pool_over_groups(groups: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def pooled_sums(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
-    """`pool_over_groups` from every group's sum and count, (G,) each, and weight: mean = sum w_g s_g / sum
-    w_g n_g."""
+    """`pool_over_groups` from every group's sum, count and weight, (G,) each:
+    mean = sum w_g s_g / sum w_g n_g."""
     some = counts > 0
     sums, counts, weights = sums[some], counts[some], weights[some]
     total = int(counts.sum())
@@ -227,9 +227,14 @@ def pooled_sums(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> di
     return {"mean": mean, "ci95": t_quantile(0.975, len(counts) - 1) * spread, "n": total}
 
 
-def _sums(found: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
-    sums = {f"{name}_sum": np.array([math.fsum(f[name]) for f in found]) for name in found[0]}
-    return {**sums, **{f"{name}_n": np.array([len(f[name]) for f in found]) for name in found[0]}}
+def _sums(per_image: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    sums = {
+        f"{name}_sum": np.array([math.fsum(f[name]) for f in per_image]) for name in per_image[0]
+    }
+    return {
+        **sums,
+        **{f"{name}_n": np.array([len(f[name]) for f in per_image]) for name in per_image[0]},
+    }
 
 
 def tilt_to_objectness(

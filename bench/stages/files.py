@@ -13,14 +13,14 @@ from bench.core.stage import Stage
 from bench.data.files import fingerprint
 
 
-def file_stage(name: str, given: str, runtime: Runtime, setting: str) -> Stage:
-    """A stage `file/<name>` that holds a copy of the file or folder `given`, keyed by its content.
+def file_stage(name: str, source: str, runtime: Runtime, setting: str) -> Stage:
+    """A stage `file/<name>` that holds a copy of the file or folder `source`, keyed by its content.
 
-    `setting` names where the path came from, for the error if nothing lies there.
+    `setting` is the setting that named it; BadInput says so where there is no such file.
     """
-    path = Path(given).expanduser().absolute()
+    path = Path(source).expanduser().absolute()
     if not path.exists():
-        raise BadInput(f"{setting}: nothing lies at {path}; try: --set {setting}=PATH")
+        raise BadInput(f"{setting}: {path} does not exist; try: --set {setting}=PATH")
     files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.is_file())
     mark = fingerprint(files, [], runtime.home / "cache")
     stage = Stage("file", name, 1, {"fingerprint": mark}, "bench.stages.files:run")

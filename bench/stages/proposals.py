@@ -17,11 +17,13 @@ import torch
 
 from bench.contracts import registry
 from bench.contracts.context import StageContext
+from bench.contracts.images import ImageSet
 from bench.contracts.proposals import Found, Proposals, Proposer
 from bench.core.errors import BadData
 from bench.core.processes import parallel
 from bench.core.seeds import seed_for
 from bench.core.store import sync, write_json
+from bench.data.boxes import filter_boxes, scaled_side
 from bench.stages.pretrain.setup import pick_device
 
 CHUNK = 64  # images between two points from which a killed stage goes on
@@ -109,12 +111,12 @@ def _finished(scratch: Path) -> list[Found]:
     return done
 
 
-def _write(folder: Path, ids: np.ndarray, made: list[Found]) -> None:
+def _write(folder: Path, ids: np.ndarray, found: list[Found]) -> None:
     arrays: dict[str, Any] = {
         "image_ids": np.asarray(ids, np.int64),
-        "first": np.cumsum([0, *(len(b) for b, _ in made)], dtype=np.int64),
-        "boxes": np.concatenate([b for b, _ in made]).reshape(-1, 4),
-        "scores": np.concatenate([s for _, s in made]),
+        "first": np.cumsum([0, *(len(b) for b, _ in found)], dtype=np.int64),
+        "boxes": np.concatenate([b for b, _ in found]).reshape(-1, 4),
+        "scores": np.concatenate([s for _, s in found]),
     }
     np.savez(folder / "proposals.npz", **arrays)
 
@@ -152,7 +154,21 @@ def load_proposals(folder: Path) -> ProposalTable:
         return ProposalTable(file["image_ids"], file["first"], file["boxes"], file["scores"])
 
 
+def filter_proposals(ctx: StageContext, images: ImageSet) -> list[np.ndarray]:
+    """The boxes of every image that `bench.data.boxes.filter_boxes` keeps of the input stage
+    "proposals", with the stage's `min_side` (pixels at a short side of 480), `max_ratio`, `nms`
+    and `top`: a list of (n, 4) float32 xyxy, n >= 1."""
+    table, p = load_proposals(ctx.inputs["proposals"]), ctx.params
+    kept = []
+    for image, (width, height) in zip(images.ids, images.sizes, strict=True):
+        size = (int(width), int(height))
+        least = scaled_side(float(p["min_side"]), *size)
+        ratio, overlap, top = float(p["max_ratio"]), float(p["nms"]), int(p["top"])
+        kept.append(filter_boxes(table.boxes(int(image)), least, ratio, overlap, top, size))
+    return kept
+
+
 def proposals_info(folder: Path) -> dict[str, Any]:
     """The generator, its settings, seed and counts."""
-    found: dict[str, Any] = json.loads((folder / "info.json").read_text())
-    return found
+    info: dict[str, Any] = json.loads((folder / "info.json").read_text())
+    return info

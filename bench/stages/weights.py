@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
-
 from bench.contracts.context import StageContext
 from bench.core.params import Runtime
 from bench.core.stage import Stage
@@ -52,6 +50,8 @@ def weights_stage(given: str, runtime: Runtime) -> Stage:
 
 def run(ctx: StageContext) -> None:
     """Write the backbone and say what of the file was used."""
+    import torch
+
     from bench.nn.backbones import build_backbone, load_strictly, save_backbone
     from bench.nn.weights import find_backbone, read_checkpoint
 

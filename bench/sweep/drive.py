@@ -1,6 +1,6 @@
 """The driver of a sweep: keeps worker processes going and shows what they do.
 
-It holds nothing that is not in the database, so that it may die at any moment.
+It holds nothing that is not in the database, so that it may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import ctypes
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import StageFailed
+from bench.core.supervisor import Child, Command, Supervisor
 from bench.results.views.studies import lost, trial_row
 from bench.sweep.study import Sweep
 
@@ -25,6 +25,13 @@ POLL_SECONDS = 0.5
 LOOK_SECONDS = 2.0  # between looks for more work while a worker is missing
 STOP_SECONDS = 60.0  # for a worker to save its checkpoint
 CRASHES = 3  # of workers in a row without a trial ended between them
+
+
+@dataclass(eq=False)
+class SweepWorker(Child):
+    """A process that takes trials, and its number from 0."""
+
+    number: int
 
 
 @dataclass
@@ -40,7 +47,7 @@ class Pool:
     logs: Path
     until: float = float("inf")
     gpus: Sequence[str] = ()
-    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    workers: Supervisor[SweepWorker] = field(default_factory=Supervisor)
     crashes: int = 0
     ended: int = 0
     look_again: float = 0.0
@@ -63,37 +70,41 @@ class Pool:
         return [trial_row(t) for t in self.sweep.trials() if not lost(t)]
 
     def doing(self) -> dict[str, str]:
-        """What each worker last said, by "host:pid"."""
+        """The last line that each worker has printed, by "host:pid"."""
         host = socket.gethostname()
         return {f"{host}:{p.pid}": last_line(self.log(n)) for n, p in self.processes.items()}
+
+    @property
+    def processes(self) -> dict[int, Command]:
+        """The worker processes that run now, by number."""
+        running = ((w.number, w.process) for w in self.workers.running)
+        return {number: process for number, process in running if isinstance(process, Command)}
 
     def log(self, number: int) -> Path:
         return self.logs / f"worker-{number}.log"
 
     def _step(self) -> bool:
         """Start, count and replace workers; False when there is nothing left to do."""
-        for number, process in list(self.processes.items()):
-            code = process.poll()
-            if code is not None:
-                del self.processes[number]
-                self._left(number, code)
+        for worker in self.workers.wait(0):
+            self._count_end(worker)
+        running = self.workers.running
         if time.time() >= self.until:
-            return bool(self.processes)
-        if len(self.processes) >= self.count or time.monotonic() < self.look_again:
+            return bool(running)
+        if len(running) >= self.count or time.monotonic() < self.look_again:
             return True
         self.look_again = time.monotonic() + LOOK_SECONDS
         if self._work_left():
-            while len(self.processes) < min(self.count, self._open()):
+            while len(running) < min(self.count, self._open_trials()):
                 self._start()
             return True
-        return bool(self.processes) or bool(self.sweep.running())
+        return bool(running) or bool(self.sweep.running())
 
     def _work_left(self) -> bool:
         with self.sweep.gate():
             self.sweep.give_back()
             return self.sweep.more()
 
-    def _open(self) -> int:
+    def _open_trials(self) -> int:
         """How many trials are waiting, running, or may still be drawn: more workers have nothing
         to do."""
         states = [r["state"] for r in self.rows()]
@@ -102,31 +113,26 @@ class Pool:
 
     def _start(self) -> None:
         number = next(n for n in range(self.count) if n not in self.processes)
-        with open(self.log(number), "ab") as log:
-            self.processes[number] = subprocess.Popen(
-                self.command(number),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self._environment(number),
-                # Ctrl-C comes to the driver alone, which asks each worker once
-                start_new_session=True,
-            )
+        # in a session of its own: Ctrl-C comes to the driver alone, which asks each worker once
+        self.workers.start_command(
+            SweepWorker(number), self.command(number), self.log(number), self._environment(number)
+        )
 
     def _environment(self, number: int) -> dict[str, str]:
         """Workers share the GPUs in turn, and a CPU's cores evenly, unless the environment divides
         them."""
-        found = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if self.count > 1 and self.gpus:
-            found["CUDA_VISIBLE_DEVICES"] = self.gpus[number % len(self.gpus)]
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[number % len(self.gpus)]
         if self.count > 1:
-            found.setdefault(
-                "OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // self.count))
-            )
-        return found
+            threads = max(1, len(os.sched_getaffinity(0)) // self.count)
+            environment.setdefault("OMP_NUM_THREADS", str(threads))
+        return environment
 
-    def _left(self, number: int, code: int) -> None:
-        """A worker ended: well, killed (another takes its place), or unable to work."""
+    def _count_end(self, worker: SweepWorker) -> None:
+        """A worker has ended: in good order, killed (another takes its place), or unable to
+        work."""
+        number, code = worker.number, worker.exit_code
         ended = sum(r["state"] in ("complete", "pruned", "fail") for r in self.rows())
         self.crashes = 0 if code == 0 or ended > self.ended else self.crashes + 1
         self.ended = ended
@@ -137,16 +143,7 @@ class Pool:
 
     def stop(self) -> None:
         """End the workers that still run, after their checkpoints."""
-        for process in self.processes.values():
-            process.send_signal(signal.SIGTERM)
-        until = time.monotonic() + STOP_SECONDS
-        for process in self.processes.values():
-            try:
-                process.wait(max(until - time.monotonic(), 0.1))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self.processes.clear()
+        self.workers.stop(STOP_SECONDS)
 
 
 def follow(driver: int) -> None:

@@ -23,7 +23,7 @@ from bench.core.stage import Stage
 from bench.data.preprocess import Transform
 from bench.data.semantic import single_labels
 from bench.nn.backbones import build_backbone
-from bench.stages.features import Extractor
+from bench.stages.extract import Extractor
 
 if TYPE_CHECKING:
     from optuna import Trial

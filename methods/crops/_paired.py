@@ -48,13 +48,13 @@ class PairedParams(Params):
     two_heads: bool = param(True, help="a projection head for object views and one for the others")
     mode: Literal["paper", "released_code"] = param(
         "paper",
-        help="released_code: one sample per box, one head, no s_min rule, sides below 224 grow by 224",
+        help="released_code: a sample per box, one head, no s_min rule, sides < 224 grow by 224",
     )
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """The proposals of each image as they were found: rows first[i] .. first[i + 1] of boxes."""
+    """The proposals of each image, not yet grown: rows first[i] .. first[i + 1] of boxes."""
 
     boxes: np.ndarray
     first: np.ndarray
@@ -115,22 +115,22 @@ class PairedCrop(Crop):
         from bench.stages.proposals import load_proposals
 
         p, table = self.params, load_proposals(inputs["regions"])
-        found, shares = [], []
+        kept, shares = [], []
         for image, (width, height) in zip(images.ids, images.sizes, strict=True):
             size = (int(width), int(height))
             boxes = table.boxes(int(image))
             boxes = boxes[area(boxes) > 0][: p.n_crops]
             if len(boxes) == 0:
                 boxes = np.array([[0, 0, *size]])
-            found.append(boxes)
+            kept.append(boxes)
             grown = at_least(boxes, scaled_side(p.min_size, *size), size)
             shares.append(area(grown) / (size[0] * size[1]))
         scale = None
         if p.s_min is not None and p.mode == "paper" and shares:
             scale = (min(1.0, p.s_min / float(np.concatenate(shares).mean())), 1.0)
             scale = (min(scale[0], 0.999), 1.0)  # (1, 1) would mean no random crop
-        boxes = np.concatenate(found).astype(np.float32) if found else np.zeros((0, 4), np.float32)
-        first = np.cumsum([0, *map(len, found)])
+        boxes = np.concatenate(kept).astype(np.float32) if kept else np.zeros((0, 4), np.float32)
+        first = np.cumsum([0, *map(len, kept)])
         return PairedSampler(self, Boxes(boxes, first, np.asarray(images.sizes)), scale)
 
     def grown(self, box: Box, size: Size) -> Box:

@@ -79,16 +79,16 @@ class PseudoCrop(Crop):
         raise NotImplementedError
 
     def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:
-        found = [
+        boxes_of = [
             usable_boxes(boxes, int(width), int(height))
             for boxes, (width, height) in zip(
                 self.all_boxes(images, inputs), images.sizes, strict=True
             )
         ]
-        counts = [len(boxes) for boxes in found]
+        counts = [len(boxes) for boxes in boxes_of]
         return BoxSamples(
             np.repeat(np.arange(len(images)), counts),
-            np.concatenate(found) if found else np.zeros((0, 4), np.float32),
+            np.concatenate(boxes_of) if boxes_of else np.zeros((0, 4), np.float32),
             np.cumsum([0, *counts]),
             np.flatnonzero(counts),
             self.params.iterations_matched,
@@ -112,7 +112,7 @@ class ProposalCrop(PseudoCrop):
     without any is one crop, the whole of it, and one with fewer gives those."""
 
     Params = TopParams
-    params: TopParams  # type: ignore[assignment]
+    params: TopParams
     source: str  # the generator's name
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Coarse(ProposalCrop):
     """The 5 anchors of highest mean activation (paper 000, section 4: Our-Crop, N = 5).
 
-    `methods/proposals/anchors_scda.py` scores them; its settings (`--set anchors_scda.gamma=0`)
+    `methods/proposals/anchors_scda/` scores them; its settings (`--set anchors_scda.gamma=0`)
     say how. Fewer than `n_crops` anchors that survive suppression are kept as they are; a constant
     map or an image smaller than the smallest anchor gives the image.
     """
@@ -35,7 +35,8 @@ class Coarse(ProposalCrop):
         folder: Callable[[Stage], Path],
     ) -> dict[str, np.ndarray]:
         from bench.stages.pretrain.setup import load_network
-        from methods.proposals.anchors_scda import AnchorsScdaParams, score_map
+        from methods.proposals.anchors_scda.scoring import score_map
+        from methods.proposals.anchors_scda.settings import AnchorsScdaParams
 
         regions = stages["regions"]
         source = regions.inputs["network"]

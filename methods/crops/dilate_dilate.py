@@ -15,7 +15,7 @@ class DilateDilate(PairedCrop):
     """
 
     Params = ObjObjDilateParams
-    params: ObjObjDilateParams  # type: ignore[assignment]
+    params: ObjObjDilateParams
     kinds_differ = False
 
     def pair(

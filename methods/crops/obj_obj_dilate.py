@@ -34,7 +34,7 @@ class ObjObjDilate(PairedCrop):
 
     sweeps = ("delta",)
     Params = ObjObjDilateParams
-    params: ObjObjDilateParams  # type: ignore[assignment]
+    params: ObjObjDilateParams
 
     def pair(
         self,

@@ -39,7 +39,7 @@ class ObjObjShift(PairedCrop):
     """
 
     Params = ObjObjShiftParams
-    params: ObjObjShiftParams  # type: ignore[assignment]
+    params: ObjObjShiftParams
 
     def pair(
         self,

@@ -26,7 +26,7 @@ class RandomBoxes(Proposals):
     """
 
     Params = RandomBoxesParams
-    params: RandomBoxesParams  # type: ignore[assignment]
+    params: RandomBoxesParams
 
     def propose(self, image: np.ndarray, seed: int) -> Found:
         height, width = image.shape[:2]

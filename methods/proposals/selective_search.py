@@ -6,7 +6,6 @@ import ctypes
 from functools import cache
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from bench.contracts.proposals import Proposals, ProposalsParams
@@ -40,6 +39,8 @@ class SelectiveSearch(Proposals):
     scales = {"tiny": {"mode": "fast", "max_side": 192}}
 
     def propose(self, image: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        import cv2
+
         height, width = image.shape[:2]
         _libc().srand(seed % 2**32)
         search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
@@ -50,8 +51,8 @@ class SelectiveSearch(Proposals):
             search.switchToSelectiveSearchQuality()
         else:
             search.switchToSingleStrategy()
-        found = np.asarray(search.process(), np.float32).reshape(-1, 4)
-        boxes = clip(xywh_to_xyxy(found), width, height)
+        raw = np.asarray(search.process(), np.float32).reshape(-1, 4)
+        boxes = clip(xywh_to_xyxy(raw), width, height)
         _, first = np.unique(boxes, axis=0, return_index=True)
         order = np.sort(first)
         if self.params.rank == "seeded":

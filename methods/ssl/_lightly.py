@@ -23,7 +23,8 @@ try:
     from lightly.models.utils import deactivate_requires_grad, update_momentum
 except ImportError:
     raise BadInput(
-        'the comparison needs lightly, which is not installed; try: pip install "ssl-crop-bench[test]"'
+        "the comparison needs lightly, which is not installed; "
+        'try: pip install "ssl-crop-bench[test]"'
     ) from None
 
 
@@ -34,7 +35,7 @@ class _Base(nn.Module):
         super().__init__()
         self.backbone = _backbone(method.params.backbone, network)
         self.projection_head = head
-        _copy(head, network.projector)  # type: ignore[arg-type]
+        _copy(head, network.get_submodule("projector"))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.projection_head(self.backbone(x).flatten(start_dim=1))  # type: ignore[no-any-return]
@@ -76,7 +77,7 @@ class _Byol(_Momentum):
             method, network, modules.BYOLProjectionHead(_features(network), p.hidden, p.out)
         )
         self.prediction_head = modules.BYOLPredictionHead(p.out, p.hidden, p.out)
-        _copy(self.prediction_head, network.predictor)  # type: ignore[arg-type]
+        _copy(self.prediction_head, network.get_submodule("predictor"))
         self.momentum = p.ema0
         self.follow()
         self.criterion = losses.NegativeCosineSimilarity()
@@ -104,7 +105,7 @@ class _Moco(_Momentum):
         )
         self.momentum = p.ema
         self.follow()
-        keys: Tensor = network.queue.keys  # type: ignore[assignment, union-attr]
+        keys = network.get_buffer("queue.keys")
         self.criterion = losses.NTXentLoss(p.tau, memory_bank_size=tuple(keys.shape))
         self.criterion.memory_bank.bank.copy_(keys)
 
@@ -126,7 +127,7 @@ class _Simclr(_Base):
 
 
 class _Swav(_Base):
-    """Without a queue, which lightly's example does not have; ours has one if the settings say so."""
+    """Without a queue, which lightly's example does not have; ours has one by its settings."""
 
     def __init__(self, method: Method, network: Network) -> None:
         p: Any = method.params
@@ -135,7 +136,9 @@ class _Swav(_Base):
         )
         self.prototypes = modules.SwaVPrototypes(p.out, p.prototypes)
         layer: Any = self.prototypes.heads[0]
-        layer.weight.data.copy_(F.normalize(network.prototypes.weight.data, dim=1))  # type: ignore[union-attr, arg-type]
+        layer.weight.data.copy_(
+            F.normalize(network.get_parameter("prototypes.weight").data, dim=1)
+        )
         layer.bias.data.zero_()
         self.criterion = losses.SwaVLoss(p.temperature, p.iterations, p.eps)
 
@@ -179,9 +182,8 @@ def _backbone(name: str, network: Network) -> nn.Module:
 
 
 def _features(network: Network) -> int:
-    return int(
-        next(m for m in network.projector.modules() if isinstance(m, nn.Linear)).in_features
-    )  # type: ignore[union-attr]
+    layers = network.get_submodule("projector").modules()
+    return next(m for m in layers if isinstance(m, nn.Linear)).in_features
 
 
 def _copy(head: nn.Module, ours: nn.Module) -> None:
@@ -195,8 +197,8 @@ def _copy(head: nn.Module, ours: nn.Module) -> None:
         for source, target in zip(mine, theirs, strict=True):
             target.weight.copy_(source.weight)
             if isinstance(target, nn.BatchNorm1d):
-                target.running_mean.copy_(source.running_mean - extra)  # type: ignore[union-attr, operator]
-                target.running_var.copy_(source.running_var)  # type: ignore[union-attr, arg-type]
+                for name, less in (("running_mean", extra), ("running_var", 0.0)):
+                    target.get_buffer(name).copy_(source.get_buffer(name) - less)
             bias = source.bias if source.bias is not None else torch.zeros(len(source.weight))
             extra = bias if target.bias is None else 0.0
             if target.bias is not None:

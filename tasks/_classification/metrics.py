@@ -35,7 +35,7 @@ def multi_metrics(targets: np.ndarray, scores: np.ndarray) -> tuple[dict[str, fl
     """Means over the classes with a positive image of the three kinds of average precision, and
     the first kind by class (K,). targets: (N, K) of `image_labels`, zeros are left out of their
     class."""
-    found = {name: class_ap(targets, scores, kind) for name, kind in MULTI_KINDS.items()}
-    if np.isnan(found["mAP"]).all():
+    by_kind = {name: class_ap(targets, scores, kind) for name, kind in MULTI_KINDS.items()}
+    if np.isnan(by_kind["mAP"]).all():
         raise BadData("no class has a positive image to score")
-    return {name: 100 * float(np.nanmean(ap)) for name, ap in found.items()}, found["mAP"]
+    return {name: 100 * float(np.nanmean(ap)) for name, ap in by_kind.items()}, by_kind["mAP"]

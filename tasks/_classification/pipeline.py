@@ -36,13 +36,13 @@ TEST_BATCH = 64
 def run_single(ctx: StageContext, p: FinetuneParams) -> dict[str, float]:
     """Train on "train", score on "val", one class an image; leaves classifier.pth, weights.json,
     per_class.json, predictions.npy (class positions, in the order of the images that have one)."""
-    train, val = one_class(ctx, "train"), one_class(ctx, "val")
-    return _single(ctx, p, train, val)
+    train, val = load_single(ctx, "train"), load_single(ctx, "val")
+    return _run_single(ctx, p, train, val)
 
 
 def run_semi(ctx: StageContext, p: SemiParams) -> dict[str, float]:
     """`run_single` on a share of the labels; also leaves subset.json and subset.npy, the ids."""
-    every, val = one_class(ctx, "train"), one_class(ctx, "val")
+    every, val = load_single(ctx, "train"), load_single(ctx, "val")
     folder = ctx.inputs.get("subset")
     if folder is None:
         total = max(1, int(p.fraction * len(every)))
@@ -56,25 +56,25 @@ def run_semi(ctx: StageContext, p: SemiParams) -> dict[str, float]:
     ctx.progress.note(f"{ctx.stage.name}: {len(train)} of {len(every)} labels, {what}")
     write_json(ctx.work / "subset.json", {"images": len(train), "of": len(every), "which": what})
     np.save(ctx.work / "subset.npy", train.images.ids[train.positions])
-    found = _single(ctx, p, train, val)
-    return {**found, "labels": float(len(train)), "listed": float(folder is not None)}
+    metrics = _run_single(ctx, p, train, val)
+    return {**metrics, "labels": float(len(train)), "listed": float(folder is not None)}
 
 
 def run_multi(ctx: StageContext, p: FinetuneParams) -> dict[str, float]:
     """Train on "train", score on "val", any number of classes an image; leaves classifier.pth,
     weights.json, per_class.json, scores.npy."""
-    train, val = many_classes(ctx, "train"), many_classes(ctx, "val")
+    train, val = load_multi(ctx, "train"), load_multi(ctx, "val")
     scores = finetune(ctx, p, train, val, multi_loss)
     metrics, ap = multi_metrics(val.targets, scores)
     np.save(ctx.work / "scores.npy", scores)
-    _per_class(ctx, train, "AP", ap)
+    _write_per_class(ctx, train, "AP", ap)
     return metrics
 
 
 def rescore_single(ctx: StageContext) -> Scored:
     """top1 and mean_per_class of a finished evaluation, as functions of how often each image
     counts."""
-    val, predicted = one_class(ctx, "val"), load_kept(ctx.work, "predictions.npy")
+    val, predicted = load_single(ctx, "val"), load_kept(ctx.work, "predictions.npy")
     classes = len(val.images.classes)
 
     def mean_per_class(rows: np.ndarray) -> float:
@@ -90,22 +90,24 @@ def rescore_single(ctx: StageContext) -> Scored:
 def rescore_multi(ctx: StageContext) -> Scored:
     """The average precisions of a finished evaluation, as functions of how often each image
     counts."""
-    val, scores = many_classes(ctx, "val"), load_kept(ctx.work, "scores.npy")
+    val, scores = load_multi(ctx, "val"), load_kept(ctx.work, "scores.npy")
     metrics = {name: mean_ap(val.targets, scores, kind) for name, kind in MULTI_KINDS.items()}
     return Scored(val.images.ids, metrics)
 
 
-def _single(
+def _run_single(
     ctx: StageContext, p: FinetuneParams, train: Labelled, val: Labelled
 ) -> dict[str, float]:
     scores = finetune(ctx, p, train, val, single_loss)
     predicted = scores.argmax(1)
     np.save(ctx.work / "predictions.npy", predicted)
-    _per_class(ctx, train, "accuracy", class_recalls(val.targets, predicted, scores.shape[1]))
+    _write_per_class(
+        ctx, train, "accuracy", class_recalls(val.targets, predicted, scores.shape[1])
+    )
     return single_metrics(val.targets, scores)
 
 
-def _per_class(ctx: StageContext, labelled: Labelled, what: str, values: np.ndarray) -> None:
+def _write_per_class(ctx: StageContext, labelled: Labelled, what: str, values: np.ndarray) -> None:
     """Percent by class; a class that the scored split lacks has none."""
     names = labelled.images.classes
     write_json(
@@ -117,24 +119,23 @@ def _per_class(ctx: StageContext, labelled: Labelled, what: str, values: np.ndar
     )
 
 
-def one_class(ctx: StageContext, split: str) -> Labelled:
+def load_single(ctx: StageContext, split: str) -> Labelled:
     """The images of a split that have a class; BadData if none has, a note if some have not."""
     images = ctx.images("data", split)
     labels = single_labels(images)
-    found = np.flatnonzero(labels >= 0)
-    if not len(found):
+    known = np.flatnonzero(labels >= 0)
+    if not len(known):
         where = f"{images.name}/{images.split}"
         raise BadData(f"{where} has no image with a class; try: --task-data scenes_objects")
-    if len(found) < len(images):
+    if len(known) < len(images):
         ctx.progress.note(
-            f"{images.name}/{images.split}: {len(images) - len(found)} of {len(images)} images "
-            "have no class "
-            "and are left out"
+            f"{images.name}/{images.split}: {len(images) - len(known)} of {len(images)} images "
+            "have no class and are left out"
         )
-    return Labelled(images, found, labels[found])
+    return Labelled(images, known, labels[known])
 
 
-def many_classes(ctx: StageContext, split: str) -> Labelled:
+def load_multi(ctx: StageContext, split: str) -> Labelled:
     """Every image of a split with the values of `image_labels`."""
     images = ctx.images("data", split)
     return Labelled(images, np.arange(len(images)), image_labels(images))
@@ -145,14 +146,15 @@ def finetune(
 ) -> np.ndarray:
     """(N, K) float32 scores of the images of `val` after training on `train`."""
     if train.images.classes != val.images.classes:
-        raise BadData(f"{train.images.name}: train and val have other classes; check its lists")
+        raise BadData(
+            f"{train.images.name}: train and val have different classes; check its lists"
+        )
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
     fabric = Fabric(accelerator=device.kind, devices=1)
-    model = build(ctx, len(train.images.classes)).to(
-        fabric.device, memory_format=torch.channels_last
-    )  # type: ignore[call-overload]
+    model = build(ctx, len(train.images.classes))
+    model = model.to(fabric.device).to(memory_format=torch.channels_last)
     fit_classifier(ctx, model, train, p, loss, fabric)
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "classifier.pth")
     return predict(ctx, model, val, p, fabric.device)
@@ -188,11 +190,11 @@ def fit_classifier(
         crops, targets = (x.to(fabric.device, non_blocking=True) for x in batch)
         return {"classification": loss(_forward(model, crops, p), targets)}
 
-    loop = Loop(steps, p.lr, batches, losses, partial(_rate, p, len(train)), seed)
+    loop = Loop(steps, p.lr, batches, losses, partial(_rate_at, p, len(train)), seed)
     fit(ctx, model, build_optimizer(model, p), loop, fabric)
 
 
-def _rate(p: FinetuneParams, n: int, step: int) -> float:
+def _rate_at(p: FinetuneParams, n: int, step: int) -> float:
     return p.rate(step, n)
 
 
@@ -215,11 +217,11 @@ def predict(
     model.eval()
     advance = ctx.progress.task("predict", len(labelled))
     crops = TestCrops(labelled, p.resize, p.image_size)
-    found = []
+    scores = []
     for batch in DataLoader(crops, batch_size=TEST_BATCH, **_loading(ctx, device)):
-        found.append(_forward(model, batch.to(device, non_blocking=True), p).cpu().numpy())
+        scores.append(_forward(model, batch.to(device, non_blocking=True), p).cpu().numpy())
         advance(len(batch))
-    return np.concatenate(found)
+    return np.concatenate(scores)
 
 
 def _loading(ctx: StageContext, device: torch.device) -> dict[str, Any]:

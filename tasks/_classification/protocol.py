@@ -1,4 +1,4 @@
-"""The settings of a fine-tuned classification; a task is a class with its own defaults and scales."""
+"""The settings of a fine-tuned classification; a task has its own defaults and scales of them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ class FinetuneParams(TaskParams):
     """What every protocol shares: the input and the optimiser. Subclasses say how long, and the
     schedule."""
 
-    batch_size: int = param(256, ge=2, help="images per step")
-    lr: float = param(0.01, gt=0, help="learning rate of the backbone", search=["log", 1e-4, 0.1])
-    head_lr: float = param(1.0, gt=0, help="the classifier's rate as a multiple of the backbone's")
-    momentum: float = param(0.9, ge=0, lt=1, help="of SGD")
-    nesterov: bool = param(False, help="Nesterov's form of momentum")
-    weight_decay: float = param(1e-4, ge=0, help="on every parameter", search=["log", 1e-6, 1e-3])
+    batch_size: int = param(256, ge=2, help="Images of a step")
+    lr: float = param(0.01, gt=0, help="Learning rate of the backbone", search=["log", 1e-4, 0.1])
+    head_lr: float = param(
+        1.0, gt=0, help="Learning rate of the classifier as a multiple of the backbone's"
+    )
+    momentum: float = param(0.9, ge=0, lt=1, help="Momentum of SGD")
+    nesterov: bool = param(False, help="Use Nesterov's form of momentum")
+    weight_decay: float = param(
+        1e-4, ge=0, help="Weight decay of every parameter", search=["log", 1e-6, 1e-3]
+    )
     image_size: int = param(
-        224, ge=16, help="side of a training crop and of the central crop at test"
+        224, ge=16, help="Side of training crops and of the central crop at test, pixels"
     )
-    resize: int = param(256, ge=16, help="short side at test, before the central crop")
+    resize: int = param(
+        256, ge=16, help="Short side that test images have before the central crop, pixels"
+    )
     min_scale: float = param(
-        0.08, gt=0, le=1, help="least area of a training crop, share of the image"
+        0.08, gt=0, le=1, help="Smallest area of a training crop, as a share of the image"
     )
-    precision: Literal["fp32", "bf16"] = param("fp32", help="of the forward passes")
+    precision: Literal["fp32", "bf16"] = param("fp32", help="Precision of the forward passes")
 
     def total_steps(self, n: int) -> int:
         """Optimiser steps on `n` training images."""
@@ -43,8 +49,8 @@ class TransferParams(FinetuneParams):
     rate and decay are chosen per set on a grid over the ranges that `search` has; the defaults
     here are ours."""
 
-    steps: int = param(20_000, ge=1, help="optimiser steps")
-    nesterov: bool = param(True, help="Nesterov's form of momentum")
+    steps: int = param(20_000, ge=1, help="Steps of the optimiser")
+    nesterov: bool = param(True, help="Use Nesterov's form of momentum")
 
     def total_steps(self, n: int) -> int:
         return self.steps
@@ -59,21 +65,33 @@ class SemiParams(FinetuneParams):
     device holds the whole batch, so that plain batch norm is the synchronised one of the published
     code."""
 
-    epochs: int = param(20, ge=1, help="passes over the labelled images")
-    drops: tuple[int, ...] = param((12, 16), help="epochs after which the rate falls")
-    gamma: float = param(0.2, gt=0, le=1, help="the factor by which it falls")
+    epochs: int = param(20, ge=1, help="How often every labelled image is seen")
+    drops: tuple[int, ...] = param(
+        (12, 16), help="Epochs after which the learning rate falls, for example 12,16"
+    )
+    gamma: float = param(
+        0.2,
+        gt=0,
+        le=1,
+        help="Factor that the learning rate is multiplied with after each of `drops`",
+    )
     head_lr: float = param(
-        100.0, gt=0, help="the classifier's rate as a multiple of the backbone's"
+        100.0, gt=0, help="Learning rate of the classifier as a multiple of the backbone's"
     )
     fraction: float = param(
-        0.01, gt=0, le=1, help="share of the training images whose labels are used"
+        0.01,
+        gt=0,
+        le=1,
+        help="Share of the training images whose labels are used, for example 0.1",
     )
     subset: str | None = param(
         None,
         place=True,
-        help="a file with the names of these images, one a line; without one they are drawn",
+        help="File with the names of these images, a line each; without a file they are drawn",
     )
-    subset_seed: int = param(0, ge=0, help="of the draw; cells of any seed share it")
+    subset_seed: int = param(
+        0, ge=0, help="Seed of the draw; cells of every seed use the same images"
+    )
 
     def total_steps(self, n: int) -> int:
         return self.epochs * self.epoch_steps(n)

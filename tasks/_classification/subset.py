@@ -1,4 +1,4 @@
-"""Which training images have their labels used: those that a file names, or a class-balanced draw."""
+"""The training images whose labels are used: those that a file names, or a balanced draw."""
 
 from __future__ import annotations
 
@@ -37,27 +37,26 @@ def read_listed(images: ImageSet, positions: np.ndarray, folder: Path, setting: 
         raise BadInput(
             f"{setting} must be one file, not a folder of {len(files)}; try: --set {setting}=FILE"
         )
-    names = _names(files[0], setting)
+    names = _read_names(files[0], setting)
     places: dict[str, int] = {}
     for place, position in enumerate(positions):
         name = images.file(int(position)).name
         if name in places:
             raise BadData(
-                f"{images.name} has two images of the name {name}, so a list of names cannot be "
-                "used"
+                f"{images.name} has two images of the name {name}, "
+                "so a list of names cannot be used"
             )
         places[name] = place
     lacks = [name for name in names if name not in places]
     if lacks:
         raise BadInput(
             f"{setting}: {len(lacks)} of {len(names)} names are no training image of "
-            f"{images.name}, the "
-            f"first is {lacks[0]!r}; use the list of this data"
+            f"{images.name}, the first is {lacks[0]!r}; use the list of this data"
         )
     return np.sort(np.array([places[name] for name in names], np.int64))
 
 
-def _names(file: Path, setting: str) -> list[str]:
+def _read_names(file: Path, setting: str) -> list[str]:
     try:
         lines = [line.split() for line in file.read_text().splitlines()]
     except (OSError, ValueError):

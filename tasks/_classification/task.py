@@ -69,14 +69,14 @@ class SemiTask(Task):
     }
 
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
-        found = {"backbone": backbone, "data": data}
+        inputs = {"backbone": backbone, "data": data}
         if self.params.subset is not None:
             from bench.stages.files import file_stage
 
-            found["subset"] = file_stage(
+            inputs["subset"] = file_stage(
                 "subset", self.params.subset, plan.runtime, f"{self.name}.subset"
             )
-        return found
+        return inputs
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         from tasks._classification.pipeline import run_semi

@@ -1,1 +1,1 @@
-"""Detection and instance segmentation: the protocol, the torchvision engine, training, evaluation."""
+"""Detection and instance segmentation: protocols, engines, training, evaluation."""

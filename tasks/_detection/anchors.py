@@ -48,8 +48,13 @@ class Anchors(nn.Module):
         cell = torch.cat([cell_anchors(size) for size in self.sizes[level]])
         return (shifts + cell.to(device)).reshape(-1, 4)
 
+    def cover(self, level: int, features: Tensor) -> Tensor:
+        """`grid` of a map (B, C, h, w) of the level."""
+        height, width = features.shape[-2:]
+        return self.grid(level, height, width, features.device)
+
     def forward(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
-        parts = [self.grid(i, *m.shape[-2:], m.device) for i, m in enumerate(maps)]  # type: ignore[misc]
+        parts = [self.cover(level, features) for level, features in enumerate(maps)]
         return [torch.cat(parts) for _ in images.image_sizes]
 
 
@@ -61,24 +66,24 @@ def assign_levels(boxes: Tensor, canonical: float, levels: int) -> Tensor:
     return level.clamp(0, levels - 1).long()
 
 
-def rois_of(boxes: list[Tensor]) -> Tensor:
+def make_rois(boxes: list[Tensor]) -> Tensor:
     """Boxes per image -> (n, 5): the image's place in the batch, xyxy."""
     return torch.cat([torch.cat([b.new_full((len(b), 1), i), b], 1) for i, b in enumerate(boxes)])
 
 
-def pool(
+def pool_levels(
     maps: list[Tensor], boxes: list[Tensor], size: int, canonical: float, strides: Sequence[int]
 ) -> Tensor:
     """RoIAlign with half-pixel alignment and adaptive sampling from each box's level: (n, C, size,
     size)."""
-    rois = rois_of(boxes)
+    rois = make_rois(boxes)
     level = assign_levels(rois[:, 1:], canonical, len(maps))
-    found = maps[0].new_zeros(len(rois), maps[0].shape[1], size, size)
+    regions = maps[0].new_zeros(len(rois), maps[0].shape[1], size, size)
     for i, features in enumerate(maps):
         at = (level == i).nonzero().flatten()
         if len(at):
             pooled = roi_align(
                 features, rois[at].to(features.dtype), size, 1 / strides[i], 0, aligned=True
             )
-            found = found.index_copy(0, at, pooled)
-    return found
+            regions = regions.index_copy(0, at, pooled)
+    return regions

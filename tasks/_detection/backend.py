@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torchvision
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from bench.nn.backbones import load_backbone
 from tasks._detection.c4 import C4Rcnn
 from tasks._detection.cascade import CascadeVitRcnn
-from tasks._detection.data import batch_images
+from tasks._detection.data import Sample, TestSample, batch_images
+from tasks._detection.detector import Detections, Detector
 from tasks._detection.engines import require
-from tasks._detection.model import Detector, FpnRcnn
+from tasks._detection.fpn import FpnRcnn
 from tasks._detection.protocol import DetectionParams
 from tasks._detection.retinanet import Retina
 from tasks._detection.vitdet import VitRcnn
 
-Samples = list[dict[str, Any]]
 DETECTORS: dict[str, Callable[..., Detector]] = {
     "fpn": FpnRcnn,
     "c4": C4Rcnn,
@@ -48,14 +48,14 @@ class DetectorBackend(Protocol):
         ...
 
     def losses(
-        self, model: nn.Module, samples: Samples, device: torch.device
+        self, model: nn.Module, samples: list[Sample], device: torch.device
     ) -> dict[str, Tensor]:
         """The losses of a training batch, to be summed."""
         ...
 
     def predict(
-        self, model: nn.Module, samples: Samples, device: torch.device
-    ) -> list[dict[str, Tensor]]:
+        self, model: nn.Module, samples: list[TestSample], device: torch.device
+    ) -> Detections:
         """Per image boxes (n, 4) in the resized frame, scores, labels 1..K, and maybe
         masks (n, S, S) of the boxes, keypoints (n, k, 3)."""
         ...
@@ -74,15 +74,15 @@ class TorchvisionBackend:
         return model, load_backbone(weights, model.body)
 
     def losses(
-        self, model: nn.Module, samples: Samples, device: torch.device
+        self, model: nn.Module, samples: list[Sample], device: torch.device
     ) -> dict[str, Tensor]:
         assert isinstance(model, Detector)
         targets = [{k: s[k].to(device) for k in TARGETS if k in s} for s in samples]
         return model.losses(batch_images(samples, device, model.divisor), targets)
 
     def predict(
-        self, model: nn.Module, samples: Samples, device: torch.device
-    ) -> list[dict[str, Tensor]]:
+        self, model: nn.Module, samples: list[TestSample], device: torch.device
+    ) -> Detections:
         assert isinstance(model, Detector)
         return model.detect(batch_images(samples, device, model.divisor))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
@@ -11,21 +9,13 @@ from torchvision.ops import roi_align
 
 from bench.nn.backbones import build_backbone
 from bench.nn.resnet import ResNetBackbone
-from tasks._detection.anchors import Anchors, rois_of
-from tasks._detection.model import (
-    BoxPredictor,
-    Detector,
-    Found,
-    MaskHead,
-    Sampled,
-    Targets,
-    add_masks,
-    box_losses,
-    mask_loss,
-    propose,
-    roi_heads,
-    rpn_for,
-)
+from tasks._detection.anchors import Anchors, make_rois
+from tasks._detection.detector import Detections, Detector, Targets
+from tasks._detection.heads import BoxPredictor, MaskHead, build_roi_heads
+from tasks._detection.losses import Sampled, box_losses, mask_loss
+from tasks._detection.masks import add_masks
+from tasks._detection.rpn import build_rpn, propose
+from tasks._detection.settings import MaskSettings, RpnSettings
 
 STRIDE = 16
 SIDE = 14
@@ -41,8 +31,9 @@ class C4Rcnn(Detector):
     """
 
     divisor: int = 1
+    body: ResNetBackbone
 
-    def __init__(self, backbone: str, classes: int, p: Any, keypoints: int = 0) -> None:
+    def __init__(self, backbone: str, classes: int, p: RpnSettings, keypoints: int = 0) -> None:
         super().__init__()
         self.p, self.classes = p, classes
         body = build_backbone(backbone)
@@ -50,28 +41,28 @@ class C4Rcnn(Detector):
         self.body = body
         width = body.feature_dim
         self.norm = nn.BatchNorm2d(width)
-        self.rpn = rpn_for(width // 2, Anchors([p.anchors], [STRIDE]), p)
-        self.roi = roi_heads(nn.Identity(), BoxPredictor(width, classes), p)
+        self.rpn = build_rpn(width // 2, Anchors([p.anchors], [STRIDE]), p)
+        self.roi = build_roi_heads(nn.Identity(), BoxPredictor(width, classes), p)
         if "segm" in p.kinds:
+            assert isinstance(p, MaskSettings)
             self.mask = MaskHead(width, 0, p.mask_width, classes)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> C4, stride 16."""
-        body: Any = self.body
+        body = self.body
         x = body.maxpool(body.relu(body.bn1(body.conv1(images))))
         return body.layer3(body.layer2(body.layer1(x)))  # type: ignore[no-any-return]
 
-    def regions(self, c4: Tensor, boxes: list[Tensor]) -> Tensor:
+    def pool_regions(self, c4: Tensor, boxes: list[Tensor]) -> Tensor:
         """(n, C5, 7, 7) of xyxy boxes."""
-        pooled = roi_align(c4, rois_of(boxes).to(c4.dtype), SIDE, 1 / STRIDE, 0, aligned=True)
-        body: Any = self.body
-        return self.norm(body.layer4(pooled))  # type: ignore[no-any-return]
+        pooled = roi_align(c4, make_rois(boxes).to(c4.dtype), SIDE, 1 / STRIDE, 0, aligned=True)
+        return self.norm(self.body.layer4(pooled))  # type: ignore[no-any-return]
 
     def losses(self, images: ImageList, targets: Targets) -> dict[str, Tensor]:
         c4 = self.features(images.tensors)
         proposals, losses = propose(self.rpn, images, [c4], targets)
         sampled = Sampled(*self.roi.select_training_samples(proposals, targets))
-        regions = self.regions(c4, sampled.boxes)
+        regions = self.pool_regions(c4, sampled.boxes)
         logits, deltas = self.roi.box_predictor(regions.mean((2, 3)))
         labels = torch.cat(sampled.labels)
         losses |= box_losses(logits, deltas, labels, torch.cat(sampled.deltas))
@@ -84,17 +75,17 @@ class C4Rcnn(Detector):
         return losses
 
     @torch.inference_mode()
-    def detect(self, images: ImageList) -> Found:
+    def detect(self, images: ImageList) -> Detections:
         c4 = self.features(images.tensors)
         proposals, _ = propose(self.rpn, images, [c4], None)
-        logits, deltas = self.roi.box_predictor(self.regions(c4, proposals).mean((2, 3)))
+        logits, deltas = self.roi.box_predictor(self.pool_regions(c4, proposals).mean((2, 3)))
         boxes, scores, labels = self.roi.postprocess_detections(
             logits, deltas, proposals, images.image_sizes
         )
-        found = [
+        detections = [
             {"boxes": b, "scores": s, "labels": n}
             for b, s, n in zip(boxes, scores, labels, strict=True)
         ]
         if "segm" in self.p.kinds:
-            add_masks(found, self.mask(self.regions(c4, boxes)))
-        return found
+            add_masks(detections, self.mask(self.pool_regions(c4, boxes)))
+        return detections

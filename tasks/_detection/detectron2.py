@@ -24,11 +24,19 @@ from bench.nn.backbones import read_backbone
 from bench.nn.formats import check_fit, from_detectron2
 from bench.views.augment import MEAN, STD
 from tasks._detection.anchors import RATIOS
-from tasks._detection.model import mask_targets, to_source
-from tasks._detection.protocol import DetectionParams
+from tasks._detection.data import Sample, TestSample
+from tasks._detection.detector import Detections
+from tasks._detection.masks import mask_targets, to_source
+from tasks._detection.protocol import C4Params, DetectionParams, FpnParams, RetinaParams
 from tasks._detection.retinanet import OVERLAP, SCORE
+from tasks._detection.settings import (
+    FpnSettings,
+    KeypointSettings,
+    MaskSettings,
+    RetinaSettings,
+    RpnSettings,
+)
 
-Samples = list[dict[str, Any]]
 NAMES = {
     "loss_box_reg": "loss_box",
     "loss_rpn_cls": "loss_objectness",
@@ -46,13 +54,13 @@ class Detectron2Backend:
     def build(
         self, backbone: str, weights: Path, classes: int, p: DetectionParams, keypoints: int = 0
     ) -> tuple[nn.Module, int]:
-        model = network(backbone, classes, p, keypoints)
+        model = build_network(backbone, classes, p, keypoints)
         return model, load_body(model, read_backbone(weights), str(weights))
 
     def losses(
-        self, model: nn.Module, samples: Samples, device: torch.device
+        self, model: nn.Module, samples: list[Sample], device: torch.device
     ) -> dict[str, Tensor]:
-        batch = [{"image": s["image"], "instances": instances(s, device)} for s in samples]
+        batch = [{"image": s["image"], "instances": make_instances(s, device)} for s in samples]
         # its networks log into a storage; what TorchScript optimises after a few calls is no
         # longer bit-equal
         with EventStorage(), torch.jit.optimized_execution(False):
@@ -60,49 +68,51 @@ class Detectron2Backend:
         return {NAMES.get(name, name): loss for name, loss in losses.items()}
 
     @torch.inference_mode()
-    def predict(
-        self, model: Any, samples: Samples, device: torch.device
-    ) -> list[dict[str, Tensor]]:
+    def predict(self, model: Any, samples: list[TestSample], device: torch.device) -> Detections:
         batch = [{"image": s["image"]} for s in samples]
         if hasattr(model, "roi_heads"):
-            return [_found(i) for i in model.inference(batch, do_postprocess=False)]
-        return [_found(out["instances"]) for out in model(batch)]
+            return [_read(i) for i in model.inference(batch, do_postprocess=False)]
+        return [_read(out["instances"]) for out in model(batch)]
 
 
-def network(backbone: str, classes: int, p: Any, keypoints: int = 0) -> nn.Module:
+def build_network(
+    backbone: str, classes: int, p: DetectionParams, keypoints: int = 0
+) -> nn.Module:
     """The protocol's network with initial weights (the caller has seeded torch)."""
-    model = build_model(config(backbone, classes, p, keypoints))
+    model = build_model(build_config(backbone, classes, p, keypoints))
     # a plain number there; a buffer is saved and restored with the weights
     if p.detector == "retinanet":
         model.register_buffer("loss_normalizer", torch.tensor(100.0))
         return model  # type: ignore[no-any-return]
     heads = model.roi_heads
     if p.detector == "c4":
-        heads.res5 = _res5(_depth(backbone))
+        heads.res5 = _build_res5(read_depth(backbone))
         return model  # type: ignore[no-any-return]
+    assert isinstance(p, FpnParams)
     for name in ("box_pooler", "mask_pooler", "keypoint_pooler"):
         if hasattr(heads, name):
             getattr(heads, name).canonical_box_size = p.canonical
     return model  # type: ignore[no-any-return]
 
 
-def _depth(backbone: str) -> int:
+def read_depth(backbone: str) -> int:
+    """The depth of a ResNet from its name."""
     return int(architecture(backbone).base.removeprefix("resnet"))
 
 
-def _res5(depth: int) -> nn.Sequential:
+def _build_res5(depth: int) -> nn.Sequential:
     """The last stage, which is bottlenecks there for every depth, and the one more batch norm of
     MoCo's."""
     more = {} if depth < 50 else {"stride_in_1x1": False}
     blocks = ResNet.make_default_stages(depth, norm="BN", **more)[3]
-    made = nn.Sequential(*blocks)
-    made.add_module("norm", nn.BatchNorm2d(blocks[-1].out_channels))
-    return made
+    stage = nn.Sequential(*blocks)
+    stage.add_module("norm", nn.BatchNorm2d(blocks[-1].out_channels))
+    return stage
 
 
-def config(backbone: str, classes: int, p: Any, keypoints: int = 0) -> CfgNode:
+def build_config(backbone: str, classes: int, p: DetectionParams, keypoints: int = 0) -> CfgNode:
     """detectron2's configuration that says what the protocol says."""
-    depth = _depth(backbone)
+    depth = read_depth(backbone)
     settings: dict[str, Any] = {
         "INPUT.FORMAT": "RGB",
         "MODEL.DEVICE": "cpu",  # the caller moves it
@@ -116,16 +126,18 @@ def config(backbone: str, classes: int, p: Any, keypoints: int = 0) -> CfgNode:
         "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [list(RATIOS)],
         "TEST.DETECTIONS_PER_IMAGE": p.detections,
     }
-    settings |= {"fpn": _fpn, "c4": _c4, "retinanet": _retinanet}[p.detector](p, classes)
+    settings |= _describe_network(p, classes)
     if "segm" in p.kinds:
+        assert isinstance(p, MaskSettings)
         settings |= {
             "MODEL.MASK_ON": True,
             "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
-            "MODEL.ROI_MASK_HEAD.NUM_CONV": getattr(p, "mask_convs", 0),
+            "MODEL.ROI_MASK_HEAD.NUM_CONV": p.mask_convs,
             "MODEL.ROI_MASK_HEAD.CONV_DIM": p.mask_width,
             "MODEL.ROI_MASK_HEAD.NORM": "BN",
         }
     if "keypoints" in p.kinds:
+        assert isinstance(p, KeypointSettings)
         settings |= {
             "MODEL.KEYPOINT_ON": True,
             "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS": keypoints,
@@ -136,7 +148,18 @@ def config(backbone: str, classes: int, p: Any, keypoints: int = 0) -> CfgNode:
     return cfg
 
 
-def _rcnn(p: Any, classes: int) -> dict[str, Any]:
+def _describe_network(p: DetectionParams, classes: int) -> dict[str, Any]:
+    if p.detector == "fpn":
+        assert isinstance(p, FpnParams)
+        return _describe_fpn(p, classes)
+    if p.detector == "c4":
+        assert isinstance(p, C4Params)
+        return _describe_c4(p, classes)
+    assert isinstance(p, RetinaParams), p.detector
+    return _describe_retinanet(p, classes)
+
+
+def _describe_rcnn(p: RpnSettings, classes: int) -> dict[str, Any]:
     return {
         "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
         "MODEL.RPN.PRE_NMS_TOPK_TRAIN": p.rpn_train,
@@ -149,12 +172,12 @@ def _rcnn(p: Any, classes: int) -> dict[str, Any]:
         "MODEL.ROI_HEADS.POSITIVE_FRACTION": 0.25,
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.05,
         "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.5,
-        "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": float(getattr(p, "box_beta", 0.0)),
+        "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": float(p.smooth_l1_beta),
     }
 
 
-def _fpn(p: Any, classes: int) -> dict[str, Any]:
-    return _rcnn(p, classes) | {
+def _describe_fpn(p: FpnSettings, classes: int) -> dict[str, Any]:
+    return _describe_rcnn(p, classes) | {
         "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
         "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
         "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
@@ -174,8 +197,8 @@ def _fpn(p: Any, classes: int) -> dict[str, Any]:
     }
 
 
-def _c4(p: Any, classes: int) -> dict[str, Any]:
-    return _rcnn(p, classes) | {
+def _describe_c4(p: RpnSettings, classes: int) -> dict[str, Any]:
+    return _describe_rcnn(p, classes) | {
         "MODEL.BACKBONE.NAME": "build_resnet_backbone",
         "MODEL.RESNETS.OUT_FEATURES": ["res4"],
         "MODEL.ANCHOR_GENERATOR.SIZES": [[float(size) for size in p.anchors]],
@@ -186,7 +209,7 @@ def _c4(p: Any, classes: int) -> dict[str, Any]:
     }
 
 
-def _retinanet(p: Any, classes: int) -> dict[str, Any]:
+def _describe_retinanet(p: RetinaSettings, classes: int) -> dict[str, Any]:
     steps = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
     return {
         "MODEL.META_ARCHITECTURE": "RetinaNet",
@@ -206,7 +229,7 @@ def _retinanet(p: Any, classes: int) -> dict[str, Any]:
     }
 
 
-def body(model: Any) -> dict[str, Tensor]:
+def read_body(model: Any) -> dict[str, Tensor]:
     """The tensors of the backbone under torchvision's names; of a C4 network its last stage is the
     head."""
     bottom = model.backbone.bottom_up if hasattr(model.backbone, "bottom_up") else model.backbone
@@ -220,7 +243,7 @@ def body(model: Any) -> dict[str, Tensor]:
 def load_body(model: nn.Module, state: dict[str, Tensor], source: str) -> int:
     """Copy `state` (torchvision's names) into the network's backbone; how many tensors matched.
     BadInput names the first that is missing, unexpected or of another shape."""
-    own = body(model)
+    own = read_body(model)
     check_fit(own, state, source)
     with torch.no_grad():
         for key, value in state.items():
@@ -249,27 +272,28 @@ class SourceMasks:
         return mask_targets(self.target["masks"], to_source(boxes, self.target), self.rows, side)
 
 
-def instances(sample: dict[str, Any], device: torch.device) -> Instances:
+def make_instances(sample: Sample, device: torch.device) -> Instances:
     """A sample's targets as detectron2 takes them; labels from 0."""
-    made = Instances(tuple(sample["image"].shape[-2:]))
-    made.gt_boxes = Boxes(sample["boxes"].to(device))
-    made.gt_classes = sample["labels"].to(device) - 1
+    objects = Instances(tuple(sample["image"].shape[-2:]))
+    objects.gt_boxes = Boxes(sample["boxes"].to(device))
+    objects.gt_classes = sample["labels"].to(device) - 1
     if "masks" in sample:
-        target = {k: sample[k].to(device) for k in ("masks", "scale", "origin") if k in sample}
-        made.gt_masks = SourceMasks(target, torch.arange(len(sample["boxes"]), device=device))
+        names: tuple[str, ...] = ("masks", "scale", "origin")
+        target = {k: sample[k].to(device) for k in names if k in sample}
+        objects.gt_masks = SourceMasks(target, torch.arange(len(sample["boxes"]), device=device))
     if "keypoints" in sample:
-        made.gt_keypoints = Keypoints(sample["keypoints"].to(device))
-    return made
+        objects.gt_keypoints = Keypoints(sample["keypoints"].to(device))
+    return objects
 
 
-def _found(made: Instances) -> dict[str, Tensor]:
-    found = {
-        "boxes": made.pred_boxes.tensor,
-        "scores": made.scores,
-        "labels": made.pred_classes + 1,
+def _read(predicted: Instances) -> dict[str, Tensor]:
+    detections = {
+        "boxes": predicted.pred_boxes.tensor,
+        "scores": predicted.scores,
+        "labels": predicted.pred_classes + 1,
     }
-    if made.has("pred_masks"):
-        found["masks"] = made.pred_masks[:, 0]
-    if made.has("pred_keypoints"):
-        found["keypoints"] = made.pred_keypoints
-    return found
+    if predicted.has("pred_masks"):
+        detections["masks"] = predicted.pred_masks[:, 0]
+    if predicted.has("pred_keypoints"):
+        detections["keypoints"] = predicted.pred_keypoints
+    return detections

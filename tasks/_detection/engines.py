@@ -1,10 +1,10 @@
-"""Which detector engine a protocol runs on; decided while planning, so nothing heavy is imported."""
+"""Which detector engine a protocol runs on; planning asks, so nothing heavy is imported."""
 
 from __future__ import annotations
 
 from bench.core.errors import BadInput
 from bench.nn.architectures import Architecture
-from tasks._detection.protocol import DetectionParams
+from tasks._detection.protocol import DetectionParams, RetinaParams
 
 GROUPS = 32  # of detectron2's group norm, whatever the width
 HOW = "pip install --no-build-isolation 'ssl-crop-bench[detectron2]', or try: --engine torchvision"
@@ -25,7 +25,7 @@ def require() -> None:
     reason = why_missing()
     if reason:
         raise BadInput(
-            f"engine 'detectron2' is not installed or does not import ({reason}); get it: {HOW}"
+            f"engine 'detectron2' is not installed or cannot be imported ({reason}); get it: {HOW}"
         )
 
 
@@ -49,8 +49,8 @@ def engine_reason(p: DetectionParams, backbone: Architecture) -> str | None:
         reason = "ViTDet"
     elif "half" in backbone.options:
         reason = "ResNet of half width"
-    elif getattr(p, "head_norm", "none") == "gn" and getattr(p, "fpn", 0) < 2 * GROUPS:
-        reason = f"group norm of {p.fpn} channels in {p.fpn // 2} groups"  # type: ignore[attr-defined]
+    elif isinstance(p, RetinaParams) and p.head_norm == "gn" and p.fpn < 2 * GROUPS:
+        reason = f"group norm of {p.fpn} channels in {p.fpn // 2} groups"
     if reason:
         return f"the detectron2 engine has no {reason}; try: --engine torchvision"
     require()

@@ -18,9 +18,18 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.core.processes import start_worker
 from tasks._detection.backend import DetectorBackend
-from tasks._detection.data import TestImages
-from tasks._detection.model import paste
-from tasks._detection.protocol import DetectionParams
+from tasks._detection.data import TestImages, TestSample
+from tasks._detection.masks import paste
+from tasks._detection.protocol import CocoParams, DetectionParams
+from tasks._detection.records import (
+    Annotation,
+    Category,
+    Detection,
+    Image,
+    Metrics,
+    PerClass,
+    Truth,
+)
 
 FIELDS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -36,7 +45,7 @@ def predict(
     images: ImageSet,
     p: DetectionParams,
     device: torch.device,
-) -> list[dict[str, Any]]:
+) -> list[Detection]:
     """Detections of every image in COCO's result format: image_id, category_id (label + 1), bbox
     (xywh, original pixels), score, and maybe segmentation (compressed RLE), keypoints (flat x, y,
     score)."""
@@ -49,24 +58,26 @@ def predict(
         collate_fn=list,
         worker_init_fn=start_worker if workers else None,
     )
-    found: list[dict[str, Any]] = []
+    detections: list[Detection] = []
     for samples in data:
         (sample,) = samples
-        (made,) = backend.predict(model, samples, device)
-        found += _results(made, sample, int(images.ids[sample["index"]]))
+        (prediction,) = backend.predict(model, samples, device)
+        detections += make_records(prediction, sample, int(images.ids[sample["index"]]))
         advance(1)
-    return found
+    return detections
 
 
-def _results(
-    made: dict[str, torch.Tensor], sample: dict[str, Any], image_id: int
-) -> list[dict[str, Any]]:
+def make_records(
+    prediction: dict[str, torch.Tensor], sample: TestSample, image_id: int
+) -> list[Detection]:
+    """What an engine predicts of a sample of `TestImages`, in original pixels; boxes that the
+    image's border leaves without area are dropped."""
     width, height = sample["original"]
-    frame = sample["image"].shape[-2:]
-    boxes = to_original(made["boxes"], frame, (width, height))
+    frame = (sample["image"].shape[-2], sample["image"].shape[-1])
+    boxes = to_original(prediction["boxes"], frame, (width, height))
     keep = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
     boxes = boxes[keep].cpu()
-    results: list[dict[str, Any]] = [
+    results: list[Detection] = [
         {
             "image_id": image_id,
             "category_id": int(label),
@@ -75,20 +86,20 @@ def _results(
         }
         for box, score, label in zip(
             boxes.tolist(),
-            made["scores"][keep].tolist(),
-            made["labels"][keep].tolist(),
+            prediction["scores"][keep].tolist(),
+            prediction["labels"][keep].tolist(),
             strict=True,
         )
     ]
-    if "masks" in made:
-        masks = paste(made["masks"][keep].cpu(), boxes, height, width).numpy().astype(np.uint8)
-        for result, mask in zip(results, masks, strict=True):
+    if "masks" in prediction:
+        masks = paste(prediction["masks"][keep].cpu(), boxes, height, width)
+        for result, mask in zip(results, masks.numpy().astype(np.uint8), strict=True):
             rle = coco_mask.encode(np.asfortranarray(mask))
             result["segmentation"] = {"size": [height, width], "counts": rle["counts"].decode()}
-    if "keypoints" in made:
+    if "keypoints" in prediction:
         scale = torch.tensor([width / frame[1], height / frame[0], 1.0])
         # COCO counts pixels
-        points = made["keypoints"][keep].cpu() * scale - torch.tensor([0.5, 0.5, 0.0])
+        points = prediction["keypoints"][keep].cpu() * scale - torch.tensor([0.5, 0.5, 0.0])
         for result, place in zip(results, points, strict=True):
             result["keypoints"] = place.flatten().tolist()
     return results
@@ -104,15 +115,15 @@ def to_original(
     return torch.minimum((boxes * scale).clamp(min=0), limit)
 
 
-def ground_truth(images: ImageSet) -> dict[str, Any]:
+def ground_truth(images: ImageSet) -> Truth:
     """The split as a COCO instances dict, categories 1..K, with areas, crowds, masks and
     keypoints."""
-    annotations = []
+    annotations: list[Annotation] = []
     for i in range(len(images)):
         o = images.objects(i)
         for j in range(len(o.boxes)):
             x1, y1, x2, y2 = (float(v) for v in o.boxes[j])
-            made = {
+            annotation: Annotation = {
                 "id": len(annotations) + 1,
                 "image_id": int(images.ids[i]),
                 "category_id": int(o.labels[j]) + 1,
@@ -122,64 +133,70 @@ def ground_truth(images: ImageSet) -> dict[str, Any]:
                 "segmentation": o.segmentations[j] if o.segmentations else [],
             }
             if o.keypoints is not None:
-                made["keypoints"] = o.keypoints[j].flatten().tolist()
-                made["num_keypoints"] = int((o.keypoints[j][:, 2] > 0).sum())
-            annotations.append(made)
-    records = [
+                annotation["keypoints"] = o.keypoints[j].flatten().tolist()
+                annotation["num_keypoints"] = int((o.keypoints[j][:, 2] > 0).sum())
+            annotations.append(annotation)
+    records: list[Image] = [
         {"id": int(image), "width": int(w), "height": int(h), "file_name": f"{int(image)}"}
         for image, (w, h) in zip(images.ids, images.sizes, strict=True)
     ]
-    categories = [{"id": i + 1, "name": name} for i, name in enumerate(images.classes)]
+    categories: list[Category] = [
+        {"id": i + 1, "name": name} for i, name in enumerate(images.classes)
+    ]
     return {"images": records, "annotations": annotations, "categories": categories, "info": {}}
 
 
+def choose_evaluator(p: DetectionParams) -> str:
+    """The library that scores the protocol as COCO does; pycocotools where it names none."""
+    return p.evaluator if isinstance(p, CocoParams) else "pycocotools"
+
+
 def coco_metrics(
-    truth: dict[str, Any],
-    found: list[dict[str, Any]],
+    truth: Truth,
+    detections: list[Detection],
     kinds: tuple[str, ...] = ("bbox", "segm"),
     evaluator: str = "hotcoco",
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+) -> tuple[Metrics, PerClass]:
     """COCO metrics in percent, AP_bbox ... APl_segm, AP_keypoints, and AP per class and kind.
 
     A size bin or class without ground truth (pycocotools' -1) is left out. No detections: 0.
     evaluator: the library, "hotcoco" or "pycocotools"; their numbers are equal.
     """
-    metrics: dict[str, float] = {}
-    per_class: dict[str, dict[str, float]] = {}
+    metrics: Metrics = {}
+    per_class: PerClass = {}
     for kind in kinds:
-        stats, precision = evaluate(truth, found, kind, evaluator)
+        stats, precision = evaluate(truth, detections, kind, evaluator)
         names = POINT_STATS if kind == "keypoints" else STATS
         for name, value in zip(names, stats, strict=False):
             if value > -1:
                 metrics[f"{name}_{kind}"] = 100 * float(value)
-        per_class[kind] = _per_class(precision, truth)
+        per_class[kind] = _average_per_class(precision, truth)
     return metrics, per_class
 
 
 def evaluate(
-    truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str = "pycocotools"
+    truth: Truth, detections: list[Detection], kind: str, evaluator: str = "pycocotools"
 ) -> tuple[np.ndarray, np.ndarray]:
     """(stats, precision) of COCOeval for a kind: the summary in pycocotools' order, and the table
     IoU x recall x class x area x detections."""
-    run = evaluate_matched(truth, found, kind, evaluator)
+    run = evaluate_matched(truth, detections, kind, evaluator)
     with contextlib.redirect_stdout(io.StringIO()):
         run.accumulate()
         run.summarize()
     return np.asarray(run.stats, np.float64), np.asarray(run.eval["precision"], np.float64)
 
 
-def evaluate_matched(
-    truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str
-) -> Any:
+def evaluate_matched(truth: Truth, detections: list[Detection], kind: str, evaluator: str) -> Any:
     """The library's COCOeval after its matching: `evalImgs` has it by image, class and area.
     Keypoints that are not COCO's 17 have a sigma of .05 each."""
-    mine = [{k: d[k] for k in ("image_id", "category_id", "score", FIELDS[kind])} for d in found]
+    fields = ("image_id", "category_id", "score", FIELDS[kind])
+    mine = [{k: v for k, v in d.items() if k in fields} for d in detections]
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*kpt_oks_sigmas", category=UserWarning)
         run = (
-            _hotcoco(truth, mine, kind)
+            _match_with_hotcoco(truth, mine, kind)
             if evaluator == "hotcoco"
-            else _pycocotools(truth, mine, kind)
+            else _match_with_pycocotools(truth, mine, kind)
         )
         points = [len(a["keypoints"]) // 3 for a in truth["annotations"][:1] if "keypoints" in a]
         if kind == "keypoints" and points and points[0] != len(run.params.kpt_oks_sigmas):
@@ -188,29 +205,29 @@ def evaluate_matched(
     return run
 
 
-def _pycocotools(truth: dict[str, Any], found: list[dict[str, Any]], kind: str) -> Any:
+def _match_with_pycocotools(truth: Truth, records: list[dict[str, object]], kind: str) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     gold = COCO()
     gold.dataset = copy.deepcopy(truth)  # evaluation marks the annotations
     gold.createIndex()
-    if found:
-        return COCOeval(gold, gold.loadRes(copy.deepcopy(found)), kind)
+    if records:
+        return COCOeval(gold, gold.loadRes(copy.deepcopy(records)), kind)
     empty = COCO()
     empty.dataset = {**gold.dataset, "annotations": []}
     empty.createIndex()
     return COCOeval(gold, empty, kind)
 
 
-def _hotcoco(truth: dict[str, Any], found: list[dict[str, Any]], kind: str) -> Any:
+def _match_with_hotcoco(truth: Truth, records: list[dict[str, object]], kind: str) -> Any:
     import hotcoco
 
-    gold = hotcoco.COCO(truth)
-    return hotcoco.COCOeval(gold, gold.loadRes(found), kind)
+    gold = hotcoco.COCO(dict(truth))
+    return hotcoco.COCOeval(gold, gold.loadRes(records), kind)
 
 
-def _per_class(precision: np.ndarray, truth: dict[str, Any]) -> dict[str, float]:
+def _average_per_class(precision: np.ndarray, truth: Truth) -> Metrics:
     table = precision[:, :, :, 0, -1]  # all areas, most detections
     names = {c["id"]: c["name"] for c in truth["categories"]}
     return {

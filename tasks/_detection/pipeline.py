@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from torch import nn
 
 from bench.contracts.context import StageContext
@@ -17,9 +17,10 @@ from bench.core.picture import contact_sheet, draw_boxes
 from bench.core.store import write_json
 from bench.stages.pretrain.setup import pick_device, step_threads
 from tasks._detection.backend import DetectorBackend, select
-from tasks._detection.data import OneClass, choose_fraction
-from tasks._detection.evaluate import coco_metrics, ground_truth, predict
+from tasks._detection.evaluate import choose_evaluator, coco_metrics, ground_truth, predict
 from tasks._detection.protocol import DetectionParams, VocParams
+from tasks._detection.records import Detection, Metrics, PerClass
+from tasks._detection.selection import OneClass, choose_fraction
 from tasks._detection.train import precise_batch_norm, train
 from tasks._detection.voc import voc_metrics
 
@@ -27,27 +28,23 @@ from tasks._detection.voc import voc_metrics
 def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     """Train on "train", score on "val"; leaves detector.pth, detections.json, per_class.json."""
     backend = select(p)
-    from lightning.fabric import Fabric
-
-    images, held_out = (
-        prepare_split(ctx.images("data", "train"), p),
-        prepare_split(ctx.images("data", "val"), p),
-    )
+    images, held_out = (prepare_split(ctx.images("data", s), p) for s in ("train", "val"))
     if p.fraction < 1:
         _write_subset(ctx, images, p)
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
     fabric = Fabric(accelerator=device.kind, devices=1)
-    model = build(ctx, backend, images, p).to(fabric.device, memory_format=torch.channels_last)
+    model = build(ctx, backend, images, p)
+    model = model.to(fabric.device).to(memory_format=torch.channels_last)
     train(ctx, backend, model, images, p, fabric)
     precise_batch_norm(ctx, backend, model, images, p, fabric)
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "detector.pth")
-    found = predict(ctx, backend, model, held_out, p, fabric.device)
-    (ctx.work / "detections.json").write_text(json.dumps(found))
-    metrics, per_class = score(held_out, found, p)
+    detections = predict(ctx, backend, model, held_out, p, fabric.device)
+    (ctx.work / "detections.json").write_text(json.dumps(detections))
+    metrics, per_class = score(held_out, detections, p)
     write_json(ctx.work / "per_class.json", per_class)
-    ctx.tracker.image("predictions", prediction_picture(held_out, found))
+    ctx.tracker.image("predictions", draw_predictions(held_out, detections))
     return metrics
 
 
@@ -68,14 +65,12 @@ def prepare_split(images: ImageSet, p: DetectionParams) -> ImageSet:
 
 
 def score(
-    images: ImageSet, found: list[dict[str, Any]], p: DetectionParams
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    images: ImageSet, detections: list[Detection], p: DetectionParams
+) -> tuple[Metrics, PerClass]:
     """The protocol's metrics in percent, and per class."""
     if isinstance(p, VocParams):
-        return voc_metrics(images, found, p.ap_rule)
-    return coco_metrics(
-        ground_truth(images), found, p.kinds, getattr(p, "evaluator", "pycocotools")
-    )
+        return voc_metrics(images, detections, p.ap_rule)
+    return coco_metrics(ground_truth(images), detections, p.kinds, choose_evaluator(p))
 
 
 def _write_subset(ctx: StageContext, images: ImageSet, p: DetectionParams) -> None:
@@ -111,14 +106,12 @@ def build(
     return model
 
 
-def prediction_picture(
-    images: ImageSet, found: list[dict[str, Any]], count: int = 4
-) -> np.ndarray:
+def draw_predictions(images: ImageSet, detections: list[Detection], count: int = 4) -> np.ndarray:
     """The first images with their three best detections: (H, W, 3) uint8."""
     row = []
     for i in range(min(count, len(images))):
         mine = sorted(
-            (d for d in found if d["image_id"] == images.ids[i]), key=lambda d: -d["score"]
+            (d for d in detections if d["image_id"] == images.ids[i]), key=lambda d: -d["score"]
         )[:3]
         boxes = np.array([d["bbox"] for d in mine]).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]

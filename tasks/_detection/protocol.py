@@ -14,7 +14,7 @@ P = TypeVar("P", bound=Params)
 
 
 def change_defaults(base: type[P], **defaults: Any) -> type[P]:
-    """A Params class like `base` with other defaults; the help and the rules of the fields stay."""
+    """A Params class like `base` with other defaults; help and rules of the fields stay."""
     fields: dict[str, Any] = {}
     for name, value in defaults.items():
         info = base.model_fields[name]
@@ -34,30 +34,42 @@ class DetectionParams(TaskParams):
     )  # what is predicted and scored: bbox, segm, keypoints
 
     engine: Literal["torchvision", "detectron2"] = param(
-        "torchvision", help="detector library; part of the key"
+        "torchvision", help="Detector library; results of different libraries are never mixed"
     )
-    iterations: int = param(90_000, ge=1, help="optimiser steps")
+    iterations: int = param(90_000, ge=1, help="Steps of the optimiser")
     steps: tuple[int, ...] = param(
-        (60_000, 80_000), help="iterations after which the rate falls by 10"
+        (60_000, 80_000),
+        help="Iterations after which the learning rate is divided by 10, for example 60000,80000",
     )
-    warmup: int = param(1000, ge=0, help="iterations of linear warm-up, from 1/1000 of the rate")
-    batch_size: int = param(16, ge=1, help="images per step")
-    lr: float = param(0.02, gt=0, help="learning rate", search=["log", 1e-3, 0.1])
-    momentum: float = param(0.9, ge=0, lt=1, help="of SGD")
-    weight_decay: float = param(1e-4, ge=0, help="not on normalisation layers")
+    warmup: int = param(
+        1000,
+        ge=0,
+        help="Iterations over which the learning rate grows linearly from a thousandth of it",
+    )
+    batch_size: int = param(16, ge=1, help="Images of a step")
+    lr: float = param(0.02, gt=0, help="Learning rate", search=["log", 1e-3, 0.1])
+    momentum: float = param(0.9, ge=0, lt=1, help="Momentum of SGD")
+    weight_decay: float = param(1e-4, ge=0, help="Weight decay; normalisation layers have none")
     precise_bn: int = param(
-        200, ge=0, help="batches over which batch-norm statistics are taken afterwards"
+        200,
+        ge=0,
+        help="Batches that batch-norm statistics are taken over after training; 0 takes none",
     )
     sizes: tuple[int, ...] = param(
-        (640, 672, 704, 736, 768, 800), help="training short sides, one at random"
+        (640, 672, 704, 736, 768, 800),
+        help="Short sides of training images, of which each draws one, pixels",
     )
-    test_size: int = param(800, ge=32, help="short side at test")
-    max_size: int = param(1333, ge=32, help="longest side")
-    detections: int = param(100, ge=1, help="most detections of an image")
+    test_size: int = param(800, ge=32, help="Short side of test images, pixels")
+    max_size: int = param(1333, ge=32, help="Longest side that an image may have, pixels")
+    detections: int = param(100, ge=1, help="Detections that are kept of an image, at most")
     fraction: float = param(
-        1.0, gt=0, le=1, later=True, help="share of the training images that is used"
+        1.0,
+        gt=0,
+        le=1,
+        later=True,
+        help="Share of the training images that are used, for example 0.1",
     )
-    subset_seed: int = param(0, ge=0, later=True, help="which images these are")
+    subset_seed: int = param(0, ge=0, later=True, help="Seed that decides which images these are")
 
 
 class CocoParams(DetectionParams):
@@ -66,7 +78,7 @@ class CocoParams(DetectionParams):
     evaluator: Literal["hotcoco", "pycocotools"] = param(
         "hotcoco",
         later=True,
-        help="library that computes AP; equal numbers, pycocotools is the reference",
+        help="Library that computes AP; the numbers are equal, and pycocotools is the reference",
     )
 
 
@@ -74,7 +86,8 @@ class VocParams(DetectionParams):
     """Scored as PASCAL VOC does."""
 
     ap_rule: Literal["11_points", "area"] = param(
-        "11_points", help="how a curve becomes AP: VOC2007, or VOC2010"
+        "11_points",
+        help="How a curve becomes AP: the 11 points of VOC2007, or the area of VOC2010",
     )
 
 
@@ -82,31 +95,52 @@ class RpnParams(DetectionParams):
     """Two stages: proposals of a network, then a head per proposal."""
 
     anchors: tuple[float, ...] = param(
-        (32, 64, 128, 256, 512), help="anchor side per pyramid level, pixels"
+        (32, 64, 128, 256, 512), help="Anchor side of each pyramid level, pixels"
     )
     rpn_train: int = param(
-        2000, ge=8, help="proposals kept per level before suppression, training"
+        2000, ge=8, help="Proposals kept per level before suppression in training"
     )
-    rpn_test: int = param(1000, ge=8, help="the same at test")
-    proposals: int = param(1000, ge=8, help="proposals kept per image after suppression")
+    rpn_test: int = param(1000, ge=8, help="Proposals kept per level before suppression at test")
+    proposals: int = param(1000, ge=8, help="Proposals kept per image after suppression")
     proposals_train: int | None = param(
-        None, ge=8, later=True, help="the same in training, if another number"
+        None,
+        ge=8,
+        later=True,
+        help="Proposals kept per image in training, if not as many as at test",
     )
-    rpn_batch: int = param(256, ge=2, help="anchors sampled per image")
-    rois: int = param(512, ge=2, help="proposals sampled per image, a quarter positive")
+    rpn_batch: int = param(
+        256, ge=2, help="Anchors sampled per image for the losses of the proposal network"
+    )
+    rois: int = param(
+        512, ge=2, help="Proposals sampled per image for the box head, a quarter of them positive"
+    )
+
+    @property
+    def rpn_depth(self) -> int:
+        """3x3 convolutions of the proposal network."""
+        return 1
+
+    @property
+    def smooth_l1_beta(self) -> float:
+        """Where the box head's smooth L1 turns linear; 0 is L1."""
+        return 0.0
 
 
 class FpnParams(RpnParams):
     """A feature pyramid; the box head of the InfoMin setup, batch norm in all of it."""
 
     detector: ClassVar[str] = "fpn"
-    fpn: int = param(256, ge=8, help="channels of the feature pyramid")
-    box_convs: int = param(4, ge=0, help="3x3 convolutions of the box head")
-    box_width: int = param(256, ge=8, help="their channels")
-    box_fc: int = param(1024, ge=8, help="width of the box head's fully connected layer")
-    box_fcs: int = param(1, ge=1, later=True, help="fully connected layers of the box head")
+    fpn: int = param(256, ge=8, help="Channels of the feature pyramid")
+    box_convs: int = param(4, ge=0, help="Number of 3x3 convolutions of the box head")
+    box_width: int = param(256, ge=8, help="Channels of the convolutions of the box head")
+    box_fc: int = param(1024, ge=8, help="Width of the fully connected layers of the box head")
+    box_fcs: int = param(
+        1, ge=1, later=True, help="Number of fully connected layers of the box head"
+    )
     canonical: float = param(
-        224, gt=0, help="box side that is pooled from the third of the four levels"
+        224,
+        gt=0,
+        help="Side of the boxes that are pooled from the third of the four levels, pixels",
     )
 
 
@@ -115,8 +149,8 @@ class MaskFpnParams(FpnParams, CocoParams):
     protocol."""
 
     kinds: ClassVar[tuple[str, ...]] = ("bbox", "segm")
-    mask_convs: int = param(4, ge=1, help="3x3 convolutions of the mask head")
-    mask_width: int = param(256, ge=8, help="their channels")
+    mask_convs: int = param(4, ge=1, help="Number of 3x3 convolutions of the mask head")
+    mask_width: int = param(256, ge=8, help="Channels of the convolutions of the mask head")
 
 
 class VocFpnParams(FpnParams, VocParams):
@@ -128,33 +162,44 @@ class C4Params(RpnParams):
 
     detector: ClassVar[str] = "c4"
     anchors: tuple[float, ...] = param(
-        (32, 64, 128, 256, 512), help="anchor sides of every place, pixels"
+        (32, 64, 128, 256, 512), help="Anchor sides at every place, pixels"
     )
-    rpn_train: int = param(12_000, ge=8, help="proposals kept before suppression, training")
-    rpn_test: int = param(6000, ge=8, help="the same at test")
-    proposals_train: int | None = param(2000, ge=8, help="proposals kept per image in training")
+    rpn_train: int = param(12_000, ge=8, help="Proposals kept before suppression in training")
+    rpn_test: int = param(6000, ge=8, help="Proposals kept before suppression at test")
+    proposals_train: int | None = param(2000, ge=8, help="Proposals kept per image in training")
 
 
 class KeypointParams(FpnParams, CocoParams):
     """Keypoint R-CNN with a feature pyramid."""
 
     kinds: ClassVar[tuple[str, ...]] = ("bbox", "keypoints")
-    keypoint_convs: int = param(8, ge=1, help="3x3 convolutions of the keypoint head")
-    keypoint_width: int = param(512, ge=8, help="their channels")
-    box_beta: float = param(0.5, ge=0, help="where the box head's smooth L1 turns linear")
+    keypoint_convs: int = param(8, ge=1, help="Number of 3x3 convolutions of the keypoint head")
+    keypoint_width: int = param(
+        512, ge=8, help="Channels of the convolutions of the keypoint head"
+    )
+    box_beta: float = param(
+        0.5, ge=0, help="Difference from which the box head's smooth L1 is linear"
+    )
+
+    @property
+    def smooth_l1_beta(self) -> float:
+        return self.box_beta
 
 
 class RetinaParams(CocoParams):
     """RetinaNet: one stage, on levels of strides 8 to 128."""
 
     detector: ClassVar[str] = "retinanet"
-    fpn: int = param(256, ge=8, help="channels of the feature pyramid and of the heads")
-    head_convs: int = param(4, ge=1, le=4, help="3x3 convolutions of each head")
-    head_norm: Literal["gn", "none"] = param("gn", help="group norm in the heads, or none")
-    anchors: tuple[float, ...] = param(
-        (32, 64, 128, 256, 512), help="smallest anchor side per level; x 2^(1/3) and x 2^(2/3) too"
+    fpn: int = param(256, ge=8, help="Channels of the feature pyramid and of the heads")
+    head_convs: int = param(4, ge=1, le=4, help="Number of 3x3 convolutions of each head")
+    head_norm: Literal["gn", "none"] = param(
+        "gn", help="Normalisation in the heads: group norm, or none"
     )
-    candidates: int = param(1000, ge=8, help="detections kept per level before suppression")
+    anchors: tuple[float, ...] = param(
+        (32, 64, 128, 256, 512),
+        help="Smallest anchor side of each level, pixels; two more are 2^(1/3) and 2^(2/3) x it",
+    )
+    candidates: int = param(1000, ge=8, help="Detections kept per level before suppression")
 
 
 class VitDetParams(MaskFpnParams):
@@ -163,18 +208,30 @@ class VitDetParams(MaskFpnParams):
     """
 
     detector: ClassVar[str] = "vitdet"
-    window: int = param(14, ge=1, help="tokens of a side of the attention windows")
+    window: int = param(14, ge=1, help="Side of the attention windows, tokens")
     global_blocks: int = param(
-        4, ge=1, help="blocks, evenly spaced, that attend to the whole image"
+        4, ge=1, help="Number of blocks, evenly spaced, that attend to the whole image"
     )
-    drop_path: float = param(0.1, ge=0, lt=1, help="largest rate of stochastic depth")
+    drop_path: float = param(
+        0.1,
+        ge=0,
+        lt=1,
+        help="Rate of stochastic depth in the last block; it grows linearly from 0",
+    )
     layer_decay: float = param(
-        0.7, gt=0, le=1, help="factor of the rate from one block to the one before"
+        0.7,
+        gt=0,
+        le=1,
+        help="Factor between the learning rates of a block and of the one before it",
     )
     jitter: tuple[float, float] = param(
-        (0.1, 2.0), help="range of the scale, relative to the crop's side"
+        (0.1, 2.0), help="Range of the random scale, relative to the side of the crop"
     )
-    rpn_convs: int = param(2, ge=1, help="3x3 convolutions of the proposal network")
+    rpn_convs: int = param(2, ge=1, help="Number of 3x3 convolutions of the proposal network")
+
+    @property
+    def rpn_depth(self) -> int:
+        return self.rpn_convs
 
 
 class CascadeVitDetParams(VitDetParams):
@@ -187,7 +244,12 @@ class MaskC4Params(C4Params, CocoParams):
     """Mask R-CNN C4."""
 
     kinds: ClassVar[tuple[str, ...]] = ("bbox", "segm")
-    mask_width: int = param(256, ge=8, help="channels of the mask head's one deconvolution")
+    mask_width: int = param(256, ge=8, help="Channels of the mask head's one deconvolution")
+
+    @property
+    def mask_convs(self) -> int:
+        """3x3 convolutions of the mask head: it has none."""
+        return 0
 
 
 class VocC4Params(C4Params, VocParams):

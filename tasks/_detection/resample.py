@@ -2,8 +2,7 @@
 
 COCO and VOC match detections with objects image by image, so what a detection is, right, wrong or
 neither, does not depend on how often its image counts; only the curve over all detections does.
-Detections of equal
-scores keep their order: an image's copies stand together.
+Detections of equal scores keep their order: an image's copies stand together.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ import numpy as np
 from bench.contracts.context import StageContext
 from bench.contracts.task import Scored
 from bench.core.progress import Advance
-from tasks._detection.evaluate import evaluate_matched, ground_truth
+from tasks._detection.evaluate import choose_evaluator, evaluate_matched, ground_truth
 from tasks._detection.pipeline import prepare_split
 from tasks._detection.protocol import DetectionParams, VocParams
-from tasks._detection.voc import rank_detections, voc_means
+from tasks._detection.records import Annotation, Detection, Truth
+from tasks._detection.voc import Ranked, Rule, rank_detections, voc_means
 from tasks._shared.counted import Counted
 
 SHARE = 200  # images matched at a time: what a library says of each image takes much memory
@@ -35,38 +35,40 @@ SIZES = "APs", "APm", "APl"  # beside all areas; keypoints lack the first
 def rescore(ctx: StageContext, p: DetectionParams) -> Scored:
     """The metrics of a finished evaluation as functions of how often each image counts."""
     images = prepare_split(ctx.images("data", "val"), p)
-    found = json.loads((ctx.work / "detections.json").read_text())
+    detections: list[Detection] = json.loads((ctx.work / "detections.json").read_text())
     metrics: dict[str, Counted]
     if isinstance(p, VocParams):
-        classes = rank_detections(images, found)
+        classes = rank_detections(images, detections)
         metrics = {
-            name: partial(_voc, classes, p.ap_rule, name) for name in ("AP", "AP50", "AP75")
+            name: partial(_score_voc, classes, p.ap_rule, name) for name in ("AP", "AP50", "AP75")
         }
         return Scored(images.ids, metrics)
-    truth, evaluator = ground_truth(images), getattr(p, "evaluator", "pycocotools")
+    truth, evaluator = ground_truth(images), choose_evaluator(p)
     metrics = {}
     for kind in p.kinds:
         advance = ctx.progress.task(f"match {kind}", len(images))
-        metrics |= count_coco(truth, found, kind, evaluator, advance)
+        metrics |= count_coco(truth, detections, kind, evaluator, advance)
         ctx.progress.drop(advance)
     return Scored(images.ids, metrics)
 
 
 def count_coco(
-    truth: dict[str, Any],
-    found: list[dict[str, Any]],
+    truth: Truth,
+    detections: list[Detection],
     kind: str,
     evaluator: str,
     advance: Advance = lambda n: None,
 ) -> dict[str, Counted]:
     """Those of `AP_bbox` ... `APl_bbox` (or another kind's) that have objects, of counts in the
     order of the images of `truth`."""
-    everything, *sizes = matches(truth, found, kind, evaluator, advance)
+    everything, *sizes = match_images(truth, detections, kind, evaluator, advance)
     parts = {name: (everything, thresholds) for name, thresholds in THRESHOLDS.items()}
     parts |= {
         name: (part, slice(None)) for name, part in zip(SIZES[-len(sizes) :], sizes, strict=True)
     }
-    return {f"{name}_{kind}": partial(_coco, *part) for name, part in parts.items() if part[0]}
+    return {
+        f"{name}_{kind}": partial(_score_coco, *part) for name, part in parts.items() if part[0]
+    }
 
 
 @dataclass(frozen=True)
@@ -83,23 +85,23 @@ class Matched:
     objects: np.ndarray
 
 
-def matches(
-    truth: dict[str, Any], found: list[dict[str, Any]], kind: str, evaluator: str, advance: Advance
+def match_images(
+    truth: Truth, detections: list[Detection], kind: str, evaluator: str, advance: Advance
 ) -> list[list[Matched]]:
     """COCO's matching, of each of its ranges of area the classes that have objects in it."""
     place = {image["id"]: i for i, image in enumerate(truth["images"])}
     parts: dict[tuple[int, int], list[tuple[np.ndarray, ...]]] = {}
-    made: list[list[Matched]] = []
-    for some, detections in _shares(truth, found):
-        run = evaluate_matched(some, detections, kind, evaluator)
+    classes: list[list[Matched]] = []
+    for some, part in _split_images(truth, detections):
+        run = evaluate_matched(some, part, kind, evaluator)
         areas = [tuple(map(float, r)) for r in run.params.areaRng]
-        made = made or [[] for _ in areas]
+        classes = classes or [[] for _ in areas]
         fresh: dict[tuple[int, int], list[dict[str, Any]]] = {}
         for one in filter(None, run.evalImgs):
             key = areas.index(tuple(map(float, one["aRng"]))), one["category_id"]
             fresh.setdefault(key, []).append(one)
         for key, ones in fresh.items():
-            parts.setdefault(key, []).append(_arrays(ones, place))
+            parts.setdefault(key, []).append(_collect(ones, place))
         advance(len(some["images"]))
     for (area, _), group in sorted(parts.items(), key=lambda x: x[0]):
         image, scores, hit, ignored, at, wanted = (
@@ -109,29 +111,30 @@ def matches(
         if objects.any():
             order = np.argsort(-scores, kind="stable")
             right, wrong = hit & ~ignored, ~hit & ~ignored
-            made[area].append(Matched(image[order], right[:, order], wrong[:, order], objects))
-    return made
+            classes[area].append(Matched(image[order], right[:, order], wrong[:, order], objects))
+    return classes
 
 
-def _shares(
-    truth: dict[str, Any], found: list[dict[str, Any]]
-) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def _split_images(
+    truth: Truth, detections: list[Detection]
+) -> Iterator[tuple[Truth, list[Detection]]]:
     """Truth and detections of `SHARE` images at a time, in the order of their ids, in which COCO
     takes detections of equal scores."""
     images = sorted(truth["images"], key=lambda image: int(image["id"]))
-    rows: list[dict[int, list[dict[str, Any]]]] = [{}, {}]
-    for by_image, members in zip(rows, (truth["annotations"], found), strict=True):
-        for one in members:
-            by_image.setdefault(one["image_id"], []).append(one)
+    annotated: dict[int, list[Annotation]] = {}
+    detected: dict[int, list[Detection]] = {}
+    for annotation in truth["annotations"]:
+        annotated.setdefault(annotation["image_id"], []).append(annotation)
+    for detection in detections:
+        detected.setdefault(detection["image_id"], []).append(detection)
     for start in range(0, len(images), SHARE):
         some = images[start : start + SHARE]
-        annotations, detections = (
-            [one for i in some for one in by.get(i["id"], ())] for by in rows
-        )
-        yield {**truth, "images": some, "annotations": annotations}, detections
+        annotations = [one for i in some for one in annotated.get(i["id"], ())]
+        part = [one for i in some for one in detected.get(i["id"], ())]
+        yield {**truth, "images": some, "annotations": annotations}, part
 
 
-def _arrays(ones: list[dict[str, Any]], place: dict[int, int]) -> tuple[np.ndarray, ...]:
+def _collect(ones: list[dict[str, Any]], place: dict[int, int]) -> tuple[np.ndarray, ...]:
     """Of the evaluated images of a class: each detection's image (m,), score (m,), whether it hit
     and whether it is ignored, (10, m); each image's position (n,), and how many objects it has to
     find (n,)."""
@@ -153,7 +156,7 @@ def _arrays(ones: list[dict[str, Any]], place: dict[int, int]) -> tuple[np.ndarr
     )
 
 
-def _coco(classes: list[Matched], thresholds: slice, counts: np.ndarray) -> float:
+def _score_coco(classes: list[Matched], thresholds: slice, counts: np.ndarray) -> float:
     """Mean average precision in percent; a class without objects in the images that count is left
     out."""
     means = []
@@ -171,5 +174,5 @@ def _coco(classes: list[Matched], thresholds: slice, counts: np.ndarray) -> floa
     return 100 * float(np.mean(means)) if means else 0.0
 
 
-def _voc(classes: Any, rule: Any, name: str, counts: np.ndarray) -> float:
+def _score_voc(classes: list[Ranked], rule: Rule, name: str, counts: np.ndarray) -> float:
     return voc_means(classes, rule, counts)[0].get(name, 0.0)

@@ -23,8 +23,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from bench.nn.backbones import build_backbone
 from tasks._detection.anchors import Anchors
-from tasks._detection.model import Detector, Found, Targets
-from tasks._detection.protocol import RetinaParams
+from tasks._detection.detector import Detections, Detector, Targets
+from tasks._detection.settings import RetinaSettings
 
 STRIDES = (8, 16, 32, 64, 128)
 SCORE, OVERLAP = 0.05, 0.5
@@ -42,7 +42,7 @@ class Retina(Detector):
     divisor: int = 32
     normaliser: Tensor
 
-    def __init__(self, backbone: str, classes: int, p: RetinaParams, keypoints: int = 0) -> None:
+    def __init__(self, backbone: str, classes: int, p: RetinaSettings, keypoints: int = 0) -> None:
         super().__init__()
         self.p, self.classes = p, classes
         resnet: Any = build_backbone(backbone)
@@ -55,21 +55,21 @@ class Retina(Detector):
         self.anchors = Anchors([[size * step for step in steps] for size in p.anchors], STRIDES)
         (count,) = set(self.anchors.num_anchors_per_location())
         norm = partial(nn.GroupNorm, min(32, p.fpn // 2)) if p.head_norm == "gn" else None
-        self.head = retina_head(p.fpn, count, classes, p.head_convs, norm)
+        self.head = build_retina_head(p.fpn, count, classes, p.head_convs, norm)
         self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
         self.register_buffer("normaliser", torch.tensor(100.0))
 
-    def _outputs(self, images: ImageList) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _run_head(self, images: ImageList) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Logits (B, n, K) and deltas (B, n, 4) of all anchors; the anchors (n_l, 4) of each
         level."""
         maps = self.body(images.tensors)
         levels = list(self.fpn({k: v for k, v in maps.items() if k != "0"}).values())
         out = self.head(levels)
-        anchors = [self.anchors.grid(i, *m.shape[-2:], m.device) for i, m in enumerate(levels)]
+        anchors = [self.anchors.cover(i, features) for i, features in enumerate(levels)]
         return out["cls_logits"], out["bbox_regression"], anchors
 
     def losses(self, images: ImageList, targets: Targets) -> dict[str, Tensor]:
-        logits, deltas, levels = self._outputs(images)
+        logits, deltas, levels = self._run_head(images)
         anchors = torch.cat(levels)
         labels, wanted = zip(
             *(match(anchors, t["boxes"], t["labels"]) for t in targets), strict=True
@@ -86,22 +86,22 @@ class Retina(Detector):
         return {"loss_cls": cls / self.normaliser, "loss_box": box / self.normaliser}
 
     @torch.inference_mode()
-    def detect(self, images: ImageList) -> Found:
-        logits, deltas, levels = self._outputs(images)
+    def detect(self, images: ImageList) -> Detections:
+        logits, deltas, levels = self._run_head(images)
         counts = [len(a) for a in levels]
-        found = []
+        detections = []
         for scores, moves, size in zip(logits.sigmoid(), deltas, images.image_sizes, strict=True):
             parts = [
-                self._candidates(s, d, a)
+                self._choose_candidates(s, d, a)
                 for s, d, a in zip(scores.split(counts), moves.split(counts), levels, strict=True)
             ]
             boxes, score, label = (torch.cat(x) for x in zip(*parts, strict=True))
             kept = batched_nms(boxes, score, label, OVERLAP)[: self.p.detections]
             boxes = clip_boxes_to_image(boxes[kept], size)  # after suppression, as detectron2
-            found.append({"boxes": boxes, "scores": score[kept], "labels": label[kept]})
-        return found
+            detections.append({"boxes": boxes, "scores": score[kept], "labels": label[kept]})
+        return detections
 
-    def _candidates(
+    def _choose_candidates(
         self, scores: Tensor, deltas: Tensor, anchors: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The best (anchor, class) pairs of a level: boxes (m, 4), scores, labels 1..K."""
@@ -114,7 +114,9 @@ class Retina(Detector):
         return boxes, best, at % self.classes + 1
 
 
-def retina_head(channels: int, anchors: int, classes: int, convs: int, norm: Any) -> RetinaNetHead:
+def build_retina_head(
+    channels: int, anchors: int, classes: int, convs: int, norm: Any
+) -> RetinaNetHead:
     """torchvision's head with `convs` convolutions instead of four, which keep their bias before a
     norm."""
     head = RetinaNetHead(channels, anchors, classes)

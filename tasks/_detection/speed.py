@@ -6,12 +6,13 @@ import contextlib
 import copy
 import io
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from bench.measure.evaluation_speed import Work
 from tasks._detection.evaluate import evaluate
+from tasks._detection.records import Annotation, Detection, Truth
 
 # images x detections an image, of boxes, masks and keypoints
 SIZES = {"tiny": (10, 4, 4), "small": (200, 50, 50), "paper": (2000, 200, 500)}
@@ -31,23 +32,23 @@ def keypoints(scale: str) -> list[Work]:
     return [_work("keypoints", SIZES[scale][2], 20)]
 
 
-def _work(kind: str, images: int, detections: int) -> Work:
-    truth, found = make_up_detections(kind, images, detections)
+def _work(kind: str, images: int, per_image: int) -> Work:
+    truth, detections = make_up_detections(kind, images, per_image)
     private = copy.deepcopy(truth)  # pycocotools writes into what it is given
     return Work(
         f"COCO {kind}",
-        f"{images} images x {detections} detections, {len(truth['categories'])} classes",
-        partial(evaluate, truth, found, kind, "hotcoco"),
-        partial(evaluate_plainly, private, found, kind),
+        f"{images} images x {per_image} detections, {len(truth['categories'])} classes",
+        partial(evaluate, truth, detections, kind, "hotcoco"),
+        partial(evaluate_plainly, private, detections, kind),
         compare,
         TOLERANCE,
     )
 
 
 def evaluate_plainly(
-    truth: dict[str, Any], found: list[dict[str, Any]], kind: str
+    truth: Truth, detections: list[Detection], kind: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As pycocotools' demo does it: (stats, precision). The records are its own: it adds to them."""
+    """As pycocotools' demo does it: (stats, precision). It adds to the records."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -55,7 +56,7 @@ def evaluate_plainly(
         gold = COCO()
         gold.dataset = truth
         gold.createIndex()
-        run = COCOeval(gold, gold.loadRes([dict(one) for one in found]), kind)
+        run = COCOeval(gold, gold.loadRes([dict(one) for one in detections]), kind)
         run.evaluate()
         run.accumulate()
         run.summarize()
@@ -71,13 +72,13 @@ def compare(
 
 
 def make_up_detections(
-    kind: str, images: int, detections: int, seed: int = 0
-) -> tuple[dict[str, Any], list[Any]]:
+    kind: str, images: int, per_image: int, seed: int = 0
+) -> tuple[Truth, list[Detection]]:
     """About 7 objects an image, a tenth of them crowds (not of keypoints); detections near
     objects, a tenth with another label, and elsewhere, with scores of three decimals."""
     rng = np.random.default_rng(seed)
     classes = 1 if kind == "keypoints" else CLASSES
-    truth: dict[str, Any] = {
+    truth: Truth = {
         "images": [
             {"id": i + 1, "height": HEIGHT, "width": WIDTH, "file_name": ""} for i in range(images)
         ],
@@ -85,32 +86,35 @@ def make_up_detections(
         "annotations": [],
         "info": {},
     }
-    found: list[Any] = []
+    detections: list[Detection] = []
     for image in range(1, images + 1):
         objects = [
-            _object(rng, kind, image, classes)
+            _make_up_object(rng, kind, image, classes)
             for _ in range(int(rng.integers(0, 2 * OBJECTS + 1)))
         ]
-        for made in objects:
-            truth["annotations"].append({**made, "id": len(truth["annotations"]) + 1})
-        found += [_detection(rng, kind, image, classes, objects) for _ in range(detections)]
-    return truth, found
+        for annotation in objects:
+            truth["annotations"].append({**annotation, "id": len(truth["annotations"]) + 1})
+        detections += [
+            _make_up_detection(rng, kind, image, classes, objects) for _ in range(per_image)
+        ]
+    return truth, detections
 
 
-def _object(rng: np.random.Generator, kind: str, image: int, classes: int) -> dict[str, Any]:
+def _make_up_object(rng: np.random.Generator, kind: str, image: int, classes: int) -> Annotation:
     w, h = (float(v) for v in np.exp(rng.uniform(np.log(8), np.log(400), 2)))
     box = [float(rng.uniform(0, WIDTH - w)), float(rng.uniform(0, HEIGHT - h)), w, h]
-    made: dict[str, Any] = {
+    annotation = {
+        "id": 0,
         "image_id": image,
         "category_id": int(rng.integers(classes)) + 1,
         "bbox": box,
         "area": 0.7 * w * h,
         "iscrowd": int(kind != "keypoints" and rng.random() < 0.1),
     }
-    return made | _shape(rng, kind, box)
+    return cast(Annotation, annotation | _draw_shape(rng, kind, box))
 
 
-def _shape(rng: np.random.Generator, kind: str, box: list[float]) -> dict[str, Any]:
+def _draw_shape(rng: np.random.Generator, kind: str, box: list[float]) -> dict[str, Any]:
     from pycocotools import mask as coco_mask
 
     x, y, w, h = box
@@ -125,23 +129,23 @@ def _shape(rng: np.random.Generator, kind: str, box: list[float]) -> dict[str, A
     return {}
 
 
-def _detection(
-    rng: np.random.Generator, kind: str, image: int, classes: int, objects: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _make_up_detection(
+    rng: np.random.Generator, kind: str, image: int, classes: int, objects: list[Annotation]
+) -> Detection:
     gold = objects[int(rng.integers(len(objects)))] if objects and rng.random() < 0.5 else None
-    near = gold if gold is not None else _object(rng, kind, image, classes)
+    near = gold if gold is not None else _make_up_object(rng, kind, image, classes)
     x, y, w, h = near["bbox"]
     box = [x + float(rng.normal(0, 0.1 * w)), y + float(rng.normal(0, 0.1 * h)), w, h]
     other = int(rng.integers(classes)) + 1
-    made: dict[str, Any] = {
+    detection: dict[str, Any] = {
         "image_id": image,
         "category_id": near["category_id"] if rng.random() < 0.9 else other,
         "score": float(rng.integers(0, 1001)) / 1000,
     }
     if kind == "bbox":
-        return made | {"bbox": box}
+        return cast(Detection, detection | {"bbox": box})
     if kind == "segm":
-        return made | _shape(rng, kind, box)
+        return cast(Detection, detection | _draw_shape(rng, kind, box))
     places = np.array(near["keypoints"]).reshape(-1, 3)
     places[:, :2] += rng.normal(0, 0.06 * np.sqrt(w * h), (POINTS, 2))
-    return made | {"keypoints": places.ravel().tolist()}
+    return cast(Detection, detection | {"keypoints": places.ravel().tolist()})

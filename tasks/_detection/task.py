@@ -119,7 +119,7 @@ SMALL_VIT: dict[str, Any] = {
 }
 
 
-def coco_names(*kinds: str) -> dict[str, str]:
+def name_metrics(*kinds: str) -> dict[str, str]:
     """The metrics of these kinds (bbox, segm, keypoints) with their meaning."""
     return {
         f"{name}_{kind}": f"{kind} average precision, {what}, percent"
@@ -134,18 +134,21 @@ class DetectionTask(Task):
 
     version = 2  # proposals ordered by logits; RetinaNet: bias before group norm, clipped last
     params: DetectionParams
-    figures = {"predictions": "tasks._detection.figure:run"}
     needs: str = "the feature pyramid needs"
 
+    @classmethod
+    def figures(cls) -> dict[str, str]:
+        return {"predictions": "tasks._detection.figure:run"}
+
     def supports(self, backbone: str) -> str | None:
-        found = architecture(backbone)
-        if found.family == "vit":
+        network = architecture(backbone)
+        if network.family == "vit":
             return f"{self.needs} four stages of strides 4 to 32; a vision transformer has one"
-        if found.family == "lab":
+        if network.family == "lab":
             return f"{self.needs} the stages of one ResNet; this backbone is two, on L and on ab"
-        if "cifar" in found.options:
+        if "cifar" in network.options:
             return f"{self.needs} strides 4 to 32; with a 3x3 stem the stages have strides 1 to 8"
-        return engine_reason(self.params, found)
+        return engine_reason(self.params, network)
 
     @classmethod
     def pick_engine(cls, name: str) -> str:
@@ -172,7 +175,10 @@ class VitDetTask(DetectionTask):
     """A detector on a vision transformer."""
 
     def supports(self, backbone: str) -> str | None:
-        found = architecture(backbone)
-        if found.family == "vit":
-            return engine_reason(self.params, found)
-        return "ViTDet's pyramid is made from the one map of a vision transformer; try a vit_ backbone"
+        network = architecture(backbone)
+        if network.family == "vit":
+            return engine_reason(self.params, network)
+        return (
+            "ViTDet's pyramid is made from the one map of a vision transformer; "
+            "try a vit_ backbone"
+        )

@@ -3,8 +3,6 @@ end."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from lightning.fabric import Fabric
@@ -17,14 +15,10 @@ from bench.core.errors import BadData
 from bench.core.processes import start_worker
 from bench.core.seeds import seed_for
 from tasks._detection.backend import DetectorBackend
-from tasks._detection.data import (
-    JitteredImages,
-    StepBatches,
-    TrainImages,
-    choose_fraction,
-    usable_positions,
-)
+from tasks._detection.data import JitteredImages, Sample, TrainImages
 from tasks._detection.protocol import DetectionParams, VitDetParams
+from tasks._detection.selection import StepBatches, choose_fraction, find_usable
+from tasks._detection.vitdet import VitRcnn
 from tasks._shared.finetune import Loop, fit
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
@@ -44,7 +38,7 @@ def build_optimizer(model: nn.Module, p: DetectionParams) -> torch.optim.Optimiz
     """SGD with momentum, for transformers AdamW with smaller rates for earlier blocks; no weight
     decay on normalisation layers."""
     if isinstance(p, VitDetParams):
-        return _adamw(model, p)
+        return _build_adamw(model, p)
     norm: list[nn.Parameter] = []
     other: list[nn.Parameter] = []
     for module in model.modules():
@@ -57,10 +51,11 @@ def build_optimizer(model: nn.Module, p: DetectionParams) -> torch.optim.Optimiz
     return torch.optim.SGD(groups, p.lr, p.momentum)
 
 
-def _adamw(model: nn.Module, p: VitDetParams) -> torch.optim.AdamW:
+def _build_adamw(model: nn.Module, p: VitDetParams) -> torch.optim.AdamW:
     """A group per (rate, weight decay). The rate of block i of n, from 0, is times layer_decay^(n
     - i); of the patch and position embeddings times layer_decay^(n + 1); no decay on the latter.
     """
+    assert isinstance(model, VitRcnn)
     norms = {
         id(q) for m in model.modules() if isinstance(m, NORMS) for q in m.parameters(recurse=False)
     }
@@ -68,16 +63,16 @@ def _adamw(model: nn.Module, p: VitDetParams) -> torch.optim.AdamW:
     for name, q in model.named_parameters():
         decay = 0.0 if id(q) in norms or name.endswith("pos_embed") else p.weight_decay
         if q.requires_grad:
-            groups.setdefault((p.layer_decay ** model.depth_of(name), decay), []).append(q)  # type: ignore[operator]
-    made = [{"params": qs, "weight_decay": d, "factor": s} for (s, d), qs in groups.items()]
-    return torch.optim.AdamW(made, p.lr, (p.momentum, 0.999))
+            groups.setdefault((p.layer_decay ** model.depth_of(name), decay), []).append(q)
+    settings = [{"params": qs, "weight_decay": d, "factor": s} for (s, d), qs in groups.items()]
+    return torch.optim.AdamW(settings, p.lr, (p.momentum, 0.999))
 
 
-def loader(
+def make_loader(
     images: ImageSet, p: DetectionParams, seed: int, steps: int, start: int, workers: int
 ) -> DataLoader:
     """Training batches from step `start` on, as lists of samples."""
-    positions = usable_positions(images, p.kinds)
+    positions = find_usable(images, p.kinds)
     positions = np.intersect1d(positions, choose_fraction(images.ids, p.fraction, p.subset_seed))
     if len(positions) == 0:
         what = "labelled keypoints" if "keypoints" in p.kinds else "an object that is no crowd"
@@ -110,9 +105,9 @@ def train(
     seed = ctx.seed("detector")
 
     def batches(start: int) -> DataLoader:
-        return loader(images, p, seed, p.iterations, start, ctx.runtime.workers)
+        return make_loader(images, p, seed, p.iterations, start, ctx.runtime.workers)
 
-    def losses(samples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def losses(samples: list[Sample]) -> dict[str, torch.Tensor]:
         return backend.losses(model, samples, fabric.device)
 
     loop = Loop(p.iterations, p.lr, batches, losses, lambda step: lr_at(step, p), seed)
@@ -134,26 +129,28 @@ def precise_batch_norm(
     if not p.precise_bn or not layers:
         return
     momenta = [layer.momentum for layer in layers]
-    means = [torch.zeros_like(_buffer(layer, "running_mean")) for layer in layers]
-    variances = [torch.zeros_like(_buffer(layer, "running_var")) for layer in layers]
+    means = [torch.zeros_like(_get_buffer(layer, "running_mean")) for layer in layers]
+    variances = [torch.zeros_like(_get_buffer(layer, "running_var")) for layer in layers]
     for layer in layers:
         layer.momentum = 1.0
     seed = ctx.seed("precise batch norm")
     model.train()
     advance = ctx.progress.task("batch-norm statistics", p.precise_bn)
-    for n, samples in enumerate(loader(images, p, seed, p.precise_bn, 0, ctx.runtime.workers), 1):
+    for n, samples in enumerate(
+        make_loader(images, p, seed, p.precise_bn, 0, ctx.runtime.workers), 1
+    ):
         torch.manual_seed(seed_for(seed, "batch", n))
         backend.losses(model, samples, fabric.device)
         for layer, mean, variance in zip(layers, means, variances, strict=True):
-            mean += (_buffer(layer, "running_mean") - mean) / n
-            variance += (_buffer(layer, "running_var") - variance) / n
+            mean += (_get_buffer(layer, "running_mean") - mean) / n
+            variance += (_get_buffer(layer, "running_var") - variance) / n
         advance(1)
     for layer, momentum, mean, variance in zip(layers, momenta, means, variances, strict=True):
         layer.momentum = momentum
-        _buffer(layer, "running_mean").copy_(mean)
-        _buffer(layer, "running_var").copy_(variance)
+        _get_buffer(layer, "running_mean").copy_(mean)
+        _get_buffer(layer, "running_var").copy_(variance)
 
 
-def _buffer(layer: nn.Module, name: str) -> torch.Tensor:
-    found: torch.Tensor = getattr(layer, name)
-    return found
+def _get_buffer(layer: nn.Module, name: str) -> torch.Tensor:
+    buffer: torch.Tensor = getattr(layer, name)
+    return buffer

@@ -14,7 +14,9 @@ from torchvision.models.convnext import LayerNorm2d
 from torchvision.ops import stochastic_depth
 
 from bench.nn.backbones import build_backbone
-from tasks._detection.model import FpnRcnn
+from bench.nn.vit import VisionTransformer
+from tasks._detection.fpn import FpnRcnn
+from tasks._detection.settings import VitDetSettings
 
 NORM: Any = partial(LayerNorm2d, eps=1e-6)
 
@@ -45,7 +47,7 @@ class RelativePositions(nn.Module):
         return both.flatten(4, 5).flatten(2, 3)
 
 
-def attend(attention: Any, positions: RelativePositions, x: Tensor) -> Tensor:
+def attend(attention: Any, positions: nn.Module, x: Tensor) -> Tensor:
     """(B, h, w, C) -> the same: timm's attention over all tokens, with the positions' bias."""
     b, h, w, c = x.shape
     q, k, v = (
@@ -110,20 +112,25 @@ class VitRcnn(FpnRcnn):
     backbone's last norm are not used, as in ViTDet."""
 
     norm = NORM
+    body: VisionTransformer
+    p: VitDetSettings
 
-    def _pyramid(self, backbone: str) -> None:
-        self.body: Any = build_backbone(backbone)
+    def _build_pyramid(self, backbone: str) -> None:
+        body = build_backbone(backbone)
+        assert isinstance(body, VisionTransformer)
+        self.body = body
         self.body.pos_embed.requires_grad_(True)
         self.strides = tuple(int(self.body.patch * s) for s in (0.25, 0.5, 1, 2, 4))
         step = self.body.patch * 2
         # to one square, so that positions mean the same
         self.divisor = -(-max(self.p.sizes) // step) * step
-        depth, attention = len(self.body.blocks), self.body.blocks[0].attn
+        first: Any = body.blocks[0]
+        depth, heads = len(body.blocks), first.attn.num_heads
         every = max(depth // self.p.global_blocks, 1)
         self.windows = [0 if i % every == every - 1 else self.p.window for i in range(depth)]
         whole = max(self.p.sizes) // self.body.patch
         self.positions = nn.ModuleList(
-            RelativePositions(window or whole, self.body.feature_dim // attention.num_heads)
+            RelativePositions(window or whole, body.feature_dim // heads)
             for window in self.windows
         )
         self.fpn = SimplePyramid(self.body.feature_dim, self.p.fpn)
@@ -141,8 +148,9 @@ class VitRcnn(FpnRcnn):
         height, width = (side // self.body.patch for side in images.shape[-2:])
         x = self.body.tokens(images).unflatten(1, (height, width))
         rates = torch.linspace(0, self.p.drop_path, len(self.windows)).tolist()
+        blocks: list[Any] = list(self.body.blocks)
         for block, positions, window, rate in zip(
-            self.body.blocks, self.positions, self.windows, rates, strict=True
+            blocks, self.positions, self.windows, rates, strict=True
         ):
             y = block.norm1(x)
             if window:

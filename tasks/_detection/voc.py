@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from bench.contracts.images import ImageSet
+from bench.contracts.images import ImageSet, Objects
+from tasks._detection.records import Detection, Metrics, PerClass
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
 Rule = Literal["11_points", "area"]
@@ -30,15 +31,15 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, rule: Rule) -> 
     return float((np.diff(steps) * envelope).sum())
 
 
-def overlaps(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
+def measure_overlaps(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(n, 4), (m, 4) -> (n, m) IoU of boxes whose corners are pixels inside them (so that a side
     is max - min + 1), as the development kit computes it."""
     low = np.maximum(boxes[:, None, :2], other[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], other[None, :, 2:])
     inter = np.maximum(high - low + 1, 0).prod(2)
     areas = [(b[:, 2:] - b[:, :2] + 1).prod(1) for b in (boxes, other)]
-    found: np.ndarray = inter / (areas[0][:, None] + areas[1] - inter)
-    return found
+    iou: np.ndarray = inter / (areas[0][:, None] + areas[1] - inter)
+    return iou
 
 
 @dataclass(frozen=True)
@@ -60,47 +61,46 @@ class Ranked:
 
 
 def voc_metrics(
-    images: ImageSet, found: list[dict[str, Any]], rule: Rule = "11_points"
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    images: ImageSet, detections: list[Detection], rule: Rule = "11_points"
+) -> tuple[Metrics, PerClass]:
     """AP, AP50 and AP75 in percent, means over the classes, and the three per class.
 
     AP is the mean over the IoU thresholds .5, .55, ..., .95. A detection takes the object of its
-    class with
-    the highest IoU, if that is above the threshold: it is right if no detection of a higher score
-    took it before; if the object is `difficult`, the detection does not count, and difficult
-    objects are not missed. As detectron2 writes them, scores are rounded to 3 decimals and
-    corners, counted from 1, to 1 decimal. Of equal scores the earlier detection comes first. A
-    class without an object that is not difficult is left out. `found` is `predict`'s: bbox xywh in
-    original pixels, category_id = label + 1.
+    class with the highest IoU, if that is above the threshold: it is right if no detection of a
+    higher score took it before; if the object is `difficult`, the detection does not count, and
+    difficult objects are not missed. As detectron2 writes them, scores are rounded to 3 decimals
+    and corners, counted from 1, to 1 decimal. Of equal scores the earlier detection comes first. A
+    class without an object that is not difficult is left out. The detections are `predict`'s: bbox
+    xywh in original pixels, category_id = label + 1.
     """
-    return voc_means(rank_detections(images, found), rule, np.ones(len(images), np.int64))
+    return voc_means(rank_detections(images, detections), rule, np.ones(len(images), np.int64))
 
 
-def rank_detections(images: ImageSet, found: list[dict[str, Any]]) -> list[Ranked]:
+def rank_detections(images: ImageSet, detections: list[Detection]) -> list[Ranked]:
     """Detections by class, each beside the object that it could take."""
     position = {int(image): i for i, image in enumerate(images.ids)}
     truth = [images.objects(i) for i in range(len(images))]
-    at = np.array([position[d["image_id"]] for d in found], np.int64)
-    label = np.array([d["category_id"] - 1 for d in found], np.int64)
-    score = np.array([float(f"{d['score']:.3f}") for d in found])
-    xywh = np.array([d["bbox"] for d in found], np.float64).reshape(-1, 4)
+    at = np.array([position[d["image_id"]] for d in detections], np.int64)
+    label = np.array([d["category_id"] - 1 for d in detections], np.int64)
+    score = np.array([float(f"{d['score']:.3f}") for d in detections])
+    xywh = np.array([d["bbox"] for d in detections], np.float64).reshape(-1, 4)
     boxes = np.concatenate([xywh[:, :2] + 1, xywh[:, :2] + xywh[:, 2:]], 1)
     boxes = np.array([[float(f"{v:.1f}") for v in box] for box in boxes]).reshape(-1, 4)
-    made = []
+    ranked = []
     for k, name in enumerate(images.classes):
         mine = [np.flatnonzero(t.labels == k) for t in truth]
         objects = np.array([(~t.difficult[m]).sum() for t, m in zip(truth, mine, strict=True)])
         rows = np.flatnonzero(label == k)
         rows = rows[np.argsort(-score[rows], kind="stable")]
-        made.append(Ranked(name, at[rows], *_best(truth, mine, at[rows], boxes[rows]), objects))
-    return made
+        ranked.append(
+            Ranked(name, at[rows], *_match_best(truth, mine, at[rows], boxes[rows]), objects)
+        )
+    return ranked
 
 
-def voc_means(
-    classes: list[Ranked], rule: Rule, counts: np.ndarray
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+def voc_means(classes: list[Ranked], rule: Rule, counts: np.ndarray) -> tuple[Metrics, PerClass]:
     """`voc_metrics` where image i is in the set counts[i] times; counts (N,) int64."""
-    per_class: dict[str, dict[str, float]] = {}
+    per_class: PerClass = {}
     for c in classes:
         wanted = int((c.objects * counts).sum())
         if wanted:
@@ -115,8 +115,8 @@ def voc_means(
     return metrics, per_class
 
 
-def _best(
-    truth: list[Any], mine: list[np.ndarray], at: np.ndarray, boxes: np.ndarray
+def _match_best(
+    truth: list[Objects], mine: list[np.ndarray], at: np.ndarray, boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per detection the highest IoU with an object of its class (-1: the image has none), a number
     of that object, and whether it is difficult."""
@@ -129,7 +129,7 @@ def _best(
             continue
         rows = np.flatnonzero(at == image)
         corners = truth[image].boxes[members].astype(np.float64) + np.array([1, 1, 0, 0])
-        table = overlaps(boxes[rows], corners)
+        table = measure_overlaps(boxes[rows], corners)
         chosen = table.argmax(1)
         iou[rows], number[rows] = table.max(1), first[image] + chosen
         difficult[rows] = truth[image].difficult[members[chosen]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,24 +12,14 @@ from torch.nn import functional as F
 from bench.contracts.context import StageContext
 from bench.contracts.task import Scored
 from bench.core.errors import BadData, BadInput
-from bench.core.params import param
-from bench.core.stage import Stage
-from bench.data.preprocess import Transform
-from tasks._frozen.protocol import FrozenParams, feature_stages, load_split
+from bench.data.semantic import single_labels
+from bench.stages.pretrain.setup import pick_device
+from tasks._frozen.features import load_split
+from tasks._frozen.protocol import KnnParams
 from tasks._shared.counted import load_kept, share
 from tasks._shared.ranking import top_k
 
 BLOCK = 1024  # test rows at a time
-
-
-class KnnParams(FrozenParams):
-    """Wu et al. 2018, as lightly and most repositories run it."""
-
-    resize: int = param(256, ge=16, help="short side before the central crop, pixels")
-    k: int = param(200, ge=1, help="neighbours that vote", search=["int", 1, 200])
-    temperature: float = param(
-        0.1, gt=0, help="T of the weight exp(similarity / T)", search=["log", 0.01, 1.0]
-    )
 
 
 def knn_scores(
@@ -38,63 +30,54 @@ def knn_scores(
 
     train: (N, D), labels: (N,) int64, test: (M, D). Source: Wu et al. 2018, section 3.4.
     """
-    bank, found = F.normalize(train.float(), dim=1), []
+    bank, scores = F.normalize(train.float(), dim=1), []
     for part in test.split(BLOCK):
         near = (F.normalize(part.float(), dim=1) @ bank.T).topk(k, dim=1)
         votes = torch.zeros(len(part), classes, device=part.device)
-        found.append(
-            votes.scatter_add_(1, labels[near.indices], (near.values / temperature).exp())
-        )
-    return torch.cat(found)
-
-
-def knn_stages(backbone: Stage, data: Stage, p: KnnParams) -> dict[str, Stage]:
-    """The pooled features of the central crop."""
-    return feature_stages(
-        backbone, data, Transform("center", p.resize, p.image_size), ["gap"], p.precision
-    )
+        weights = (near.values / temperature).exp()
+        scores.append(votes.scatter_add_(1, labels[near.indices], weights))
+    return torch.cat(scores)
 
 
 def run_knn(ctx: StageContext, p: KnnParams) -> dict[str, float]:
     """top1 and top5 in percent over the val images that have a label; leaves predicted.npy, their
     classes."""
-    from bench.data.semantic import single_labels
-    from bench.stages.pretrain.setup import pick_device
-
-    sides = []
-    for split in ("train", "val"):
-        s = load_split(ctx, split, "gap")
-        labels = single_labels(s.images)
-        known = labels >= 0
-        if not known.any():
-            where = f"{s.images.name}/{s.images.split}"
-            raise BadData(f"{where} has no labelled image; try: --task-data scenes_objects")
-        sides.append(
-            (
-                torch.from_numpy(np.array(s.features[known])),
-                torch.from_numpy(labels[known]),
-                s.images.classes,
-            )
-        )
-    (train, labels, classes), (test, truth, _) = sides
-    if p.k > len(train):
+    train, test = (_load_labelled(ctx, split) for split in ("train", "val"))
+    if p.k > len(train.labels):
         raise BadInput(
-            f"k is at most the number of labelled training images, {len(train)}, got {p.k}; "
-            f"try: --set {ctx.stage.name}.k={min(20, len(train))}"
+            f"k is at most the number of labelled training images, {len(train.labels)}, "
+            f"got {p.k}; try: --set {ctx.stage.name}.k={min(20, len(train.labels))}"
         )
     device = pick_device(ctx.runtime.devices).kind
-    made = knn_scores(
-        train.to(device), labels.to(device), test.to(device), len(classes), p.k, p.temperature
-    )
-    scores = made.cpu().numpy()
+    bank, labels, queries = (t.to(device) for t in (train.features, train.labels, test.features))
+    votes = knn_scores(bank, labels, queries, train.classes, p.k, p.temperature)
+    scores = votes.cpu().numpy()
     np.save(ctx.work / "predicted.npy", scores.argmax(1))
-    return {f"top{n}": 100 * top_k(truth.numpy(), scores, n) for n in (1, 5)}
+    return {f"top{n}": 100 * top_k(test.labels.numpy(), scores, n) for n in (1, 5)}
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """The images of a split that have a label: features (n, D), labels (n,) int64."""
+
+    features: Tensor
+    labels: Tensor
+    classes: int
+
+
+def _load_labelled(ctx: StageContext, split: str) -> _Labelled:
+    s = load_split(ctx, split, "gap")
+    labels = single_labels(s.images)
+    known = labels >= 0
+    if not known.any():
+        where = f"{s.images.name}/{s.images.split}"
+        raise BadData(f"{where} has no labelled image; try: --task-data scenes_objects")
+    features = torch.from_numpy(np.array(s.features[known]))
+    return _Labelled(features, torch.from_numpy(labels[known]), len(s.images.classes))
 
 
 def rescore_knn(ctx: StageContext) -> Scored:
     """top1 of a finished evaluation as a function of how often each image counts."""
-    from bench.data.semantic import single_labels
-
     images, predicted = ctx.images("data", "val"), load_kept(ctx.work, "predicted.npy")
     labels = single_labels(images)
     known = labels >= 0

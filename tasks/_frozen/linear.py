@@ -1,9 +1,9 @@
-"""Linear probes: classifiers on pooled depths of a frozen backbone, trained on augmented images."""
+"""Linear probes: classifiers of a frozen backbone's depths, trained on augmented images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,19 +13,20 @@ from torch.utils.data import DataLoader
 
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
-from bench.contracts.network import Batch
 from bench.contracts.task import Scored
 from bench.contracts.views import Augment, Sample, Source, ViewSpec
 from bench.core.errors import BadData
-from bench.core.params import param
 from bench.data.preprocess import Transform
-from bench.stages.features import BATCH, Extractor, backbone_name, batches, load_extractor
+from bench.data.semantic import image_labels, single_labels
+from bench.stages.extract import BATCH, Extractor, batches, load_extractor
+from bench.stages.features import backbone_name
 from bench.stages.pretrain.setup import pick_device, step_threads
 from bench.views.augment import STD
 from bench.views.loader import BatchOrder, make_loader, steps_per_epoch, to_device
-from tasks._frozen.protocol import FrozenParams
+from tasks._frozen.protocol import LinearParams
 from tasks._shared.counted import Counted, load_kept, share
 from tasks._shared.finetune import Loop, fit
+from tasks._shared.ranking import top_k
 
 # PCA of ImageNet's RGB values in [0, 1] (Krizhevsky et al. 2012): eigenvalues and eigenvectors
 # (columns)
@@ -35,32 +36,6 @@ LIGHT_VECTORS = (
     (-0.5808, -0.0045, -0.8140),
     (-0.5836, -0.6948, 0.4203),
 )
-
-
-class LinearParams(FrozenParams):
-    """Every number of a linear probe; the defaults are OpenSelfSup's and paper 002's."""
-
-    resize: int = param(256, ge=16, help="short side before the central crop at test, pixels")
-    layers: tuple[str, ...] = param(
-        ("conv1", "res2", "res3", "res4", "res5"), help="depths, a classifier each; or gap"
-    )
-    epochs: int = param(28, ge=1, help="passes over the training images")
-    steps: tuple[int, ...] = param((8, 16, 24), help="epochs after which the rate falls by 10")
-    batch_size: int = param(256, ge=2, help="images per step")
-    lr: float = param(0.01, gt=0, help="learning rate", search=["log", 1e-3, 100.0])
-    momentum: float = param(0.9, ge=0, lt=1, help="of SGD")
-    nesterov: bool = param(True, help="Nesterov momentum, as the published code has it")
-    weight_decay: float = param(1e-4, ge=0, help="on weights and biases of the classifiers")
-    batch_norm: bool = param(
-        True, help="batch norm without affine parameters before each classifier"
-    )
-    min_scale: float = param(
-        0.08, gt=0, le=1, help="least area of a training crop, fraction of the image"
-    )
-    jitter: float = param(
-        0.0, ge=0, le=1, help="strength of brightness, contrast and saturation jitter"
-    )
-    lighting: float = param(0.0, ge=0, help="deviation of PCA lighting noise")
 
 
 @dataclass(frozen=True)
@@ -131,6 +106,14 @@ def probe_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (each * counted).sum() / counted.sum().clamp(min=1)
 
 
+def build_optimizer(heads: Heads, p: LinearParams) -> torch.optim.SGD:
+    """SGD; Nesterov's form only where there is momentum."""
+    nesterov = p.nesterov and p.momentum > 0
+    return torch.optim.SGD(
+        heads.parameters(), p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=nesterov
+    )
+
+
 def lr_at(epoch: int, p: LinearParams) -> float:
     """lr / 10^(steps that lie behind)."""
     return float(p.lr * 0.1 ** sum(epoch >= s for s in p.steps))
@@ -159,15 +142,13 @@ def run_linear(
 
 
 def _labels(images: ImageSet, multi: bool) -> np.ndarray:
-    from bench.data.semantic import image_labels, single_labels
-
-    found = image_labels(images) if multi else single_labels(images)
-    if not images.classes or (not multi and not (found >= 0).any()):
+    labels = image_labels(images) if multi else single_labels(images)
+    if not images.classes or (not multi and not (labels >= 0).any()):
         other = "scenes" if multi else "scenes_objects"
         raise BadData(
             f"{images.name}/{images.split} has no labelled image; try: --task-data {other}"
         )
-    return found
+    return labels
 
 
 def _train(
@@ -182,28 +163,27 @@ def _train(
         torch.manual_seed(seed)
         heads = Heads({n: blank[n].shape[1] for n in p.layers}, len(images.classes), p.batch_norm)
     heads.to(extract.device)
-    optimizer = torch.optim.SGD(
-        heads.parameters(),
-        p.lr,
-        p.momentum,
-        weight_decay=p.weight_decay,
-        nesterov=p.nesterov and p.momentum > 0,
-    )
+    optimizer = build_optimizer(heads, p)
     crop, targets = _Crop(p.image_size, p.min_scale, p.jitter), torch.from_numpy(labels)
     per_epoch = steps_per_epoch(len(positions), p.batch_size)
 
-    def loaded(start: int) -> DataLoader:
+    def load_batches(start: int) -> DataLoader:
         order = BatchOrder(len(positions), p.batch_size, p.epochs, seed, start)
         return make_loader(images, _Whole(positions), crop, seed, order, ctx.runtime.workers)
 
-    def losses(raw: Batch) -> dict[str, Tensor]:
+    def losses(raw: dict[str, Any]) -> dict[str, Tensor]:
         view = to_device(raw, extract.device, 0, 1).views["view1"]
         target = targets[view.index.cpu()].to(extract.device)
         outputs = heads(extract(lighting(view.images, p.lighting)))
         return {f"loss_{layer}": probe_loss(out, target) for layer, out in outputs.items()}
 
     loop = Loop(
-        p.epochs * per_epoch, p.lr, loaded, losses, lambda step: lr_at(step // per_epoch, p), seed
+        p.epochs * per_epoch,
+        p.lr,
+        load_batches,
+        losses,
+        lambda step: lr_at(step // per_epoch, p),
+        seed,
     )
     fit(ctx, heads, optimizer, loop, Fabric(accelerator=extract.device.type, devices=1))
     return heads.eval()
@@ -214,33 +194,29 @@ def _score(
     ctx: StageContext, p: LinearParams, extract: Extractor, heads: Heads, images: ImageSet
 ) -> dict[str, np.ndarray]:
     advance = ctx.progress.task("score", len(images))
-    found: dict[str, list[Tensor]] = {layer: [] for layer in p.layers}
+    scores: dict[str, list[Tensor]] = {layer: [] for layer in p.layers}
     transform = Transform("center", p.resize, p.image_size)
     for shown in batches(
         images, transform, workers=ctx.runtime.workers, pin=extract.device.type == "cuda"
     ):
         for layer, out in heads(extract(shown)).items():
-            found[layer].append(out.float().cpu())
+            scores[layer].append(out.float().cpu())
         advance(min(BATCH, len(shown)))
-    return {layer: torch.cat(parts).numpy() for layer, parts in found.items()}
+    return {layer: torch.cat(parts).numpy() for layer, parts in scores.items()}
 
 
-def accuracies(scores: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
-    """top1 and top5 in percent of every layer (`top1_res5`), and of the layer with the best top1."""
-    from tasks._shared.ranking import top_k
-
-    found = {
+def measure_accuracies(scores: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
+    """top1 and top5 in percent of every layer (`top1_res5`), and of the layer of the best top1."""
+    accuracy = {
         f"top{k}_{layer}": 100 * top_k(truth, s, k) for layer, s in scores.items() for k in (1, 5)
     }
-    best = max(scores, key=lambda layer: found[f"top1_{layer}"])
-    return {"top1": found[f"top1_{best}"], "top5": found[f"top5_{best}"], **found}
+    best = max(scores, key=lambda layer: accuracy[f"top1_{layer}"])
+    return {"top1": accuracy[f"top1_{best}"], "top5": accuracy[f"top5_{best}"], **accuracy}
 
 
 def rescore_linear(ctx: StageContext) -> Scored:
     """top1 of each layer of a finished evaluation, and of the best, as functions of how often each
     image counts."""
-    from bench.data.semantic import single_labels
-
     images = ctx.images("data", "val")
     labels = single_labels(images)
     known = labels >= 0
@@ -249,14 +225,6 @@ def rescore_linear(ctx: StageContext) -> Scored:
     metrics: dict[str, Counted] = {f"top1_{layer}": f for layer, f in layers.items()}
     metrics["top1"] = lambda counts: max(f(counts) for f in layers.values())
     return Scored(images.ids[known], metrics)
-
-
-def accuracy_metrics(layers: Sequence[str]) -> dict[str, str]:
-    """What `accuracies` returns, described."""
-    best = {"top1": "accuracy of the best layer, percent", "top5": "its top-5 accuracy, percent"}
-    return best | {
-        f"top{k}_{n}": f"top-{k} accuracy of {n}, percent" for n in layers for k in (1, 5)
-    }
 
 
 def fit_cached(
@@ -269,9 +237,7 @@ def fit_cached(
         torch.manual_seed(seed)
         heads = Heads({"gap": train.shape[1]}, labels.shape[1], p.batch_norm)
     x, y = torch.from_numpy(np.array(train)), torch.from_numpy(labels)
-    optimizer = torch.optim.SGD(
-        heads.parameters(), p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.nesterov
-    )
+    optimizer = build_optimizer(heads, p)
     heads.train()
     for step, keys in enumerate(order := BatchOrder(len(x), p.batch_size, p.epochs, seed)):
         at = torch.tensor([i for _, i in keys])

@@ -4,14 +4,16 @@ cost."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
 from bench.contracts.context import StageContext
 from bench.core.errors import BadInput
-from tasks._frozen.solver import Kernel, prepare
-from tasks._frozen.svm import Solver, draw_sample, pick_by_cv, train_shot
+from tasks._frozen.protocol import Solver
+from tasks._frozen.rows import Kernel, prepare
+from tasks._frozen.svm import draw_sample, pick_by_cv, train_shot
 from tasks._shared.ranking import ApKind, class_ap
 
 
@@ -39,10 +41,9 @@ class Experiment:
             or max(self.ks) < 2
         ):
             raise BadInput(
-                "ks are different numbers, one of them above 1 (k = 1 cannot choose a cost), and "
-                "seeds "
-                f"at least one; "
-                f"got ks {self.ks} and seeds {self.seeds}; try: --set ks=1,2,4"
+                "ks are different numbers, one of them above 1 (k = 1 cannot choose a cost), "
+                f"and there is at least one seed; got ks {self.ks} and seeds {self.seeds}; "
+                "try: --set ks=1,2,4"
             )
         self.ks = tuple(sorted(self.ks))
         self.ap = np.zeros((len(self.ks), len(self.seeds), len(self.costs)))
@@ -61,48 +62,59 @@ class Experiment:
         samples = {(k, s): draw_sample(self.labels, k, s) for k in self.ks for s in self.seeds}
         np.savez_compressed(
             ctx.work / "samples.npz",
-            rows=np.concatenate([_rows(*a, b, ids) for a, b in samples.items()]),
+            rows=np.concatenate([_list_sample(*a, b, ids) for a, b in samples.items()]),
         )
         kernel, rows = Kernel(train), prepare(test)
         advance = ctx.progress.task("low-shot samples", len(samples))
         for (k, seed), sample in samples.items():
             at = self.ks.index(k), self.seeds.index(seed)
             file = ctx.scratch / f"k{k}-seed{seed}.npy"
-            found = _saved(file, len(self.costs))
-            if found is None:
+            curves = _load_saved(file, len(self.costs))
+            if curves is None:
                 shot = train_shot(kernel, rows, sample, self.costs, solver)
                 ap = [
                     float(np.nanmean(class_ap(self.truth, scores, self.kind)))
                     for scores in shot.scores
                 ]
-                found = np.stack([ap, shot.cv.mean(1)])
+                curves = np.stack([ap, shot.cv.mean(1)])
                 partial = ctx.scratch / "part.npy"
-                np.save(partial, found)
+                np.save(partial, curves)
                 partial.replace(file)
-            self.ap[at], self.cv[at] = found
+            self.ap[at], self.cv[at] = curves
             advance(1)
 
 
-def _rows(k: int, seed: int, sample: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def _list_sample(k: int, seed: int, sample: np.ndarray, ids: np.ndarray) -> np.ndarray:
     image, c = np.nonzero(sample)
     return np.stack(
         [np.full(len(c), k), np.full(len(c), seed), c, np.asarray(ids)[image], sample[image, c]], 1
     )
 
 
-def _saved(file: Any, n: int) -> np.ndarray | None:
+def _load_saved(file: Path, n: int) -> np.ndarray | None:
     try:
-        found: np.ndarray = np.load(file)
-        return found if found.shape == (2, n) else None
+        curves: np.ndarray = np.load(file)
+        return curves if curves.shape == (2, n) else None
     except (OSError, ValueError):
         return None
 
 
-def summarise(e: Experiment, selection: str) -> tuple[dict[str, float], dict[str, Any]]:
+class ShotReport(TypedDict):
+    """What per_k.json says of one k: mAP in percent of each sample by either way to choose a cost,
+    and the costs."""
+
+    seeds: list[int]
+    cv: list[float]
+    test: list[float]
+    cv_costs: list[float]
+    test_cost: float
+
+
+def summarise(e: Experiment, selection: str) -> tuple[dict[str, float], dict[str, ShotReport]]:
     """Metrics in percent, and per k the figures of every sample with the costs chosen."""
     picks = [pick_by_cv([e.cv[i, s] for i in range(len(e.ks))]) for s in range(len(e.seeds))]
     metrics: dict[str, float] = {}
-    table: dict[str, Any] = {}
+    table: dict[str, ShotReport] = {}
     for i, k in enumerate(e.ks):
         # one cost for all classes and samples, by the test set
         best = int(e.ap[i].mean(0).argmax())

@@ -1,20 +1,16 @@
-"""The SVM protocols on made-up features, batched solvers against LIBLINEAR, for `bench perf eval`."""
+"""The SVM protocols on made-up features for `bench perf eval`, our solver against LIBLINEAR."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from bench.core.progress import Progress
 from bench.measure.evaluation_speed import Work
-from tasks._frozen.solver import Kernel, prepare
+from tasks._frozen.protocol import Solver, SvmParams, check_solver
+from tasks._frozen.rows import Kernel, prepare
 from tasks._frozen.svm import (
     Shot,
-    Solver,
-    SvmParams,
     Trained,
-    check_solver,
     draw_sample,
     pick_by_cv,
     train_full,
@@ -64,7 +60,7 @@ def full(scale: str) -> list[Work]:
     train, test, truth = features[:n], features[n:], labels[n:]
     costs = SvmParams().all_costs()
 
-    def solved(solver: Solver, count: int) -> Trained:
+    def train_classes(solver: Solver, count: int) -> Trained:
         return train_full(train, labels[:n, :count], test, costs, solver, Progress())
 
     def compare(ours: Trained, theirs: Trained) -> tuple[float, dict[str, float]]:
@@ -80,10 +76,10 @@ def full(scale: str) -> list[Work]:
     return [
         Work(
             "SVM",
-            f"{n} x {d} features, {classes} classes x {len(costs)} costs; plain: {part} classes, "
-            "scaled",
-            lambda: solved("batched", classes),
-            lambda: solved("liblinear", part),
+            f"{n} x {d} features, {classes} classes x {len(costs)} costs; "
+            f"plain: {part} classes, scaled",
+            lambda: train_classes("batched", classes),
+            lambda: train_classes("liblinear", part),
             compare,
             POINTS[scale],
             classes / part,
@@ -100,20 +96,18 @@ def lowshot(scale: str) -> list[Work]:
     truth, costs = labels[n:, :part], SvmParams().all_costs()
     samples = [draw_sample(labels[:n], k, 0) for k in ks]
 
-    def solved(solver: Solver, count: int) -> list[Shot]:
+    def train_classes(solver: Solver, count: int) -> list[Shot]:
         kernel, test = Kernel(features[:n]), prepare(features[n:])
         return [train_shot(kernel, test, sample[:, :count], costs, solver) for sample in samples]
 
     def compare(ours: list[Shot], theirs: list[Shot]) -> tuple[float, dict[str, float]]:
-        picks = [
-            pick_by_cv([shot.cv[:, :part].mean(1) for shot in shots]) for shots in (ours, theirs)
-        ]
+        p, q = (pick_by_cv([shot.cv[:, :part].mean(1) for shot in s]) for s in (ours, theirs))
         one, other = (_test_ap(truth, shots) for shots in (ours, theirs))
-        at = [np.abs(a[p] - b[q]) for a, b, p, q in zip(one, other, *picks, strict=True)]
+        at = [np.abs(a[i] - b[j]) for a, b, i, j in zip(one, other, p, q, strict=True)]
         return float(max(at)), {
             "classes compared": part,
             "samples": len(ks),
-            "same cost": int(np.equal(*picks).sum()),
+            "same cost": int(np.equal(p, q).sum()),
             "largest at any cost": float(np.abs(one - other).max()),
         }
 
@@ -121,11 +115,10 @@ def lowshot(scale: str) -> list[Work]:
     return [
         Work(
             "low-shot SVM",
-            f"{n} x {d} features, a sample of {classes} classes at k = {shown}, {len(costs)} "
-            "costs; plain: "
-            f"{part} classes, scaled",
-            lambda: solved("batched", classes),
-            lambda: solved("liblinear", part),
+            f"{n} x {d} features, a sample of {classes} classes at k = {shown}, "
+            f"{len(costs)} costs; plain: {part} classes, scaled",
+            lambda: train_classes("batched", classes),
+            lambda: train_classes("liblinear", part),
             compare,
             POINTS[scale],
             classes / part,
@@ -134,7 +127,7 @@ def lowshot(scale: str) -> list[Work]:
     ]
 
 
-def _test_ap(truth: np.ndarray, shots: list[Shot]) -> Any:
+def _test_ap(truth: np.ndarray, shots: list[Shot]) -> np.ndarray:
     """(k, C) mAP in percent of the first classes."""
     part = truth.shape[1]
     return 100 * np.array(

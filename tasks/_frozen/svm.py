@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,67 +13,29 @@ import torch
 from bench.contracts.context import StageContext
 from bench.contracts.task import Scored
 from bench.core.errors import BadInput
-from bench.core.params import param
 from bench.core.processes import parallel
 from bench.core.progress import Advance, Progress
 from bench.core.seeds import rng_for
+from bench.data.semantic import image_labels
+from bench.nn.svm import solve
 from tasks._frozen.gram import Gram
-from tasks._frozen.gram import solve as solve_rows
-from tasks._frozen.protocol import FrozenParams
-from tasks._frozen.solver import Kernel, Reduced, prepare, solve, solve_path
+from tasks._frozen.protocol import Solver
+from tasks._frozen.rows import Kernel, Reduced, prepare, solve_path
 from tasks._shared.counted import load_kept, mean_ap
 from tasks._shared.ranking import ApKind, average_precision
 
 POSITIVE_WEIGHT = 2.0  # class_weight {1: 2, -1: 1}
-Solver = Literal["batched", "liblinear"]
-
-
 REFIT_TOL = 1e-3  # of what is scored in the end; cross-validation does with less
 SHOT_TOL = 5e-4  # of small samples: their problems are cheap, and few rows decide
 
 
-class SvmParams(FrozenParams):
-    """What both SVM protocols share (METHODS 3.1: the FAIR benchmark's files, OpenSelfSup, paper
-    002)."""
-
-    resize: int = param(256, ge=16, help="short side before the image is squashed, pixels")
-    layer: Literal["conv1", "res2", "res3", "res4", "res5", "gap"] = param(
-        "res5", help="depth the features are taken at; res5 is the last map pooled to 2 x 2"
-    )
-    costs: tuple[float, ...] = param(
-        (1.0, 10.0, 100.0), help="costs tried, besides the powers of one half"
-    )
-    powers: tuple[int, int] = param((4, 19), help="first and last power n of the costs 0.5^n")
-    ap: ApKind = param(
-        "interpolated", help="average precision on the test set: interpolated, 11point or area"
-    )
-    solver: Solver = param(
-        "batched", help="batched: all problems at once; liblinear: one by one, needs scikit-learn"
-    )
-
-    def all_costs(self) -> np.ndarray:
-        """The costs tried, ascending."""
-        halves = [0.5**n for n in range(self.powers[0], self.powers[1] + 1)]
-        return np.array(sorted({*map(float, self.costs), *halves}))
-
-
-def check_solver(solver: str) -> None:
-    """BadInput where LIBLINEAR is asked for and not there."""
-    if solver == "liblinear" and find_spec("sklearn") is None:
-        raise BadInput(
-            "solver 'liblinear' needs scikit-learn, which is not installed; try: --set "
-            "solver=batched, or "
-            "pip install scikit-learn"
-        )
-
-
-def training_signs(labels: np.ndarray) -> np.ndarray:
+def make_signs(labels: np.ndarray) -> np.ndarray:
     """(N, K) labels 1, 0 (only difficult), -1 -> 1 or -1: an image that shows a class only as
     difficult objects is a negative in training (at test it is left out of that class)."""
     return np.where(np.asarray(labels) == 1, 1, -1).astype(np.int8)
 
 
-def stratified_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
+def split_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
     """(n,) fold of each row, unshuffled and stratified as scikit-learn's `StratifiedKFold` makes
     them.
 
@@ -85,26 +46,24 @@ def stratified_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
     _, first, inverse = np.unique(y, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))[inverse]
     order = np.sort(rank)
-    found = np.empty(len(y), np.int64)
+    fold = np.empty(len(y), np.int64)
     for c in range(int(rank.max()) + 1):
         counts = [int((order[f::folds] == c).sum()) for f in range(folds)]
-        found[rank == c] = np.repeat(np.arange(folds), counts)
-    return found
+        fold[rank == c] = np.repeat(np.arange(folds), counts)
+    return fold
 
 
-def usable_classes(train: np.ndarray, test: np.ndarray, least: int = 3) -> np.ndarray:
-    """Classes with at least `least` training positives and one at test; others cannot be judged."""
+def find_usable_classes(train: np.ndarray, test: np.ndarray, least: int = 3) -> np.ndarray:
+    """Classes with at least `least` training positives and one at test; no other can be judged."""
     return np.flatnonzero(((train == 1).sum(0) >= least) & ((test == 1).sum(0) > 0))
 
 
 def rescore_kept(ctx: StageContext, name: str, kind: ApKind, least: int) -> Scored:
     """The mean AP `name` of a finished evaluation that left the scores of its usable classes, as a
     function of how often each image counts."""
-    from bench.data.semantic import image_labels
-
     train, val = ctx.images("data", "train"), ctx.images("data", "val")
     labels, truth = image_labels(train), image_labels(val)
-    keep = usable_classes(labels, truth, least)
+    keep = find_usable_classes(labels, truth, least)
     return Scored(
         val.ids, {name: mean_ap(truth[:, keep], load_kept(ctx.work, "scores.npy"), kind)}
     )
@@ -131,14 +90,14 @@ def train_full(
 ) -> Trained:
     """One SVM per class of `labels` (N, K): the cost of the best mean "area" AP over three folds
     (the lowest such cost), then all rows. train: (N, D), test: (M, D) raw features."""
-    signs = training_signs(labels)
+    signs = make_signs(labels)
     if solver == "liblinear":
-        return _full_liblinear(train, signs, test, costs, workers, progress)
-    rows = Kernel(train).reduced()
-    folds = np.stack([stratified_folds(column) for column in signs.T], 1)
+        return _train_liblinear(train, signs, test, costs, workers, progress)
+    rows = Kernel(train).reduce()
+    folds = np.stack([split_folds(column) for column in signs.T], 1)
     cv = cross_validate(rows, signs, folds, costs, progress.task("SVM costs", len(costs)))
     chosen = costs[cv.argmax(1)]
-    w = rows.weights(solve(rows, signs[None], chosen, POSITIVE_WEIGHT, REFIT_TOL))[0]
+    w = rows.weights(solve(rows, signs, chosen, POSITIVE_WEIGHT, REFIT_TOL))
     return Trained((prepare(test) @ w).numpy(), chosen, cv)
 
 
@@ -149,24 +108,24 @@ def cross_validate(
     K)."""
     n_folds, k = int(folds.max()) + 1, signs.shape[1]
     y = np.concatenate([np.where(folds == f, 0, signs) for f in range(n_folds)], 1).astype(np.int8)
-    found = np.zeros((k, len(costs)))
-    for at, w in solve_path(rows, y[None], costs, POSITIVE_WEIGHT):
-        scores = (rows.x @ w)[0].numpy()
+    cv = np.zeros((k, len(costs)))
+    for at, w in solve_path(rows, y, costs, POSITIVE_WEIGHT):
+        scores = rows.scores(w).numpy()
         for p in range(y.shape[1]):
             f, c = divmod(p, k)
             held = folds[:, c] == f
-            found[c, at] += fold_ap(signs[held, c], scores[held, p]) / n_folds
+            cv[c, at] += score_fold(signs[held, c], scores[held, p]) / n_folds
         advance(1)
-    return found
+    return cv
 
 
-def fold_ap(signs: np.ndarray, scores: np.ndarray) -> float:
-    """AP ("area") of held-out rows; 0 where none of them is positive, as scikit-learn scores it."""
+def score_fold(signs: np.ndarray, scores: np.ndarray) -> float:
+    """AP ("area") of held-out rows; 0 where none is positive, as scikit-learn scores it."""
     ap = average_precision(signs == 1, scores, "area")
     return 0.0 if np.isnan(ap) else ap
 
 
-def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
+def fit_linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
     """scikit-learn's LinearSVC with the protocol's settings, fitted. x: prepared rows without the
     constant."""
     import warnings
@@ -174,7 +133,7 @@ def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
-    made = LinearSVC(
+    classifier = LinearSVC(
         C=cost,
         penalty="l2",
         loss="squared_hinge",
@@ -188,30 +147,32 @@ def linear_svc(x: np.ndarray, y: np.ndarray, cost: float) -> Any:
     with warnings.catch_warnings():
         # expected at large costs, part of the protocol
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return made.fit(x, y)
+        return classifier.fit(x, y)
 
 
-def _liblinear_class(
+def _train_class(
     x: np.ndarray, test: np.ndarray, costs: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    cv = liblinear_cv(x, y, stratified_folds(y), costs)
+    cv = cross_validate_liblinear(x, y, split_folds(y), costs)
     cost = costs[int(np.argmax(cv))]
-    return linear_svc(x, y, cost).decision_function(test), np.array(cost), cv
+    return fit_linear_svc(x, y, cost).decision_function(test), np.array(cost), cv
 
 
-def liblinear_cv(x: np.ndarray, y: np.ndarray, folds: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """(C,) what `cross_validate` finds, for one class."""
+def cross_validate_liblinear(
+    x: np.ndarray, y: np.ndarray, folds: np.ndarray, costs: np.ndarray
+) -> np.ndarray:
+    """(C,) what `cross_validate` returns, for one class."""
     n_folds = int(folds.max()) + 1
-    found = np.zeros(len(costs))
+    cv = np.zeros(len(costs))
     for at, cost in enumerate(costs):
         for f in range(n_folds):
             held = folds == f
-            fit = linear_svc(x[~held], y[~held], cost)
-            found[at] += fold_ap(y[held], fit.decision_function(x[held])) / n_folds
-    return found
+            fit = fit_linear_svc(x[~held], y[~held], cost)
+            cv[at] += score_fold(y[held], fit.decision_function(x[held])) / n_folds
+    return cv
 
 
-def _full_liblinear(
+def _train_liblinear(
     train: np.ndarray,
     signs: np.ndarray,
     test: np.ndarray,
@@ -221,7 +182,7 @@ def _full_liblinear(
 ) -> Trained:
     x, t = prepare(train)[:, :-1].numpy(), prepare(test)[:, :-1].numpy()
     advance, parts = progress.task("SVM classes", signs.shape[1]), []
-    for part in parallel(partial(_liblinear_class, x, t, costs), list(signs.T), workers, 1):
+    for part in parallel(partial(_train_class, x, t, costs), list(signs.T), workers, 1):
         parts.append(part)
         advance(1)
     return Trained(
@@ -235,7 +196,7 @@ def draw_sample(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
     a class only as difficult objects are never drawn for it. The published code draws with an
     unseeded `random.sample`."""
     n, classes = labels.shape
-    found = np.zeros((n, classes), np.int8)
+    sample = np.zeros((n, classes), np.int8)
     for c in range(classes):
         rng = rng_for(seed, "low-shot", c, k)
         for value, count in ((1, k), (-1, (classes - 1) * k)):
@@ -244,10 +205,10 @@ def draw_sample(labels: np.ndarray, k: int, seed: int) -> np.ndarray:
                 kind = "show" if value == 1 else "do not show"
                 raise BadInput(
                     f"k={k} needs {count} images that {kind} class {c}, there are {len(pool)}; "
-                    f"try smaller ones: --set ks=1,2,4"
+                    "try smaller ones: --set ks=1,2,4"
                 )
-            found[rng.choice(pool, count, replace=False), c] = value
-    return found
+            sample[rng.choice(pool, count, replace=False), c] = value
+    return sample
 
 
 @dataclass(frozen=True)
@@ -262,50 +223,53 @@ class Shot:
 def train_shot(
     kernel: Kernel, test: torch.Tensor, sample: np.ndarray, costs: np.ndarray, solver: Solver
 ) -> Shot:
-    """Every class and cost of one sample (N, K); the folds of its cross-validation are min(3, k)."""
+    """Every class and cost of one sample (N, K), cross-validated on min(3, k) folds."""
     subsets = np.stack([np.flatnonzero(column) for column in sample.T])
     signs = np.take_along_axis(sample.T, subsets, 1)
-    one = _shot_liblinear if solver == "liblinear" else _shot_batched
+    one = _train_shot_liblinear if solver == "liblinear" else _train_shot_batched
     parts = [one(kernel, test, *of, costs) for of in zip(subsets, signs, strict=True)]
     return Shot(np.stack([scores for scores, _ in parts], 2), np.stack([cv for _, cv in parts], 1))
 
 
-def _shot_folds(y: np.ndarray) -> np.ndarray | None:
+def _split_shot(y: np.ndarray) -> np.ndarray | None:
     k = int((y == 1).sum())
-    return None if k < 2 else stratified_folds(y, min(3, k))
+    return None if k < 2 else split_folds(y, min(3, k))
 
 
-def _shot_batched(
+def _train_shot_batched(
     kernel: Kernel, test: torch.Tensor, subset: np.ndarray, y: np.ndarray, costs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores (C, M) and cross-validation (C,) of one class: its costs and folds together."""
-    folds, c = _shot_folds(y), len(costs)
+    folds, c = _split_shot(y), len(costs)
     n_folds = 0 if folds is None else int(folds.max()) + 1
     rows = [y] + [np.where(folds == f, 0, y) for f in range(n_folds)]
     gram = Gram(kernel, subset, costs.max())
-    a, shown = solve_rows(
-        gram, np.repeat(rows, c, 0), np.tile(costs, len(rows)), POSITIVE_WEIGHT, SHOT_TOL
-    )
+    signs, grid = np.repeat(rows, c, 0), np.tile(costs, len(rows))
+    w = solve(gram, signs, grid, POSITIVE_WEIGHT, SHOT_TOL)
     cv = np.full(c, np.nan) if folds is None else np.zeros(c)
     for f in range(n_folds):
         held = folds == f
-        scores = shown[(f + 1) * c : (f + 2) * c, torch.from_numpy(held)].numpy()
-        cv += [fold_ap(y[held], one) / n_folds for one in scores]
-    weights = a[:c].double() @ kernel.rows[torch.from_numpy(subset)]
+        scores = gram.scores(w)[(f + 1) * c : (f + 2) * c, torch.from_numpy(held)].numpy()
+        cv += [score_fold(y[held], one) / n_folds for one in scores]
+    weights = w.coef[:c].double() @ kernel.rows[torch.from_numpy(subset)]
     return (weights @ test.T).numpy(), cv
 
 
-def _shot_liblinear(
+def _train_shot_liblinear(
     kernel: Kernel, test: torch.Tensor, subset: np.ndarray, y: np.ndarray, costs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     x, t = kernel.rows[torch.from_numpy(subset), :-1].numpy(), test[:, :-1].numpy()
-    folds = _shot_folds(y)
-    cv = np.full(len(costs), np.nan) if folds is None else liblinear_cv(x, y, folds, costs)
-    return np.stack([linear_svc(x, y, cost).decision_function(t) for cost in costs]), cv
+    folds = _split_shot(y)
+    cv = (
+        np.full(len(costs), np.nan)
+        if folds is None
+        else cross_validate_liblinear(x, y, folds, costs)
+    )
+    return np.stack([fit_linear_svc(x, y, cost).decision_function(t) for cost in costs]), cv
 
 
 def pick_by_cv(cv: Sequence[np.ndarray]) -> list[int]:
     """The cost of every k, ascending, of one sample; k = 1 has no cross-validation and takes that
     of the next k."""
-    found = [-1 if np.isnan(scores).any() else int(np.argmax(scores)) for scores in cv]
-    return [next((p for p in found[i:] if p >= 0), -1) for i in range(len(found))]
+    best = [-1 if np.isnan(scores).any() else int(np.argmax(scores)) for scores in cv]
+    return [next((p for p in best[i:] if p >= 0), -1) for i in range(len(best))]

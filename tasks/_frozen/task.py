@@ -1,4 +1,4 @@
-"""What the linear probes of single-label sets declare alike."""
+"""What the tasks on a frozen backbone declare alike."""
 
 from __future__ import annotations
 
@@ -7,17 +7,53 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.contracts.task import Scored, Task
-from bench.nn.layers import DEPTHS
-from tasks._frozen.linear import (
-    LinearParams,
-    accuracies,
-    accuracy_metrics,
-    rescore_linear,
-    run_linear,
-)
+from bench.data.preprocess import Transform
+from bench.nn.architectures import DEPTHS
+from tasks._frozen.features import feature_stages
+from tasks._frozen.protocol import KnnParams, LinearParams
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
+    from bench.core.stage import Stage
+
+
+class KnnTask(Task):
+    """Weighted votes of the nearest training images by pooled features of the central crop:
+    `KnnParams`."""
+
+    Params = KnnParams
+    params: KnnParams
+    headline = "top1"
+    metrics = {
+        "top1": "images whose class gets most votes, percent",
+        "top5": "images whose class is among the five with most votes, percent",
+    }
+
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
+        p = self.params
+        transform = Transform("center", p.resize, p.image_size)
+        return feature_stages(backbone, data, transform, ["gap"], p.precision)
+
+    def run(self, ctx: StageContext) -> dict[str, float]:
+        from tasks._frozen.knn import run_knn
+
+        return run_knn(ctx, self.params)
+
+    def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._frozen.knn import rescore_knn
+
+        return rescore_knn(ctx)
+
+
+def accuracy_metrics(layers: Sequence[str]) -> dict[str, str]:
+    """What `measure_accuracies` returns, described."""
+    best = {"top1": "accuracy of the best layer, percent", "top5": "its top-5 accuracy, percent"}
+    return best | {
+        f"top{k}_{n}": f"top-{k} accuracy of {n}, percent" for n in layers for k in (1, 5)
+    }
 
 
 class LinearTask(Task):
@@ -27,9 +63,9 @@ class LinearTask(Task):
     Frozen backbone, batch norm in eval mode; on each of conv1 and res2 to res5, pooled to about
     9,000 numbers, a batch norm without affine parameters and a linear classifier. Random resized
     crops (.08, 1) and flips. SGD .01, batch 256, momentum .9 (Nesterov), weight decay 1e-4. Test:
-    short side 256, central 224 x
-    224. The best layer by test accuracy is reported, as in paper 002, and each layer beside it.
-    Where the set has scenes, the label is the largest object's class.
+    short side 256, central 224 x 224. The best layer by test accuracy is reported, as in paper
+    002, and each layer beside it. Where the set has scenes, the label is the largest object's
+    class.
     """
 
     params: LinearParams
@@ -41,11 +77,15 @@ class LinearTask(Task):
     }
 
     def run(self, ctx: StageContext) -> dict[str, float]:
+        from tasks._frozen.linear import measure_accuracies, run_linear
+
         scores, truth = run_linear(ctx, self.params, multi=False)
         np.savez_compressed(
             ctx.work / "predicted.npz", **{k: s.argmax(1) for k, s in scores.items()}
         )
-        return accuracies(scores, truth)
+        return measure_accuracies(scores, truth)
 
     def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._frozen.linear import rescore_linear
+
         return rescore_linear(ctx)

@@ -1,1 +1,1 @@
-"""Semantic segmentation: the protocol, dilated backbones and heads, training, inference, metrics."""
+"""Semantic segmentation: protocols, dilated backbones, heads, training, inference, metrics."""

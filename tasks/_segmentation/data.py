@@ -29,7 +29,7 @@ def base_factor(width: int, height: int, p: SegmentationParams) -> float:
 def resize_pair(
     image: np.ndarray, target: np.ndarray, factor: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W, 3) bilinear and (H, W) by nearest pixel, both times `factor`, sides rounded half up."""
+    """(H, W, 3) bilinear and (H, W) by nearest pixel, times `factor`, rounded half up."""
     size = (max(1, int(image.shape[1] * factor + 0.5)), max(1, int(image.shape[0] * factor + 0.5)))
     if size == image.shape[1::-1]:
         return image, target

@@ -13,7 +13,7 @@ from tasks._segmentation.protocol import SegmentationParams
 Net = Callable[[Tensor], Tensor]  # (1, 3, h, w) -> logits (1, classes, h, w)
 
 
-def starts(length: int, window: int, stride: int) -> list[int]:
+def list_starts(length: int, window: int, stride: int) -> list[int]:
     """Where windows begin along a side: every `stride` from 0, the last moved back so that it ends
     with the side. One window where it is at least as long."""
     if window >= length:
@@ -22,7 +22,7 @@ def starts(length: int, window: int, stride: int) -> list[int]:
     return [min(i * stride, length - window) for i in range(count)]
 
 
-def windows(
+def list_windows(
     size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]
 ) -> list[tuple[slice, slice]]:
     """Windows over an image of `size`, height and width; every pixel is in one at least."""
@@ -32,19 +32,19 @@ def windows(
         )
     return [
         (slice(y, min(y + window[0], size[0])), slice(x, min(x + window[1], size[1])))
-        for y in starts(size[0], window[0], stride[0])
-        for x in starts(size[1], window[1], stride[1])
+        for y in list_starts(size[0], window[0], stride[0])
+        for x in list_starts(size[1], window[1], stride[1])
     ]
 
 
 def slide(
     net: Net, image: Tensor, window: tuple[int, int], stride: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Mean logits (1, classes, H, W) over the windows that hold a pixel, and how many did, (H, W)."""
+    """Mean logits (1, classes, H, W) over the windows that hold a pixel, and how many (H, W)."""
     size = (image.shape[2], image.shape[3])
     count = torch.zeros(size, device=image.device)
     total: Tensor | None = None
-    for rows, columns in windows(size, window, stride):
+    for rows, columns in list_windows(size, window, stride):
         logits = net(image[:, :, rows, columns]).float()
         if total is None:
             total = logits.new_zeros(1, logits.shape[1], *size)

@@ -43,8 +43,8 @@ def segmentation_metrics(matrix: np.ndarray) -> dict[str, float]:
 
 def per_class(matrix: np.ndarray, classes: list[str]) -> dict[str, dict[str, float]]:
     """IoU and accuracy in percent by class name; a class where one is not defined lacks it."""
-    made: dict[str, dict[str, float]] = {}
+    table: dict[str, dict[str, float]] = {}
     for name, *values in zip(classes, *iou_and_accuracy(matrix), strict=True):
         figures = zip(("IoU", "Acc"), values, strict=True)
-        made[name] = {what: 100 * float(value) for what, value in figures if np.isfinite(value)}
-    return made
+        table[name] = {what: 100 * float(value) for what, value in figures if np.isfinite(value)}
+    return table

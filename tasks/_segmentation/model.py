@@ -38,11 +38,8 @@ def dilate(backbone: ResNetBackbone, output_stride: int) -> ResNetBackbone:
 
 
 def _dilate(layer: nn.Conv2d, dilation: int) -> None:
-    layer.stride, layer.dilation, layer.padding = (
-        (1, 1),
-        (dilation, dilation),
-        (dilation, dilation),
-    )
+    layer.stride = (1, 1)
+    layer.dilation = layer.padding = (dilation, dilation)
 
 
 class FcnHead(nn.Module):
@@ -67,14 +64,14 @@ class FcnHead(nn.Module):
         self.classify = classifier(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        made = self.convs(x)
+        features = self.convs(x)
         if self.fuse is not None:
-            made = self.fuse(torch.cat([x, made], 1))
-        return self.classify(self.drop(made))  # type: ignore[no-any-return]
+            features = self.fuse(torch.cat([x, features], 1))
+        return self.classify(self.drop(features))  # type: ignore[no-any-return]
 
 
 class Segmenter(nn.Module):
-    """A dilated backbone with a head on its last stage, and in training another on the one before."""
+    """A dilated backbone with a head on its last stage, and in training one before it."""
 
     def __init__(self, backbone: str, classes: int, p: SegmentationParams) -> None:
         super().__init__()
@@ -99,12 +96,13 @@ class Segmenter(nn.Module):
         return resize(self.head(self.features(images)[1]), list(images.shape[2:]))
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy of the pixels, of both heads; targets (B, H, W) in 0..classes-1, 255 void."""
+        """Cross-entropy of the pixels, of both heads; targets (B, H, W) in 0..classes-1, 255:
+        void."""
         c4, c5 = self.features(images)
-        found = {"loss_seg": pixel_loss(self.head(c5), targets)}
+        losses = {"loss_seg": pixel_loss(self.head(c5), targets)}
         if self.aux is not None:
-            found["loss_aux"] = self.aux_weight * pixel_loss(self.aux(c4), targets)
-        return found
+            losses["loss_aux"] = self.aux_weight * pixel_loss(self.aux(c4), targets)
+        return losses
 
 
 def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:

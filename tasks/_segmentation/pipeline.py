@@ -38,13 +38,13 @@ def run_segmentation(ctx: StageContext, p: SegmentationParams) -> dict[str, floa
     """Train on "train", score on "val"; leaves segmenter.pth, confusion.npy, per_class.json,
     weights.json and, image by image, confusions.npz."""
     images, held_out = ctx.images("data", "train"), ctx.images("data", "val")
-    usable_positions(ctx, images)
-    usable_positions(ctx, held_out)
+    find_labelled(ctx, images)
+    find_labelled(ctx, held_out)
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
     fabric = Fabric(accelerator=device.kind, devices=1)
-    model = build(ctx, images, p).to(fabric.device, memory_format=torch.channels_last)
+    model = build(ctx, images, p).to(fabric.device).to(memory_format=torch.channels_last)
     train(ctx, model, images, p, fabric)
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "segmenter.pth")
     matrices, shown = score(ctx, model, held_out, p, fabric.device)
@@ -72,22 +72,21 @@ def rescore(ctx: StageContext) -> Scored:
     return Scored(ids, {name: metric(name) for name in ("mIoU", "mAcc", "aAcc")})
 
 
-def usable_positions(ctx: StageContext, images: ImageSet) -> np.ndarray:
+def find_labelled(ctx: StageContext, images: ImageSet) -> np.ndarray:
     """Positions of the images that have a mask; BadData if none has, a note if some have not."""
-    found = np.flatnonzero(images.has_semantic())
-    if not len(found):
+    positions = np.flatnonzero(images.has_semantic())
+    if not len(positions):
         raise BadData(
-            f"{images.name}/{images.split} has no semantic masks; try: --task-data "
-            "voc2012_seg=PATH, "
-            "--task-data cityscapes=PATH or --task-data scenes"
+            f"{images.name}/{images.split} has no semantic masks; "
+            "try: --task-data voc2012_seg=PATH, --task-data cityscapes=PATH "
+            "or --task-data scenes"
         )
-    if len(found) < len(images):
+    if len(positions) < len(images):
         ctx.progress.note(
-            f"{images.name}/{images.split}: {len(images) - len(found)} of {len(images)} images "
-            "have no "
-            "semantic mask and are left out"
+            f"{images.name}/{images.split}: {len(images) - len(positions)} of {len(images)} "
+            "images have no semantic mask and are left out"
         )
-    return found
+    return positions
 
 
 def build(ctx: StageContext, images: ImageSet, p: SegmentationParams) -> Segmenter:
@@ -140,17 +139,17 @@ def score(
     matrices: list[np.ndarray] = []
     classes = len(pixel_classes(images))
     shown: list[list[np.ndarray]] = []
-    for index, found, truth in predictions(ctx, model, images, p, device):
-        matrices.append(count_confusion(truth, found, classes).astype(np.int32))
+    for index, predicted, truth in predict(ctx, model, images, p, device):
+        matrices.append(count_confusion(truth, predicted, classes).astype(np.int32))
         if len(shown) < SHOWN:
-            masks = (truth.cpu().numpy(), found.cpu().numpy())
+            masks = (truth.cpu().numpy(), predicted.cpu().numpy())
             shown.append(
-                [_small(images.image(index)), *(_small(colour_classes(m)) for m in masks)]
+                [_shrink(images.image(index)), *(_shrink(colour_classes(m)) for m in masks)]
             )
     return np.stack(matrices), shown
 
 
-def predictions(
+def predict(
     ctx: StageContext,
     model: Segmenter,
     images: ImageSet,
@@ -173,7 +172,7 @@ def predictions(
         advance(1)
 
 
-def colours() -> np.ndarray:
+def build_colours() -> np.ndarray:
     """(256, 3) uint8, VOC's colour map: bits of the index spread over red, green and blue."""
     index = np.arange(256)
     table = np.zeros((256, 3), np.uint8)
@@ -184,10 +183,10 @@ def colours() -> np.ndarray:
 
 def colour_classes(classes: np.ndarray) -> np.ndarray:
     """(H, W) class positions or 255 -> (H, W, 3) uint8; void is light."""
-    return colours()[classes]
+    return build_colours()[classes]
 
 
-def _small(picture: np.ndarray, longest: int = 256) -> np.ndarray:
+def _shrink(picture: np.ndarray, longest: int = 256) -> np.ndarray:
     factor = min(1.0, longest / max(picture.shape[:2]))
     size = (max(1, int(picture.shape[1] * factor)), max(1, int(picture.shape[0] * factor)))
     return cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)

@@ -1,4 +1,4 @@
-"""Point-wise spatial attention: over-completed maps, collected and distributed (Zhao et al. 2018)."""
+"""Point-wise spatial attention: over-completed maps, two ways to use them (Zhao et al. 2018)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Branch(nn.Module):
         reduced = self.reduce(x)
         if self.shrink > 1:
             small = [(n - 1) // self.shrink + 1 for n in x.shape[2:]]
-            reduced = resize(reduced, small, _corners(x, self.shrink))
+            reduced = resize(reduced, small, _align_corners(x, self.shrink))
         return attend(reduced, self.adapt(reduced), self.mask, self.way, self.normalise)
 
 
@@ -122,7 +122,7 @@ class PsaHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         context = self.project(torch.cat([self.collect(x), self.distribute(x)], 1))
-        context = resize(context, list(x.shape[2:]), _corners(x, self.shrink))
+        context = resize(context, list(x.shape[2:]), _align_corners(x, self.shrink))
         return self.classify(self.drop(self.fuse(torch.cat([x, context], 1))))  # type: ignore[no-any-return]
 
 
@@ -141,7 +141,7 @@ def resize(x: Tensor, size: list[int], corners: bool = False) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=corners)
 
 
-def _corners(x: Tensor, shrink: int) -> bool:
+def _align_corners(x: Tensor, shrink: int) -> bool:
     """Corners are aligned where the reduction keeps every `shrink`-th cell, as the authors' crops
     of 8n + 1 pixels make it; cells' borders where sides are even."""
     return all((n - 1) % shrink == 0 for n in x.shape[2:])

@@ -43,12 +43,15 @@ class SegmentationTask(Task):
     }
 
     def supports(self, backbone: str) -> str | None:
-        found = architecture(backbone)
-        if found.family == "vit":
-            return "dilation keeps the stride of a ResNet's last stages small; a vision transformer has none"
-        if found.family == "lab":
+        network = architecture(backbone)
+        if network.family == "vit":
+            return (
+                "dilation keeps the stride of a ResNet's last stages small; "
+                "a vision transformer has none"
+            )
+        if network.family == "lab":
             return "the heads need the stages of one ResNet; this backbone is two, on L and on ab"
-        if "cifar" in found.options:
+        if "cifar" in network.options:
             return "dilation starts from total stride 32; with a 3x3 stem it is 8 already"
         return None
 

@@ -1,4 +1,4 @@
-"""Metrics of labels and predictions with images counted differently (`Task.scored`)."""
+"""Metrics of labels and predictions with images counted differently (`Task.rescore`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def count_rows(metric: Callable[[np.ndarray], float]) -> Counted:
 
 
 def mean_ap(labels: np.ndarray, scores: np.ndarray, kind: ApKind) -> Counted:
-    """100 times the mean of `class_ap` over the classes that an image that counts is relevant to."""
+    """100 times the mean of `class_ap` over the classes with a relevant image that counts."""
 
     def mean(rows: np.ndarray) -> float:
         ap = class_ap(labels[rows], scores[rows], kind)
@@ -41,7 +41,6 @@ def load_kept(folder: Path, name: str) -> Any:
         return np.load(folder / name)
     except OSError:
         raise BadInput(
-            f"{folder.name} has no {name}, which results have now; try: bench run --force ..., "
-            "its command "
-            f"is in: bench show {folder.name.rpartition('-')[2]}"
+            f"{folder.name} has no {name}, which results have now; try: bench run --force ... "
+            f"(its command is in: bench show {folder.name.rpartition('-')[2]})"
         ) from None

@@ -3,11 +3,9 @@ figures."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -15,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler
 
 from bench.contracts.context import StageContext
-from bench.core.errors import StageFailed
-from bench.core.seeds import rng_for, seed_for
+from bench.core.seeds import rng_for
 from bench.core.signals import StopRequest, listen_for_stop
-from bench.stages.checkpoint import load_checkpoint, save_checkpoint
+from bench.stages.checkpoint import load_checkpoint
+from bench.stages.training import Losses, Training, check_finite, train
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -28,7 +26,7 @@ LOG_EVERY = 20
 
 @dataclass(frozen=True)
 class Key:
-    """One training sample: optimiser step, place in the batch, position among what is trained on."""
+    """One training sample: optimiser step, place in the batch, position in the set."""
 
     step: int
     place: int
@@ -42,13 +40,8 @@ class StepBatches(Sampler[list[Key]]):
     def __init__(
         self, positions: np.ndarray, batch: int, steps: int, seed: int, start: int
     ) -> None:
-        self.positions, self.batch, self.steps, self.seed, self.start = (
-            positions,
-            batch,
-            steps,
-            seed,
-            start,
-        )
+        self.positions, self.batch = positions, batch
+        self.steps, self.seed, self.start = steps, seed, start
 
     def __len__(self) -> int:
         return self.steps - self.start
@@ -81,6 +74,55 @@ class Loop:
     seed: int
 
 
+class _FineTuning(Training):
+    """What a `Loop` says, for the training loop; "loss" is the sum of the losses."""
+
+    save_last = True  # what was trained is evaluated next
+
+    def __init__(
+        self,
+        ctx: StageContext,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loop: Loop,
+        fabric: Fabric,
+        stop: StopRequest,
+    ) -> None:
+        self.ctx, self.network, self.optimizer, self.fabric = ctx, model, optimizer, fabric
+        self.loop, self.stop = loop, stop
+        self.steps, self.seed = loop.steps, loop.seed
+        self.hint = f"--set {ctx.stage.name}.lr={loop.lr / 4:g}"
+
+    def batches(self, start: int) -> Iterable[Any]:
+        label = f"train {self.ctx.stage.name}"
+        self.advance = self.ctx.progress.task(label, self.steps, start)
+        return self.loop.batches(start)
+
+    def set_rate(self, step: int) -> None:
+        self.rate = self.loop.rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * group.get("factor", 1.0)
+
+    def losses(self, batch: Any, step: int, part: int) -> Losses:
+        losses = self.loop.losses(batch)
+        return {**losses, "loss": cast(Tensor, sum(losses.values()))}
+
+    def update(self, step: int) -> None:
+        """Nothing: no weights are averaged."""
+
+    def report(self, step: int, losses: Losses) -> None:
+        if step % LOG_EVERY and step + 1 < self.steps:
+            self.advance(1)
+            return
+        loss = check_finite(self, step, losses)
+        figures = {name: float(value) for name, value in losses.items()}
+        self.ctx.tracker.log({**figures, "lr": self.rate}, step)
+        self.advance(1, loss=loss)
+
+    def should_stop(self) -> bool:
+        return self.stop.asked
+
+
 def fit(
     ctx: StageContext,
     model: nn.Module,
@@ -88,79 +130,12 @@ def fit(
     loop: Loop,
     fabric: Fabric,
 ) -> None:
-    """Train `model` in place; a killed training goes on from its checkpoint, bit-equal on the CPU."""
-    start = _restore(ctx, model, optimizer, loop.steps)
+    """Train `model` in place. A killed training goes on from its checkpoint, on a CPU to the same
+    bits."""
+    start, state = 0, load_checkpoint(ctx.scratch, loop.steps, ctx.progress.note)
+    if state is not None:
+        model.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        start = int(state["step"])
     with listen_for_stop() as stop:
-        try:
-            _steps(ctx, model, optimizer, loop, fabric, start, stop)
-        except RuntimeError:  # a signal to every process also ends the loader's workers
-            if stop.asked:
-                raise KeyboardInterrupt from None
-            raise
-
-
-def _steps(
-    ctx: StageContext,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loop: Loop,
-    fabric: Fabric,
-    start: int,
-    stop: StopRequest,
-) -> None:
-    """Every step from `start`, a checkpoint now and then, at the end and when asked to stop."""
-    advance = ctx.progress.task(f"train {ctx.stage.name}", loop.steps, start)
-    saved = time.monotonic()
-    model.train()
-    for step, batch in enumerate(loop.batches(start), start):
-        rate = loop.rate(step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group.get("factor", 1.0)
-        torch.manual_seed(seed_for(loop.seed, "step", step))
-        losses = loop.losses(batch)
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(sum(losses.values()))
-        optimizer.step()
-        figures = {}
-        if step % LOG_EVERY == 0 or step == loop.steps - 1:
-            figures = {"loss": _log(ctx, step, losses, loop)}
-        advance(1, **figures)
-        if (
-            stop.asked
-            or time.monotonic() - saved >= ctx.runtime.checkpoint_seconds
-            or step + 1 == loop.steps
-        ):
-            _save(ctx, step + 1, model, optimizer)
-            saved = time.monotonic()
-        if stop.asked:
-            raise KeyboardInterrupt
-
-
-def _restore(
-    ctx: StageContext, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int
-) -> int:
-    state = load_checkpoint(ctx.scratch, steps, ctx.progress.note)
-    if state is None:
-        return 0
-    model.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
-
-
-def _save(
-    ctx: StageContext, step: int, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
-    state = {"step": step, "network": model.state_dict(), "optimizer": optimizer.state_dict()}
-    save_checkpoint(ctx.scratch, state)
-
-
-def _log(ctx: StageContext, step: int, losses: dict[str, Tensor], loop: Loop) -> float:
-    figures = {name: float(loss.detach()) for name, loss in losses.items()}
-    total = sum(figures.values())
-    if not math.isfinite(total):
-        raise StageFailed(
-            f"{ctx.stage}: the loss is {total} at iteration {step}, not finite; "
-            f"try: --set {ctx.stage.name}.lr={loop.lr / 4:g}"
-        )
-    ctx.tracker.log({**figures, "loss": total, "lr": loop.rate(step)}, step)
-    return total
+        train(_FineTuning(ctx, model, optimizer, loop, fabric, stop), start)

@@ -1,4 +1,4 @@
-"""Average precision of ranked scores, in the three ways the protocols use; per-class means; top-k."""
+"""Average precision of ranked scores, in the three ways that protocols use; top-k."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def class_ap(labels: np.ndarray, scores: np.ndarray, kind: ApKind = "interpolate
     """(K,) AP of each class. labels: (N, K), 1 relevant, 0 left out of that class, -1 not relevant
     (the values of `bench.data.semantic.image_labels`). scores: (N, K). nan for a class without a
     relevant image."""
-    found = []
+    aps = []
     for k in range(labels.shape[1]):
         counted = labels[:, k] != 0
-        found.append(average_precision(labels[counted, k] == 1, scores[counted, k], kind))
-    return np.array(found)
+        aps.append(average_precision(labels[counted, k] == 1, scores[counted, k], kind))
+    return np.array(aps)
 
 
 def batch_map(labels: np.ndarray, scores: np.ndarray, batch: int) -> float:
@@ -68,6 +68,6 @@ def batch_map(labels: np.ndarray, scores: np.ndarray, batch: int) -> float:
 
 
 def top_k(labels: np.ndarray, scores: np.ndarray, k: int) -> float:
-    """Share of rows whose label (N,) is among the k best of scores (N, K); ties count by position."""
+    """Share of rows whose label (N,) is among the k best of scores (N, K); ties by position."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return float((best == np.asarray(labels)[:, None]).any(1).mean())

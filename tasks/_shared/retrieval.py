@@ -34,7 +34,7 @@ class RetrievalSettings(Protocol):
     min_side: int
 
 
-def object_features(
+def extract_object_features(
     ctx: StageContext, p: RetrievalSettings
 ) -> tuple[Tensor, dict[str, np.ndarray]]:
     """(n, D) float32 on the CPU, and columns image_id, annotation_id, label (n,), box (n, 4) of
@@ -45,23 +45,23 @@ def object_features(
     images = ctx.images("data", p.split)
     device = pick_device(ctx.runtime.devices)
     torch.set_num_threads(step_threads(ctx, device))
-    embed = _embedder(ctx, p, torch.device(device.kind))
+    embed = _build_embedder(ctx, p, torch.device(device.kind))
     advance = ctx.progress.task("object features", len(images))
     rows: dict[str, list[Any]] = {"image_id": [], "annotation_id": [], "label": [], "box": []}
-    found: list[Tensor] = []
-    for boxes, pixels, columns in _objects(images, p.min_side):
+    features: list[Tensor] = []
+    for boxes, pixels, columns in _read_objects(images, p.min_side):
         if len(boxes):
-            found.append(embed(pixels, boxes))
+            features.append(embed(pixels, boxes))
             for name, column in columns.items():
                 rows[name].append(column)
         advance(1)
-    count = sum(map(len, found))
+    count = sum(map(len, features))
     if count < 2:
         raise BadData(f"{images.name}/{p.split} has {count} usable objects; neighbours need two")
-    return torch.cat(found), {name: np.concatenate(parts) for name, parts in rows.items()}
+    return torch.cat(features), {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
-def _objects(
+def _read_objects(
     images: ImageSet, min_side: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
     """Of every image: boxes (n, 4), pixels (H, W, 3), and the table's columns."""
@@ -82,18 +82,18 @@ def _objects(
         )
 
 
-def _embedder(ctx: StageContext, p: RetrievalSettings, device: torch.device) -> Embed:
+def _build_embedder(ctx: StageContext, p: RetrievalSettings, device: torch.device) -> Embed:
     source = ctx.stage.inputs["backbone"]
     if p.features == "embedding":
         learned_from = ctx.images("learned_from", str(source.params["split"]))
         network = load_network(ctx.inputs["backbone"], source.params, len(learned_from)).to(device)
-        return lambda pixels, boxes: _in_image(network.embed_boxes, pixels, boxes, p, device)
+        return lambda pixels, boxes: _embed_in_image(network.embed_boxes, pixels, boxes, p, device)
     backbone = build_backbone(source.params["method"]["params"]["backbone"])
     load_backbone(ctx.inputs["backbone"] / "backbone.pth", backbone)
     backbone.eval().to(device)
     if p.features == "crop":
         return lambda pixels, boxes: embed_cut_out(backbone, pixels, boxes, p.size, device)
-    return lambda pixels, boxes: _in_image(_pool(backbone), pixels, boxes, p, device)
+    return lambda pixels, boxes: _embed_in_image(_build_pool(backbone), pixels, boxes, p, device)
 
 
 @torch.inference_mode()
@@ -104,15 +104,15 @@ def embed_cut_out(
     size."""
     height, width = image.shape[:2]
     crops = [crop_resize(image, whole_pixels(tuple(box), width, height), size) for box in boxes]
-    found = []
+    features = []
     for start in range(0, len(crops), BATCH):
         part = torch.stack(crops[start : start + BATCH]).to(device).float().div_(255)
-        found.append(backbone(normalise(part)).float().cpu())
-    return torch.cat(found)
+        features.append(backbone(normalise(part)).float().cpu())
+    return torch.cat(features)
 
 
 @torch.inference_mode()
-def _in_image(
+def _embed_in_image(
     embed: Callable[[Tensor, Tensor], Tensor],
     image: np.ndarray,
     boxes: np.ndarray,
@@ -131,7 +131,7 @@ def _in_image(
     return embed(normalise(pixels.to(device).float().div_(255)), moved).float().cpu()
 
 
-def _pool(backbone: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+def _build_pool(backbone: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     """(1, 3, H, W), boxes (n, 4) in its pixels -> (n, D): RoIAlign 7 x 7 of the last map,
     averaged."""
     from torchvision.ops import roi_align
@@ -147,7 +147,7 @@ def _pool(backbone: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     return pool
 
 
-def recalls(features: Tensor, labels: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
+def measure_recalls(features: Tensor, labels: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
     """`recall_k<k>` in percent for every k below the number of objects, and `chance`.
 
     features (n, D), any length; labels (n,).
@@ -158,11 +158,11 @@ def recalls(features: Tensor, labels: np.ndarray, ks: Sequence[int]) -> dict[str
     target = torch.from_numpy(np.asarray(labels))
     same = (target[order] == target[:, None]).double()
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    found = {f"recall_k{k}": 100 * float(same[:, :k].mean()) for k in wanted}
-    return {**found, "chance": 100 * float(((counts[inverse] - 1) / (n - 1)).mean())}
+    shares = {f"recall_k{k}": 100 * float(same[:, :k].mean()) for k in wanted}
+    return {**shares, "chance": 100 * float(((counts[inverse] - 1) / (n - 1)).mean())}
 
 
 def save(ctx: StageContext, features: Tensor, table: dict[str, np.ndarray]) -> None:
-    """objects.npz: the features in half precision beside their table, for pictures of the space."""
+    """objects.npz: the features in half precision beside their table, for pictures of them."""
     columns: dict[str, Any] = {"features": features.half().numpy(), **table}
     np.savez(ctx.work / "objects.npz", **columns)

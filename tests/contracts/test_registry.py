@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from bench.cli import cli
 from bench.contracts import registry
 from bench.core.errors import BadInput
+
+ONE_FILE = '''"""Guess nothing: a method in one file."""
+import torch
+from torch import Tensor, nn
+
+from bench.contracts.method import Method, PretrainParams
+from bench.contracts.network import Batch, Network
+from bench.core.params import param
+from bench.nn.backbones import build_backbone
+from methods.ssl.byol.views import TwoViews
+
+
+class ConstantParams(PretrainParams):
+    """Settings."""
+
+    goal: float = param(0.5, help="what every feature should be")
+
+
+class ConstantNetwork(Network):
+    """Pulls features to a constant."""
+
+    def __init__(self, params: ConstantParams) -> None:
+        super().__init__()
+        self.backbone = build_backbone(params.backbone)
+        self.register_buffer("goal", torch.tensor(params.goal))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        features = self.backbone(batch.views["view1"].images)
+        return {"loss": nn.functional.mse_loss(features, self.goal.expand_as(features))}
+
+
+class Constant(Method):
+    """Settings, network and class in one file, PyTorch at its top."""
+
+    Params = ConstantParams
+    scales = {"tiny": {"backbone": "resnet18", "image_size": 64, "epochs": 1}}
+
+    def viewer(self, images, inputs):
+        return TwoViews(self.params.image_size, (0.5, 1.0))
+
+    def network(self, n_images, heads=1):
+        return ConstantNetwork(self.params)
+'''
 
 
 @pytest.fixture
@@ -20,7 +66,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "plug" / "__init__.py").write_text("")
     (crops / "__init__.py").write_text("")
     (crops / "corner.py").write_text(
-        '"""Views from the top left corner."""\nfrom bench.contracts.crop import Crop\nclass Corner(Crop):\n    pass\n'
+        '"""Views from the top left corner."""\n'
+        "from bench.contracts.crop import Crop\nclass Corner(Crop):\n    pass\n"
     )
     (crops / "_private.py").write_text("raise RuntimeError('never imported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -71,3 +118,29 @@ def test_a_file_without_its_class_is_an_error(plugin: Path) -> None:
     registry.entries.cache_clear()
     with pytest.raises(BadInput, match="must define exactly one crop class"):
         registry.load("crop", "empty")
+
+
+def planned_key(method: str, setting: str) -> str:
+    """The key of the pretraining that `bench plan` shows."""
+    words = ["plan", "--method", method, "--crop", "image", "--task", "knn", "--json"]
+    done = CliRunner().invoke(cli, [*words, "--set", setting], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    (stage,) = [s for s in json.loads(done.stdout)["stages"] if s["kind"] == "pretrain"]
+    assert stage["name"] == method
+    return str(stage["key"])
+
+
+def test_a_method_in_one_file_that_imports_torch_is_loaded_planned_and_built(
+    plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts that our methods are divided into are no duty: such a file only plans slower."""
+    folder = plugin.parent / "ssl"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "constant.py").write_text(ONE_FILE)
+    registry.entries.cache_clear()
+    monkeypatch.setenv("BENCH_HOME", str(tmp_path / "home"))
+    keys = {planned_key("constant", f"constant.goal={goal}") for goal in (0.25, 0.75)}
+    assert len(keys) == 2, "its settings are part of the key"
+    network = registry.load("method", "constant").resolve("tiny").network(8)  # type: ignore[attr-defined]
+    assert float(network.goal) == 0.5

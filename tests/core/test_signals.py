@@ -14,13 +14,13 @@ def test_an_echo_of_a_request_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.core.signals.time.monotonic", lambda: now[0])
     monkeypatch.setattr("bench.core.signals._last", float("-inf"))
     request = StopRequest()
-    request.hear(15, None)
+    request.handle(15, None)
     now[0] += 0.5
-    request.hear(15, None)
+    request.handle(15, None)
     assert request.asked
     now[0] += 1.5
     with pytest.raises(KeyboardInterrupt):
-        request.hear(2, None)
+        request.handle(2, None)
 
 
 def test_handlers_are_put_back() -> None:

@@ -96,3 +96,22 @@ def test_walk_gives_inputs_first_and_each_key_once(seed: int) -> None:
     for root in roots:
         visit(root)
     assert [s.key for s in walk(*roots)] == seen
+
+
+class Settings(Params):
+    rate: float = param(0.2)
+    clip: float = param(0.0, later=True)
+    model: str | None = param(None, place=True)
+
+
+def test_a_place_never_enters_a_key() -> None:
+    """What is at the path does, as an input stage."""
+    assert Settings().identity() == {"rate": 0.2}
+    assert Settings(model="/here/a.yml").identity() == {"rate": 0.2}
+    assert Settings(model="/there/b.yml", clip=1.0).identity() == {"rate": 0.2, "clip": 1.0}
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.3])
+def test_an_ordinary_field_enters_at_its_default_too(rate: float) -> None:
+    """Were it left out at its default, a new default would give old results a new meaning."""
+    assert Settings(rate=rate).identity()["rate"] == rate

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision import ops
 
-from bench.data.boxes import area, clip, iou, nms_in_order, xywh_to_xyxy, xyxy_to_xywh
+from bench.data.boxes import (
+    area,
+    clip,
+    iou,
+    nms_in_order,
+    scaled_side,
+    xywh_to_xyxy,
+    xyxy_to_xywh,
+)
 
 corner = st.integers(0, 60)
 side = st.integers(0, 40)
@@ -128,3 +136,17 @@ def test_nms_keeps_the_first_and_no_overlapping_pair(a: np.ndarray, threshold: f
     assert (np.diff(kept) > 0).all()
     pairs = iou(a[kept], a[kept]) - np.eye(len(kept))
     assert (pairs <= threshold).all()
+
+
+def test_a_threshold_follows_the_short_side_480_is_as_published() -> None:
+    assert scaled_side(96, 640, 480) == scaled_side(96, 480, 640) == 96
+    assert scaled_side(96, 640, 240) == scaled_side(96, 240, 640) == 48
+    assert scaled_side(12, 960, 1000) == 24
+
+
+def test_iou_does_not_depend_on_the_unit() -> None:
+    """Boxes in fractions of an image, whose areas are far below 1, as well as in pixels."""
+    a, b = random_boxes(20), random_boxes(20, seed=1)
+    assert (iou(a, b) > 0.1).any()
+    for unit in (1e-3, 1e4):
+        np.testing.assert_allclose(iou(a * unit, b * unit), iou(a, b), atol=1e-9)

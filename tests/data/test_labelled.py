@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from bench.core.errors import BadData
+from bench.data.scenes.classes import CLASSES
 from bench.data.scenes.layouts import LAYOUTS, draw_scenes, write_layout
-from bench.data.scenes.shapes import CLASSES
 from bench.data.semantic import image_labels, single_labels
 from bench.data.sets.openimages import choose, image_id
 from tests.data.folders import component, make, runtime, split

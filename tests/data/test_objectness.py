@@ -139,3 +139,12 @@ def test_a_semantic_mask_counts_classes_not_the_void_border() -> None:
 def test_without_masks_it_says_so() -> None:
     with pytest.raises(BadData, match="no masks for image 7; try: --source boxes"):
         object_mask(Boxed([(9, 9)], [[]]), 0, "masks")
+
+
+@pytest.mark.parametrize(("value", "counts"), [(0, False), (1, True), (254, True), (255, False)])
+def test_every_class_of_a_semantic_mask_counts_from_the_first_to_the_last(
+    value: int, counts: bool
+) -> None:
+    images = masked()
+    images.given = np.full((20, 30), value, np.uint8)
+    assert bool(object_mask(images, 0, "masks").all()) is counts

@@ -18,8 +18,8 @@ from sklearn.svm import SVC
 from bench.contracts.data import Data
 from bench.core.errors import BadInput
 from bench.core.seeds import rng_for
+from bench.data.scenes.classes import CLASSES
 from bench.data.scenes.draw import SCENE_TYPES, Scene, draw_object, draw_scene
-from bench.data.scenes.shapes import CLASSES
 from bench.data.semantic import single_labels
 from bench.views.sample import random_resized_crop
 from tests.data.folders import component, make, runtime

@@ -27,7 +27,7 @@ from bench.figures.attention import attention
 from bench.figures.correlation import correlations, key_view
 from bench.figures.recorded import draw_stage, list_pictures
 from bench.launch.local import LocalEngine
-from bench.launch.stored import Ask
+from bench.launch.stored import Selection
 from bench.results.db.database import open_database
 from bench.results.db.listener import DatabaseListener
 from tests.figures.store import bench, fill
@@ -72,11 +72,11 @@ def contents(home: Path, name: str) -> dict[str, Any]:
     return load(home / "store" / "figure" / f"{name}-{key_of(home, name)}")
 
 
-def ask(home: Path, **options: Any) -> Ask:
+def ask(home: Path, **options: Any) -> Selection:
     runtime = Runtime(
         home=home, database=f"sqlite:///{home / 'results.db'}", tracker="none", devices="cpu"
     )
-    return Ask(
+    return Selection(
         LocalEngine(runtime, Store(home), DatabaseListener(open_database(runtime.database))),
         **options,
     )
@@ -85,7 +85,7 @@ def ask(home: Path, **options: Any) -> Ask:
 def test_components_name_figures_that_exist_and_runners_that_can_be_called() -> None:
     found = set()
     for kind, name in registry.entries():
-        for figure, runner in registry.load(kind, name).figures.items():
+        for figure, runner in registry.load(kind, name).figures().items():
             module, _, function = runner.partition(":")
             assert figure in figures.names()
             assert callable(getattr(importlib.import_module(module), function))

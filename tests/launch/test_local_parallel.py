@@ -241,20 +241,20 @@ def test_asked_twice_it_leaves_at_once(home: Path) -> None:
 
 
 def test_relayed_progress_adds_up_and_is_not_told_at_every_step() -> None:
-    said: list[tuple[Any, ...]] = []
-    advance = Relay(lambda *message: said.append(message)).task("x", 1000, 10)
+    sent: list[tuple[Any, ...]] = []
+    advance = Relay(lambda *message: sent.append(message)).task("x", 1000, 10)
     for n in range(990):
         advance(1, loss=float(n))
-    advances = [m for m in said if m[0] == "advance"]
+    advances = [m for m in sent if m[0] == "advance"]
     assert sum(n for _, _, n, _ in advances) == 990
     assert advances[-1][3] == {"loss": 989.0}
     assert len(advances) < 100
     shown = Notes()
     replay = Replay(shown, "abc")
-    for message in said:
-        assert replay.hear(*message)
+    for message in sent:
+        assert replay.show(*message)
     assert shown.bars == [("x abc", 1000)]
-    assert not replay.hear("report", None)
+    assert not replay.show("report", None)
     replay.end()
     assert shown.gone == 1
 

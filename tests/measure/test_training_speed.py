@@ -13,13 +13,20 @@ import torch
 
 from bench.contracts import registry
 from bench.contracts.method import Method
-from bench.core.errors import StageFailed
+from bench.core.errors import BadInput, StageFailed
 from bench.measure import training_speed
-from bench.measure.timing import peer
-from bench.measure.training_speed import Settings, batch_of, build_fresh, loss_gap, make, shapes
+from bench.measure.training_speed import (
+    Settings,
+    batch_of,
+    build_fresh,
+    loss_gap,
+    make,
+    make_peer,
+    shapes,
+)
 from tests.e2e.micro import bench, wide_lines
 
-WITH_PEER = [n for n in registry.names("method") if registry.load("method", n).peer]
+WITH_PEER = ["byol", "moco_v2", "simclr", "swav"]
 TINY = Settings(batch=6, size=32)
 
 
@@ -32,8 +39,16 @@ def images(method: Method) -> dict[str, torch.Tensor]:
     return {r: torch.randn(TINY.batch, 3, s, s, generator=draw) for r, s in shapes(method).items()}
 
 
-def test_the_methods_of_the_issue_have_a_peer() -> None:
-    assert {"byol", "moco_v2", "simclr", "swav"} <= set(WITH_PEER)
+def test_which_methods_have_a_peer() -> None:
+    pytest.importorskip("lightly")
+    found = [n for n in registry.names("method") if registry.load("method", n).peer() is not None]
+    assert found == WITH_PEER
+
+
+def test_a_method_without_a_peer_says_which_have_one() -> None:
+    method = small("densecl")
+    with pytest.raises(BadInput, match=r"no other library has densecl; .*--method all"):
+        make_peer(method, build_fresh(method))
 
 
 @pytest.mark.parametrize("name", WITH_PEER)
@@ -43,7 +58,7 @@ def test_both_steps_compute_the_same_loss_and_gradient(name: str) -> None:
     assert loss_gap(method, images(method)) < 1e-6
     ours, theirs = (
         build_fresh(method).eval(),
-        peer(method.peer)(method, build_fresh(method)).eval(),
+        make_peer(method, build_fresh(method)).eval(),
     )
     ours.loss(batch_of(images(method), 0))["loss"].backward()
     loss = theirs.loss(list(images(method).values()))
@@ -59,7 +74,7 @@ def test_training_mode_is_equal_too_where_views_pass_one_by_one() -> None:
     method = small("byol")
     ours, theirs = (
         build_fresh(method).train(),
-        peer(method.peer)(method, build_fresh(method)).train(),
+        make_peer(method, build_fresh(method)).train(),
     )
     with torch.no_grad():
         mine = float(ours.loss(batch_of(images(method), 0))["loss"])

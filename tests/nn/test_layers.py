@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torchvision.models import resnet50
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from bench.nn.architectures import DEPTHS
 from bench.nn.backbones import build_backbone
-from bench.nn.layers import DEPTHS, layer_features
+from bench.nn.layers import layer_features
 
 # OpenSelfSup's MultiPooling, "specified" for ResNet-50
 PUBLISHED = {

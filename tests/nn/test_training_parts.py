@@ -151,3 +151,32 @@ def test_fused_steps_are_the_plain_ones_and_repeat_bit_by_bit(name: str) -> None
     assert all(
         torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(ours, plain, strict=True)
     )
+
+
+def test_without_warm_up_the_rate_starts_at_its_base() -> None:
+    assert lr_factor(0, 5, 4) == lr_factor(0, 5, 4, moves="iter") == 1.0
+    assert lr_factor(1, 5, 4, 2.0) == pytest.approx(0.1), "a warm-up starts at 0 by default"
+
+
+def test_lars_scales_by_a_thousandth_unless_a_norm_is_zero() -> None:
+    """eta .001 (You et al. 2017); a tensor of zeros would never move, so it takes a plain step."""
+    w, zero, still = (nn.Parameter(torch.full((2, 2), v)) for v in (3.0, 0.0, 3.0))
+    grads = [torch.full((2, 2), 4.0), torch.full((2, 2), 4.0), torch.zeros(2, 2)]
+    for p, grad in zip((w, zero, still), grads, strict=True):
+        p.grad = grad
+    optimizer = LARS([w, zero, still], lr=2.0)
+    assert {k: optimizer.defaults[k] for k in ("momentum", "weight_decay", "eta")} == {
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "eta": 1e-3,
+    }
+    optimizer.step()
+    torch.testing.assert_close(w.detach(), torch.full((2, 2), 3.0 - 2.0 * 1e-3 * 6 / 8 * 4))
+    torch.testing.assert_close(zero.detach(), torch.full((2, 2), -8.0))
+    assert torch.equal(still.detach(), torch.full((2, 2), 3.0))
+
+
+def test_adamws_second_beta_is_maes() -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = build_optimizer(PretrainParams(optimizer="adamw"), layer.named_parameters())
+    assert optimizer.defaults["betas"] == (0.9, 0.95)

@@ -238,3 +238,42 @@ def test_importing_rubbish_is_one_line_and_adds_nothing(
 
 def test_an_empty_leaderboard_says_what_to_run(home: Path) -> None:
     assert "bench run --method orl --task coco_det" in invoke("leaderboard").output
+
+
+def imported(folder: Path, *records: dict[str, Any]) -> None:
+    """What `bench results import` does with a file that holds these records."""
+    file = folder / "others.json"
+    file.write_text(json.dumps(records))
+    invoke("results", "import", str(file))
+
+
+def test_an_import_overwrites_nothing_that_was_measured(home: Path, tmp_path: Path) -> None:
+    """The same cell from elsewhere has its own numbers, and maybe other words for what it is; ours
+    stays as it was, and theirs is beside it."""
+    database = open_database(f"sqlite:///{home / 'results.db'}")
+    mine = record(1.5)
+    database.record_result(mine)
+    before = database.cells()
+    theirs = record(9.0)
+    theirs["cell"] = {**theirs["cell"], "command": "another command", "engine": "detectron2"}
+    imported(tmp_path, theirs)
+    assert database.cells() == before
+    found = {r["source"]: r for r in database.results()}
+    assert found["measured"]["metrics"] == mine["metrics"]
+    assert found["measured"]["cell"] == {**found["imported"]["cell"]}
+    assert found["imported"]["metrics"] == {"AP_bbox": 9.0, "AP50_bbox": 19.0}
+    imported(tmp_path, record(8.0))
+    found = {r["source"]: r["metrics"]["AP_bbox"] for r in database.results()}
+    assert found == {"measured": 1.5, "imported": 8.0}, "a newer import replaces an import alone"
+
+
+def test_an_import_leaves_a_failed_cell_failed(home: Path, tmp_path: Path) -> None:
+    """Somebody else's result does not make our try of the cell a success."""
+    database = open_database(f"sqlite:///{home / 'results.db'}")
+    database.record_cell(cell_record(planned()), "failed", "because")
+    imported(tmp_path, record(9.0))
+    assert [(c["state"], c["reason"]) for c in database.cells()] == [("failed", "because")]
+    database.record_result(record(1.0))
+    assert [(c["state"], c["reason"]) for c in database.cells()] == [("done", None)]
+    found = {r["source"]: r["metrics"]["AP_bbox"] for r in database.results()}
+    assert found == {"imported": 9.0, "measured": 1.0}

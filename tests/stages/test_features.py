@@ -25,8 +25,9 @@ from bench.measure.evaluation_speed import PlainShown
 from bench.nn.backbones import build_backbone, load_backbone
 from bench.plan.cell import Cell
 from bench.plan.planner import Planner
-from bench.stages import features
-from bench.stages.features import BATCH, batches, features_stage, load_features, rows_done
+from bench.stages import extract, features
+from bench.stages.extract import BATCH, batches, rows_done
+from bench.stages.features import features_stage, load_features
 from bench.views.augment import MEAN, STD
 from tests.data.folders import Deaf
 from tests.small_set import SmallSet
@@ -99,7 +100,7 @@ def test_batches_are_the_images_in_their_order(
 ) -> None:
     """More batches than places for them, each read late, when the workers are as far ahead as they
     get."""
-    monkeypatch.setattr(features, "BATCH", 2)
+    monkeypatch.setattr(extract, "BATCH", 2)
     images, transform = SmallSet(tmp_path, 13), Transform("squash", 40, 32)
     parts = []
     for batch in batches(images, transform, 0, workers):
@@ -150,7 +151,7 @@ def test_the_stage_goes_on_bit_equal_after_a_kill(
     ctx = StageContext(stage, folder, inputs, eager)
 
     calls: list[int] = []
-    forward = features.Extractor.__call__
+    forward = extract.Extractor.__call__
 
     def dies(self: Any, shown: torch.Tensor) -> Any:
         if calls:
@@ -158,7 +159,7 @@ def test_the_stage_goes_on_bit_equal_after_a_kill(
         calls.append(len(shown))
         return forward(self, shown)
 
-    monkeypatch.setattr(features.Extractor, "__call__", dies)
+    monkeypatch.setattr(extract.Extractor, "__call__", dies)
     with pytest.raises(Stop):
         features.run(ctx)
     assert rows_done(ctx.scratch, BATCH + 9) == BATCH
@@ -166,7 +167,7 @@ def test_the_stage_goes_on_bit_equal_after_a_kill(
         file.write(b"rows that were never noted")
     seen: list[int] = []
     monkeypatch.setattr(
-        features.Extractor, "__call__", lambda self, x: seen.append(len(x)) or forward(self, x)
+        extract.Extractor, "__call__", lambda self, x: seen.append(len(x)) or forward(self, x)
     )
     features.run(ctx)
     assert seen == [9], "only the rest is extracted"
@@ -198,3 +199,17 @@ def test_the_same_question_is_the_same_stage(home: Path) -> None:
     assert again.key == stage.key
     other = features_stage(backbone, data, "train", Transform("squash", 36, 32), ["res5", "gap"])
     assert other.key != stage.key
+
+
+@pytest.mark.parametrize("size", [41, 44, 48])
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_image_that_is_smaller_on_one_side_gets_zeros_on_that_side_only(
+    size: int, turned: bool
+) -> None:
+    """40 x 48 pixels, or 48 x 40, in a central square of `size`, as torchvision."""
+    image = np.random.default_rng(1).integers(1, 256, (40, 48, 3), dtype=np.uint8)
+    image = image.transpose(1, 0, 2).copy() if turned else image
+    planes = torch.from_numpy(image).permute(2, 0, 1)
+    expected = functional.center_crop(planes, [size, size])
+    assert torch.equal(Transform("center", 40, size)(image), expected)
+    assert int((expected == 0).all(0).sum()) == (size - 40) * size

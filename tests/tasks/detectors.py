@@ -18,8 +18,9 @@ from bench.core.stage import Stage
 from bench.data.sets.scenes_keypoints import KEYPOINTS as ENDS
 from bench.data.sets.scenes_keypoints import extremes
 from tasks._detection.backend import DETECTORS
-from tasks._detection.data import Key, TrainImages, batch_images
+from tasks._detection.data import TrainImages, batch_images
 from tasks._detection.pipeline import prepare_split
+from tasks._shared.finetune import Key
 from tests.small_set import SmallSet
 
 MICRO: dict[str, Any] = {

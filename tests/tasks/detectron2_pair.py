@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from bench.contracts.registry import load
 from tasks._detection.backend import DETECTORS, TorchvisionBackend
-from tasks._detection.data import Key, TrainImages
-from tasks._detection.detectron2 import Detectron2Backend, network
+from tasks._detection.data import TrainImages
+from tasks._detection.detectron2 import Detectron2Backend, build_network
 from tasks._detection.pipeline import prepare_split
+from tasks._shared.finetune import Key
 from tests.tasks.detectors import MICRO, images_for
 from tests.tasks.detectron2_weights import copy_weights
 
@@ -38,7 +39,7 @@ def settings(name: str, **changes: Any) -> Any:
 
 
 class Pair:
-    """A protocol, scenes, and both engines' networks with the same weights, none of them trivial."""
+    """A protocol, scenes, and both engines' networks with the same weights, none trivial."""
 
     def __init__(
         self, name: str, folder: Path, backbone: str = "resnet18", **changes: Any
@@ -50,7 +51,7 @@ class Pair:
         torch.manual_seed(0)
         classes = len(self.images.classes)
         self.ours: Any = DETECTORS[self.p.detector](backbone, classes, self.p, POINTS)
-        self.theirs: Any = network(backbone, classes, self.p, POINTS)
+        self.theirs: Any = build_network(backbone, classes, self.p, POINTS)
         with torch.no_grad():
             for key, tensor in self.ours.named_parameters():
                 tensor.mul_(LOUDER.get(key, 1.0))
@@ -60,7 +61,7 @@ class Pair:
 
     def renamed(self) -> nn.Module:
         """Our network under detectron2's names."""
-        made = network(self.backbone, len(self.images.classes), self.p, POINTS)
+        made = build_network(self.backbone, len(self.images.classes), self.p, POINTS)
         copy_weights(self.ours, made)
         return made
 

@@ -19,7 +19,7 @@ def test_c4_region_of_the_whole_image_is_the_backbones_last_map() -> None:
     images = torch.randn(2, 3, 224, 224)
     whole = [torch.tensor([[0.0, 0.0, 224.0, 224.0]])] * 2
     with torch.no_grad():
-        regions = model.regions(model.features(images), whole)
+        regions = model.pool_regions(model.features(images), whole)
         expected = F.batch_norm(
             model.body.maps(images),
             torch.zeros(512),

@@ -15,10 +15,14 @@ from torchvision.models import resnet18
 
 from bench.core.errors import BadInput
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
-from tasks._detection.anchors import Anchors, assign_levels, cell_anchors, pool
-from tasks._detection.data import batch_images, decode_mask, resized_size
+from tasks._detection.anchors import Anchors, assign_levels, cell_anchors, pool_levels
+from tasks._detection.data import batch_images, fit_size
 from tasks._detection.evaluate import to_original
-from tasks._detection.model import FpnRcnn, Rpn, box_losses, mask_targets, paste
+from tasks._detection.fpn import FpnRcnn
+from tasks._detection.losses import box_losses
+from tasks._detection.masks import mask_targets, paste
+from tasks._detection.rpn import Rpn
+from tasks._detection.targets import decode_mask
 from tests.tasks.detectors import fpn_params
 
 
@@ -53,7 +57,7 @@ def test_pool_reads_the_pixels_under_the_box() -> None:
     aligned."""
     ramp = torch.arange(32.0).expand(1, 1, 32, 32).contiguous()
     box = torch.tensor([[16.0, 16.0, 72.0, 72.0]])  # stride 4: x from 4 to 18
-    found = pool([ramp, ramp, ramp, ramp], [box], 7, 56, (4, 8, 16, 32, 64))
+    found = pool_levels([ramp, ramp, ramp, ramp], [box], 7, 56, (4, 8, 16, 32, 64))
     level = int(assign_levels(box, 56, 4))
     stride = (4, 8, 16, 32)[level]
     left, width = 16 / stride, 56 / stride / 7
@@ -112,9 +116,9 @@ def test_mask_targets_and_paste_are_inverse_on_a_rectangle() -> None:
 
 
 def test_resize_rule() -> None:
-    assert resized_size(640, 480, 800, 1333) == (1067, 800)
-    assert resized_size(1000, 300, 800, 1333) == (1333, 400)
-    assert resized_size(192, 144, 128, 224) == (171, 128)
+    assert fit_size(640, 480, 800, 1333) == (1067, 800)
+    assert fit_size(1000, 300, 800, 1333) == (1333, 400)
+    assert fit_size(192, 144, 128, 224) == (171, 128)
 
 
 def test_boxes_map_back_to_the_original_and_are_clipped() -> None:

@@ -20,11 +20,13 @@ from bench.core.store import Store
 from bench.launch.local import LocalEngine
 from bench.plan.cell import Cell, Plan
 from bench.plan.planner import Planner
-from tasks._detection.data import Key, TrainImages, choose_fraction, usable_positions
 from tasks._detection.data import TestImages as ShownImages
+from tasks._detection.data import TrainImages
 from tasks._detection.evaluate import ground_truth
 from tasks._detection.pipeline import prepare_split, score
-from tasks._detection.train import loader
+from tasks._detection.selection import choose_fraction, find_usable
+from tasks._detection.train import make_loader
+from tasks._shared.finetune import Key
 from tests.data import folders, voc_folders
 from tests.data.voc_folders import Photo, thing
 
@@ -84,7 +86,7 @@ def test_every_form_of_mask_and_no_crowd(tmp_path: Path, home: Path) -> None:
 
 def test_images_without_objects_are_scored_but_not_trained_on(tmp_path: Path, home: Path) -> None:
     images = coco_split(tmp_path / "coco", home)
-    assert images.ids[usable_positions(images, COCO.kinds)].tolist() == [100, 101]
+    assert images.ids[find_usable(images, COCO.kinds)].tolist() == [100, 101]
     assert len(ShownImages(images, 40, 100)) == 3
     truth = ground_truth(images)
     found = [
@@ -123,7 +125,7 @@ def test_a_set_without_any_usable_object_is_one_line(tmp_path: Path, home: Path)
 
     images = coco_split(tmp_path / "coco", home, bare)
     with pytest.raises(BadData, match="no image with an object that is no crowd"):
-        loader(images, COCO, 0, 2, 0, 0)
+        make_loader(images, COCO, 0, 2, 0, 0)
 
 
 @pytest.mark.parametrize("mask", [None, []])
@@ -133,8 +135,8 @@ def test_an_object_without_a_mask_is_named(mask: Any, tmp_path: Path, home: Path
 
     images = coco_split(tmp_path / "coco", home, strip)
     with pytest.raises(BadData, match="annotation 12 of image 101 has no mask"):
-        loader(images, COCO, 0, 2, 0, 0)
-    assert len(usable_positions(images)) == 2  # boxes alone need none
+        make_loader(images, COCO, 0, 2, 0, 0)
+    assert len(find_usable(images)) == 2  # boxes alone need none
 
 
 def test_sets_that_lack_what_the_protocol_needs(tmp_path: Path, home: Path) -> None:
@@ -147,7 +149,7 @@ def test_sets_that_lack_what_the_protocol_needs(tmp_path: Path, home: Path) -> N
 
 
 def test_voc_boxes_count_from_one_and_difficult_objects_train(tmp_path: Path, home: Path) -> None:
-    """xmin = xmax is a box one pixel wide; xmax < xmin is none; difficult objects are trained on."""
+    """xmin = xmax is a box one pixel wide, xmax < xmin is none; difficult objects train."""
     more = Photo(
         "2010_000001",
         [
@@ -169,8 +171,8 @@ def test_voc_boxes_count_from_one_and_difficult_objects_train(tmp_path: Path, ho
         [0, 0, 60, 40],
     ]
     empty = images.ids.tolist().index(2011003000)
-    assert at in usable_positions(images)
-    assert empty not in usable_positions(images)
+    assert at in find_usable(images)
+    assert empty not in find_usable(images)
 
 
 @pytest.mark.parametrize("name", ["coco", "voc2012"])

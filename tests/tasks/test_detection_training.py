@@ -16,10 +16,12 @@ from bench.contracts.context import StageContext
 from bench.contracts.registry import load
 from tasks._detection import train as training
 from tasks._detection.backend import TorchvisionBackend
-from tasks._detection.data import Key, StepBatches, TrainImages
+from tasks._detection.data import TrainImages
 from tasks._detection.evaluate import coco_metrics, ground_truth, predict
-from tasks._detection.model import FpnRcnn
+from tasks._detection.fpn import FpnRcnn
+from tasks._detection.selection import StepBatches
 from tasks._shared import finetune as _finetune
+from tasks._shared.finetune import Key
 from tests.small_set import SmallSet
 from tests.tasks.detectors import context, fpn_params
 
@@ -152,3 +154,32 @@ def test_it_learns_two_images(tmp_path: Path) -> None:
     )
     assert metrics["AP50_bbox"] > 5
     assert math.isfinite(metrics["AP_segm"])
+
+
+def test_precise_batch_norm_is_the_mean_of_the_batches_statistics(tmp_path: Path) -> None:
+    """Of means and of variances with n - 1, in every layer, whatever the statistics were; weights
+    stay as they are."""
+    images, p = SmallSet(tmp_path, 4), fpn_params(precise_bn=3)
+    torch.manual_seed(0)
+    model = FpnRcnn("resnet18", 20, p)
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {n: [] for n in layers}
+    for name, layer in layers.items():
+        layer.running_mean.fill_(7.0)
+        layer.running_var.fill_(9.0)
+        keep = seen[name]
+        layer.register_forward_hook(
+            lambda m, args, out, keep=keep: keep.append(
+                (args[0].mean((0, 2, 3)), args[0].var((0, 2, 3), unbiased=True))
+            )
+        )
+    weights = {n: q.detach().clone() for n, q in model.named_parameters()}
+    fabric = Fabric(accelerator="cpu", devices=1)
+    training.precise_batch_norm(context(tmp_path / "c"), BACKEND, model, images, p, fabric)
+    assert len(layers) >= 20
+    for name, layer in layers.items():
+        assert len(seen[name]) == 3
+        mean, variance = (torch.stack(v).mean(0) for v in zip(*seen[name], strict=True))
+        torch.testing.assert_close(layer.running_mean, mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(layer.running_var, variance, rtol=1e-3, atol=1e-5)
+    assert all(torch.equal(q, weights[n]) for n, q in model.named_parameters())

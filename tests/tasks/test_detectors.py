@@ -15,7 +15,8 @@ from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from tasks._detection import train as training
 from tasks._detection.backend import TorchvisionBackend
 from tasks._detection.evaluate import predict
-from tasks._detection.model import box_losses, mask_targets
+from tasks._detection.losses import box_losses
+from tasks._detection.masks import mask_targets
 from tasks._detection.pipeline import prepare_split, score
 from tests.small_set import SmallSet
 from tests.tasks.detectors import FAMILIES, context, detector, images_for, params, sample_targets
@@ -86,7 +87,7 @@ def test_mask_targets_of_either_size() -> None:
 
 
 def test_box_loss_with_a_beta_and_with_shared_deltas() -> None:
-    """Smooth L1: d^2 / (2 beta) below beta, d - beta / 2 above; shared deltas serve all classes."""
+    """Smooth L1: d^2 / (2 beta) below beta, d - beta / 2 above; shared deltas fit all classes."""
     logits, labels = torch.zeros(2, 3), torch.tensor([2, 0])
     deltas, wanted = torch.tensor([[0.1, -0.4, 2.0, 0.0], [9.0, 9.0, 9.0, 9.0]]), torch.zeros(2, 4)
     by_hand = (0.1**2 + 0.4**2) / (2 * 0.5) + (2.0 - 0.25)

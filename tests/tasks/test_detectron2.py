@@ -18,9 +18,10 @@ from torch import Tensor
 from bench.core.errors import BadInput
 from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from tasks._detection.backend import DETECTORS, TorchvisionBackend
-from tasks._detection.data import TestImages, batch_images, resize_image, resized_size
+from tasks._detection.data import TestImages, batch_images, fit_size, resize_image
 from tasks._detection.evaluate import predict
-from tasks._detection.model import mask_targets, propose
+from tasks._detection.masks import mask_targets
+from tasks._detection.rpn import propose
 from tests.tasks.detectors import FAMILIES, context
 
 pytest.importorskip("detectron2")
@@ -29,7 +30,7 @@ from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import BitMasks, Boxes, PolygonMasks
 
-from tasks._detection.detectron2 import Detectron2Backend, body, load_body, network
+from tasks._detection.detectron2 import Detectron2Backend, build_network, load_body, read_body
 from tests.tasks.detectron2_pair import CPU, POINTS, Pair, far, settings
 from tests.tasks.detectron2_weights import copy_weights
 
@@ -80,7 +81,7 @@ def test_maps_anchors_and_proposals(name: str, tmp_path: Path) -> None:
         assert [tuple(s) for s in batch.image_sizes] == images.image_sizes
         there = list(theirs.backbone(batch.tensor).values())
         if name == "coco_retinanet":
-            logits, deltas, levels = ours._outputs(images)
+            logits, deltas, levels = ours._run_head(images)
             wanted = theirs._transpose_dense_predictions(
                 theirs.head(there), [theirs.num_classes, 4]
             )
@@ -143,7 +144,7 @@ def test_initial_weights_have_the_same_spread(name: str) -> None:
     p = settings(name)
     torch.manual_seed(0)
     ours = DETECTORS[p.detector]("resnet18", 20, p, POINTS)
-    first, renamed = (network("resnet18", 20, p, POINTS) for _ in range(2))
+    first, renamed = (build_network("resnet18", 20, p, POINTS) for _ in range(2))
     copy_weights(ours, renamed)
     for (key, a), b in zip(renamed.state_dict().items(), first.state_dict().values(), strict=True):
         if a.ndim < 2 or "bottom_up" in key or ".res" in key or ".stem" in key:
@@ -170,7 +171,7 @@ def test_a_backbone_goes_in_and_comes_out_bit_equal(
     model, matched = Detectron2Backend().build(backbone, tmp_path / "b.pth", 20, p, POINTS)
     state = source.state_dict()
     assert matched == len(state) == {"resnet18": 120, "resnet50": 318}[backbone]
-    back = body(model)
+    back = read_body(model)
     assert set(back) == set(state)
     assert all(torch.equal(back[k], state[k]) for k in state)
     torch.save(back, tmp_path / "back.pth")
@@ -196,7 +197,7 @@ def test_pooling_levels(tmp_path: Path) -> None:
     corner = torch.rand(len(sides), 2) * 40 - 10
     boxes = torch.cat([corner, corner + sides[:, None]], 1)
     assert torch.allclose(
-        pair.ours.pooled(maps, [boxes], 7), pooler(maps, [Boxes(boxes)]), atol=1e-5
+        pair.ours.pool(maps, [boxes], 7), pooler(maps, [Boxes(boxes)]), atol=1e-5
     )
 
 
@@ -244,10 +245,10 @@ def test_resizing(tmp_path: Path) -> None:
         width, height = (int(v) for v in rng.integers(30, 2000, 2))
         short, longest = int(rng.choice((480, 640, 672, 704, 736, 768, 800))), 1333
         expected = ResizeShortestEdge.get_output_shape(height, width, short, longest)
-        assert resized_size(width, height, short, longest) == expected[::-1]
+        assert fit_size(width, height, short, longest) == expected[::-1]
     for _ in range(10):
         height, width = (int(v) for v in rng.integers(40, 300, 2))
         image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        size = resized_size(width, height, 128, 200)
+        size = fit_size(width, height, 128, 200)
         theirs = ResizeTransform(height, width, size[1], size[0]).apply_image(image)
         assert np.array_equal(resize_image(image, size).numpy(), theirs.transpose(2, 0, 1))

@@ -1,4 +1,4 @@
-"""Choosing the detector engine without having it: errors before anything runs, identity, `auto`."""
+"""Choosing the detector engine without having it: early errors, identity, `auto`."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from detectron2.structures import Instances
 from fvcore.nn import sigmoid_focal_loss
 from fvcore.nn.precise_bn import get_bn_modules
 
-from tasks._detection.detectron2 import Detectron2Backend, network
+from tasks._detection.detectron2 import Detectron2Backend, build_network
 from tests.tasks.detectron2_pair import CPU, Pair, settings
 
 
@@ -49,7 +49,7 @@ def test_schedule_and_weight_decay(name: str, tmp_path: Path) -> None:
             ), step
         optimizer.step()
         schedule.step()
-    model = network("resnet18", 3, settings(name))
+    model = build_network("resnet18", 3, settings(name))
     groups = get_default_optimizer_params(
         model, weight_decay=p.weight_decay, weight_decay_norm=0.0
     )
@@ -90,12 +90,12 @@ def test_a_training_is_a_function_of_its_seed_and_goes_on_after_a_kill(
     for at in ("a", "b", "killed"):
         ctx = context(tmp_path / at)
         torch.manual_seed(0)
-        model = network("resnet18", len(images.classes), p)
+        model = build_network("resnet18", len(images.classes), p)
         if at == "killed":
             ctx.runtime.checkpoint_seconds = 0
             with pytest.raises(KeyboardInterrupt):
                 training.train(ctx, Killed(2), model, images, p, fabric)
-            model = network("resnet18", len(images.classes), p)
+            model = build_network("resnet18", len(images.classes), p)
         training.train(ctx, backend, model, images, p, fabric)
         states.append({k: v.clone() for k, v in model.state_dict().items()})
     assert ("loss_normalizer" in states[0]) == (name == "coco_retinanet")

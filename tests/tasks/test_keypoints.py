@@ -12,9 +12,12 @@ from bench.contracts.images import Objects
 from bench.data.scenes.draw import draw_scene
 from bench.data.sets.coco import KEYPOINTS
 from bench.data.sets.scenes_keypoints import extremes
-from tasks._detection.data import Key, OneClass, TrainImages, flip_keypoints, usable_positions
-from tasks._detection.evaluate import _results
+from tasks._detection.data import TrainImages
+from tasks._detection.evaluate import make_records
 from tasks._detection.pipeline import prepare_split
+from tasks._detection.selection import OneClass, find_usable
+from tasks._detection.targets import flip_keypoints
+from tasks._shared.finetune import Key
 from tests.small_set import SmallSet
 from tests.tasks.detectors import PointSet, params
 
@@ -61,7 +64,7 @@ def test_keypoints_go_into_a_sample_and_come_back(tmp_path: Path) -> None:
             "labels": sample["labels"],
             "keypoints": sample["keypoints"],
         }
-        back = _results(made, {"original": (width, height), "image": sample["image"]}, 1)
+        back = make_records(made, {"original": (width, height), "image": sample["image"]}, 1)
         found = np.array([r["keypoints"] for r in back]).reshape(n, 5, 3)[:, :, :2]
         plain = gold.keypoints[:, :, :2]  # type: ignore[index]
         mirrored = np.stack([width - 1 - plain[..., 0], plain[..., 1]], -1)[:, [0, 2, 1, 3, 4]]
@@ -109,7 +112,7 @@ def test_keypoint_protocol_sees_persons_and_trains_on_images_with_keypoints(
     assert found.boxes[0].tolist() == [10, 10, 40, 40]
     assert found.ids.tolist() == [1, 2]
     assert len(found.segmentations or []) == 2
-    assert usable_positions(images, p.kinds).tolist() == [
+    assert find_usable(images, p.kinds).tolist() == [
         0
     ]  # image 1: only its crowd has labelled ones
-    assert usable_positions(images).tolist() == [0, 1, 2]
+    assert find_usable(images).tolist() == [0, 1, 2]

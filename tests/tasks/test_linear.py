@@ -25,13 +25,13 @@ from tasks._frozen import linear
 from tasks._frozen.knn import knn_scores
 from tasks._frozen.linear import (
     Heads,
-    LinearParams,
-    accuracies,
     fit_cached,
     lighting,
     lr_at,
+    measure_accuracies,
     probe_loss,
 )
+from tasks._frozen.protocol import LinearParams
 from tests.data.folders import Deaf
 
 
@@ -122,7 +122,7 @@ def test_lighting_moves_along_the_principal_colours() -> None:
 def test_best_layer_and_every_layer() -> None:
     truth = np.array([0, 1, 2, 0])
     right, wrong = np.eye(6)[truth], np.eye(6)[[1, 1, 1, 1]] + 0.1 * np.arange(6)
-    found = accuracies({"conv1": wrong, "res5": right}, truth)
+    found = measure_accuracies({"conv1": wrong, "res5": right}, truth)
     assert found["top1"] == found["top1_res5"] == 100
     assert found["top1_conv1"] == 25
 

@@ -20,7 +20,13 @@ from bench.core.errors import BadData, BadInput
 from bench.core.params import Runtime
 from bench.plan.planner import make_plan
 from tasks._shared import retrieval as _retrieval
-from tasks._shared.retrieval import _in_image, _objects, _pool, embed_cut_out, recalls
+from tasks._shared.retrieval import (
+    _build_pool,
+    _embed_in_image,
+    _read_objects,
+    embed_cut_out,
+    measure_recalls,
+)
 from tasks.object_knn import ObjectKnn, ObjectKnnParams
 from tests.small_set import SmallSet
 
@@ -31,7 +37,7 @@ def test_recall_is_scikit_learns_neighbours_counted() -> None:
     rng = np.random.default_rng(0)
     features, labels = rng.standard_normal((150, 8)).astype(np.float32), rng.integers(0, 4, 150)
     features += 1.5 * np.eye(8, dtype=np.float32)[labels]
-    found = recalls(torch.from_numpy(features), labels, (1, 5, 10, 200))
+    found = measure_recalls(torch.from_numpy(features), labels, (1, 5, 10, 200))
     order = NearestNeighbors(n_neighbors=11, metric="cosine").fit(features).kneighbors(features)[1]
     for k in (1, 5, 10):
         same = [[labels[j] == labels[i] for j in order[i] if j != i][:k] for i in range(150)]
@@ -47,7 +53,7 @@ def test_by_hand() -> None:
     anything."""
     at = torch.tensor([0.0, 40.0, 60.0, 180.0]).deg2rad()
     features = torch.stack([at.cos(), at.sin()], 1) * torch.tensor([[1.0], [5.0], [0.1], [2.0]])
-    found = recalls(features, np.array([0, 0, 1, 1]), (1, 2, 3))
+    found = measure_recalls(features, np.array([0, 0, 1, 1]), (1, 2, 3))
     # the two nearest: 0 -> 1 yes, 2 no; 1 -> 2 no, 0 yes; 2 -> 1 no, 0 no; 3 -> 2 yes, 1 no
     assert found == pytest.approx(
         {"recall_k1": 50.0, "recall_k2": 37.5, "recall_k3": 100 / 3, "chance": 100 / 3}
@@ -57,7 +63,9 @@ def test_by_hand() -> None:
 def test_chance_is_what_random_features_get() -> None:
     rng = np.random.default_rng(1)
     labels = np.repeat([0, 1, 2], [600, 300, 100])
-    found = recalls(torch.from_numpy(rng.standard_normal((1000, 256), np.float32)), labels, (100,))
+    found = measure_recalls(
+        torch.from_numpy(rng.standard_normal((1000, 256), np.float32)), labels, (100,)
+    )
     assert found["recall_k100"] == pytest.approx(found["chance"], abs=1.0)
     assert found["chance"] == pytest.approx(100 * (0.6 * 599 + 0.3 * 299 + 0.1 * 99) / 999)
 
@@ -94,7 +102,7 @@ def test_pooled_features_are_the_mean_under_the_box() -> None:
     image[12:42, 18:66] = 255
     p = ObjectKnnParams(size=120, max_size=400)
     inside, outside = np.array([[24, 18, 60, 36]]), np.array([[70, 0, 90, 60]])
-    found = _in_image(_pool(Grey()), image, np.concatenate([inside, outside]), p, CPU)
+    found = _embed_in_image(_build_pool(Grey()), image, np.concatenate([inside, outside]), p, CPU)
     white = (1 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225]
     black = -np.array([0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     assert found[0].numpy() == pytest.approx(white, abs=1e-4)
@@ -109,7 +117,7 @@ def test_the_longest_side_is_kept_to_its_limit() -> None:
         return boxes
 
     image = np.zeros((100, 400, 3), np.uint8)
-    _in_image(
+    _embed_in_image(
         embed, image, np.array([[0, 0, 400, 100]]), ObjectKnnParams(size=200, max_size=600), CPU
     )
     assert seen == [(150, 600, 0, 0, 600, 150)]
@@ -123,11 +131,11 @@ def test_crowds_difficult_and_tiny_objects_are_left_out(tmp_path: Path) -> None:
     crowd[0] = True
     boxes[1] = [0, 0, 1, 20]
     images.objects = lambda i: replace(everything, crowd=crowd, difficult=difficult, boxes=boxes)
-    found, _, columns = next(_objects(images, 2))
+    found, _, columns = next(_read_objects(images, 2))
     assert len(found) == n - 2 == len(columns["label"])
     assert columns["annotation_id"].tolist() == everything.ids[2:].tolist()
     difficult[:] = True
-    assert len(next(_objects(images, 2))[0]) == 0
+    assert len(next(_read_objects(images, 2))[0]) == 0
 
 
 def test_too_few_objects_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +147,7 @@ def test_too_few_objects_are_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     monkeypatch.setattr(_retrieval, "_embedder", lambda *a: None)
     with pytest.raises(BadData, match="usable objects"):
-        _retrieval.object_features(ctx, ObjectKnnParams(min_side=10_000))
+        _retrieval.extract_object_features(ctx, ObjectKnnParams(min_side=10_000))
 
 
 def test_embeddings_need_a_method_that_has_them(tmp_path: Path) -> None:

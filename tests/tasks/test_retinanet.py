@@ -38,7 +38,7 @@ def test_retina_losses_are_the_papers_formula(tmp_path: Path) -> None:
     images, targets = sample_targets("coco_retinanet", tmp_path, p)
     model.train()
     losses = model.losses(images, targets)
-    logits, deltas, levels = model._outputs(images)
+    logits, deltas, levels = model._run_head(images)
     anchors, cls, box, positives = torch.cat(levels).double(), 0.0, 0.0, 0
     for b, target in enumerate(targets):
         label, matched = match(anchors.float(), target["boxes"], target["labels"])
@@ -73,7 +73,7 @@ def test_retina_detections_equal_torchvisions() -> None:
     torch.nn.init.normal_(model.head.classification_head.cls_logits.weight, std=0.2)
     torch.nn.init.constant_(model.head.classification_head.cls_logits.bias, -3)
     with torch.no_grad():
-        logits, deltas, levels = model._outputs(images)
+        logits, deltas, levels = model._run_head(images)
     counts = [len(a) for a in levels]
     other = RetinaNet.__new__(RetinaNet)
     torch.nn.Module.__init__(other)

@@ -122,9 +122,7 @@ def test_it_learns_eight_scenes(task: str, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_stage(tmp_path: Path) -> None:
-    with pytest.raises(
-        StageFailed, match=r"the loss is nan at iteration .*try: --set voc12_seg\.lr="
-    ):
+    with pytest.raises(StageFailed, match=r"the loss is nan at step .*try: --set voc12_seg\.lr="):
         fit(tmp_path / "c", Pixels(tmp_path, 3), micro(lr=1e8, iterations=21))
 
 
@@ -132,7 +130,7 @@ def test_images_without_masks(tmp_path: Path) -> None:
     ctx, notes = context(tmp_path / "c"), []
     ctx.progress.note = notes.append  # type: ignore[method-assign]
     some = Pixels(tmp_path, 4, without=(0, 2))
-    assert pipeline.usable_positions(ctx, some).tolist() == [1, 3]
+    assert pipeline.find_labelled(ctx, some).tolist() == [1, 3]
     assert notes == ["small/train: 2 of 4 images have no semantic mask and are left out"]
     model = fit(tmp_path / "m", some, micro(iterations=2))
     matrices, shown = pipeline.score(ctx, model, some, micro(), CPU)
@@ -141,7 +139,7 @@ def test_images_without_masks(tmp_path: Path) -> None:
     with pytest.raises(
         BadData, match="small/train has no semantic masks; try: --task-data voc2012_seg=PATH"
     ):
-        pipeline.usable_positions(ctx, Pixels(tmp_path, 2, without=(0, 1)))
+        pipeline.find_labelled(ctx, Pixels(tmp_path, 2, without=(0, 1)))
 
 
 # Whole runs

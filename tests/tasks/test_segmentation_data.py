@@ -26,7 +26,7 @@ from tests.tasks.segmentation import Pixels, micro
 
 
 def test_a_crop_follows_its_pixels(tmp_path: Path) -> None:
-    """The mask painted into the image survives scale, crop and flip together with the mask itself."""
+    """The mask painted into the image survives scale, crop and flip together with the mask."""
     images = Pixels(tmp_path, 4)
     p = micro(crop=(112, 130), photometric=False, short=0, scale=(0.5, 2.0))
     flips = padded = 0
@@ -78,7 +78,7 @@ def test_a_crop_of_mostly_one_class_is_drawn_again() -> None:
     target[:, 500:] = 255
 
     def mixed(share: float) -> float:
-        """The share of crops in which no class has more than 75 % of the pixels that are not void."""
+        """The share of crops in which no class has over 75 % of the pixels that are not void."""
         found = []
         for seed in range(200):
             window = target[crop_at(target, (100, 100), share, np.random.default_rng(seed))]

@@ -12,7 +12,7 @@ from tasks._segmentation.metrics import count_confusion, per_class, segmentation
 
 
 def random_pixels(seed: int, classes: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Images of several sizes, (truth, prediction); class 3 is in neither, class 4 only predicted."""
+    """Images of several sizes, (truth, prediction); class 3 is in neither, 4 only predicted."""
     rng = np.random.default_rng(seed)
     made = []
     for height, width in ((7, 9), (5, 4), (12, 3)):
@@ -74,3 +74,9 @@ def test_no_scored_pixel_is_an_error() -> None:
     )
     with pytest.raises(BadData, match="void everywhere"):
         segmentation_metrics(matrix)
+
+
+def test_figures_of_a_class_are_percent() -> None:
+    named = per_class(np.array([[6, 2], [1, 3]]), ["a", "b"])
+    assert named["a"] == pytest.approx({"IoU": 100 * 6 / 9, "Acc": 75.0})
+    assert named["b"] == pytest.approx({"IoU": 50.0, "Acc": 75.0})

@@ -19,20 +19,21 @@ from bench.core.errors import BadInput
 from bench.core.params import Runtime
 from bench.core.progress import Progress
 from bench.core.stage import Stage
-from tasks._frozen import gram, svm
+from bench.nn.svm import solve
+from tasks._frozen import protocol, svm
+from tasks._frozen.gram import Gram
 from tasks._frozen.lowshot import Experiment, summarise
-from tasks._frozen.solver import Kernel, prepare, solve
+from tasks._frozen.protocol import SvmParams, check_solver
+from tasks._frozen.rows import Kernel, prepare
 from tasks._frozen.speed import make_up_features
 from tasks._frozen.svm import (
-    SvmParams,
-    check_solver,
     draw_sample,
+    find_usable_classes,
+    make_signs,
     pick_by_cv,
-    stratified_folds,
+    split_folds,
     train_full,
     train_shot,
-    training_signs,
-    usable_classes,
 )
 from tasks._shared.ranking import class_ap
 
@@ -106,11 +107,9 @@ def test_the_solver_minimises_the_stated_function() -> None:
     """At the solution the gradient of |w|^2/2 + sum s max(0, 1 - y wx)^2 vanishes, in float64 and
     by autograd."""
     features, labels = make_up_features(80, 120, 2, 1)
-    rows = Kernel(features).reduced()
+    rows = Kernel(features).reduce()
     for cost in (1e-4, 0.1, 10.0):
-        w = rows.weights(solve(rows, labels[None], np.full(2, cost), 2.0, 1e-4))[
-            0
-        ].requires_grad_()
+        w = rows.weights(solve(rows, labels, np.full(2, cost), 2.0, 1e-4)).requires_grad_()
         x, y = prepare(features), torch.from_numpy(labels).double()
         weight = torch.where(y > 0, 2.0, 1.0) * cost
         (0.5 * (w * w).sum() + (weight * (1 - y * (x @ w)).clamp(min=0) ** 2).sum()).backward()
@@ -123,9 +122,9 @@ def test_a_row_with_label_zero_is_not_in_the_problem() -> None:
     labels[:3] = 1
     part = labels.copy()
     part[40:] = 0
-    rows, few = Kernel(features).reduced(), Kernel(features[:40]).reduced()
-    w = rows.weights(solve(rows, part[None], np.array([1.0]), tol=1e-4))[0]
-    v = few.weights(solve(few, labels[None, :40], np.array([1.0]), tol=1e-4))[0]
+    rows, few = Kernel(features).reduce(), Kernel(features[:40]).reduce()
+    w = rows.weights(solve(rows, part, np.array([1.0]), tol=1e-4))
+    v = few.weights(solve(few, labels[:40], np.array([1.0]), tol=1e-4))
     assert float((w - v).norm() / v.norm()) < 2e-3
 
 
@@ -147,14 +146,14 @@ def test_folds_are_scikit_learns(seed: int) -> None:
     expected = np.empty(len(y), int)
     for f, (_, held) in enumerate(StratifiedKFold(3).split(y[:, None], y)):
         expected[held] = f
-    assert stratified_folds(y).tolist() == expected.tolist()
+    assert split_folds(y).tolist() == expected.tolist()
 
 
 def test_difficult_only_images_are_negatives_in_training(problem: Any) -> None:
     """...and their score has no part in AP: see test_ranking. Turning them into plain negatives
     changes nothing; leaving them out does."""
     train, labels, test, _ = problem
-    assert training_signs(np.array([1, 0, -1])).tolist() == [1, -1, -1]
+    assert make_signs(np.array([1, 0, -1])).tolist() == [1, -1, -1]
     plain = np.where(labels == 1, 1, -1).astype(np.int8)
     one = train_full(train, labels, test, COSTS[2:3], "batched", Progress())
     same = train_full(train, plain, test, COSTS[2:3], "batched", Progress())
@@ -173,12 +172,12 @@ def test_the_cost_grid() -> None:
 def test_classes_that_cannot_be_judged_are_left_out() -> None:
     train = np.array([[1, 1, 0], [1, 1, 1], [1, -1, 1], [-1, -1, 1]])
     test = np.array([[1, 1, -1], [-1, -1, 0]])
-    assert usable_classes(train, test).tolist() == [0]
-    assert usable_classes(train, test, 2).tolist() == [0, 1]
+    assert find_usable_classes(train, test).tolist() == [0]
+    assert find_usable_classes(train, test, 2).tolist() == [0, 1]
 
 
 def test_liblinear_without_scikit_learn_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(svm, "find_spec", lambda name: None)
+    monkeypatch.setattr(protocol, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"needs scikit-learn.*--set solver=batched"):
         check_solver("liblinear")
     check_solver("batched")
@@ -237,7 +236,8 @@ def test_the_solver_in_coefficients_minimises_the_same_function(width: int, most
     labels[subset[:5]] = 1
     y = np.repeat(labels[subset, 0][None], len(costs), 0)
     y[1::2, 40:] = 0
-    a, o = gram.solve(gram.Gram(kernel, subset, most), y, costs, 2.0, 1e-3)
+    found = solve(Gram(kernel, subset, most), y, costs, 2.0, 1e-3)
+    a, o = found.coef, found.image
     x, signs = kernel.rows[torch.from_numpy(subset)], torch.from_numpy(y).double()
     w = (a.double() @ x).requires_grad_()
     [grad] = torch.autograd.grad(sums(w, x, signs, torch.from_numpy(costs)).sum(), w)
@@ -245,7 +245,7 @@ def test_the_solver_in_coefficients_minimises_the_same_function(width: int, most
     assert (grad.norm(dim=1) / w.norm(dim=1))[:3].max() < 2e-3
     assert (o - w.detach() @ x.T).abs().max() < 1e-3 * o.abs().max()
     for p, cost in enumerate(costs):
-        theirs = svm.linear_svc(x[:, :-1][y[p] != 0].numpy(), y[p][y[p] != 0], cost)
+        theirs = svm.fit_linear_svc(x[:, :-1][y[p] != 0].numpy(), y[p][y[p] != 0], cost)
         best = torch.cat(
             [torch.from_numpy(theirs.coef_), torch.from_numpy(theirs.intercept_)[None]], 1
         )

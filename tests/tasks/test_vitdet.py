@@ -18,11 +18,14 @@ from bench.nn.backbones import build_backbone, load_backbone, save_backbone
 from tasks._detection import train as training
 from tasks._detection.backend import DETECTORS, TorchvisionBackend
 from tasks._detection.cascade import CascadeVitRcnn, cascade_targets, scale_gradient
-from tasks._detection.data import JitteredImages, Key, batch_images, visible_boxes
+from tasks._detection.data import JitteredImages, batch_images
 from tasks._detection.evaluate import predict
-from tasks._detection.model import Sampled, to_source
+from tasks._detection.losses import Sampled
+from tasks._detection.masks import to_source
 from tasks._detection.pipeline import score
+from tasks._detection.targets import box_visible_parts
 from tasks._detection.vitdet import RelativePositions, attend, from_windows, into_windows
+from tasks._shared.finetune import Key
 from tests.small_set import SmallSet
 from tests.tasks.detectors import context
 
@@ -192,17 +195,17 @@ def test_each_stage_is_fed_the_last_ones_boxes() -> None:
         predictor.bbox_pred.bias.data = torch.tensor([0.5 * weight, 0.0, 0.0, 0.0])
         assert predictor.bbox_pred.out_features == 4
     seen: list[torch.Tensor] = []
-    pooled = model.pooled
+    pooled = model.pool
 
     def watch(maps: Any, boxes: Any, size: int) -> Any:
         seen.append(torch.cat(boxes).clone())
         return pooled(maps, boxes, size)
 
-    model.pooled = watch
+    model.pool = watch
     box = torch.tensor([[4.0, 4.0, 14.0, 24.0]])
     target = {"boxes": torch.tensor([[9.0, 4.0, 19.0, 24.0]]), "labels": torch.tensor([1])}
     sampled = Sampled([box], [torch.tensor([0])], [torch.tensor([1])], [torch.zeros(1, 4)])
-    losses = model.box_stage(
+    losses = model.compute_box_losses(
         model.features(torch.randn(1, 3, 64, 64)), sampled, [target], [(64, 64)]
     )
     assert [s[0].tolist() for s in seen] == [[4, 4, 14, 24], [9, 4, 19, 24], [14, 4, 24, 24]]
@@ -211,7 +214,7 @@ def test_each_stage_is_fed_the_last_ones_boxes() -> None:
     # background
     assert losses["loss_box_stage2"].item() == pytest.approx(10.0)
     assert losses["loss_box_stage3"].item() == 0
-    boxes, scores, labels = model.box_detect(
+    boxes, scores, labels = model.detect_boxes(
         model.features(torch.randn(1, 3, 64, 64)), [box], [(64, 64)]
     )
     assert (boxes[0] == torch.tensor([19.0, 4.0, 29.0, 24.0])).all()
@@ -273,7 +276,7 @@ def test_visible_boxes_by_hand() -> None:
     mask = np.zeros((2, 20, 30), np.uint8)
     mask[0, 5:15, 10:25] = 1
     mask[1, 0:3, 0:3] = 1
-    found = visible_boxes(mask, np.array([12.5, 4.0]), np.array([22.0, 12.0]))
+    found = box_visible_parts(mask, np.array([12.5, 4.0]), np.array([22.0, 12.0]))
     assert found.tolist() == [[12.5, 5, 22, 12], [0, 0, 0, 0]]
 
 

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from bench.contracts.images import ImageSet, Objects
-from tasks._detection.voc import average_precision, overlaps, voc_metrics
+from tasks._detection.voc import average_precision, measure_overlaps, voc_metrics
 
 CLASSES = ["bird", "cat", "dog"]
 
@@ -206,7 +206,7 @@ def test_area_where_precision_only_falls_is_scikit_learns() -> None:
 
 def test_a_pixel_is_one_wide() -> None:
     boxes = np.array([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 2.0, 1.0]])
-    assert overlaps(boxes, boxes).tolist() == [[1.0, 0.5], [0.5, 1.0]]
+    assert measure_overlaps(boxes, boxes).tolist() == [[1.0, 0.5], [0.5, 1.0]]
 
 
 def test_difficult_objects_are_neither_wanted_nor_wrong() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from bench.contracts.views import Augment, ViewSpec
+from bench.views import sample
 from bench.views.augment import (
     AT,
     MEAN,
@@ -224,3 +225,38 @@ def test_recipes_draw_their_probabilities_and_ranges() -> None:
     sigmas = drawn["sigma"][drawn["sigma"] > 0]
     np.testing.assert_allclose([sigmas.min(), sigmas.max()], [0.05, 1.0], atol=0.02)
     assert np.bincount(drawn["order"].astype(int), minlength=24).min() > 150
+
+
+def test_the_recipes_are_the_papers() -> None:
+    """(probability of jitter, its strengths, grey, blur, solarize): BYOL (Grill et al. 2020, Table
+    6), MoCo v2 (Chen et al. 2020b), SimCLR (Chen et al. 2020a, appendix A, strength 1)."""
+    recipes = {
+        "BYOL_1": (0.8, (0.4, 0.4, 0.2, 0.1), 0.2, 1.0, 0.0),
+        "BYOL_2": (0.8, (0.4, 0.4, 0.2, 0.1), 0.2, 0.1, 0.2),
+        "MOCO_V2": (0.8, (0.4, 0.4, 0.4, 0.1), 0.2, 0.5, 0.0),
+        "SIMCLR": (0.8, (0.8, 0.8, 0.8, 0.2), 0.2, 0.5, 0.0),
+        "SWAV": (0.8, (0.8, 0.8, 0.8, 0.2), 0.2, 0.5, 0.0),
+        "NONE": (0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0),
+    }
+    for name, want in recipes.items():
+        a: Augment = getattr(sample, name)
+        assert (a.p_jitter, a.jitter, a.p_grey, a.p_blur, a.p_solarize) == want, name
+        assert a.p_flip == (0.0 if name == "NONE" else 0.5)
+        assert a.blur_sigma == (0.1, 2.0)
+        assert a.solarize_threshold == 128
+
+
+@pytest.mark.parametrize("size", [64, 112, 224])
+def test_what_a_seed_draws_for_a_view(size: int) -> None:
+    """In this order, whatever the outcome, so that views of one seed stay those views: five
+    chances, four strengths, the order, sigma (in pixels of a view of 224)."""
+    spec = ViewSpec("view1", 0, None, size, sample.BYOL_1)
+    row = sample.photometric(spec, np.random.default_rng(7))
+    twin = np.random.default_rng(7)
+    flip, jittered, greyed, _, _ = twin.random(5)
+    strengths = twin.uniform(-1, 1, 4) * (0.4, 0.4, 0.2, 0.1)
+    order, sigma = twin.integers(24), twin.uniform(0.1, 2.0) * size / 224
+    chances = [float(u < p) for u, p in ((flip, 0.5), (jittered, 0.8), (greyed, 0.2))]
+    drawn = [order, *(1 + strengths[:3]), strengths[3]]
+    want = [*chances[:2], *drawn, chances[2], sigma, 256.0]
+    assert row.tolist() == pytest.approx(want, rel=1e-6)

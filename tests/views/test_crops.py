@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -162,3 +163,30 @@ def test_without_scale_the_view_is_exactly_its_box() -> None:
     ]
     assert len(set(inside)) > 30
     assert all(x1 >= 3 and y1 >= 4 and x2 <= 33 and y2 <= 44 for x1, y1, x2, y2 in inside)
+
+
+def test_every_place_of_a_crop_is_drawn_also_the_last() -> None:
+    """A 2 x 3 crop of a 5 x 5 box has 4 columns and 3 rows to start at, all equally likely."""
+    rng, box = np.random.default_rng(0), (10, 20, 15, 25)
+    exact = (6 / 25, 6 / 25), (2 / 3, 2 / 3)
+    drawn = [random_resized_crop(rng, box, *exact) for _ in range(2400)]
+    assert {(x2 - x1, y2 - y1) for x1, y1, x2, y2 in drawn} == {(2, 3)}
+    places = Counter((x1 - 10, y1 - 20) for x1, y1, _, _ in drawn)
+    assert set(places) == {(x, y) for x in range(4) for y in range(3)}
+    assert all(150 < n < 250 for n in places.values()), "200 each"
+
+
+def test_a_crop_may_be_as_wide_or_as_high_as_its_box() -> None:
+    rng = np.random.default_rng(0)
+    wide = {random_resized_crop(rng, (0, 0, 8, 40), (0.2, 0.2), (1, 1)) for _ in range(400)}
+    assert wide == {(0, y, 8, y + 8) for y in range(33)}
+    high = {random_resized_crop(rng, (0, 0, 40, 8), (0.2, 0.2), (1, 1)) for _ in range(400)}
+    assert high == {(x, 0, x + 8, 8) for x in range(33)}
+
+
+def test_ten_tries_then_the_central_crop() -> None:
+    """As torchvision: two draws each. No crop of .9 of a 300 x 30 strip has an aspect up to 4/3."""
+    rng, twin = np.random.default_rng(0), np.random.default_rng(0)
+    random_resized_crop(rng, (0, 0, 300, 30), (0.9, 1.0))
+    twin.random(2 * 10)
+    assert rng.random() == twin.random()

@@ -78,7 +78,7 @@ def evaluation(
 
     counts = parse_numbers("--workers", workers, least=0)
     kinds = [registry.load("task", n) for n in match("task", "*" if task == "all" else task)]
-    if not any(kind.peer for kind in kinds):
+    if not any(kind.peer() for kind in kinds):
         raise BadInput(
             f"there is nothing to compare the evaluation of {task} with; "
             "try: bench perf eval --task all"

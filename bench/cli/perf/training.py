@@ -83,21 +83,17 @@ def train(
 def _with_peer(method: str) -> dict[str, Any]:
     """The methods named that have a peer, loaded; its library must be there."""
     from bench.contracts import registry
-    from bench.measure.timing import peer
     from bench.plan.options import match
 
     kinds = {
         n: registry.load("method", n) for n in match("method", "*" if method == "all" else method)
     }
-    lacking = [n for n, kind in kinds.items() if not kind.peer]
+    lacking = [n for n, kind in kinds.items() if kind.peer() is None]
     if method != "all" and lacking:
         raise BadInput(
             f"lightly has no modules for {lacking[0]}; try: bench perf train --method all"
         )
-    able = {n: kind for n, kind in kinds.items() if kind.peer}
-    for kind in able.values():
-        peer(kind.peer)
-    return able
+    return {n: kind for n, kind in kinds.items() if n not in lacking}
 
 
 def _settings_of_each(

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from bench.core.store import write_json
 from bench.data.layouts.voc_files import CLASSES as VOC_CLASSES
+from bench.data.scenes.classes import CLASSES as SCENE_CLASSES
 from bench.data.scenes.layouts import Drawn, draw_scenes, put
 from bench.data.scenes.listed import halves, write_lines
-from bench.data.scenes.shapes import CLASSES as SCENE_CLASSES
 
 SIZE = (192, 144)
 # masks are not read as colours
@@ -137,6 +135,8 @@ def _year(folder: Path, prefix: str, groups: Mapping[str, list[Drawn]]) -> None:
 
 
 def _voc_image(folder: Path, name: str, d: Drawn) -> None:
+    import cv2
+
     height, width = d.scene.image.shape[:2]
     objects, indices = [], np.zeros((height, width), np.uint8)
     for label, mask in zip(d.scene.labels, d.scene.masks, strict=True):
@@ -179,6 +179,8 @@ def annotation_xml(name: str, size: tuple[int, int], objects: Iterable[str]) -> 
 
 def write_mask(file: Path, indices: np.ndarray) -> None:
     """A PNG of palette indices (H, W) uint8."""
+    from PIL import Image
+
     file.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(indices, mode="P")
     image.putpalette(COLOURS)

@@ -8,15 +8,8 @@ import cv2
 import numpy as np
 
 from bench.core.seeds import rng_for
-from bench.data.scenes.shapes import (
-    CLASSES,
-    SHAPES,
-    TEXTURES,
-    background,
-    silhouette,
-    texture,
-    two_colours,
-)
+from bench.data.scenes.classes import CLASSES, SHAPES, TEXTURES
+from bench.data.scenes.shapes import background, silhouette, texture, two_colours
 
 SCENE_TYPES = 4
 MIN_VISIBLE, MIN_PIXELS = 0.3, 40

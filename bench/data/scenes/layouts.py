@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
-from bench.data.scenes.draw import Scene, draw_scene
-from bench.data.scenes.shapes import CLASSES
+from bench.data.scenes.classes import CLASSES
+
+if TYPE_CHECKING:
+    from bench.data.scenes.draw import Scene
 
 FIRST = {"train": 1, "val": 500_001}
 SIZE = (96, 72)
@@ -45,6 +47,8 @@ class Drawn:
 
     def jpeg(self, size: tuple[int, int] | None = None, foot: int = 0) -> bytes:
         """The image encoded, at its own or another (width, height), with `foot` white rows below."""
+        import cv2
+
         image = self.scene.image
         if size is not None:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -57,6 +61,8 @@ def draw_scenes(
     split: str, count: int, seed: int = 0, size: tuple[int, int] = SIZE
 ) -> Iterator[Drawn]:
     """The first `count` scenes of a split, of mean (width, height) `size`."""
+    from bench.data.scenes.draw import draw_scene
+
     for number in range(FIRST[split], FIRST[split] + count):
         scene = draw_scene(seed, number, size)
         yield Drawn(number, scene, int(scene.labels[scene.masks.sum((1, 2)).argmax()]))

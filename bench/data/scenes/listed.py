@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.data.scenes.classes import CLASSES
 from bench.data.scenes.layouts import Drawn, draw_scenes, put
-from bench.data.scenes.shapes import CLASSES
 
 NAMES = [name.replace(" ", "_") for name in CLASSES]
 

@@ -1,8 +1,4 @@
-"""What generated objects look like: five silhouettes x four textures = twenty classes.
-
-Neither silhouette nor texture alone tells the class, and colour tells nothing: it is drawn per
-object.
-"""
+"""What generated objects look like: silhouettes, textures, colours, and what lies behind them."""
 
 from __future__ import annotations
 
@@ -11,9 +7,6 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-SHAPES = ("star", "ring", "house", "fish", "tree")
-TEXTURES = ("striped", "checked", "dotted", "blotched")
-CLASSES = [f"{texture} {shape}" for shape in SHAPES for texture in TEXTURES]
 SUPER = 4  # silhouettes are drawn this much larger and averaged down
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData
 from bench.core.params import param
 from bench.data.layouts.listed import (
@@ -49,9 +49,14 @@ class Aircraft(ListedSet):
         site="robots.ox.ac.uk/~vgg/data/fgvc-aircraft",
         layout="unpacked: it makes fgvc-aircraft-2013b/ with data/images/ and the lists in data/",
     )
-    sample: str = "bench.data.scenes.listed:write_aircraft"
     Params = AircraftParams
     params: AircraftParams
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.listed import write_aircraft
+
+        return write_aircraft
 
     def foot(self) -> int:
         return 0 if self.params.banner else FOOT

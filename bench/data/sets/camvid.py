@@ -6,25 +6,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData
 from bench.core.params import Params, param
+from bench.data.layouts.driving import CAMVID_CLASSES as CLASSES
 from bench.data.layouts.pixels import Member, PixelImages, PixelSet, lookup
 from bench.data.semantic import VOID
 
-CLASSES = (
-    "sky",
-    "building",
-    "pole",
-    "road",
-    "pavement",
-    "tree",
-    "sign",
-    "fence",
-    "car",
-    "pedestrian",
-    "bicyclist",
-)
 DRIVES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
 NAME = re.compile(rf"({'|'.join(DRIVES)})_f?(\d+)")
 
@@ -60,11 +48,16 @@ class Camvid(PixelSet):
         layout="as it is: train/, trainannot/, val/, valannot/, test/, testannot/ and a list of each",
     )
     official: Mapping[str, int] = {"train": 367, "val": 101, "test": 233}
-    sample: str = "bench.data.scenes.pixels:write_camvid"
     classes = CLASSES
     images = CamvidImages
     Params: type[Params] = CamvidParams
     params: CamvidParams
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.pixels import write_camvid
+
+        return write_camvid
 
     def part(self, root: Path, split: str, part: str) -> list[Member] | None:
         file = root / f"{part}.txt"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData
 from bench.data.layouts.listed import ListedSet, Member, number, read_mat
 
@@ -43,7 +43,12 @@ class Cars(ListedSet):
         "copy with these names)",
         layout="all in one folder stanford_cars/: cars_train/, cars_test/, devkit/ and the .mat file",
     )
-    sample: str = "bench.data.scenes.listed:write_cars"
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.listed import write_cars
+
+        return write_cars
 
     def class_names(self, root: Path) -> list[str]:
         (names,) = read_mat(root / "devkit/cars_meta.mat", "class_names")

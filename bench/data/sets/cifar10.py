@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.contracts.context import StageContext
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData
 from bench.core.image import decode_rgb
@@ -39,7 +39,12 @@ class Cifar10(Labelled):
         "cifar10_jpeg.npz (about 50 MB)",
     )
     official = {"train": 50_000, "val": 10_000}
-    sample = "bench.data.scenes.layouts:write_cifar10"
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.layouts import write_cifar10
+
+        return write_cifar10
 
     def contents(self, root: Path) -> Contents:
         raise NotImplementedError  # the images lie in one file, not in many

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData, nearest
 from bench.core.params import Params, param
+from bench.data.layouts.driving import CITYSCAPES_LABELS as LABELS
 from bench.data.layouts.pixels import Member, PixelImages, PixelSet, lookup
 from bench.data.semantic import VOID
 
@@ -42,27 +43,6 @@ CITIES = (
     "mainz",
     "munich",
 )
-LABELS = {  # id in labelIds.png -> name, in the order of the train ids 0..18
-    7: "road",
-    8: "sidewalk",
-    11: "building",
-    12: "wall",
-    13: "fence",
-    17: "pole",
-    19: "traffic light",
-    20: "traffic sign",
-    21: "vegetation",
-    22: "terrain",
-    23: "sky",
-    24: "person",
-    25: "rider",
-    26: "car",
-    27: "truck",
-    28: "bus",
-    31: "train",
-    32: "motorcycle",
-    33: "bicycle",
-}
 # -1 is stored as 255
 IDS = {i: VOID for i in (*range(34), 255)} | {i: n for n, i in enumerate(LABELS, 1)}
 IMAGE = "_leftImg8bit.png"
@@ -99,11 +79,16 @@ class Cityscapes(PixelSet):
         layout="unpacked into one folder: leftImg8bit/ and gtFine/",
     )
     official: Mapping[str, int] = {"train": 2975, "val": 500}
-    sample: str = "bench.data.scenes.pixels:write_cityscapes"
     classes = tuple(LABELS.values())
     images = CityscapesImages
     Params: type[Params] = CityscapesParams
     params: CityscapesParams
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.pixels import write_cityscapes
+
+        return write_cityscapes
 
     def part(self, root: Path, split: str, part: str) -> list[Member] | None:
         folder = root / "leftImg8bit" / part

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.contracts.context import StageContext
-from bench.contracts.data import Data, HowToGet
+from bench.contracts.data import Data, HowToGet, WriteSample
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData
 from bench.core.image import read_rgb
@@ -63,7 +63,12 @@ class Coco(Data):
         layout="unpacked into one folder: train2017/, val2017/, annotations/",
     )
     official = {"train": 118_287, "val": 5000}
-    sample = "bench.data.scenes.boxes:write_coco"
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.boxes import write_coco
+
+        return write_coco
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         root = self.place(root)

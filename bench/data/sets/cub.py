@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData
 from bench.data.layouts.listed import ListedSet, Member, number, read_table
 
@@ -31,7 +31,12 @@ class Cub(ListedSet):
         site="data.caltech.edu/records/65de6-vp158",
         layout="unpacked: it makes CUB_200_2011/ with images/ and the lists",
     )
-    sample: str = "bench.data.scenes.listed:write_cub"
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.listed import write_cub
+
+        return write_cub
 
     def class_names(self, root: Path) -> list[str]:
         rows = read_table(root / "classes.txt", "list", "NUMBER NAME")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData
 from bench.core.params import param
 from bench.data.layouts.listed import ListedSet, Member, PartsParams, read_lines
@@ -42,9 +42,14 @@ class Dtd(ListedSet):
         site="robots.ox.ac.uk/~vgg/data/dtd",
         layout="unpacked: it makes dtd/ with images/ and labels/",
     )
-    sample: str = "bench.data.scenes.listed:write_dtd"
     Params = DtdParams
     params: DtdParams
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.listed import write_dtd
+
+        return write_dtd
 
     def class_names(self, root: Path) -> list[str]:
         files = [root / f"labels/{kind}1.txt" for kind in ("train", "val", "test")]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData
 from bench.core.params import param
 from bench.data.layouts.listed import ListedSet, Member, PartsParams, number, read_mat
@@ -42,9 +42,14 @@ class Flowers(ListedSet):
         site="robots.ox.ac.uk/~vgg/data/flowers/102",
         layout="all in one folder flowers-102/: jpg/ from the archive and the two .mat files",
     )
-    sample: str = "bench.data.scenes.listed:write_flowers"
     Params = FlowersParams
     params: FlowersParams
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.listed import write_flowers
+
+        return write_flowers
 
     def class_names(self, root: Path) -> list[str]:
         return [f"flower {k:03d}" for k in range(1, CLASSES + 1)]

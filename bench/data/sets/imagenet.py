@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.data.layouts.labelled import Contents, Labelled, folders_of
 
 
@@ -22,7 +22,12 @@ class Imagenet(Labelled):
         "valprep script, val/<wnid>/",
     )
     official = {"train": 1_281_167, "val": 50_000}
-    sample = "bench.data.scenes.layouts:write_imagenet"
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.layouts import write_imagenet
+
+        return write_imagenet
 
     def contents(self, root: Path) -> Contents:
         return folders_of(root, ("train", "val"), self.how_to_get)

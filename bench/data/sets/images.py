@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.contracts.context import StageContext
-from bench.contracts.data import Data, HowToGet
+from bench.contracts.data import Data, HowToGet, WriteSample
 from bench.contracts.images import ImageSet, Objects
 from bench.core.errors import BadData
 from bench.core.image import read_rgb
@@ -30,7 +30,12 @@ class Images(Data):
     how_to_get = HowToGet(
         layout="any folder with images",
     )
-    sample = "bench.data.scenes.boxes:write_images"
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.boxes import write_images
+
+        return write_images
 
     @classmethod
     def default_place(cls) -> Path | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData
 from bench.data.files import read_json
 from bench.data.layouts.labelled import Contents, Labelled, Listed
@@ -29,7 +29,12 @@ class Inat18(Labelled):
         layout="all unpacked in one folder: train_val2018/, train2018.json, val2018.json",
     )
     official = {"train": 437_513, "val": 24_426}
-    sample = "bench.data.scenes.layouts:write_inat18"
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.layouts import write_inat18
+
+        return write_inat18
 
     def contents(self, root: Path) -> Contents:
         tables = {}

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData
 from bench.data.layouts.listed import ListedSet, Member, read_lines
 
@@ -27,7 +27,12 @@ class Indoor67(ListedSet):
         site="web.mit.edu/torralba/www/indoor.html",
         layout="all in one folder indoor67/: Images/ from the archive and the two lists",
     )
-    sample: str = "bench.data.scenes.listed:write_indoor67"
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.listed import write_indoor67
+
+        return write_indoor67
 
     def class_names(self, root: Path) -> list[str]:
         return sorted(

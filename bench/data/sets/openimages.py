@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.contracts.context import StageContext
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData, BadInput
 from bench.core.params import Params, Runtime, param
@@ -67,8 +67,13 @@ class Openimages(Labelled):
         layout="into one folder: the three CSV files, train/ and validation/ (the size is that of all 1.7 "
         "million images with boxes; the list of a subset can be fetched)",
     )
-    sample = "bench.data.scenes.layouts:write_openimages"
     sample_settings = ("min_images=1", "min_classes=1")
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.layouts import write_openimages
+
+        return write_openimages
 
     def _boxes(self, root: Path, split: str) -> Path:
         found = next((root / name for name in BOXES[split] if (root / name).is_file()), None)

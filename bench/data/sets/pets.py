@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData
 from bench.core.params import param
 from bench.data.layouts.listed import ListedSet, Member, PartsParams, number, read_table
@@ -38,9 +38,14 @@ class Pets(ListedSet):
         site="robots.ox.ac.uk/~vgg/data/pets",
         layout="both unpacked in one folder oxford-iiit-pet/: images/ and annotations/",
     )
-    sample: str = "bench.data.scenes.listed:write_pets"
     Params = PetsParams
     params: PetsParams
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.listed import write_pets
+
+        return write_pets
 
     def class_names(self, root: Path) -> list[str]:
         names: dict[int, str] = {}

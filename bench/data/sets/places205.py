@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData
 from bench.data.layouts.labelled import Contents, Labelled, Listed, read_text
 
@@ -28,7 +28,12 @@ class Places205(Labelled):
         layout="both unpacked in one folder: images256/ (a longer path will do) and trainvalsplit_places205/",
     )
     official = {"train": 2_448_873, "val": 20_500}
-    sample = "bench.data.scenes.layouts:write_places205"
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.layouts import write_places205
+
+        return write_places205
 
     def contents(self, root: Path) -> Contents:
         images = next((name for name in IMAGES if (root / name).is_dir()), None)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from bench.contracts.context import StageContext
@@ -18,9 +17,11 @@ from bench.core.processes import parallel
 from bench.core.stage import Stage
 from bench.core.store import write_json
 from bench.data.index import IndexedImages
-from bench.data.scenes.draw import Scene, draw_scene
-from bench.data.scenes.shapes import CLASSES
+from bench.data.scenes.classes import CLASSES
 from bench.data.sets.coco import FOLDERS, index_coco
+
+if TYPE_CHECKING:
+    from bench.data.scenes.draw import Scene
 
 FIRST_ID = {"train": 1, "val": 500_001}
 
@@ -53,6 +54,8 @@ class Scenes(Data):
 
     def draw(self, number: int) -> Scene:
         """The picture with this image id."""
+        from bench.data.scenes.draw import draw_scene
+
         return draw_scene(self.params.seed, number, (self.params.width, self.params.height))
 
     def describe(self, scene: Scene, position: int) -> dict[str, Any]:
@@ -121,6 +124,8 @@ def _write_scene(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Draw one scene, write its JPEG; its COCO image and annotation records (without annotation
     ids)."""
+    import cv2
+
     number = FIRST_ID[split] + index
     scene = data.draw(number)
     name = f"{number:012d}.jpg"

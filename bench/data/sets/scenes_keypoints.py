@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.contracts.images import ImageSet
 from bench.data.index import IndexedImages
-from bench.data.scenes.draw import Scene
 from bench.data.sets.scenes import Scenes as _Scenes
+
+if TYPE_CHECKING:
+    from bench.data.scenes.draw import Scene
 
 KEYPOINTS = ("middle", "left_end", "right_end", "top", "bottom")
 

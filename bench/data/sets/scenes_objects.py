@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bench.core.params import param
-from bench.data.scenes.draw import Scene, draw_object
 from bench.data.sets.scenes import Scenes as _Scenes
 from bench.data.sets.scenes import ScenesParams
+
+if TYPE_CHECKING:
+    from bench.data.scenes.draw import Scene
 
 
 class ScenesObjectsParams(ScenesParams):
@@ -25,4 +29,6 @@ class ScenesObjects(_Scenes):
     params: ScenesObjectsParams
 
     def draw(self, number: int) -> Scene:
+        from bench.data.scenes.draw import draw_object
+
         return draw_object(self.params.seed, number, (self.params.width, self.params.height))

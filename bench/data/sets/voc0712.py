@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.params import Params, param
 from bench.data.layouts.voc import Voc
 from bench.data.layouts.voc_files import COUNTS
@@ -39,6 +39,11 @@ class Voc0712(Voc):
         for year, counts in COUNTS.items()
         for name, count in counts.items()
     }
-    sample: str = "bench.data.scenes.boxes:write_voc0712"
     Params: type[Params] = Voc0712Params
     params: Voc0712Params
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.boxes import write_voc0712
+
+        return write_voc0712

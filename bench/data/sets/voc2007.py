@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.params import Params, param
 from bench.data.layouts.voc import Voc
 from bench.data.layouts.voc_files import COUNTS
@@ -31,6 +31,11 @@ class Voc2007(Voc):
         "VOCdevkit/VOC2007",
     )
     official: Mapping[str, int] = COUNTS["2007"]
-    sample: str = "bench.data.scenes.boxes:write_voc2007"
     Params: type[Params] = Voc2007Params
     params: Voc2007Params
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.boxes import write_voc2007
+
+        return write_voc2007

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.contracts.data import HowToGet
+from bench.contracts.data import HowToGet, WriteSample
 from bench.core.params import Params, param
 from bench.data.layouts.voc import Voc
 from bench.data.layouts.voc_files import COUNTS
@@ -32,6 +32,11 @@ class Voc2012(Voc):
         layout="unpacked with tar xf: it makes VOCdevkit/VOC2012",
     )
     official: Mapping[str, int] = COUNTS["2012"]
-    sample: str = "bench.data.scenes.boxes:write_voc2012"
     Params: type[Params] = Voc2012Params
     params: Voc2012Params
+
+    @classmethod
+    def sample(cls) -> WriteSample:
+        from bench.data.scenes.boxes import write_voc2012
+
+        return write_voc2012

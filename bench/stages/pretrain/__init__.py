@@ -7,14 +7,19 @@ CPU.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from bench.contracts.context import StageContext
 from bench.contracts.network import Network
 from bench.core.store import write_json
-from bench.stages.pretrain.setup import Setup, build_method, build_network, prepare, step_threads
+from bench.stages.pretrain.setup import (
+    Setup,
+    Summary,
+    build_method,
+    build_network,
+    prepare,
+    step_threads,
+)
 
 
 def run(ctx: StageContext) -> None:
@@ -36,9 +41,9 @@ def run(ctx: StageContext) -> None:
     write_outputs(ctx, network, summary)
 
 
-def fit(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any]]:
-    """Train from the last checkpoint to the end, in this process or in one for each device; returns
-    the network on the CPU and the summary."""
+def fit(ctx: StageContext, setup: Setup) -> tuple[Network, Summary]:
+    """Train from the last checkpoint to the end, in this process or in one for each device;
+    returns the network on the CPU and the summary."""
     if setup.devices == 1:
         from bench.stages.pretrain.loop import train  # Lightning takes seconds to import
 
@@ -61,7 +66,7 @@ def join(ctx: StageContext) -> None:
         train_on_ranks(ctx, prepare(ctx, method, ctx.images("data", str(ctx.params["split"]))))
 
 
-def write_outputs(ctx: StageContext, network: Network, summary: dict[str, Any]) -> None:
+def write_outputs(ctx: StageContext, network: Network, summary: Summary) -> None:
     """backbone.pth, network.pth and summary.json."""
     from bench.nn.backbones import save_backbone
 

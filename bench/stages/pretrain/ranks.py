@@ -3,8 +3,7 @@ machines.
 
 Each process is a fresh interpreter (a forked one could use neither CUDA nor OpenMP where this one
 has) that makes the training again from the stage's context. This process waits, shows what the
-first one reports, and
-lets none outlive it: one that fails ends the others, and the same command goes on from the last
+first one reports, and ends all of them when one fails; the same command goes on from the last
 checkpoint.
 """
 
@@ -14,59 +13,57 @@ import os
 import pickle
 import signal
 import socket
-import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch import distributed as dist
-from torch import multiprocessing
 
 from bench.contracts.context import StageContext
 from bench.contracts.tracker import Tracker
 from bench.core.errors import BenchError, StageFailed
 from bench.core.progress import Progress
-from bench.core.relay import Pipe, Relay, Replay, Say, messages
+from bench.core.relay import Message, Relay, Replay, Send
+from bench.core.signals import accept_stop
+from bench.core.supervisor import Child, Supervisor
 
 if TYPE_CHECKING:
-    from bench.stages.pretrain.setup import Setup
+    from bench.stages.pretrain.setup import Setup, Summary
 
 LIMIT = timedelta(minutes=10)  # a process that answers no exchange for so long fails the training
+CAUSE_SECONDS = 3.0  # for the error that was the cause of others to arrive
 FINAL = "final.pt"
 
 
-def train_on_ranks(ctx: StageContext, setup: Setup) -> dict[str, Any]:
+def train_on_ranks(ctx: StageContext, setup: Setup) -> Summary:
     """Train in `setup.device.count` processes; leaves the network's state in `ctx.scratch / FINAL`
     and returns the summary.
 
     Raises what a process raised, StageFailed where one was killed, and KeyboardInterrupt, after a
     checkpoint, when asked to stop; asked twice, it stops at once.
     """
-    context = multiprocessing.get_context("spawn")
-    # Python's own note that a killed process left semaphores, which it has cleaned up when it says
-    # so.
-    sys.warnoptions.append("ignore:resource_tracker")
-    stop = context.Event()
+    ranks = Ranks(ctx)
+    stop = ranks.context.Event()
     with tempfile.TemporaryDirectory() as folder:
         job = _Job(
             replace(ctx, progress=Progress(), tracker=Tracker()),
             setup.device.count,
             f"{folder}/meet",
         )
-        ranks = [_Rank(context, job, local, stop) for local in range(setup.device.count)]
         try:
-            return _Watch(ctx, ranks, stop.set).until_done()
+            for local in range(setup.device.count):
+                ranks.start(Rank(local), _train_rank, job, local, stop)
+            return ranks.finish(stop.set)
         finally:
-            for rank in ranks:
-                rank.end()
+            ranks.kill()
 
 
 @dataclass(frozen=True)
@@ -79,69 +76,50 @@ class _Job:
     meet: str
 
 
-class _Rank:
-    """One process and what it says."""
+@dataclass(eq=False)
+class Rank(Child):
+    """The process of one of this machine's devices, and the error that it sent."""
 
-    def __init__(self, context: Any, job: _Job, local: int, stop: Any) -> None:
-        self.local = local
-        self.said, says = context.Pipe(duplex=False)
-        self.process = context.Process(target=_main, args=(job, local, stop, says), daemon=False)
-        self.process.start()
-        says.close()
-        self.error: BaseException | None = None
-
-    def end(self) -> None:
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
-        self.said.close()
+    local: int
+    error: BaseException | None = None
 
 
-class _Watch:
-    """Passes on what the first process reports and ends with the first failure."""
+class Ranks(Supervisor[Rank]):
+    """The processes of one training: passes on what the first reports, ends when one fails."""
 
-    def __init__(self, ctx: StageContext, ranks: list[_Rank], stop: Callable[[], None]) -> None:
-        self.ctx, self.ranks, self.stop = ctx, ranks, stop
-        self.summary: dict[str, Any] | None = None
+    def __init__(self, ctx: StageContext) -> None:
+        super().__init__("spawn")
+        self.ctx, self.replay = ctx, Replay(ctx.progress)
+        self.all: list[Rank] = []
+        self.summary: Summary | None = None
         self.stopped = False
-        self.replay = Replay(ctx.progress)
 
-    def until_done(self) -> dict[str, Any]:
+    def finish(self, ask_to_stop: Callable[[], None]) -> Summary:
+        """Wait until the training is over; on Ctrl-C, ask the first process to save and stop."""
+        self.all = list(self.running)
         asked = False
-        while True:
+        while self.running and not self.stopped and not self._failed():
             try:
-                if self._look():
-                    break
+                self.wait(1.0, self._receive)
             except KeyboardInterrupt:
                 if asked:
                     raise
                 asked = True
-                self.stop()  # the first process saves after its step; the others need not
+                ask_to_stop()  # the first process saves after its step; the others need not
+        if self._failed() and not self.stopped:
+            self._await_cause()
         if self.stopped:
             raise KeyboardInterrupt
         if self.summary is None:
-            raise self._failure()
+            raise self._cause()
         return self.summary
 
-    def _look(self) -> bool:
-        """Wait for news and hand it on; whether all is over."""
-        open_pipes = [r.said for r in self.ranks if r.process.is_alive()]
-        wait([*open_pipes, *(r.process.sentinel for r in self.ranks)], 1.0)
-        # before their last messages are read
-        ended = [r for r in self.ranks if not r.process.is_alive()]
-        self._read()
-        failed = [r for r in ended if r.process.exitcode != 0]
-        if failed and not self.stopped:
-            self._last_words(failed)
-        return self.stopped or bool(failed) or len(ended) == len(self.ranks)
+    def _failed(self) -> bool:
+        return any(rank.exit_code for rank in self.all if rank not in self.running)
 
-    def _read(self) -> None:
-        for rank in self.ranks:
-            for kind, *rest in messages(rank.said):
-                self._hear(rank, kind, rest)
-
-    def _hear(self, rank: _Rank, kind: str, rest: list[Any]) -> None:
-        if self.replay.hear(kind, *rest):
+    def _receive(self, rank: Rank, message: Message) -> None:
+        kind, *rest = message
+        if self.replay.show(kind, *rest):
             return
         if kind == "error":
             rank.error = pickle.loads(rest[0])
@@ -154,59 +132,51 @@ class _Watch:
         elif kind == "done" and rank.local == 0:
             self.summary = rest[0]
 
-    def _last_words(self, failed: list[_Rank]) -> None:
-        """One that is gone makes the others fail too: give them a moment, so that the cause can be
-        told."""
-        until = time.monotonic() + 3
-        while time.monotonic() < until and any(r.process.is_alive() for r in self.ranks):
-            wait([r.process.sentinel for r in self.ranks if r.process.is_alive()], 0.2)
-            self._read()
-        self._read()
+    def _await_cause(self) -> None:
+        """When a process has gone, the others fail too: wait a moment for the errors of all, so
+        that the cause is among them."""
+        until = time.monotonic() + CAUSE_SECONDS
+        while self.running and time.monotonic() < until:
+            self.wait(0.2, self._receive)
 
-    def _failure(self) -> BaseException:
+    def _cause(self) -> BaseException:
         """Bad input first, then a process that was killed, then whatever else went wrong."""
-        known = [r.error for r in self.ranks if isinstance(r.error, BenchError)]
+        errors = [rank.error for rank in self.all if rank.error]
+        known = [error for error in errors if isinstance(error, BenchError)]
         if known:
             return known[0]
-        for rank in self.ranks:
-            code = rank.process.exitcode
-            if code is not None and code < 0:
+        for rank in self.all:
+            code = rank.exit_code or 0
+            if code < 0:
                 return StageFailed(
                     f"{self.ctx.stage}: the process of device {rank.local} was killed by signal "
-                    f"{-code}; "
-                    "the same command goes on from the last checkpoint"
+                    f"{-code}; the same command goes on from the last checkpoint"
                 )
-        return next(
-            (r.error for r in self.ranks if r.error), StageFailed(f"{self.ctx.stage}: no result")
-        )
+        return errors[0] if errors else StageFailed(f"{self.ctx.stage}: no result")
 
 
-def _main(job: _Job, local: int, stop: Any, says: Connection) -> None:
-    """A process's whole life."""
-    from bench.core.processes import die_with_parent
-
-    die_with_parent()
+def _train_rank(send: Send, job: _Job, local: int, stop: Any) -> None:
+    """What a process does."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the parent says when to stop
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    say = Pipe(says)
+    accept_stop()
     try:
-        summary = _train(job, local, stop, say if local == 0 else None)
-        say("done", summary)
+        summary = _train(job, local, stop, send if local == 0 else None)
+        send("done", summary)
     except KeyboardInterrupt:
-        say("stopped")
+        send("stopped")
     except BaseException as error:
-        say("error", _portable(error))
-        os._exit(1)  # the others may never answer a farewell
-    os._exit(0)
+        send("error", _portable(error))
+        os._exit(1)  # without leaving the process group: the others may never answer
 
 
-def _train(job: _Job, local: int, stop: Any, say: Say | None) -> dict[str, Any]:
+def _train(job: _Job, local: int, stop: Any, send: Send | None) -> Summary:
+    """`send`: of the first process of this machine."""
     from bench.stages.pretrain.loop import train
     from bench.stages.pretrain.setup import build_method, prepare, step_threads
 
     ctx, runtime = job.ctx, job.ctx.runtime
-    if say and runtime.node == 0:
-        ctx = replace(ctx, progress=Relay(say), tracker=_SayTracker(say))
+    if send and runtime.node == 0:
+        ctx = replace(ctx, progress=Relay(send), tracker=_RelayTracker(send))
     setup = prepare(
         ctx, build_method(ctx.params["method"]), ctx.images("data", str(ctx.params["split"]))
     )
@@ -240,25 +210,25 @@ def _meet(job: _Job, device: str, local: int) -> None:
 
 
 def _portable(error: BaseException) -> bytes:
-    """The error; one that is not ours with its traceback as text, since it may not survive the
-    journey."""
+    """The error, pickled; one that is not ours as a RuntimeError with the traceback in its text,
+    since others cannot always be pickled."""
     if isinstance(error, BenchError):
         return pickle.dumps(error)
     text = "".join(traceback.format_exception(error))
     return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}\n{text}"))
 
 
-class _SayTracker(Tracker):
-    def __init__(self, say: Say) -> None:
-        self.say = say
+class _RelayTracker(Tracker):
+    def __init__(self, send: Send) -> None:
+        self.send = send
 
     def log(self, figures: dict[str, float], step: int) -> None:
-        self.say("log", figures, step)
+        self.send("log", figures, step)
 
     def image(self, name: str, picture: np.ndarray, step: int | None = None) -> None:
-        self.say("image", name, picture, step)
+        self.send("image", name, picture, step)
 
 
-def load_final(scratch: Path) -> dict[str, torch.Tensor]:
+def load_final(scratch: Path) -> dict[str, Tensor]:
     """The state that the first process left."""
     return torch.load(scratch / FINAL, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]

@@ -1,4 +1,5 @@
-"""What a pretraining is set up with: method, crop, views, devices, and the network to go on with."""
+"""What a pretraining is set up with: method, crop, views, devices, and the network it begins
+with."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import torch
 
@@ -15,7 +16,7 @@ from bench.contracts.context import StageContext
 from bench.contracts.method import Method
 from bench.contracts.network import Network
 from bench.core.errors import BadData, BadInput
-from bench.stages.checkpoint import load_checkpoint
+from bench.stages.checkpoint import Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
     from bench.contracts.crop import Crop
@@ -48,6 +49,31 @@ class Setup:
     @property
     def total_steps(self) -> int:
         return self.steps_per_epoch * self.method.params.epochs
+
+
+class Summary(TypedDict, total=False):
+    """`summary.json` of a pretraining; of a method that does not train, the first four.
+
+    samples: over all steps. batch: samples of a step, over all devices. resumed_at: the step this
+    process began with; seconds and images_per_second are from there on. loss, std: as last logged.
+    """
+
+    steps: int
+    epochs: int
+    samples: int
+    seconds: float
+    steps_per_epoch: int
+    samples_per_epoch: int
+    batch: int
+    resumed_at: int
+    images_per_second: float
+    loss: float | None
+    std: float | None
+    device: str
+    devices: int
+    nodes: int
+    accumulate: int
+    threads: int
 
 
 def build_crop(identity: Mapping[str, Any]) -> Crop:
@@ -88,10 +114,8 @@ def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
     if parts > 1 and not method.separable:
         raise BadInput(
             f"--accumulate {parts}: {method.name} normalises or compares the images of a batch "
-            "with each "
-            "other, so that dividing it would change the result; try: more --devices, or a "
-            "smaller "
-            f"--set {method.name}.batch_size"
+            "with each other, so that dividing it would change the result; try: more --devices, "
+            f"or a smaller --set {method.name}.batch_size"
         )
     devices = device.count * ctx.runtime.nodes
     order = BatchOrder(
@@ -123,18 +147,18 @@ def build_viewer(method: Method, images: ImageSet, inputs: dict[str, Path]) -> V
     return viewer if factor == 1 else ScaledJitter(viewer, factor)
 
 
-def pick_device(asked: int | str) -> Device:
+def pick_device(devices: int | str) -> Device:
     """`auto` (one GPU if there is one, else the CPU), `cpu`, or a number of devices."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if str(asked) == "auto":
+    if str(devices) == "auto":
         return Device("cuda" if gpus else "cpu", 1)
-    if str(asked) == "cpu":
+    if str(devices) == "cpu":
         return Device("cpu", 1)
     try:
-        count = int(asked)
+        count = int(devices)
     except ValueError:
         raise BadInput(
-            f"--devices is auto, cpu or a number, got {asked!r}; try: --devices auto"
+            f"--devices is auto, cpu or a number, got {devices!r}; try: --devices auto"
         ) from None
     if count < 1 or (gpus and count > gpus):
         raise BadInput(
@@ -146,9 +170,8 @@ def pick_device(asked: int | str) -> Device:
 def step_threads(ctx: StageContext, device: Device) -> int:
     """torch threads of a step: as set by the runtime or by OMP_NUM_THREADS, else the cores this
     process may use, divided over the devices, less the loader's workers on a GPU. On a CPU a step
-    takes far longer
-    than loading its images, so the workers are idle most of the time: two cores with two workers
-    trained 61 images/s with two threads and 36 with one.
+    takes far longer than loading its images, so the workers are idle most of the time: two cores
+    with two workers trained 61 images/s with two threads and 36 with one.
     """
     cores = max(1, len(os.sched_getaffinity(0)) // device.count)
     limit = os.environ.get("OMP_NUM_THREADS", "")
@@ -159,7 +182,7 @@ def step_threads(ctx: StageContext, device: Device) -> int:
     )
 
 
-def resume(ctx: StageContext, setup: Setup) -> tuple[Network, dict[str, Any] | None]:
+def resume(ctx: StageContext, setup: Setup) -> tuple[Network, Checkpoint | None]:
     """The network to go on with and the checkpoint it came from (None: training starts)."""
     state = load_checkpoint(ctx.scratch, setup.total_steps, ctx.progress.note)
     network = build_network(ctx, setup.method, len(setup.images))

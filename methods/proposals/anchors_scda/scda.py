@@ -19,9 +19,9 @@ def activation_map(features: np.ndarray) -> np.ndarray:
 
     A constant map, which ranks nothing, becomes zeros.
     """
-    found = np.asarray(features, np.float64).sum(0)
-    low, high = found.min(), found.max()
-    return (found - low) / (high - low) if high > low else np.zeros_like(found)
+    total = np.asarray(features, np.float64).sum(0)
+    low, high = total.min(), total.max()
+    return (total - low) / (high - low) if high > low else np.zeros_like(total)
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Anchors:
         Enlarging is linear and separable, U = R A C^T, so the mean over a box is (mean of R's rows
         in it) A (mean of C's rows in it)^T: two small products for all boxes of one shape.
         """
-        found = [(r @ low @ c.T).ravel() for r, c in zip(self.rows, self.columns, strict=True)]
-        return np.concatenate(found)[self.kept]
+        means = [(r @ low @ c.T).ravel() for r, c in zip(self.rows, self.columns, strict=True)]
+        return np.asarray(np.concatenate(means)[self.kept])
 
 
 @lru_cache(maxsize=64)
@@ -57,8 +57,8 @@ def make_anchors(
     border: Border = "clip",
 ) -> Anchors:
     """Anchors of every size and ratio (width / height) centred in each cell of a (h, w) = `cells`
-    map over an
-    image of width x height pixels: w = size sqrt(ratio), h = size / sqrt(ratio), on whole pixels.
+    map over an image of width x height pixels: w = size sqrt(ratio), h = size / sqrt(ratio), on
+    whole pixels.
 
     border: "clip" cuts them to the image, "drop" leaves out those that cross it.
     """
@@ -101,10 +101,10 @@ def _enlargement(cells: int, length: int) -> np.ndarray:
     at = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
     low = np.minimum(np.floor(at).astype(np.int64), max(cells - 2, 0))
     part = at - low
-    found = np.zeros((length, cells))
-    found[np.arange(length), low] = 1 - part
-    found[np.arange(length), np.minimum(low + 1, cells - 1)] += part
-    return found
+    matrix = np.zeros((length, cells))
+    matrix[np.arange(length), low] = 1 - part
+    matrix[np.arange(length), np.minimum(low + 1, cells - 1)] += part
+    return matrix
 
 
 def _means(matrix: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -149,7 +149,7 @@ def pick_separate(
 
 
 def naive_scores(
-    low: np.ndarray, boxes: Sequence[Sequence[float]], width: int, height: int
+    low: np.ndarray, boxes: np.ndarray | Sequence[Sequence[float]], width: int, height: int
 ) -> np.ndarray:
     """The plain way, for tests and for `bench perf crops`: enlarge the map, average every box's
     slice."""

@@ -4,26 +4,16 @@ boxes."""
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.contracts.context import StageContext
-from bench.contracts.images import ImageSet
-from bench.contracts.proposals import (
-    Found,
-    Proposals,
-    ProposalsParams,
-    Proposer,
-    scale_back,
-    shrink,
-)
+from bench.contracts.proposals import Proposals, ProposalsParams, Proposer
 from bench.core.params import param
 from bench.core.stage import Stage
 from bench.core.store import write_json
-from methods.proposals.bing.ng import BingModel
-from methods.proposals.bing.opencv import OpencvProposer, opencv_stage
 
 if TYPE_CHECKING:
+    from bench.contracts.context import StageContext
+    from bench.contracts.images import ImageSet
     from bench.contracts.planner import Planner
 
 # what an identity says of a model folder; its content is the key of the input stage
@@ -35,7 +25,7 @@ class BingParams(ProposalsParams):
 
     model: str | None = param(
         None,
-        help="ObjectnessTrainedModel folder of OpenCV's saliency module; none: train here, from boxes",
+        help="ObjectnessTrainedModel folder of OpenCV's saliency module; none: train from boxes",
     )
     train_on: Literal["data", "scenes"] = param(
         "data", help="whose training boxes: the images' own set, or generated scenes"
@@ -53,24 +43,8 @@ class BingParams(ProposalsParams):
 
     def identity(self) -> dict[str, Any]:
         """As usual, but a path enters no key."""
-        found = super().identity()
-        return {**found, "model": OPENCV} if self.model is not None else found
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """Image i -> boxes of the model."""
-
-    images: ImageSet
-    model: BingModel
-    max_side: int | None
-    top: int
-
-    def __call__(self, index: int, seed: int) -> Found:
-        image = self.images.image(index)
-        small, factor = shrink(image, self.max_side)
-        boxes, scores = self.model.propose(small, self.top)
-        return scale_back(boxes, factor, image.shape[:2]), scores
+        fields = super().identity()
+        return {**fields, "model": OPENCV} if self.model is not None else fields
 
 
 class Bing(Proposals):
@@ -92,6 +66,8 @@ class Bing(Proposals):
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         p = self.params
         if p.model is not None:
+            from methods.proposals.bing.opencv import opencv_stage
+
             return {"model": opencv_stage(p.model, plan.runtime)}
         source = (plan.learn_from or data) if p.train_on == "data" else plan.data("scenes")
         settings = {
@@ -114,9 +90,13 @@ class Bing(Proposals):
         }
 
     def prepare(self, ctx: StageContext, images: ImageSet) -> Proposer:
-        """Proposals with the model of the input stage; its `model.json` is repeated beside them."""
+        """What proposes with the input stage's model, whose `model.json` is repeated."""
         p, folder = self.params, ctx.inputs["model"]
         write_json(ctx.work / "model.json", json.loads((folder / "model.json").read_text()))
         if p.model is not None:
+            from methods.proposals.bing.opencv import OpencvProposer
+
             return OpencvProposer(images, folder, p.max_side, p.top)
-        return _Trained(images, BingModel.load(folder / "model.npz"), p.max_side, p.top)
+        from methods.proposals.bing.ng import BingModel, TrainedProposer
+
+        return TrainedProposer(images, BingModel.load(folder / "model.npz"), p.max_side, p.top)

@@ -9,12 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bench.contracts.images import ImageSet
+from bench.contracts.proposals import Found, scale_back, shrink
+from bench.data.boxes import scaled_side
+
 W = 8  # cells along a window's side; the template has W x W weights
 NSS = 2  # a kept window suppresses those within 2 cells
 EXPONENTS = range(4, 10)  # window sides are 2^4 .. 2^9 pixels, each with each: 36 sizes
 # (36, 2): width, height
 SIZES = np.array([(2.0**w, 2.0**h) for h in EXPONENTS for w in EXPONENTS])
-REFERENCE = 480  # short side at which the sides above hold
 LEAST = 4.0  # narrower windows, pixels, say nothing about an image
 
 
@@ -29,13 +32,13 @@ def normed_gradient(image: np.ndarray) -> np.ndarray:
 
 
 def _differences(image: np.ndarray) -> np.ndarray:
-    found = np.empty(image.shape[:2], np.uint8)
+    steps = np.empty(image.shape[:2], np.uint8)
     a, b = np.ascontiguousarray(image[:, 2:]), np.ascontiguousarray(image[:, :-2])
-    found[:, 1:-1] = cv2.absdiff(a, b).reshape(*a.shape[:2], 3).max(axis=2)
+    steps[:, 1:-1] = cv2.absdiff(a, b).reshape(*a.shape[:2], 3).max(axis=2)
     for edge, inner in ((0, 1), (-1, -2)):
         step = np.abs(image[:, edge].astype(np.int16) - image[:, inner]).max(axis=1)
-        found[:, edge] = np.minimum(2 * step, 255)
-    return found
+        steps[:, edge] = np.minimum(2 * step, 255)
+    return steps
 
 
 def window_sizes(width: int, height: int, scaled: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +50,7 @@ def window_sizes(width: int, height: int, scaled: bool) -> tuple[np.ndarray, np.
     than 4 pixels.
     """
     image = np.array([width, height], np.float64)
-    sides = SIZES * (min(1.0, image.min() / REFERENCE) if scaled else 1.0)
+    sides = SIZES * (min(1.0, scaled_side(1, width, height)) if scaled else 1.0)
     cut = np.minimum(sides, image)
     (use,) = np.nonzero((sides <= 2 * image).all(axis=1) & (cut >= LEAST).all(axis=1))
     return use, cut[use]
@@ -62,7 +65,7 @@ def gradient_map(image: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def responses(gradients: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """(h, w) and (W, W) -> (h - W + 1, w - W + 1) float32: sum of template x gradients per window."""
+    """(h, w), (W, W) -> (h - W + 1, w - W + 1) float32: sum of template x gradients per window."""
     full = cv2.filter2D(
         gradients,
         cv2.CV_32F,
@@ -79,9 +82,8 @@ def suppress(response: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     cells both ways.
 
     A kept window takes (2 NSS + 1)^2 cells at most, so only that many times `limit` can matter. A
-    window
-    that is the best left of its neighbourhood is kept whatever happens elsewhere: all those at
-    once.
+    window that is the best left of its neighbourhood is kept whatever happens elsewhere: all those
+    at once.
     """
     flat = response.ravel()
     most = limit * (2 * NSS + 1) ** 2
@@ -93,14 +95,14 @@ def suppress(response: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     rank[candidates] = np.arange(len(candidates), 0, -1, dtype=np.float32)
     alive = rank.reshape(response.shape)
     around = np.ones((2 * NSS + 1, 2 * NSS + 1), np.uint8)
-    found: list[int] = []
+    ranks: list[int] = []
     best_left = len(candidates)
-    while best_left and not (len(found) >= limit and sorted(found)[-limit] > best_left):
+    while best_left and not (len(ranks) >= limit and sorted(ranks)[-limit] > best_left):
         kept = (alive > 0) & (alive == cv2.dilate(alive, around))
-        found += alive[kept].astype(np.int64).tolist()
+        ranks += alive[kept].astype(np.int64).tolist()
         alive[cv2.dilate(kept.astype(np.uint8), around) > 0] = 0
         best_left = int(alive.max())
-    order = len(candidates) - np.sort(np.array(found, np.int64))[::-1][:limit]
+    order = len(candidates) - np.sort(np.array(ranks, np.int64))[::-1][:limit]
     rows, columns = np.unravel_index(candidates[order], response.shape)
     return rows, columns
 
@@ -111,7 +113,7 @@ def window_boxes(
     """xyxy pixels (n, 4) float64 of windows at cells (row, column) of a gradient map of `shape`
     (h, w) of an image (height, width); never outside it."""
     cell = np.array([image[1] / shape[1], image[0] / shape[0]] * 2)
-    return np.stack([columns, rows, columns + W, rows + W], axis=1) * cell
+    return np.asarray(np.stack([columns, rows, columns + W, rows + W], axis=1) * cell)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class BingModel:
     def windows(self, image: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
         """For each size searched: its position in `SIZES`, boxes (n, 4) float64, responses (n,)
         float32, after suppression, best first."""
-        found = []
+        windows = []
         height, width = image.shape[:2]
         for at, size in zip(*window_sizes(width, height, self.scaled), strict=True):
             if self.used[at]:
@@ -148,20 +150,20 @@ class BingModel:
                 response = responses(gradients, self.template)
                 rows, columns = suppress(response, self.per_size)
                 boxes = window_boxes(rows, columns, gradients.shape, image.shape)
-                found.append((int(at), boxes, response[rows, columns]))
-        return found
+                windows.append((int(at), boxes, response[rows, columns]))
+        return windows
 
     def propose(self, image: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
         """(H, W, 3) uint8 -> at most `top` distinct boxes (n, 4) float32 and o (n,) float32, best
         first. An image that no window fits gives itself, with score 0."""
-        found = self.windows(image)
-        if not found:
+        windows = self.windows(image)
+        if not windows:
             return np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32), np.zeros(
                 1, np.float32
             )
-        boxes = np.concatenate([b for _, b, _ in found]).astype(np.float32)
+        boxes = np.concatenate([b for _, b, _ in windows]).astype(np.float32)
         scores = np.concatenate(
-            [self.calibration[at, 0] * s + self.calibration[at, 1] for at, _, s in found]
+            [self.calibration[at, 0] * s + self.calibration[at, 1] for at, _, s in windows]
         )
         order = np.argsort(-scores, kind="stable")
         _, first = np.unique(boxes[order], axis=0, return_index=True)
@@ -186,3 +188,19 @@ class BingModel:
             return cls(
                 a["template"], a["used"], a["calibration"], int(a["per_size"]), bool(a["scaled"])
             )
+
+
+@dataclass(frozen=True)
+class TrainedProposer:
+    """Image number i of `images` -> at most `top` boxes of the model, best first."""
+
+    images: ImageSet
+    model: BingModel
+    max_side: int | None
+    top: int
+
+    def __call__(self, index: int, seed: int) -> Found:
+        image = self.images.image(index)
+        small, factor = shrink(image, self.max_side)
+        boxes, scores = self.model.propose(small, self.top)
+        return scale_back(boxes, factor, image.shape[:2]), scores

@@ -45,8 +45,8 @@ def opencv_stage(path: str, runtime: Runtime) -> Stage:
     if missing:
         raise BadInput(
             f"bing.model: {folder} is no ObjectnessTrainedModel folder of OpenCV's saliency "
-            "module: it lacks "
-            f"{missing[0]}; give its path, or none to train here: --set bing.model=none"
+            f"module: it lacks {missing[0]}; give the path of one, or train here: "
+            "--set bing.model=none"
         )
     _check(folder)
     stage = Stage(
@@ -80,11 +80,11 @@ def _shape(file: Path) -> tuple[int, ...]:
     """The shape of the matrix in a model file, () where it has none."""
     try:
         storage = cv2.FileStorage(str(file), cv2.FILE_STORAGE_READ)
-        found = storage.getNode(file.name.partition(".")[0]).mat()
+        matrix = storage.getNode(file.name.partition(".")[0]).mat()
         storage.release()
     except (cv2.error, SystemError):
         return ()
-    return () if found is None else tuple(found.shape)
+    return () if matrix is None else tuple(matrix.shape)
 
 
 def copy_model(ctx: StageContext) -> None:
@@ -138,13 +138,13 @@ def propose_opencv(image: np.ndarray, folder: Path, top: int) -> Found:
     if min(height, width) < SMALLEST:
         return np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32)
     with _quiet():
-        _, found = _searcher(str(folder)).computeSaliency(np.ascontiguousarray(image[..., ::-1]))
-    if found is None:
+        _, corners = _searcher(str(folder)).computeSaliency(np.ascontiguousarray(image[..., ::-1]))
+    if corners is None:
         raise BadInput(
-            f"OpenCV's BING found nothing in {width} x {height} pixels: is its model in {folder} "
-            "whole?"
+            f"OpenCV's BING returned nothing for {width} x {height} pixels: "
+            f"is its model in {folder} whole?"
         )
-    boxes = found.reshape(-1, 4).astype(np.float32)
+    boxes = corners.reshape(-1, 4).astype(np.float32)
     boxes[:, :2] -= 1
     boxes = clip(boxes, width, height)
     _, first = np.unique(boxes, axis=0, return_index=True)
@@ -154,11 +154,11 @@ def propose_opencv(image: np.ndarray, folder: Path, top: int) -> Found:
 
 @cache
 def _searcher(folder: str) -> Any:
-    made = cv2.saliency.ObjectnessBING.create()
-    made.setTrainingPath(folder)
+    searcher = cv2.saliency.ObjectnessBING.create()
+    searcher.setTrainingPath(folder)
     # no folder, so the text file that it writes for every image has no place
-    made.setBBResDir(os.devnull)
-    return made
+    searcher.setBBResDir(os.devnull)
+    return searcher
 
 
 @contextmanager

@@ -88,12 +88,12 @@ class StageOne:
         image, boxes = self.source(i)
         rng = rng_for(self.seed, "bing windows", int(self.source.images.ids[i]))
         use, sides = window_sizes(image.shape[1], image.shape[0], self.scaled)
+        if not len(use):
+            return np.zeros((0, W * W), np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64)
         x: list[np.ndarray] = []
         sizes: list[np.ndarray] = []
         y: list[np.ndarray] = []
-        share = (
-            rng.multinomial(NEGATIVES, np.full(len(use), 1 / max(1, len(use)))) if len(use) else []
-        )
+        share = rng.multinomial(NEGATIVES, np.full(len(use), 1 / len(use)))
         for at, size, negatives in zip(use, sides, share, strict=True):
             gradients = gradient_map(image, size)
             rows, columns = _around(boxes, gradients.shape, image.shape)
@@ -106,8 +106,6 @@ class StageOne:
             x.append(_cells(gradients, rows[keep], columns[keep]))
             y.append(np.where(aimed[keep], 1, -1))
             sizes.append(np.full(keep.sum(), at))
-        if not x:
-            return np.zeros((0, W * W), np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64)
         return np.concatenate(x), np.concatenate(sizes), np.concatenate(y)
 
 
@@ -124,7 +122,8 @@ def _around(
 
 
 def _best(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    return iou(windows, boxes.astype(np.float64)).max(axis=1, initial=0)
+    """(n,): the largest IoU of each window with any of the boxes, 0 without boxes."""
+    return np.asarray(iou(windows, boxes.astype(np.float64)).max(axis=1, initial=0))
 
 
 def _cells(gradients: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -156,9 +155,8 @@ def learn_template(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Windows (n, 64) uint8 and labels in {-1, 1} -> (W, W) float32, its own mirror image.
 
     It is the SVM of the windows and their mirror images together. That problem's one solution is
-    symmetric,
-    so it is solved for half a template, on sums of mirrored cells: u = (left + right) / sqrt(2)
-    keeps |w|^2.
+    symmetric, so it is solved for half a template, on sums of mirrored cells: u = (left + right) /
+    sqrt(2) keeps |w|^2.
     """
     cells = x.reshape(-1, W, W).astype(np.float64) / 255
     folded = (cells[:, :, : W // 2] + cells[:, :, ::-1][:, :, : W // 2]) / np.sqrt(2)
@@ -173,16 +171,16 @@ def learn_calibration(
 ) -> np.ndarray:
     """(36, 2): v and t of each used size, from its windows' responses and whether they hold an
     object."""
-    found = np.zeros((len(SIZES), 2))
+    lines = np.zeros((len(SIZES), 2))
     for at in np.flatnonzero(used):
         s, y = responses[sizes == at].astype(np.float64), np.where(hits[sizes == at], 1.0, -1.0)
         if not len(s):
-            found[at] = 0, -1
+            lines[at] = 0, -1
             continue
         middle, spread = s.mean(), max(float(s.std()), 1e-6)
         v, t = fit_svm(((s - middle) / spread)[:, None], y, C2)
-        found[at] = v / spread, t - v * middle / spread
-    return found
+        lines[at] = v / spread, t - v * middle / spread
+    return lines
 
 
 def train_bing(
@@ -204,16 +202,16 @@ def train_bing(
     if not positives.any():
         raise BadInput(
             f"BING cannot be trained on {source.images.name}: no window of the {len(todo)} images "
-            "fits an "
-            "object; try: --set bing.train_on=scenes"
+            "fits an object; try: --set bing.train_on=scenes"
         )
     used = positives >= min(LEAST_POSITIVES, int(positives.max()))
     first = replace(empty, template=learn_template(x, y), used=used)
-    found = []
+    responses = []
     for part in parallel(StageTwo(source, first), todo.tolist(), workers):
-        found.append(part)
+        responses.append(part)
         advance(1)
-    lines = learn_calibration(*(np.concatenate(p) for p in zip(*found, strict=True)), used)
+    at, values, hits = (np.concatenate(p) for p in zip(*responses, strict=True))
+    lines = learn_calibration(at, values, hits, used)
     counts = {"positive_windows": int(positives.sum()), "negative_windows": int((y < 0).sum())}
     return replace(first, calibration=lines), {**counts, "sizes": int(used.sum())}
 

@@ -14,6 +14,7 @@ from bench.core.errors import BadInput
 from bench.core.params import Params, param
 from bench.core.stage import Stage
 from bench.core.store import write_json
+from bench.stages.neighbours import neighbours_stage
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
@@ -95,19 +96,7 @@ class ObjectDiscovery(Proposals):
                 f"try: --set {self.name}.proposals=selective_search"
             )
         network = plan.pretrain(p.phi, "image", data)
-        near = Stage(  # ORL's stage, to the letter, so that it is made once
-            "neighbours",
-            "cosine",
-            1,
-            {
-                "split": "train",
-                "neighbours": p.neighbours,
-                "drop_self": "by_index",
-                "size": network.params["method"]["params"]["image_size"],
-            },
-            "methods.ssl.orl.stages:find_neighbours",
-            {"data": data, "network": network},
-        )
+        near = neighbours_stage(data, network, p.neighbours)
         regions = Stage(
             "regions",
             "roi_features",
@@ -123,25 +112,25 @@ class ObjectDiscovery(Proposals):
                 "nms": p.overlap,
                 "top": p.candidates,
             },
-            "methods.proposals.object_discovery.stages:regions",
+            "methods.proposals.object_discovery.stages:make_regions",
             {"data": data, "proposals": plan.proposals(p.proposals, data), "network": network},
         )
         return {"neighbours": near, "regions": regions}
 
     def prepare(self, ctx: StageContext, images: ImageSet) -> Proposer:
-        from methods.proposals.object_discovery.stages import load_regions
+        from methods.proposals.object_discovery.tables import load_regions
 
-        found = load_regions(ctx.inputs["regions"], ctx.inputs["neighbours"])
-        if not np.array_equal(found.ids, images.ids):
+        regions = load_regions(ctx.inputs["regions"], ctx.inputs["neighbours"])
+        if not np.array_equal(regions.ids, images.ids):
             raise BadInput(
                 f"{self.name} discovers objects of the train split alone, not of "
                 f"{images.name}/{images.split}"
             )
         about = {
             "unsupervised": self.params.phi,
-            "neighbours": int(found.neighbours.shape[1]),
-            "regions": len(found.all_boxes),
-            "feature_dim": int(found.all_features.shape[1]),
+            "neighbours": int(regions.neighbours.shape[1]),
+            "regions": len(regions.all_boxes),
+            "feature_dim": int(regions.all_features.shape[1]),
         }
         write_json(ctx.work / "model.json", about)
         return Discoverer(self.params, ctx.inputs["regions"], ctx.inputs["neighbours"])
@@ -158,11 +147,11 @@ class Discoverer:
 
     def __call__(self, index: int, seed: int) -> Found:
         from methods.proposals.object_discovery.discovery import best_first, containers, stand_out
-        from methods.proposals.object_discovery.stages import load_regions, match
+        from methods.proposals.object_discovery.tables import load_regions, match
 
-        p, found = self.params, load_regions(self.regions, self.neighbours)
-        boxes = found.boxes(index)
-        score, confidence = match(found, index, p.cells, p.area_ratio, p.stand_out == "pair")
+        p, regions = self.params, load_regions(self.regions, self.neighbours)
+        boxes = regions.boxes(index)
+        score, confidence = match(regions, index, p.cells, p.area_ratio, p.stand_out == "pair")
         if p.stand_out == "region":
             score = stand_out(score, containers(boxes, p.area_ratio))
         order, shares = best_first(boxes, score, confidence, p.nms, p.nu)

@@ -110,7 +110,8 @@ def containers(boxes: np.ndarray, area_ratio: float) -> np.ndarray:
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     shared = np.maximum(high - low, 0).prod(-1)
-    return (area_ratio * sizes[None] > sizes[:, None]) & (shared > CONTAINED * sizes[:, None])
+    larger = area_ratio * sizes[None] > sizes[:, None]
+    return np.asarray(larger & (shared > CONTAINED * sizes[:, None]))
 
 
 def stand_out(saliency: np.ndarray, contains: np.ndarray) -> np.ndarray:
@@ -119,7 +120,7 @@ def stand_out(saliency: np.ndarray, contains: np.ndarray) -> np.ndarray:
     Source: Cho et al. 2015, section 4.1. contains: (n, n) of `containers`.
     """
     background = np.where(contains, saliency[None], 0.0).max(1, initial=0.0)
-    return saliency - background
+    return np.asarray(saliency - background)
 
 
 def pair_stand_out(
@@ -130,7 +131,7 @@ def pair_stand_out(
     Source: Vo et al. 2019, section 3.2. The second term is 0 where k or l is in no other region.
     """
     rows = _max_over(contains_a, confidence)
-    return np.maximum(confidence - _max_over(contains_b, rows.T).T, 0.0)
+    return np.asarray(np.maximum(confidence - _max_over(contains_b, rows.T).T, 0.0))
 
 
 def _max_over(contains: np.ndarray, values: np.ndarray) -> np.ndarray:

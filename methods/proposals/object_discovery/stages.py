@@ -1,12 +1,9 @@
-"""Object discovery's stage of region features, and the tables that its workers share."""
+"""Object discovery's stage of region features."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,39 +13,34 @@ from torch.nn import functional as F
 
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
-from bench.core.errors import BadInput
 from bench.core.store import write_json
+from bench.stages.embed import open_network
+from bench.stages.proposals import filter_proposals
 from bench.views.augment import normalise
 from bench.views.loader import crop_resize
-from methods.proposals.object_discovery.discovery import (
-    containers,
-    hough_confidence,
-    pair_stand_out,
-)
-from methods.ssl.orl.stages import _filtered, _network
 
 CHUNK = 16  # images per forward, and between two points from which a killed stage goes on
 BLANK = 1e-6  # a feature vector this short has no direction
 
 
-def regions(ctx: StageContext) -> None:
+def make_regions(ctx: StageContext) -> None:
     """Leaves the candidate regions of N images, R in all, as arrays that workers map into memory:
     `ids.npy` (N,), `sizes.npy` (N, 2) width and height, `first.npy` (N + 1,), `boxes.npy` (R, 4)
     float32 xyxy pixels and `features.npy` (R, D) float16, unit rows. A killed stage goes on after
     its last whole chunk."""
     images = ctx.images("data", str(ctx.params["split"]))
-    boxes = _filtered(ctx, images)
+    boxes = filter_proposals(ctx, images)
     first = np.cumsum([0, *map(len, boxes)], dtype=np.int64)
-    network, device = _network(ctx, len(images))
+    network, device = open_network(ctx, len(images))
     projection = projection_matrix(ctx, int(network.backbone.feature_dim)).to(device)  # type: ignore[arg-type]
-    features, done = _opened(ctx, (int(first[-1]), projection.shape[1]))
+    features, done = _open_features(ctx, (int(first[-1]), projection.shape[1]))
     advance = ctx.progress.task("region features", len(images), done)
     for start in range(done, len(images), CHUNK):
         stop = min(start + CHUNK, len(images))
-        found = region_features(
+        part = region_features(
             network.backbone, images, range(start, stop), boxes, ctx.params, projection
         )
-        features[first[start] : first[stop]] = found
+        features[first[start] : first[stop]] = part
         features.flush()
         write_json(ctx.scratch / "done.json", stop)
         advance(stop - start)
@@ -93,87 +85,20 @@ def region_features(
     pooled = roi_align(
         maps, shares, int(params["grid"]), maps.shape[-1] / size, aligned=True
     ).flatten(1)
-    found = F.normalize(pooled, dim=1) @ projection
-    found = torch.where(pooled.norm(dim=1, keepdim=True) > BLANK, F.normalize(found, dim=1), 0.0)
-    return found.cpu().numpy().astype(np.float16)
+    projected = F.normalize(pooled, dim=1) @ projection
+    projected = torch.where(
+        pooled.norm(dim=1, keepdim=True) > BLANK, F.normalize(projected, dim=1), 0.0
+    )
+    return projected.cpu().numpy().astype(np.float16)
 
 
-def _opened(ctx: StageContext, shape: tuple[int, int]) -> tuple[np.memmap, int]:
+def _open_features(ctx: StageContext, shape: tuple[int, int]) -> tuple[np.memmap, int]:
     """features.npy on the disk, and how many images an earlier try finished."""
     file, marker = ctx.work / "features.npy", ctx.scratch / "done.json"
     try:
-        found = np.lib.format.open_memmap(file, "r+")
-        if found.shape == shape:
-            return found, int(json.loads(marker.read_text()))
+        features = np.lib.format.open_memmap(file, "r+")
+        if features.shape == shape:
+            return features, int(json.loads(marker.read_text()))
     except (OSError, ValueError):
         pass  # nothing there, or torn: from the start
     return np.lib.format.open_memmap(file, "w+", np.float16, shape), 0
-
-
-@dataclass(frozen=True)
-class Regions:
-    """Candidate regions and neighbours by position in the image set."""
-
-    ids: np.ndarray
-    sizes: np.ndarray
-    first: np.ndarray
-    all_boxes: np.ndarray
-    all_features: np.ndarray
-    neighbours: np.ndarray  # (N, K) positions, most similar first
-
-    def boxes(self, i: int) -> np.ndarray:
-        """(n, 4) float32 xyxy, n >= 1."""
-        return self.all_boxes[self.first[i] : self.first[i + 1]]
-
-    def features(self, i: int) -> np.ndarray:
-        """(n, D) float64 unit rows."""
-        return self.all_features[self.first[i] : self.first[i + 1]].astype(np.float64)
-
-    def size(self, i: int) -> tuple[float, float]:
-        """Width and height."""
-        return float(self.sizes[i, 0]), float(self.sizes[i, 1])
-
-
-@lru_cache(maxsize=2)
-def load_regions(regions: Path, neighbours: Path) -> Regions:
-    """The tables of two committed stages, mapped into memory once a process."""
-    names = ("ids", "sizes", "first", "boxes", "features")
-    ids, *rest = (np.load(regions / f"{name}.npy", mmap_mode="r") for name in names)
-    with np.load(neighbours / "neighbours.npz") as file:
-        rows, near = _positions(file["ids"], ids), _positions(ids, file["neighbour_ids"])
-    return Regions(ids, *rest, near[rows])
-
-
-def _positions(table: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where the ids `wanted` lie in `table`; BadInput if one does not."""
-    order = np.argsort(table, kind="stable")
-    at = np.minimum(np.searchsorted(table, wanted, sorter=order), len(table) - 1)
-    if not np.array_equal(table[order[at]], wanted):
-        raise BadInput("region features and neighbours were made from other images; use --force")
-    return order[at]
-
-
-def match(
-    found: Regions, i: int, cells: int, area_ratio: float, pairs: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """How well the regions of image i match its neighbours': saliency and confidence, (n,) float64
-    each.
-
-    A region's confidence is sum_j max_l C_kl over the neighbours j and their regions l, its
-    saliency the same of the stand-out scores S_kl (`pairs`) or the confidence itself. C is the sum
-    of both directions, per number of matches, as in the code of Vo et al. 2019.
-    """
-    mine, boxes, size = found.features(i), found.boxes(i), found.size(i)
-    inside = containers(boxes, area_ratio)
-    saliency, total = np.zeros(len(boxes)), np.zeros(len(boxes))
-    for j in found.neighbours[i]:
-        similar = mine @ found.features(j).T
-        theirs, other = found.boxes(j), found.size(j)
-        confidence = hough_confidence(similar, boxes, theirs, size, other, cells)
-        confidence += hough_confidence(similar.T, theirs, boxes, other, size, cells).T
-        confidence /= confidence.size
-        total += confidence.max(1)
-        if pairs:
-            confidence = pair_stand_out(confidence, inside, containers(theirs, area_ratio))
-        saliency += confidence.max(1)
-    return saliency, total

@@ -33,14 +33,14 @@ def boundary_contrast(image: np.ndarray) -> np.ndarray:
     smooth = cv2.GaussianBlur(image, (0, 0), 2).astype(np.float32) / 255
     lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB).astype(np.float64)
     width = max(1, round(min(lab.shape[:2]) * BORDER))
-    found = []
+    distances = []
     for strip in (lab[:width], lab[-width:], lab[:, :width], lab[:, -width:]):
         colours = strip.reshape(-1, 3)
         spread = np.cov(colours.T) + 2 * np.eye(3)  # a plain strip has no spread of its own
         off = lab - colours.mean(0)
         distance = np.sqrt(np.einsum("hwi,ij,hwj->hw", off, np.linalg.inv(spread), off))
-        found.append(distance / max(distance.max(), 1e-12))
-    return np.sum(found, 0) - np.max(found, 0)
+        distances.append(distance / max(distance.max(), 1e-12))
+    return np.sum(distances, 0) - np.max(distances, 0)
 
 
 def opencv_map(image: np.ndarray, kind: str) -> np.ndarray:
@@ -49,8 +49,8 @@ def opencv_map(image: np.ndarray, kind: str) -> np.ndarray:
     import cv2
 
     makers = {
-        "spectral_residual": cv2.saliency.StaticSaliencySpectralResidual_create,
-        "fine_grained": cv2.saliency.StaticSaliencyFineGrained_create,
+        "spectral_residual": cv2.saliency.StaticSaliencySpectralResidual_create,  # type: ignore[attr-defined]
+        "fine_grained": cv2.saliency.StaticSaliencyFineGrained_create,  # type: ignore[attr-defined]
     }
     return np.asarray(makers[kind]().computeSaliency(image[..., ::-1].copy())[1], np.float64)
 
@@ -62,7 +62,8 @@ def saliency_map(image: np.ndarray, kind: str) -> np.ndarray:
 
 
 def salient_mask(values: np.ndarray) -> np.ndarray:
-    """(H, W) bool: above Otsu's threshold (1979) of the map on 256 levels; nowhere on a flat map."""
+    """(H, W) bool: above Otsu's threshold (1979) of the map on 256 levels; all False for a flat
+    map."""
     import cv2
 
     low, span = values.min(), np.ptp(values)
@@ -73,7 +74,7 @@ def salient_mask(values: np.ndarray) -> np.ndarray:
     return levels > threshold
 
 
-def masks(ctx: StageContext) -> None:
+def find_masks(ctx: StageContext) -> None:
     """The stage: leaves `ids.npy` (N,), `shapes.npy` (N, 2) height and width, and `masks.bin`, the
     masks one after another, a byte 0 or 1 for a pixel of the image shrunk to `max_side`."""
     images, p = ctx.images("data", str(ctx.params["split"])), ctx.params

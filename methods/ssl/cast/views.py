@@ -14,11 +14,13 @@ from bench.views.sample import random_resized_crop, whole_pixels
 from methods.ssl.cast.saliency import Masks
 
 RATIO = (3 / 4, 4 / 3)
+AUGMENT = Augment(p_jitter=0.5, jitter=(0.4, 0.4, 0.4, 0.4), p_grey=0.2)
 
 
 @dataclass(frozen=True)
 class Salient:
-    """A salient mask of a region: `mask` (h, w) bool covers `region` (xyxy, image pixels) evenly."""
+    """The salient mask of a region: `mask` (h, w) bool covers `region` (xyxy, image pixels)
+    evenly."""
 
     mask: np.ndarray
     region: Box
@@ -69,8 +71,8 @@ class Salient:
         ):
             share = (start + steps * (end - start) - low) / (high - low)
             at.append(np.clip((share * count).astype(int), 0, count - 1))
-        found = self.mask[np.ix_(*at)].astype(np.uint8)
-        return found[:, ::-1] if flip else found
+        shown = self.mask[np.ix_(*at)].astype(np.uint8)
+        return shown[:, ::-1] if flip else shown
 
 
 def truncated_normal(mean: float, spread: float, low: float, high: float, u: float) -> float:
@@ -125,13 +127,13 @@ def _around(rng: np.random.Generator, salient: Salient) -> Box:
     ends = [b + round(float(r) * (e - b)) for b, e, r in zip(bounds, region, u, strict=True)]
     x1, y1, x2, y2 = (int(v) for v in ends)
     if x2 - x1 > (y2 - y1) * RATIO[1]:
-        x1, x2 = _shortened(x1, x2, int((y2 - y1) * RATIO[1]), int(bounds[2]))
+        x1, x2 = _shorten(x1, x2, int((y2 - y1) * RATIO[1]), int(bounds[2]))
     elif x2 - x1 < (y2 - y1) * RATIO[0]:
-        y1, y2 = _shortened(y1, y2, int((x2 - x1) / RATIO[0]), int(bounds[3]))
+        y1, y2 = _shorten(y1, y2, int((x2 - x1) / RATIO[0]), int(bounds[3]))
     return x1, y1, x2, y2
 
 
-def _shortened(low: int, high: int, length: int, keep: int) -> tuple[int, int]:
+def _shorten(low: int, high: int, length: int, keep: int) -> tuple[int, int]:
     """low..low + length, moved up to end at `keep` if it would end before."""
     length = max(length, 1)
     end = max(low + length, min(keep, high))
@@ -157,12 +159,12 @@ class CastViews:
 
     def __call__(self, sources: list[Source], rng: np.random.Generator) -> Sample:
         pair = [s for s in sources if s.role == "view"][:2]
-        made = [self._view(f"view{i + 1}", source, rng) for i, source in enumerate(pair)]
+        cropped = [self._view(f"view{i + 1}", source, rng) for i, source in enumerate(pair)]
         small = [s for s in sources if s.role == "small"]
-        views = [spec for spec, _ in made] + [
+        views = [spec for spec, _ in cropped] + [
             self._plain(f"small{i + 1}", s) for i, s in enumerate(small)
         ]
-        return Sample(views, {"salient": np.stack([mask for _, mask in made])})
+        return Sample(views, {"salient": np.stack([mask for _, mask in cropped])})
 
     def _plain(self, role: str, source: Source) -> ViewSpec:
         size, scale = source.size or self.size, source.scale or self.scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet, positions
 from bench.contracts.views import Sample, Source, Viewer, ViewSpec
 from bench.core.errors import BadData
-from bench.figures._content import panel, save
+from bench.figures._content import Content, panel, save
 from bench.stages.pretrain.setup import build_method
 from bench.views.loader import crop_resize
-from methods.ssl.ccop.parts import candidates, curriculum
+from methods.ssl.ccop.noise import candidates, curriculum
+from methods.ssl.ccop.params import CcopParams
 
 TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the training
 TRIES = 50  # pairs of views of an image, until both show an RoI
@@ -25,16 +26,17 @@ def run(ctx: StageContext) -> None:
     """A row for each image that has RoIs: the query view with one, then the key view with the
     moved boxes that may be its key, at five moments. The random draws are the same at all of them.
     """
-    method: Any = build_method(ctx.params["method"])
+    method = build_method(ctx.params["method"])
+    settings = cast(CcopParams, method.params)
     images = ctx.images("data", str(ctx.params["split"]))
     viewer = method.viewer(images, dict(ctx.inputs))
-    found = [_common(viewer, i) for i in positions(images, ctx.params["images"])]
-    rows = [_row(images, sample, method.params) for sample in found if sample is not None]
+    samples = [_common(viewer, i) for i in positions(images, ctx.params["images"])]
+    rows = [_row(images, sample, settings) for sample in samples if sample is not None]
     if not rows:
         raise BadData(
             "two views of none of these images show a common region; try more: --count 12"
         )
-    noise = [curriculum(t, method.params.sncl, method.params.fixed_beta) for t in TIMES]
+    noise = [curriculum(t, settings.sncl, settings.fixed_beta) for t in TIMES]
     columns = [
         "query",
         *(f"{t:.0%} trained, IoU ≥ {n.bound:.2f}" for t, n in zip(TIMES, noise, strict=True)),
@@ -62,7 +64,7 @@ def _common(viewer: Viewer, image: int) -> Sample | None:
     return None
 
 
-def _row(images: ImageSet, sample: Sample, p: Any) -> list[dict[str, Any]]:
+def _row(images: ImageSet, sample: Sample, p: CcopParams) -> list[Content]:
     count = int(sample.extra["box_count"])
     boxes = sample.extra["boxes"][:, :count].astype(np.float64)
     sides = boxes[1, :, 2:] - boxes[1, :, :2]

@@ -1,4 +1,5 @@
-"""ORL's box rules as pure functions: filtering proposals, jittering a box, ranking RoI pairs."""
+"""ORL's box rules as pure functions: jittering a box, ranking RoI pairs. Its filter of proposals,
+which others use too, is `bench.data.boxes.filter_boxes`."""
 
 from __future__ import annotations
 
@@ -7,32 +8,7 @@ import math
 import numpy as np
 
 from bench.contracts.views import Box
-from bench.data.boxes import area, iou, nms_in_order
-
-
-def filter_boxes(
-    boxes: np.ndarray,
-    least: float,
-    max_ratio: float,
-    max_iou: float,
-    top: int,
-    size: tuple[int, int],
-) -> np.ndarray:
-    """Paper 002's filter, in the order of its code: (1) both sides >= `least`, (2) aspect within
-    1/max_ratio .. max_ratio, (3) greedy in the given order, dropped if IoU with a kept box >
-    max_iou, (4) the first `top`. Where nothing is left: the first raw box; without any: the image
-    (`size` = width, height). boxes: (n, 4) xyxy -> (m, 4) float32, m >= 1.
-    """
-    raw = boxes[area(boxes) > 0]
-    if len(raw) == 0:
-        return np.array([[0, 0, size[0], size[1]]], np.float32)
-    sides = raw[:, 2:] - raw[:, :2]
-    large = (sides >= least).all(1)
-    ratio = sides.max(1) / sides.min(1)
-    kept = raw[large & (ratio <= max_ratio)]
-    if len(kept) == 0:
-        return raw[:1].astype(np.float32)
-    return kept[nms_in_order(kept, max_iou, top)].astype(np.float32)
+from bench.data.boxes import iou
 
 
 def jitter_box(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.contracts.context import StageContext
 from bench.contracts.images import positions
 from bench.figures._content import panel, save
-from methods.ssl.orl.stages import load_correspondences
+from methods.ssl.orl.correspondences import load_correspondences
 
 PAIRS = 2  # pairs in a row
 
@@ -13,20 +13,23 @@ PAIRS = 2  # pairs in a row
 def run(ctx: StageContext) -> None:
     """The best pair of RoIs of each image and its nearest neighbour."""
     images = ctx.images("data", str(ctx.params["split"]))
-    found = load_correspondences(ctx.inputs["pairs"], images)
+    correspondences = load_correspondences(ctx.inputs["pairs"], images)
     panels = []
     for at, i in enumerate(positions(images, ctx.params["images"])):
-        other = int(found.neighbours[i, 0])
-        mine, theirs = found.pairs(i, 0)[0]
+        other = int(correspondences.neighbours[i, 0])
+        mine, theirs = correspondences.pairs(i, 0)[0]
         for image, box, what in (
-            (i, found.boxes(i)[mine], "image"),
-            (other, found.boxes(other)[theirs], "neighbour"),
+            (i, correspondences.boxes(i)[mine], "image"),
+            (other, correspondences.boxes(other)[theirs], "neighbour"),
         ):
             panels.append(
                 panel(images.image(image), f"{what} {images.ids[image]}", box, colours=[at % 7])
             )
     rows = [panels[i : i + 2 * PAIRS] for i in range(0, len(panels), 2 * PAIRS)]
-    below = "The pair of regions with the most similar features of each image and its nearest neighbour."
+    below = (
+        "The pair of regions with the most similar features of each image and its nearest "
+        "neighbour."
+    )
     save(
         ctx.work,
         {

@@ -42,9 +42,8 @@ def emd(x: Tensor, y: Tensor, eps: float, steps: int) -> Tensor:
     0 to 2.
 
     x (B, M, D), y (B, N, D), any length, M and N may differ. The plan and the weights are
-    constants in the
-    gradient: at the optimum the distance's derivative by the costs is the plan itself (envelope
-    theorem).
+    constants in the gradient: at the optimum the distance's derivative by the costs is the plan
+    itself (envelope theorem).
     """
     with torch.autocast(x.device.type, enabled=False):  # costs in bfloat16 would blur the plan
         x, y = F.normalize(x.float(), dim=-1), F.normalize(y.float(), dim=-1)

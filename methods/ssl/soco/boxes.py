@@ -6,9 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.contracts.views import Box
-from bench.data.boxes import area, clip
-
-REFERENCE_SIDE = 480  # short side of a COCO image, for which the least side in pixels is meant
+from bench.data.boxes import area, clip, scaled_side
 
 
 def inside(boxes: np.ndarray, region: Box) -> np.ndarray:
@@ -28,7 +26,7 @@ def usable_boxes(
     """
     width, height = _sides(region)
     sides = boxes[:, 2:] - boxes[:, :2]
-    large = (sides >= min_side * min(width, height) / REFERENCE_SIDE).all(1)
+    large = (sides >= scaled_side(min_side, width, height)).all(1)
     slim = sides.max(1, initial=0) <= max_ratio * sides.min(1, initial=np.inf)
     scale = np.sqrt(area(boxes) / (width * height))
     fits = (scale >= share[0]) & (scale <= share[1])
@@ -42,8 +40,8 @@ def draw(boxes: np.ndarray, crop: Box, k: int, rng: np.random.Generator) -> np.n
     """At most `k` of the boxes that share pixels with `crop`, at random without repeats; (m, 4), m
     >= 0."""
     meet = (boxes[:, :2] < np.array(crop[2:])).all(1) & (boxes[:, 2:] > np.array(crop[:2])).all(1)
-    found = np.flatnonzero(meet)
-    return boxes[rng.permutation(found)[:k]]
+    rows = np.flatnonzero(meet)
+    return boxes[rng.permutation(rows)[:k]]
 
 
 def jitter(

@@ -1,4 +1,4 @@
-"""What crops ask of methods: a head for each kind of view (paper 001), small views of multi-crop."""
+"""What crops ask of methods: a head per kind of view (paper 001), small views of multi-crop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.contracts.network import Views
 from bench.contracts.views import Source
 from bench.nn.heads import KindHeads, make_head, mlp, project
 from bench.views.loader import BatchOrder, make_loader, to_device
-from methods.crops._random_crops import RandomCrops
+from bench.views.random_crops import RandomCrops
 from tests.methods.crops.sets import Boxed, crop, epoch, table
 from tests.methods.ssl.views import batch, two_views
 
@@ -83,7 +83,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def plain_loss(predictions: list[np.ndarray], targets: list[np.ndarray]) -> float:
-    """Every view predicts the targets of the two large ones but its own; 2 x the mean over pairs."""
+    """Every view predicts the targets of the two large ones but its own; 2 x the mean of pairs."""
     terms = []
     for i, p in enumerate(predictions):
         for j, z in enumerate(targets):

@@ -15,7 +15,6 @@ from torchvision import ops
 
 from bench.nn.backbones import build_backbone
 from bench.views.augment import normalise
-from methods.proposals.anchors_scda import AnchorsScdaParams, best_anchors, feature_map, score_map
 from methods.proposals.anchors_scda.scda import (
     _enlargement,
     activation_map,
@@ -23,6 +22,8 @@ from methods.proposals.anchors_scda.scda import (
     naive_scores,
     pick_separate,
 )
+from methods.proposals.anchors_scda.scoring import best_anchors, feature_map, score_map
+from methods.proposals.anchors_scda.settings import AnchorsScdaParams
 
 SIZES = (32.0, 64.0, 128.0, 256.0)
 RATIOS = (0.5, 1.0, 2.0)
@@ -84,7 +85,7 @@ def test_twelve_anchors_a_cell_at_its_centre() -> None:
 
 
 def plain_scores(low: np.ndarray, boxes: np.ndarray, width: int, height: int) -> list[float]:
-    """Every pixel of the enlarged map by bilinear interpolation, written out, then a mean per box."""
+    """Every pixel of the enlarged map by bilinear interpolation, then a mean per box."""
     h, w = low.shape
     full = np.zeros((height, width))
     for y in range(height):

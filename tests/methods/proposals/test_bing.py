@@ -468,7 +468,7 @@ def voc(real_data: Path) -> Path:
 def test_opencvs_model_recalls_what_it_is_known_to(
     voc: Path, real_data: Path, tmp_path: Path
 ) -> None:
-    """On 100 other images 0.43 / 0.76 / 0.97 at 10 / 100 / 1000 boxes was measured; these are 30."""
+    """0.43 / 0.76 / 0.97 at 10 / 100 / 1000 boxes was measured on 100 others; these are 30."""
     folder = real_data / "bing" / "ObjectnessTrainedModel"
     if not folder.is_dir():
         pytest.skip("no ObjectnessTrainedModel there")

@@ -1,4 +1,4 @@
-"""Edge Boxes: around what they lie, their frame, their edges, scaling back, what flat images give."""
+"""Edge Boxes: what they surround, their frame, their edges, scaling back, flat images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.core.params import Runtime
 from bench.core.stage import Stage
 from bench.data.boxes import iou
 from bench.data.scenes.draw import draw_scene
-from methods.proposals.edge_boxes import gradient_edges
+from methods.proposals.edge_boxes.edges import gradient_edges
 from tests.methods.crops.sets import Boxed
 
 EDGE_BOXES: Any = load("proposals", "edge_boxes")

@@ -35,7 +35,8 @@ from methods.proposals.object_discovery.discovery import (
     pair_stand_out,
     stand_out,
 )
-from methods.proposals.object_discovery.stages import Regions, load_regions, match, region_features
+from methods.proposals.object_discovery.stages import region_features
+from methods.proposals.object_discovery.tables import Regions, load_regions, match
 from tests.core.test_store import Heard
 
 DISCOVERY: Any = load("proposals", "object_discovery")
@@ -455,8 +456,8 @@ def _resumes(
 
     monkeypatch.setattr(stages, "region_features", killed)
     with pytest.raises(KeyboardInterrupt):
-        stages.regions(StageContext(stage, work, inputs, runtime))
-    stages.regions(StageContext(stage, work, inputs, runtime))
+        stages.make_regions(StageContext(stage, work, inputs, runtime))
+    stages.make_regions(StageContext(stage, work, inputs, runtime))
     assert calls == [range(4), range(4, 8), range(4, 8), range(8, 12)]
     done = local.ensure(stage)
     found, once = np.load(work / "features.npy"), np.load(done / "features.npy")

@@ -24,7 +24,7 @@ def random(shape: tuple[int, int], seed: int = 0, **settings: object) -> Any:
 
 @pytest.mark.parametrize("factor", [1, 0.5, 2])
 def test_sides_and_ratios_are_log_uniform_over_the_anchors_range(factor: float) -> None:
-    """In an image so large that no side is cut: areas from 32^2 to 256^2 at a short side of 480."""
+    """In an image so large that no side is cut: areas 32^2 to 256^2 at a short side of 480."""
     boxes, scores = random((int(480 * factor), int(4000 * factor)), top=4000)
     w, h = (boxes[:, 2:] - boxes[:, :2]).T.astype(np.float64)
     side, ratio = np.log2(np.sqrt(w * h) / factor), np.log2(w / h)

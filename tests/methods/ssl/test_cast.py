@@ -28,9 +28,9 @@ from bench.core.errors import BadInput
 from bench.data.scenes.draw import draw_scene
 from bench.data.semantic import read_classes
 from bench.views.loader import crop_resize
-from methods.ssl.cast import AUGMENT, attention_loss
-from methods.ssl.cast.saliency import Masks, load_masks, masks, saliency_map, salient_mask
-from methods.ssl.cast.views import CastViews, Salient, salient_crop, truncated_normal
+from methods.ssl.cast.network import attention_loss
+from methods.ssl.cast.saliency import Masks, find_masks, load_masks, saliency_map, salient_mask
+from methods.ssl.cast.views import AUGMENT, CastViews, Salient, salient_crop, truncated_normal
 
 B = 4
 KINDS = ("boundary", "spectral_residual", "fine_grained")
@@ -155,7 +155,7 @@ def made(tmp_path: Path) -> tuple[Blocks, Path]:
     stage = method.stages(None, SimpleNamespace(key="k"))["saliency"]
     context = StageContext(stage, work, {}, SimpleNamespace(workers=0))  # type: ignore[arg-type]
     context.images = lambda role, split: images  # type: ignore[method-assign]
-    masks(context)
+    find_masks(context)
     return images, work
 
 
@@ -211,7 +211,8 @@ def test_crops_keep_the_rule() -> None:
 
 
 def test_a_large_salient_region_lowers_the_share_asked_for() -> None:
-    """All of the image salient: a crop of a fifth holds a fifth of it, so every first try will do."""
+    """All of the image is salient: a crop of a fifth holds a fifth of it, so every first try is
+    taken."""
     whole = Salient(np.ones((100, 100), bool), (0, 0, 100, 100))
     rng, areas = np.random.default_rng(0), []
     for _ in range(200):
@@ -404,7 +405,8 @@ def test_gradients_reach_every_query_parameter_and_no_key(heads: int) -> None:
 
 
 def test_a_step_against_the_attention_loss_turns_the_gradcam_to_the_mask() -> None:
-    """A few steps on one batch, attention loss alone: the second derivatives have the right sign."""
+    """A few steps on one batch with the attention loss alone: second derivatives have the right
+    sign."""
     torch.manual_seed(0)
     network, b = cast(lambda_image=0.0, ema=0.99).network(40).train(), batch()
     optimizer = torch.optim.Adam([p for _, p in network.trainable()], 1e-3)

@@ -1,4 +1,4 @@
-"""CCOP: boxes that follow their views, the noise curriculum, the three losses against plain loops."""
+"""CCOP: boxes that follow their views, the noise curriculum, three losses against plain loops."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ from bench.nn.contrastive import info_nce
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.sample import NONE
-from methods.ssl.ccop import Ccop, CcopNetwork, CcopParams
-from methods.ssl.ccop.parts import candidates, curriculum, hardest, intra_loss, iou, move_boxes
-from methods.ssl.ccop.views import CcopViews, Rois, load_rois, rois, select_rois, visible_share
+from methods.ssl.ccop import Ccop
+from methods.ssl.ccop.losses import hardest, intra_loss
+from methods.ssl.ccop.network import CcopNetwork, RowDropout
+from methods.ssl.ccop.noise import candidates, curriculum, iou, move_boxes
+from methods.ssl.ccop.params import CcopParams
+from methods.ssl.ccop.stages import find_rois, select_rois
+from methods.ssl.ccop.views import CcopViews, Rois, load_rois, visible_share
 
 
 class Marked(ImageSet):
@@ -226,7 +230,7 @@ def test_rois_go_by_image_id(tmp_path: Path) -> None:
         params={"split": "train", "min_sqrt_area": 20.0, "max_ratio": 3.0, "nms": 0.5, "top": 50},
         progress=SimpleNamespace(task=lambda label, total: lambda n: None),
     )
-    rois(ctx)
+    find_rois(ctx)
     table = load_rois(work, images)
     assert [table.of(i).tolist() for i in range(len(images))] == images.boxes[:, None].tolist()
     images.ids = images.ids[::-1].copy()
@@ -667,3 +671,66 @@ def test_a_boxs_embedding_is_its_rois_in_a_view_of_that_size() -> None:
     assert torch.allclose(found, expected, atol=1e-6)
     assert wide.shape == found.shape
     assert wide.norm(dim=1) == pytest.approx(torch.ones(3))
+
+
+@pytest.mark.parametrize("kind", ["hinge_paper", "triplet_code"])
+def test_the_intra_loss_pulls_at_queries_alone(kind: str) -> None:
+    """d/dq of max(q_i . k_j - q_j . k_j + alpha, 0) is k_j at i and -k_j at j; keys get none."""
+    q, k = unit(1, 2, 4, seed=1).requires_grad_(), unit(1, 2, 4, seed=2).requires_grad_()
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [20, 20, 30, 30]]])
+    real = torch.ones(1, 2, dtype=torch.bool)
+    # a margin by which both ordered pairs count
+    alpha = -2.0 if kind == "hinge_paper" else 2.0
+    loss = intra_loss(kind, alpha, q, k, (boxes, boxes), real)
+    mine, others = torch.autograd.grad(loss, (q, k), allow_unused=True)
+    assert others is None or not others.any()
+    with torch.no_grad():
+        pull = (k[0, 1] - k[0, 0]) / 2 if kind == "triplet_code" else q[0, 1]
+        want = torch.stack([pull, -pull]) if kind == "triplet_code" else q[0].flip(0)
+    torch.testing.assert_close(mine[0], want)
+
+
+@pytest.mark.parametrize(("schedule", "ends"), [("code", (0.8, 0.4)), ("paper", (0.8, 0.3))])
+def test_the_curriculum_is_a_line_between_its_ends(
+    schedule: str, ends: tuple[float, float]
+) -> None:
+    first, last = (curriculum(at, schedule) for at in (0.0, 1.0))
+    for at in (0.25, 0.5, 0.75):
+        found = curriculum(at, schedule)
+        assert found.bound == pytest.approx(ends[0] + at * (ends[1] - ends[0]))
+        assert found.shift == pytest.approx(first.shift + at * (last.shift - first.shift))
+        assert found.log_size == pytest.approx(
+            first.log_size + at * (last.log_size - first.log_size)
+        )
+        assert found.corner == (schedule == "paper")
+
+
+def test_dropout_keeps_the_mean_in_training_and_everything_in_use() -> None:
+    torch.manual_seed(0)
+    drop, x = RowDropout(0.25), torch.full((200, 50), 3.0)
+    found = drop.train()(x)
+    assert set(found.unique().tolist()) == {0.0, 4.0}
+    assert float((found == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
+    assert torch.equal(drop.eval()(x), x)
+    assert torch.equal(RowDropout(0.0).train()(x), x)
+
+
+def test_views_are_drawn_again_until_one_roi_shows() -> None:
+    """Crops of a fifth of the image, RoIs in opposite corners: one try in several shows one of
+    them, none shows both; ten tries nearly always find one."""
+    table = Rois(np.array([0, 2]), np.array([[20, 20, 50, 50], [150, 100, 180, 130]], np.float32))
+    views = replace(viewer(table, np.array([[200, 150]])), scale=(0.2, 0.2))
+    assert (views.tries, views.part, views.least_area) == (10, 0.6, 144.0)  # paper 003's code
+    shows: dict[int, list[bool]] = {1: [], 10: []}
+    for tries, found in shows.items():
+        tried = replace(views, tries=tries)
+        for seed in range(150):
+            sample = tried([Source(0), Source(0)], np.random.default_rng(seed))
+            for spec in sample.views:
+                assert spec.box is not None
+                share = visible_share(table.boxes, spec.box)
+                found.append(bool((share > 0.6).any()))
+                assert not (share > 0.6).all()
+    once = np.mean(shows[1])
+    assert 0.05 < once < 0.4
+    assert np.mean(shows[10]) == pytest.approx(1 - (1 - once) ** 10, abs=0.08)

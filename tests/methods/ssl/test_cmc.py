@@ -15,7 +15,7 @@ from bench.contracts.network import Batch, Views
 from bench.contracts.views import Augment, Source
 from bench.core.errors import BadInput
 from bench.stages.pretrain import run
-from methods.ssl.cmc import CmcNetwork, estimate_z, nce_loss
+from methods.ssl.cmc.network import CmcNetwork, estimate_z, nce_loss
 from tests.stages.pretraining import Watch, context
 
 N = 40

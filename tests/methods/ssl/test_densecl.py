@@ -179,7 +179,7 @@ def test_collapsed_dense_outputs_have_the_loss_of_chance() -> None:
 
 
 def test_small_views_match_into_the_large_map() -> None:
-    """A small view's map has other cells than the key's; each finds its match among all of them."""
+    """A small view's map has other cells than the key's; each is matched with one of them."""
     torch.manual_seed(0)
     network = densecl(shuffle="sync").network(100).train()
     data = batch(96, small=64)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from bench.contracts import registry
 from bench.contracts.network import Batch, Views
 from bench.core.errors import BadInput
-from methods.ssl.lewel import AlignedNeck, LewelNetwork
+from methods.ssl.lewel.network import AlignedNeck, LewelNetwork
 
 
 def lewel(**settings: object):  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""MAE: patches, masks, targets and loss against lightly and a plain loop; its views and settings."""
+"""MAE: patches, masks, targets and loss against lightly and a plain loop; views and settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from bench.contracts.network import Batch, Views
 from bench.contracts.views import Augment, Source
 from bench.core.errors import BadInput
 from bench.stages.pretrain import run
-from methods.ssl.mae import MaeNetwork, mae_loss, patchify, pixel_targets, random_mask, unpatchify
+from methods.ssl.mae.network import (
+    MaeNetwork,
+    mae_loss,
+    patchify,
+    pixel_targets,
+    random_mask,
+    unpatchify,
+)
 from tests.stages.pretraining import Watch, context
 
 CPU = torch.device("cpu")

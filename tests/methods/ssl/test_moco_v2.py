@@ -111,7 +111,7 @@ def test_gradient_reaches_the_query_encoder_only() -> None:
 
 
 def test_key_encoder_follows_before_its_forward() -> None:
-    """After an optimizer step the next loss moves the key parameters by EMA and uses them moved."""
+    """After an optimizer step the next loss moves the key parameters by EMA, then uses them."""
     torch.manual_seed(0)
     network = moco(shuffle="sync", ema=0.6).network(100).train()
     optimizer = torch.optim.SGD([p for _, p in network.trainable()], lr=0.1)

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from torch.nn import functional as F
 from torchvision.ops import box_iou
+from torchvision.transforms import v2
 
 from bench.contracts.network import Batch, Views
 from bench.contracts.views import Source
-from bench.data.boxes import scaled_side
+from bench.data.boxes import filter_boxes, scaled_side
 from bench.nn.heads import KindHeads
 from bench.nn.neighbours import nearest
-from methods.ssl.orl import OrlNetwork, OrlParams, OrlViews
-from methods.ssl.orl.boxes import filter_boxes, jitter_box, top_pairs
-from methods.ssl.orl.stages import Correspondences
+from bench.stages.embed import centre_crop
+from methods.ssl.orl.boxes import jitter_box, top_pairs
+from methods.ssl.orl.correspondences import Correspondences
+from methods.ssl.orl.network import OrlNetwork
+from methods.ssl.orl.params import OrlParams
+from methods.ssl.orl.views import OrlViews
 
 
 def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
@@ -270,3 +276,51 @@ def test_two_heads_and_small_views_reach_the_global_loss_only() -> None:
     )
     more = network.loss(Batch({**views, "small1": small}))
     assert float(more["global"]) != float(parts["global"])
+
+
+def test_a_jittered_box_has_the_papers_distribution() -> None:
+    """Paper 002, section 3.1: area x U(.5, 2), aspect exp U(ln .5, ln 2), centre shifted by U(-.5,
+    .5) of the sides. In the middle of a large image no draw is thrown away."""
+    box, rng = (2000.0, 1000.0, 2080.0, 1050.0), np.random.default_rng(0)
+    new = np.array([jitter_box(box, (4000, 2000), rng, iou_min=None) for _ in range(3000)])
+    w, h = new[:, 2] - new[:, 0], new[:, 3] - new[:, 1]
+    drawn = {
+        "area": (w * h / 4000 - 0.5) / 1.5,
+        "aspect": np.log2(w / h) / 2 + 0.5,
+        "x": (new[:, [0, 2]].mean(1) - 2040) / 80 + 0.5,
+        "y": (new[:, [1, 3]].mean(1) - 1025) / 50 + 0.5,
+    }
+    for name, values in drawn.items():
+        assert stats.kstest(values, "uniform").pvalue > 1e-3, name
+        assert values.min() < 0.01, name
+        assert values.max() > 0.99, name
+
+
+def test_a_relative_aspect_multiplies_the_boxs() -> None:
+    box, rng = (2000.0, 1000.0, 2080.0, 1050.0), np.random.default_rng(0)
+    new = np.array([jitter_box(box, (4000, 2000), rng, None, "relative") for _ in range(1000)])
+    ratio = (new[:, 2] - new[:, 0]) / (new[:, 3] - new[:, 1]) / 1.6
+    assert stats.kstest(np.log2(ratio) / 2 + 0.5, "uniform").pvalue > 1e-3
+
+
+def test_neighbours_are_found_on_the_central_224_of_256_pixels() -> None:
+    """Short side to 256, central 224 x 224: at that size the very pixels of the image."""
+    image = np.random.default_rng(0).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+    assert np.array_equal(centre_crop(image, 224).permute(1, 2, 0), image[16:240, 48:272])
+    high = np.random.default_rng(1).integers(0, 256, (96, 64, 3), dtype=np.uint8)
+    assert np.array_equal(centre_crop(high, 56).permute(1, 2, 0), high[20:76, 4:60])
+    # at any other size what torchvision makes of it, but for what a second rounding moves
+    smooth = cv2.resize(image[:40, :50], (500, 400), interpolation=cv2.INTER_CUBIC)
+    steps = v2.Compose([v2.Resize(128, antialias=True), v2.CenterCrop(112)])
+    theirs = steps(torch.from_numpy(smooth).permute(2, 0, 1)).int()
+    assert (centre_crop(smooth, 112).int() - theirs).abs().float().mean() < 2
+
+
+def test_a_jittered_box_may_touch_every_border_and_crosses_none() -> None:
+    """An image as small as the box leaves no room beside it; still every side is reached."""
+    rng, size = np.random.default_rng(0), (40, 40)
+    new = np.array([jitter_box((2.0, 2.0, 38.0, 38.0), size, rng) for _ in range(800)])
+    assert new.min() >= 0
+    assert new.max() <= 40
+    assert (new[:, :2].min(0) < 0.9).all()
+    assert (new[:, 2:].max(0) > 39.1).all()

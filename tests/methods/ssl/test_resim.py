@@ -19,7 +19,7 @@ from bench.core.errors import BadInput
 from bench.nn.fpn import stage_maps
 from bench.views.loader import crop_resize
 from bench.views.sample import MOCO_V2
-from methods.ssl.resim.parts import (
+from methods.ssl.resim.windows import (
     average_windows,
     map_windows,
     pooled_cells,
@@ -78,7 +78,7 @@ def test_windows_are_the_published_grids() -> None:
 
 @pytest.mark.parametrize("flips", [(False, False), (True, True), (True, False)])
 def test_a_window_shows_the_same_pixels_in_both_views(flips: tuple[bool, bool]) -> None:
-    """An image whose red is x and green is y: cut from either view, a window reads the same place."""
+    """In an image whose red is x and green is y, a window shows the same place in both views."""
     y, x = np.mgrid[:200, :240]
     image = np.stack([x, y, 0 * x], 2).astype(np.uint8)
     crops = [(20, 10, 180, 150), (40, 30, 230, 190)]
@@ -98,7 +98,8 @@ def test_a_window_shows_the_same_pixels_in_both_views(flips: tuple[bool, bool]) 
 
 
 def test_windows_out_of_the_other_view_do_not_count() -> None:
-    """Crops of equal size, the second 32 pixels to the right: the first column of windows is lost."""
+    """Crops of equal size, the second 32 pixels to the right: the first column of windows is
+    lost."""
     first, second = (views([(x, 0.0, x + 224.0, 224.0)], [False], 224) for x in (0.0, 32.0))
     windows = sliding_windows(48, 32, 224)
     places, inside = map_windows(windows, first, second)

@@ -1,4 +1,4 @@
-"""SimCLR: NT-Xent against lightly and float64 loops, on one and two ranks; views, head, settings."""
+"""SimCLR: NT-Xent against lightly and float64 loops on one and two ranks; views and head."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ def test_views_are_one_recipe() -> None:
 
 
 def test_paper_settings() -> None:
-    """Paper 002 on COCO: LARS .3 B / 256, decay 1e-6 less batch norm and biases, warm-up 10, t .1."""
+    """Paper 002 on COCO: LARS .3 B / 256, decay 1e-6 but not of batch norm and biases, warm-up
+    10, t .1."""
     method = registry.load("method", "simclr").resolve("paper")
     p = method.params
     assert (p.backbone, p.image_size, p.epochs, p.batch_size) == ("resnet50", 224, 800, 512)

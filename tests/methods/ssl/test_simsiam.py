@@ -1,4 +1,4 @@
-"""SimSiam: its loss against lightly's, its stop-gradient, its predictor's fixed rate, its views."""
+"""SimSiam: its loss against lightly's, its stop-gradient, the predictor's fixed rate, views."""
 
 from __future__ import annotations
 
@@ -138,7 +138,8 @@ def test_groups_of_a_fixed_rate() -> None:
 def test_training_leaves_the_predictors_rate_alone(
     predictor_lr: str, kept: int, tmp_path: Path
 ) -> None:
-    """After 2 epochs of 2 steps, the last at (1 + cos(pi / 2)) / 2 of the base rate 0.2 x 8 / 256."""
+    """After 2 epochs of 2 steps, the last at (1 + cos(pi / 2)) / 2 of the base rate
+    0.2 x 8 / 256."""
     ctx = context(
         tmp_path,
         method="simsiam",

@@ -12,8 +12,9 @@ from torchvision.ops import roi_align
 from bench.contracts import registry
 from bench.contracts.network import Batch, Views
 from bench.nn.fpn import level_of, pool_rois, stage_maps
-from methods.ssl.soco import SocoNetwork
-from methods.ssl.soco.parts import correspondence, cutout, own_level, soco_loss
+from methods.ssl.soco.cutout import cutout
+from methods.ssl.soco.losses import correspondence, own_level, soco_loss
+from methods.ssl.soco.network import SocoNetwork
 from tests.methods.ssl.soco import VIEW_OF, soco
 
 Paired = type("Paired", (), {"style": "paired"})

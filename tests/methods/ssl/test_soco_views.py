@@ -16,8 +16,8 @@ from bench.stages.proposals import ProposalTable
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
 from bench.views.sample import NONE
-from methods.ssl.soco import SocoViews
 from methods.ssl.soco.boxes import draw, inside, jitter, pad, usable_boxes
+from methods.ssl.soco.views import SocoViews
 from tests.methods.ssl.soco import VIEW_OF, soco
 
 RULES = {"min_side": 32.0, "max_ratio": 3.0, "share": (0.3, 0.8)}
@@ -164,7 +164,7 @@ def coloured_box(image: torch.Tensor, colour: int) -> list[float]:
 
 @pytest.mark.parametrize("boxes", [(None, None), ((10.0, 4.0, 120.0, 100.0),) * 2])
 def test_boxes_follow_crop_resize_and_flip(tmp_path: Path, boxes: tuple) -> None:
-    """Each box of each view lies on the rectangle of its colour, found again in the loaded pixels."""
+    """Each box of each view lies on the rectangle of its colour in the loaded pixels."""
     seen, flips = 0, set()
     for _, batch in batches(tmp_path, boxes, jitter_p=0.0):
         assert {r: v.images.shape[-1] for r, v in batch.views.items()} == {
@@ -221,3 +221,49 @@ def test_without_common_boxes_the_whole_views_correspond(tmp_path: Path) -> None
     sample = viewer([Source(0), Source(1)], np.random.default_rng(0))
     assert [v.image for v in sample.views] == [0, 1, 1]
     assert sample.extra["boxes"][0].tolist() == [[0, 0, 64, 64]] * 4
+
+
+def test_the_ends_of_every_rule_are_inside_it() -> None:
+    """480 x 480: sides from 32, aspect up to 3, sqrt(area) from .3 x 480 = 144 to .8 x 480."""
+
+    def usable(*boxes: list[float]) -> list[list[float]]:
+        found: list[list[float]] = usable_boxes(
+            np.array(boxes, float), (100, 50, 580, 530), **RULES
+        ).tolist()
+        return found
+
+    large, small = [100, 50, 484, 434], [110, 60, 254, 204]
+    assert usable([100, 50, 484, 434.1], large, [110, 60, 254, 203.9], small) == [large, small]
+    assert usable([100, 50, 401, 150], long := [100, 50, 400, 150]) == [long], "aspect 3"
+    # too small a share both: the rule of size is the first to be dropped
+    assert usable([100, 50, 196, 81.9], thin := [100, 50, 196, 82]) == [thin], "32 high"
+
+
+def test_boxes_move_and_grow_inside_their_region_wherever_that_is() -> None:
+    """Written as one reads it, from the same draws: the corner by U(-r, r) of the sides, the sides
+    by 1 + U(-r, r), cut to the region."""
+    region, ratio = (100.0, 200.0, 160.0, 240.0), 0.4
+    rng = np.random.default_rng(3)
+    low = np.array(region[:2]) + rng.uniform(0, [40, 25], (200, 2))
+    boxes = np.concatenate([low, low + rng.uniform(5, 15, (200, 2))], 1)
+    draws = np.random.default_rng(9).uniform(-ratio, ratio, (200, 4))
+    found, cut = jitter(boxes, region, 1.0, ratio, np.random.default_rng(9)), 0
+    for (x1, y1, x2, y2), (dx, dy, dw, dh), new in zip(boxes, draws, found, strict=True):
+        left, top = x1 + dx * (x2 - x1), y1 + dy * (y2 - y1)
+        exact = [left, top, left + (1 + dw) * (x2 - x1), top + (1 + dh) * (y2 - y1)]
+        want = [min(max(v, region[i % 2]), region[2 + i % 2]) for i, v in enumerate(exact)]
+        cut += want != exact
+        assert new.tolist() == pytest.approx(want)
+    assert cut > 5
+    assert np.array_equal(jitter(boxes, region, 0.0, ratio, np.random.default_rng(9)), boxes)
+
+
+def test_a_box_meets_a_crop_if_it_does_in_both_directions() -> None:
+    """Boxes that touch the crop at one of its four edges, then a pixel nearer."""
+    crop, rng = (20, 100, 40, 140), np.random.default_rng(0)
+    left, right = [0, 110, 20, 120], [40, 110, 50, 120]
+    above, below = [25, 90, 30, 100], [25, 140, 30, 150]
+    touching = np.array([left, right, above, below], float)
+    assert len(draw(touching, crop, 9, rng)) == 0
+    nearer = np.tile([[1, 0], [-1, 0], [0, 1], [0, -1]], 2)
+    assert len(draw(touching + nearer, crop, 9, rng)) == 4

@@ -18,7 +18,8 @@ from bench.contracts.views import Source
 from bench.core.errors import BadData, BadInput
 from bench.nn.optim import build_optimizer
 from bench.views.loader import BatchOrder, make_loader, to_device
-from methods.ssl.supervised import classification_loss, objects_present
+from methods.ssl.supervised.network import classification_loss
+from methods.ssl.supervised.views import objects_present
 from tests.small_set import SmallSet
 from tests.stages.pretraining import Blobs
 

@@ -99,7 +99,8 @@ def test_ranks_share_the_codes_of_one_batch_and_one_queue(tmp_path: Path) -> Non
 
 
 def codes_of_a_share(n: int) -> tuple[list[Tensor], Tensor]:
-    """Codes of this rank's rows of the third batch of `n` (the queue is full then), and its queue."""
+    """Codes of this rank's rows of the third batch of `n` (the queue is full by then), and its
+    queue."""
     network = swav(queue=2 * n, queue_from_epoch=0, batch_size=n).network(10)
     rank, ranks = rank_and_size()
     mine = slice(rank * n // ranks, (rank + 1) * n // ranks)
