@@ -1,4 +1,4 @@
-"""ORL's stage 2b and 2c: corresponding RoIs between an image and its neighbours."""
+"""ORL's stages 2b and 2c: corresponding RoIs between an image and its neighbours."""
 
 from __future__ import annotations
 
@@ -63,37 +63,39 @@ def _roi_features(
     goes on."""
     network, device = open_network(ctx, len(images))
     advance = ctx.progress.task("RoI features", len(images))
-    found: list[np.ndarray] = []
+    features: list[np.ndarray] = []
     for start in range(0, len(images), CHUNK):
         stop = min(start + CHUNK, len(images))
         counts = [len(b) for b in boxes[start:stop]]
         file = ctx.scratch / f"rois-{start:09d}.npy"
-        part = _saved(file, sum(counts))
+        part = _load_part(file, sum(counts))
         if part is None:
             crops = [
                 c
                 for i in range(start, stop)
-                for c in _crops(images, i, boxes[i], int(ctx.params["size"]))
+                for c in _cut_out(images, i, boxes[i], int(ctx.params["size"]))
             ]
             part = embed_crops(network.backbone, crops, device).numpy().astype(np.float16)
             partial = ctx.scratch / "part.npy"
             np.save(partial, part)
             partial.replace(file)
             part = np.load(file, mmap_mode="r")
-        found += np.split(part, np.cumsum(counts)[:-1])
+        features += np.split(part, np.cumsum(counts)[:-1])
         advance(stop - start)
-    return found
+    return features
 
 
-def _saved(file: Path, rows: int) -> np.ndarray | None:
+def _load_part(file: Path, rows: int) -> np.ndarray | None:
+    """What an earlier try left in `file`, if it is whole: `rows` rows."""
     try:
-        found: np.ndarray = np.load(file, mmap_mode="r")
-        return found if len(found) == rows else None
+        features: np.ndarray = np.load(file, mmap_mode="r")
+        return features if len(features) == rows else None
     except (OSError, ValueError):
         return None
 
 
-def _crops(images: ImageSet, index: int, boxes: np.ndarray, size: int) -> list[Tensor]:
+def _cut_out(images: ImageSet, index: int, boxes: np.ndarray, size: int) -> list[Tensor]:
+    """(3, size, size) uint8 of each box of image `index`."""
     image = images.image(index)
     height, width = image.shape[:2]
     return [crop_resize(image, whole_pixels(tuple(b), width, height), size) for b in boxes]  # type: ignore[arg-type]
