@@ -22,7 +22,12 @@ if ROOT not in sys.path:
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
 import dashboard.screens  # noqa: E402
-from bench.results.db.reading import FIRST_COMMAND, NothingYet, explain_error, is_user_error  # noqa: E402
+from bench.results.db.reading import (  # noqa: E402
+    FIRST_COMMAND,
+    NothingYet,
+    explain_error,
+    is_user_error,
+)
 from dashboard.address import PAGE, start_page  # noqa: E402
 from dashboard.look import note, paint, show_small_print, title  # noqa: E402
 from dashboard.source import Source  # noqa: E402
@@ -35,19 +40,20 @@ def screens() -> list[ModuleType]:
         for m in pkgutil.iter_modules(dashboard.screens.__path__)
         if not m.name.startswith("_")
     ]
-    found = [importlib.import_module(f"dashboard.screens.{name}") for name in names]
-    return sorted(found, key=lambda module: (module.ORDER, module.TITLE))
+    modules = [importlib.import_module(f"dashboard.screens.{name}") for name in names]
+    return sorted(modules, key=lambda module: (module.ORDER, module.TITLE))
 
 
 def guard_page(module: ModuleType) -> None:
-    """The module's page; what is wrong with the database or the address becomes a friendly line."""
+    """Show the module's page, or one clear line where something is wrong with the database or the
+    address."""
     try:
         module.page(Source())
     except NothingYet as error:
         st.html(title(module.TITLE) + note(str(error)))
         st.code(FIRST_COMMAND, language="bash")
         if hasattr(module, "FIRST"):
-            st.html(show_small_print("for this page:"))
+            st.html(show_small_print("For this page, run:"))
             st.code(module.FIRST, language="bash")
     except SQLAlchemyError as error:
         st.html(title(module.TITLE) + note(explain_error(error), "warn"))
@@ -58,18 +64,18 @@ def guard_page(module: ModuleType) -> None:
         st.html(title(module.TITLE) + note(str(error), "warn"))
 
 
-def menu(found: dict[str, ModuleType]) -> str:
+def choose_page(modules: dict[str, ModuleType]) -> str:
     """The page that the address names, and a menu of all."""
-    first = next(iter(found))
+    first = next(iter(modules))
     asked = st.query_params.get(PAGE, first)
-    asked = asked if asked in found else first
+    asked = asked if asked in modules else first
     if st.session_state.get("menu") != asked:
         st.session_state["menu"] = asked
     st.segmented_control(
         "Page",
-        list(found),
+        list(modules),
         key="menu",
-        format_func=lambda name: found[name].TITLE,
+        format_func=lambda name: modules[name].TITLE,
         label_visibility="collapsed",
         on_change=open_page,
         args=(first, asked),
@@ -78,7 +84,7 @@ def menu(found: dict[str, ModuleType]) -> str:
 
 
 def open_page(first: str, before: str) -> None:
-    """A click in the menu; the page's other choices are its own business."""
+    """Answer a click in the menu; the page itself keeps its other choices."""
     chosen = st.session_state["menu"] or before
     st.query_params.from_dict({} if chosen == first else {PAGE: chosen})
 
@@ -90,10 +96,10 @@ def main() -> None:
     )
     dark = getattr(st.context, "theme", None) is not None and st.context.theme.type == "dark"
     st.html(paint("#14171B" if dark else "#FFFFFF"))
-    found = {m.__name__.rpartition(".")[2]: m for m in screens()}
-    page = menu(found)
+    modules = {m.__name__.rpartition(".")[2]: m for m in screens()}
+    page = choose_page(modules)
     start_page(page)
-    guard_page(found[page])
+    guard_page(modules[page])
 
 
 main()

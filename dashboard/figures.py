@@ -53,7 +53,7 @@ def class_bars(scores: Mapping[str, Mapping[str, float]], score: str) -> alt.Cha
     )
 
 
-def differences(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart:
+def differences(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart | alt.FacetChart:
     """Paired differences with their intervals: rows of {task, row, mean, low, high}."""
     frame = pd.DataFrame(list(rows))
     height = alt.Step(18)

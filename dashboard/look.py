@@ -58,17 +58,18 @@ def tag(text: str) -> str:
 
 def link(page: str, text: str, hint: str = "", **parameters: Any) -> str:
     """A link to a page of the dashboard; lists become repeated parameters."""
-    return f'<a href="{href(page, **parameters)}" target="_self"{hint_attributes(hint)}>{escape(text)}</a>'
+    to, hint = href(page, **parameters), hint_attributes(hint)
+    return f'<a href="{to}" target="_self"{hint}>{escape(text)}</a>'
 
 
 def href(page: str, **parameters: Any) -> str:
     """An escaped address: `?page=...&name=value`, parameters without a value left out."""
-    given = {"page": page, **{k: v for k, v in parameters.items() if v not in (None, "", (), [])}}
-    return escape(f"?{urlencode(given, doseq=True)}")
+    query = {"page": page, **{k: v for k, v in parameters.items() if v not in (None, "", (), [])}}
+    return escape(f"?{urlencode(query, doseq=True)}")
 
 
 def hint_attributes(text: str) -> str:
-    """The attributes of what is said on hover, and to a screen reader."""
+    """The attributes of a text that is shown on hover and read by a screen reader."""
     return f' title="{escape(text)}" aria-label="{escape(text)}"' if text else ""
 
 
@@ -98,26 +99,29 @@ def table(
         for i in range(len(heads))
     ]
     head = "".join(
-        f'<th scope="col" class="{mark[i]}">{show_figure(h)}</th>' for i, h in enumerate(heads)
+        f'<th scope="col" class="{mark[i]}">{to_html(h)}</th>' for i, h in enumerate(heads)
     )
     body = "".join(
         "<tr>"
-        + "".join(f'<td class="{mark[i]}">{show_figure(v)}</td>' for i, v in enumerate(row))
+        + "".join(f'<td class="{mark[i]}">{to_html(v)}</td>' for i, v in enumerate(row))
         + "</tr>"
         for row in rows
     )
     return frame_table(
-        f'<table class="b {escape(kind)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<table class="b {escape(kind)}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
     )
 
 
 def frame_table(inner: str, full: bool = False) -> str:
-    """Scrolls sideways on a small screen, by touch and by keyboard; `full`: as wide as the page."""
+    """A frame that scrolls sideways on a small screen, by touch and by keyboard; `full`: it is as
+    wide as the page."""
     kind = "b-scroll full" if full else "b-scroll"
     return f'<div class="{kind}" tabindex="0" role="region" aria-label="table">{inner}</div>'
 
 
-def show_figure(value: Any) -> str:
+def to_html(value: Any) -> str:
+    """The value as HTML, escaped unless it is `Markup`."""
     return value if isinstance(value, Markup) else escape(str(value))
 
 

@@ -45,14 +45,15 @@ def _head(column: ComparedColumn) -> str:
     ours = f"{column['runs']} · {column['metric']}" if column["runs"] else "only reported"
     hint = column["reported_only"] or f"the paper: {column['task']}, {column['protocol']}"
     return (
-        f'<th scope="colgroup" colspan="2" class="num rep"{hint_attributes(hint)}>{escape(column["name"])}'
-        f"<small>{escape(ours)}</small></th>"
+        f'<th scope="colgroup" colspan="2" class="num rep"{hint_attributes(hint)}>'
+        f"{escape(column['name'])}<small>{escape(ours)}</small></th>"
     )
 
 
 def _what(row: ComparedRow) -> str:
     text = f"{row['method']} × {row['crop']}" if row["method"] else "only reported"
-    return f"<small{hint_attributes(row['note'] or row['reported_only'] or text)}>{escape(text)}</small>"
+    hint = row["note"] or row["reported_only"] or text
+    return f"<small{hint_attributes(hint)}>{escape(text)}</small>"
 
 
 def _pair(cell: ComparedCell | None, row: ComparedRow) -> str:
@@ -61,33 +62,34 @@ def _pair(cell: ComparedCell | None, row: ComparedRow) -> str:
     doubt = f"doubtful: {cell['notes']}" if cell["doubtful"] else ""
     mark = "?" if cell["doubtful"] else ""
     reported = (
-        f'<td class="num rep"{hint_attributes(doubt)}><i>{escape(print_reported(cell["reported"]))}</i>'
+        f'<td class="num rep"{hint_attributes(doubt)}>'
+        f"<i>{escape(print_reported(cell['reported']))}</i>"
         f'<span class="q">{mark}</span></td>'
     )
     return reported + _measured(cell, row)
 
 
 def _measured(cell: ComparedCell, row: ComparedRow) -> str:
-    found = cell["measured"]
-    if found is None:
+    measured = cell["measured"]
+    if measured is None:
         return _empty(cell)
-    interval = "" if found["ci95"] is None else f"±{found['ci95']:.1f}"
-    seeds = f"{found['n']} seed{'s' if found['n'] > 1 else ''}"
-    hint = f"{found['mean']:.2f} {interval}, {seeds}".replace(" ,", ",")
+    interval = "" if measured["ci95"] is None else f"±{measured['ci95']:.1f}"
+    seeds = f"{measured['n']} seed{'s' if measured['n'] > 1 else ''}"
+    hint = f"{measured['mean']:.2f} {interval}, {seeds}".replace(" ,", ",")
     inner = (
-        f'<span class="g"><span class="v">{found["mean"]:.1f}</span><span class="ci">{interval}</span>'
-        f'<span class="ci">({found["n"]})</span></span>'
+        f'<span class="g"><span class="v">{measured["mean"]:.1f}</span>'
+        f'<span class="ci">{interval}</span><span class="ci">({measured["n"]})</span></span>'
     )
     to = href("cell", key=cell["cells"][0][:16])
     return f'<td class="num"><a href="{to}" target="_self"{hint_attributes(hint)}>{inner}</a></td>'
 
 
 def _empty(cell: ComparedCell) -> str:
-    state = {"not run": "missing", "reported only": "only reported"}.get(
-        cell["state"], cell["state"]
-    )
+    state: str = cell["state"]
+    state = {"not run": "missing", "reported only": "only reported"}.get(state, state)
     text = f"{SYMBOLS.get(state, '')} {state}".strip()
-    return f'<td class="num"{hint_attributes(cell["reason"] or "")}><span class="s">{escape(text)}</span></td>'
+    hint = hint_attributes(cell["reason"] or "")
+    return f'<td class="num"{hint}><span class="s">{escape(text)}</span></td>'
 
 
 def _foot(frame: ComparedTable) -> str:
@@ -106,15 +108,13 @@ def _foot(frame: ComparedTable) -> str:
 def claims_table(frame: ComparedTable) -> str:
     """What the paper says of its rows, and whether it holds here."""
     rows = [
-        (number, _state(c["state"]), _said(c), count_differences(c) or "-", c["source"])
+        (number, _state(c["state"]), _text(c), count_differences(c) or "-", c["source"])
         for number, c in enumerate(frame["claims"], 1)
     ]
-    return table(
-        ("", "here", "claim", "differences", "said in"), rows, numbers=(0,), kind="claims"
-    )
+    return table(("", "here", "claim", "differences", "source"), rows, numbers=(0,), kind="claims")
 
 
-def _said(claim: ComparedClaim) -> str:
+def _text(claim: ComparedClaim) -> str:
     return claim["text"] + (f" (doubt: {claim['doubt']})" if claim["doubt"] else "")
 
 
@@ -128,9 +128,9 @@ def differences_table(frame: ComparedTable) -> str:
     rows = []
     for number, claim in enumerate(frame["claims"], 1):
         for c in claim["comparisons"]:
-            found = c["measured"]
-            here = "-" if found is None else f"{found['mean']:+.1f}"
-            half = "" if found is None or found["ci95"] is None else f"±{found['ci95']:.1f}"
+            gain = c["measured"]
+            here = "-" if gain is None else f"{gain['mean']:+.1f}"
+            half = "" if gain is None or gain["ci95"] is None else f"±{gain['ci95']:.1f}"
             state = (
                 "not measured"
                 if c["holds"] is None

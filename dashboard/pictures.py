@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from bench.figures.stored import collect_figure, draw_picture, list_pictures, picture
+from bench.figures.recorded import collect_figure, draw_picture, draw_stage, list_pictures
 from bench.results.db.place import home_folder
 from bench.results.views.lineage import StageInfo
 from dashboard.source import Source
@@ -17,12 +18,13 @@ TYPES = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
 
 def figure(source: Source, name: str, choices: Mapping[str, str]) -> Mapping[str, Any]:
     """The content of a figure of the results database; BadInput where there is none."""
-    return _collected(source.mark, name, tuple(sorted(choices.items())), source)
+    return _collect(source.mark, name, tuple(sorted(choices.items())), source)
 
 
 def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
-    """The image and its downloads; False where it is not there. `key`: what it is drawn from."""
-    image = _drawn(key, "png", draw)
+    """Show the image and its downloads; False where there is none. `key`: what it is drawn
+    from."""
+    image = _draw(key, "png", draw)
     if image is None:
         return False
     st.image(image, width="content")
@@ -30,7 +32,7 @@ def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
         for kind, mime in TYPES.items():
             st.download_button(
                 kind.upper(),
-                lambda kind=kind: _drawn(key, kind, draw) or b"",
+                partial(_file, key, kind, draw),
                 f"{name}.{kind}",
                 mime,
                 key=f"download.{name}.{kind}",
@@ -44,7 +46,7 @@ def content_picture(name: str, content: Mapping[str, Any]) -> Callable[[str], by
 
 
 def stage_picture(stage: StageInfo) -> Callable[[str], bytes | None]:
-    return lambda kind: picture(stage, kind)
+    return lambda kind: draw_stage(stage, kind)
 
 
 def list_all_pictures(source: Source) -> list[Any]:
@@ -53,12 +55,16 @@ def list_all_pictures(source: Source) -> list[Any]:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _collected(
+def _collect(
     mark: tuple[Any, ...], name: str, choices: tuple[tuple[str, str], ...], _source: Source
 ) -> Mapping[str, Any]:
     return _source.ask(collect_figure, name, home_folder(), dict(choices))
 
 
+def _file(key: str, kind: str, draw: Callable[[str], bytes | None]) -> bytes:
+    return _draw(key, kind, draw) or b""
+
+
 @st.cache_resource(max_entries=24, show_spinner="drawing")
-def _drawn(key: str, kind: str, _draw: Callable[[str], bytes | None]) -> bytes | None:
-    return _draw(kind)
+def _draw(key: str, kind: str, _function: Callable[[str], bytes | None]) -> bytes | None:
+    return _function(kind)

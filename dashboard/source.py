@@ -1,4 +1,5 @@
-"""What pages read: the results database, and what was made of it, kept until something is written."""
+"""What pages read: the results database, and what was computed from it, kept until something is
+written."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def _reader(url: str) -> Reader:
 
 class Source:
     """The results database as it is at this moment. What its methods return is shared between
-    sessions: look, but do not change it."""
+    sessions and must not be changed."""
 
     def __init__(self) -> None:
         self.url = database_url()
@@ -146,7 +147,7 @@ def _recorded(mark: tuple[Any, ...], scale: str, _source: Source) -> tuple[Measu
     return read_recorded(Database(_source.reader.engine), scale)
 
 
-@st.cache_resource(max_entries=4, ttl=3600, show_spinner="asking every method what goes with it")
+@st.cache_resource(max_entries=4, ttl=3600, show_spinner="finding out which pairs are possible")
 def possible_pairs(scale: str) -> coverage.Possible:
     """Which methods, crops and tasks go together at a scale."""
     return coverage.ask_matrix(scale)

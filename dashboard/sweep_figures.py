@@ -16,13 +16,12 @@ TICKS = 10  # different values up to which each has its own tick
 GREY = "#7A7A7A"  # readable on white and on black
 LOW_HIGH = ("#B8A05A", "#0072B2")  # of values: both ends readable on both
 Rows = Sequence[Mapping[str, Any]]
+Layers = alt.LayerChart | alt.FacetChart  # as Altair types what `layer` returns
 
 
-def plot_against(
-    rows: Sequence[SettingPoint], setting: str, metric: str, spacing: str
-) -> alt.LayerChart:
-    """`points` of a setting against the metric, with intervals; given values are joined by their
-    means."""
+def plot_against(rows: Sequence[SettingPoint], setting: str, metric: str, spacing: str) -> Layers:
+    """The points of a setting against the metric, with intervals; values that were listed are
+    joined by a line through their means."""
     frame = pd.DataFrame(list(rows))
     values = [r["x"] for r in rows]
     kind = choose_spread(values, spacing)
@@ -45,12 +44,15 @@ def plot_against(
             "x:Q",
             title=setting,
             axis=axis,
-            scale=alt.Scale(type=kind, zero=False, nice=False, padding=16),
+            scale=alt.Scale(
+                type="log" if kind == "log" else "linear", zero=False, nice=False, padding=16
+            ),
         )
     y = alt.Y("value:Q", title=f"{metric}, validation", scale=alt.Scale(zero=False))
-    told = [alt.Tooltip("trial:O"), alt.Tooltip("text:N", title="setting"), alt.Tooltip("seeds:Q")]
-    told += [alt.Tooltip(f"{n}:Q", format=".2f") for n in ("value", "low", "high")]
-    base = alt.Chart(frame).encode(x=x, tooltip=told)
+    hints = [alt.Tooltip("trial:O"), alt.Tooltip("text:N", title="setting")]
+    hints.append(alt.Tooltip("seeds:Q"))
+    hints += [alt.Tooltip(f"{n}:Q", format=".2f") for n in ("value", "low", "high")]
+    base = alt.Chart(frame).encode(x=x, tooltip=hints)
     layers: list[alt.Chart] = []
     if spacing == "values" and kind != "names":
         line = pd.DataFrame(average_points(rows))
@@ -68,9 +70,11 @@ def plot_against(
     return alt.layer(*layers, others.encode(y=y), winner.encode(y=y)).properties(height=260)
 
 
-def shares(found: Mapping[str, float]) -> alt.Chart:
-    """Importances, most first."""
-    frame = pd.DataFrame([{"setting": name, "share": share} for name, share in found.items()])
+def shares(importances: Mapping[str, float]) -> alt.Chart:
+    """Importances, the largest first."""
+    frame = pd.DataFrame(
+        [{"setting": name, "share": share} for name, share in importances.items()]
+    )
     return (
         alt.Chart(frame)
         .mark_bar(color=PALETTE[0])
@@ -88,9 +92,8 @@ def shares(found: Mapping[str, float]) -> alt.Chart:
     )
 
 
-def parallels(rows: Rows, metric: str) -> alt.LayerChart:
-    """`parallel` rows: a line per trial over axes that each go from their lowest to their highest
-    value."""
+def parallels(rows: Rows, metric: str) -> Layers:
+    """A line per trial over axes, each of which goes from its lowest to its highest value."""
     frame = pd.DataFrame(list(rows))
     names = list(dict.fromkeys(frame["axis"]))
     axis = alt.Axis(
@@ -127,27 +130,27 @@ def parallels(rows: Rows, metric: str) -> alt.LayerChart:
 
 
 def _labels(rows: Rows, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """The texts of `ticks`: those at the ends of an axis outside it."""
+    """The texts of `ticks`, of which those at the ends of an axis are outside it."""
     base = alt.Chart(pd.DataFrame(ticks(rows))).encode(x=x, y=y, text="text:N")
-    style = {"color": GREY, "fontSize": 12}
+    top = base.transform_filter("datum.at == 1")
+    bottom = base.transform_filter("datum.at == 0")
+    between = base.transform_filter("datum.at > 0 && datum.at < 1")
     return [
-        base.transform_filter("datum.at == 1").mark_text(baseline="bottom", dy=-7, **style),
-        base.transform_filter("datum.at == 0").mark_text(baseline="top", dy=7, **style),
-        base.transform_filter("datum.at > 0 && datum.at < 1").mark_text(
-            align="left", dx=7, **style
-        ),
+        top.mark_text(baseline="bottom", dy=-7, color=GREY, fontSize=12),
+        bottom.mark_text(baseline="top", dy=7, color=GREY, fontSize=12),
+        between.mark_text(align="left", dx=7, color=GREY, fontSize=12),
     ]
 
 
 def ticks(rows: Rows) -> list[dict[str, Any]]:
-    """{axis, at, text}: every value of an axis with few, else the lowest and the highest."""
+    """{axis, at, text}: every value of an axis with few of them, else the lowest and the
+    highest."""
     by: dict[str, dict[float, str]] = {}
     for row in rows:
         by.setdefault(row["axis"], {})[row["at"]] = row["text"]
-    found = []
+    texts = []
     for axis, places in by.items():
-        few = (
-            places if len(places) <= 6 and axis != rows[-1]["axis"] else (min(places), max(places))
-        )
-        found += [{"axis": axis, "at": at, "text": places[at]} for at in few]
-    return found
+        ends = (min(places), max(places))
+        few = list(places) if len(places) <= 6 and axis != rows[-1]["axis"] else ends
+        texts += [{"axis": axis, "at": at, "text": places[at]} for at in few]
+    return texts

@@ -43,7 +43,8 @@ def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
 
 def _head(column: Column) -> str:
     engine = f", {column.engine}" if column.engine else ""
-    below = f"<small>{escape(column.headline or 'no result')} · {escape(column.task_data + engine)}</small>"
+    headline = column.headline or "no result"
+    below = f"<small>{escape(headline)} · {escape(column.task_data + engine)}</small>"
     note = f"<small>{escape(column.note)}</small>" if column.note else ""
     return f'<th scope="col" class="num">{escape(column.task)}{below}{note}</th>'
 
@@ -69,7 +70,8 @@ def _cell(board: Board, column: Column, row: Row, where: dict[str, str]) -> str:
     share = 100.0 if high == low else 4 + 96 * (entry.mean - low) / (high - low)
     interval = "" if entry.ci95 is None else f"±{entry.ci95:.1f}"
     inner = (
-        f'<span class="g"><span class="v">{entry.mean:.1f}</span><span class="ci">{interval}</span>'
+        f'<span class="g"><span class="v">{entry.mean:.1f}</span>'
+        f'<span class="ci">{interval}</span>'
         f'<span class="t">{"≈" if standing == "tie" else ""}</span></span>'
         f'<span class="track"><i style="width:{min(100.0, max(0.0, share)):.0f}%"></i></span>'
     )
@@ -80,7 +82,7 @@ def _cell(board: Board, column: Column, row: Row, where: dict[str, str]) -> str:
 
 
 def hint_of(entry: Entry, standing: str = "") -> str:
-    """What hovering over a result says."""
+    """The text that is shown where the pointer is over a result."""
     seeds = f"{entry.n} seed{'s' if entry.n > 1 else ''}"
     parts = [f"{entry.headline} {format_number(entry)}", seeds if entry.values else entry.reason]
     if entry.ci95 is not None:

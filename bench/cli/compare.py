@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli._common import Names, local_engine, open_runtime, print_json
+from bench.cli._engine import open_engine
+from bench.cli._options import JSON, Names
+from bench.cli._table import Column, echo_prose, print_json, print_table
 from bench.core.errors import BadInput, nearest
+from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
-    from bench.measure.resampling import Finished
+    from bench.measure.resampling import Difference, Finished
 
 
 @click.command()
 @click.argument("keys", nargs=-1, metavar="KEY KEY...")
 @click.option(
-    "--metric", default=None, metavar="NAME[,NAME...]", help="Or all; the headline unless told."
+    "--metric",
+    default=None,
+    metavar="NAME[,NAME...]",
+    help="Metrics to compare by, for example AP50,AP75, or all. The default is the task's "
+    "headline metric.",
 )
-@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(100, 1_000_000))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the draws.")
-@click.option("--data", type=Names("data"), help="NAME=PATH, where the task's data lies now.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option(
+    "--resamples",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(100, 1_000_000),
+    help="How often the test images are drawn again.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draws."
+)
+@click.option(
+    "--data",
+    type=Names("data"),
+    metavar="NAME=PATH",
+    help="Where the data of the task is now, if it was moved, for example coco=/data/coco.",
+)
+@JSON()
 def command(
     keys: tuple[str, ...],
     metric: str | None,
@@ -31,23 +51,23 @@ def command(
     data: str | None,
     as_json: bool,
 ) -> None:
-    """Compare results of one task with the first: the difference, and its 95 % interval over test
-    images.
+    """Compare results of one task with the first of them.
 
-    KEYs are of evaluations: the end of what bench run prints as `files:`, or the cells of bench
-    leaderboard --json. Test images are drawn with replacement, the same for all; nothing is
-    trained. The interval says
-    what other images would have changed, not what another seed of the training would: for that,
-    run several seeds and see bench leaderboard.
+    For each: the difference, and its 95 % interval over test images. KEYs are those of
+    evaluations: the end of what bench run prints after "files:", or the cells of bench leaderboard
+    --json. Test images are drawn with replacement, the same for all results; nothing is trained.
+
+    The interval says what other test images would have changed, not what another seed of the
+    training would change: for that, run several seeds and see bench leaderboard.
     """
     from bench.launch.stored import Selection
     from bench.measure.resampling import comparable, differences, load_finished
 
     if len(keys) < 2:
         raise BadInput(
-            f"two or more results are compared, got {len(keys)} KEY; try: bench leaderboard --json"
+            f"compare takes two or more KEYs, got {len(keys)}; try: bench leaderboard --json"
         )
-    with local_engine(open_runtime(devices="cpu")) as (engine, _):
+    with open_engine(open_runtime(devices="cpu")) as (engine, _):
         ask = Selection(engine, data=data or "")
         stages = [ask.find_stage(key, ("evaluate",)) for key in keys]
         comparable(stages)
@@ -68,12 +88,12 @@ def command(
         _print(members, rows, resamples)
 
 
-def _metrics(members: Sequence[Finished], given: str | None) -> list[str]:
+def _metrics(members: Sequence[Finished], wanted: str | None) -> list[str]:
     """The metrics asked for; BadInput for a name that not every member has."""
     known = [n for n in members[0].scored.metrics if all(n in m.scored.metrics for m in members)]
-    if given == "all":
+    if wanted == "all":
         return known
-    names = given.split(",") if given else [members[0].headline]
+    names = wanted.split(",") if wanted else [members[0].headline]
     for name in names:
         if name not in known:
             guess = nearest(name, known)
@@ -84,39 +104,47 @@ def _metrics(members: Sequence[Finished], given: str | None) -> list[str]:
     return names
 
 
-def _print(members: Sequence[Finished], rows: list[dict[str, Any]], resamples: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def _print(members: Sequence[Finished], rows: list[Difference], resamples: int) -> None:
     from bench.measure.resampling import differing
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
     first = members[0]
     labels = {m.stage.key: m.label for m in members}
-    images = len(first.scored.ids)
-    table = Table(title=f"{first.stage.name}, beside {first.label}", title_justify="left")
-    for name in ("metric", "result"):
-        table.add_column(name, no_wrap=True)
-    for name in ("first", "this", "difference", "95 % interval", ""):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for row in rows:
-        figures = f"{row['first']:.2f}", f"{row['other']:.2f}", f"{row['difference']:+.2f}"
-        between = f"{row['low']:+.2f} to {row['high']:+.2f}"
-        table.add_row(row["metric"], labels[row["key"]], *figures, between, _verdict(row))
-    console.print(table, markup=False)
+    lines = [
+        (
+            row["metric"],
+            labels[row["key"]],
+            f"{row['first']:.2f}",
+            f"{row['other']:.2f}",
+            f"{row['difference']:+.2f}",
+            f"{row['low']:+.2f} to {row['high']:+.2f}",
+            _verdict(row),
+        )
+        for row in rows
+    ]
+    numbers = ("first", "this", "difference", "95 % interval")
+    print_table(
+        [
+            Column("metric", key=True),
+            Column("result", wrap=True, key=True),
+            *(Column(name, right=True) for name in numbers),
+            Column("", wrap=True),
+        ],
+        lines,
+        f"{first.stage.name}, beside {first.label}",
+    )
     for member in members[1:]:
         if changed := differing(first, member):
-            click.echo(
+            echo_prose(
                 f"{member.stage.short} was not scored with the same settings: {', '.join(changed)}"
             )
-    click.echo(
-        f"Interval: {resamples} draws of the {images} test images; it does not cover other seeds."
+    images = len(first.scored.ids)
+    echo_prose(
+        f"The interval is over {resamples} draws of the {images} test images; it does not cover "
+        "other seeds."
     )
 
 
-def _verdict(row: dict[str, Any]) -> str:
+def _verdict(row: Difference) -> str:
     """In the words of `bench.results.views.differences.verdict`."""
     if row["low"] <= 0 <= row["high"]:
         return "not distinguishable"

@@ -24,26 +24,32 @@ START_SECONDS = 60.0
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Default: the first free one from 8501."
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port to serve on. The default is the first free one from 8501.",
 )
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to serve on; 0.0.0.0 lets other machines in.",
 )
-@click.option("--no-open", is_flag=True, help="Open no browser.")
+@click.option("--no-open", is_flag=True, help="Do not open a browser.")
 def command(port: int | None, host: str, no_open: bool) -> None:
-    """Show results in a browser: leaderboard, cells, comparisons, coverage. Reads only; Ctrl-C
-    ends it.
+    """Show results in a browser: leaderboard, cells, comparisons and coverage.
 
-    It has no password: with another --host everybody who reaches this machine can read the
-    results.
+    The dashboard reads results and writes nothing; Ctrl-C ends it. It has no password: with
+    another --host, everybody who can reach this machine can read the results.
     """
-    found = importlib.util.find_spec("dashboard.app")
-    if found is None or found.origin is None or importlib.util.find_spec("streamlit") is None:
-        raise BadInput("the dashboard is not installed whole; try: pip install ssl-crop-bench")
-    chosen = port or free_port(host)
-    if not is_free(host, chosen):
+    app = importlib.util.find_spec("dashboard.app")
+    if app is None or app.origin is None or importlib.util.find_spec("streamlit") is None:
         raise BadInput(
-            f"port {chosen} of {host} is taken or not allowed; try: --port {chosen + 1}"
+            "the dashboard is not installed completely; try: pip install ssl-crop-bench"
+        )
+    number = port or find_free_port(host)
+    if not is_free(host, number):
+        raise BadInput(
+            f"port {number} of {host} is taken or not allowed; try: --port {number + 1}"
         )
     server = subprocess.Popen(
         [
@@ -51,9 +57,9 @@ def command(port: int | None, host: str, no_open: bool) -> None:
             "-m",
             "streamlit",
             "run",
-            found.origin,
+            app.origin,
             "--server.port",
-            str(chosen),
+            str(number),
             "--server.address",
             host,
             "--server.headless",
@@ -64,7 +70,7 @@ def command(port: int | None, host: str, no_open: bool) -> None:
         env={**os.environ, "BENCH_DB": database_url()},
         stdout=subprocess.DEVNULL,
     )
-    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{chosen}"
+    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{number}"
     threading.Thread(target=announce, args=(server, address, not no_open), daemon=True).start()
     sys.exit(wait(server))
 
@@ -81,7 +87,7 @@ def is_free(host: str, port: int) -> bool:
         return True
 
 
-def free_port(host: str) -> int:
+def find_free_port(host: str) -> int:
     """The first free port of PORTS."""
     for port in PORTS:
         if is_free(host, port):
@@ -90,11 +96,11 @@ def free_port(host: str) -> int:
 
 
 def announce(server: subprocess.Popen[bytes], address: str, open_browser: bool) -> None:
-    """Say where it is once it answers."""
+    """Print the address once the server answers."""
     until = time.monotonic() + START_SECONDS
     while server.poll() is None and time.monotonic() < until:
         with suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
-            click.echo(f"dashboard: {address}   (Ctrl-C ends it)")
+            click.echo(f"dashboard: {address}   (press Ctrl-C to end it)")
             if open_browser:
                 import webbrowser
 
@@ -104,7 +110,7 @@ def announce(server: subprocess.Popen[bytes], address: str, open_browser: bool) 
 
 
 def wait(server: subprocess.Popen[bytes]) -> int:
-    """Until the server ends or the user ends it, which is a clean exit."""
+    """Wait until the server ends, or the user ends it, which is a clean exit."""
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:
         code = server.wait()

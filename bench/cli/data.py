@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import click
 
-from bench.cli._common import Names, ScaleName, local_engine, open_runtime, print_json, settings
+from bench.cli._engine import open_engine
+from bench.cli._options import JSON, SCALE, SET, WORKERS, Names, add_options
+from bench.cli._table import Column, echo_prose, print_json, print_table
 from bench.contracts import registry
 from bench.core.errors import BadData, BadInput, unknown
+from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
     from bench.contracts.data import Data
@@ -24,48 +26,88 @@ REPAIRS = {  # names in report.json -> what they mean
 }
 
 
+SHOWN = 8  # tasks of a set that the list names
+
+
+class SetRow(TypedDict):
+    """A set as `bench data list --json` describes it."""
+
+    name: str
+    summary: str
+    tasks: list[str]
+    needs_path: bool
+    looked_for: str | None
+    found: bool
+    files: dict[str, float]
+    megabytes: float
+    site: str
+    layout: str
+    official: dict[str, Any]
+    sample: bool
+
+
+class Split(TypedDict, total=False):
+    """What a split holds; a count is left out where the set has none."""
+
+    images: int
+    objects: int
+    crowds: int
+    difficult: int
+    with_keypoints: int
+    masks: int
+    classes: int
+    classes_shown: int
+    published: int | None
+    repairs: dict[str, int]
+
+
+class Report(TypedDict):
+    """What `bench data check` and `prepare` say of a set; `stage`: its key, if it was made."""
+
+    data: str
+    path: str | None
+    stage: str | None
+    splits: dict[str, Split | None]
+    damage: list[str]
+    get: NotRequired[SetRow]
+
+
 @click.group()
 def command() -> None:
     """List, check and prepare data sets. Nothing is ever downloaded."""
 
 
-def _options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """NAME[=PATH] and the options that say how its stage is made."""
-    options = [
-        click.argument("data", type=Names("data"), metavar="NAME[=PATH]"),
-        click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True),
-        click.option(
-            "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting."
-        ),
-        click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256)),
-        click.option("--json", "as_json", is_flag=True),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+_data_options = add_options(
+    click.argument("data", type=Names("data"), metavar="NAME[=PATH]"),
+    SCALE(help="Scale whose settings of the data are used."),
+    SET(),
+    WORKERS(help="Processes that read the files."),
+    JSON(),
+)
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True)
+@JSON()
 def list_sets(as_json: bool) -> None:
-    """Every set: size to download, the tasks that use it by default, where it was found."""
-    rows = [_described(name) for name in registry.names("data")]
+    """List every set: its size to download, the tasks that use it, and where it is here."""
+    rows = [_describe(name) for name in registry.names("data")]
     if as_json:
         print_json(rows)
         return
     from bench.contracts.data import size_text
 
     width = max(len(row["name"]) for row in rows)
+    hanging = " " * (width + 2)
     for row in rows:
         size = size_text(row["megabytes"]) if row["files"] else "no download"
-        tasks = ", ".join(row["tasks"][:8]) or "no task by default"
-        tasks += f" and {len(row['tasks']) - 8} more" if len(row["tasks"]) > 8 else ""
-        click.echo(f"{row['name']:<{width}}  {row['summary']}")
-        click.echo(f"{'':<{width}}  {size}; {_whereabouts(row)}; {tasks}")
+        tasks = ", ".join(row["tasks"][:SHOWN]) or "no task by default"
+        tasks += f" and {len(row['tasks']) - SHOWN} more" if len(row["tasks"]) > SHOWN else ""
+        echo_prose(row["summary"], hanging, f"{row['name']:<{width}}  ")
+        echo_prose(f"{size}; {_whereabouts(row)}; {tasks}", hanging)
     click.echo("How to get one: bench data prepare NAME")
 
 
-def _described(name: str) -> dict[str, Any]:
+def _describe(name: str) -> SetRow:
     cls: Any = registry.load("data", name)
     tasks = [t for t in registry.names("task") if name in _task_data(t)]
     place = cls.default_place() if cls.needs_path else None
@@ -91,39 +133,38 @@ def _task_data(task: str) -> list[str]:
     return list(defaults.values())
 
 
-def _whereabouts(row: dict[str, Any]) -> str:
+def _whereabouts(row: SetRow) -> str:
     if not row["needs_path"]:
         return "generated here"
     if row["found"]:
-        return f"at {row['looked_for']}"
-    return f"not at {row['looked_for']}" if row["looked_for"] else "no path known"
+        return f"found at {row['looked_for']}"
+    return f"not found at {row['looked_for']}" if row["looked_for"] else "no path known"
 
 
 @command.command()
-@_options
+@_data_options
 def check(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: bool) -> None:
-    """Read every image and annotation again; count them and report damage. Exit code 2 when
-    damaged.
+    """Read every image and annotation again, count them and report damage.
 
     Images are decoded; of the largest labelled sets (ImageNet, Places, iNaturalist, OpenImages)
-    only the header and the end are read. A set that is whole is ready for runs afterwards, as
-    after `prepare`.
+    only the header and the end are read. A set that is not damaged is ready for runs afterwards,
+    as after bench data prepare. The exit code is 2 where something is damaged.
     """
     component, path = _component(data, scale, sets)
     absent = component.needs_path and not component.place(path).exists()
     try:
-        report = _made(component, path, workers, again=True)
+        report = _make_index(component, path, workers, again=True)
     except BadData as error:
         if absent:
             raise
         where = component.place(path) if component.needs_path else None
         report = {
             "data": component.name,
-            "path": where and str(where),
+            "path": str(where) if where else None,
             "stage": None,
             "splits": {},
+            "damage": list(error.findings or (str(error),)),
         }
-        report["damage"] = list(error.findings or (str(error),))
     if as_json:
         print_json(report)
     else:
@@ -132,28 +173,29 @@ def check(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: b
 
 
 @command.command()
-@_options
+@_data_options
 def prepare(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: bool) -> None:
-    """Make a set's index, so that runs start at once; or say what to download and where to put it.
+    """Make the index of a set, so that runs start at once.
 
-    Exit code 2 while the set is absent.
+    Where the set is not here, say what to download and where to put it; the exit code is then 2.
     """
     component, path = _component(data, scale, sets)
     place = (path or component.default_place()) if component.needs_path else None
     if component.needs_path and (place is None or not place.exists()):
         _guide(component, place, as_json)
         sys.exit(2)
-    report = _made(component, path, workers, again=False)
+    report = _make_index(component, path, workers, again=False)
     if as_json:
         print_json(report)
         return
     _print(report)
-    click.echo(f"ready: {report['stage'][:12]}; use it with --data {data} or --task-data {data}")
+    stage = str(report["stage"])[:12]
+    echo_prose(f"ready: {stage}; use it with --data {data} or --task-data {data}", "  ", "")
 
 
 def _guide(component: Data, place: Path | None, as_json: bool) -> None:
     """What to download, from whom, how large, where to put it."""
-    row = _described(component.name)
+    row = _describe(component.name)
     if as_json:
         print_json(
             {"data": component.name, "path": place and str(place), "stage": None, "get": row}
@@ -164,12 +206,15 @@ def _guide(component: Data, place: Path | None, as_json: bool) -> None:
     name, get = component.name, component.how_to_get
     click.echo(f"{name} is not at {place}" if place else f"no path is known for {name}")
     if get.files:
-        click.echo(f"download ({size_text(get.megabytes)} in all) from {get.site}:")
-    for file, megabytes in get.files.items():
-        click.echo(f"  {file:<44} {size_text(megabytes) if megabytes else 'under 1 MB'}")
-    click.echo(f"layout: {get.layout}")
+        echo_prose(f"download ({size_text(get.megabytes)} in all) from {get.site}:", "  ", "")
+        print_table(
+            [Column(""), Column("", right=True)],
+            [(f"  {f}", size_text(mb) if mb else "under 1 MB") for f, mb in get.files.items()],
+            heads=False,
+        )
+    echo_prose(f"layout: {get.layout}", "  ", "")
     under = f", or in $BENCH_DATA/{component.folder or name}" if get.files else ""
-    click.echo(f"where: anywhere, named by --data {name}=PATH{under}")
+    echo_prose(f"where: anywhere, named by --data {name}=PATH{under}", "  ", "")
     click.echo(f"then: bench data check {name}=PATH")
     if component.sample() is not None:
         click.echo(f"to try without it: bench data make {name} --out PATH")
@@ -178,22 +223,43 @@ def _guide(component: Data, place: Path | None, as_json: bool) -> None:
 @command.command()
 @click.argument("name")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="A folder, new or empty."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder to write, which must be new or empty.",
 )
 @click.option(
-    "--train", default=120, show_default=True, type=click.IntRange(2, 100_000), help="Images."
+    "--train",
+    default=120,
+    show_default=True,
+    type=click.IntRange(2, 100_000),
+    help="Images of the training split.",
 )
 @click.option(
-    "--val", default=40, show_default=True, type=click.IntRange(1, 100_000), help="Images."
+    "--val",
+    default=40,
+    show_default=True,
+    type=click.IntRange(1, 100_000),
+    help="Images of the split that is scored on.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Seed of the generated images.",
+)
 def make(name: str, out: Path, train: int, val: int, seed: int) -> None:
-    """Write a small generated set in the official layout of NAME, to try `--data NAME=PATH` end to
-    end."""
+    """Write a small generated set in the official layout of NAME.
+
+    It is for trying --data NAME=PATH from end to end, before the real set is downloaded.
+    """
     cls: Any = registry.load("data", name)
     place = out.expanduser().absolute()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise BadInput(f"--out {place} is there and not an empty folder; try: another folder")
+        raise BadInput(
+            f"--out {place} exists and is not an empty folder; try: --out with another folder"
+        )
     from bench.data.runner import write_sample
 
     write_sample(cls, place, train, val, seed)
@@ -202,43 +268,43 @@ def make(name: str, out: Path, train: int, val: int, seed: int) -> None:
     click.echo(f"then: bench data check {name}={place}{more}")
 
 
-def _component(given: str, scale: str, sets: tuple[str, ...]) -> tuple[Data, Path | None]:
-    """The data set of NAME or NAME=PATH with its settings (`field`, `data.field` or `NAME.field`)."""
-    from bench.plan.options import check_scale, parse_data
+def _component(text: str, scale: str, sets: tuple[str, ...]) -> tuple[Data, Path | None]:
+    """The data set of NAME or NAME=PATH with its settings: `field`, `data.field`, `NAME.field`."""
+    from bench.plan.options import check_scale, parse_data, parse_settings
 
-    name, path = parse_data(given)
+    name, path = parse_data(text)
     if name is None:
-        raise BadInput("which data set? try: bench data list")
+        raise BadInput("the name of a data set is missing; try: bench data list")
     mine = {}
-    for key, value in settings(sets):
+    for key, value in parse_settings(sets):
         owner, _, setting = key.rpartition(".")
         if owner not in ("", "data", name):
             raise unknown("owner of a setting", owner, [name], f"bench list params {name}")
         mine[setting] = value
-    made: Any = registry.load("data", name).resolve(check_scale(scale), mine)
-    return made, path
+    component: Any = registry.load("data", name).resolve(check_scale(scale), mine)
+    return component, path
 
 
-def _made(component: Data, path: Path | None, workers: int, again: bool) -> dict[str, Any]:
-    """Make the set's stage (`again`: also where it is there), and say what it holds."""
+def _make_index(component: Data, path: Path | None, workers: int, again: bool) -> Report:
+    """Make the set's stage (`again`: also where it is in the store), and say what it holds."""
     runtime = open_runtime(workers=workers)
     runtime.tracker = "none"
     stage = component.stage(path, runtime)
-    with local_engine(runtime) as (engine, _):
+    with open_engine(runtime) as (engine, _):
         if again:
             engine.forced.add(stage.key)
         folder = engine.ensure(stage)
     root = runtime.roots[stage.key]
     report = json.loads((folder / "report.json").read_text())
     published = component.published()
-    splits: dict[str, Any] = {}
+    splits: dict[str, Split | None] = {}
     for split in component.splits:
         if split not in report:
             splits[split] = None
             continue
-        found = component.load(folder, root, split).counts()
+        counts: Any = component.load(folder, root, split).counts()
         repairs = {name: report[split][name] for name in REPAIRS if report[split].get(name)}
-        splits[split] = {**found, "published": published.get(split), "repairs": repairs}
+        splits[split] = {**counts, "published": published.get(split), "repairs": repairs}
     where = str(root) if component.needs_path else None
     return {
         "data": component.name,
@@ -249,39 +315,42 @@ def _made(component: Data, path: Path | None, workers: int, again: bool) -> dict
     }
 
 
-def _print(report: dict[str, Any]) -> None:
+def _print(report: Report) -> None:
     """One line per finding."""
     click.echo(f"{report['data']}: {report['path'] or 'generated'}")
-    for split, found in report["splits"].items():
-        if found is None:
-            click.echo(f"  {split}: not there")
+    for name, split in report["splits"].items():
+        if split is None:
+            click.echo(f"  {name}: missing")
             continue
-        click.echo(f"  {split}: {_counted(found)}")
-        if found["published"] not in (None, found["images"]):
-            click.echo(
-                f"  {split}: {found['images']:,} images, the published lists have "
-                f"{found['published']:,}"
+        echo_prose(f"{name}: {_counts(split)}", "    ", "  ")
+        published = split["published"]
+        if published not in (None, split["images"]):
+            echo_prose(
+                f"{name}: {split['images']:,} images, but the published lists have {published:,}",
+                "    ",
+                "  ",
             )
-        for name, n in found["repairs"].items():
-            click.echo(f"  {split}: {n:,} {REPAIRS[name]}")
+        for repair, n in split["repairs"].items():
+            click.echo(f"  {name}: {n:,} {REPAIRS[repair]}")
     for line in report["damage"]:
-        click.echo(f"  damaged: {line}")
+        echo_prose(f"damaged: {line}", "    ", "  ")
     count = len(report["damage"])
     click.echo(
         f"{count} finding{'s' if count > 1 else ''} of damage" if count else "nothing is damaged"
     )
 
 
-def _counted(found: dict[str, Any]) -> str:
+def _counts(split: Split) -> str:
+    counts: dict[str, Any] = dict(split)
     names = ("images", "objects", "crowds", "difficult", "with_keypoints", "masks")
-    parts = [f"{found[name]:,} {name.replace('_', ' ')}" for name in names if name in found]
-    if "classes" in found:
-        shown = found.get("classes_shown")
+    parts = [f"{counts[name]:,} {name.replace('_', ' ')}" for name in names if name in counts]
+    if "classes" in split:
+        shown = split.get("classes_shown")
         parts.append(
-            f"{shown} of {found['classes']} classes"
+            f"{shown} of {split['classes']} classes"
             if shown is not None
-            else f"{found['classes']} classes"
+            else f"{split['classes']} classes"
         )
-    if found["published"] == found["images"]:
+    if split["published"] == split["images"]:
         parts.append("as many images as published")
     return ", ".join(parts)

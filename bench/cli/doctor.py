@@ -1,4 +1,4 @@
-"""bench doctor: versions, devices, detector engines, tracker, data and store, in one look."""
+"""bench doctor: versions, devices, detection libraries, tracker, data and store."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any
 import click
 
 from bench import __version__
-from bench.cli._common import open_runtime, print_json
+from bench.cli._options import JSON
+from bench.cli._table import echo_terms, print_json
 from bench.contracts import registry
+from bench.launch.session import open_runtime
 from bench.results.db.place import home_folder
 
 PACKAGES = (
@@ -32,10 +34,13 @@ PACKAGES = (
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True)
+@JSON()
 def command(as_json: bool) -> None:
-    """Report versions, devices, detectron2, tracker mode, data found, store."""
-    report = {
+    """Report versions, devices, tracker, data sets and the store of this machine.
+
+    Add what it prints to a report of a problem.
+    """
+    report: dict[str, str | dict[str, str]] = {
         "bench": __version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -53,10 +58,9 @@ def command(as_json: bool) -> None:
     for section, value in report.items():
         if isinstance(value, dict):
             click.echo(f"{section}:")
-            for name, text in value.items():
-                click.echo(f"  {name:<24} {text}")
+            echo_terms(value.items())
         else:
-            click.echo(f"{section:<26} {value}")
+            click.echo(f"{section}: {value}")
 
 
 def _version(name: str) -> str:
@@ -69,12 +73,11 @@ def _version(name: str) -> str:
 def _devices() -> dict[str, str]:
     import torch
 
-    found = {
-        "cpu": f"{len(os.sched_getaffinity(0))} cores, {platform.processor() or platform.machine()}"
-    }
+    processor = platform.processor() or platform.machine()
+    devices = {"cpu": f"{len(os.sched_getaffinity(0))} cores, {processor}"}
     for i in range(torch.cuda.device_count()):
-        found[f"cuda:{i}"] = torch.cuda.get_device_name(i)
-    return found
+        devices[f"cuda:{i}"] = torch.cuda.get_device_name(i)
+    return devices
 
 
 def _tracker() -> str:
@@ -93,7 +96,7 @@ def _data(name: str) -> str:
     folder = cls.default_place()
     if folder and folder.exists():
         return str(folder)
-    return f"not found; give --data {name}=PATH or put it in $BENCH_DATA/{cls.folder or name}"
+    return f"not found; give --data {name}=PATH, or put it in $BENCH_DATA/{cls.folder or name}"
 
 
 def _store() -> dict[str, str]:

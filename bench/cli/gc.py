@@ -8,19 +8,26 @@ from pathlib import Path
 
 import click
 
-from bench.cli._common import open_runtime
 from bench.core.store import SCRATCH, Store
+from bench.launch.session import open_runtime
 
 DROPPABLE = ("features", "neighbours", "pairs", "proposals", "pretrain", "weights", "file", "data")
 
 
 @click.command()
 @click.option(
-    "--stages", is_flag=True, help="Also committed stages that can be made again (not results)."
+    "--stages",
+    is_flag=True,
+    help="Also delete finished stages that can be made again; results are always kept.",
 )
-@click.option("--yes", is_flag=True, help="Delete; without it, only say what would be.")
+@click.option(
+    "--yes", is_flag=True, help="Delete. Without this, only print what would be deleted."
+)
 def command(stages: bool, yes: bool) -> None:
-    """Free disk space: partial work, damaged folders and, with --stages, all stages but results."""
+    """Free disk space: delete partial work, damaged folders and, with --stages, finished stages.
+
+    Results are never deleted.
+    """
     store = Store(open_runtime().home)
     total = 0
     for folder in _targets(store, stages):
@@ -32,7 +39,7 @@ def command(stages: bool, yes: bool) -> None:
     what = (
         "freed"
         if yes
-        else "would be freed; to do it: bench gc --yes" + (" --stages" if stages else "")
+        else "would be freed; to free it: bench gc --yes" + (" --stages" if stages else "")
     )
     click.echo(f"{total / 2**20:.1f} MiB {what}")
 

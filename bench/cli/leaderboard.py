@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli._common import Names, ScaleName, open_runtime, print_json
+from bench.cli._options import CROP, JSON, METHOD, PRETRAIN_DATA, SCALE, TASK
+from bench.cli._table import Column, echo_prose, print_json, print_table
+from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
     from bench.results.db.database import Database
@@ -31,34 +33,40 @@ FIELDS = (
 
 
 @click.command()
-@click.option("--method", type=Names("method"))
-@click.option("--crop", type=Names("crop"))
-@click.option("--task", type=Names("task"))
-@click.option("--scale", type=ScaleName())
-@click.option("--data", type=Names("data"), help="Pretraining data.")
+@METHOD(help="Show only these methods, for example byol,moco_v2.")
+@CROP(help="Show only these crop strategies, for example gt,image.")
+@TASK(help="Show only these tasks, for example coco_det,voc07_svm.")
+@SCALE(default=None, help="Show only results of this scale: tiny, small or paper.")
+@PRETRAIN_DATA(
+    metavar="NAME[,NAME...]",
+    help="Show only results that were pretrained on this data, for example coco.",
+)
 @click.option(
     "--limit",
     default=20,
     show_default=True,
     type=click.IntRange(1),
-    help="Rows of a table; see --all.",
+    help="Rows to show; --all shows every row.",
 )
-@click.option("--all", "every", is_flag=True, help="Every row.")
+@click.option("--all", "every", is_flag=True, help="Show every row.")
 @click.option(
-    "--validation", is_flag=True, help="Also what sweeps scored on a part of the training images."
+    "--validation",
+    is_flag=True,
+    help="Also show what sweeps scored on a part of the training images.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Every row as JSON.")
+@JSON(help="Print every row as JSON instead of as text.")
 def command(
-    as_json: bool, validation: bool, every: bool, limit: int, data: str | None, **given: str | None
+    as_json: bool, validation: bool, every: bool, limit: int, data: str | None, **names: str | None
 ) -> None:
-    """Rank what was measured: mean over seeds, 95 % Student-t interval where there are two or
-    more.
+    """Rank what was measured, best first.
 
-    bench dashboard shows the same with cells that failed or are missing, and the papers' numbers.
+    A number is the mean over seeds, with the half-width of the 95 % Student-t interval where
+    there are two seeds or more. bench dashboard shows the same with the cells that failed or are
+    missing, and with the numbers of the papers.
     """
     from bench.results.db.database import open_database
 
-    filters = {name: value.split(",") for name, value in given.items() if value}
+    filters = {name: value.split(",") for name, value in names.items() if value}
     if data:
         filters["pretrain_data"] = data.split(",")
     database = open_database(open_runtime().database)
@@ -74,12 +82,11 @@ def command(
         if line := _other_code(database, rows):
             click.echo(line)
     else:
-        what = (
-            "matches; try: bench leaderboard"
+        click.echo(
+            "no result matches; try: bench leaderboard"
             if filters
-            else "yet; try: bench run --method orl --task coco_det"
+            else "there is no result yet; try: bench run --method orl --task coco_det"
         )
-        click.echo(f"no result {what}")
 
 
 def _select_fields(row: Mapping[str, object]) -> dict[str, object]:
@@ -98,42 +105,43 @@ def _other_code(database: Database, rows: Sequence[LeaderboardRow]) -> str:
 
 def print_rows(rows: list[LeaderboardRow]) -> None:
     """A table per task, scale, data and engine: such rows may be compared, others not."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
     boards: dict[tuple[str, ...], list[LeaderboardRow]] = {}
     for row in rows:
         where = row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"]
         boards.setdefault(where, []).append(row)
-    for (task, scale, pretrain, task_data, engine), members in boards.items():
-        with_engine = f", engine {engine}" if engine else ""
-        title = f"{task} ({scale}; pretrained on {pretrain}, scored on {task_data}{with_engine})"
-        names = _metric_names(members)
-        table = Table(title=title, title_justify="left")
-        for name in ("method", "crop", "seeds"):
-            table.add_column(name, no_wrap=True)
-        for name in names:
-            table.add_column(name, justify="right", no_wrap=True)
-        notes: list[str] = []
-        for row in members:
-            label = (
-                row["method"]
-                if row["source"] == "measured"
-                else f"{row['method']} ({row['source']})"
-            )
-            changed = " ".join(f"--set {k}={v}" for k, v in row["overrides"].items())
-            if changed:
-                notes += [changed] * (changed not in notes)
-                label += f" *{notes.index(changed) + 1}"
-            table.add_row(
-                label, row["crop"], str(len(row["seeds"])), *(_cell(row, n) for n in names)
-            )
-        console.print(table, markup=False)
-        for number, note in enumerate(notes, 1):
-            click.echo(f"*{number} {note}")
+    for number, (board, members) in enumerate(boards.items()):
+        if number:
+            click.echo()
+        _print_board(board, members)
+
+
+def _print_board(board: tuple[str, ...], rows: list[LeaderboardRow]) -> None:
+    task, scale, pretrain, task_data, engine = board
+    with_engine = f", engine {engine}" if engine else ""
+    names = _metric_names(rows)
+    notes: list[str] = []
+    lines = []
+    for row in rows:
+        source = row["source"]
+        label = row["method"] if source == "measured" else f"{row['method']} ({source})"
+        changed = " ".join(f"--set {k}={v}" for k, v in row["overrides"].items())
+        if changed:
+            notes += [changed] * (changed not in notes)
+            label += f" *{notes.index(changed) + 1}"
+        cells = (_cell(row, name) for name in names)
+        lines.append((label, row["crop"], str(len(row["seeds"])), *cells))
+    print_table(
+        [
+            Column("method", key=True),
+            Column("crop", key=True),
+            Column("seeds", right=True, key=True),
+            *(Column(name, right=True) for name in names),
+        ],
+        lines,
+        f"{task} ({scale}; pretrained on {pretrain}, scored on {task_data}{with_engine})",
+    )
+    for number, note in enumerate(notes, 1):
+        echo_prose(f"*{number} {note}", "   ", "")
 
 
 def _metric_names(rows: list[LeaderboardRow]) -> list[str]:

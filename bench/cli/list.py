@@ -7,44 +7,33 @@ from typing import Any
 
 import click
 
-from bench.cli._common import ScaleName, print_json
+from bench.cli._options import JSON, SCALE, Choices
+from bench.cli._table import echo_prose, echo_terms, print_json, terminal_width
 from bench.contracts import registry
 from bench.core.errors import unknown
 
 KINDS = {plural: kind for kind, plural in registry.PLURAL.items()}
 
 
-class KindName(click.ParamType):
-    """A kind, completed."""
-
-    name = "kind"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
-        kinds = [*KINDS, "params"]
-        return [
-            click.shell_completion.CompletionItem(k) for k in kinds if k.startswith(incomplete)
-        ]
-
-
 @click.command()
-@click.argument("kind", type=KindName(), required=False)
+@click.argument("kind", type=Choices("kind", lambda: [*KINDS, "params"]), required=False)
 @click.argument("name", required=False)
 @click.option(
-    "--matrix", is_flag=True, help="Which methods go with which crops and tasks, or why not."
+    "--matrix",
+    is_flag=True,
+    help="Show which methods go with which crops and tasks, and why the others do not.",
 )
-@click.option(
-    "--scale", "-s", type=ScaleName(), default="tiny", help="Of --matrix.", show_default=True
-)
-@click.option("--json", "as_json", is_flag=True, help="[{name, kind, summary, file}]")
+@SCALE(help="Scale that --matrix is shown for.")
+@JSON()
 def command(kind: str | None, name: str | None, matrix: bool, scale: str, as_json: bool) -> None:
-    """List methods, crops, tasks, data or proposals; `list params NAME` lists a component's
-    settings."""
-    if matrix:
-        from bench.cli._matrix import show
+    """List the components of a KIND: methods, crops, tasks, data or proposals.
 
-        show(scale, as_json)
+    bench list params NAME lists the settings of a component, with their defaults and scales.
+    """
+    if matrix:
+        from bench.cli._matrix import show_matrix
+
+        show_matrix(scale, as_json)
         return
     if kind == "params":
         _params(name, as_json)
@@ -52,48 +41,53 @@ def command(kind: str | None, name: str | None, matrix: bool, scale: str, as_jso
     if kind is not None and kind not in KINDS:
         raise unknown("kind", kind, [*KINDS, "params"], "bench list methods")
     wanted = [KINDS[kind]] if kind else list(registry.PLURAL)
-    found = [
-        e
-        for k in wanted
-        for e in sorted(registry.entries().values(), key=lambda e: e.name)
-        if e.kind == k
-    ]
+    entries = sorted(registry.entries().values(), key=lambda e: e.name)
+    entries = [e for kind in wanted for e in entries if e.kind == kind]
     if as_json:
         print_json(
             [
                 {"name": e.name, "kind": e.kind, "summary": e.summary, "file": str(e.file)}
-                for e in found
+                for e in entries
             ]
         )
         return
-    width = max((len(e.name) for e in found), default=0)
-    for k in wanted:
-        click.echo(registry.PLURAL[k] if len(wanted) > 1 else "", nl=len(wanted) > 1)
-        for e in (e for e in found if e.kind == k):
-            click.echo(f"  {e.name:<{width}}  {e.summary}")
+    for each in wanted:
+        if len(wanted) > 1:
+            click.echo(registry.PLURAL[each])
+        echo_terms((e.name, e.summary) for e in entries if e.kind == each)
 
 
 def _params(name: str | None, as_json: bool) -> None:
     """A component's settings with their defaults, per scale."""
     every = registry.entries()
     if name is None:
-        click.echo(
-            "bench list params NAME, where NAME is one of: "
-            + ", ".join(sorted({n for _, n in every}))
-        )
+        echo_prose("bench list params NAME, where NAME is one of:")
+        echo_prose(", ".join(sorted({n for _, n in every})), "  ")
         return
-    hits = [registry.load(k, n) for k, n in every if n == name]
-    if not hits:
+    components = [registry.load(k, n) for k, n in every if n == name]
+    if not components:
         raise unknown("component", name, {n for _, n in every}, "bench list")
-    rows = [row for cls in hits for row in _rows(cls)]
+    rows = [row for cls in components for row in _rows(cls)]
     if as_json:
         print_json(rows)
         return
     for row in rows:
-        scales = "".join(f"  {s}: {v}" for s, v in row["scales"].items())
-        click.echo(
-            f"  {row['owner']}.{row['name']} = {row['default']}{scales}  {row['help']}".rstrip()
-        )
+        name = f"{row['owner']}.{row['name']} = {row['default']}"
+        scales = [f"{scale}: {value}" for scale, value in row["scales"].items()]
+        click.echo("\n".join(_fill([f"  {name}", *scales], "    ")))
+        if row["help"]:
+            echo_prose(row["help"], "      ")
+
+
+def _fill(parts: list[str], indent: str) -> list[str]:
+    """Lines of whole parts, two spaces apart, as many on each as the terminal has room for."""
+    lines = parts[:1]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) + 2 <= terminal_width():
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(indent + part)
+    return lines
 
 
 def _rows(cls: Any) -> list[dict[str, Any]]:
@@ -104,8 +98,13 @@ def _rows(cls: Any) -> list[dict[str, Any]]:
             "name": field,
             "default": values[field],
             "help": info.description or "",
-            "scales": {s: over[field] for s, over in cls.scales.items() if field in over},
+            "scales": {s: _plain(over[field]) for s, over in cls.scales.items() if field in over},
             "search": (info.json_schema_extra or {}).get("search"),
         }
         for field, info in cls.Params.model_fields.items()
     ]
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value

@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._common import (
-    Names,
-    devices_option,
-    engine_options,
-    open_runtime,
-    plan_from_options,
-    print_json,
-    setting_options,
-)
+from bench.cli._options import JSON, Names, launcher_options, setting_options
+from bench.cli._table import echo_prose, print_json
+from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
     from bench.cli.run import Made
+    from bench.core.stage import Stage
     from bench.plan.cell import Plan, PlannedCell
 
 State = tuple[str, str | None]  # done, failed, unsupported or left out; and the reason
@@ -28,23 +23,41 @@ State = tuple[str, str | None]  # done, failed, unsupported or left out; and the
 
 @click.command()
 @click.option(
-    "--methods", "-m", type=Names("method"), required=True, help="Names or globs, or all."
+    "--methods",
+    "-m",
+    type=Names("method"),
+    required=True,
+    help="Methods, as names or globs separated by commas, for example byol,moco*, or all.",
 )
-@click.option("--crops", "-c", type=Names("crop"), required=True, help="Names or globs, or all.")
-@click.option("--tasks", "-t", type=Names("task"), required=True, help="Names or globs, or all.")
 @click.option(
-    "--retry", type=click.Choice(["failed"]), help="failed: run cells again that failed before."
+    "--crops",
+    "-c",
+    type=Names("crop"),
+    required=True,
+    help="Crop strategies, as names or globs separated by commas, for example gt,obj_*, or all.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Every cell and its state as JSON.")
+@click.option(
+    "--tasks",
+    "-t",
+    type=Names("task"),
+    required=True,
+    help="Tasks, as names or globs separated by commas, for example coco_det,voc07_*, or all.",
+)
+@click.option(
+    "--retry",
+    type=click.Choice(["failed"]),
+    help="Which cells to run again: failed means those that failed before.",
+)
+@JSON(help="Print every cell and its state as JSON instead of as text.")
 @setting_options
-@engine_options
+@launcher_options
 def command(
     methods: str,
     crops: str,
     tasks: str,
     retry: str | None,
     as_json: bool,
-    devices: str,
+    devices: int | str,
     workers: int,
     launcher: str,
     max_parallel: int,
@@ -53,15 +66,20 @@ def command(
 ) -> None:
     """Run every method x crop x task x seed, each stage once.
 
-    Pairs that cannot work are left out with the reason; a cell that fails stops no other. The same
-    command again goes on where this one stopped; cells that failed are then left out, unless
-    --retry failed. Several of these commands may run at once on one BENCH_HOME.
+    Pairs that cannot work are left out with the reason, and a cell that fails does not stop the
+    others. The same command again goes on where this one stopped, without the cells that failed
+    unless --retry failed is given. Several of these commands may run at the same time on one
+    BENCH_HOME. For example:
+
+    \b
+    bench matrix --methods byol,orl --crops all --tasks voc07_svm,knn --seeds 0-2
     """
     from bench.cli.run import run_plan
     from bench.core.store import Store
+    from bench.plan.product import plan_product
 
     runtime = open_runtime(
-        devices=devices_option(devices),
+        devices=devices,
         workers=workers,
         launcher=launcher,
         max_parallel=max_parallel,
@@ -69,8 +87,8 @@ def command(
     )
     Store(runtime.home)  # an error now, where it cannot be written
     names = {"method": methods, "crop": crops, "task": tasks}
-    chosen = {kind: "*" if given == "all" else given for kind, given in names.items()}
-    whole = plan_from_options(runtime, **chosen, **options)
+    patterns = {kind: "*" if name == "all" else name for kind, name in names.items()}
+    whole = plan_product(runtime, **patterns, **options)
     plan, left_out = (whole, {}) if retry else _without_failed(whole, runtime.database)
     made = run_plan(plan, runtime)
     states = [(c, _state(c, made, left_out)) for c in whole.cells]
@@ -82,8 +100,8 @@ def command(
 
 
 def _without_failed(plan: Plan, database: str) -> tuple[Plan, dict[str, str]]:
-    """The plan less the cells that failed when they were last tried, and why those failed by final
-    key."""
+    """The plan without the cells that failed when they were last tried, and why those failed by
+    final key."""
     from bench.plan.cell import Plan
     from bench.results.db.database import open_database
 
@@ -110,7 +128,8 @@ def end(plan: Plan, made: Made) -> None:
 
 
 def print_summary(states: list[tuple[PlannedCell, State]], made: Made) -> None:
-    """The scores, then counts of every state, and each reason once with how many cells it stopped."""
+    """The scores, then counts of every state, and each reason once with the number of cells that
+    it stopped."""
     from bench.cli.leaderboard import print_rows
 
     done = [c.final.key for c, (state, _) in states if state == "done" and c.final]
@@ -118,18 +137,20 @@ def print_summary(states: list[tuple[PlannedCell, State]], made: Made) -> None:
         print_rows(made.database.read_rows_of(set(done)))
     for state in ("unsupported", "failed", "left out"):
         for line in _reasons((c, why) for c, (s, why) in states if s == state):
-            click.echo(f"{state}: {line}", err=state != "unsupported")
+            echo_prose(f"{state}: {line}", "  ", "", err=state != "unsupported")
     counts = Counter(state for _, (state, _) in states)
     parts = [
         f"{counts[s]} {s}" for s in ("done", "failed", "left out", "unsupported") if counts[s]
     ]
     outcome = made.outcome
-    click.echo(
+    echo_prose(
         f"{len(states)} cell(s): {', '.join(parts)}; {len(outcome.made)} stage(s) made, "
         f"{len(outcome.reused)} reused, in {outcome.seconds:.0f} s"
     )
     if counts["left out"]:
-        click.echo("cells that failed before were left out; to run them again: --retry failed")
+        click.echo(
+            "cells that failed before were left out; to run them again, add: --retry failed"
+        )
 
 
 def _reasons(cells: Iterable[tuple[PlannedCell, str | None]]) -> list[str]:
@@ -173,5 +194,5 @@ def _json(states: list[tuple[PlannedCell, State]], made: Made) -> dict[str, Any]
     }
 
 
-def _brief(stage: Any) -> dict[str, str]:
+def _brief(stage: Stage) -> dict[str, str]:
     return {"kind": stage.kind, "name": stage.name, "key": stage.key}

@@ -6,26 +6,26 @@ from typing import Any
 
 import click
 
-from bench.cli._common import (
-    cell_options,
-    devices_option,
-    open_runtime,
-    plan_from_options,
-    print_json,
-)
+from bench.cli._options import JSON, cell_options
 from bench.cli._other_code import stages_line
+from bench.cli._table import Column, echo_prose, print_json, print_table
+from bench.launch.session import open_runtime
 
 
 @click.command()
 @cell_options
-@click.option("--json", "as_json", is_flag=True, help="Stages and cells as JSON.")
-def command(as_json: bool, devices: str, workers: int, **options: Any) -> None:
-    """Show the stages a run would make or reuse; runs nothing."""
+@JSON()
+def command(as_json: bool, devices: int | str, workers: int, **options: Any) -> None:
+    """Show the stages that a run would make or reuse, with an estimate of the time.
+
+    Nothing is run. The options are those of bench run.
+    """
     from bench.core.store import Store
     from bench.plan.estimate import estimate
+    from bench.plan.product import plan_product
 
-    runtime = open_runtime(devices=devices_option(devices), workers=workers)
-    plan = plan_from_options(runtime, **options)
+    runtime = open_runtime(devices=devices, workers=workers)
+    plan = plan_product(runtime, **options)
     store = Store(runtime.home)
     states = {s.key: "done" if store.has(s) else "missing" for s in plan.stages}
     seconds = estimate(store, (s for s in plan.stages if as_json or states[s.key] == "missing"))
@@ -35,23 +35,25 @@ def command(as_json: bool, devices: str, workers: int, **options: Any) -> None:
         ]
         print_json({"stages": stages, "cells": [_cell(c, states) for c in plan.cells]})
         return
-    lines = []
-    for stage in plan.stages:
-        left = "" if states[stage.key] == "done" else _about(seconds[stage.key])
-        lines.append(
-            f"{states[stage.key]:<8} {stage.short}  {stage.kind + '/' + stage.name:<28} {left}"
-        )
+    rows = [(states[s.key], s.short, f"{s.kind}/{s.name}") for s in plan.stages]
+    left = ["" if states[s.key] == "done" else _about(seconds[s.key]) for s in plan.stages]
+    print_table(
+        [Column(""), Column(""), Column(""), Column("", wrap=True)],
+        [(*row, text) for row, text in zip(rows, left, strict=True)],
+        heads=False,
+    )
     for planned in plan.cells:
         if planned.unsupported:
-            lines.append(
-                f"unsupported: {planned.cell.method} x {planned.cell.crop}: {planned.unsupported}"
+            echo_prose(
+                f"unsupported: {planned.cell.method} x {planned.cell.crop}: {planned.unsupported}",
+                "  ",
+                "",
             )
-    click.echo("\n".join(lines))
     missing = [s for s in plan.stages if states[s.key] == "missing"]
     known = [seconds[s.key] for s in missing if seconds[s.key] is not None]
     click.echo(
-        f"{len(plan.cells)} cell(s), {len(plan.stages)} stages: {len(plan.stages) - len(missing)} "
-        "done, "
+        f"{len(plan.cells)} cell(s), {len(plan.stages)} stages: "
+        f"{len(plan.stages) - len(missing)} done, "
         f"{len(missing)} to make{_total(known, len(missing))}"
     )
     done = (stage for stage in plan.stages if states[stage.key] == "done")

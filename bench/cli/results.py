@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli._common import open_runtime
+from bench.cli._options import JSON
+from bench.cli._table import echo_prose
 from bench.core.errors import BadInput
+from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
     from bench.results.db.records import ResultRecord
@@ -25,30 +27,41 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--json", "as_json", is_flag=True)
+@JSON()
 def check(as_json: bool) -> None:
-    """Verify every committed file and every result; exit code 1 if something is wrong."""
+    """Verify every file of the store and every result.
+
+    The exit code is 1 if something is wrong.
+    """
     from bench.results.db.database import open_database
     from bench.results.db.rebuild import find_problems
 
     runtime = open_runtime()
-    found = find_problems(runtime.home / "store", open_database(runtime.database))
+    lines = find_problems(runtime.home / "store", open_database(runtime.database))
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(lines, indent=1))
     else:
-        click.echo("\n".join(found) if found else "every file and result is as it was written")
-    sys.exit(1 if found else 0)
+        for line in lines or ["every file and every result is as it was written"]:
+            echo_prose(line, "  ", "")
+    sys.exit(1 if lines else 0)
 
 
 @command.command()
 @click.option(
-    "--format", "form", type=click.Choice(["json", "csv"]), default="json", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["json", "csv"]),
+    default="json",
+    show_default=True,
+    help="Format to write: json holds whole records, csv has a line for each metric.",
 )
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="A file; default: stdout."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write, for example results.json. Without it, print.",
 )
 def export(form: str, out: Path | None) -> None:
-    """Write every result: json (whole records) or csv (a line per metric)."""
+    """Write every result to a file, or print them."""
     from bench.results.db.database import open_database
 
     results = open_database(open_runtime().database).read_results()
@@ -62,7 +75,7 @@ def export(form: str, out: Path | None) -> None:
         out.write_text(text)
     except OSError as error:
         raise BadInput(
-            f"{out} cannot be written ({error.strerror}); try: --out FILE elsewhere"
+            f"--out {out} cannot be written ({error.strerror}); try: --out with another file"
         ) from None
     click.echo(f"{len(results)} results written to {out}", err=True)
 
@@ -87,7 +100,10 @@ def _csv(results: list[ResultRecord]) -> str:
 @command.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 def import_(file: Path) -> None:
-    """Add results another bench exported (json); they stay apart from what is measured here."""
+    """Add the results in FILE, which bench results export wrote as JSON elsewhere.
+
+    They stay apart from what was measured here.
+    """
     from bench.results.db.database import open_database
     from bench.results.db.result_file import check_record
 
@@ -98,7 +114,7 @@ def import_(file: Path) -> None:
             f"{file} cannot be read as JSON ({error}); try: bench results export"
         ) from None
     if not isinstance(records, list):
-        raise BadInput(f"{file} is no list of results; try: bench results export --out FILE")
+        raise BadInput(f"{file} holds no list of results; try: bench results export --out FILE")
     results = [check_record(r, f"{file}, result {at}") for at, r in enumerate(records)]
     database = open_database(open_runtime().database)
     for result in results:
@@ -108,7 +124,7 @@ def import_(file: Path) -> None:
 
 @command.command()
 def rebuild() -> None:
-    """Restore the database from the result.json files in the store."""
+    """Restore the results database from the files of the store."""
     from bench.results.db.database import open_database
     from bench.results.db.rebuild import rebuild as restore
 

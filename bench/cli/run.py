@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._common import (
-    cell_options,
-    devices_option,
-    engine_options,
-    local_engine,
-    open_runtime,
-    plan_from_options,
-)
+from bench.cli._engine import open_engine
+from bench.cli._options import cell_options, launcher_options
 from bench.cli._other_code import stages_line
-from bench.core.errors import BadInput
+from bench.cli._table import echo_prose
+from bench.launch.session import node_number, open_runtime
 
 if TYPE_CHECKING:
     from bench.core.params import Runtime
@@ -31,30 +25,37 @@ if TYPE_CHECKING:
 
 @click.command()
 @cell_options
-@engine_options
+@launcher_options
 @click.option("--force", is_flag=True, help="Make every stage of the plan again.")
 @click.option(
     "--threads",
     default=0,
+    show_default=True,
     type=click.IntRange(0, 1024),
-    help="Torch threads of a step; 0: free cores.",
+    help="PyTorch threads of a training step; 0 takes the cores that are free.",
 )
 @click.option(
     "--nodes",
     default=1,
+    show_default=True,
     type=click.IntRange(1),
-    help="Machines that train together (NODE_RANK says which).",
+    help="Machines that train one network together. Run the same command on each, with "
+    "NODE_RANK, MASTER_ADDR and MASTER_PORT in its environment.",
 )
 @click.option(
     "--accumulate",
     default=1,
+    show_default=True,
     type=click.IntRange(1),
-    help="Parts of a step, where that changes no result.",
+    help="Parts that a step is computed in, one after another, to save memory. It is refused "
+    "where it would change the result.",
 )
-@click.option("--compile", is_flag=True, help="torch.compile the networks of pretrainings.")
+@click.option(
+    "--compile", is_flag=True, help="Compile the networks of pretrainings with torch.compile."
+)
 def command(
     force: bool,
-    devices: str,
+    devices: int | str,
     workers: int,
     threads: int,
     nodes: int,
@@ -67,12 +68,17 @@ def command(
 ) -> None:
     """Pretrain, transfer and score cells: method x crop x task x seed.
 
-    The same command again reuses what is done; after Ctrl-C or a kill it goes on.
+    The same command again reuses what is done, and goes on after Ctrl-C or a kill. For example:
+
+    \b
+    bench run --method orl --task coco_det
+    bench run --method byol,moco_v2 --crop gt,image --task voc07_svm --seeds 0-2
     """
     from bench.core.store import Store
+    from bench.plan.product import plan_product
 
     runtime = open_runtime(
-        devices=devices_option(devices),
+        devices=devices,
         workers=workers,
         force=force,
         threads=threads,
@@ -85,7 +91,7 @@ def command(
         ray_address=ray_address,
     )
     store = Store(runtime.home)
-    plan = plan_from_options(runtime, **options)
+    plan = plan_product(runtime, **options)
     made = run_plan(plan, runtime)
     _summary(plan, store, made.outcome, made.database)
     sys.exit(made.exit_code(plan))
@@ -103,9 +109,8 @@ class Made:
         """That of the outcome; says so where results are missing in the database."""
         if self.error:
             click.echo(
-                f"bench: the results database could not be written ({self.error}); nothing is "
-                "lost: "
-                "mend that, then: bench results rebuild",
+                f"bench: the results database could not be written ({self.error}); the results "
+                "are in the store: repair the database, then run: bench results rebuild",
                 err=True,
             )
         return exit_code(self.outcome, plan) or (2 if self.error else 0)
@@ -113,28 +118,10 @@ class Made:
 
 def run_plan(plan: Plan, runtime: Runtime) -> Made:
     """Run every cell of a plan."""
-    with local_engine(runtime) as (engine, database):
+    with open_engine(runtime) as (engine, database):
         outcome = engine.run(plan)
     error = getattr(engine.listener, "error", None)
     return Made(outcome, None if error else database, error)
-
-
-def node_number(nodes: int) -> int:
-    """Which of `nodes` machines this is, from the environment that a training on several of them
-    needs."""
-    if nodes == 1:
-        return 0
-    place = os.environ.get("NODE_RANK") or os.environ.get("SLURM_NODEID") or ""
-    address = all(os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT"))
-    if not (address and place.isdecimal() and int(place) < nodes):
-        raise BadInput(
-            f"--nodes {nodes} needs MASTER_ADDR, MASTER_PORT and NODE_RANK (0 to {nodes - 1}) in "
-            "the "
-            "environment of the same command on each machine, and a BENCH_HOME that all of them "
-            "see; "
-            f"try: MASTER_ADDR=HOST MASTER_PORT=29500 NODE_RANK=0 bench run --nodes {nodes} ..."
-        )
-    return int(place)
 
 
 def exit_code(outcome: Outcome, plan: Plan) -> int:
@@ -155,25 +142,22 @@ def _summary(plan: Plan, store: Store, outcome: Outcome, database: Database | No
         for planned in finished:
             click.echo(_where(planned, store))
     for planned in plan.cells:
-        label = f"{planned.cell.method} x {planned.cell.crop} x {planned.cell.task} seed {planned.cell.seed}"
         if planned.unsupported:
+            cell = planned.cell
+            label = f"{cell.method} x {cell.crop} x {cell.task} seed {cell.seed}"
             click.echo(f"unsupported: {label}: {planned.unsupported}", err=True)
     for error in dict.fromkeys(str(e) for e in outcome.errors.values()):
         click.echo(f"bench: {error}", err=True)
-    click.echo(
+    reused = ", ".join(f"{s.kind}/{s.name}" for s in outcome.reused.values())
+    echo_prose(
         f"{len(outcome.made)} stage(s) made, {len(outcome.reused)} reused, in "
-        f"{outcome.seconds:.0f} s"
-        + (
-            ": " + ", ".join(f"{s.kind}/{s.name}" for s in outcome.reused.values())
-            if outcome.reused
-            else ""
-        )
+        f"{outcome.seconds:.0f} s" + (f": {reused}" if reused else "")
     )
     kept = (stage for stage in plan.stages if stage.key not in outcome.made)
     if line := stages_line(store, kept, "reused stages", "--force"):
         click.echo(line)
-    if finished:
-        click.echo(f"next: bench leaderboard   or   bench show {finished[0].final.short}")  # type: ignore[union-attr]
+    if finished and finished[0].final:
+        click.echo(f"next: bench leaderboard   or   bench show {finished[0].final.short}")
 
 
 def _where(planned: PlannedCell, store: Store) -> str:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._common import open_runtime, print_json
+from bench.cli._options import JSON
+from bench.cli._table import echo_prose, print_json
+from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
     from bench.core.stage import StageRecord
@@ -17,9 +19,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("key")
-@click.option("--json", "as_json", is_flag=True)
+@JSON()
 def command(key: str, as_json: bool) -> None:
-    """Show the stage whose key starts with KEY: provenance, resolved config, metrics, command."""
+    """Show the stage whose key starts with KEY: its inputs, metrics, settings and command.
+
+    bench run and bench leaderboard --json print keys; the first four digits or more are enough.
+    """
     from bench.core.store import Store
 
     store = Store(open_runtime().home)
@@ -49,12 +54,11 @@ def command(key: str, as_json: bool) -> None:
     for section, values in (("config", record["params"]), ("made", made)):
         click.echo(f"{section}:")
         for name, value in values.items():
-            click.echo(f"  {name}: {json.dumps(value)}")
+            echo_prose(f"{name}: {json.dumps(value)}", "    ", "  ")
     for name, state in code.items():
         if state != "current":
-            click.echo(
-                f"code     {name}: {'changed since it was made' if state == 'changed' else state}"
-            )
+            text = "changed since it was made" if state == "changed" else state
+            click.echo(f"code     {name}: {text}")
     if set(code.values()) == {"current"}:
         click.echo("code     unchanged since this stage and its inputs were made")
     click.echo(f"command  {full['command']}")
@@ -67,25 +71,26 @@ def code_states(store: Store, record: StageRecord) -> list[tuple[StageRecord, st
 
     code = Code()
     known = {r["key"]: (f, r) for f, r in store.committed()}
-    found: dict[str, tuple[StageRecord, str]] = {}
+    states: dict[str, tuple[StageRecord, str]] = {}
     waiting = [record["key"]]
     while waiting:
         key = waiting.pop(0)
-        if key in found or key not in known:
+        if key in states or key not in known:
             continue
         folder, each = known[key]
         recorded = (_read(folder / "provenance.json") or {}).get("source_digest")
         runner, kind, name = each.get("runner", ""), each["kind"], each["name"]
-        found[key] = each, code.state(runner, kind, name, each["params"], recorded)
+        states[key] = each, code.state(runner, kind, name, each["params"], recorded)
         waiting += each["inputs"].values()
-    return list(found.values())
+    return list(states.values())
 
 
 def _command(result: dict[str, Any], made: dict[str, Any]) -> str:
     """The cell's command where the stage is a cell's last, else the one that was typed."""
-    given = result.get("cell", {}).get("command") if isinstance(result.get("cell"), dict) else None
-    if given:
-        return str(given)
+    cell = result.get("cell")
+    command = cell.get("command") if isinstance(cell, dict) else None
+    if command:
+        return str(command)
     import shlex
 
     return "bench " + shlex.join(made.get("arguments", []))
@@ -93,7 +98,7 @@ def _command(result: dict[str, Any], made: dict[str, Any]) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+        record: dict[str, Any] = json.loads(path.read_text())
+        return record
     except (OSError, ValueError):
         return None

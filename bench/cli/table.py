@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from bench.cli._common import (
-    ScaleName,
-    device_options,
-    devices_option,
-    engine_options,
-    open_runtime,
-    print_json,
-)
+from bench.cli._options import JSON, SCALE, SEEDS, device_options, launcher_options
+from bench.cli._table import Column, echo_prose, print_json, print_table
 from bench.core.errors import BadInput, BenchError
+from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
     from bench.core.params import Runtime
     from bench.plan.cell import Cell, Plan, PlannedCell
+    from bench.results.papers.compared import ComparedTable
     from bench.results.papers.tables import Table
 
 FORMATS = ("text", "markdown", "latex", "csv")
@@ -48,43 +44,63 @@ class TableName(click.ParamType):
 
 @click.group()
 def command() -> None:
-    """The papers' tables: their cells, and reported beside measured.
+    """List the tables of the papers, run their cells, show reported beside measured.
 
-    000 Coarse Is Better?  001 Object-Aware Cropping  002 ORL  003 CCOP
+    The papers are 000, Coarse Is Better?, 001, Object-Aware Cropping, 002, ORL, and 003, CCOP.
     """
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True)
+@JSON()
 def list_(as_json: bool) -> None:
-    """Every table: how many rows, columns and reported numbers it has."""
+    """List every table: its rows and columns, its reported numbers, and what it is about."""
     from bench.results.papers.tables import list_tables
 
-    found = list_tables()
+    tables = list_tables()
     if as_json:
-        print_json(found)
+        print_json(tables)
         return
-    for table in found:
-        size = f"{table['rows']} x {table['columns']}"
-        click.echo(
-            f"{table['name']:<9} {size:>7}  {table['values']:>3} values  {table['caption']}"
-        )
+    print_table(
+        [
+            Column("table"),
+            Column("rows", right=True),
+            Column("columns", right=True),
+            Column("numbers", right=True),
+            Column("caption", wrap=True),
+        ],
+        [
+            (t["name"], str(t["rows"]), str(t["columns"]), str(t["values"]), t["caption"])
+            for t in tables
+        ],
+    )
 
 
 @command.command()
 @click.argument("name", type=TableName())
-@click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
-@click.option("--seeds", default="0", show_default=True, help="0 | 0,1 | 0-4")
+@SCALE()
+@SEEDS()
 @click.option(
-    "--rows", default="*", show_default=True, help="A glob of row labels, as `show` prints them."
+    "--rows",
+    default="*",
+    show_default=True,
+    help="Rows to run: a glob of their labels as bench table show prints them, for example "
+    "'BYOL*'.",
 )
-@click.option("--tasks", default="*", show_default=True, help="A glob of our tasks.")
 @click.option(
-    "--data", multiple=True, metavar="NAME=PATH", help="Where a data set lies (several times)."
+    "--tasks",
+    default="*",
+    show_default=True,
+    help="Tasks to run: a glob of their names, for example 'voc07_*'.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the commands of the cells; run nothing.")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Where a data set of the table is, for example coco=/data/coco; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the commands of the cells, and run nothing.")
 @device_options
-@engine_options
+@launcher_options
 def run(
     name: str,
     scale: str,
@@ -93,7 +109,7 @@ def run(
     tasks: str,
     data: tuple[str, ...],
     dry_run: bool,
-    devices: str,
+    devices: int | str,
     workers: int,
     launcher: str,
     max_parallel: int,
@@ -101,8 +117,11 @@ def run(
 ) -> None:
     """Run the cells of table NAME at a scale, each stage once.
 
-    They are ordinary cells: what is done is reused, and leaderboards show them. At scale tiny all
-    of them pretrain on generated scenes.
+    They are ordinary cells: what is done is reused, and the leaderboard shows them. At scale tiny
+    all of them pretrain on generated scenes. For example:
+
+    \b
+    bench table run 002/T1 --tasks voc07_svm
     """
     from bench.cli.matrix import end
     from bench.cli.run import run_plan
@@ -111,18 +130,18 @@ def run(
 
     table = load_table(name)
     runtime = open_runtime(
-        devices=devices_option(devices),
+        devices=devices,
         workers=workers,
         launcher=launcher,
         max_parallel=max_parallel,
         ray_address=ray_address,
     )
-    chosen = _chosen(table, check_scale(scale), rows, tasks)
+    groups = _choose_cells(table, check_scale(scale), rows, tasks)
     numbers = parse_seeds(seeds)
     cells = {
-        row: [replace(c, seed=n) for c in group for n in numbers] for row, group in chosen.items()
+        row: [replace(c, seed=n) for c in group for n in numbers] for row, group in groups.items()
     }
-    plan = _plan(cells, runtime, _paths(data))
+    plan = _make_plan(cells, runtime, _parse_paths(data))
     if dry_run:
         click.echo("\n".join(p.cell.command() for p in plan.cells if p.final))
         return
@@ -132,27 +151,28 @@ def run(
     sys.exit(made.exit_code(plan))
 
 
-def _chosen(table: Table, scale: str, rows: str, tasks: str) -> dict[str, list[Cell]]:
+def _choose_cells(table: Table, scale: str, rows: str, tasks: str) -> dict[str, list[Cell]]:
     """The different cells of the rows and tasks that the globs name, by the row that first needs
     them."""
     from bench.plan.options import default_task_data
 
-    found: dict[str, list[Cell]] = {}
+    groups: dict[str, list[Cell]] = {}
     for cell, places in table.cells(scale).items():
         labels = [label for label, _ in places if label == rows or fnmatchcase(label, rows)]
         if labels and fnmatchcase(cell.task, tasks):
             data = default_task_data(cell.task, scale)
-            found.setdefault(labels[0], []).append(replace(cell, task_data=data))
-    if not found:
+            groups.setdefault(labels[0], []).append(replace(cell, task_data=data))
+    if not groups:
         raise BadInput(
             f"no row and task of table {table.name} matches {rows!r} and {tasks!r}, or the "
-            "paper's numbers "
-            f"there are only reported; try: bench table show {table.name}"
+            f"numbers there are only reported; try: bench table show {table.name}"
         )
-    return found
+    return groups
 
 
-def _plan(cells: dict[str, list[Cell]], runtime: Runtime, paths: dict[str, Path | None]) -> Plan:
+def _make_plan(
+    cells: dict[str, list[Cell]], runtime: Runtime, paths: dict[str, Path | None]
+) -> Plan:
     """All rows planned; one whose data is missing is left out, with a line that says so, unless
     all are."""
     from bench.plan.cell import Plan
@@ -171,29 +191,39 @@ def _plan(cells: dict[str, list[Cell]], runtime: Runtime, paths: dict[str, Path 
     return Plan(planned)
 
 
-def _paths(given: tuple[str, ...]) -> dict[str, Path | None]:
+def _parse_paths(texts: tuple[str, ...]) -> dict[str, Path | None]:
     from bench.plan.options import parse_data
 
     paths: dict[str, Path | None] = {}
-    for text in given:
+    for text in texts:
         data, path = parse_data(text)
         if not data or not path:
-            raise BadInput(f"--data says where a set of the table lies, NAME=PATH, got {text!r}")
+            raise BadInput(
+                f"--data says where a data set of the table is, NAME=PATH, got {text!r}; "
+                f"try: --data {data or 'coco'}=PATH"
+            )
         paths[data] = path
     return paths
 
 
 @command.command()
 @click.argument("name", type=TableName())
-@click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Everything as JSON.")
+@SCALE(help="Scale whose results are shown beside the reported numbers.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="Format to print the table in.",
+)
+@JSON()
 def show(name: str, scale: str, form: str, as_json: bool) -> None:
-    """Table NAME: reported numbers beside what was measured here at a scale, and what still holds.
+    """Show table NAME: reported numbers beside what was measured here, and what still holds.
 
-    Measured: mean over seeds ± half of the 95 % Student-t interval (number of seeds). Reported
-    numbers are the papers', at their scale; they are never averaged with ours. ?: the number is
-    doubtful.
+    A measured number is the mean over seeds ± half of the 95 % Student-t interval, with the number
+    of seeds in brackets. Reported numbers are those of the papers, at their scale, and are never
+    averaged with ours. A question mark says that the number is doubtful.
     """
     from bench.plan.options import check_scale
     from bench.results.db.database import open_database
@@ -203,5 +233,25 @@ def show(name: str, scale: str, form: str, as_json: bool) -> None:
     compared = compare_table(open_database(open_runtime().database), name, check_scale(scale))
     if as_json:
         print_json(compared)
-        return
-    click.echo(WRITERS[form](compared), nl=False)
+    elif form == "text":
+        _print(compared)
+    else:
+        click.echo(WRITERS[form](compared), nl=False)
+
+
+def _print(compared: ComparedTable) -> None:
+    """A measured number below each reported one; then what the numbers say."""
+    from bench.results.papers.table_text import format_cell, format_title, list_findings
+
+    names = [column["name"] for column in compared["columns"]]
+    print_table(
+        [Column("row", wrap=True, key=True), *(Column(name, right=True) for name in names)],
+        [
+            (row["label"], *("\n".join(format_cell(row, name)).rstrip() for name in names))
+            for row in compared["rows"]
+        ],
+        format_title(compared),
+    )
+    click.echo()
+    for line in list_findings(compared):
+        echo_prose(line, "  ", "")

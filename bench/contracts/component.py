@@ -55,9 +55,9 @@ class Component:
         stays fast. What it takes and returns depends on the kind:
 
         - method: (method, network) -> the method in another library's modules
-          (`bench.measure.perf_train.Peer`);
-        - proposals: () -> list of `bench.measure.perf.Race`;
-        - task: (scale) -> list of `bench.measure.perf_eval.Work`.
+          (`bench.measure.training_speed.Peer`);
+        - proposals: () -> list of `bench.measure.timing.Race`;
+        - task: (scale) -> list of `bench.measure.evaluation_speed.Work`.
 
         Raises BadInput where the other library is not installed.
         """

@@ -1,7 +1,7 @@
 """Figures and pictures of the papers, one file each; `bench figure NAME` and the dashboard draw
 the same.
 
-A file's first docstring line is its summary. It has
+The first paragraph of a file's docstring is its summary. A figure's file has
 
     SOURCE   the paper's figure, as people cite it
     OPTIONS  which options of `bench figure` it takes
@@ -10,10 +10,10 @@ A file's first docstring line is its summary. It has
 and one of
 
     collect(connection, ask) -> content    read from the results database at once
-    stage(ask) -> Stage                    computed once, kept in the store (kind "figure"), read with `load`
+    stage(ask) -> Stage                    computed once and kept in the store (kind "figure")
 
-The stage's runner writes the content with `save`. What belongs to a component is made by that
-component: its `figures()` name the runner.
+The stage's runner writes the content with `save`, and `load` reads it. What belongs to a component
+is made by that component: its `figures()` name the runner.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from bench.core.errors import unknown
 
 
 def names() -> list[str]:
-    """Every figure, from file names alone."""
-    return sorted(f.stem for f in Path(__file__).parent.glob("[!_]*.py"))
+    """Every figure: the files that name a source, found without importing them."""
+    files = Path(__file__).parent.glob("[!_]*.py")
+    return sorted(f.stem for f in files if "\nSOURCE = " in f.read_text(encoding="utf-8"))
 
 
 def summary(name: str) -> str:
-    """The first line of the file's docstring, without importing it."""
+    """The first paragraph of the file's docstring, without importing it."""
     text = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
-    found = re.match(r'\s*"""(.*)', text)
-    return found.group(1).strip().rstrip('"').strip() if found else ""
+    first = re.match(r'\s*"""(.*?)(?:\n\n|""")', text, re.DOTALL)
+    return " ".join(first.group(1).split()) if first else ""
 
 
 def figure(name: str) -> ModuleType:

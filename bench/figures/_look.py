@@ -87,7 +87,8 @@ def write(figure: Figure, path: Path) -> None:
 
 
 def grid(content: Content) -> Figure:
-    """{"rows": [[panel, ...], ...], "columns": [title, ...], "title", "below"}: pictures in rows."""
+    """Pictures in rows, from {"rows": [[panel, ...], ...], "columns": [title, ...], "title",
+    "below"}."""
     import matplotlib
 
     rows = content["rows"]

@@ -10,7 +10,8 @@ LEAST = 4  # points for a curve
 
 
 def parabola(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float] | None:
-    """(a, b, c) of the least-squares y = a x^2 + b x + c; None below four points or three places."""
+    """(a, b, c) of the least-squares y = a x^2 + b x + c; None for fewer than four points or
+    three places."""
     if len(x) < LEAST or len(set(x)) < 3:
         return None
     middle = float(np.mean(x))  # centred: x^2 and x are nearly parallel far from 0

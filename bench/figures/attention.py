@@ -25,7 +25,8 @@ SIDE = 224  # short side of what the networks see, pixels
 
 
 def stage(ask: Selection) -> Stage:
-    """The newest two backbones, of different methods, unless told; images of the first one's data."""
+    """By default the newest two backbones, of different methods, and images of the first one's
+    data."""
     backbones = ask.backbone_stages(2)
     data = ask.data_stage(backbones[0].inputs.get("data"))
     split, ids = ask.choose_images(data)
@@ -85,7 +86,8 @@ def attention(backbone: torch.nn.Module, image: np.ndarray, side: int) -> np.nda
 
 
 def _class_token(net: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """(h, w): softmax(q k^T / sqrt(d)) of the last block, row of the class token, mean over heads."""
+    """(h, w): softmax(q k^T / sqrt(d)) of the last block, the row of the class token, mean over
+    heads."""
     seen: dict[str, torch.Tensor] = {}
     block = net.blocks[-1]
     handle = block.attn.qkv.register_forward_hook(

@@ -37,7 +37,8 @@ def stage(ask: Selection) -> Stage:
 
 
 def run(ctx: StageContext) -> None:
-    """A row for each image: its largest object, another view of it, the correlation at each stage."""
+    """A row for each image: its largest object, another view of it, and the correlation at each
+    stage."""
     from bench.contracts.images import positions
     from bench.contracts.titles import title_of
     from bench.core.errors import BadData

@@ -27,7 +27,7 @@ def stage(ask: Selection) -> Stage:
     """The crops of --crop on one image; what a crop needs (proposals, networks) is made. Crops
     that cannot be made for this image are left out, and said to be."""
     from bench.core.errors import BadInput, BenchError
-    from bench.figures.crop_pictures import plan_stages, prepare_images
+    from bench.figures.crop_panels import plan_stages, prepare_images
     from bench.plan.cell import Cell
     from bench.plan.options import default_data, match, parse_data
 
@@ -80,7 +80,7 @@ def _first(ask: Selection, name: str, path: Path | None) -> str:
 def run(ctx: StageContext) -> None:
     """A panel for each crop: the image with the boxes of one epoch (seed 0)."""
     from bench.contracts.images import positions
-    from bench.figures.crop_pictures import boxes_of
+    from bench.figures.crop_panels import boxes_of
     from bench.stages.pretrain.setup import build_crop
 
     images = ctx.images("data", str(ctx.params["split"]))

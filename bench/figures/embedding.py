@@ -1,4 +1,5 @@
-"""A map of object features in which neighbours are alike: a point per object, coloured by class."""
+"""A map of object features in which neighbours are alike: a point per object, its colour the
+class."""
 
 from __future__ import annotations
 
@@ -76,7 +77,8 @@ def principal(rows: np.ndarray) -> np.ndarray:
 
 
 def tsne(rows: np.ndarray, seed: int) -> np.ndarray:
-    """(n, D) -> (n, 2) by scikit-learn's t-SNE (van der Maaten and Hinton 2008), started from PCA."""
+    """(n, D) -> (n, 2) by scikit-learn's t-SNE (van der Maaten and Hinton 2008), started from
+    principal components."""
     from sklearn.manifold import TSNE
 
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)

@@ -4,7 +4,7 @@ untrained network's."""
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from bench.contracts import registry
 from bench.stages.checkpoint import read_history
@@ -18,14 +18,27 @@ if TYPE_CHECKING:
 ENDS = 0.05  # share of the history's rows that count as its start, and as its end
 
 
-def figures_of_cell(planned: PlannedCell, store: Store) -> dict[str, Any]:
-    """A finished cell's figures.
+class Learned(TypedDict):
+    """What a finished cell learned.
 
-    {"method", "crop", "task", "seed", "trained", "steps", "seconds", "loss": [start, end],
-    "std": [start, end], "metrics"}: loss and std (of the normalised outputs, 0 when collapsed) are
-    means over the first and the last twentieth of the logged steps, None for what was not trained
-    or not logged.
+    `loss` and `std` (of the normalised outputs, 0 when collapsed) are [start, end]: means over the
+    first and the last twentieth of the logged steps; None for what was not trained or not logged.
     """
+
+    method: str
+    crop: str
+    task: str
+    seed: int
+    trained: bool
+    steps: int
+    seconds: float
+    loss: list[float] | None
+    std: list[float] | None
+    metrics: dict[str, float]
+
+
+def describe_cell(planned: PlannedCell, store: Store) -> Learned:
+    """What a finished cell learned, from the files of its stages."""
     assert planned.final is not None
     backbone = planned.final.inputs["backbone"]
     folder = store.folder(backbone)
@@ -58,5 +71,5 @@ def ends(history: list[dict[str, float]], name: str) -> list[float] | None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    value: dict[str, Any] = json.loads(path.read_text())
+    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -13,6 +13,15 @@ from bench.stages.crop_stats import pool_over_groups
 if TYPE_CHECKING:
     from bench.contracts.images import ImageSet
     from bench.stages.proposals import ProposalTable
+
+
+class Recalls(TypedDict):
+    """Recall by numbers of boxes ("10": {"mean", "ci95", "n"}), and what it is of."""
+
+    images: int
+    objects: int
+    boxes_per_image: float
+    recall: dict[str, Any]
 
 
 def first_hits(boxes: np.ndarray, objects: np.ndarray, threshold: float = 0.5) -> np.ndarray:
@@ -31,15 +40,14 @@ def recalls(
     tables: Sequence[ProposalTable],
     counts: Sequence[int],
     threshold: float = 0.5,
-) -> dict[str, Any]:
+) -> Recalls:
     """Recall of the objects of `images` by the first 10, 100, ... (`counts`) boxes of each image.
 
     Crowds and difficult objects are not asked for. `tables`: the same proposer's boxes of several
-    seeds. Returns {"images", "objects", "boxes_per_image", "recall": {"10": {"mean", "ci95", "n"},
-    ...}}: `mean` pools the objects of all images and seeds, `ci95` has images as the units that
-    were drawn.
+    seeds. In `recall`, `mean` pools the objects of all images and seeds; `ci95` has images as the
+    units that were drawn.
     """
-    found: dict[int, list[np.ndarray]] = {count: [] for count in counts}
+    hits_of: dict[int, list[np.ndarray]] = {count: [] for count in counts}
     boxes = 0
     for image_id, objects in _objects(images):
         hits = []
@@ -50,12 +58,12 @@ def recalls(
                 np.where((at := first_hits(mine, objects, threshold)) < len(mine), at, np.inf)
             )
         for count in counts:
-            found[count].append((np.concatenate(hits) < count).astype(np.float64))
+            hits_of[count].append((np.concatenate(hits) < count).astype(np.float64))
     return {
         "images": len(images),
-        "objects": sum(len(h) for h in found[counts[0]]) // max(len(tables), 1),
+        "objects": sum(len(h) for h in hits_of[counts[0]]) // max(len(tables), 1),
         "boxes_per_image": boxes / max(len(images) * len(tables), 1),
-        "recall": {str(count): pool_over_groups(hits) for count, hits in found.items()},
+        "recall": {str(count): pool_over_groups(hits) for count, hits in hits_of.items()},
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
 
@@ -104,27 +104,37 @@ def differing(one: Finished, other: Finished) -> list[str]:
     return [f"{k} {a.get(k)} and {b.get(k)}" for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
 
 
+class Difference(TypedDict):
+    """A metric of another result minus that of the first, and the ends of its 95 % interval."""
+
+    metric: str
+    key: str
+    first: float
+    other: float
+    difference: float
+    low: float
+    high: float
+
+
 def differences(
     members: Sequence[Finished],
     names: Sequence[str],
     resamples: int,
     seed: int,
     advance: Callable[[], None] = lambda: None,
-) -> list[dict[str, Any]]:
-    """For each metric and each member but the first: {metric, key, first, other, difference, low,
-    high}.
+) -> list[Difference]:
+    """The difference from the first member, for each metric and each other member.
 
-    low and high: the 2.5 and 97.5 percentiles of `other - first` over `resamples` draws of as many
-    images as there are, with replacement, the same for all members (Efron and Tibshirani 1993,
-    section 13.3). BadInput where a task's settings made two members score different images.
+    low and high are the 2.5 and 97.5 percentiles of `other - first` over `resamples` draws of as
+    many images as there are, with replacement, the same for all members (Efron and Tibshirani
+    1993, section 13.3). BadInput where a task's settings made two members score different images.
     """
     first, *others = members
     for other in others:
         if not np.array_equal(first.scored.ids, other.scored.ids):
             raise BadInput(
                 f"{first.stage} and {other.stage} cannot be compared: they scored different "
-                "images; "
-                "try: bench show KEY, for each one's settings"
+                "images; try: bench show KEY, for each one's settings"
             )
     images = len(first.scored.ids)
     rng = np.random.default_rng(seed)
@@ -134,12 +144,12 @@ def differences(
         counts = np.bincount(drawn, minlength=images)
         values[i] = [[m.scored.metrics[name](counts) for m in members] for name in names]
         advance()
-    found = []
+    rows: list[Difference] = []
     for n, name in enumerate(names):
         for m, member in enumerate(members[1:], 1):
             gain = values[:, n, m] - values[:, n, 0]
             low, high = np.quantile(gain[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            found.append(
+            rows.append(
                 {
                     "metric": name,
                     "key": member.stage.key,
@@ -150,4 +160,4 @@ def differences(
                     "high": float(high),
                 }
             )
-    return found
+    return rows

@@ -55,6 +55,18 @@ def parse_data(text: str | None) -> tuple[str | None, Path | None]:
     return name, Path(path).expanduser().absolute() if path else None
 
 
+def parse_settings(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The (key, value) pairs of KEY=VALUE texts."""
+    return tuple(_parse_setting(text) for text in texts)
+
+
+def _parse_setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise BadInput(f"--set takes KEY=VALUE, got {text!r}; try: --set orl.epochs=2")
+    return key.strip(), value.strip()
+
+
 def default_data(scale: str) -> str:
     """The pretraining data of a scale."""
     return PRETRAIN_DATA.get(scale, PRETRAIN_DATA[""])

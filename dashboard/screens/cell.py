@@ -62,12 +62,12 @@ def page(source: Source) -> None:
         return show_missing(source)
     if not key:
         st.html(title("Cell"))
-        st.html(note("no cell is chosen; click one on the leaderboard"))
+        st.html(note("No cell is chosen. Click one on the leaderboard."))
         return None
     info = source.ask(find_cell, key)
     if info is None:
         st.html(title("Cell"))
-        st.html(note(f"no cell has the key {key[:64]}: it was deleted, or the link is cut off"))
+        st.html(note(f"No cell has the key {key[:64]}: it was deleted, or the link is cut off."))
         return None
     head(source, info)
     stages = source.ask(read_graph, info.cell["label"])
@@ -85,7 +85,7 @@ def page(source: Source) -> None:
 
 
 def show_missing(source: Source) -> None:
-    """A cell nobody asked for: what it would be, and the command that fills it."""
+    """A cell that was never run: what it would be, and the command that fills it."""
     asked = {n: st.query_params.get(n, "") for n in ("scale", "data", "content", "row", "column")}
     known = {(b.scale, b.data) for b in source.boards()}
     st.html(title("Missing cell"))
@@ -99,18 +99,18 @@ def show_missing(source: Source) -> None:
         column = next((c for c in table_.columns if c.key == asked["column"]), None)
         if row and column:
             if row.entries.get(column.key):
-                st.html(note("it was run since; open it from the leaderboard"))
+                st.html(note("This cell was run in the meantime. Open it from the leaderboard."))
                 return
             st.html(
                 show_small_print(
                     f"{row.title} on {column.title} ({asked['scale']}, {asked['data']}) was never "
-                    "asked for."
+                    "run."
                 )
             )
             st.html(show_small_print("This command fills it:"))
             st.code(complete_command(row, column), language="bash", wrap_lines=True)
             return
-    st.html(note("the leaderboard has no such row or column any more"))
+    st.html(note("The leaderboard has no such row or column any more."))
 
 
 def head(source: Source, info: CellInfo) -> None:
@@ -128,7 +128,7 @@ def head(source: Source, info: CellInfo) -> None:
     )
     if cell["state"] != "done":
         kind = "warn" if cell["state"] == "failed" else ""
-        st.html(note(f"{cell['state']}: {cell['reason'] or 'no reason recorded'}", kind))
+        st.html(note(f"{cell['state']}: {cell['reason'] or 'no reason was recorded'}", kind))
     others = {s.label: s for s in source.ask(read_siblings, cell["group"])}
     if len(others) > 1:
         links = [
@@ -143,7 +143,7 @@ def head(source: Source, info: CellInfo) -> None:
 def metrics(info: CellInfo) -> None:
     st.html(section("Metrics"))
     if not info.results:
-        st.html(show_small_print("no result yet"))
+        st.html(show_small_print("There is no result yet."))
     for source, values in info.results.items():
         rows = [
             (f"{n} (headline)" if n == info.headlines[source] else n, f"{v:.2f}")
@@ -160,19 +160,21 @@ def metrics(info: CellInfo) -> None:
 
 def training(stages: dict[str, StageInfo]) -> None:
     """Learning curves of every training in the graph."""
-    found = {}
+    trainings = {}
     for stage in stages.values():
         folder = find_stage_folder(stage)
         rows = read_learning_curve(folder) if folder else []
         if rows:
-            found[f"{stage.kind}/{stage.name} {stage.short}"] = rows
-    if not found:
+            trainings[f"{stage.kind}/{stage.name} {stage.short}"] = rows
+    if not trainings:
         return
     st.html(section("Learning curves"))
     which = st.selectbox(
-        "Training", list(found), label_visibility="collapsed" if len(found) == 1 else "visible"
+        "Training",
+        list(trainings),
+        label_visibility="collapsed" if len(trainings) == 1 else "visible",
     )
-    rows = found[which]
+    rows = trainings[which]
     figures = list(dict.fromkeys(n for row in rows for n in row if n != "step"))
     figure = (
         st.segmented_control("Figure", figures, default=figures[0], label_visibility="collapsed")
@@ -188,7 +190,9 @@ def command(info: CellInfo) -> None:
     st.html(section("Make it again"))
     st.code(info.cell["command"], language="bash", wrap_lines=True)
     if info.cell["state"] == "done":
-        st.html(show_small_print(f"bench show {info.cell['label'][:12]} says more in a terminal."))
+        st.html(
+            show_small_print(f"In a terminal, bench show {info.cell['label'][:12]} says more.")
+        )
 
 
 def cost(stages: dict[str, StageInfo]) -> None:
@@ -215,7 +219,7 @@ def cost(stages: dict[str, StageInfo]) -> None:
     heads = ("stage", "gradient steps", "wall time", "images/s", "device")
     st.html(table(heads, [*rows, ("all stages", "", duration(total), "", "")], numbers=(1, 2, 3)))
     if len(stages) == 1:
-        st.html(show_small_print("inputs of this stage are not recorded here"))
+        st.html(show_small_print("The inputs of this stage are not recorded here."))
 
 
 def tree(info: CellInfo, stages: dict[str, StageInfo]) -> None:
@@ -254,7 +258,7 @@ def choose_stage(stages: dict[str, StageInfo], key: str) -> StageInfo:
 
 
 def classes(stages: dict[str, StageInfo], key: str) -> None:
-    """Scores of single classes, where the task leaves them."""
+    """Scores of single classes, where the task keeps them."""
     folder = find_stage_folder(stages[key]) if key in stages else None
     scores = read_class_scores(folder) if folder else {}
     if not scores:
@@ -274,10 +278,10 @@ def classes(stages: dict[str, StageInfo], key: str) -> None:
 
 
 def details(info: CellInfo, stages: dict[str, StageInfo]) -> None:
-    """Provenance and settings of the chosen stage; the resolved configuration of the whole cell."""
+    """Provenance and settings of the chosen stage; the settings of the whole cell."""
     key = info.cell["label"]
     if key not in stages:
-        st.html(show_small_print("the stages of this cell are not recorded in this database"))
+        st.html(show_small_print("The stages of this cell are not recorded in this database."))
         return
     stage = choose_stage(stages, key)
     st.html(section(f"Provenance of {stage.kind}/{stage.name} {stage.short}"))
@@ -288,17 +292,17 @@ def details(info: CellInfo, stages: dict[str, StageInfo]) -> None:
         if n in made
     ]
     rows += [("packages", ", ".join(f"{k} {v}" for k, v in (made.get("packages") or {}).items()))]
-    said = {
+    code = {
         "changed": "changed since this was made",
         "current": "as installed now",
         "unknown": "unknown",
     }
-    rows += [("code", said[code_state(stage)]), ("key", stage.key), ("version", stage.version)]
+    rows += [("code", code[code_state(stage)]), ("key", stage.key), ("version", stage.version)]
     tracked = web_link(made.get("tracker_url"))
     rows += [("W&B", Markup(tracked) if tracked else "not tracked online")]
     rows += [("folder", str(find_stage_folder(stage) or "not in this store"))]
     st.html(table(("", "value"), rows))
-    with st.expander("Resolved configuration of this stage"):
+    with st.expander("Settings of this stage"):
         st.json(dict(stage.params))
-    with st.expander("Resolved configuration of the cell and every input"):
+    with st.expander("Settings of the cell and of every input"):
         st.html(table(("setting", "value"), list(collect_settings(stages, key).items())))

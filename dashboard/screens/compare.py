@@ -32,14 +32,14 @@ MARKS = {"better": "b-good", "worse": "b-bad"}
 
 def page(source: Source) -> None:
     """Rows from the address; the first is what the others are compared with."""
-    st.html(title("Compare", "Differences to the first row, over the seeds both have."))
+    st.html(title("Compare", "Differences from the first row, over the seeds that both have."))
     linked_cells(source)
     address = Address("compare")
     columns = st.columns([1, 1, 2, 3], vertical_alignment="bottom")
     scale, data = choose_board(source, address, columns)
     found = choose_content(source, address, scale, data, columns[2])
     needle = columns[3].text_input(
-        "Find rows", key="compare.find", placeholder="part of a name, crop or setting"
+        "Find rows", key="compare.find", placeholder="Part of a name, crop or setting"
     )
     rows = choose_rows(found, address, needle)
     shown = [c for c in found.columns if sum(c.key in r.entries for r in rows) > 1]
@@ -47,10 +47,10 @@ def page(source: Source) -> None:
         shown = choose_columns(shown, address)
     address.write()
     if len(rows) < 2:
-        st.html(note("pick two to four rows above, or on the leaderboard"))
+        st.html(note("Pick two to four rows above, or on the leaderboard."))
         return
     if not shown:
-        st.html(note("these rows have no task in common"))
+        st.html(note("These rows have no task in common."))
     else:
         numbers(rows, shown)
     configuration(source, rows, shown or list(found.columns))
@@ -100,12 +100,13 @@ def choose_rows(found: Table, address: Address, needle: str) -> list[Row]:
         options,
         format_func=lambda k: known[k].title,
         max_selections=MOST,
-        placeholder="two to four",
+        placeholder="Two to four rows",
     )
     if len(known) > OFFERED and not words:
         st.html(
             show_small_print(
-                f"{len(known)} rows; the first {OFFERED} are offered, a search finds the others"
+                f"There are {len(known)} rows. The first {OFFERED} are offered; a search finds "
+                "the others."
             )
         )
     return [known[k] for k in chosen]
@@ -144,21 +145,21 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
         "task",
         "metric",
         base.title,
-        *(h for r in others for h in (r.title, "difference to the first")),
+        *(h for r in others for h in (r.title, "difference from the first")),
     ]
     st.html(table(heads, lines, kind="compare"))
     st.html(
         show_small_print(
-            "Difference: mean over common seeds of the row less the first row, ± 95 % t-interval "
-            "of paired "
-            "differences, in points. Without two common seeds nothing is claimed."
+            "A difference is the mean over common seeds of the row minus the first row, ± the "
+            "95 % t-interval of paired differences, in points. Without two common seeds nothing "
+            "is claimed."
         )
     )
     if commands := resampling(rows, columns):
         st.html(
             show_small_print(
-                "One common seed: for most tasks this resamples the test images, where the store "
-                "is:"
+                "These rows have one common seed. For most tasks, this command resamples the test "
+                "images; run it where the store is:"
             )
         )
         st.code("\n".join(commands[:COMMANDS]), language="bash", wrap_lines=True)
@@ -211,7 +212,7 @@ def difference(found: PairedDifference | None) -> Any:
 
 def configuration(source: Source, rows: list[Row], columns: list[Column]) -> None:
     """Settings that differ, in every stage that is recorded."""
-    st.html(section("What differs in configuration"))
+    st.html(section("Settings that differ"))
     scored = [
         c.key for c in columns if all((e := r.entries.get(c.key)) and e.values for r in rows)
     ]
@@ -222,7 +223,7 @@ def configuration(source: Source, rows: list[Row], columns: list[Column]) -> Non
         label = entry.labels[min(entry.values or entry.labels)]
         found.append(collect_settings(source.ask(read_graph, label), label))
     if not any(found):
-        st.html(note("the stages of these rows are not recorded in this database"))
+        st.html(note("The stages of these rows are not recorded in this database."))
         return
     lines = [
         (name, *values)
@@ -232,4 +233,4 @@ def configuration(source: Source, rows: list[Row], columns: list[Column]) -> Non
     if lines:
         st.html(table(("setting", *(r.title for r in rows)), lines, kind="compare"))
     else:
-        st.html(show_small_print("no recorded setting differs"))
+        st.html(show_small_print("No recorded setting differs."))

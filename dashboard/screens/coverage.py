@@ -39,17 +39,21 @@ OFFERED = 200  # settings in the list
 
 def page(source: Source) -> None:
     """A square per method and crop, over the tasks chosen."""
-    st.html(title("Coverage", "What is done, missing and impossible."))
+    st.html(title("Coverage", "What is done, what is missing and what is impossible."))
     address = Address("coverage")
     columns = st.columns([1, 1, 3, 1], vertical_alignment="bottom")
     scale, data = choose_board(source, address, columns)
     every = address.switch(
-        "All there is", "every", False, where=columns[3], help="Every method, crop and task."
+        "Show everything",
+        "every",
+        False,
+        where=columns[3],
+        help="Show every method, crop and task, and not only those that were run.",
     )
     entries = source.entries(scale, data)
     there_is = possible_pairs(scale) if every else Possible()
     if every and not there_is.methods:
-        st.html(note("bench list --matrix failed: only what was asked for is shown", "warn"))
+        st.html(note("bench list --matrix failed. Only what was run is shown.", "warn"))
     used = dict.fromkeys(e.task for e in entries if e.source != "reported")
     tasks = list(dict.fromkeys([*used, *there_is.tasks]))
     chosen = address.several("Tasks", "task", tasks, where=columns[2]) or tuple(tasks)
@@ -59,7 +63,7 @@ def page(source: Source) -> None:
     st.html(
         show_small_print(
             " · ".join(f"{SYMBOLS[s]} {s}" for s in STATES)
-            + f". Numbers: tasks done of {len(chosen)}."
+            + f". Numbers are the tasks that are done, of {len(chosen)}."
         )
     )
     totals(source, scale, squares)
@@ -68,8 +72,8 @@ def page(source: Source) -> None:
 
 
 def choose_settings(found: list[Settings], address: Address) -> Settings:
-    """The settings to look at: as they come, unless every pretraining changed some."""
-    named = {format_settings(s) or "as they come": s for s in found}
+    """The settings to look at: the defaults, unless every pretraining changed some."""
+    named = {format_settings(s) or "defaults": s for s in found}
     if len(named) < 2:
         return next(iter(named.values()), ())
     return named[address.one("Settings", "settings", list(named)[:OFFERED], next(iter(named)))]
@@ -108,15 +112,15 @@ def totals(source: Source, scale: str, squares: Mapping[tuple[str, str], Square]
     counts = {s: sum(q.states.get(s, 0) for q in squares.values()) for s in STATES}
     needed = estimate_cost(squares, source.usual_seconds(scale))
     unknown = (
-        f", and {needed.unknown:,} parts nothing like which was made yet" if needed.unknown else ""
+        f", and {needed.unknown:,} parts of which no time is known yet" if needed.unknown else ""
     )
-    st.html(section("What filling it would cost"))
+    st.html(section("Cost of the missing cells"))
     st.html(table(("state", "cells"), [(s, f"{n:,}") for s, n in counts.items()], numbers=(1,)))
     st.html(
         show_small_print(
-            f"{needed.cells:,} cells to fill, one seed: {duration(needed.seconds)} on one "
-            f"device{unknown}. "
-            "Medians of what was made at this scale; a pretraining is counted once for all tasks."
+            f"{needed.cells:,} cells are missing. With one seed they take "
+            f"{duration(needed.seconds)} on one device{unknown}. That adds up medians of what was "
+            "made at this scale; a pretraining counts once for all tasks."
         )
     )
 
@@ -134,10 +138,9 @@ def commands(
         for missing in dict.fromkeys(mine.values()):
             crops = ",".join(c for c, tasks in mine.items() if tasks == missing)
             lines.append(
-                f"bench run --method {method} --crop {crops} --task {','.join(missing)} --scale "
-                f"{scale} "
-                f"--data {data}{sets}"
+                f"bench run --method {method} --crop {crops} --task {','.join(missing)} "
+                f"--scale {scale} --data {data}{sets}"
             )
     if lines:
-        with st.expander(f"Commands that fill it ({len(lines)})"):
+        with st.expander(f"Commands that run the missing cells ({len(lines)})"):
             st.code("\n".join(lines), language="bash", wrap_lines=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from bench.results.views.board import Board, Choice, Table, make_board
+from bench.results.views.board import Board, Choice, Row, Table, make_board
 from bench.results.views.board_text import FORMATS, export_board
 from dashboard.address import Address
 from dashboard.look import href, note, show_small_print, title
@@ -28,7 +30,9 @@ def page(source: Source) -> None:
     scale, data = choose_board(source, address, first)
     with st.expander("More filters", expanded=False):
         second = st.columns(4, vertical_alignment="bottom")
-        reported = address.switch("Numbers reported in papers", "reported", scale == SCALES[-1])
+        reported = address.switch(
+            "Show numbers that papers report", "reported", scale == SCALES[-1]
+        )
         table = choose_content(source, address, scale, data, second[0], reported)
         choice = choose_rows(table, address, first, second)
     changed = source.changed() if choice.code else frozenset()
@@ -46,11 +50,13 @@ def page(source: Source) -> None:
         compare(board, part, address, where)
         downloads(board)
     else:
-        st.html(note("no row matches these filters; take one away"))
+        st.html(note("No row matches these filters. Remove one of them."))
     address.write()
 
 
-def choose_board(source: Source, address: Address, columns: list) -> tuple[str, str]:
+def choose_board(
+    source: Source, address: Address, columns: Sequence[DeltaGenerator]
+) -> tuple[str, str]:
     """The scale and the pretraining set: results of others are never shown beside them."""
     boards = source.boards()
     scales = list(dict.fromkeys(b.scale for b in boards))
@@ -60,9 +66,15 @@ def choose_board(source: Source, address: Address, columns: list) -> tuple[str, 
 
 
 def choose_content(
-    source: Source, address: Address, scale: str, data: str, where: object, reported: bool = False
+    source: Source,
+    address: Address,
+    scale: str,
+    data: str,
+    where: DeltaGenerator,
+    reported: bool = False,
 ) -> Table:
-    """The table of the set's content that was asked for: a set with other images is another set."""
+    """The table of the set's content that was asked for; a set with other images is another
+    set."""
     table = source.table(scale, data, "", reported)
     if len(table.contents) < 2:
         return table
@@ -73,12 +85,18 @@ def choose_content(
         list(short),
         next(iter(short)),
         where=where,
-        help="The pretraining set was used with different images under one name; a digest tells them apart.",
+        help="Different images were used under the name of this pretraining set; a digest tells "
+        "them apart.",
     )
     return source.table(scale, data, short[chosen], reported)
 
 
-def choose_rows(table: Table, address: Address, first: list, second: list) -> Choice:
+def choose_rows(
+    table: Table,
+    address: Address,
+    first: Sequence[DeltaGenerator],
+    second: Sequence[DeltaGenerator],
+) -> Choice:
     """The other filters."""
     measured = [r for r in table.rows if r.source != "reported"]
     tasks = list(dict.fromkeys(c.task for c in table.columns))
@@ -89,7 +107,7 @@ def choose_rows(table: Table, address: Address, first: list, second: list) -> Ch
     crops = address.several("Crops", "crop", sorted({r.crop for r in measured}), where=first[4])
     engines = sorted({c.engine for c in table.columns if c.engine})
     engine = (
-        address.several("Detector engine", "engine", engines, where=second[0])
+        address.several("Detection library", "engine", engines, where=second[0])
         if len(engines) > 1
         else ()
     )
@@ -104,7 +122,7 @@ def choose_rows(table: Table, address: Address, first: list, second: list) -> Ch
     )
     most = max((e.n for r in measured for e in r.entries.values()), default=1)
     seeds = address.count(
-        "Seeds, at least", "seeds", 1, max(1, most), where=second[2], disabled=most < 2
+        "At least this many seeds", "seeds", 1, max(1, most), where=second[2], disabled=most < 2
     )
     code = address.one(
         "Code", "code", list(CODE), "", where=second[3], format_func=CODE.__getitem__
@@ -113,7 +131,7 @@ def choose_rows(table: Table, address: Address, first: list, second: list) -> Ch
     return Choice(engines_asked, methods, crops, chosen, seeds, code, rank)
 
 
-def count_text(board: Board, part: list, at: int) -> str:
+def count_text(board: Board, part: Sequence[Row], at: int) -> str:
     """`24 of 335 rows`, and which of them are on this page."""
     rows = sum(r.source != "reported" for r in board.rows)
     first = (at - 1) * PAGE_ROWS + 1
@@ -128,17 +146,16 @@ def count_text(board: Board, part: list, at: int) -> str:
 def legend() -> None:
     st.html(
         show_small_print(
-            "Percent, mean over seeds ± 95 % t-interval (none for one seed). Bold: best of the "
-            "column. "
-            "≈: not distinguishable from it (Welch, 5 %). Bars: from the lowest to the highest "
-            "value of the "
-            "column. A click opens the cell; hover says why one is empty and which command fills "
-            "it."
+            "Numbers are percent: the mean over seeds ± the 95 % t-interval, where there are two "
+            "seeds or more. Bold is the best of a column; ≈ is not distinguishable from it "
+            "(Welch's t-test, 5 %). Bars go from the lowest to the highest value of the column. "
+            "Click a cell to open it; point at an empty one to see why it is empty and which "
+            "command fills it."
         )
     )
 
 
-def compare(board: Board, part: list, address: Address, where: dict[str, str]) -> None:
+def compare(board: Board, part: Sequence[Row], address: Address, where: dict[str, str]) -> None:
     """Pick rows of this page, then follow the link."""
     titles = {row.key: row.title for row in part if row.source != "reported"}
     left, right = st.columns([4, 1], vertical_alignment="bottom")
@@ -148,12 +165,13 @@ def compare(board: Board, part: list, address: Address, where: dict[str, str]) -
         format_func=lambda k: titles.get(k, k),
         max_selections=4,
         key="picked",
-        placeholder="pick two to four of this page",
+        placeholder="Pick two to four rows of this page",
     )
     if len(picked) > 1:
         to = href("compare", row=picked, **where)
         right.html(
-            f'<div class="b-go"><a href="{to}" target="_self">Compare {len(picked)} rows →</a></div>'
+            f'<div class="b-go"><a href="{to}" target="_self">Compare {len(picked)} rows →</a>'
+            "</div>"
         )
 
 

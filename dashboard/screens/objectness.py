@@ -1,4 +1,4 @@
-"""Objectness of crops against a task's metric, and the shares of poor, coarse and precise crops."""
+"""Objectness of crops against a task's metric, and shares of poor, coarse and precise crops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from bench.figures.stored import command
+from bench.figures.recorded import command
 from bench.results.db.reading import FIRST_COMMAND, is_user_error
 from bench.results.views.objectness import Topic, list_metrics, list_topics, read_topic
 from dashboard.address import Address
@@ -24,9 +24,9 @@ SOURCES = {
 }
 STATS = "bench crops stats"
 BARS = (
-    "Bars: 95 % intervals, over seeds and over images. ρ: Spearman's rank correlation of the n "
-    "points. "
-    "Dashed: the parabola that fits them best (from four points on); its mark: the top."
+    "Bars are 95 % intervals, over seeds and over images. ρ is Spearman's rank correlation of the "
+    "n points. The dashed line is the parabola that fits them best, from four points on; the mark "
+    "is its top."
 )
 
 
@@ -47,9 +47,9 @@ def page(source: Source) -> None:
     if not found:
         st.html(
             note(
-                "no result of a crop whose objectness was measured yet; run first: "
-                f"{FIRST_COMMAND}; for "
-                "this page, results of several crops and the crops' objectness on the same data:"
+                "There is no result yet of a crop whose objectness was measured; run first: "
+                f"{FIRST_COMMAND}. This page needs results of several crops, and the objectness "
+                "of these crops on the same data:"
             )
         )
         st.code(f"bench run --method byol --crop '*' --task knn\n{STATS}", language="bash")
@@ -63,23 +63,28 @@ def choose_options(
 ) -> dict[str, str]:
     """The choices, as the options of `bench figure objectness`."""
     which = address.one(
-        "Results", "of", list(SOURCES), "both", where=columns[1], format_func=SOURCES.__getitem__
+        "Source", "of", list(SOURCES), "both", where=columns[1], format_func=SOURCES.__getitem__
     )
     size = address.one(
-        "Size says", "size", list(SIZES), "steps", where=columns[3], format_func=SIZES.__getitem__
+        "Size of points",
+        "size",
+        list(SIZES),
+        "steps",
+        where=columns[3],
+        format_func=SIZES.__getitem__,
     )
-    objects = address.one("Objects by", "objects", ["boxes", "masks"], "boxes", where=columns[4])
+    objects = address.one("Objects are", "objects", ["boxes", "masks"], "boxes", where=columns[4])
     chosen = {"source": which, "size": size, "objects": objects}
     if not found:
         return chosen
     names = {"/".join(t[:3]): t for t in found}
     at = address.one(
-        "Results of",
+        "Results",
         "topic",
         list(names),
         next(iter(names)),
         where=columns[0],
-        help="Scale, pretraining set and task; those that most results are of come first.",
+        help="Scale, pretraining set and task. Those with the most results come first.",
     )
     topic = names[at]
     metrics = list_metrics(source.ask(read_topic, topic))

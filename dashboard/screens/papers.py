@@ -3,6 +3,9 @@ hold."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import streamlit as st
 
 from bench.results.db.reading import NothingYet
@@ -37,12 +40,11 @@ def page(source: Source) -> None:
     st.html(paper_table(frame))
     st.html(
         show_small_print(
-            "Percent. Italics: printed in the paper, at its scale. Measured: at scale "
-            f"{frame['scale']}, "
-            "mean over seeds ± 95 % t-interval (number of seeds). ?: doubtful, see the remarks. "
-            "ρ: Spearman's rank correlation of reported and measured, from three rows on. A click "
-            "opens the "
-            "cell."
+            "Numbers are percent. Those in italics are printed in the paper, at its scale. Those "
+            f"beside them were measured at scale {frame['scale']}: the mean over seeds ± the 95 % "
+            "t-interval, and the number of seeds. A question mark says that a number is doubtful; "
+            "the remarks say why. ρ is Spearman's rank correlation of reported and measured, from "
+            "three rows on. Click a measured number to open its cell."
         )
     )
     fill(frame)
@@ -100,7 +102,7 @@ def fill(frame: ComparedTable) -> None:
     if not load_table(frame["name"]).cells(frame["scale"]):
         st.html(
             note(
-                "this table is only reported: nothing of it can be measured here; see the remarks"
+                "This table is only reported: nothing of it can be measured here. See the remarks."
             )
         )
     elif missing:
@@ -108,13 +110,13 @@ def fill(frame: ComparedTable) -> None:
         if any(c["measured"] for c in cells):
             st.html(
                 show_small_print(
-                    f"{missing} of {len(cells)} numbers are not measured yet; this command fills "
-                    "them:"
+                    f"{missing} of {len(cells)} numbers are not measured yet. This command "
+                    "measures them:"
                 )
             )
         else:
             st.html(
-                note(f"nothing of this table was measured at this scale yet; run first: {command}")
+                note(f"Nothing of this table was measured at this scale yet; run first: {command}")
             )
         st.code(command, language="bash")
 
@@ -130,8 +132,7 @@ def claims(frame: ComparedTable) -> None:
     st.html(
         show_small_print(
             "A claim holds where every difference that was measured has the claim's sign. A "
-            "difference "
-            "within its 95 % interval may be chance."
+            "difference within its 95 % interval may be chance."
         )
     )
     with st.expander("Every difference"):
@@ -148,9 +149,13 @@ def downloads(frame: ComparedTable) -> None:
             file = f"{frame['name'].replace('/', '_')}_{frame['scale']}.{ENDS[form]}"
             st.download_button(
                 name,
-                lambda form=form: WRITERS[form](frame).encode(),
+                partial(_write, WRITERS[form], frame),
                 file,
                 mime,
                 key=f"download.papers.{form}",
                 on_click="ignore",
             )
+
+
+def _write(writer: Callable[[ComparedTable], str], frame: ComparedTable) -> bytes:
+    return writer(frame).encode()

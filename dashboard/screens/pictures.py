@@ -1,10 +1,10 @@
-"""Crops, score and attention maps, pairs, jitters, embeddings, predictions: what the store keeps."""
+"""Pictures that the store keeps: crops, score and attention maps, pairs, embeddings and others."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from bench.figures.stored import Kept, again, command, describe
+from bench.figures.recorded import Kept, command, command_again, describe
 from dashboard.address import Address
 from dashboard.look import note, show_small_print, table, title
 from dashboard.pictures import list_all_pictures, show, stage_picture
@@ -15,7 +15,7 @@ TITLE, ORDER = "Pictures", 6
 
 def page(source: Source) -> None:
     """One kind of picture, those of it that were made, and the command that makes another."""
-    st.html(title("Pictures", "Made by bench figure, kept in the store."))
+    st.html(title("Pictures", "Pictures that bench figure made and the store keeps."))
     address = Address("pictures")
     kinds = {name: (summary, paper) for name, summary, paper in describe()}
     every = list_all_pictures(source)
@@ -39,19 +39,21 @@ def page(source: Source) -> None:
     summary, paper = kinds[name]
     st.html(show_small_print(f"{summary} ({paper})"))
     if not made:
-        st.html(note("no such picture was made yet; this makes one of the newest results"))
+        st.html(
+            note("No such picture was made yet. This command makes one of the newest results:")
+        )
         st.code(command(name), language="bash")
         return
     stage = made[key].stage
     if not show(stage.key, stage_picture(stage), name):
         st.html(
             note(
-                "the store in BENCH_HOME does not hold this picture (any more); this makes it "
-                "again",
+                "The store in BENCH_HOME does not hold this picture, or not any more. This "
+                "command makes it again:",
                 "warn",
             )
         )
-    st.code(again(made[key]), language="bash", wrap_lines=True)
+    st.code(command_again(made[key]), language="bash", wrap_lines=True)
     rows = [(role, what) for role, what in made[key].inputs.items()]
     rows += [(k, v) for k, v in stage.params.items() if isinstance(v, str | int | float | list)]
     st.html(table(("made from", ""), rows))

@@ -36,19 +36,24 @@ def page(source: Source) -> None:
     """The sweep that is chosen."""
     st.html(
         title(
-            "Sweeps", "Which value of a setting is best, how sure is that, which settings matter?"
+            "Sweeps",
+            "Which value of a setting is best, how sure is that, and which settings matter?",
         )
     )
-    found = {s["name"]: s for s in source.studies()}
-    if not found:
+    studies = {s["name"]: s for s in source.studies()}
+    if not studies:
         st.html(note(f"no sweep was run yet; run first: {FIRST}"))
         st.code(FIRST, language="bash")
         return
     address = Address("sweeps")
     name = address.one(
-        "Sweep", "study", list(found), next(iter(found)), format_func=lambda n: label(found[n])
+        "Sweep",
+        "study",
+        list(studies),
+        next(iter(studies)),
+        format_func=lambda n: label(studies[n]),
     )
-    study = found[name]
+    study = studies[name]
     trials, importances = source.sweep(name)
     winner = find_marked(study, trials)
     st.html(show_small_print(describe_search(study)))
@@ -61,7 +66,8 @@ def page(source: Source) -> None:
     st.html(section("Go on"))
     st.html(
         show_small_print(
-            "This continues the sweep, and shows it in optuna-dashboard (a separate package):"
+            "The first command continues the sweep; the second shows it in optuna-dashboard, a "
+            "separate package:"
         )
     )
     st.code(
@@ -88,8 +94,8 @@ def describe_search(study: StudyRow) -> str:
     seeds = f"seed{'s' if len(study['seeds']) > 1 else ''} {', '.join(map(str, study['seeds']))}"
     return (
         f"{spaces}. Score: {study['metric']} on {study['holdout']:.0%} of the training images, "
-        "mean over "
-        f"{seeds}. Sampler {study['sampler']}, pruner {study['pruner']}. Trials: {states}."
+        f"mean over {seeds}. Sampler: {study['sampler']}; pruner: {study['pruner']}. "
+        f"Trials: {states}."
     )
 
 
@@ -121,9 +127,9 @@ def charts(study: StudyRow, trials: Sequence[TrialRow], winner: int | None) -> N
             column.altair_chart(plot_against(rows, name, study["metric"], study["spacing"][name]))
     st.html(
         show_small_print(
-            "A point is a trial; bars are 95 % t-intervals over its seeds (none for one seed); "
-            "the line "
-            "joins the means of given values; ◆ is the trial that won. All on validation images."
+            "A point is a trial. Bars are 95 % t-intervals over its seeds; one seed has none. The "
+            "line joins the means of values that were listed. ◆ marks the trial that won. All "
+            "numbers are of validation images."
         )
     )
 
@@ -139,20 +145,25 @@ def show_importances(
 
     st.html(section("Importance of settings"))
     if len(study["params"]) < 2:
-        st.html(show_small_print("One setting: it has all."))
+        st.html(show_small_print("There is one setting, so that nothing is compared."))
         return
     if importances:
         st.altair_chart(shares(importances))
-        st.html(show_small_print("Shares of 1, by PED-ANOVA (Watanabe et al. 2023)."))
+        st.html(show_small_print("Shares that add up to 1, by PED-ANOVA (Watanabe et al. 2023)."))
     else:
-        st.html(show_small_print("Too few trials are complete to tell, or all have one value."))
+        st.html(
+            show_small_print(
+                "Too few trials are complete to tell, or all of them have the same value."
+            )
+        )
     rows = list_parallel(study, trials, winner)
     if rows:
         st.html(section("Settings together"))
         st.altair_chart(parallels(rows, study["metric"]))
         st.html(
             show_small_print(
-                "A line is a trial; thick and orange: the best. Axes go from the lowest value up."
+                "A line is a trial; the thick orange one is the best. Every axis goes from its "
+                "lowest value at the bottom to its highest."
             )
         )
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bench.measure.perf_eval import Work
+from bench.measure.evaluation_speed import Work
 from tasks._detection.evaluate import evaluate
 from tasks._detection.records import Annotation, Detection, Truth
 

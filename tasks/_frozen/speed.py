@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.core.progress import Progress
-from bench.measure.perf_eval import Work
+from bench.measure.evaluation_speed import Work
 from tasks._frozen.protocol import Solver, SvmParams, check_solver
 from tasks._frozen.rows import Kernel, prepare
 from tasks._frozen.svm import (

@@ -11,6 +11,7 @@ import pytest
 
 from bench.contracts.registry import load
 from bench.core.errors import BadData, BadInput
+from tests.e2e.micro import wide_lines
 from tests.figures.store import bench, sets
 
 DETECTOR = (
@@ -82,11 +83,13 @@ def test_every_kind_of_task_can_be_compared(task: str, store: Path) -> None:
 def test_what_it_prints(store: Path) -> None:
     keys = cells(store, "knn")
     said = bench(store, "compare", *keys)
+    assert not wide_lines(said)
+    said = " ".join(said.split())
     assert f"knn, beside random_init × image {keys[0]}" in said
-    assert "Interval: 1000 draws of the 6 test images; it does not cover other seeds." in said
+    assert "over 1000 draws of the 6 test images; it does not cover other seeds." in said
     assert "not scored with the same settings" not in said
     (other,) = cells(store, "knn", "0", "knn.temperature=0.2")
-    said = bench(store, "compare", keys[0], other)
+    said = " ".join(bench(store, "compare", keys[0], other).split())
     assert f"{other} was not scored with the same settings: temperature 0.1 and 0.2" in said
 
 
@@ -100,7 +103,7 @@ def test_a_result_on_a_part_of_the_training_images(store: Path) -> None:
 def test_what_cannot_be_compared_is_one_line(store: Path) -> None:
     knn, cub = cells(store, "knn"), cells(store, "cub")
     for arguments, message in (
-        (knn[:1], "two or more results are compared, got 1 KEY"),
+        (knn[:1], "compare takes two or more KEYs, got 1"),
         ([knn[0], knn[0]], "is named twice"),
         ([knn[0], cub[0]], "their tasks differ"),
         ([*knn, "--metric", "top2"], r"no metric 'top2' to compare by; did you mean 'top1'\?"),

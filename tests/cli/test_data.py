@@ -1,4 +1,4 @@
-"""bench data: what is listed, what damage says, that every set is written, checked and read alike."""
+"""bench data: the list, reports of damage; every set is written, checked and read alike."""
 
 from __future__ import annotations
 

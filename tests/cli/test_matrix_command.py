@@ -1,4 +1,4 @@
-"""bench matrix: what is shared is made once, failures are kept apart, two drivers share the work."""
+"""bench matrix: shared stages are made once, failures are kept apart, two drivers share work."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import cli
-from bench.cli._common import make_cells
 from bench.contracts import registry
 from bench.contracts.component import Component
 from bench.core.params import Runtime
 from bench.plan.cell import Plan
 from bench.plan.planner import Planner, make_plan
+from bench.plan.product import make_cells
 from bench.results.db.database import open_database
 from tests.e2e.micro import SETS
 

@@ -46,24 +46,22 @@ def test_list_names_every_table() -> None:
         "values",
         "claims",
     }
-    assert len(table("list").stdout.splitlines()) == 49
+    lines = table("list").stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:] if line[0] != " "] == [r["name"] for r in rows]
 
 
 def test_show_puts_measured_beside_reported(database: Database) -> None:
     lines = table("show", "000/T14").stdout.splitlines()
+    text = " ".join(" ".join(lines).split())
     assert lines[0].startswith("000/T14: How many crops an image")
     row = next(i for i, line in enumerate(lines) if "BYOL / N = 5" in line)
     assert "69.5" in lines[row]
     # 12.706 x sqrt(2) / sqrt(2): Student's t with one degree
     assert "11.0 ± 12.7 (2)" in lines[row + 1]
-    assert any(
-        line.startswith("rank correlation") and "AP50_bbox +1.00 (3 rows)" in line
-        for line in lines
-    )
-    claim = next(line for line in lines if "More crops an image are better" in line)
-    assert claim.startswith("holds: ")
+    assert "rank correlation of reported and measured: AP50_bbox +1.00 (3 rows)" in text
+    claim = text[text.index("holds: More crops an image are better") :]
     assert "2 of 2 measured differences have this sign" in claim
-    assert lines[-1].startswith("not measured: One crop an image is worse")
+    assert "not measured: One crop an image is worse" in claim
 
 
 def test_show_in_other_formats(database: Database) -> None:
@@ -96,13 +94,13 @@ def test_show_in_other_formats(database: Database) -> None:
 
 
 def test_doubtful_numbers_are_marked_with_their_reason() -> None:
-    text = table("show", "001/T9").stdout
+    text = " ".join(table("show", "001/T9").stdout.split())
     assert "5484.0?" in text
     assert 'printed "5484"; probably 54.84 or 54.8' in text
 
 
 def test_what_is_only_reported_says_why() -> None:
-    text = table("show", "002/T1").stdout
+    text = " ".join(table("show", "002/T1").stdout.split())
     assert "COCO+ (with unlabeled2017) is no data set here" in text
 
 

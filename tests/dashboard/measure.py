@@ -27,9 +27,13 @@ const look = () => {
   if (table && !window.seen.paint) window.seen.paint = performance.now();
   const said = [...document.querySelectorAll('.b-soft')].map(e => e.innerText);
   const rows = said.find(t => / of .* rows/.test(t));
-  if (rows && rows !== window.seen.rows) { window.seen.rows = rows; window.seen.changed = performance.now(); }
+  if (rows && rows !== window.seen.rows) {
+    window.seen.rows = rows;
+    window.seen.changed = performance.now();
+  }
 };
-new MutationObserver(look).observe(document, {childList: true, subtree: true, characterData: true});
+const kinds = {childList: true, subtree: true, characterData: true};
+new MutationObserver(look).observe(document, kinds);
 document.addEventListener('click', () => { window.seen.clicked = performance.now(); }, true);
 """
 FIRST_PAINT = {10_000: 1.5, 100_000: 3.0}  # seconds, what is asked for
@@ -57,7 +61,7 @@ def choose(driver: Any, label: str, option: str) -> float:
     driver.execute_script(
         "arguments[0].click()", wait_for(driver, lambda d: d.execute_script(find))
     )
-    done = "return window.seen.changed > window.seen.clicked && window.seen.changed - window.seen.clicked"
+    done = "const {changed, clicked} = window.seen; return changed > clicked && changed - clicked"
     return float(wait_for(driver, lambda d: d.execute_script(done))) / 1000
 
 

@@ -42,8 +42,8 @@ def entry(method: str = "byol", task: str = "knn", values: Any = (), **other: An
         "pretraining": f"{method}-{crop}-{lr}",
         "protocol": f"{task}-protocol",
         "headline": "top1",
-        "command": f"bench run --method {method} --crop {crop} --task {task} --scale tiny --seeds 0"
-        f" --data scenes --task-data scenes{f' --set {method}.lr={lr}' if lr else ''}",
+        "command": f"bench run --method {method} --crop {crop} --task {task} --scale tiny"
+        f" --seeds 0 --data scenes --task-data scenes{f' --set {method}.lr={lr}' if lr else ''}",
     }
     made = Entry(**{**found, **other})
     made.values = dict(enumerate(values))

@@ -37,7 +37,10 @@ PICTURES = Path(
     os.environ.get("BENCH_PICTURES") or Path(__file__).parents[2] / "ci-output" / "dashboard"
 )
 EVIL = '<img src=x onerror="window.broken=1">'
-ROWS = "return [...document.querySelectorAll('table.board th.name')].map(e => e.innerText.split('\\n')[0])"
+ROWS = (
+    "return [...document.querySelectorAll('table.board th.name')]"
+    ".map(e => e.innerText.split('\\n')[0])"
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +88,11 @@ def pages(database: Database) -> dict[str, str]:
             CellRow.method == "byol", CellRow.scale == "small"
         )
         rows = list(dict.fromkeys(connection.scalars(query)))[:3]
+    chosen = {"task": "coco_det", "crop": "gt", "scale": "small"}
     return {
         "leaderboard": "/",
         "leaderboard-states": "/?method=supervised&method=byol&crop=image",
-        "cell": f"/?page=cell&key={label(database, task='coco_det', crop='gt', scale='small')[:16]}",
+        "cell": f"/?page=cell&key={label(database, **chosen)[:16]}",
         "cell-failed": f"/?page=cell&key={label(database, state='failed')[:16]}",
         "compare": "/?page=compare" + "".join(f"&row=measured/{r}" for r in rows),
         "coverage": "/?page=coverage&task=coco_det&task=knn",

@@ -1,4 +1,4 @@
-"""Every page with Streamlit's AppTest: what it shows, its address, and what it says without data."""
+"""Every page with Streamlit's AppTest: what it shows, its address, and its text without data."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_with_an_empty_database_no_page_breaks(home: Path, page: str) -> None:
     open_database(f"sqlite:///{home / 'results.db'}")
     found = words(show(page))
     first = getattr(importlib.import_module(f"dashboard.screens.{page}"), "FIRST", FIRST_COMMAND)
-    assert f"run first: {first}" in found or "no cell is chosen" in found
+    assert f"run first: {first}" in found or "No cell is chosen" in found
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -184,7 +184,7 @@ def test_choosing_a_filter_writes_it_into_the_address_and_a_copy_shows_the_same(
 def test_filters_survive_a_visit_to_another_page(database: Database) -> None:
     app = show(method=["supervised"])
     app.segmented_control(key="menu").set_value("coverage").run()
-    assert "What filling it would cost" in words(app)
+    assert "Cost of the missing cells" in words(app)
     app.segmented_control(key="menu").set_value("leaderboard").run()
     assert methods(app) == ["supervised"]
     assert app.query_params["method"] == "supervised"
@@ -255,7 +255,7 @@ def test_a_cell_whose_stages_are_gone_is_still_shown(database: Database) -> None
     label = cell_label(database, method="byol", crop="image", task="coco_det", scale="small")
     with database.engine.begin() as connection:
         connection.execute(delete(StageRow))
-    assert "the stages of this cell are not recorded" in words(show("cell", key=label))
+    assert "The stages of this cell are not recorded" in words(show("cell", key=label))
 
 
 def test_a_missing_cell_shows_the_command_that_fills_it(database: Database) -> None:
@@ -280,7 +280,7 @@ def test_rows_are_compared_over_common_seeds(database: Database) -> None:
     assert "seeds 0-2" in found
     assert "pretrain.crop.name" in found
     assert len(app.get("vega_lite_chart") + app.get("arrow_vega_lite_chart")) == 1
-    assert "pick two to four rows" in words(show("compare", row=keys[:1]))
+    assert "Pick two to four rows" in words(show("compare", row=keys[:1]))
 
 
 def test_rows_with_one_common_seed_have_the_command_that_resamples_images() -> None:

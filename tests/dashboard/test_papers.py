@@ -81,7 +81,7 @@ def test_without_results_the_reported_numbers_and_the_command_are_shown(home: Pa
         "papers", paper="001", table=next(t["table"] for t in list_tables() if t["paper"] == "001")
     )
     assert (
-        "nothing of this table was measured at this scale yet; run first: bench table run 001/"
+        "Nothing of this table was measured at this scale yet; run first: bench table run 001/"
         in words(app)
     )
     assert "<i>" in html(app)

@@ -83,7 +83,7 @@ def wait_for_drivers(folder: Path, driver: str, patience: float = 60.0) -> None:
 
 def main(home: str, database: str, *options: str) -> int:
     """The command."""
-    from bench.cli._common import local_engine
+    from bench.cli._engine import open_engine
     from bench.launch import memory
 
     fields = dict(zip([o.removeprefix("--") for o in options[::2]], options[1::2], strict=True))
@@ -94,7 +94,7 @@ def main(home: str, database: str, *options: str) -> int:
         {"home": Path(home), "database": database, "tracker": "none", **fields}
     )
     try:
-        with patch.object(memory, "UNKNOWN_MIB", 64), local_engine(runtime) as (engine, _):
+        with patch.object(memory, "UNKNOWN_MIB", 64), open_engine(runtime) as (engine, _):
             outcome = engine.run(plan(**{"cells": 10, **size}))
     except KeyboardInterrupt:
         return 130

@@ -37,6 +37,11 @@ def bench(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[
     return subprocess.run(code, capture_output=True, text=True, timeout=timeout, env=os.environ)
 
 
+def wide_lines(text: str, columns: int = 80) -> list[str]:
+    """The lines that a terminal would have to wrap; a path alone on its line is not broken."""
+    return [x for x in text.splitlines() if len(x) > columns and len(x.split()) > 1]
+
+
 def run(
     *more: str, sets: tuple[str, ...] = SETS, timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ from bench.core.store import Store
 from bench.figures._content import load
 from bench.figures.attention import attention
 from bench.figures.correlation import correlations, key_view
-from bench.figures.stored import list_pictures, picture
+from bench.figures.recorded import draw_stage, list_pictures
 from bench.launch.local import LocalEngine
 from bench.launch.stored import Selection
 from bench.results.db.database import open_database
@@ -356,10 +356,10 @@ def test_the_dashboard_shows_what_the_store_keeps(
         ]
     assert mine.held
     assert mine.inputs["data"].startswith("data/scenes ")
-    assert picture(mine.stage, home=store) == (store / f"{name}.png").read_bytes(), (
+    assert draw_stage(mine.stage, home=store) == (store / f"{name}.png").read_bytes(), (
         "the same drawing"
     )
-    assert picture(mine.stage, home=store / "elsewhere") is None
+    assert draw_stage(mine.stage, home=store / "elsewhere") is None
 
 
 def test_the_dashboard_says_how_to_make_what_is_missing(

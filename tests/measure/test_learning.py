@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.cli._learning import learning, markdown
+from bench.cli.perf.learning import learning, markdown
 from bench.measure.learning import ends
 
 

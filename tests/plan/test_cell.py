@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from bench.cli._common import make_cells
 from bench.core.errors import BadInput
 from bench.core.params import Runtime
 from bench.plan.cell import Cell, Plan
 from bench.plan.options import match, parse_data, parse_seeds
 from bench.plan.planner import make_plan
+from bench.plan.product import make_cells
 
 OPTIONS: dict[str, Any] = {
     "method": "orl",

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from bench.cli._matrix import pairs
 from bench.contracts import registry
 from bench.contracts.component import SCALES
 from bench.core.params import Runtime
 from bench.plan.cell import Cell
+from bench.plan.pairs import list_pairs
 from bench.plan.planner import make_plan
 from tests.e2e.micro import bench
 
@@ -26,24 +26,23 @@ METHODS, CROPS, TASKS = (registry.names(kind) for kind in ("method", "crop", "ta
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_matrix_is_whole_and_gives_reasons(scale: str) -> None:
     for kind, others in (("crop", CROPS), ("task", TASKS)):
-        rows = pairs(kind, scale)
-        assert {(r["method"], r[kind]) for r in rows} == {(m, o) for m in METHODS for o in others}
-        assert len(rows) == len(METHODS) * len(others)
-        assert all(r["supported"] == (r["reason"] is None) for r in rows)
-        assert all(10 <= len(r["reason"]) <= 200 for r in rows if r["reason"])
+        pairs = list_pairs(kind, scale)
+        assert {(p.method, p.other) for p in pairs} == {(m, o) for m in METHODS for o in others}
+        assert len(pairs) == len(METHODS) * len(others)
+        assert all(10 <= len(p.reason) <= 200 for p in pairs if p.reason is not None)
 
 
 def test_few_pairs_are_unsupported() -> None:
-    rows = pairs("crop", "tiny")
-    assert all(r["supported"] for r in rows if r["crop"] == "image")
-    whole = [m for m in METHODS if all(r["supported"] for r in rows if r["method"] == m)]
+    pairs = list_pairs("crop", "tiny")
+    assert all(p.supported for p in pairs if p.other == "image")
+    whole = [m for m in METHODS if all(p.supported for p in pairs if p.method == m)]
     assert len(whole) >= len(METHODS) - 5, "most methods go with every crop"
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_pair_plans_or_says_why_not(method: str, home: Path) -> None:
     reasons = {
-        kind: {r[kind]: r["reason"] for r in pairs(kind, "tiny") if r["method"] == method}
+        kind: {p.other: p.reason for p in list_pairs(kind, "tiny") if p.method == method}
         for kind in ("crop", "task")
     }
     cells = [_cell(method, crop, task) for crop in CROPS for task in TASKS]
@@ -78,17 +77,23 @@ def test_the_command_prints_each_reason_once_and_needs_no_training_library(home:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[-1] == "[]"
-    assert lines[0].split() == ["crop", *METHODS]
-    assert [line.split()[0] for line in lines[1 : 1 + len(CROPS)]] == CROPS
-    for reason in {(r["method"], r["reason"]) for r in pairs("crop", "tiny") if r["reason"]}:
-        assert sum(f"{reason[0]}: unsupported ({reason[1]})" in line for line in lines) == 1
+    assert all(len(line) <= 80 for line in lines)
+    heads = [name for line in lines if line.startswith("crop ") for name in line.split()[1:]]
+    assert heads == METHODS, "the table goes on in further blocks"
+    first = lines.index(next(line for line in lines if line.startswith("-----")))
+    assert [line.split()[0] for line in lines[first + 1 : first + 1 + len(CROPS)]] == CROPS
+    text = " ".join(done.stdout.split())
+    for method, reason in {(p.method, p.reason) for p in list_pairs("crop", "tiny")}:
+        if reason:
+            assert text.count(f"{method}: unsupported ({reason})") == 1
 
 
 def test_the_json_is_the_matrix() -> None:
-    found = json.loads(bench("list", "--matrix", "--scale", "small", "--json").stdout)
-    assert found == {
-        "scale": "small",
-        "crops": pairs("crop", "small"),
-        "tasks": pairs("task", "small"),
-    }
+    matrix = json.loads(bench("list", "--matrix", "--scale", "small", "--json").stdout)
+    assert matrix["scale"] == "small"
+    for plural, kind in (("crops", "crop"), ("tasks", "task")):
+        assert matrix[plural] == [
+            {"method": p.method, kind: p.other, "supported": p.supported, "reason": p.reason}
+            for p in list_pairs(kind, "small")
+        ]
     assert bench("list", "--matrix", "--scale", "huge").returncode == 2

@@ -21,7 +21,7 @@ from bench.core.store import Store
 from bench.data.preprocess import Normaliser, Transform
 from bench.data.sets.scenes import Scenes
 from bench.launch.local import LocalEngine
-from bench.measure.perf_eval import PlainShown
+from bench.measure.evaluation_speed import PlainShown
 from bench.nn.backbones import build_backbone, load_backbone
 from bench.plan.cell import Cell
 from bench.plan.planner import Planner

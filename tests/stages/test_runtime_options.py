@@ -12,12 +12,12 @@ import torch
 from click.testing import CliRunner
 
 from bench.cli import run as run_verb
-from bench.cli._common import make_cells
 from bench.core.params import Runtime
 from bench.core.store import Store
 from bench.launch.local import LocalEngine
 from bench.plan.cell import Cell
 from bench.plan.planner import Planner, make_plan
+from bench.plan.product import make_cells
 from bench.stages.checkpoint import read_history
 from bench.stages.pretrain import loop as _fit
 from bench.stages.pretrain import run

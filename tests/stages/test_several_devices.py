@@ -234,7 +234,7 @@ def test_two_machines_of_one_process_each(home: Path) -> None:
 
 
 def test_nodes_need_to_know_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.cli.run import node_number
+    from bench.launch.session import node_number
 
     for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "SLURM_NODEID"):
         monkeypatch.delenv(name, raising=False)

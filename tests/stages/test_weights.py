@@ -12,7 +12,6 @@ import pytest
 import torch
 import torchvision
 
-from bench.cli._common import make_cells
 from bench.core.errors import BadInput
 from bench.core.params import Runtime, canonical
 from bench.core.store import Store
@@ -20,6 +19,7 @@ from bench.launch.local import LocalEngine
 from bench.nn.backbones import build_backbone, load_backbone
 from bench.plan.cell import Cell, Plan
 from bench.plan.planner import make_plan
+from bench.plan.product import make_cells
 from bench.results.db.result_file import describe_cell
 from bench.stages.weights import label, weights_stage
 from tests.core.test_store import Heard

@@ -11,9 +11,10 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from bench.cli._common import local_engine, open_runtime
-from bench.cli.sweep import _open
+from bench.cli._engine import open_engine
+from bench.cli.sweep._study import open_study
 from bench.core.params import Runtime
+from bench.launch.session import open_runtime
 from bench.sweep.study import Sweep
 from bench.sweep.work import Work
 
@@ -51,12 +52,12 @@ def opened(*arguments: str) -> tuple[Sweep, Runtime]:
     study = options.pop("study")
     for name in ("timeout", "workers", "loaders", "devices", "as_json", "worker_of", "until"):
         options.pop(name)
-    return _open(runtime, study, {**options, "timed": False})[0], runtime
+    return open_study(runtime, study, {**options, "timed": False})[0], runtime
 
 
 def work(sweep: Sweep, runtime: Runtime) -> None:
     """A worker in this process."""
-    with local_engine(runtime) as (engine, _):
+    with open_engine(runtime) as (engine, _):
         Work(sweep, runtime, {}, engine.listener, engine.progress).run()
 
 
@@ -64,11 +65,11 @@ def finish(sweep: Sweep, runtime: Runtime) -> str:
     """What the command says when no trial is left."""
     import click
 
-    from bench.cli.sweep import _finish
+    from bench.cli.sweep._report import finish as finish_sweep
 
     @click.command()
     def end() -> None:
-        assert _finish(sweep, runtime, {}, False, click.echo) == 0
+        assert finish_sweep(sweep, runtime, {}, False, click.echo) == 0
 
     done = CliRunner().invoke(end, catch_exceptions=False)
     return done.output

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cli._common import open_runtime
 from bench.contracts import registry
 from bench.contracts.context import StageContext
 from bench.contracts.data import choose_held_out
@@ -20,6 +19,7 @@ from bench.core.errors import BadData
 from bench.core.stage import Stage
 from bench.core.store import Store
 from bench.launch.local import LocalEngine, Silent
+from bench.launch.session import open_runtime
 from bench.plan.cell import Cell, Plan
 from bench.plan.planner import make_plan
 from bench.results.db.database import open_database

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from pydantic import BaseModel
 
-from bench.cli.sweep import seconds
+from bench.cli.sweep import parse_time
 from bench.contracts import registry
 from bench.core.errors import BadInput
 from bench.core.params import param
@@ -161,7 +161,7 @@ def test_search_that_suits_the_space() -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200)])
 def test_times(text: str, value: float) -> None:
-    assert seconds(text) == value
+    assert parse_time(text) == value
 
 
 def test_help_lists_no_hidden_option() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from bench.cli._common import make_cells
 from bench.contracts.registry import load, names
 from bench.core.errors import BadInput
 from bench.core.params import Runtime
 from bench.plan.cell import PlannedCell
 from bench.plan.planner import make_plan
+from bench.plan.product import make_cells
 from tasks._detection import engines
 from tasks._detection.backend import TorchvisionBackend, select
 from tests.e2e.micro import bench

@@ -15,10 +15,10 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tv
 
-from bench.cli._common import make_cells
 from bench.core.errors import BadData, BadInput
 from bench.core.params import Runtime
 from bench.plan.planner import make_plan
+from bench.plan.product import make_cells
 from tasks._shared import retrieval as _retrieval
 from tasks._shared.retrieval import (
     _build_pool,

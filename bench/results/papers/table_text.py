@@ -1,4 +1,5 @@
-"""A compared table (`bench.results.papers.measured`) as text, Markdown, LaTeX or CSV."""
+"""A compared table (`bench.results.papers.measured`) as Markdown, LaTeX or CSV, and the pieces of
+it that every form has."""
 
 from __future__ import annotations
 
@@ -10,30 +11,11 @@ from bench.results.papers.compared import ComparedClaim, ComparedRow, ComparedTa
 from bench.results.views.board_text import escape_latex, escape_markdown
 
 
-def as_text(table: ComparedTable) -> str:
-    """For a terminal: the table, then what the numbers say."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table()
-    grid.add_column("row", overflow="fold")
-    for column in table["columns"]:
-        grid.add_column(Text(column["name"]), justify="right", no_wrap=True)
-    for row in table["rows"]:
-        pairs = (_format_pair(row, c["name"], "\n") for c in table["columns"])
-        grid.add_row(Text(row["label"]), *(Text(pair) for pair in pairs))
-    out = io.StringIO()
-    width = 20 + sum(max(len(c["name"]), 16) + 3 for c in table["columns"])
-    Console(file=out, width=min(max(width, 80), 220)).print(grid)
-    return _format_title(table) + "\n" + out.getvalue() + "\n".join(_list_findings(table)) + "\n"
-
-
 def as_markdown(table: ComparedTable) -> str:
     """A Markdown table of `reported / measured`, and the rest as a list."""
     names = [c["name"] for c in table["columns"]]
     lines = [
-        f"**{_format_title(table)}**",
+        f"**{format_title(table)}**",
         "",
         "| row | " + " | ".join(names) + " |",
         "|---|" + "---:|" * len(names),
@@ -41,7 +23,7 @@ def as_markdown(table: ComparedTable) -> str:
     for row in table["rows"]:
         cells = [_format_pair(row, n, " / ") for n in names]
         lines.append("| " + " | ".join(escape_markdown(c) for c in [row["label"], *cells]) + " |")
-    return "\n".join([*lines, "", *(f"- {line}" for line in _list_findings(table))]) + "\n"
+    return "\n".join([*lines, "", *(f"- {line}" for line in list_findings(table))]) + "\n"
 
 
 def as_latex(table: ComparedTable) -> str:
@@ -49,7 +31,7 @@ def as_latex(table: ComparedTable) -> str:
     names = [c["name"] for c in table["columns"]]
     head = " & ".join(rf"\multicolumn{{2}}{{c}}{{{escape_latex(n)}}}" for n in names)
     lines = [
-        f"% {_format_title(table)}",
+        f"% {format_title(table)}",
         rf"\begin{{tabular}}{{l{'rr' * len(names)}}}",
         r"\toprule",
         f"row & {head} \\\\",
@@ -58,7 +40,7 @@ def as_latex(table: ComparedTable) -> str:
     for row in table["rows"]:
         cells = [part for n in names for part in format_cell(row, n)]
         lines.append(" & ".join(escape_latex(c) for c in [row["label"], *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in _list_findings(table))]
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in list_findings(table))]
     return "\n".join(lines) + "\n"
 
 
@@ -103,7 +85,7 @@ def as_csv(table: ComparedTable) -> str:
     return out.getvalue()
 
 
-def _format_title(table: ComparedTable) -> str:
+def format_title(table: ComparedTable) -> str:
     return (
         f"{table['name']}: {table['caption']} (reported, then measured at scale {table['scale']})"
     )
@@ -134,7 +116,7 @@ def _format_pair(row: ComparedRow, name: str, between: str) -> str:
     return reported + (between + measured if measured else "")
 
 
-def _list_findings(table: ComparedTable) -> list[str]:
+def list_findings(table: ComparedTable) -> list[str]:
     """Rank correlations, claims, reasons and notes, a line each."""
     lines = [f"reported: {table['citation']['text']}"]
     known = [c for c in table["columns"] if c["spearman"] is not None]
@@ -199,7 +181,6 @@ def count_differences(claim: ComparedClaim) -> str:
 
 
 WRITERS: dict[str, Callable[[ComparedTable], str]] = {
-    "text": as_text,
     "markdown": as_markdown,
     "latex": as_latex,
     "csv": as_csv,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.measure.perf import Race
+from bench.measure.timing import Race
 from methods.proposals.anchors_scda.scda import Anchors, make_anchors, naive_scores, pick_separate
 
 FRAMES = ((224, 224), (480, 640))  # height, width of the network's input

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from bench.cli._common import make_cells
 from bench.core.errors import BadInput
 from bench.core.params import Runtime
 from bench.core.stage import Stage, walk
 from bench.plan.cell import Cell, Plan
 from bench.plan.planner import Planner, make_plan, plan_each
+from bench.plan.product import make_cells
 
 NAMED_ALIKE = ("bing", "edge_boxes", "selective_search")
 

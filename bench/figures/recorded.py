@@ -1,5 +1,5 @@
-"""What the dashboard shows of figures: those the store keeps, drawn by the functions of `bench
-figure`."""
+"""Pictures that were recorded in the results database, drawn again from what the store keeps of
+them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bench.results.db.models import ProvenanceRow, StageRow
 from bench.results.views.lineage import StageInfo
 from bench.results.views.stage_files import find_stage_folder
 
-COLLECTED = ("objectness", "shares")  # drawn from the results database itself
+COLLECTED = ("objectness", "shares")  # drawn from the results database alone
 
 
 @dataclass(frozen=True)
 class Kept:
     """A picture, when it was made, what it was made from ({role: "kind/name key"}), and whether
-    the store has it (still)."""
+    the store still has it."""
 
     stage: StageInfo
     made: str
@@ -40,16 +40,16 @@ def command(name: str, file: str = "png") -> str:
     return f"bench figure {name} --out {name}.{file}"
 
 
-def again(picture: Kept) -> str:
-    """The command line that makes this very picture, as far as its inputs say: backbones, cell,
-    images."""
-    given = [
+def command_again(picture: Kept) -> str:
+    """The command line that makes this very picture, as far as its inputs tell: its backbones, its
+    cell and its images."""
+    keys = [
         (role.rstrip("0123456789"), key[:12])
         for role, key in picture.stage.inputs.items()
         if role.rstrip("0123456789") in ("backbone", "cell")
     ]
-    images = picture.stage.params.get("images", []) if given else []
-    words = [f"--{option} {value}" for option, value in (*given, *(("image", i) for i in images))]
+    images = picture.stage.params.get("images", []) if keys else []
+    words = [f"--{option} {value}" for option, value in (*keys, *(("image", i) for i in images))]
     return " ".join([command(picture.stage.name), *words])
 
 
@@ -62,20 +62,20 @@ def list_pictures(connection: Connection, home: Path | None = None) -> list[Kept
     wanted = {key for row in rows for key in row["inputs"].values()}
     names = select(StageRow.key, StageRow.kind, StageRow.name).where(StageRow.key.in_(wanted))
     known = {key: f"{kind}/{name} {key[:12]}" for key, kind, name in connection.execute(names)}
-    found = []
+    pictures = []
     for row in rows:
         record: Mapping[str, Any] = row["record"] or {}
         fields = {n: row[n] for n in StageInfo.__dataclass_fields__ if n != "provenance"}
         inputs = {role: known.get(key, key[:12]) for role, key in row["inputs"].items()}
         stage = StageInfo(**fields, provenance=record)
         held = find_stage_folder(stage, home) is not None
-        found.append(Kept(stage, str(record.get("started", "")), held, inputs))
-    return sorted(found, key=lambda k: (k.held, k.made, k.stage.key), reverse=True)
+        pictures.append(Kept(stage, str(record.get("started", "")), held, inputs))
+    return sorted(pictures, key=lambda k: (k.held, k.made, k.stage.key), reverse=True)
 
 
-def picture(stage: StageInfo, kind: str = "png", home: Path | None = None) -> bytes | None:
-    """The figure stage as a file of type png, svg or pdf; None where the store does not hold it
-    (any more). BadData where what it holds is damaged."""
+def draw_stage(stage: StageInfo, kind: str = "png", home: Path | None = None) -> bytes | None:
+    """The figure stage as a file of type png, svg or pdf; None where the store does not hold it.
+    Raises BadData where what it holds is damaged."""
     from bench.figures._content import load
 
     folder = find_stage_folder(stage, home)
@@ -93,5 +93,5 @@ def collect_figure(
     connection: Connection, name: str, home: Path, choices: Mapping[str, str]
 ) -> dict[str, Any]:
     """The content of a figure of the results database; BadInput where there is nothing to show."""
-    found: dict[str, Any] = figures.figure(name).collect(connection, home, **choices)
-    return found
+    content: dict[str, Any] = figures.figure(name).collect(connection, home, **choices)
+    return content

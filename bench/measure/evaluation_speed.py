@@ -1,4 +1,5 @@
-"""Speed of evaluation: what a task's `peer` measures, and how fast images reach a frozen backbone."""
+"""Speed of evaluation: the work that a task's `peer` names, and loading images for a frozen
+backbone."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from bench.contracts.component import Component
 from bench.contracts.images import ImageSet
 from bench.core.errors import StageFailed
 from bench.data.preprocess import Normaliser, Transform
-from bench.measure.perf import summary, time_in_turns
+from bench.measure.timing import Summary, summary, time_in_turns
 from bench.stages.extract import BATCH, Extractor, batches
 from bench.views.augment import MEAN, STD
 
@@ -46,19 +47,32 @@ class Work:
     long: bool = False
 
 
+class WorkRow(TypedDict):
+    """What was timed: the work, the largest difference of the two results, further figures, how
+    much of the work the plain way did (its seconds are multiplied by `times`), and how long each
+    way takes."""
+
+    work: str
+    what: str
+    difference: float
+    facts: dict[str, float]
+    times: float
+    plain: Summary
+    ours: Summary
+
+
 def peer_works(tasks: Iterable[type[Component]], scale: str) -> list[Work]:
-    """Of the tasks that have a `peer`; tasks that share one are measured once."""
+    """The works of the tasks that have a `peer`; tasks that share one are measured once."""
     peers = dict.fromkeys(task.peer() for task in tasks)
     return [work for make_works in peers if make_works for work in make_works(scale)]
 
 
-def measure(work: Work, repeats: int) -> dict[str, Any]:
-    """{"work", "what", "difference", "facts", "times", "ours", "plain"} of one thread of ours;
-    raises StageFailed where the two ways do not find the same."""
-    found: dict[str, Any] = {}
+def measure(work: Work, repeats: int) -> WorkRow:
+    """Time both ways, ours in one thread; raises StageFailed where their results differ."""
+    results: dict[str, Any] = {}
 
     def way(name: str, do: Callable[[], Any]) -> Callable[[], None]:
-        return lambda: found.__setitem__(name, do())
+        return lambda: results.__setitem__(name, do())
 
     ways = {"plain": way("plain", work.plain), "ours": way("ours", work.ours)}
     before = torch.get_num_threads()
@@ -66,14 +80,16 @@ def measure(work: Work, repeats: int) -> dict[str, Any]:
     try:
         if not work.long:
             time_in_turns(ways, 1, warm_up=0)
-            gap, facts = _same(work, found)
+            gap, facts = _compare(work, results)
         timings = time_in_turns(ways, 1 if work.long else repeats, warm_up=0)
-        gap, facts = _same(work, found)
+        gap, facts = _compare(work, results)
     finally:
         torch.set_num_threads(before)
     plain, ours = summary(timings["plain"], n=1), summary(timings["ours"])
-    plain |= {name: work.times * plain[name] for name in ("median", "fastest", "slowest", "cpu")}
-    ours |= {"ratio": plain["median"] / ours["median"], "cpu_ratio": plain["cpu"] / ours["cpu"]}
+    for name in ("median", "fastest", "slowest", "cpu"):
+        plain[name] *= work.times
+    ours["ratio"] = plain["median"] / ours["median"]
+    ours["cpu_ratio"] = plain["cpu"] / ours["cpu"]
     return {
         "work": work.name,
         "what": work.what,
@@ -85,8 +101,8 @@ def measure(work: Work, repeats: int) -> dict[str, Any]:
     }
 
 
-def _same(work: Work, found: dict[str, Any]) -> tuple[float, dict[str, float]]:
-    gap, facts = work.compare(found["ours"], found["plain"])
+def _compare(work: Work, results: dict[str, Any]) -> tuple[float, dict[str, float]]:
+    gap, facts = work.compare(results["ours"], results["plain"])
     if not gap <= work.tolerance:
         raise StageFailed(
             f"{work.name}: the results that are timed differ by {gap:.2g}; report this"
@@ -95,9 +111,9 @@ def _same(work: Work, found: dict[str, Any]) -> tuple[float, dict[str, float]]:
 
 
 def time_loading(images: ImageSet, workers: Iterable[int], passes: int) -> list[Work]:
-    """What brings images to a frozen backbone, and what the backbone then makes of them, each
-    against the
-    usual way: PIL's decoder with torchvision's transforms, and a network as it was built.
+    """The works of loading images for a frozen backbone, and of computing its features, each
+    against the usual way: PIL's decoder with torchvision's transforms, and a network as it was
+    built.
 
     The loaders take the images `passes` times over, so that starting workers takes little of the
     time; the network takes up to `EXTRACTED` images, of which most of the time is its own.
@@ -107,8 +123,8 @@ def time_loading(images: ImageSet, workers: Iterable[int], passes: int) -> list[
         Repeated(images, passes * len(images)),
         Repeated(images, min(EXTRACTED, len(images))),
     )
-    found = [_loading(many, transform, n) for n in workers for transform in kinds]
-    return found + [_extraction(some, kinds[0], n) for n in workers]
+    loading = [_loading(many, transform, n) for n in workers for transform in kinds]
+    return loading + [_extraction(some, kinds[0], n) for n in workers]
 
 
 def _loading(images: ImageSet, transform: Transform, workers: int) -> Work:
@@ -125,7 +141,7 @@ def _loading(images: ImageSet, transform: Transform, workers: int) -> Work:
         return float(((one - other) * 255 * std).abs().mean()), {}
 
     name = f"loader, {transform.mode}, {workers} workers"
-    return Work(name, _told(images), ours, plain, compare, LEVELS)
+    return Work(name, _describe(images), ours, plain, compare, LEVELS)
 
 
 def _extraction(images: ImageSet, transform: Transform, workers: int) -> Work:
@@ -150,7 +166,7 @@ def _extraction(images: ImageSet, transform: Transform, workers: int) -> Work:
 
     return Work(
         f"ResNet-18, {transform.mode}, {workers} workers",
-        f"features of {_told(images)}",
+        f"features of {_describe(images)}",
         ours,
         plain,
         compare,
@@ -158,7 +174,7 @@ def _extraction(images: ImageSet, transform: Transform, workers: int) -> Work:
     )
 
 
-def _told(images: ImageSet) -> str:
+def _describe(images: ImageSet) -> str:
     kind = Path(images.file(0)).suffix[1:]
     return f"{len(images)} images of {kind}, short side {RESIZE}, to {SIZE} px"
 
@@ -196,8 +212,8 @@ class PlainShown(Dataset[Tensor]):
         from PIL import Image
 
         with Image.open(self.images.file(index)) as image:
-            found: Tensor = self.steps(image.convert("RGB"))
-        return found
+            pixels: Tensor = self.steps(image.convert("RGB"))
+        return pixels
 
 
 class Repeated(ImageSet):

@@ -1,4 +1,4 @@
-"""Ratios, not absolute times: ways of doing one thing, timed in turns in one run on one machine."""
+"""Ratios of times: several ways of doing the same, timed in turns in one run on one machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 PACKAGES = (
     "torch",
@@ -48,13 +48,37 @@ class Timing:
     cpu: float
 
 
+class Summary(TypedDict):
+    """Of several timings: wall seconds, the median of CPU seconds, and how many times faster this
+    is than the base it is compared with."""
+
+    median: float
+    fastest: float
+    slowest: float
+    cpu: float
+    repeats: int
+    ratio: NotRequired[float]
+    cpu_ratio: NotRequired[float]
+
+
+class Machine(TypedDict):
+    """What was measured on; see `machine`."""
+
+    cpu: str
+    cores: int
+    load: float
+    bf16: bool
+    python: str
+    versions: dict[str, str]
+
+
 def time_in_turns(
     ways: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 1
 ) -> dict[str, list[Timing]]:
     """Timings of every way, `repeats` of each, the ways taking turns so that what else the machine
     does meets all of them alike; each round starts with another one. `warm_up` rounds before are
     not counted."""
-    found: dict[str, list[Timing]] = {name: [] for name in ways}
+    timings: dict[str, list[Timing]] = {name: [] for name in ways}
     names = list(ways)
     for turn in range(warm_up + repeats):
         first = turn % len(names)
@@ -62,8 +86,8 @@ def time_in_turns(
             wall, cpu = time.perf_counter(), cpu_seconds()
             ways[name]()
             if turn >= warm_up:
-                found[name].append(Timing(time.perf_counter() - wall, cpu_seconds() - cpu))
-    return found
+                timings[name].append(Timing(time.perf_counter() - wall, cpu_seconds() - cpu))
+    return timings
 
 
 def cpu_seconds() -> float:
@@ -74,17 +98,16 @@ def cpu_seconds() -> float:
 
 def summary(
     timings: Sequence[Timing], base: Sequence[Timing] | None = None, n: int = 1
-) -> dict[str, Any]:
-    """{"median", "fastest", "slowest" (wall seconds), "cpu" (median), "repeats"}, for once of the
-    `n` times that a timing did the work; with `base`, {"ratio", "cpu_ratio"}: the base's median
-    over this one's, how many times faster this is. CPU seconds do not count the time in which
-    others had the cores, but they do
-    count threads that wait by spinning: with one thread on a busy machine `cpu_ratio` is the
-    better figure.
+) -> Summary:
+    """The summary of doing the work once, where each timing did it `n` times. With `base`, `ratio`
+    and `cpu_ratio` are the base's median over this one's.
+
+    CPU seconds do not count the time in which other programs had the cores, but they do count
+    threads that wait by spinning: with one thread on a busy machine, trust `cpu_ratio`.
     """
     wall, cpu = (_median(timings, kind) / n for kind in ("wall", "cpu"))
     every = [timing.wall / n for timing in timings]
-    found = {
+    result: Summary = {
         "median": wall,
         "fastest": min(every),
         "slowest": max(every),
@@ -92,16 +115,16 @@ def summary(
         "repeats": len(timings),
     }
     if base is None:
-        return found
+        return result
     ratio, cpu_ratio = (_median(base, kind) / _median(timings, kind) for kind in ("wall", "cpu"))
-    return {**found, "ratio": ratio, "cpu_ratio": cpu_ratio}
+    return {**result, "ratio": ratio, "cpu_ratio": cpu_ratio}
 
 
 def _median(timings: Sequence[Timing], kind: str) -> float:
     return max(statistics.median(getattr(timing, kind) for timing in timings), 1e-9)
 
 
-def many(work: Callable[[], Any], at_least: float = 0.02) -> int:
+def choose_repeats(work: Callable[[], Any], at_least: float = 0.02) -> int:
     """How often to do `work` so that one timing takes `at_least` seconds; 1 for slow work."""
     start = time.perf_counter()
     work()
@@ -109,7 +132,7 @@ def many(work: Callable[[], Any], at_least: float = 0.02) -> int:
     return max(1, min(1000, round(at_least / max(once, 1e-7))))
 
 
-def times(work: Callable[[], Any], n: int) -> Callable[[], None]:
+def repeat(work: Callable[[], Any], n: int) -> Callable[[], None]:
     """`work`, n times."""
 
     def repeated() -> None:
@@ -119,28 +142,28 @@ def times(work: Callable[[], Any], n: int) -> Callable[[], None]:
     return repeated
 
 
-def machine() -> dict[str, Any]:
-    """What was measured on: processor, cores this process may use, load average (processes that
-    want a core, over the last minute; more than 0 before a measurement means that others work here
-    too), versions."""
+def machine() -> Machine:
+    """What is measured on: the processor, the cores that this process may use, the load average
+    (processes that want a core, over the last minute; more than 0 before a measurement means that
+    other programs are running), and versions of packages."""
     return {
         "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "load": round(os.getloadavg()[0], 2),
         "bf16": has_bf16(),
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": {name: number for name in PACKAGES if (number := _version(name))},
     }
 
 
 def cpu_name() -> str:
-    """The processor's name as the system tells it."""
+    """The processor's name."""
     return _cpu_field("model name") or platform.processor() or platform.machine()
 
 
 def has_bf16() -> bool:
-    """Does the processor multiply bfloat16 (AVX-512 BF16, AMX or Arm's BF16)? Linux tells; else
-    no."""
+    """Does the processor multiply bfloat16 (AVX-512 BF16, AMX or Arm's BF16)? Only Linux
+    tells; elsewhere the answer is no."""
     flags = (_cpu_field("flags") or _cpu_field("Features")).split()
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -20,39 +20,67 @@ from bench.contracts.context import StageContext
 from bench.core.errors import StageFailed
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.measure.perf import Race, Timing, many, summary, time_in_turns, times
+from bench.measure.timing import (
+    Race,
+    Summary,
+    Timing,
+    choose_repeats,
+    repeat,
+    summary,
+    time_in_turns,
+)
 from bench.stages import proposals
 
 CHEAP = 0.005  # seconds an image below which starting processes is all one would measure
 
 
-def races() -> list[Race]:
-    """Of every proposer that has a `peer`."""
-    found: list[Race] = []
+class RaceRow(TypedDict):
+    """A race's name, the largest difference of the two results, and how long each way takes."""
+
+    race: str
+    difference: float
+    plain: Summary
+    ours: Summary
+
+
+class ScalingRow(Summary):
+    """A generator with a number of processes; see `Scaling.rows`."""
+
+    proposals: str
+    images: int
+    processes: int
+    ms_per_image: float
+    serial: float
+    possible: float
+    busy: float
+
+
+def list_races() -> list[Race]:
+    """The races of every generator that has a `peer`."""
+    races: list[Race] = []
     for name in registry.names("proposals"):
         make_races = registry.load("proposals", name).peer()
-        found += make_races() if make_races else []
-    return found
+        races += make_races() if make_races else []
+    return races
 
 
-def race(one: Race, repeats: int) -> dict[str, Any]:
-    """{"race", "difference", "ours", "plain"}; raises StageFailed where the results differ."""
+def run_race(one: Race, repeats: int) -> RaceRow:
+    """Time both ways of a race; raises StageFailed where their results differ."""
     gap = one.difference()
     if not gap <= one.tolerance:
         raise StageFailed(
             f"{one.name}: the results that are timed differ by {gap:.2g}; report this"
         )
-    n, m = many(one.ours), many(one.plain)
-    timings = time_in_turns({"plain": times(one.plain, m), "ours": times(one.ours, n)}, repeats)
+    n, m = choose_repeats(one.ours), choose_repeats(one.plain)
+    timings = time_in_turns({"plain": repeat(one.plain, m), "ours": repeat(one.ours, n)}, repeats)
     plain, ours = summary(timings["plain"], n=m), summary(timings["ours"], n=n)
-    ratios = {
-        f"{kind}ratio": plain[of] / ours[of] for kind, of in (("", "median"), ("cpu_", "cpu"))
-    }
-    return {"race": one.name, "difference": gap, "plain": plain, "ours": {**ours, **ratios}}
+    ours["ratio"] = plain["median"] / ours["median"]
+    ours["cpu_ratio"] = plain["cpu"] / ours["cpu"]
+    return {"race": one.name, "difference": gap, "plain": plain, "ours": ours}
 
 
 @dataclass(frozen=True)
-class Taken:
+class StageTiming:
     """One run of a proposals stage: wall seconds, and CPU seconds of this process and of the
     others."""
 
@@ -67,14 +95,14 @@ class Taken:
 
 @dataclass
 class Scaling:
-    """Runs one generator's stage with several numbers of processes; the stages before it are
-    there."""
+    """Runs one generator's stage with several numbers of processes; the stages before it have
+    been made."""
 
     stage: Stage
     inputs: Mapping[str, Path]
     runtime: Runtime
 
-    def run(self, processes: int) -> tuple[Taken, dict[str, np.ndarray]]:
+    def run(self, processes: int) -> tuple[StageTiming, dict[str, np.ndarray]]:
         """The whole stage, its files included, in a folder that is dropped; its proposals."""
         folder = Path(tempfile.mkdtemp(prefix="perf-", dir=self.runtime.home))
         runtime = self.runtime.model_copy(update={"workers": processes, "devices": "cpu"})
@@ -83,12 +111,12 @@ class Scaling:
             proposals.run(StageContext(self.stage, folder, self.inputs, runtime))
             wall, after = time.perf_counter() - start, _cpu()
             with np.load(folder / "proposals.npz") as file:
-                made = {name: file[name] for name in file.files}
+                proposed = {name: file[name] for name in file.files}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return Taken(wall, after[0] - before[0], after[1] - before[1]), made
+        return StageTiming(wall, after[0] - before[0], after[1] - before[1]), proposed
 
-    def rows(self, processes: Sequence[int], repeats: int) -> list[dict[str, Any]]:
+    def rows(self, processes: Sequence[int], repeats: int) -> list[ScalingRow]:
         """A row for each number of processes, the first of which is the base.
 
         "serial": CPU seconds of this process, which hands out work and gathers it, as a share of
@@ -98,38 +126,40 @@ class Scaling:
         far below 1, other programs had the cores, and "ratio", which is of wall time, says little.
         Raises StageFailed where the proposals depend on the number of processes.
         """
-        taken: dict[int, list[Taken]] = {n: [] for n in processes}
-        first, made = self.run(processes[0])
-        images = len(made["image_ids"])
+        taken: dict[int, list[StageTiming]] = {n: [] for n in processes}
+        first, expected = self.run(processes[0])
+        images = len(expected["image_ids"])
         if first.wall / images < CHEAP:
             return [self._row(processes[0], [first], [first], images)]
 
         def way(n: int) -> None:
-            found, other = self.run(n)
-            taken[n].append(found)
-            if any(not np.array_equal(made[name], other[name]) for name in made):
+            timing, proposed = self.run(n)
+            taken[n].append(timing)
+            if any(not np.array_equal(expected[name], proposed[name]) for name in expected):
                 raise StageFailed(
-                    f"{self.stage.name}: other proposals with {n} processes; report this"
+                    f"{self.stage.name}: the proposals are others with {n} processes; report this"
                 )
 
         time_in_turns({str(n): partial(way, n) for n in processes}, repeats, warm_up=0)
         return [self._row(n, taken[n], taken[processes[0]], images) for n in processes]
 
-    def _row(self, n: int, taken: list[Taken], base: list[Taken], images: int) -> dict[str, Any]:
+    def _row(
+        self, n: int, taken: list[StageTiming], base: list[StageTiming], images: int
+    ) -> ScalingRow:
         here, there = (
             statistics.median(parts)
             for parts in zip(*((t.here, t.there) for t in taken), strict=True)
         )
-        found = summary([t.timing for t in taken], [t.timing for t in base])
+        total = summary([t.timing for t in taken], [t.timing for t in base])
         return {
             "proposals": self.stage.name,
             "images": images,
             "processes": n,
-            **found,
-            "ms_per_image": 1000 * found["median"] / images,
+            **total,
+            "ms_per_image": 1000 * total["median"] / images,
             "serial": 0.0 if n < 2 else here / (here + there),
-            "possible": found["cpu"] * found["cpu_ratio"] / (here + there / n),
-            "busy": found["cpu"] / (found["median"] * n),
+            "possible": total["cpu"] * total["cpu_ratio"] / (here + there / n),
+            "busy": total["cpu"] / (total["median"] * n),
         }
 
 

@@ -15,7 +15,7 @@ from bench.contracts.method import Method
 from bench.contracts.network import Batch, Network, Views
 from bench.contracts.views import Source
 from bench.core.errors import BadInput, StageFailed
-from bench.measure.perf import summary, time_in_turns
+from bench.measure.timing import Summary, summary, time_in_turns
 from bench.nn.optim import base_lr, build_optimizer
 
 N_IMAGES = 5000  # of the set that a queue is sized for
@@ -53,13 +53,26 @@ class Settings:
     warm_up: int = 1
 
 
+class StepRow(Summary):
+    """A step of the peer's or ours (`who`), at a number of threads and a precision."""
+
+    method: str
+    threads: int
+    who: str
+    precision: str
+    batch: int
+    size: int
+    loss_difference: float
+    images_per_second: float
+
+
 def make(method: type[Any], settings: Settings, overrides: Mapping[str, Any]) -> Method:
     """The method at scale `tiny` with the batch, the image size and `overrides`."""
-    given = {"batch_size": settings.batch, "image_size": settings.size, **overrides}
-    return method.resolve("tiny", given)  # type: ignore[no-any-return]
+    changes = {"batch_size": settings.batch, "image_size": settings.size, **overrides}
+    return method.resolve("tiny", changes)  # type: ignore[no-any-return]
 
 
-def measure(method: Method, settings: Settings) -> list[dict[str, Any]]:
+def measure(method: Method, settings: Settings) -> list[StepRow]:
     """A row for the peer and one for each precision of ours, at every number of threads.
 
     A step is: gradients to none, forward and loss, backward, optimizer, moving averages. The
@@ -88,23 +101,28 @@ def measure(method: Method, settings: Settings) -> list[dict[str, Any]]:
 
 def _rows(
     method: Method, settings: Settings, images: dict[str, Tensor], threads: int, gap: float
-) -> list[dict[str, Any]]:
+) -> list[StepRow]:
     ways: dict[str, Callable[[], Any]] = {"peer": peer_step(method, images)}
     ways |= {f"ours {p}": our_step(_with(method, p), images) for p in settings.precisions}
     timings = time_in_turns(ways, settings.repeats, settings.warm_up)
-    found = []
+    rows: list[StepRow] = []
     for name, taken in timings.items():
         who, _, precision = name.partition(" ")
-        row: dict[str, Any] = {
-            "method": method.name,
-            "threads": threads,
-            "who": who,
-            "precision": precision or "fp32",
-        }
-        row |= {"batch": settings.batch, "size": settings.size, "loss_difference": gap}
-        row |= summary(taken, timings["peer"])
-        found.append({**row, "images_per_second": settings.batch / row["median"]})
-    return found
+        times = summary(taken, timings["peer"])
+        rows.append(
+            {
+                "method": method.name,
+                "threads": threads,
+                "who": who,
+                "precision": precision or "fp32",
+                "batch": settings.batch,
+                "size": settings.size,
+                "loss_difference": gap,
+                **times,
+                "images_per_second": settings.batch / times["median"],
+            }
+        )
+    return rows
 
 
 def _with(method: Method, precision: str) -> Method:

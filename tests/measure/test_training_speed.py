@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ import torch
 from bench.contracts import registry
 from bench.contracts.method import Method
 from bench.core.errors import BadInput, StageFailed
-from bench.measure import perf_train
-from bench.measure.perf_train import (
+from bench.measure import training_speed
+from bench.measure.training_speed import (
     Settings,
     batch_of,
     build_fresh,
@@ -23,7 +24,7 @@ from bench.measure.perf_train import (
     make_peer,
     shapes,
 )
-from tests.e2e.micro import bench
+from tests.e2e.micro import bench, wide_lines
 
 WITH_PEER = ["byol", "moco_v2", "simclr", "swav"]
 TINY = Settings(batch=6, size=32)
@@ -87,7 +88,7 @@ def test_unequal_losses_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(lightly._Simclr, "as_ours", lambda self, loss: loss + 0.01)
     with pytest.raises(StageFailed, match=r"simclr: the losses that are timed differ by 0\.00"):
-        perf_train.measure(small("simclr"), TINY)
+        training_speed.measure(small("simclr"), TINY)
 
 
 def test_our_step_trains_and_the_peer_s_too() -> None:
@@ -95,10 +96,10 @@ def test_our_step_trains_and_the_peer_s_too() -> None:
     method = small("byol", lr="0.05")
     before = loss_gap(method, images(method))
     seen: list[Any] = []
-    for make_step in (perf_train.our_step, perf_train.peer_step):
+    for make_step in (training_speed.our_step, training_speed.peer_step):
         with pytest.MonkeyPatch.context() as patch:
             held = build_fresh(method)
-            patch.setattr(perf_train, "build_fresh", lambda m, held=held: held)
+            patch.setattr(training_speed, "build_fresh", lambda m, held=held: held)
             step = make_step(method, images(method))
             weights = [p.detach().clone() for p in held.parameters()]
             step()
@@ -109,7 +110,7 @@ def test_our_step_trains_and_the_peer_s_too() -> None:
     assert loss_gap(method, images(method)) == before
 
 
-def test_perf_train_prints_its_fields() -> None:
+def test_perf_train_prints_its_fields(tmp_path: Path) -> None:
     pytest.importorskip("lightly")
     small = (
         "--size",
@@ -123,9 +124,14 @@ def test_perf_train_prints_its_fields() -> None:
         "--precision",
         "fp32,bf16",
     )
-    done = bench("perf", "train", "-m", "simclr", *small, "--set", "hidden=16", "--json", "-")
+    file = tmp_path / "perf.json"
+    done = bench(
+        "perf", "train", "-m", "simclr", *small, "--set", "hidden=16", "--json", str(file)
+    )
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
+    assert not wide_lines(done.stdout)
+    assert done.stdout.count("simclr") >= 3
+    rows = json.loads(file.read_text())["rows"]
     assert [(r["who"], r["precision"]) for r in rows] == [
         ("peer", "fp32"),
         ("ours", "fp32"),

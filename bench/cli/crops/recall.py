@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._common import (
-    Names,
-    ScaleName,
-    devices_option,
-    local_engine,
-    open_runtime,
-    print_json,
-    settings,
-)
+from bench.cli._engine import open_engine
+from bench.cli._options import IMAGES_DATA, JSON, PROPOSALS, SCALE, SET, SPLIT, device_options
+from bench.cli._table import Column, print_json, print_table
 from bench.core.errors import BadInput
+from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,30 +23,33 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@PROPOSALS()
+@IMAGES_DATA()
+@SPLIT()
 @click.option(
-    "--proposals",
-    "-p",
-    type=Names("proposals"),
-    default="all",
+    "--boxes",
+    default="10,100,1000",
     show_default=True,
-    help="Names, globs or all.",
+    help="Numbers of first boxes that recall is measured among.",
 )
 @click.option(
-    "--data", type=Names("data"), default="scenes", show_default=True, help="NAME or NAME=PATH."
+    "--iou",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Overlap with an object at which a box finds it.",
 )
-@click.option("--split", default="train", show_default=True)
 @click.option(
-    "--boxes", default="10,100,1000", show_default=True, help="Recall among so many first boxes."
+    "--seeds",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Number of times that the proposals are made, each with another seed.",
 )
-@click.option("--iou", default=0.5, show_default=True, type=click.FloatRange(0, 1, min_open=True))
-@click.option(
-    "--seeds", default=1, show_default=True, type=click.IntRange(1, 100), help="Of the proposers."
-)
-@click.option("--scale", "-s", type=ScaleName(), default="tiny", show_default=True)
-@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a setting.")
-@click.option("--devices", default="auto", show_default=True)
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256))
-@click.option("--json", "as_json", is_flag=True)
+@SCALE()
+@SET()
+@device_options
+@JSON()
 def recall(
     proposals: str,
     data: str,
@@ -61,27 +59,30 @@ def recall(
     seeds: int,
     scale: str,
     sets: tuple[str, ...],
-    devices: str,
+    devices: int | str,
     workers: int,
     as_json: bool,
 ) -> None:
-    """Share of annotated objects that the first boxes of every proposer find.
+    """Measure the share of annotated objects that the first boxes of every generator find.
 
-    Percent of objects, those of all images together, with the half-width of the 95 % interval over
-    images. Proposals are ordinary stages, made once. A proposer that keeps fewer boxes than asked
-    for (its setting `top`) is asked for as many as the largest count, unless --set says otherwise.
+    Numbers are percent of the objects of all images together, with the half-width of the 95 %
+    interval over images. Proposals are ordinary stages, made once. A generator whose setting
+    "top" keeps fewer boxes than the largest number asked for keeps as many as that, unless --set
+    says otherwise.
     """
     from bench.plan.cell import Cell
-    from bench.plan.options import check_scale, match, parse_data
+    from bench.plan.options import check_scale, match, parse_data, parse_settings
     from bench.plan.planner import plan_each
 
     counts = _counts(boxes)
-    runtime = open_runtime(devices=devices_option(devices), workers=workers)
+    runtime = open_runtime(devices=devices, workers=workers)
     names = match("proposals", "*" if proposals == "all" else proposals)
     name, path = parse_data(data)
-    assert name is not None
-    cell = _asking_for(
-        max(counts), names, Cell("", "", "", name, name, check_scale(scale), 0, settings(sets))
+    if name is None:
+        raise BadInput("--data is empty; try: --data scenes")
+    settings = parse_settings(sets)
+    cell = _keep_boxes(
+        max(counts), names, Cell("", "", "", name, name, check_scale(scale), 0, settings)
     )
     paths: dict[str, Path | None] = {name: path}
     [(_, stages)] = plan_each(
@@ -92,7 +93,7 @@ def recall(
         split=split,
     )
     rows, failed = [], {}
-    with local_engine(runtime) as (engine, _):
+    with open_engine(runtime) as (engine, _):
         for proposer, stage in stages.items():
             try:
                 rows.append(_row(engine, proposer, stage, counts, iou, seeds))
@@ -101,7 +102,7 @@ def recall(
     if as_json:
         print_json(rows)
     else:
-        _table(rows, counts, f"{name} {split}, recall at IoU {iou:g}, %")
+        _print(rows, counts, f"{name} {split}, recall at IoU {iou:g}, %")
     for proposer, reason in failed.items():
         click.echo(f"bench: {proposer}: {reason}", err=True)
     sys.exit(2 if failed else 0)
@@ -119,18 +120,18 @@ def _counts(text: str) -> list[int]:
     return counts
 
 
-def _asking_for(most: int, names: list[str], cell: Cell) -> Cell:
-    """The cell, told that generators with a `top` below `most` keep `most` boxes, unless it says
-    itself."""
+def _keep_boxes(most: int, names: list[str], cell: Cell) -> Cell:
+    """The cell with a setting for each generator whose `top` is below `most` to keep `most` boxes,
+    unless the cell sets it."""
     from bench.contracts import registry
 
-    said = {key for key, _ in cell.overrides}
-    if said & {"top", "proposals.top"}:
+    changed = {key for key, _ in cell.overrides}
+    if changed & {"top", "proposals.top"}:
         return cell
     lacking = [
         n
         for n in names
-        if f"{n}.top" not in said
+        if f"{n}.top" not in changed
         and getattr(registry.load("proposals", n).resolve(cell.scale).params, "top", most) < most
     ]
     return replace(cell, overrides=(*((f"{n}.top", str(most)) for n in lacking), *cell.overrides))
@@ -150,7 +151,7 @@ def _row(
     images = StageContext(stage, folders[0], inputs, engine.runtime).images(
         "data", stage.params["split"]
     )
-    found = recalls(images, [load_proposals(folder) for folder in folders], counts, iou)
+    measured = recalls(images, [load_proposals(folder) for folder in folders], counts, iou)
     about = {
         "proposals": proposer,
         "data": images.name,
@@ -159,30 +160,25 @@ def _row(
         "seeds": seeds,
     }
     settings = proposals_info(folders[0])["proposals"]["params"]
-    return {**about, "params": settings, "stage": stage.key, **found}
+    return {**about, "params": settings, "stage": stage.key, **measured}
 
 
-def _table(rows: list[dict[str, Any]], counts: list[int], title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for i, name in enumerate(
-        ("proposals", "images", "objects", "boxes", *(f"at {c}" for c in counts))
-    ):
-        table.add_column(name, justify="right" if i else "left")
-    for row in rows:
-        table.add_row(
-            row["proposals"],
-            str(row["images"]),
-            str(row["objects"]),
-            f"{row['boxes_per_image']:.0f}",
-            *(_percent(row["recall"][str(c)]) for c in counts),
-        )
-    console = Console()
-    if not console.is_terminal:
-        console.width = 110
-    console.print(table)
+def _print(rows: list[dict[str, Any]], counts: list[int], title: str) -> None:
+    heads = ("images", "objects", "boxes", *(f"at {count}" for count in counts))
+    print_table(
+        [Column("proposals", key=True), *(Column(head, right=True) for head in heads)],
+        [
+            (
+                row["proposals"],
+                str(row["images"]),
+                str(row["objects"]),
+                f"{row['boxes_per_image']:.0f}",
+                *(_percent(row["recall"][str(count)]) for count in counts),
+            )
+            for row in rows
+        ],
+        title,
+    )
 
 
 def _percent(value: dict[str, Any]) -> str:

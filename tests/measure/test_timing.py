@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from bench.cli import main
-from bench.measure import perf
-from bench.measure.perf import Timing, many, summary, time_in_turns, times
+from bench.measure import timing
+from bench.measure.timing import Timing, choose_repeats, repeat, summary, time_in_turns
 
 
 def test_ways_take_turns_and_warm_up_does_not_count() -> None:
@@ -41,31 +41,32 @@ def test_short_work_is_repeated_in_one_timing() -> None:
     def work() -> None:
         count[0] += 1
 
-    assert 100 <= many(work) <= 1000
+    assert 100 <= choose_repeats(work) <= 1000
     count[0] = 0
-    times(work, 7)()
+    repeat(work, 7)()
     assert count[0] == 7
 
 
 def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = perf.machine()
+    found = timing.machine()
     assert found["cores"] == len(os.sched_getaffinity(0))
     assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert found["cpu"]
     monkeypatch.setattr(
-        perf, "_cpu_field", lambda name: "fpu avx512_bf16" if name == "flags" else ""
+        timing, "_cpu_field", lambda name: "fpu avx512_bf16" if name == "flags" else ""
     )
-    assert perf.has_bf16()
-    monkeypatch.setattr(perf, "_cpu_field", lambda name: "fpu avx512f" if name == "flags" else "")
-    assert not perf.has_bf16()
+    assert timing.has_bf16()
+    without = {"flags": "fpu avx512f"}
+    monkeypatch.setattr(timing, "_cpu_field", lambda name: without.get(name, ""))
+    assert not timing.has_bf16()
 
 
 def test_cpu_time_of_other_processes_counts() -> None:
     code = "x = sum(i * i for i in range(3_000_000))"
-    [timing] = time_in_turns(
+    [taken] = time_in_turns(
         {"a": lambda: subprocess.run([sys.executable, "-c", code], check=True)}, 1, 0
     )["a"]
-    assert timing.cpu > 0.05
+    assert taken.cpu > 0.05
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_cpu_time_of_other_processes_counts() -> None:
         ("perf train -m byol --precision fp16", "--precision is a list of fp32 and bf16"),
         ("perf train -m byol --set moco_v2.tau=1", "unknown method to time 'moco_v2'"),
         ("perf train -m byol --set byol.optimizer=lars --size 32 --batch 4", "torch has no lars"),
-        ("perf eval -t knn", "nothing to compare knn's evaluation with"),
+        ("perf eval -t knn", "there is nothing to compare the evaluation of knn with"),
         ("perf eval --workers some", "--workers is a list of numbers from 0"),
         ("perf crops --processes 0", "--processes is a list of positive numbers"),
         ("perf crops --size big", "--size is WIDTHxHEIGHT"),

@@ -1,0 +1,138 @@
+"""What a sweep prints: its plan at the start, and its winner at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli._table import print_json
+
+if TYPE_CHECKING:
+    from bench.core.params import Runtime
+    from bench.results.views.studies import TrialRow, Winner
+    from bench.sweep.setup import Setup
+    from bench.sweep.study import Sweep
+
+Say = Callable[[str], None]
+
+
+def introduce(sweep: Sweep, runtime: Runtime, workers: int, say: Say) -> None:
+    """Print what will be done, and every choice that was made without being asked for."""
+    from sqlalchemy.engine import make_url
+
+    from bench.sweep.setup import MANY
+
+    setup, cell = sweep.setup, sweep.setup.cells[0]
+    seeds = ", ".join(str(c.seed) for c in setup.cells)
+    say(f"study {sweep.name} in {make_url(runtime.database).render_as_string(hide_password=True)}")
+    for space in setup.spaces:
+        say(f"  {space.name}: {space}")
+    say(
+        f"  method {cell.method}, crop {cell.crop}, task {cell.task}, scale {cell.scale}, seeds "
+        f"{seeds}"
+    )
+    for note in setup.notes:
+        say(f"  {note}")
+    say(
+        f"  score: {setup.headline} of {cell.task} on {setup.holdout:.0%} of the training images "
+        f"of {cell.task_data}; the best is scored on the test images once"
+    )
+    count = "any number of" if setup.trials >= MANY else setup.trials
+    say(f"  sampler {setup.sampler}, pruner {setup.pruner}, {count} trials, {workers} worker(s)")
+
+
+def finish(
+    sweep: Sweep, runtime: Runtime, paths: Mapping[str, Path | None], as_json: bool, say: Say
+) -> int:
+    """Score the winner and print the result; returns the exit code."""
+    from bench.results.views.studies import (
+        compute_importances,
+        describe_trial,
+        find_best,
+        is_lost,
+    )
+    from bench.results.views.trials import format_score
+    from bench.sweep.report import format_params
+
+    rows = [describe_trial(t) for t in sweep.trials() if not is_lost(t)]
+    failed = [r for r in rows if r["state"] == "fail"]
+    for row in failed:
+        click.echo(
+            f"bench: trial {row['number']} ({format_params(row['params'])}): {row['reason']}",
+            err=True,
+        )
+    best, setup = find_best(rows), sweep.setup
+    if best is None:
+        say("no trial is complete yet; the same command goes on")
+        return 1
+    if sweep.left():
+        say("the time is over, but trials are left: the same command goes on")
+    winner = _score_winner(sweep, best["params"], runtime, paths)
+    shares = compute_importances(sweep.study)
+    if as_json:
+        print_json({"study": sweep.name, "trials": rows, "winner": winner, "importances": shares})
+        return 1 if failed else 0
+    _print_plots(rows, setup, shares)
+    score = format_score(best["value"], best["ci95"])
+    say(f"\nbest: {format_params(best['params'])}, validation {setup.headline} {score}")
+    _print_commands(sweep, best, winner)
+    return 1 if failed else 0
+
+
+def _score_winner(
+    sweep: Sweep, values: Mapping[str, Any], runtime: Runtime, paths: Mapping[str, Path | None]
+) -> Winner:
+    """Score the chosen configuration, as ordinary cells, on the test images; keep that with the
+    study."""
+    from bench.cli._engine import open_engine
+    from bench.core.statistics import summarise
+    from bench.results.views.studies import WINNER
+    from bench.sweep.work import evaluate_winner
+
+    with open_engine(runtime) as (engine, _):
+        plan, scores = evaluate_winner(sweep, values, runtime, paths, engine)
+    winner: Winner = {
+        "values": dict(values),
+        "cells": [c.final.key for c in plan.cells if c.final],
+        "commands": [c.cell.command() for c in plan.cells],
+        "scores": scores,
+        "test": summarise(scores),
+    }
+    if sweep.study.user_attrs.get(WINNER) != winner:
+        sweep.study.set_user_attr(WINNER, winner)
+    return winner
+
+
+def _print_plots(rows: list[TrialRow], setup: Setup, shares: Mapping[str, float]) -> None:
+    from bench.sweep.report import describe_spread, plot
+
+    for space in setup.spaces:
+        click.echo("\n" + "\n".join(plot(rows, space.name, setup.headline)))
+    for line in describe_spread(rows):
+        click.echo(line)
+    if len(shares) > 1:
+        click.echo("importance: " + ", ".join(f"{k} {v:.0%}" for k, v in shares.items()))
+
+
+def _for_all_seeds(sweep: Sweep, command: str) -> str:
+    """The command of the first seed's cell, for all seeds."""
+    seeds = [str(c.seed) for c in sweep.setup.cells]
+    return command.replace(f" --seeds {seeds[0]} ", f" --seeds {','.join(seeds)} ")
+
+
+def _print_commands(sweep: Sweep, best: TrialRow, winner: Winner | None) -> None:
+    """Commands to reproduce, to show and to go on."""
+    from bench.sweep.report import format_winner
+
+    if winner:
+        click.echo(f"test: {format_winner(sweep.setup.headline, winner['scores'])}")
+        click.echo(f"reproduce: {_for_all_seeds(sweep, winner['commands'][0])}")
+    click.echo(f"its trial, {best['number']}: {_for_all_seeds(sweep, best['commands'][0])}")
+    click.echo("  " + "   ".join(f"bench show {k[:12]}" for k in best["cells"]))
+    click.echo(
+        f"go on: bench sweep --study {sweep.name}   (with --param NAME=VALUES for other values)"
+    )
+    click.echo("look at it: bench dashboard; optuna-dashboard, given the database's URL")

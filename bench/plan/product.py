@@ -1,0 +1,146 @@
+"""Cells of the product of names: methods x crops x tasks x seeds, as commands name them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.contracts import registry
+from bench.core.errors import BadInput
+from bench.plan.cell import Cell, Plan
+from bench.plan.options import (
+    check_scale,
+    default_data,
+    default_task_data,
+    match,
+    parse_data,
+    parse_seeds,
+    parse_settings,
+)
+
+if TYPE_CHECKING:
+    from bench.core.params import Runtime
+
+Settings = tuple[tuple[str, str], ...]
+Paths = dict[str, Path | None]
+
+
+def plan_product(runtime: Runtime, **options: Any) -> Plan:
+    """The validated plan of the cells that `make_cells` makes of the options."""
+    from bench.plan.planner import make_plan
+
+    cells, paths = make_cells(**options)
+    return make_plan(cells, runtime, paths)
+
+
+def make_cells(
+    method: str | None,
+    crop: str | None,
+    task: str,
+    scale: str,
+    seeds: str,
+    data: str | None,
+    task_data: str | None,
+    sets: tuple[str, ...],
+    backbone: str | None = None,
+    precision: str | None = None,
+    engine: str | None = None,
+) -> tuple[list[Cell], Paths]:
+    """Cells of the product of the options, and the paths of their data; every name is checked.
+
+    method, crop, task: names and globs separated by commas; the default crop is `image`. seeds:
+    `0`, `0,2` or `0-4`. data, task_data: NAME or NAME=PATH, by default those of the scale. sets:
+    KEY=VALUE texts. backbone: NAME, or weights=FILE and no method. precision: `method.precision`.
+    engine: the detection library of the tasks that have a choice of it. Raises BadInput.
+    """
+    check_scale(scale)
+    data_name, data_path = parse_data(data)
+    task_data_name, task_data_path = parse_data(task_data)
+    weights, architecture = _parse_backbone(backbone, method=method, crop=crop, data=data)
+    if precision:
+        sets = (*sets, f"method.precision={precision}")
+    overrides = (*architecture, *parse_settings(sets))
+    if engine and any(key.rpartition(".")[2] == "engine" for key, _ in overrides):
+        raise BadInput("--engine and --set ...engine= say the same twice; try: one of the two")
+    if weights:
+        pretrained = [(_label(weights), "-", "unknown")]
+    else:
+        methods, crops = match("method", method or ""), match("crop", crop or "image")
+        pretrained = [(m, c, data_name or default_data(scale)) for m in methods for c in crops]
+    cells = []
+    for m, c, d in pretrained:
+        for t in match("task", task):
+            wanted = task_data_name or default_task_data(t, scale)
+            settings = (*overrides, *_engine_setting(t, engine))
+            cell = Cell(m, c, t, d, wanted, scale, 0, settings, weights)
+            cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
+    return cells, _join_paths((data_name, data_path), (task_data_name, task_data_path))
+
+
+def _parse_backbone(text: str | None, **others: str | None) -> tuple[str, Settings]:
+    """(the weights file or "", overrides) of --backbone; BadInput where `others` do not go with
+    it."""
+    kind, equals, path = (text or "").partition("=")
+    if not equals:
+        if not others["method"]:
+            raise BadInput(
+                "--method is missing; try: bench list methods, or --backbone weights=FILE"
+            )
+        if not kind:
+            return "", ()
+        from bench.nn.architectures import architecture
+
+        architecture(kind)
+        return "", (("method.backbone", kind),)
+    if kind != "weights" or not path:
+        raise BadInput(
+            f"--backbone is NAME or weights=FILE, got {text!r}; try: --backbone resnet50"
+        )
+    for name, value in others.items():
+        if value:
+            raise BadInput(
+                f"--{name} says how to pretrain, but --backbone weights=FILE pretrains nothing; "
+                f"try: without --{name}"
+            )
+    return str(Path(path).expanduser().absolute()), ()
+
+
+def _engine_setting(task: str, engine: str | None) -> Settings:
+    """The override that --engine is for a task; what `auto` means is decided here."""
+    kind: Any = registry.load("task", task)
+    picked = kind.pick_engine(engine) if engine else None
+    return ((f"{task}.engine", picked),) if picked else ()
+
+
+def _label(weights: str) -> str:
+    from bench.stages.weights import label
+
+    return label(weights)
+
+
+def _join_paths(*places: tuple[str | None, Path | None]) -> Paths:
+    """{data: path} of the sets that were given with a path; BadInput for two paths of one set."""
+    paths: dict[str, Path | None] = {}
+    for name, path in places:
+        if name and path and paths.get(name, path) != path:
+            raise BadInput(
+                f"--data and --task-data name {name!r} at two places, {paths[name]} and {path}; "
+                "try: the same path for both"
+            )
+        if name and path:
+            paths[name] = path
+    return paths
+
+
+def make_crop_cells(
+    crop: str, data: str, scale: str, sets: tuple[str, ...]
+) -> tuple[list[Cell], Paths]:
+    """A cell for each crop strategy (names and globs, or all) that has nothing but it and the
+    data, and the data's path."""
+    name, path = parse_data(data)
+    if name is None:
+        raise BadInput("--data is empty; try: --data scenes")
+    cell = Cell("", "", "", name, name, check_scale(scale), 0, parse_settings(sets))
+    crops = match("crop", "*" if crop == "all" else crop)
+    return [replace(cell, crop=each) for each in crops], {name: path}
