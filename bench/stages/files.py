@@ -14,8 +14,7 @@ from bench.data.files import fingerprint
 
 
 def file_stage(name: str, source: str, runtime: Runtime, setting: str) -> Stage:
-    """A stage `file/<name>` that holds a copy of the file or folder
-    `source`, keyed by its content.
+    """A stage `file/<name>`: a copy of the file or folder `source`, keyed by its content.
 
     `setting` is the setting that named it; BadInput says so where there is no such file.
     """
