@@ -39,7 +39,7 @@ def planned(home: Path, **changes: Any) -> PlannedCell:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "missing", lambda: None)
+    monkeypatch.setattr(engines, "why_missing", lambda: None)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_run_without_the_engine_stops_too() -> None:
 
 
 def test_a_broken_installation_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "missing", lambda: BROKEN)
+    monkeypatch.setattr(engines, "why_missing", lambda: BROKEN)
     with pytest.raises(BadInput, match="undefined symbol"):
         engines.pick("detectron2")
     assert engines.pick("auto") == engines.pick("torchvision") == "torchvision"

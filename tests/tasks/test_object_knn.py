@@ -145,7 +145,7 @@ def test_too_few_objects_are_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
         runtime=SimpleNamespace(devices="cpu", threads=1, workers=0),
         progress=SimpleNamespace(task=lambda *a: lambda n: None),
     )
-    monkeypatch.setattr(_retrieval, "_embedder", lambda *a: None)
+    monkeypatch.setattr(_retrieval, "_build_embedder", lambda *a: None)
     with pytest.raises(BadData, match="usable objects"):
         _retrieval.extract_object_features(ctx, ObjectKnnParams(min_side=10_000))
 
