@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from bench.results.views.compare import paired_difference, verdict
+from bench.results.views.differences import paired_difference, verdict
 from scipy import stats
 
 from bench.contracts.task import Scored
