@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from bench.results.views.compare import paired_difference, verdict
 from scipy import stats
 
 from bench.contracts.task import Scored
 from bench.core.stage import Stage
 from bench.measure.resampling import Finished, differences
+from bench.results.views.differences import paired_difference, verdict
 from tasks._shared.counted import share
 
 

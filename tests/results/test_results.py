@@ -259,12 +259,12 @@ def test_an_import_overwrites_nothing_that_was_measured(home: Path, tmp_path: Pa
     theirs["cell"] = {**theirs["cell"], "command": "another command", "engine": "detectron2"}
     imported(tmp_path, theirs)
     assert database.read_cells() == before
-    found = {r["source"]: r for r in database.results()}
+    found = {r["source"]: r for r in database.read_results()}
     assert found["measured"]["metrics"] == mine["metrics"]
     assert found["measured"]["cell"] == {**found["imported"]["cell"]}
     assert found["imported"]["metrics"] == {"AP_bbox": 9.0, "AP50_bbox": 19.0}
     imported(tmp_path, record(8.0))
-    found = {r["source"]: r["metrics"]["AP_bbox"] for r in database.results()}
+    found = {r["source"]: r["metrics"]["AP_bbox"] for r in database.read_results()}
     assert found == {"measured": 1.5, "imported": 8.0}, "a newer import replaces an import alone"
 
 
@@ -276,5 +276,5 @@ def test_an_import_leaves_a_failed_cell_failed(home: Path, tmp_path: Path) -> No
     assert [(c["state"], c["reason"]) for c in database.read_cells()] == [("failed", "because")]
     database.record_result(record(1.0))
     assert [(c["state"], c["reason"]) for c in database.read_cells()] == [("done", None)]
-    found = {r["source"]: r["metrics"]["AP_bbox"] for r in database.results()}
+    found = {r["source"]: r["metrics"]["AP_bbox"] for r in database.read_results()}
     assert found == {"imported": 9.0, "measured": 1.0}
