@@ -1,3 +1,3 @@
-"""bench: every cropping strategy x every SSL method x every downstream task, one command a cell."""
+"""bench: every crop x every SSL method x every downstream task, one command for each cell."""
 
 __version__ = "0.1.0"

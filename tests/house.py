@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("bench", "methods", "tasks", "dashboard")
-# A room imports only from rooms that stand before it; rooms of one line are peers, which do not import each
-# other. docs/design/README.md says what each is for.
+# A room imports only from rooms that stand before it; rooms of one line are peers, which do not
+# import each other. docs/design/README.md says what each is for.
 FLOORS = (
     ("core",),
     ("contracts",),
@@ -90,8 +90,8 @@ def room(module: str) -> str:
 
 
 def upward(root: Path = ROOT) -> list[Import]:
-    """The imports that the order of the rooms forbids. `bench` itself is above all rooms; all may read its
-    version."""
+    """The imports that the order of the rooms forbids. `bench` itself is above all rooms; all may
+    read its version."""
     floor = {name: number for number, names in enumerate(FLOORS) for name in names}
     found = []
     for item in imports(root):
@@ -108,8 +108,9 @@ def upward(root: Path = ROOT) -> list[Import]:
 
 
 def circles(root: Path = ROOT) -> list[list[str]]:
-    """Groups of modules that import each other in a circle, directly or through others. That a package
-    imports its own parts to offer their names is no circle with what its parts import of each other."""
+    """Groups of modules that import each other in a circle, directly or through others. That a
+    package imports its own parts to offer their names is no circle with what its parts import of
+    each other."""
     graph: dict[str, set[str]] = {}
     for item in imports(root):
         graph.setdefault(item.importer, set()).add(item.target)
@@ -144,8 +145,8 @@ def _strong(graph: Mapping[str, set[str]]) -> list[set[str]]:
 
 
 def rooms_and_floors(root: Path = ROOT) -> tuple[int, int]:
-    """How many rooms there are, and on how many floors: the longest chain of rooms that import each other,
-    a circle of rooms counting as one."""
+    """How many rooms there are, and on how many floors: the longest chain of rooms that import
+    each other, a circle of rooms counting as one."""
     graph: dict[str, set[str]] = {}
     for item in imports(root):
         importer, target = room(item.importer), room(item.target)

@@ -97,7 +97,7 @@ def test_one_label_an_image_is_asked_of_pictures_of_one_object(name: str) -> Non
 
 
 def test_data_says_how_to_get_it_and_can_be_tried(component: type[Component]) -> None:
-    """Files with sizes, whose page has them, what the folder then holds; a writer of its layout."""
+    """Files with sizes, the page that has them, what the folder then holds; a writer of it."""
     if component.kind != "data":
         pytest.skip("no data set")
     data: Any = component

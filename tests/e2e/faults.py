@@ -45,7 +45,7 @@ def plan(cells: int, steps: int = 16, mib: float = 0.0) -> Plan:
 
 
 def count(ctx: StageContext) -> None:
-    """Counts to `steps`, with a checkpoint after each; the result is a digest of all that went in."""
+    """Count to `steps`, with a checkpoint after each; the result digests all that went in."""
     driver = os.environ.get("DRIVER", "")
     if ctx.stage.kind == "pretrain":
         wait_for_drivers(ctx.runtime.home.parent / "drivers", driver)

@@ -123,7 +123,7 @@ def test_fifty_kills_lose_nothing_and_do_nothing_twice(
 
 
 def test_two_drivers_share_a_matrix(home: Path, uninterrupted: dict[str, str]) -> None:
-    """Both make stages, none makes one that the other makes; the one that is left does the rest."""
+    """Both make stages, neither makes one of the other's; the one that is left does the rest."""
     line = command(home, f"sqlite:///{home}/results.db", max_parallel=2)
     first, second = (
         subprocess.Popen(

@@ -169,7 +169,7 @@ def test_results_check_finds_what_was_changed(home: Path, finished: Path) -> Non
 def test_killed_at_any_moment_ends_the_same(
     home: Path, finished: Path, how: signal.Signals
 ) -> None:
-    """Several kills at random moments, then a run to the end: bit-equal backbones, equal metrics."""
+    """Kills at random moments, then a run to the end: bit-equal backbones, equal metrics."""
     moments = random.Random(int(how))
     total = sum(p["seconds"] for p in made(finished).values()) + 10
     for _ in range(4):

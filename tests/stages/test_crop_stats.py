@@ -103,7 +103,7 @@ def test_shared_objectness_is_that_of_the_views_intersection() -> None:
 
 
 def test_a_sample_counts_each_of_its_boxes_once() -> None:
-    """Two equal boxes are one region; a pair of different ones two; a small view is a drawn crop."""
+    """Equal boxes are one region, a pair of different ones two; a small view is a drawn crop."""
     images = Boxed([(60, 40)], [[]])
     box = (0, 0, 30, 30)
     small = Source(0, None, scale=(0.1, 0.1), role="small")

@@ -185,7 +185,7 @@ def test_a_crop_may_be_as_wide_or_as_high_as_its_box() -> None:
 
 
 def test_ten_tries_then_the_central_crop() -> None:
-    """As torchvision: two draws each. No crop of .9 of a 300 x 30 strip has an aspect up to 4/3."""
+    """As torchvision: two draws each. No .9 crop of a 300 x 30 strip has an aspect up to 4/3."""
     rng, twin = np.random.default_rng(0), np.random.default_rng(0)
     random_resized_crop(rng, (0, 0, 300, 30), (0.9, 1.0))
     twin.random(2 * 10)
