@@ -22,7 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh BENCH_HOME; the environment of the person who runs the tests plays no part."""
     folder = tmp_path / "home"
     monkeypatch.setenv("BENCH_HOME", str(folder))
-    for name in ("BENCH_DB", "BENCH_DATA", "BENCH_DEBUG", "WANDB_API_KEY"):
+    for name in ("BENCH_DB", "BENCH_DATA", "BENCH_DEBUG", "WANDB_API_KEY", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BENCH_TRACKER", "none")
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -1,14 +1,16 @@
-"""What verbs print: JSON, and tables and prose that are never wider than the terminal (80 columns
-where there is none).
+"""What verbs print: JSON, and tables and prose that are never wider than the terminal.
 
 Names and values are never cut. Prose wraps at spaces; a table with too many columns goes on below,
-in further blocks that repeat its first columns.
+in further blocks that repeat its first columns. Output that goes into a file or a pipe is not
+wrapped, so that a line can be searched for.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import click
 
 GAP = "  "
 LEAST = 16  # letters that a column of prose is not narrowed below
+UNLIMITED = 100_000  # letters of a line that nobody looks at in a terminal
 LABEL = 26  # letters of a label that texts still line up behind
 
 
@@ -38,8 +41,10 @@ def print_json(value: Any) -> None:
 
 
 def terminal_width() -> int:
-    """Letters of a line: COLUMNS, the width of the terminal, or 80."""
-    return max(20, shutil.get_terminal_size((80, 24)).columns)
+    """Letters of a line: COLUMNS, or the width of the terminal; as many as asked for elsewhere."""
+    if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
+        return max(20, shutil.get_terminal_size((80, 24)).columns)
+    return UNLIMITED
 
 
 def echo_prose(text: str, indent: str = "", first: str | None = None, err: bool = False) -> None:

@@ -114,7 +114,8 @@ def test_csv_is_one_line_per_crop(bench: Any) -> None:
                 assert row[name + end] == ("" if value is None else str(value))
 
 
-def test_the_table_is_ordered_by_objectness(bench: Any) -> None:
+def test_the_table_is_ordered_by_objectness(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, error = bench("stats", "--crop", "gt,poor,image")
     assert (code, error) == (0, [])
     assert not wide_lines(out)

@@ -158,7 +158,11 @@ def test_every_damaged_image_has_its_line(bench: Bench, tmp_path: Path) -> None:
             "000001.xml",
         ),
         ("cityscapes", lambda r: _void(next((r / "gtFine/val").rglob("*.png"))), "holds 200"),
-        ("cifar10", lambda r: (r / "cifar10_jpeg.npz").write_bytes(b"PK"), "damaged or no .npz"),
+        (
+            "cifar10",
+            lambda r: (r / "cifar10_jpeg.npz").write_bytes(b"PK"),
+            "is damaged or is not an .npz",
+        ),
         ("flowers", lambda r: (r / "setid.mat").write_bytes(b"MATLAB"), "setid.mat"),
         ("imagenet", lambda r: _cut(next((r / "val").rglob("*.JPEG"))), "truncated JPEG"),
         ("places205", lambda r: _cut(next((r / "images256").rglob("*.jpg"))), "truncated JPEG"),
@@ -205,7 +209,7 @@ def test_counts_that_differ_from_the_published_ones_are_said(bench: Bench, tmp_p
     bench("make", "voc0712", "--out", str(tmp_path / "set"), "--train", "4", "--val", "3")
     code, out, _ = bench("check", f"voc0712={tmp_path / 'set'}", "--workers", "0")
     assert code == 0
-    assert "  train: 4 images, the published lists have 16,551" in out.splitlines()
+    assert "  train: 4 images, but the published lists have 16,551" in out.splitlines()
     bench("make", "images", "--out", str(tmp_path / "more"), "--train", "4")
     assert "published" not in bench("check", f"images={tmp_path / 'more'}", "--workers", "0")[1]
 
@@ -226,7 +230,7 @@ def test_a_split_that_is_not_there_is_said(bench: Bench, tmp_path: Path) -> None
     (tmp_path / "set/cars_test_annos_withlabels.mat").unlink()
     code, out, _ = bench("check", f"cars={tmp_path / 'set'}", "--workers", "0")
     assert code == 0
-    assert "  val: not there" in out.splitlines()
+    assert "  val: missing" in out.splitlines()
 
 
 def test_prepare_makes_the_stage_once_and_settings_count(
@@ -323,8 +327,8 @@ def test_list_knows_size_tasks_and_place(
     assert {"coco_det", "coco_keypoints"} <= set(rows["coco"]["tasks"])
     assert rows["images"]["looked_for"] is rows["scenes"]["looked_for"] is None
     text = bench("list")[1]
-    assert "19.2 GB; not at" in text
-    assert f"at {tmp_path / 'VOCdevkit'}; voc07_det" in text
+    assert "19.2 GB; not found at" in text
+    assert f"found at {tmp_path / 'VOCdevkit'}; voc07_det" in text
 
 
 def test_how_to_get_reads_after_get() -> None:

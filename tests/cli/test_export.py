@@ -113,7 +113,7 @@ def test_a_missing_or_extra_key_is_named(style: str, home: Path, tmp_path: Path)
 @pytest.mark.parametrize("name", ["resnet18_half", "resnet18_cifar", "lab_resnet18", "vit_tiny"])
 def test_what_no_other_library_has_is_refused(name: str, home: Path, tmp_path: Path) -> None:
     stage, _ = stored(home, build_backbone(name).state_dict())
-    with pytest.raises(BadInput, match=f"{name} is no ResNet of torchvision's shape"):
+    with pytest.raises(BadInput, match=f"{name} is not a ResNet of torchvision's shape"):
         export(stage.short, "torchvision", tmp_path / "out")
 
 
@@ -121,5 +121,5 @@ def test_no_place_for_the_file(
     fifty: tuple[Stage, dict[str, torch.Tensor]], tmp_path: Path
 ) -> None:
     for out in (tmp_path, tmp_path / "no" / "folder.pth"):
-        with pytest.raises(BadInput, match="no place for a file"):
+        with pytest.raises(BadInput, match="is a folder, or its folder does not exist"):
             export(fifty[0].short, "torchvision", out)

@@ -105,7 +105,7 @@ def test_a_failed_cell_stops_no_other_and_waits_for_retry(home: Path, tmp_path: 
     second = matrix(*tasks, sets=sets)
     assert second.exit_code == 1
     assert "2 cell(s): 1 done, 1 left out" in second.output
-    assert "to run them again: --retry failed" in second.output
+    assert "to run them again, add: --retry failed" in second.output
     states = {
         c["task"]: c["state"]
         for c in json.loads(matrix(*tasks, "--json", sets=sets).stdout)["cells"]

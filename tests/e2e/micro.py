@@ -32,9 +32,10 @@ def command(*more: str, sets: tuple[str, ...] = SETS, verb: str = "run") -> list
 
 
 def bench(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """Any bench command."""
+    """Any bench command, in a terminal of 80 columns."""
     code = [sys.executable, "-c", "from bench.cli import main; main()", *arguments]
-    return subprocess.run(code, capture_output=True, text=True, timeout=timeout, env=os.environ)
+    env = {**os.environ, "COLUMNS": "80"}
+    return subprocess.run(code, capture_output=True, text=True, timeout=timeout, env=env)
 
 
 def wide_lines(text: str, columns: int = 80) -> list[str]:
