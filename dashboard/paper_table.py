@@ -31,7 +31,7 @@ def paper_table(frame: ComparedTable) -> str:
     )
     body = "".join(
         f'<tr><th scope="row" class="name">{escape(row["label"])}{_what(row)}</th>'
-        + "".join(_pair(row["cells"].get(n), row) for n in names)
+        + "".join(_pair(row["cells"].get(n)) for n in names)
         + "</tr>"
         for row in frame["rows"]
     )
@@ -56,7 +56,7 @@ def _what(row: ComparedRow) -> str:
     return f"<small{hint_attributes(hint)}>{escape(text)}</small>"
 
 
-def _pair(cell: ComparedCell | None, row: ComparedRow) -> str:
+def _pair(cell: ComparedCell | None) -> str:
     if cell is None:
         return '<td class="rep"></td><td></td>'
     doubt = f"doubtful: {cell['notes']}" if cell["doubtful"] else ""
@@ -66,10 +66,10 @@ def _pair(cell: ComparedCell | None, row: ComparedRow) -> str:
         f"<i>{escape(print_reported(cell['reported']))}</i>"
         f'<span class="q">{mark}</span></td>'
     )
-    return reported + _measured(cell, row)
+    return reported + _measured(cell)
 
 
-def _measured(cell: ComparedCell, row: ComparedRow) -> str:
+def _measured(cell: ComparedCell) -> str:
     measured = cell["measured"]
     if measured is None:
         return _empty(cell)

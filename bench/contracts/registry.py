@@ -1,6 +1,6 @@
-"""The file tree is the registry: `--method byol` is the file `methods/ssl/byol.py` and
-`--method orl` the folder `methods/ssl/orl/`. Components are found by their names and imported when
-they are used.
+"""The file tree is the registry: `--crop grid` is the file `methods/crops/grid.py` and
+`--method byol` the folder `methods/ssl/byol/`. Components are found by their names and imported
+when they are used.
 
 Packages to scan come from the entry-point group `bench.components` (ours are declared there too,
 so that this package knows no component by name). A package is either a folder of components named

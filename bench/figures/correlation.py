@@ -27,7 +27,7 @@ AREA = 0.5  # least area of the key view, of the image
 
 
 def stage(ask: Selection) -> Stage:
-    """The newest backbone unless told; annotated images of its data."""
+    """The backbone that `ask` names, by default the newest, on annotated images of its data."""
     (backbone,) = ask.backbone_stages(1)[:1]
     data = ask.data_stage(backbone.inputs.get("data"))
     split, ids = ask.choose_images(data, least=1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.contracts import registry
 from bench.contracts.images import ImageSet
-from bench.contracts.views import Sampler, Source
+from bench.contracts.views import Sampler
 from bench.core.errors import BadInput, BenchError
 from bench.core.params import Runtime
 from bench.core.picture import add_title, contact_sheet, draw_boxes
@@ -19,8 +19,8 @@ from bench.core.stage import Stage
 from bench.launch.local import LocalEngine
 from bench.plan.cell import Cell
 from bench.plan.planner import Planner, plan_each
+from bench.stages.crop_stats import draw_region
 from bench.stages.pretrain.setup import build_crop
-from bench.views.sample import random_resized_crop, whole_pixels
 
 COLUMNS = 4
 
@@ -126,15 +126,8 @@ def boxes_of(sampler: Sampler, images: ImageSet, index: int) -> np.ndarray:
         rng = rng_for(0, "crop stats", at)
         sources = sampler.sources(at, rng)
         if sources[0].image == index:
-            found |= dict.fromkeys(_box(s, width, height, rng) for s in sources)
+            found |= dict.fromkeys(draw_region(s, width, height, rng) for s in sources)
     return np.array(list(found), np.float64).reshape(-1, 4)
-
-
-def _box(source: Source, width: int, height: int, rng: np.random.Generator) -> tuple[float, ...]:
-    box = whole_pixels(source.box, width, height)
-    if source.role == "view" or source.scale is None:
-        return box
-    return random_resized_crop(rng, box, source.scale)
 
 
 def _panel(photo: np.ndarray, title: str, boxes: np.ndarray, width: int) -> np.ndarray:

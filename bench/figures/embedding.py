@@ -27,9 +27,11 @@ PERPLEXITY = 30.0
 
 
 def stage(ask: Selection) -> Stage:
-    """The newest cell that kept features of objects unless told. t-SNE where scikit-learn is
-    installed, else
-    the two principal components: two figures with keys of their own."""
+    """The cell that `ask` names, by default the newest that kept features of objects.
+
+    Points are placed by t-SNE where scikit-learn is installed, otherwise by the two principal
+    components; these are two figures with keys of their own.
+    """
     from bench.launch.stored import figures_of
 
     cell = ask.stage_of_component("embedding", "task", "evaluate", ask.cell)

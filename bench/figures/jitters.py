@@ -20,7 +20,7 @@ OPTIONS = ("backbone", "image", "data", "count")
 
 
 def stage(ask: Selection) -> Stage:
-    """The newest pretraining of a method that moves boxes, unless told."""
+    """The pretraining that `ask` names, by default the newest of a method that moves boxes."""
     return draw_pretraining(ask, "jitters", VERSION)
 
 

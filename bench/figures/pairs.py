@@ -19,7 +19,8 @@ OPTIONS = ("backbone", "image", "data", "count")
 
 
 def stage(ask: Selection) -> Stage:
-    """The newest pretraining of a method that has correspondences, unless told."""
+    """The pretraining that `ask` names, by default the newest of a method that has
+    correspondences."""
     return draw_pretraining(ask, "pairs", VERSION)
 
 

@@ -19,7 +19,7 @@ OPTIONS = ("cell", "image", "data", "count")
 
 
 def stage(ask: Selection) -> Stage:
-    """The newest cell of a detector unless told."""
+    """The cell that `ask` names, by default the newest of a detector."""
     return draw_cell(ask, "predictions", VERSION, least=1)
 
 

@@ -212,7 +212,7 @@ class LocalEngine:
         try:
             runner(stage)(ctx)
             seconds = time.time() - started
-            record = provenance(stage, started, seconds, digest, tracker.url)
+            record = provenance(started, seconds, digest, tracker.url)
             summary = self._results(stage, work, record)
             folder = self.store.commit(stage, record)
         except KeyboardInterrupt:

@@ -84,7 +84,7 @@ def made_by_other_code(store: Store, stages: Iterable[Stage]) -> list[Stage]:
 
 
 def provenance(
-    stage: Stage, started: float, seconds: float, source_digest: str, tracker_url: str | None
+    started: float, seconds: float, source_digest: str, tracker_url: str | None
 ) -> Provenance:
     """The provenance record of a stage that took `seconds` from `started` (Unix time) and was made
     by code of this digest (`digest_of_stage`)."""

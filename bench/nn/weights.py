@@ -199,7 +199,7 @@ def _places(flat: Flat) -> Iterator[tuple[str, str]]:
 
 
 def _choose(flat: Flat, places: dict[str, str], source: str) -> str:
-    lab = _lab_prefix(flat, places)
+    lab = _lab_prefix(places)
     if lab is not None:
         places[lab] = "lab"
         return lab
@@ -227,7 +227,7 @@ def _rank(prefix: str, places: dict[str, str]) -> int:
     return 1 if "student" in words and teachers else 0
 
 
-def _lab_prefix(flat: Flat, places: dict[str, str]) -> str | None:
+def _lab_prefix(places: dict[str, str]) -> str | None:
     """Where the two encoders of `bench.nn.lab` are, side by side; None where they are not."""
     best = [p for p in places if _rank(p, places) == min(_rank(q, places) for q in places)]
     for prefix in best:

@@ -82,7 +82,7 @@ def group_by_image(sampler: Sampler, images: ImageSet, seeds: int) -> list[Drawn
             sources = sampler.sources(index, rng)
             at = sources[0].image
             width, height = (int(v) for v in images.sizes[at])
-            for box in dict.fromkeys(_region(s, width, height, rng) for s in sources):
+            for box in dict.fromkeys(draw_region(s, width, height, rng) for s in sources):
                 regions[at].append((seed, box))
             views[at].append([_view(s, width, height, rng) for s in sources[:2]])
     return [
@@ -95,9 +95,11 @@ def group_by_image(sampler: Sampler, images: ImageSet, seeds: int) -> list[Drawn
     ]
 
 
-def _region(
+def draw_region(
     source: Source, width: int, height: int, rng: np.random.Generator
 ) -> tuple[float, ...]:
+    """The region, xyxy in whole pixels, that a source stands for: its box, or for an extra view
+    with a scale of its own a random resized crop inside it."""
     box = whole_pixels(source.box, width, height)
     if source.role == "view" or source.scale is None:
         return box

@@ -47,7 +47,7 @@ def page(source: Source) -> None:
         where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
         st.html(board_table(board, part, where))
         legend()
-        compare(board, part, address, where)
+        compare(part, where)
         downloads(board)
     else:
         st.html(note("No row matches these filters. Remove one of them."))
@@ -155,7 +155,7 @@ def legend() -> None:
     )
 
 
-def compare(board: Board, part: Sequence[Row], address: Address, where: dict[str, str]) -> None:
+def compare(part: Sequence[Row], where: dict[str, str]) -> None:
     """Pick rows of this page, then follow the link."""
     titles = {row.key: row.title for row in part if row.source != "reported"}
     left, right = st.columns([4, 1], vertical_alignment="bottom")

@@ -16,7 +16,6 @@ from bench.data.boxes import (
     nms_in_order,
     scaled_side,
     xywh_to_xyxy,
-    xyxy_to_xywh,
 )
 
 corner = st.integers(0, 60)
@@ -81,14 +80,10 @@ def test_clip_of_a_box_outside_is_empty() -> None:
 
 
 @given(boxes)
-def test_conversions_are_torchvisions_and_invert_each_other(a: np.ndarray) -> None:
-    assert np.array_equal(
-        xyxy_to_xywh(a), ops.box_convert(torch.from_numpy(a), "xyxy", "xywh").numpy()
-    )
+def test_the_conversion_is_torchvisions(a: np.ndarray) -> None:
     assert np.array_equal(
         xywh_to_xyxy(a), ops.box_convert(torch.from_numpy(a), "xywh", "xyxy").numpy()
     )
-    assert np.array_equal(xywh_to_xyxy(xyxy_to_xywh(a)), a)
 
 
 def plain_nms(a: np.ndarray, threshold: float) -> list[int]:
