@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 
 import pytest
-import torch
-from torch import nn
 
 from bench.nn.heads import mlp
 from methods.ssl.byol.network import ByolNetwork
@@ -54,9 +52,7 @@ def test_byol_trains_as_openselfsups() -> None:
 def byol(arrays: Arrays) -> ByolNetwork:
     hidden, width = arrays["w.projector.0.weight"].shape
     out = len(arrays["w.projector.3.weight"])
-    params = ByolParams(
-        backbone="resnet18", hidden=hidden, out=out, ema0=arrays.number("ema0")
-    )
+    params = ByolParams(backbone="resnet18", hidden=hidden, out=out, ema0=arrays.number("ema0"))
     network = ByolNetwork(params)
     network.backbone, network.target_backbone = Identity(), Identity()
     network.projector = mlp(width, hidden, out)

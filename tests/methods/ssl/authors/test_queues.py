@@ -31,7 +31,7 @@ from tests.methods.ssl.authors.stand_ins import Identity, Linear, descend, pair
 LARGE_SET = 10**6  # images, so that the queue is as long as the settings say
 
 
-@pytest.fixture()
+@pytest.fixture
 def moco() -> tuple[Arrays, MocoNetwork]:
     arrays = Arrays("moco_v2")
     batch, width = arrays["in.view1"].shape[1:]
