@@ -12,7 +12,7 @@ from bench.contracts.component import Component
 from bench.core.errors import Unsupported
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.plan.cell import Cell, Plan, PlannedCell
+from bench.plan.cell import Cell, Places, Plan, PlannedCell
 from bench.plan.settings import Touched, name_owners, refuse_unused, settings_of
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Planner:
             if reason:
                 raise Unsupported(reason)
         except Unsupported as error:
-            return PlannedCell(self._own(), None, engine, str(error))
+            return PlannedCell(self._own(), None, engine, str(error), self._places())
         final = Stage(
             kind="evaluate",
             name=self.cell.task,
@@ -187,12 +187,17 @@ class Planner:
             params={"task": self._identity(task), "seed": self.cell.seed},
             inputs=task.stages(self, backbone, task_data),
         )
-        return PlannedCell(self._own(), final, engine)
+        return PlannedCell(self._own(), final, engine, places=self._places())
 
     def _own(self) -> Cell:
         """The cell without the settings that belong to other cells of the plan."""
         own = tuple((k, v) for k, v in self.cell.overrides if k in self.used)
         return replace(self.cell, overrides=own)
+
+    def _places(self) -> Places:
+        """The folders of the cell's data that were given by path."""
+        names = dict.fromkeys((self.cell.data, self.cell.task_data))
+        return tuple((name, str(self.paths[name])) for name in names if self.paths.get(name))
 
     def _task_data(self, task: Task) -> Stage:
         """What the task is trained and scored on: the set, or its training images in two parts."""

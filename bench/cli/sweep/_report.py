@@ -96,7 +96,7 @@ def _score_winner(
     winner: Winner = {
         "values": dict(values),
         "cells": [c.final.key for c in plan.cells if c.final],
-        "commands": [c.cell.command() for c in plan.cells],
+        "commands": [c.command() for c in plan.cells],
         "scores": scores,
         "test": summarise(scores),
     }
