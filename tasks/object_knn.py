@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from bench.contracts.needs import Needs
 from bench.contracts.task import Task, TaskParams
 from bench.core.errors import BadInput
 from bench.core.params import param
@@ -66,6 +67,10 @@ class ObjectKnn(Task):
     @classmethod
     def figures(cls) -> dict[str, str]:
         return {"embedding": "tasks._shared.retrieval_figure:run"}
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(splits=(params.split,), annotations=("objects",))
 
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         inputs = super().stages(plan, backbone, data)

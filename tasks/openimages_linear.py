@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bench.contracts.needs import Needs
 from bench.contracts.task import Scored, Task
 from bench.core.files import write_json
 from bench.core.params import param
@@ -63,6 +64,10 @@ class OpenimagesLinear(Task):
         "tiny": {"image_size": 64, "resize": 73, "epochs": 6, "steps": (3, 5), "batch_size": 32},
         "small": {"image_size": 128, "resize": 146},
     }
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(splits=("train", "val"), annotations=("objects",))
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         import numpy as np

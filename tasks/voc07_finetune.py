@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bench.contracts.needs import Needs
 from bench.contracts.task import Scored, Task
 from tasks._classification.protocol import TransferParams
 from tasks._classification.task import SMALL, TINY
@@ -35,6 +36,10 @@ class Voc07Finetune(Task):
         "tiny": {**TINY, "steps": 60, "lr": 0.02},
         "small": {**SMALL, "steps": 3000},
     }
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(splits=("train", "val"), annotations=("objects",))
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         from tasks._classification.pipeline import run_multi

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bench.contracts.needs import Needs
 from bench.contracts.task import Scored, Task
 from bench.core.files import write_json
 from bench.core.params import param
@@ -62,6 +63,10 @@ class Voc07Linear(Task):
         },
         "small": {"image_size": 128, "resize": 146},
     }
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(splits=("train", "val"), annotations=("objects",))
 
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params

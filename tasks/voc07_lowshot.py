@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.contracts.needs import Needs
 from bench.contracts.task import Task
 from bench.core.files import write_json
 from bench.core.params import param
@@ -80,6 +81,10 @@ class Voc07Lowshot(Task):
         from tasks._frozen.speed import lowshot
 
         return lowshot
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(splits=("train", "val"), annotations=("objects",))
 
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params

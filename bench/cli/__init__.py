@@ -10,6 +10,7 @@ import click
 
 from bench import __version__
 from bench.core.errors import BenchError, nearest
+from bench.core.redact import redact
 
 VERBS = {  # verb -> one line; the file of the same name defines `command`
     "run": "Pretrain, transfer and score cells: method x crop x task.",
@@ -98,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _say(text: str, code: int) -> int:
-    click.echo(f"bench: {text}", err=True)
+    click.echo(f"bench: {redact(text)}", err=True)
     return code
 
 

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 
 from bench.core.progress import Advance, Progress
+from bench.core.redact import redact
 
 LINE_SECONDS = 15.0
 
@@ -65,7 +66,7 @@ class TerminalProgress(Progress):
         self.bars.remove_task(self.rows.pop(advance))
 
     def note(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(redact(text), markup=False, highlight=False)
 
 
 class LineProgress(Progress):
@@ -102,7 +103,7 @@ class LineProgress(Progress):
         return advance
 
     def note(self, text: str) -> None:
-        click.echo(text.rstrip(), err=True)
+        click.echo(redact(text.rstrip()), err=True)
 
 
 def _figures(figures: dict[str, float | str]) -> str:

@@ -15,6 +15,7 @@ from bench import __version__
 from bench.cli._options import JSON
 from bench.cli._table import echo_terms, print_json
 from bench.contracts import registry
+from bench.core.redact import redact_url
 from bench.launch.session import open_runtime
 from bench.results.db.place import home_folder
 
@@ -111,5 +112,5 @@ def _store() -> dict[str, str]:
         "home": str(home),
         "stages": str(stages),
         "free": f"{free:.1f} GiB",
-        "database": database,
+        "database": redact_url(database),
     }

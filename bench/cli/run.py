@@ -13,6 +13,7 @@ from bench.cli._engine import open_engine
 from bench.cli._options import cell_options, launcher_options
 from bench.cli._other_code import stages_line
 from bench.cli._table import echo_prose
+from bench.core.redact import redact
 from bench.launch.session import node_number, open_runtime
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _summary(plan: Plan, store: Store, outcome: Outcome, database: Database | No
             label = f"{cell.method} x {cell.crop} x {cell.task} seed {cell.seed}"
             click.echo(f"unsupported: {label}: {planned.unsupported}", err=True)
     for error in dict.fromkeys(str(e) for e in outcome.errors.values()):
-        click.echo(f"bench: {error}", err=True)
+        click.echo(f"bench: {redact(error)}", err=True)
     reused = ", ".join(f"{s.kind}/{s.name}" for s in outcome.reused.values())
     echo_prose(
         f"{len(outcome.made)} stage(s) made, {len(outcome.reused)} reused, in "

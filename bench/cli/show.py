@@ -10,6 +10,7 @@ import click
 
 from bench.cli._options import JSON
 from bench.cli._table import echo_prose, print_json
+from bench.core.redact import redact
 from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _command(result: dict[str, Any], made: dict[str, Any]) -> str:
         return str(command)
     import shlex
 
-    return "bench " + shlex.join(made.get("arguments", []))
+    return "bench " + shlex.join(redact(str(word)) for word in made.get("arguments", []))
 
 
 def _read(path: Path) -> dict[str, Any] | None:

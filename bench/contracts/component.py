@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
+from bench.contracts.needs import Needs
 from bench.core.params import Params
 
 SCALES = ("tiny", "small", "paper")
@@ -62,6 +63,12 @@ class Component:
         Raises BadInput where the other library is not installed.
         """
         return None
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        """What a component with these params needs of its data set, so that a plan says what
+        cannot work."""
+        return Needs()
 
     def identity(self) -> dict[str, Any]:
         """What a key records of this component."""

@@ -81,6 +81,12 @@ class Data(Component):
         return None
 
     @classmethod
+    def annotations(cls) -> frozenset[str] | None:
+        """What the set's images may have, of `bench.contracts.needs.ANNOTATIONS`; None: whatever
+        is asked for, so that planning refuses nothing."""
+        return None
+
+    @classmethod
     def default_place(cls) -> Path | None:
         """Where the set is looked for when no path is given: `$BENCH_DATA/<folder>`."""
         base = os.environ.get("BENCH_DATA")

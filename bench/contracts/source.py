@@ -44,14 +44,16 @@ CLOSED = (  # imports that are not followed: what no number that a stage leaves 
     "bench.core.supervisor",
     # how components are declared and found
     "bench.contracts.component",
+    "bench.contracts.needs",
     "bench.contracts.planner",
     "bench.contracts.registry",
     "bench.contracts.source",
     "bench.contracts.titles",
     "bench.contracts.tracker",
 )
-# class methods that say what a component offers besides: figures, a rival to race, sample data
-ASIDE = ("figures", "peer", "sample")
+# class methods that say what a component offers besides: figures, a rival to race, sample data,
+# and what planning asks
+ASIDE = ("annotations", "data_needs", "figures", "peer", "sample")
 Components = tuple[tuple[str, str], ...]  # (kind, name) of each
 
 

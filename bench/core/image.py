@@ -14,6 +14,8 @@ import numpy as np
 
 from bench.core.errors import BadData
 
+MAX_PIXELS = 178_956_970  # of an image in any format: PIL's own limit, 512 MiB of RGB
+
 
 def read_rgb(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB, upright (EXIF orientation applied); grey, CMYK, palette and 16-bit
@@ -21,7 +23,8 @@ def read_rgb(path: Path) -> np.ndarray:
 
     OpenCV decodes ordinary 8-bit JPEGs (it rotates by EXIF itself); anything else goes through
     PIL, whose CMYK and palette conversions are the reference. A file that is missing, truncated or
-    no image raises BadData naming it.
+    no image raises BadData naming it; so does one whose header promises more than `MAX_PIXELS`,
+    before anything is decoded.
     """
     try:
         data = path.read_bytes()
@@ -34,7 +37,11 @@ def read_rgb(path: Path) -> np.ndarray:
 
 def decode_rgb(data: bytes, name: str) -> np.ndarray:
     """`read_rgb` of an image file's bytes; `name` is what an error calls it."""
-    if _plain(data):
+    frame = _find_frame(data)
+    if frame is not None:
+        _, height, width = frame
+        _refuse_large(width, height, name)
+    if frame is not None and frame[0] in (1, 3) and b"\xff\xd9" in data[-1024:]:
         import cv2
 
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -43,17 +50,27 @@ def decode_rgb(data: bytes, name: str) -> np.ndarray:
     return _with_pil(data, name)
 
 
-def _plain(data: bytes) -> bool:
-    """A complete 3-component (or grey) JPEG: what OpenCV decodes as PIL does."""
-    if data[:2] != b"\xff\xd8" or b"\xff\xd9" not in data[-1024:]:
-        return False
+def _find_frame(data: bytes) -> tuple[int, int, int] | None:
+    """(components, height, width) of a JPEG from its frame header; None of another file. A whole
+    one of 1 or 3 components is what OpenCV decodes as PIL does."""
+    if data[:2] != b"\xff\xd8":
+        return None
     at = 2
     while at + 9 < len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return data[at + 9] in (1, 3)
+            height, width = (int.from_bytes(data[i : i + 2], "big") for i in (at + 5, at + 7))
+            return data[at + 9], height, width
         at += 2 + length
-    return False
+    return None
+
+
+def _refuse_large(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadData(
+            f"image {name} claims {width:,} x {height:,} pixels, and images of more than "
+            f"{MAX_PIXELS:,} pixels are not read; make it smaller, or download it again"
+        )
 
 
 def _with_pil(data: bytes, name: str) -> np.ndarray:
@@ -61,6 +78,7 @@ def _with_pil(data: bytes, name: str) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(data)) as image:
+            _refuse_large(image.width, image.height, name)
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith(("I", "F")):
                 levels = np.asarray(upright, dtype=np.float64)
@@ -86,6 +104,7 @@ def read_size(path: Path) -> tuple[int, int]:
 
     try:
         with Image.open(path) as image:
+            _refuse_large(image.width, image.height, str(path))
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             return (image.height, image.width) if turned else (image.width, image.height)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:

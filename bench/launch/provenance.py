@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench import __version__
 from bench.contracts.source import Code
+from bench.core.redact import redact
 from bench.core.stage import Provenance, Stage
 from bench.core.store import Store
 
@@ -103,7 +104,7 @@ def provenance(
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "arguments": sys.argv[1:],
+        "arguments": [redact(argument) for argument in sys.argv[1:]],
         "source_digest": source_digest,
         "tracker_url": tracker_url,
     }

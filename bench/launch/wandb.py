@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from bench.contracts.tracker import NullTracker, Tracker
+from bench.core.redact import redact
 
 
 def wandb_mode() -> str:
@@ -68,7 +69,7 @@ class WandbTracker(Tracker):
             action(self.run)
         except Exception as error:  # a tracker never fails a run
             self.broken = True
-            reason = " ".join(str(error).split())[:160]
+            reason = redact(" ".join(str(error).split()))[:160]
             self.note(
                 f"tracking is off for {self.arguments['name']}: {type(error).__name__}: {reason}"
             )

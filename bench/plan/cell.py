@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
-from shlex import quote
 
 from bench.core.stage import Stage, walk
+
+Places = tuple[tuple[str, str], ...]  # (data set, its folder) of those given by path
 
 
 @dataclass(frozen=True)
@@ -27,29 +29,38 @@ class Cell:
     overrides: tuple[tuple[str, str], ...] = ()
     weights: str = ""
 
-    def command(self) -> str:
-        """The command line that makes this cell."""
-        sets = "".join(f" --set {k}={v}" for k, v in self.overrides)
+    def command(self, places: Places = ()) -> str:
+        """The command line that makes this cell, to be pasted into a shell. places: the folders
+        of the data sets that were given by path."""
+        at = {name: f"{name}={path}" for name, path in places}
+        words = ["bench", "run"]
         if self.weights:
-            return (
-                f"bench run --backbone {quote(f'weights={self.weights}')} --task {self.task}"
-                f" --scale {self.scale} --seeds {self.seed} --task-data {self.task_data}{sets}"
-            )
-        return (
-            f"bench run --method {self.method} --crop {self.crop} --task {self.task}"
-            f" --scale {self.scale} --seeds {self.seed} --data {self.data}"
-            f" --task-data {self.task_data}{sets}"
-        )
+            words += ["--backbone", f"weights={self.weights}"]
+        else:
+            words += ["--method", self.method, "--crop", self.crop]
+        words += ["--task", self.task, "--scale", self.scale, "--seeds", str(self.seed)]
+        if not self.weights:
+            words += ["--data", at.get(self.data, self.data)]
+        words += ["--task-data", at.get(self.task_data, self.task_data)]
+        for key, value in self.overrides:
+            words += ["--set", f"{key}={value}"]
+        return shlex.join(words)
 
 
 @dataclass
 class PlannedCell:
-    """A cell with its final stage, or the reason why it has none."""
+    """A cell with its final stage, or the reason why it has none; `places` are the folders of its
+    data that were given by path."""
 
     cell: Cell
     final: Stage | None
     engine: str = ""
     unsupported: str | None = None
+    places: Places = ()
+
+    def command(self) -> str:
+        """The command line that makes the cell from the same folders."""
+        return self.cell.command(self.places)
 
 
 @dataclass

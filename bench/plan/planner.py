@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from bench.contracts import registry
 from bench.contracts.component import Component
 from bench.core.errors import Unsupported
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.plan.cell import Cell, Plan, PlannedCell
+from bench.plan.cell import Cell, Places, Plan, PlannedCell
 from bench.plan.settings import Touched, name_owners, refuse_unused, settings_of
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ class Planner:
     def proposals(self, name: str, data: Stage) -> Stage:
         """The proposals stage of generator `name` on this planner's split of `data`."""
         maker = self.component("proposals", name)
+        lack = find_lack(maker, data, "")
+        if lack and self.learn_from is None:
+            raise Unsupported(lack)
         return Stage(
             kind="proposals",
             name=name,
@@ -128,6 +131,8 @@ class Planner:
         learner = self.component("method", method, main)
         cropper = self.component("crop", crop, main)
         reason = pair_reason(learner, cropper)
+        for part in (cropper, learner):
+            reason = reason or find_lack(part, data, "--data")
         if reason:
             return reason
         try:
@@ -175,10 +180,11 @@ class Planner:
         try:
             backbone = self._backbone(data)
             reason = task_reason(backbone.params["method"]["params"]["backbone"], task)
+            reason = reason or find_lack(task, task_data, "--task-data")
             if reason:
                 raise Unsupported(reason)
         except Unsupported as error:
-            return PlannedCell(self._own(), None, engine, str(error))
+            return PlannedCell(self._own(), None, engine, str(error), self._places())
         final = Stage(
             kind="evaluate",
             name=self.cell.task,
@@ -187,12 +193,17 @@ class Planner:
             params={"task": self._identity(task), "seed": self.cell.seed},
             inputs=task.stages(self, backbone, task_data),
         )
-        return PlannedCell(self._own(), final, engine)
+        return PlannedCell(self._own(), final, engine, places=self._places())
 
     def _own(self) -> Cell:
         """The cell without the settings that belong to other cells of the plan."""
         own = tuple((k, v) for k, v in self.cell.overrides if k in self.used)
         return replace(self.cell, overrides=own)
+
+    def _places(self) -> Places:
+        """The folders of the cell's data that were given by path."""
+        names = dict.fromkeys((self.cell.data, self.cell.task_data))
+        return tuple((name, str(self.paths[name])) for name in names if self.paths.get(name))
 
     def _task_data(self, task: Task) -> Stage:
         """What the task is trained and scored on: the set, or its training images in two parts."""
@@ -222,6 +233,18 @@ class Planner:
 def pair_reason(method: Method, crop: Crop) -> str | None:
     """None, or why the method cannot be paired with the crop: the one place that decides it."""
     return method.supports(type(crop))
+
+
+def find_lack(component: Component, data: Stage, option: str) -> str | None:
+    """None, or why the component cannot work on this data set; `option` is the one that names
+    it."""
+    known = cast("type[Data]", registry.load("data", data.name))
+    parts = ("val",) if "holdout" in data.params else ()
+    lack = component.data_needs(component.params).find_lack(known, parts)
+    if lack is None:
+        return None
+    other = f"{option} with another set" if option else "another set"
+    return f"{component.kind} {component.name}: {lack}; try {other}: bench data list"
 
 
 def task_reason(backbone: str, task: Task) -> str | None:

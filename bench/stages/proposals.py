@@ -3,12 +3,14 @@ id."""
 
 from __future__ import annotations
 
+import io
 import json
-import pickle
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -94,29 +96,47 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _chunk_file(scratch: Path, first: int) -> Path:
+    return scratch / f"chunk-{first:09d}.npz"
+
+
 def _append(scratch: Path, first: int, chunk: list[Found]) -> None:
-    write_bytes(scratch / f"chunk-{first:09d}.pkl", pickle.dumps(chunk))
+    content = io.BytesIO()
+    np.savez(content, **_join(chunk))
+    write_bytes(_chunk_file(scratch, first), content.getvalue())
 
 
 def _finished(scratch: Path) -> list[Found]:
     """What earlier tries left, as far as it is whole."""
     done: list[Found] = []
-    while (file := scratch / f"chunk-{len(done):09d}.pkl").exists():
+    while (file := _chunk_file(scratch, len(done))).exists():
         try:
-            done += pickle.loads(file.read_bytes())
-        except Exception:  # a torn chunk is made again
+            done += _read_chunk(file)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # torn: made again
             break
     return done
 
 
-def _write(folder: Path, ids: np.ndarray, found: list[Found]) -> None:
-    arrays: dict[str, Any] = {
-        "image_ids": np.asarray(ids, np.int64),
+def _read_chunk(file: Path) -> list[Found]:
+    with np.load(file, allow_pickle=False) as arrays:
+        boxes, scores, first = (arrays[name] for name in ("boxes", "scores", "first"))
+    if not (len(first) > 1 and first[0] == 0 and (np.diff(first) >= 0).all()):
+        raise ValueError(f"{file} delimits no images")
+    if boxes.shape != (first[-1], 4) or scores.shape != (first[-1],):
+        raise ValueError(f"{file} holds {boxes.shape} boxes of {first[-1]}")
+    return [(boxes[a:b], scores[a:b]) for a, b in pairwise(first)]
+
+
+def _join(found: list[Found]) -> dict[str, Any]:
+    return {
         "first": offsets(len(b) for b, _ in found),
         "boxes": np.concatenate([b for b, _ in found]).reshape(-1, 4),
         "scores": np.concatenate([s for _, s in found]),
     }
-    np.savez(folder / "proposals.npz", **arrays)
+
+
+def _write(folder: Path, ids: np.ndarray, found: list[Found]) -> None:
+    np.savez(folder / "proposals.npz", image_ids=np.asarray(ids, np.int64), **_join(found))
 
 
 class ProposalTable:

@@ -77,9 +77,8 @@ class Work:
             raise TrialFailed(str(error)) from None
 
     def _score(self, trial: Trial, plan: Plan) -> float:
-        cells = [(c.cell, c.final) for c in plan.cells]
-        trial.set_user_attr("cells", [final.key for _, final in cells if final])
-        trial.set_user_attr("commands", [cell.command() for cell, _ in cells])
+        trial.set_user_attr("cells", [c.final.key for c in plan.cells if c.final])
+        trial.set_user_attr("commands", [c.command() for c in plan.cells])
         scores, made = [], 0
         for position, planned in enumerate(plan.cells):
             score, new = self._cell(planned, trial if position == 0 else None)

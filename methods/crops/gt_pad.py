@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.contracts.images import ImageSet
+from bench.contracts.needs import Needs
 from bench.core.params import param
 from bench.data.boxes import clip
 from methods.crops._pseudo import PseudoCrop, PseudoParams
@@ -33,6 +35,10 @@ class GtPad(PseudoCrop):
 
     Params = GtPadParams
     params: GtPadParams
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(annotations=("objects",))
 
     def all_boxes(self, images: ImageSet, inputs: dict[str, Path]) -> Iterable[np.ndarray]:
         for index, (width, height) in enumerate(images.sizes):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.contracts.images import ImageSet
+from bench.contracts.needs import Needs
 from bench.core.params import param
 from bench.core.seeds import rng_for
 from bench.data.objectness import object_mask, share_of
@@ -36,6 +38,10 @@ class Poor(PseudoCrop):
 
     Params = PoorParams
     params: PoorParams
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(annotations=("objects",))
 
     def all_boxes(self, images: ImageSet, inputs: dict[str, Path]) -> Iterable[np.ndarray]:
         p = self.params

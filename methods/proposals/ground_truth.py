@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.contracts.needs import Needs
 from bench.contracts.proposals import Found, Proposals, Proposer
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ class GroundTruth(Proposals):
     """
 
     supervised = True
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(annotations=("objects",))
 
     def prepare(self, ctx: StageContext, images: ImageSet) -> Proposer:
         return _Annotated(images)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bench.contracts.needs import Needs
 from bench.contracts.task import Scored, Task
 from tasks._classification.protocol import FinetuneParams, SemiParams, TransferParams
 
@@ -41,6 +42,10 @@ class TransferTask(Task):
         "small": {**SMALL, "steps": 3000},
     }
 
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(splits=("train", "val"), annotations=("objects",))
+
     def run(self, ctx: StageContext) -> dict[str, float]:
         from tasks._classification.pipeline import run_single
 
@@ -67,6 +72,10 @@ class SemiTask(Task):
         "labels": "training images whose labels were used",
         "listed": "1 if a given list named them, 0 if they were drawn",
     }
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(splits=("train", "val"), annotations=("objects",))
 
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         inputs = {"backbone": backbone, "data": data}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.contracts.needs import Needs
 from bench.contracts.task import Scored, Task
 from bench.nn.architectures import architecture
 from tasks._detection.engines import engine_reason, pick
@@ -20,6 +21,7 @@ SIZES = {
     "APm": "medium",
     "APl": "large",
 }
+OF_KIND = {"segm": "masks", "keypoints": "keypoints"}  # kind of AP -> the annotations it needs
 VOC_METRICS = {
     "AP": "mean over classes and IoU .5:.95 of VOC's average precision, percent",
     "AP50": "the same at IoU .5, percent",
@@ -139,6 +141,13 @@ class DetectionTask(Task):
     @classmethod
     def figures(cls) -> dict[str, str]:
         return {"predictions": "tasks._detection.figure:run"}
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(
+            splits=("train", "val"),
+            annotations=("objects", *(OF_KIND[k] for k in params.kinds if k in OF_KIND)),
+        )
 
     def supports(self, backbone: str) -> str | None:
         network = architecture(backbone)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.contracts.needs import Needs
 from bench.contracts.task import Scored, Task
 from bench.data.preprocess import Transform
 from bench.nn.architectures import DEPTHS
@@ -31,6 +32,10 @@ class KnnTask(Task):
         "top1": "images whose class gets most votes, percent",
         "top5": "images whose class is among the five with most votes, percent",
     }
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(splits=("train", "val"), annotations=("objects",))
 
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         p = self.params
@@ -75,6 +80,10 @@ class LinearTask(Task):
         "tiny": {"image_size": 64, "resize": 73, "epochs": 6, "steps": (3, 5), "batch_size": 32},
         "small": {"image_size": 128, "resize": 146},
     }
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(splits=("train", "val"), annotations=("objects",))
 
     def run(self, ctx: StageContext) -> dict[str, float]:
         from tasks._frozen.linear import measure_accuracies, run_linear

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.contracts.needs import Needs
 from bench.contracts.task import Scored, Task
 from bench.nn.architectures import architecture
 from tasks._segmentation.protocol import SegmentationParams
@@ -41,6 +42,10 @@ class SegmentationTask(Task):
         "mAcc": "share of a class's pixels that are found, mean of classes, percent",
         "aAcc": "share of all pixels that are right, percent",
     }
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(splits=("train", "val"), annotations=("semantic",))
 
     def supports(self, backbone: str) -> str | None:
         network = architecture(backbone)

@@ -139,3 +139,49 @@ def test_real_photographs_equal_pils(real_data: Path) -> None:
         difference = np.abs(read_rgb(file) - reference)
         assert difference.mean() < 0.5
         assert read_size(file) == (reference.shape[1], reference.shape[0])
+
+
+def claim(path: Path, width: int, height: int, kind: str) -> None:
+    """A small file of its kind whose header claims another size."""
+    import struct
+    import zlib
+
+    smooth().save(path)
+    data = bytearray(path.read_bytes())
+    if kind == "jpg":
+        at = data.index(b"\xff\xc0")
+        data[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    elif kind == "png":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    else:
+        data[18:26] = struct.pack("<ii", width, height)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "bmp"])
+def test_an_image_of_absurd_size_is_refused_from_its_header(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"bomb.{kind}"
+    claim(path, 60_000, 50_000, kind)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
+    for read in (read_rgb, read_size):
+        with pytest.raises(BadData, match=r"bomb") as error:
+            read(path)
+        assert "\n" not in str(error.value)
+        assert "pixels" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "bmp"])
+def test_the_limit_is_one_for_every_format(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a.{kind}"
+    smooth().save(path)
+    monkeypatch.setattr("bench.core.image.MAX_PIXELS", 64 * 40)
+    assert read_rgb(path).shape == (40, 64, 3)
+    monkeypatch.setattr("bench.core.image.MAX_PIXELS", 64 * 40 - 1)
+    with pytest.raises(BadData, match=r"claims 64 x 40 pixels"):
+        read_rgb(path)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.cli.run import command
 from bench.core.errors import BadInput
 from bench.core.params import Runtime
 from bench.plan.cell import Cell, Plan
@@ -140,3 +143,76 @@ def test_a_cell_can_say_its_command() -> None:
         "bench run --method orl --crop image --task coco_det --scale tiny --seeds 2"
         " --data scenes --task-data scenes --set orl.epochs=3"
     )
+
+
+ODD = (
+    "3",
+    "[4, 5]",
+    "4,5",
+    "x; touch y",
+    "$(touch y)",
+    "`touch y`",
+    "a b  c",
+    "it's",
+    'say "so"',
+    "back\\slash",
+    "*",
+    "~",
+    "#1",
+    "!1",
+    "&|<>",
+    "-x",
+    "a=b=c",
+    "",
+    "größe 日本 🎉",
+    '{"a": [1, "b c"]}',
+    "two\nlines",
+)
+
+
+def parse_command(line: str, folder: Path) -> tuple[list[Cell], dict[str, Path | None]]:
+    """What `bench run` makes of a line that a shell reads in an empty folder."""
+    folder.mkdir(exist_ok=True)
+    shell = ["bash", "-c", f"bench() {{ printf '%s\\0' \"$@\"; }}; {line}"]
+    done = subprocess.run(shell, capture_output=True, text=True, cwd=folder, check=True)
+    assert not list(folder.iterdir())  # nothing else was run
+    verb, *arguments = done.stdout.split("\0")[:-1]
+    assert verb == "run"
+    assert shlex.split(line) == ["bench", "run", *arguments]
+    given = command.make_context("run", arguments).params
+    names = (*OPTIONS, "backbone", "precision", "engine")
+    return make_cells(**{name: given[name] for name in names})
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_a_printed_command_is_read_as_the_same_cell(value: str, home: Path) -> None:
+    """Whatever a setting or a path holds."""
+    settings = (("orl.a", value), ("coco_det.b", value[::-1].strip()))
+    plain = Cell("orl", "image", "coco_det", "images", "coco", "tiny", 2, settings)
+    place = str(home / f"in {value or 'a'}".rstrip() / "x")
+    cells, paths = parse_command(plain.command((("images", place),)), home)
+    assert cells == [plain]
+    assert paths == {"images": Path(place)}
+    file = str(home / f"of {value}" / "net.pth")
+    label = ("weights:net", "-", "coco_det", "unknown", "coco", "tiny", 0)
+    weights = Cell(*label, settings, file)
+    assert parse_command(weights.command(), home) == ([weights], {})
+
+
+def test_a_planned_cell_says_where_its_data_are(home: Path) -> None:
+    """What `bench show` prints can be run again."""
+    from PIL import Image
+
+    from bench.results.db.result_file import describe_cell
+
+    folder = home / "a b; c"
+    folder.mkdir(parents=True)
+    for n in range(3):
+        Image.new("RGB", (40, 40), (n, n, n)).save(folder / f"{n}.png")
+    data = f"images={folder}"
+    (cell,) = planned(home, method="byol", data=data, sets=("byol.epochs=2",)).cells
+    line = describe_cell(cell)["command"]
+    cells, paths = parse_command(line, home / "empty")
+    assert cells == [cell.cell]
+    again = make_plan(cells, Runtime(home=home, database="sqlite://"), paths)
+    assert [c.final.key for c in again.cells if c.final] == [cell.final.key if cell.final else ""]

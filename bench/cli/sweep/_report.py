@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._table import print_json
+from bench.core.redact import redact_url
 
 if TYPE_CHECKING:
     from bench.core.params import Runtime
@@ -21,13 +22,11 @@ Say = Callable[[str], None]
 
 def introduce(sweep: Sweep, runtime: Runtime, workers: int, say: Say) -> None:
     """Print what will be done, and every choice that was made without being asked for."""
-    from sqlalchemy.engine import make_url
-
     from bench.sweep.setup import MANY
 
     setup, cell = sweep.setup, sweep.setup.cells[0]
     seeds = ", ".join(str(c.seed) for c in setup.cells)
-    say(f"study {sweep.name} in {make_url(runtime.database).render_as_string(hide_password=True)}")
+    say(f"study {sweep.name} in {redact_url(runtime.database)}")
     for space in setup.spaces:
         say(f"  {space.name}: {space}")
     say(
@@ -97,7 +96,7 @@ def _score_winner(
     winner: Winner = {
         "values": dict(values),
         "cells": [c.final.key for c in plan.cells if c.final],
-        "commands": [c.cell.command() for c in plan.cells],
+        "commands": [c.command() for c in plan.cells],
         "scores": scores,
         "test": summarise(scores),
     }

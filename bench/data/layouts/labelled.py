@@ -51,6 +51,10 @@ class Labelled(Data):
     Making the stage reads every header and looks for the end of every JPEG, which finds truncated
     files; `report.json` counts."""
 
+    @classmethod
+    def annotations(cls) -> frozenset[str]:
+        return frozenset({"objects"})
+
     def contents(self, root: Path) -> Contents:
         """What the folder lists; BadData in one line where the layout is not the official one."""
         raise NotImplementedError

@@ -74,6 +74,10 @@ class ListedSet(PartedSet[Member]):
     Params: type[Params] = PartsParams
     params: PartsParams
 
+    @classmethod
+    def annotations(cls) -> frozenset[str]:
+        return frozenset({"objects"})
+
     def class_names(self, root: Path) -> list[str]:
         """The classes in the order of their labels."""
         raise NotImplementedError

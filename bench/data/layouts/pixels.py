@@ -74,6 +74,10 @@ class PixelSet(PartedSet[Member]):
     images: type[PixelImages]
     classes: tuple[str, ...]
 
+    @classmethod
+    def annotations(cls) -> frozenset[str]:
+        return frozenset({"semantic"})
+
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         root = self._root(root)
         mark = _fingerprint(root, *self._splits(root), runtime.home / "cache")

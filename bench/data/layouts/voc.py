@@ -46,6 +46,10 @@ class Voc(PartedSet[Member]):
     years: tuple[str, ...]
     list_noun: str = "image set"
 
+    @classmethod
+    def annotations(cls) -> frozenset[str]:
+        return frozenset({"objects", "semantic"})
+
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         root = self._root(root)
         splits, listing = self._masked(root)

@@ -65,6 +65,10 @@ class Coco(Data):
     official = {"train": 118_287, "val": 5000}
 
     @classmethod
+    def annotations(cls) -> frozenset[str]:
+        return frozenset({"objects", "masks", "keypoints"})
+
+    @classmethod
     def sample(cls) -> WriteSample:
         from bench.data.scenes.boxes import write_coco
 

@@ -32,6 +32,10 @@ class Images(Data):
     )
 
     @classmethod
+    def annotations(cls) -> frozenset[str]:
+        return frozenset()
+
+    @classmethod
     def sample(cls) -> WriteSample:
         from bench.data.scenes.boxes import write_images
 

@@ -62,6 +62,10 @@ class Scenes(Data):
         """What an annotation says of the object beside its place: the category and so on."""
         return {"category_id": int(scene.labels[position]) + 1}
 
+    @classmethod
+    def annotations(cls) -> frozenset[str]:
+        return frozenset({"objects", "masks", "semantic"})
+
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         if root is not None:
             raise BadInput(

@@ -36,6 +36,10 @@ class ScenesKeypoints(_Scenes):
 
     categories: list[str] = ["object"]
 
+    @classmethod
+    def annotations(cls) -> frozenset[str]:
+        return frozenset({"objects", "masks", "keypoints", "semantic"})
+
     def describe(self, scene: Scene, position: int) -> dict[str, Any]:
         points = extremes(scene.masks[position])
         return {"category_id": 1, "keypoints": points, "num_keypoints": len(points) // 3}

@@ -21,6 +21,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.core.errors import BadInput
+from bench.core.redact import redact, redact_url
 from bench.core.stage import Provenance, StageRecord
 from bench.results.db import queries
 from bench.results.db.models import CellRow, CropRow, MetricRow, ProvenanceRow, ResultRow, StageRow
@@ -33,7 +34,7 @@ from bench.results.db.records import (
     ResultRecord,
     StoredCell,
 )
-from bench.results.db.schema import hide_password, upgrade_schema
+from bench.results.db.schema import upgrade_schema
 
 TRIES = 20  # of a write that collides with another process or loses its connection; 4 s in all
 CONNECT_SECONDS = 10  # psycopg waits two minutes for a server that does not answer
@@ -57,12 +58,12 @@ def open_database(url: str) -> Database:
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _set_pragmas)
         _upgrade_patiently(engine)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         raise explain_url(url, error) from None
     except (DatabaseError, OSError) as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:160]
+        reason = redact(" ".join(str(getattr(error, "orig", None) or error).split()), url)[:160]
         raise BadInput(
-            f"the results database {hide_password(url)} cannot be opened ({reason}); if it is "
+            f"the results database {redact_url(url)} cannot be opened ({reason}); if it is "
             "damaged, move it away and run: bench results rebuild"
         ) from None
     return Database(engine)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
+from bench.core.redact import redact
 from bench.core.stage import Provenance, Stage, walk
 from bench.plan.cell import PlannedCell
 from bench.results.db.database import Database
@@ -30,7 +31,7 @@ class DatabaseListener:
         try:
             action()
         except DatabaseError as error:
-            self.error = self.error or " ".join(str(error.orig).split())[:160]
+            self.error = self.error or redact(" ".join(str(error.orig).split()))[:160]
 
     def stage_done(self, stage: Stage, folder: Path, provenance: Provenance) -> None:
         where = f"{stage.kind}/{folder.name}"

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from bench.core.errors import BadInput
+from bench.core.redact import redact, redact_url
 
 
 def home_folder() -> Path:
@@ -25,7 +26,8 @@ def database_url() -> str:
 
 def explain_url(url: str, error: Exception) -> BadInput:
     """The error of a URL that SQLAlchemy does not take."""
+    reason = redact(" ".join(str(error).split()), url)[:100]
     return BadInput(
-        f"BENCH_DB {url!r} is not a database URL ({' '.join(str(error).split())[:100]}); "
+        f"BENCH_DB {redact_url(url)!r} is not a database URL ({reason}); "
         "try: BENCH_DB=sqlite:///FILE or postgresql+psycopg://..."
     )

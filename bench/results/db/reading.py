@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLA
 from sqlalchemy.pool import NullPool
 
 from bench.core.errors import BadInput, BenchError
+from bench.core.redact import redact, redact_url
 from bench.results.db.models import ResultRow
 from bench.results.db.place import explain_url
 from bench.results.db.schema import HEAD, VERSION_TABLE
@@ -30,7 +31,7 @@ def open_reader(url: str) -> Reader:
     try:
         place, options, file = describe_engine(url)
         return Reader(create_engine(place, **options), file)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         raise explain_url(url, error) from None
 
 
@@ -39,7 +40,9 @@ def describe_engine(url: str) -> tuple[str, dict[str, Any], Path | None]:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise BadInput(f"BENCH_DB {url!r} does not name a file; try: BENCH_DB=sqlite:///FILE")
+            raise BadInput(
+                f"BENCH_DB {redact_url(url)!r} does not name a file; try: BENCH_DB=sqlite:///FILE"
+            )
         file = Path(parsed.database)
         return "sqlite://", {"creator": lambda: _open_file(file), "poolclass": NullPool}, file
     options = "-c default_transaction_read_only=on -c statement_timeout=30000"
@@ -137,7 +140,7 @@ def _read_stamp(file: Path) -> tuple[int, int, int]:
 
 def explain_error(error: SQLAlchemyError) -> str:
     """A database's error in one line that says what to do."""
-    reason = " ".join(str(getattr(error, "orig", None) or error).split())[:160]
+    reason = redact(" ".join(str(getattr(error, "orig", None) or error).split()))[:160]
     if "locked" in reason or "busy" in reason:
         return "the results database is being written to; reload in a moment"
     if "no such file" in reason:

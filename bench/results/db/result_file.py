@@ -54,7 +54,7 @@ def describe_cell(planned: PlannedCell) -> CellRecord:
         "protocol": protocol,
         "label": final.key if final else digest({**names, "unsupported": True}),
         "group": digest(_drop_seeds(final) if final else {**names, "seed": None}),
-        "command": cell.command(),
+        "command": planned.command(),
     }
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.engine import make_url
 
 from bench.core.errors import BadInput
+from bench.core.redact import redact_url
 from bench.results.db.lock import exclude_others
 
 HEAD = "0003"  # the newest migration; a test compares it with the migrations folder
@@ -37,7 +37,7 @@ def _migrate(connection: Connection, version: str | None) -> None:
     known = {s.revision for s in ScriptDirectory.from_config(config).walk_revisions()}
     if version is not None and version not in known:
         raise BadInput(
-            f"the results database {hide_password(str(connection.engine.url))} has schema "
+            f"the results database {redact_url(str(connection.engine.url))} has schema "
             f"{version}, newer than this version's {HEAD}; "
             "try: pip install --upgrade ssl-crop-bench"
         )
@@ -68,8 +68,3 @@ def _adopt_version(connection: Connection) -> None:
             )
             connection.execute(text("DELETE FROM alembic_version"))
     connection.commit()
-
-
-def hide_password(url: str) -> str:
-    """An SQLAlchemy URL as it may be printed."""
-    return make_url(url).render_as_string(hide_password=True)

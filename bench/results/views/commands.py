@@ -25,10 +25,12 @@ def fill_command(row: Row, column: Column) -> str:
     model = next(iter(row.entries.values()))
     words = shlex.split(model.command)
     options = dict(zip(words[2::2], words[3::2], strict=False))
+    places = (options.get("--data", ""), options.get("--task-data", ""))
+    known = [place for place in places if place.partition("=")[0] == column.task_data]
     options |= {
         "--task": column.task,
         "--seeds": compact_seeds(row.seeds),
-        "--task-data": column.task_data,
+        "--task-data": max(known, key=len, default=column.task_data),  # with its path
     }
     options.pop("--set", None)
     sets = [("--set", f"{k}={v}") for k, v in (*pretraining_settings(model), *column.settings)]

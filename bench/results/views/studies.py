@@ -230,7 +230,7 @@ def _open_storage(url: str) -> Any:
             if not _has_tables(connection):
                 return None
         engine.dispose()
-    except (ArgumentError, DatabaseError, BadInput):
+    except (ArgumentError, DatabaseError, BadInput, ValueError):
         return None
     import optuna
 

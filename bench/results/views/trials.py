@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from shlex import quote
 from typing import Any, TypedDict
 
-from sqlalchemy.engine import make_url
-
 from bench.core.params import format_setting as format_setting
+from bench.core.redact import redact_url
 from bench.results.views.studies import StudyRow, TrialRow
 
 STATES = {"complete": "done", "fail": "failed"}  # of Optuna, in our words
@@ -194,4 +193,4 @@ def continue_command(study: StudyRow) -> str:
 
 def monitor_command(url: str) -> str:
     """The command that shows the same studies in optuna-dashboard; a password is left out."""
-    return f"optuna-dashboard {quote(make_url(url).render_as_string(hide_password=True))}"
+    return f"optuna-dashboard {quote(redact_url(url))}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.contracts.needs import Needs
 from bench.contracts.proposals import Proposals, ProposalsParams, Proposer
 from bench.core.files import write_json
 from bench.core.params import param
@@ -62,6 +63,11 @@ class Bing(Proposals):
     Params = BingParams
     params: BingParams
     scales = {"tiny": {"train_images": 200, "top": 100}}
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        learns = params.model is None and params.train_on == "data"
+        return Needs(annotations=("objects",) if learns else ())
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
         p = self.params

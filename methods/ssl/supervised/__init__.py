@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.contracts.method import Method
+from bench.contracts.needs import Needs
 from bench.contracts.views import Viewer
 from bench.core.errors import BadData, BadInput
 from methods.ssl.supervised.params import SupervisedParams
@@ -50,6 +51,10 @@ class Supervised(Method):
             "precision": "bf16",
         },
     }
+
+    @classmethod
+    def data_needs(cls, params: Any) -> Needs:
+        return Needs(annotations=("objects",))
 
     def supports(self, crop: type[Crop]) -> str | None:
         if crop.style in ("image", "pseudo"):

@@ -3,6 +3,7 @@ kills."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,3 +112,34 @@ def test_workers_order_and_kills_change_nothing(
     with pytest.raises(BadData, match="no proposals for image 11"):
         alone.boxes(11)
     assert SimpleNamespace(**engine.proposals_info(tmp_path / "a")).images == 6
+
+
+class _Planted:
+    """Unpickling one makes a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.file,)
+
+
+def test_nothing_in_a_scratch_folder_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other users of a shared BENCH_HOME may write there."""
+    monkeypatch.setattr(engine, "CHUNK", 2)
+    images = SmallSet(tmp_path, 4)
+    alone = run(tmp_path / "a", images, 0, monkeypatch)
+    evil, scratch = tmp_path / "evil", tmp_path / "b" / "_scratch"
+    scratch.mkdir(parents=True)
+    planted = pickle.dumps(_Planted(evil))
+    objects = np.array([_Planted(evil)], object)
+    (scratch / "chunk-000000000.pkl").write_bytes(planted)
+    np.savez(scratch / "chunk-000000000.npz", first=objects, boxes=objects, scores=objects)
+    again = run(tmp_path / "b", images, 0, monkeypatch)
+    (scratch / "chunk-000000002.npz").write_bytes(planted)
+    again = run(tmp_path / "b", images, 0, monkeypatch)
+    assert not evil.exists()
+    for image in images.ids:
+        assert np.array_equal(again.boxes(image), alone.boxes(image))
