@@ -37,6 +37,7 @@ CLOSED = (  # imports that are not followed: what no number that a stage leaves 
     "bench.core.picture",
     "bench.core.processes",
     "bench.core.progress",
+    "bench.core.records",
     "bench.core.relay",
     "bench.core.signals",
     "bench.core.stage",

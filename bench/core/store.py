@@ -14,19 +14,26 @@ A folder without a `done` record is not a hit, and a failed stage never gets one
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypedDict
 
 from bench.core.errors import BadInput
 from bench.core.files import hash_file, sync, write_json
+from bench.core.records import (
+    DamagedFolder,
+    DoneRecord,
+    FileRecord,
+    check_folder,
+    find_changed_files,
+    survey,
+)
 from bench.core.stage import Provenance, Stage, StageRecord
 
 # in a work folder: checkpoints and what else only the stage's own runner reads
@@ -34,25 +41,13 @@ SCRATCH = "_scratch"
 _held: set[str] = set()  # POSIX record locks do not exclude threads of one process; this does
 
 
-class FileRecord(TypedDict):
-    """A file of a committed folder."""
-
-    size: int  # in bytes
-    sha256: str
-
-
-class DoneRecord(TypedDict):
-    """The content of `done`: the stage, and its files by their path in the folder."""
-
-    key: str
-    files: dict[str, FileRecord]
-
-
 class Store:
     """Stage folders of one `BENCH_HOME`."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.note: Callable[[str], None] = _print_note  # what is done with a damaged folder
+        self._noted: set[str] = set()
         self.root = home / "store"
         try:
             for folder in (self.root, home / "work", home / "locks"):
@@ -70,35 +65,34 @@ class Store:
         return self.root / stage.kind / f"{stage.name}-{stage.short}"
 
     def has(self, stage: Stage) -> bool:
-        """A hit: committed, and every file still there with its size. A damaged folder is moved
-        aside."""
+        """A hit: committed, every file still there with its size, and the small files with their
+        content (`check_folder`). A damaged folder is moved aside, which `note` says."""
         folder = self.folder(stage)
-        record = read_done(folder)
-        if record is None or record.get("key") != stage.key:
+        if not folder.exists():
             return False
-        sizes = {name: entry["size"] for name, entry in record["files"].items()}
-        if all(_size(folder / name) == size for name, size in sizes.items()):
-            return True
-        self.set_aside(stage)
-        return False
-
-    def verify(self, stage: Stage) -> bool:
-        """`done`, and every file still has its hash: asked before a stage is used as an input."""
-        if not self.has(stage):
+        try:
+            check_folder(folder, stage.key)
+        except DamagedFolder as error:
+            self.set_aside(stage, str(error))
             return False
-        folder = self.folder(stage)
-        for name, entry in (read_done(folder) or {"files": {}})["files"].items():
-            if hash_file(folder / name) != entry["sha256"]:
-                self.set_aside(stage)
-                return False
         return True
 
-    def set_aside(self, stage: Stage) -> None:
+    def verify(self, stage: Stage) -> bool:
+        """`has`, and every file still has its hash: asked before a stage is used as an input."""
+        if not self.has(stage):
+            return False
+        changed = find_changed_files(self.folder(stage))
+        if changed:
+            self.set_aside(stage, changed[0])
+        return not changed
+
+    def set_aside(self, stage: Stage, why: str) -> None:
         """Move a committed folder out of the way, so that the stage is made again."""
         target = self.home / "damaged" / f"{stage.name}-{stage.short}-{time.time_ns()}"
         target.parent.mkdir(exist_ok=True)
         with suppress(FileNotFoundError):
             os.rename(self.folder(stage), target)
+            self.note(f"{stage}: {why}; moved to {target}, to be made again")
 
     def work(self, stage: Stage) -> Path:
         """The stage's work folder; what an interrupted try left is still in it."""
@@ -125,10 +119,11 @@ class Store:
                 "size": path.stat().st_size,
                 "sha256": hash_file(path),
             }
-        write_json(work / "done", {"key": stage.key, "files": files})
+        done: DoneRecord = {"key": stage.key, "files": files}
+        write_json(work / "done", done)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
-            self.set_aside(stage)
+            self.set_aside(stage, "a folder without a valid done record was in its place")
         os.rename(work, target)
         sync(target.parent)
         shutil.rmtree(target / SCRATCH, ignore_errors=True)
@@ -140,8 +135,14 @@ class Store:
         shutil.rmtree(self.home / "work" / stage.key[:32], ignore_errors=True)
 
     def committed(self) -> Iterator[tuple[Path, StageRecord]]:
-        """Every committed folder with its stage record."""
-        return committed(self.root)
+        """Every committed folder with its stage record. `note` says which folders are left out,
+        once, because their records are damaged."""
+        for folder, record in survey(self.root):
+            if not isinstance(record, DamagedFolder):
+                yield folder, record
+            elif str(folder) not in self._noted:
+                self._noted.add(str(folder))
+                self.note(f"{record}; the folder is left out")
 
     def find(self, prefix: str) -> tuple[Path, StageRecord]:
         """The one committed stage whose key starts with `prefix`."""
@@ -217,24 +218,5 @@ def _try_lock(handle: int, key: str) -> bool:
     return True
 
 
-def committed(root: Path) -> Iterator[tuple[Path, StageRecord]]:
-    """Every committed stage folder under a store's `root`, with its stage record."""
-    for done in sorted(root.glob("*/*/done")):
-        with suppress(OSError, ValueError):
-            yield done.parent, json.loads((done.parent / "stage.json").read_text())
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
-
-
-def read_done(folder: Path) -> DoneRecord | None:
-    """The `done` record, or None where it is missing or torn."""
-    try:
-        record: DoneRecord = json.loads((folder / "done").read_text())
-        return record if isinstance(record.get("files"), dict) else None
-    except (OSError, ValueError, AttributeError):
-        return None
+def _print_note(text: str) -> None:
+    print(text, file=sys.stderr)

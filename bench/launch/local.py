@@ -74,6 +74,9 @@ class LocalEngine:
     code: Code = field(default_factory=Code)
     digests: dict[str, str] = field(default_factory=dict)  # of the code of every stage, by its key
 
+    def __post_init__(self) -> None:
+        self.store.note = self.progress.note
+
     def run(self, plan: Plan) -> Outcome:
         """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
         start = time.monotonic()
@@ -197,7 +200,6 @@ class LocalEngine:
     def _input(self, stage: Stage) -> Path:
         folder = self.ensure(stage)
         if stage.key not in self.outcome.made and not self.store.verify(stage):
-            self.progress.note(f"{stage}: its files are damaged; making it again")
             folder = self.ensure(stage)
         return folder
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.errors import BenchError
 from bench.core.params import Runtime
 from bench.core.progress import Progress
+from bench.core.records import read_metrics
 from bench.core.store import Store
 from bench.launch.local import Listener, LocalEngine
 from bench.plan.cell import Plan, PlannedCell
@@ -125,7 +125,7 @@ class Work:
 def read_score(store: Store, planned: PlannedCell, headline: str) -> float:
     """The headline metric of a cell that is done."""
     assert planned.final is not None
-    return float(json.loads((store.folder(planned.final) / "metrics.json").read_text())[headline])
+    return read_metrics(store.folder(planned.final))[headline]
 
 
 def suggest_value(trial: Trial, space: Space, grid: bool) -> Any:
