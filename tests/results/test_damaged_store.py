@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from bench.cli import cli
 from bench.core.errors import BenchError
 from bench.core.files import write_json
 from bench.core.params import Runtime
@@ -21,6 +23,11 @@ from bench.results.db.rebuild import find_problems, rebuild
 from bench.results.db.result_file import describe_result, write_result
 from bench.sweep.work import read_score
 from tests.results.test_results import planned
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
 
 METRICS = {"AP_bbox": 31.5, "AP50_bbox": 52.0}
 
@@ -149,3 +156,69 @@ def test_a_sweep_reads_no_changed_score(home: Path) -> None:
     edit_a_digit(folder / "metrics.json")
     with pytest.raises(BenchError, match="was changed after the stage"):
         read_score(Store(home), cell, "AP_bbox")
+
+
+DAMAGES: list[tuple[str, str]] = [
+    ("provenance.json", '{"commit": "12'),
+    ("provenance.json", "[]"),
+    ("provenance.json", '{"seconds": "long"}'),
+    ("provenance.json", "[" * 100_000),
+    ("stage.json", ""),
+    ("stage.json", "[1, 2]"),
+    ("stage.json", '{"key": 5}'),
+    ("stage.json", '{"key": "ab", "kind": "evaluate"}'),
+    ("stage.json", "\x00" * 400),
+    ("done", '{"key": "ab", "files": {}}'),
+    ("done", '{"files": []}'),
+    ("done", '{"key": 1, "files": {"stage.json": 3}}'),
+    ("done", "{"),
+    ("result.json", "{}"),
+    ("result.json", '{"schema": 1, "cell": 3}'),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), DAMAGES)
+def test_one_damaged_folder_ends_nothing(home: Path, name: str, text: str) -> None:
+    whole = [commit(home, seed)[0] for seed in (1, 2)]
+    cell, folder = commit(home)
+    (folder / name).write_text(text)
+    lines: list[str] = []
+    database = open_database(f"sqlite:///{home / 'results.db'}")
+    assert rebuild(home / "store", database, lines.append) == (2, 2)
+    assert [str(folder) in line for line in lines] == [True]
+    problems = find_problems(home / "store", database)
+    assert [p for p in problems if str(folder) in p]
+    assert all(str(folder) in p for p in problems)
+    assert whole[0].final is not None
+    assert cell.final is not None
+    for command in (["show", whole[0].final.short], ["gc", "--stages"], ["doctor"]):
+        done = invoke(*command)
+        assert done.exit_code == 0, done.output
+        assert done.exception is None
+        assert "Traceback" not in done.output
+    checked = invoke("results", "check")
+    assert checked.exit_code == 1
+    assert folder.name in "".join(checked.output.split())
+    again = invoke("results", "rebuild")
+    assert again.exit_code == 0
+    assert "2 stages and 2 results recorded" in again.output
+    assert folder.name in again.output
+    assert not Store(home).has(cell.final)
+
+
+def test_a_done_record_without_files_fails_the_check(home: Path) -> None:
+    cell, folder = commit(home)
+    assert cell.final is not None
+    (folder / "done").write_text(json.dumps({"key": cell.final.key, "files": {}}))
+    (problem,) = find_problems(home / "store", open_database("sqlite://"))
+    assert "does not list stage.json and provenance.json" in problem
+
+
+def test_a_folder_that_a_line_names_is_named_once(home: Path) -> None:
+    _, folder = commit(home)
+    (folder / "stage.json").write_text("[]")
+    lines: list[str] = []
+    store = Store(home)
+    store.note = lines.append
+    assert [*store.committed(), *store.committed()] == []
+    assert len(lines) == 1
