@@ -33,6 +33,8 @@ CLOSED = (  # imports that are not followed: what no number that a stage leaves 
     "bench.core.code",
     "bench.core.collector",
     "bench.core.errors",
+    "bench.core.identity",
+    "bench.core.locks",
     "bench.core.params",
     "bench.core.picture",
     "bench.core.processes",

@@ -26,6 +26,8 @@ from pathlib import Path
 
 from bench.core.errors import BadInput
 from bench.core.files import hash_file, sync, write_json
+from bench.core.identity import pid_space
+from bench.core.locks import take_lock
 from bench.core.records import (
     DamagedFolder,
     DoneRecord,
@@ -166,12 +168,10 @@ class Store:
         except FileNotFoundError:
             return None
         try:
-            fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return _owner(handle)
+            free = take_lock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB, self.home)
+            return None if free else _owner(handle)
         finally:
             os.close(handle)
-        return None
 
     def _lock_file(self, stage: Stage) -> Path:
         return self.home / "locks" / f"{stage.key[:32]}.lock"
@@ -188,14 +188,14 @@ class Store:
         handle = os.open(self._lock_file(stage), os.O_RDWR | os.O_CREAT, 0o666)
         mine = announced = False
         try:
-            while not (mine := _try_lock(handle, stage.key)):
+            while not (mine := _try_lock(handle, stage.key, self.home)):
                 if not announced:
                     waiting(_owner(handle))
                     announced = True
                 time.sleep(0.2)
             with suppress(OSError):  # only for people: a full disk has no room for it
                 os.ftruncate(handle, 0)
-                os.pwrite(handle, f"{socket.gethostname()} pid {os.getpid()}".encode(), 0)
+                os.pwrite(handle, _describe_process().encode(), 0)
             yield
         finally:
             if mine:
@@ -203,16 +203,24 @@ class Store:
             os.close(handle)
 
 
+def _describe_process() -> str:
+    return f"{socket.gethostname()} pid {os.getpid()} {pid_space()}"
+
+
 def _owner(handle: int) -> str:
-    return os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+    """Who holds the lock, as its file says; a process number of another container is not one of
+    here."""
+    words = os.pread(handle, 400, 0).decode(errors="replace").split()
+    if len(words) < 3:
+        return "another process"
+    elsewhere = words[3:] != pid_space().split() and words[0] == socket.gethostname()
+    return " ".join(words[:3]) + " of another container" * elsewhere
 
 
-def _try_lock(handle: int, key: str) -> bool:
+def _try_lock(handle: int, key: str, home: Path) -> bool:
     if key in _held:
         return False
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not take_lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, home):
         return False
     _held.add(key)
     return True

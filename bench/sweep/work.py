@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
+from bench.core.identity import process_name
 from bench.core.params import Runtime
 from bench.core.progress import Progress
 from bench.core.records import read_metrics
@@ -19,7 +20,7 @@ from bench.launch.local import Listener, LocalEngine
 from bench.plan.cell import Plan, PlannedCell
 from bench.plan.planner import make_plan
 from bench.sweep.space import Space
-from bench.sweep.study import REASON, WORKER, Sweep, make_pruner, worker_name
+from bench.sweep.study import REASON, WORKER, Sweep, make_pruner
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -59,7 +60,7 @@ class Work:
 
     def _trial(self, trial: Trial, gate: ExitStack) -> float:
         """The mean headline metric over seeds on the validation part."""
-        trial.set_user_attr(WORKER, worker_name())
+        trial.set_user_attr(WORKER, process_name())
         values = {
             s.name: suggest_value(trial, s, self.sweep.setup.grid) for s in self.sweep.setup.spaces
         }
