@@ -6,6 +6,8 @@ In `BENCH_HOME`:
     store/<kind>/<name>-<key[:12]>/   committed: its `done` record has every file's size and hash
     work/<key>/                       being made; survives a kill, so that a runner can go on
     locks/<key>.lock                  who makes it
+    locks/<key>.use                   shared by those who make a stage from it
+    trash/                            what `bench gc` deletes, on its way out
     damaged/                          committed folders that no longer match their `done` record
 
 A folder without a `done` record is not a hit, and a failed stage never gets one.
@@ -13,6 +15,7 @@ A folder without a `done` record is not a hit, and a failed stage never gets one
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -21,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from bench.core.errors import BadInput
@@ -36,11 +39,12 @@ from bench.core.records import (
     find_changed_files,
     survey,
 )
-from bench.core.stage import Provenance, Stage, StageRecord
+from bench.core.stage import Provenance, Stage, StageRecord, walk
 
 # in a work folder: checkpoints and what else only the stage's own runner reads
 SCRATCH = "_scratch"
 _held: set[str] = set()  # POSIX record locks do not exclude threads of one process; this does
+_uses: dict[str, list[int]] = {}  # inputs this process uses: [open file, times], by their key
 
 
 class Store:
@@ -161,7 +165,7 @@ class Store:
     def owner(self, stage: Stage) -> str | None:
         """Who makes the stage now, if anybody does. It tries a shared lock for a moment, so that
         somebody who begins in that moment waits a fifth of a second."""
-        if stage.key in _held:  # to close the file would give this process's own lock up
+        if stage.key[:32] in _held:  # to close the file would give this process's own lock up
             return f"pid {os.getpid()}"
         try:
             handle = os.open(self._lock_file(stage), os.O_RDWR)
@@ -188,7 +192,7 @@ class Store:
         handle = os.open(self._lock_file(stage), os.O_RDWR | os.O_CREAT, 0o666)
         mine = announced = False
         try:
-            while not (mine := _try_lock(handle, stage.key, self.home)):
+            while not (mine := _try_lock(handle, stage.key[:32], self.home)):
                 if not announced:
                     waiting(_owner(handle))
                     announced = True
@@ -199,7 +203,79 @@ class Store:
             yield
         finally:
             if mine:
-                _held.discard(stage.key)
+                _held.discard(stage.key[:32])
+            os.close(handle)
+
+    @contextmanager
+    def use_inputs(self, stage: Stage) -> Iterator[None]:
+        """While `stage` is made: `bench gc` leaves the stages that it is made from, directly or
+        not. They may have been deleted before; look again inside."""
+        with ExitStack() as stack:
+            for each in walk(stage):
+                if each.key != stage.key:
+                    stack.enter_context(self._use(each.key[:32]))
+            yield
+
+    @contextmanager
+    def _use(self, name: str) -> Iterator[None]:
+        if name not in _uses:  # one file for all: to close a second one would give the lock up
+            file = self.home / "locks" / f"{name}.use"
+            _uses[name] = [os.open(file, os.O_RDWR | os.O_CREAT, 0o666), 0]
+        use = _uses[name]
+        use[1] += 1
+        try:
+            take_lock(use[0], fcntl.LOCK_SH, self.home)  # gc has it for a moment only
+            yield
+        finally:
+            use[1] -= 1
+            if not use[1]:
+                del _uses[name]
+                os.close(use[0])
+
+    def remove(self, folder: Path, name: str, measure: Callable[[Path], None]) -> bool:
+        """Delete `folder`, which belongs to the stage whose key starts with the 32 digits `name`;
+        False where somebody makes that stage or uses it now. `measure` sees the folder before.
+
+        Under the stage's locks it is renamed into `trash/`, so that a kill leaves no half of it
+        in its place; then it is deleted.
+        """
+        with self.hold_unused(name) as free:
+            if not free or not folder.is_dir():
+                return False
+            measure(folder)
+            trash = self.home / "trash" / f"{folder.name}-{time.time_ns()}"
+            try:
+                trash.parent.mkdir(exist_ok=True)
+                os.rename(folder, trash)
+            except OSError:  # a full disk may have no room for the name: deleted in its place
+                trash = folder
+                shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(trash, ignore_errors=True)
+        return True
+
+    @contextmanager
+    def hold_unused(self, name: str) -> Iterator[bool]:
+        """Hold both locks of a stage without waiting; gives False where somebody has one."""
+        with ExitStack() as stack:
+            yield (
+                name not in _held
+                and name not in _uses
+                and stack.enter_context(self._hold(f"{name}.lock"))
+                and stack.enter_context(self._hold(f"{name}.use"))
+            )
+
+    @contextmanager
+    def _hold(self, file: str) -> Iterator[bool]:
+        try:
+            handle = os.open(self.home / "locks" / file, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            yield True  # there is no such file, so nobody holds it
+            return
+        try:
+            yield take_lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, self.home)
+        finally:
             os.close(handle)
 
 

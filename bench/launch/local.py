@@ -155,7 +155,8 @@ class LocalEngine:
                 if self._hit(stage):  # made by another process meanwhile
                     self._note_reuse(stage)
                     return self.store.folder(stage)
-                return self._make(stage, inputs)
+                with self.store.use_inputs(stage):
+                    return self._make(stage, self._look_again(stage, inputs))
         except Taken:
             raise
         except BenchError as error:
@@ -202,6 +203,13 @@ class LocalEngine:
         if stage.key not in self.outcome.made and not self.store.verify(stage):
             folder = self.ensure(stage)
         return folder
+
+    def _look_again(self, stage: Stage, inputs: dict[str, Path]) -> dict[str, Path]:
+        """The inputs, made again where `bench gc` deleted them before this stage used them."""
+        return {
+            role: folder if (folder / "done").exists() else self._input(stage.inputs[role])
+            for role, folder in inputs.items()
+        }
 
     def _make(self, stage: Stage, inputs: dict[str, Path]) -> Path:
         if stage.key in self.forced:
