@@ -207,7 +207,7 @@ def _make(module: ModuleType, runtime: Runtime, options: dict[str, Any]) -> tupl
 
 def _record(engine: LocalEngine, stage: Stage) -> None:
     """Tell the database of a stage, which may be reused and new to it."""
-    import json
+    from bench.core.records import read_provenance
 
     folder = engine.store.folder(stage)
-    engine.listener.stage_done(stage, folder, json.loads((folder / "provenance.json").read_text()))
+    engine.listener.stage_done(stage, folder, read_provenance(folder))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -26,40 +27,50 @@ DROPPABLE = ("features", "neighbours", "pairs", "proposals", "pretrain", "weight
 def command(stages: bool, yes: bool) -> None:
     """Free disk space: delete partial work, damaged folders and, with --stages, finished stages.
 
-    Results are never deleted.
+    Results are never deleted, nor is what a running command makes or reads.
     """
     store = Store(open_runtime().home)
-    total = 0
-    for folder in _targets(store, stages):
-        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-        total += size
-        click.echo(f"{size / 2**20:9.1f} MiB  {folder.relative_to(store.home)}")
-        if yes:
+    sizes: list[int] = []
+
+    def measure(folder: Path) -> None:
+        sizes.append(sum(p.lstat().st_size for p in folder.rglob("*") if p.is_file()))
+
+    for folder, name in _targets(store, stages):
+        if yes and name:
+            gone = store.remove(folder, name, measure)
+        elif yes:
+            measure(folder)
             shutil.rmtree(folder, ignore_errors=True)
+            gone = True
+        else:
+            gone = _would_go(store, folder, name, measure)
+        if gone:
+            click.echo(f"{sizes[-1] / 2**20:9.1f} MiB  {folder.relative_to(store.home)}")
     what = (
         "freed"
         if yes
         else "would be freed; to free it: bench gc --yes" + (" --stages" if stages else "")
     )
-    click.echo(f"{total / 2**20:.1f} MiB {what}")
+    click.echo(f"{sum(sizes) / 2**20:.1f} MiB {what}")
 
 
-def _targets(store: Store, stages: bool) -> Iterator[Path]:
-    import fcntl
+def _would_go(store: Store, folder: Path, name: str, measure: Callable[[Path], None]) -> bool:
+    with store.hold_unused(name) if name else nullcontext(True) as free:
+        if free:
+            measure(folder)
+        return free
 
-    for folder in sorted((store.home / "work").glob("*")):
-        lock = store.home / "locks" / f"{folder.name}.lock"
-        try:
-            with open(lock, "a") as handle:
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue  # somebody is making it now
-        if folder.is_dir():
-            yield folder
-    if (store.home / "damaged").is_dir():
-        yield from sorted((store.home / "damaged").iterdir())
+
+def _targets(store: Store, stages: bool) -> Iterator[tuple[Path, str]]:
+    """Folders to delete, each with the beginning of its stage's key, whose locks are asked; ""
+    for what nobody makes or uses."""
+    for folder in sorted(p for p in (store.home / "work").glob("*") if p.is_dir()):
+        yield folder, folder.name
+    for place in ("damaged", "trash"):  # trash: of a gc that was killed
+        for folder in sorted((store.home / place).glob("*")):
+            yield folder, ""
     for folder, record in store.committed():
         if stages and record["kind"] in DROPPABLE:
-            yield folder
+            yield folder, record["key"][:32]
         elif (folder / SCRATCH).is_dir():  # its commit was killed before that was dropped
-            yield folder / SCRATCH
+            yield folder / SCRATCH, record["key"][:32]

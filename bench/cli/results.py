@@ -129,5 +129,8 @@ def rebuild() -> None:
     from bench.results.db.rebuild import rebuild as restore
 
     runtime = open_runtime()
-    stages, results = restore(runtime.home / "store", open_database(runtime.database))
+    database = open_database(runtime.database)
+    stages, results = restore(
+        runtime.home / "store", database, lambda line: click.echo(line, err=True)
+    )
     click.echo(f"{stages} stages and {results} results recorded")

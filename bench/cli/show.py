@@ -30,8 +30,8 @@ def command(key: str, as_json: bool) -> None:
 
     store = Store(open_runtime().home)
     folder, record = store.find(key)
-    made = _read(folder / "provenance.json") or {}
-    result = _read(folder / "result.json") or {}
+    made = _read(folder / "provenance.json")
+    result = _read_result(folder, record["key"])
     code = {
         f"{r['kind']}/{r['name']} {r['key'][:12]}": state
         for r, state in code_states(store, record)
@@ -79,7 +79,7 @@ def code_states(store: Store, record: StageRecord) -> list[tuple[StageRecord, st
         if key in states or key not in known:
             continue
         folder, each = known[key]
-        recorded = (_read(folder / "provenance.json") or {}).get("source_digest")
+        recorded = _read(folder / "provenance.json").get("source_digest")
         runner, kind, name = each.get("runner", ""), each["kind"], each["name"]
         states[key] = each, code.state(runner, kind, name, each["params"], recorded)
         waiting += each["inputs"].values()
@@ -97,9 +97,21 @@ def _command(result: dict[str, Any], made: dict[str, Any]) -> str:
     return "bench " + shlex.join(redact(str(word)) for word in made.get("arguments", []))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read_result(folder: Path, key: str) -> dict[str, Any]:
+    """The result, if the folder has one and is as it was written."""
+    from bench.core.records import DamagedFolder, check_folder
+
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
-        return record
+        check_folder(folder, key)
+    except DamagedFolder as error:
+        click.echo(f"{error}; the next bench run makes the stage again", err=True)
+        return {}
+    return _read(folder / "result.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text())
     except (OSError, ValueError):
-        return None
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BadData
 from bench.core.files import hash_file, write_text
 from bench.core.params import digest
+
+SETTLED_NS = 2_000_000_000  # clocks of file systems tick every two seconds at worst
+_ignores_remembered: ContextVar[bool] = ContextVar("ignores_remembered", default=False)
 
 Listing = dict[str, os.stat_result]  # files by their path relative to the root of a set
 
@@ -55,33 +60,59 @@ def fingerprint(files: Iterable[Path], listings: Iterable[Path], cache: Path) ->
 
 
 def content_hash(file: Path, cache: Path) -> str:
-    """sha256 hex of a file's bytes, remembered under `cache` by path,
-    size and modification time."""
-    stat = file.stat()
-    return _remembered(cache, [str(file), stat.st_size, stat.st_mtime_ns], lambda: hash_file(file))
+    """sha256 hex of a file's bytes, remembered under `cache` for as long as the file is the same
+    (`_identity`)."""
+    return _remembered(cache, {file: file.stat()}, [str(file)], lambda: hash_file(file))
 
 
 def contents_hash(root: Path, names: list[str], listing: Listing, cache: Path) -> str:
-    """One hash of many small files, remembered under `cache` by their names, sizes and times."""
-    known = [[n, listing[n].st_size, listing[n].st_mtime_ns] for n in names]
+    """One hash of many small files, remembered under `cache` for as long as all of them are the
+    same (`_identity`)."""
     return _remembered(
         cache,
-        [str(root), known],
+        {root / name: listing[name] for name in names},
+        [str(root), names],
         lambda: digest([[name, hash_file(root / name)] for name in names]),
     )
 
 
-def _remembered(cache: Path, known: Any, find: Callable[[], str]) -> str:
-    """`find()`, asked once for the same `known`;
-    a cache that cannot be written only costs time."""
+def _identity(stat: os.stat_result) -> list[int]:
+    """What differs once a file was replaced or written to: the time of change (ctime) is the
+    system's own, so that a copy with its time stamp kept is seen too."""
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
+
+
+def _remembered(
+    cache: Path, files: Mapping[Path, os.stat_result], about: Any, find: Callable[[], str]
+) -> str:
+    """`find()`, the hash of these files, asked once for as long as they are the same.
+
+    It is not remembered where a file was changed less than two seconds ago: a second change may
+    then have the same time. A cache that cannot be written only costs time.
+    """
+    start = time.time_ns()
+    known = [about, [_identity(stat) for stat in files.values()]]
     marker = cache / "hashes" / (digest(known)[:32] + ".json")
-    with suppress(OSError, ValueError):
-        return str(json.loads(marker.read_text()))
+    if not _ignores_remembered.get():
+        with suppress(OSError, ValueError):
+            return str(json.loads(marker.read_text()))
     value = find()
     with suppress(OSError):
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        write_text(marker, json.dumps(value), shared=True)
+        settled = all(start - stat.st_ctime_ns > SETTLED_NS for stat in files.values())
+        if settled and all(_identity(f.stat()) == _identity(s) for f, s in files.items()):
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            write_text(marker, json.dumps(value), shared=True)
     return value
+
+
+@contextmanager
+def ignore_remembered() -> Iterator[None]:
+    """In the block every file is read, whatever is remembered of it."""
+    token = _ignores_remembered.set(True)
+    try:
+        yield
+    finally:
+        _ignores_remembered.reset(token)
 
 
 def check_once(mark: str, cache: Path, check: Callable[[], None]) -> None:

@@ -17,11 +17,27 @@ R = TypeVar("R")
 
 
 def run(ctx: StageContext) -> None:
-    """Make a data stage's folder."""
+    """Make a data stage's folder; BadData where the files are not, or no longer, those whose
+    content the key names."""
     data = cast(
         Data, registry.load("data", ctx.stage.name).from_identity(dict(ctx.params["params"]))
     )
+    _check_unchanged(data, ctx)
     data.run(ctx)
+    _check_unchanged(data, ctx)
+
+
+def _check_unchanged(data: Data, ctx: StageContext) -> None:
+    """The files give the planned key again. Hashes of files that are the same are remembered, so
+    this lists the folders once more."""
+    if not data.needs_path:
+        return
+    root = ctx.runtime.roots[ctx.stage.key]
+    if data.stage(root, ctx.runtime.model_copy(update={"roots": {}})).key != ctx.stage.key:
+        raise BadData(
+            f"the files of data {data.name!r} at {root} changed since this run began; run the "
+            "same command again"
+        )
 
 
 def write_sample(data: type[Data], root: Path, n_train: int, n_val: int, seed: int = 0) -> None:

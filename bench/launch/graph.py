@@ -7,7 +7,6 @@ Only this process writes to the results database.
 
 from __future__ import annotations
 
-import json
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 
 from bench.core.errors import BenchError
 from bench.core.params import Runtime
+from bench.core.records import read_provenance
 from bench.core.signals import StopRequest, listen_for_stop
 from bench.core.stage import Stage, walk
 from bench.launch.jobs import Job, Report
@@ -138,9 +138,7 @@ class GraphEngine(LocalEngine):
         """Made by another process, or by one of ours that was killed before it could say so."""
         folder = self.store.folder(stage)
         self._note_reuse(stage)
-        self.listener.stage_done(
-            stage, folder, json.loads((folder / "provenance.json").read_text())
-        )
+        self.listener.stage_done(stage, folder, read_provenance(folder))
 
     def _fail(self, stage: Stage, error: BenchError) -> None:
         """The stage's error is that of every stage above it, and of their cells."""

@@ -74,6 +74,9 @@ class LocalEngine:
     code: Code = field(default_factory=Code)
     digests: dict[str, str] = field(default_factory=dict)  # of the code of every stage, by its key
 
+    def __post_init__(self) -> None:
+        self.store.note = self.progress.note
+
     def run(self, plan: Plan) -> Outcome:
         """Every cell of the plan; errors end up in the outcome, Ctrl-C leaves it."""
         start = time.monotonic()
@@ -152,7 +155,8 @@ class LocalEngine:
                 if self._hit(stage):  # made by another process meanwhile
                     self._note_reuse(stage)
                     return self.store.folder(stage)
-                return self._make(stage, inputs)
+                with self.store.use_inputs(stage):
+                    return self._make(stage, self._look_again(stage, inputs))
         except Taken:
             raise
         except BenchError as error:
@@ -197,9 +201,15 @@ class LocalEngine:
     def _input(self, stage: Stage) -> Path:
         folder = self.ensure(stage)
         if stage.key not in self.outcome.made and not self.store.verify(stage):
-            self.progress.note(f"{stage}: its files are damaged; making it again")
             folder = self.ensure(stage)
         return folder
+
+    def _look_again(self, stage: Stage, inputs: dict[str, Path]) -> dict[str, Path]:
+        """The inputs, made again where `bench gc` deleted them before this stage used them."""
+        return {
+            role: folder if (folder / "done").exists() else self._input(stage.inputs[role])
+            for role, folder in inputs.items()
+        }
 
     def _make(self, stage: Stage, inputs: dict[str, Path]) -> Path:
         if stage.key in self.forced:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from bench.contracts import registry
+from bench.core.records import read_metrics
 from bench.stages.checkpoint import read_history
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def describe_cell(planned: PlannedCell, store: Store) -> Learned:
     summary = _json(folder / "summary.json")
     method: Any = registry.load("method", planned.cell.method)
     task: Any = registry.load("task", planned.cell.task)
-    scores = _json(store.folder(planned.final) / "metrics.json")
+    scores = read_metrics(store.folder(planned.final))
     return {
         "method": planned.cell.method,
         "crop": planned.cell.crop,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, cast
@@ -14,6 +13,7 @@ from bench.contracts.context import StageContext
 from bench.contracts.task import Scored, Task
 from bench.contracts.titles import title_of
 from bench.core.errors import BadData, BadInput
+from bench.core.records import read_metrics
 from bench.launch.stored import Selection
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def load_finished(ask: Selection, stage: Stage) -> Finished:
         Task, registry.load("task", identity["name"]).from_identity(dict(identity["params"]))
     )
     scored = task.rescore(StageContext(stage, folder, inputs, runtime, ask.engine.progress))
-    _check(stage, scored, json.loads((folder / "metrics.json").read_text()))
+    _check(stage, scored, read_metrics(folder))
     return Finished(stage, task.headline, scored)
 
 

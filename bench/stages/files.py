@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.contracts.context import StageContext
 from bench.core.errors import BadInput
-from bench.core.params import Runtime
+from bench.core.files import hash_file
+from bench.core.params import Runtime, digest
 from bench.core.stage import Stage
 from bench.data.files import fingerprint
 
@@ -29,8 +30,15 @@ def file_stage(name: str, source: str, runtime: Runtime, setting: str) -> Stage:
 
 
 def run(ctx: StageContext) -> None:
-    """Copy the file, or the files of the folder."""
+    """Copy the file, or the files of the folder; BadInput unless the copies are what the key
+    says."""
     path = ctx.runtime.roots[ctx.stage.key]
-    for file in [path] if path.is_file() else path.iterdir():
-        if file.is_file():
-            shutil.copyfile(file, ctx.work / file.name)
+    sources = sorted(f for f in ([path] if path.is_file() else path.iterdir()) if f.is_file())
+    for file in sources:
+        shutil.copyfile(file, ctx.work / file.name)
+    hashes = [[file.name, hash_file(ctx.work / file.name)] for file in sources]
+    # a stage of weights is keyed by the content alone, others by names and contents
+    if ctx.params["fingerprint"] not in (digest(hashes), *(h for _, h in hashes[:1])):
+        for file in sources:
+            (ctx.work / file.name).unlink()
+        raise BadInput(f"{path} changed since this run began; run the same command again")

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from bench.contracts.context import StageContext
+from bench.core.errors import BadInput
 from bench.core.files import write_json
 from bench.core.params import Runtime
 from bench.core.stage import Stage
@@ -58,6 +59,8 @@ def run(ctx: StageContext) -> None:
     records = {"stage.json", "provenance.json", "done"}
     (path,) = (f for f in ctx.inputs["file"].iterdir() if f.name not in records)
     found = find_backbone(read_checkpoint(path), path.name)
+    if found.backbone != ctx.params["method"]["params"]["backbone"]:
+        raise BadInput(f"{path.name} changed while it was planned; run the same command again")
     with torch.random.fork_rng(devices=[]):
         network = build_backbone(found.backbone)
     load_strictly(network, found.state, path.name)

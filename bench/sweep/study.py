@@ -3,8 +3,6 @@ given back."""
 
 from __future__ import annotations
 
-import os
-import socket
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 
 from bench.core.errors import BadInput, nearest
+from bench.core.identity import is_dead
 from bench.core.seeds import rng_for, seed_for
 from bench.results.db.database import open_database
 from bench.results.db.lock import exclude_others
@@ -186,7 +185,7 @@ class Sweep:
         from optuna.trial import TrialState
 
         for trial in self.running():
-            if _is_dead(trial.user_attrs.get(WORKER, "")):
+            if is_dead(trial.user_attrs.get(WORKER, "")):
                 with suppress(Exception):  # another process may have ended it meanwhile
                     self.study.tell(trial.number, state=TrialState.FAIL)
         fail_stale_trials(self.study)
@@ -217,34 +216,6 @@ def values_of(trial: FrozenTrial) -> dict[str, Any]:
         trial.user_attrs.get("values") or trial.system_attrs.get("fixed_params") or {}
     )
     return values or dict(trial.params)
-
-
-def worker_name() -> str:
-    """host:pid:start of this process; the start tells it from a later process with its pid."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_read_start(os.getpid())}"
-
-
-def _read_start(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
-            return f.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def _is_dead(worker: str) -> bool:
-    """True where the worker was a process of this machine that is no more."""
-    host, _, rest = worker.rpartition(":")[0].rpartition(":")
-    pid, start = rest, worker.rpartition(":")[2]
-    if host != socket.gethostname() or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return bool(start) and _read_start(int(pid)) != start
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,14 +11,16 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
+from bench.core.identity import process_name
 from bench.core.params import Runtime
 from bench.core.progress import Progress
+from bench.core.records import read_metrics
 from bench.core.store import Store
 from bench.launch.local import Listener, LocalEngine
 from bench.plan.cell import Plan, PlannedCell
 from bench.plan.planner import make_plan
 from bench.sweep.space import Space
-from bench.sweep.study import REASON, WORKER, Sweep, make_pruner, worker_name
+from bench.sweep.study import REASON, WORKER, Sweep, make_pruner
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -59,7 +60,7 @@ class Work:
 
     def _trial(self, trial: Trial, gate: ExitStack) -> float:
         """The mean headline metric over seeds on the validation part."""
-        trial.set_user_attr(WORKER, worker_name())
+        trial.set_user_attr(WORKER, process_name())
         values = {
             s.name: suggest_value(trial, s, self.sweep.setup.grid) for s in self.sweep.setup.spaces
         }
@@ -124,7 +125,7 @@ class Work:
 def read_score(store: Store, planned: PlannedCell, headline: str) -> float:
     """The headline metric of a cell that is done."""
     assert planned.final is not None
-    return float(json.loads((store.folder(planned.final) / "metrics.json").read_text())[headline])
+    return read_metrics(store.folder(planned.final))[headline]
 
 
 def suggest_value(trial: Trial, space: Space, grid: bool) -> Any:

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from bench.core.errors import BadInput
+from bench.core.identity import process_name
 from bench.results.db.database import open_database
 from bench.results.db.schema import HEAD
 from bench.results.views import studies
@@ -25,7 +26,6 @@ from bench.sweep.study import (
     make_pruner,
     make_sampler,
     open_storage,
-    worker_name,
 )
 from tests.sweep.small import CHEAP, opened
 
@@ -115,7 +115,7 @@ def test_fewer_trials_than_points_are_a_fixed_part_of_them() -> None:
 
 def dead_worker() -> str:
     """What a process of this machine that is no more left behind."""
-    code = "from bench.sweep.study import worker_name; print(worker_name())"
+    code = "from bench.core.identity import process_name; print(process_name())"
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -127,7 +127,7 @@ def test_lost_trials_are_given_back_once() -> None:
     sweep, _ = opened("--param", "knn.k=1,2,3,4", *CHEAP)
     killed, interrupted, failed, alive = (sweep.study.ask() for _ in range(4))
     killed.set_user_attr(WORKER, dead_worker())
-    alive.set_user_attr(WORKER, worker_name())
+    alive.set_user_attr(WORKER, process_name())
     failed.set_user_attr(REASON, "the loss is not finite")
     for trial in (interrupted, failed):
         sweep.study.tell(trial, state=optuna.trial.TrialState.FAIL)

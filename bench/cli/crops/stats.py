@@ -108,14 +108,14 @@ def _row(
 ) -> dict[str, Any]:
     import numpy as np
 
+    from bench.core.records import read_provenance
     from bench.stages.crop_stats import tilt_to_objectness
 
     folder = engine.ensure(stage)
     stats = json.loads((folder / "stats.json").read_text())
     for part in (stage.inputs["data"], stage):  # reused ones may be new to this database
         place = engine.store.folder(part)
-        provenance = json.loads((place / "provenance.json").read_text())
-        engine.listener.stage_done(part, place, provenance)
+        engine.listener.stage_done(part, place, read_provenance(place))
     if image_objectness is not None:
         with np.load(folder / "per_image.npz") as per_image:
             stats = tilt_to_objectness(stats, per_image, image_objectness / 100)

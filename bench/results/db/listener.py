@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
+from bench.core.records import DamagedFolder, read_provenance
 from bench.core.redact import redact
 from bench.core.stage import Provenance, Stage, walk
 from bench.plan.cell import PlannedCell
@@ -54,7 +55,5 @@ class DatabaseListener:
         lost = self.database.find_unrecorded(stages)
         for stage in (s for key, s in stages.items() if key in lost):
             folder = store / stage.kind / f"{stage.name}-{stage.short}"
-            with suppress(OSError, ValueError):  # deleted by `bench gc`
-                self.stage_done(
-                    stage, folder, json.loads((folder / "provenance.json").read_text())
-                )
+            with suppress(OSError, ValueError, DamagedFolder):  # deleted by `bench gc`, or torn
+                self.stage_done(stage, folder, read_provenance(folder))

@@ -6,8 +6,11 @@ import fcntl
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import Engine, text
+
+from bench.core.locks import take_lock
 
 UPGRADE = "lock"  # held while the schema is upgraded
 
@@ -18,7 +21,7 @@ def exclude_others(engine: Engine, what: str = UPGRADE) -> Iterator[None]:
     `what`. SQLite's lock is on a file beside the database, PostgreSQL's is in the server."""
     if engine.dialect.name == "sqlite" and engine.url.database:
         with open(f"{engine.url.database}.{what}", "a") as handle:
-            fcntl.lockf(handle, fcntl.LOCK_EX)
+            take_lock(handle.fileno(), fcntl.LOCK_EX, Path(engine.url.database).parent)
             yield
     elif engine.dialect.name == "postgresql":
         number = {"number": 7265636 + zlib.crc32(what.encode()) * (what != UPGRADE)}

@@ -3,37 +3,70 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.core.errors import BenchError
-from bench.core.files import hash_file
-from bench.core.store import committed, read_done
+from bench.core.records import (
+    DamagedFolder,
+    check_folder,
+    check_small_files,
+    find_changed_files,
+    read_done,
+    read_provenance,
+    survey,
+)
+from bench.core.stage import StageRecord
 from bench.results.db.database import Database
 from bench.results.db.records import ResultRecord
 from bench.results.db.result_file import read_result
 
 
-def rebuild(store_root: Path, database: Database) -> tuple[int, int]:
-    """Record every committed stage and result; returns how many of each."""
-    stages, results = list(committed(store_root)), 0
+def rebuild(
+    store_root: Path, database: Database, note: Callable[[str], None] = lambda line: None
+) -> tuple[int, int]:
+    """Record every committed stage and result; returns how many of each. `note` gets a line for
+    every folder that is left out because it is not as it was written."""
+    stages, results = list(_iterate_whole(store_root, note)), 0
     for folder, record in stages:
-        provenance = json.loads((folder / "provenance.json").read_text())
-        database.record_stage(record, f"{folder.parent.name}/{folder.name}", provenance)
+        place = f"{folder.parent.name}/{folder.name}"
+        database.record_stage(record, place, read_provenance(folder))
     for folder, record in stages:  # after all stages: a crop's row names its data
-        if record["kind"] == "crop_stats":
-            database.record_crop(record, json.loads((folder / "stats.json").read_text()))
-        if (folder / "result.json").exists():
-            database.record_result(read_result(folder))
-            results += 1
+        try:
+            if record["kind"] == "crop_stats":
+                database.record_crop(record, json.loads((folder / "stats.json").read_text()))
+            if (folder / "result.json").exists():
+                database.record_result(read_result(folder))
+                results += 1
+        except (BenchError, OSError, ValueError) as error:
+            note(f"left out: {error}")
     return len(stages), results
+
+
+def _iterate_whole(
+    store_root: Path, note: Callable[[str], None]
+) -> Iterator[tuple[Path, StageRecord]]:
+    """The committed folders whose records are as they were written."""
+    for folder, record in survey(store_root):
+        try:
+            if isinstance(record, DamagedFolder):
+                raise record
+            check_folder(folder, record["key"])
+        except DamagedFolder as error:
+            note(f"left out: {error}")
+        else:
+            yield folder, record
 
 
 def find_problems(store_root: Path, database: Database) -> list[str]:
     """What does not hold: damaged files, results without a stage folder, numbers that differ."""
     problems: list[str] = []
     on_disk: dict[str, ResultRecord] = {}
-    for folder, record in committed(store_root):
-        problems += _find_damage(folder, record["key"])
+    for folder, record in survey(store_root):
+        if isinstance(record, DamagedFolder):
+            problems.append(str(record))
+            continue
+        problems += _find_damage(folder)
         if (folder / "result.json").exists():
             try:
                 on_disk[record["key"]] = read_result(folder)
@@ -48,15 +81,15 @@ def find_problems(store_root: Path, database: Database) -> list[str]:
     return problems
 
 
-def _find_damage(folder: Path, key: str) -> list[str]:
-    done = read_done(folder)
-    if done is None or done["key"] != key:
-        return [f"{folder}: its done record is damaged"]
-    return [
-        f"{folder / name}: missing or changed since it was written"
-        for name, entry in done["files"].items()
-        if not (folder / name).exists() or hash_file(folder / name) != entry["sha256"]
-    ]
+def _find_damage(folder: Path) -> list[str]:
+    """Every changed file of the folder, or else what does not agree in its small ones."""
+    changed = find_changed_files(folder)
+    if not changed:
+        try:
+            check_small_files(folder, read_done(folder))
+        except DamagedFolder as error:
+            return [str(error)]
+    return changed
 
 
 def _find_difference(result: ResultRecord, twin: ResultRecord | None) -> list[str]:
