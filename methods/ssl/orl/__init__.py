@@ -35,6 +35,7 @@ class Orl(Method):
     neighbours and stage 1 are of whole images whatever the crop.
     """
 
+    version = 2  # patches are blurred as strongly as the global views, in pixels
     Params = OrlParams
     params: OrlParams
     scales = {
@@ -89,7 +90,7 @@ class Orl(Method):
         pairs = Stage(
             "pairs",
             "orl",
-            self.version,
+            1,
             settings,
             "methods.ssl.orl.stages:find_pairs",
             {"data": data, "proposals": proposals, "network": first, "neighbours": near},
