@@ -41,6 +41,7 @@ class Orl(Method):
     scales = {
         "tiny": {
             "backbone": "resnet18",
+            "pixels": "scaled",
             "image_size": 64,
             "epochs": 8,
             "batch_size": 32,
@@ -58,6 +59,7 @@ class Orl(Method):
         },
         "small": {
             "backbone": "resnet18",
+            "pixels": "scaled",
             "image_size": 128,
             "epochs": 200,
             "batch_size": 256,
@@ -83,6 +85,7 @@ class Orl(Method):
             "pairs": p.pairs,
             "pair_share": p.pair_share,
             "min_side": p.min_side,
+            "pixels": p.pixels,
             "max_ratio": p.max_ratio,
             "nms": p.nms,
             "top": p.top,

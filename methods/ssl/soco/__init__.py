@@ -47,6 +47,7 @@ class Soco(Method):
     scales = {
         "tiny": {
             "backbone": "resnet18",
+            "pixels": "scaled",
             "image_size": 64,
             "epochs": 9,
             "batch_size": 32,
@@ -62,6 +63,7 @@ class Soco(Method):
         },
         "small": {
             "backbone": "resnet18",
+            "pixels": "scaled",
             "image_size": 128,
             "epochs": 200,
             "batch_size": 256,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from bench.contracts.method import PretrainParams
 from bench.core.params import param
+from bench.data.boxes import PixelRule
 
 
 class SocoParams(PretrainParams):
@@ -51,7 +52,12 @@ class SocoParams(PretrainParams):
     boxes: int = param(4, ge=1, help="K, boxes of a pair of views", search=[1, 4, 8, 16])
     tries: int = param(5, ge=1, help="draws of the crops until K/2, then fewer boxes meet both")
     min_side: float = param(
-        32, ge=0, help="least side of a box at a short side of 480; scales with the image"
+        32, ge=0, help="least side of a box in pixels, which `pixels` explains"
+    )
+    pixels: PixelRule = param(
+        "absolute",
+        help="absolute: min_side is in pixels of the image itself (the authors' code); "
+        "scaled: pixels at a short side of 480, which follow the image, as at tiny and small",
     )
     max_ratio: float = param(3.0, ge=1, help="largest aspect ratio of a box")
     share: tuple[float, float] = param((0.3, 0.8), help="range of sqrt(box area / image area)")
