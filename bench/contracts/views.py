@@ -37,8 +37,8 @@ class Augment:
     """Photometric recipe of a view (METHODS.md 0.1): probabilities p_* and strengths.
 
     jitter: (brightness, contrast, saturation, hue), torchvision's meaning, sub-operations in
-    random order. blur sigma is drawn from U(blur_sigma) in pixels of a 224-pixel view and scaled
-    by size/224.
+    random order. blur sigma is drawn from U(blur_sigma) in pixels of the view for a method of
+    224-pixel images, and scales with the method's image size (`ViewSpec.blur_size` / 224).
     """
 
     p_flip: float = 0.5
@@ -61,7 +61,8 @@ class ViewSpec:
     antialiased bilinear resize to `size` x `size`, then flip (drawn with `augment.p_flip` unless
     `flip` is fixed), then colour. `role` names the view; equal roles of a batch's samples are
     stacked, so every sample of a method returns the same roles in the same order. `kind` is handed
-    on from the source.
+    on from the source. `blur_size` is the image size that blur scales with (the view's own size
+    where it is None); the training sets it to the method's image size for every view.
     """
 
     role: str
@@ -74,6 +75,7 @@ class ViewSpec:
     flip: bool | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     kind: Literal["scene", "object"] = "scene"
+    blur_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+
+PixelRule = Literal["absolute", "scaled"]
 
 # short side of a COCO image, for which the papers' pixel thresholds are meant
 REFERENCE_SIDE = 480
 
 
-def scaled_side(pixels: float, width: float, height: float) -> float:
-    """A threshold of the papers on an image of this size: `pixels` x short side / 480. The one
-    rule by which every pixel threshold (ORL's 96, SoCo's 32, CCOP's 12, paper 001's 224, sizes of
-    anchors and of BING's windows) follows the image."""
+def scaled_side(pixels: float, width: float, height: float, rule: PixelRule = "scaled") -> float:
+    """A threshold of the papers on an image of this size: `pixels` x short side / 480, or
+    `pixels` themselves where `rule` is "absolute".
+
+    The one place that knows how a pixel threshold follows the image. ORL's 96, SoCo's 32, CCOP's
+    20 and paper 001's 224 are absolute in their authors' code, so at `paper` scale; they are
+    scaled at `tiny` and `small`. Sizes of anchors, of random boxes and of BING's windows always
+    scale.
+    """
+    if rule == "absolute":
+        return pixels
     return pixels * min(width, height) / REFERENCE_SIDE
 
 

@@ -173,13 +173,14 @@ def load_proposals(folder: Path) -> ProposalTable:
 
 def filter_proposals(ctx: StageContext, images: ImageSet) -> list[np.ndarray]:
     """The boxes of every image that `bench.data.boxes.filter_boxes` keeps of the input stage
-    "proposals", with the stage's `min_side` (pixels at a short side of 480), `max_ratio`, `nms`
-    and `top`: a list of (n, 4) float32 xyxy, n >= 1."""
+    "proposals", with the stage's `min_side`, `pixels` (the rule of `bench.data.boxes.scaled_side`;
+    "scaled" where a stage has none), `max_ratio`, `nms` and `top`: a list of (n, 4) float32 xyxy,
+    n >= 1."""
     table, p = load_proposals(ctx.inputs["proposals"]), ctx.params
     kept = []
     for image, (width, height) in zip(images.ids, images.sizes, strict=True):
         size = (int(width), int(height))
-        least = scaled_side(float(p["min_side"]), *size)
+        least = scaled_side(float(p["min_side"]), *size, p.get("pixels", "scaled"))
         ratio, overlap, top = float(p["max_ratio"]), float(p["nms"]), int(p["top"])
         kept.append(filter_boxes(table.boxes(int(image)), least, ratio, overlap, top, size))
     return kept

@@ -114,8 +114,8 @@ def pick_labelled(images: ImageSet, most: int, size: int) -> tuple[Tensor, Tenso
 
 
 def knn_accuracy(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> float:
-    """Percent of test rows (M, D) whose label gets most of the votes exp(cos / T) of the k nearest
-    of the training rows (N, D)."""
+    """Percent of test rows (M, D) whose label gets most of the votes exp((cos - c) / T) of the k
+    nearest of the training rows (N, D), c the row's largest cosine."""
     bank, labels, truth = (
         F.normalize(train, dim=1),
         labels.to(train.device),
@@ -123,5 +123,6 @@ def knn_accuracy(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> 
     )
     near = (F.normalize(test, dim=1) @ bank.T).topk(min(NEIGHBOURS, len(bank)), dim=1)
     votes = near.values.new_zeros(len(test), int(labels.max()) + 1)
-    votes.scatter_add_(1, labels[near.indices], (near.values / TEMPERATURE).exp())
+    weights = ((near.values - near.values[:, :1]) / TEMPERATURE).exp()
+    votes.scatter_add_(1, labels[near.indices], weights)
     return 100 * float((votes.argmax(1) == truth).float().mean())

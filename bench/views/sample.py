@@ -103,7 +103,8 @@ def photometric(spec: ViewSpec, rng: np.random.Generator) -> np.ndarray:
     u = rng.random(5)
     b, c, s, h = a.jitter
     strengths = rng.uniform(-1, 1, 4) * (b, c, s, h) + (1, 1, 1, 0)
-    order, sigma = int(rng.integers(len(ORDERS))), rng.uniform(*a.blur_sigma) * spec.size / 224
+    order = int(rng.integers(len(ORDERS)))
+    sigma = rng.uniform(*a.blur_sigma) * (spec.blur_size or spec.size) / 224
     flip = float(u[0] < a.p_flip) if spec.flip is None else float(spec.flip)
     factors = np.maximum(strengths[:3], 0)
     return np.array(

@@ -12,7 +12,7 @@ from bench.contracts.crop import Crop
 from bench.contracts.images import ImageSet
 from bench.contracts.views import Box, Sampler, Source
 from bench.core.params import Params, param
-from bench.data.boxes import area, scaled_side
+from bench.data.boxes import PixelRule, area, scaled_side
 
 if TYPE_CHECKING:
     from bench.contracts.planner import Planner
@@ -35,8 +35,14 @@ class PairedParams(Params):
     min_size: float = param(
         224,
         ge=0,
-        help="a smaller side grows to this around the box's centre, pixels at a short side "
-        "of 480; scales with the image",
+        help="a smaller side grows to this around the box's centre; in pixels, which `pixels` "
+        "explains",
+    )
+    pixels: PixelRule = param(
+        "absolute",
+        help="absolute: min_size and distances are in pixels of the image itself (the authors' "
+        "code); scaled: pixels at a short side of 480, which follow the image, as at tiny and "
+        "small",
     )
     s_min: float | None = param(
         0.2,
@@ -101,6 +107,7 @@ class PairedCrop(Crop):
     style = "paired"
     Params = PairedParams
     params: PairedParams
+    scales = {"tiny": {"pixels": "scaled"}, "small": {"pixels": "scaled"}}
     kinds_differ: bool = True
 
     def stages(self, plan: Planner, data: Stage) -> dict[str, Stage]:
@@ -123,7 +130,7 @@ class PairedCrop(Crop):
             if len(boxes) == 0:
                 boxes = np.array([[0, 0, *size]])
             kept.append(boxes)
-            grown = at_least(boxes, scaled_side(p.min_size, *size), size)
+            grown = at_least(boxes, scaled_side(p.min_size, *size, p.pixels), size)
             shares.append(area(grown) / (size[0] * size[1]))
         scale = None
         if p.s_min is not None and p.mode == "paper" and shares:
@@ -135,7 +142,7 @@ class PairedCrop(Crop):
 
     def grown(self, box: Box, size: Size) -> Box:
         """The box after the minimum-size rule."""
-        side = scaled_side(self.params.min_size, *size)
+        side = scaled_side(self.params.min_size, *size, self.params.pixels)
         x1, y1, x2, y2 = (
             float(v) for v in at_least(np.array([box]), side, size, self.params.mode)[0]
         )

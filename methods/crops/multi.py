@@ -42,6 +42,7 @@ class Multi(Crop):
     """
 
     style = "multi"
+    version = 2  # small views are blurred as strongly as the large ones, in pixels
     Params = MultiParams
     params: MultiParams
     scales = {"tiny": {"small_size": 32}, "small": {"small_size": 56}}

@@ -20,7 +20,7 @@ class ObjObjShiftParams(PairedParams):
     shift_min: float = param(
         80,
         ge=0,
-        help="least distance of the centres, pixels at a short side of 480; scales with the image",
+        help="least distance of the centres in pixels, which `pixels` explains",
         search=[0, 40, 80, 100, 120],
     )
     shift_range: float = param(
@@ -49,10 +49,11 @@ class ObjObjShift(PairedCrop):
         scale: tuple[float, float] | None,
         rng: np.random.Generator,
     ) -> list[Source]:
-        near = scaled_side(self.params.shift_min, *size)
-        far = scaled_side(self.params.shift_min + self.params.shift_range, *size)
-        if self.params.mode == "released_code":
-            return _windows(image, scaled_side(WINDOW, *size), near, far, size, rng)
+        p = self.params
+        near = scaled_side(p.shift_min, *size, p.pixels)
+        far = scaled_side(p.shift_min + p.shift_range, *size, p.pixels)
+        if p.mode == "released_code":
+            return _windows(image, scaled_side(WINDOW, *size, p.pixels), near, far, size, rng)
         box = self.grown(box, size)
         moved = shift(box, near, far, size, rng)
         return [Source(image, box, "object", scale), Source(image, moved, "scene", scale)]

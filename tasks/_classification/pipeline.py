@@ -28,6 +28,7 @@ from tasks._classification.protocol import FinetuneParams, SemiParams
 from tasks._classification.subset import choose_balanced, read_listed
 from tasks._shared.counted import count_rows, load_kept, mean_ap, share
 from tasks._shared.finetune import Loop, StepBatches, fit
+from tasks._shared.finite import require_finite
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 TEST_BATCH = 64
@@ -221,7 +222,7 @@ def predict(
     for batch in DataLoader(crops, batch_size=TEST_BATCH, **_loading(ctx, device)):
         scores.append(_forward(model, batch.to(device, non_blocking=True), p).cpu().numpy())
         advance(len(batch))
-    return np.concatenate(scores)
+    return require_finite(np.concatenate(scores), "scores of the fine-tuned classifier")
 
 
 def _loading(ctx: StageContext, device: torch.device) -> dict[str, Any]:

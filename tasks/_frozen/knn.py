@@ -17,6 +17,7 @@ from bench.stages.pretrain.setup import pick_device
 from tasks._frozen.features import load_split
 from tasks._frozen.protocol import KnnParams
 from tasks._shared.counted import load_kept, share
+from tasks._shared.finite import require_finite
 from tasks._shared.ranking import top_k
 
 BLOCK = 1024  # test rows at a time
@@ -25,16 +26,19 @@ BLOCK = 1024  # test rows at a time
 def knn_scores(
     train: Tensor, labels: Tensor, test: Tensor, classes: int, k: int, temperature: float
 ) -> Tensor:
-    """(M, K) votes: sum over the k training rows most similar to a test row by cosine, of exp(cos
-    / T), by class.
+    """(M, K) votes: sum over the k training rows most similar to a test row by cosine, of exp((cos
+    - c) / T), by class; c is the row's largest cosine.
 
-    train: (N, D), labels: (N,) int64, test: (M, D). Source: Wu et al. 2018, section 3.4.
+    Wu et al. 2018, section 3.4, have c = 0, which gives the same order and overflows in float32
+    for T below 1/88. train: (N, D), labels: (N,) int64, test: (M, D). StageFailed for features
+    that are not finite.
     """
     bank, scores = F.normalize(train.float(), dim=1), []
     for part in test.split(BLOCK):
-        near = (F.normalize(part.float(), dim=1) @ bank.T).topk(k, dim=1)
+        cosines = F.normalize(part.float(), dim=1) @ bank.T
+        near = require_finite(cosines, "cosines of the features").topk(k, dim=1)
         votes = torch.zeros(len(part), classes, device=part.device)
-        weights = (near.values / temperature).exp()
+        weights = ((near.values - near.values[:, :1]) / temperature).exp()
         scores.append(votes.scatter_add_(1, labels[near.indices], weights))
     return torch.cat(scores)
 
@@ -51,7 +55,7 @@ def run_knn(ctx: StageContext, p: KnnParams) -> dict[str, float]:
     device = pick_device(ctx.runtime.devices).kind
     bank, labels, queries = (t.to(device) for t in (train.features, train.labels, test.features))
     votes = knn_scores(bank, labels, queries, train.classes, p.k, p.temperature)
-    scores = votes.cpu().numpy()
+    scores = require_finite(votes.cpu().numpy(), "votes of the neighbours")
     np.save(ctx.work / "predicted.npy", scores.argmax(1))
     return {f"top{n}": 100 * top_k(test.labels.numpy(), scores, n) for n in (1, 5)}
 

@@ -26,6 +26,7 @@ from bench.views.loader import BatchOrder, make_loader, steps_per_epoch, to_devi
 from tasks._frozen.protocol import LinearParams
 from tasks._shared.counted import Counted, load_kept, share
 from tasks._shared.finetune import Loop, fit
+from tasks._shared.finite import require_finite
 from tasks._shared.ranking import top_k
 
 # PCA of ImageNet's RGB values in [0, 1] (Krizhevsky et al. 2012): eigenvalues and eigenvectors
@@ -202,7 +203,10 @@ def _score(
         for layer, out in heads(extract(shown)).items():
             scores[layer].append(out.float().cpu())
         advance(min(BATCH, len(shown)))
-    return {layer: torch.cat(parts).numpy() for layer, parts in scores.items()}
+    return {
+        layer: require_finite(torch.cat(parts).numpy(), f"scores of the classifier on {layer}")
+        for layer, parts in scores.items()
+    }
 
 
 def measure_accuracies(scores: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
@@ -248,4 +252,5 @@ def fit_cached(
         optimizer.step()
     heads.eval()
     with torch.no_grad():
-        return heads({"gap": torch.from_numpy(np.array(test))})["gap"].numpy()  # type: ignore[no-any-return]
+        scores: np.ndarray = heads({"gap": torch.from_numpy(np.array(test))})["gap"].numpy()
+    return require_finite(scores, "scores of the classifier")

@@ -25,6 +25,7 @@ class KnnTask(Task):
     """Weighted votes of the nearest training images by pooled features of the central crop:
     `KnnParams`."""
 
+    version = 2  # version 1 overflowed at temperatures below 1/88
     Params = KnnParams
     params: KnnParams
     headline = "top1"

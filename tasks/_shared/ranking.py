@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from tasks._shared.finite import require_finite
+
 ApKind = Literal["interpolated", "11point", "area"]
 
 
@@ -24,8 +26,10 @@ def average_precision(
       `average_precision_score`.
 
     Equal scores are ranked in reverse order of position for the first two, as the published code's
-    `argsort()[::-1]` does; for "area" they form one step.
+    `argsort()[::-1]` does; for "area" they form one step. StageFailed for scores that are not
+    finite.
     """
+    require_finite(np.asarray(scores), "scores")
     relevant = np.asarray(relevant, bool)
     if not relevant.any():
         return float("nan")
@@ -68,6 +72,8 @@ def batch_map(labels: np.ndarray, scores: np.ndarray, batch: int) -> float:
 
 
 def top_k(labels: np.ndarray, scores: np.ndarray, k: int) -> float:
-    """Share of rows whose label (N,) is among the k best of scores (N, K); ties by position."""
+    """Share of rows whose label (N,) is among the k best of scores (N, K); ties by position.
+    StageFailed for scores that are not finite."""
+    require_finite(scores, "scores")
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return float((best == np.asarray(labels)[:, None]).any(1).mean())

@@ -19,6 +19,7 @@ from bench.stages.pretrain.setup import load_network, pick_device, step_threads
 from bench.views.augment import normalise
 from bench.views.loader import crop_resize
 from bench.views.sample import whole_pixels
+from tasks._shared.finite import require_finite
 
 BATCH = 128  # cut-out boxes per forward
 Embed = Callable[[np.ndarray, np.ndarray], Tensor]
@@ -150,8 +151,9 @@ def _build_pool(backbone: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
 def measure_recalls(features: Tensor, labels: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
     """`recall_k<k>` in percent for every k below the number of objects, and `chance`.
 
-    features (n, D), any length; labels (n,).
+    features (n, D), any length; labels (n,). StageFailed for features that are not finite.
     """
+    require_finite(features, "numbers of the objects' features")
     n = len(labels)
     wanted = [k for k in ks if k < n]
     order, _ = nearest(features, max(wanted), "by_index")

@@ -137,6 +137,8 @@ def test_a_threshold_follows_the_short_side_480_is_as_published() -> None:
     assert scaled_side(96, 640, 480) == scaled_side(96, 480, 640) == 96
     assert scaled_side(96, 640, 240) == scaled_side(96, 240, 640) == 48
     assert scaled_side(12, 960, 1000) == 24
+    for size in ((640, 480), (640, 240), (960, 1000)):
+        assert scaled_side(96, *size, "absolute") == 96
 
 
 def test_iou_does_not_depend_on_the_unit() -> None:

@@ -15,7 +15,7 @@ from lightly.utils.benchmarking.knn import knn_predict
 from torch.nn import functional as F
 
 from bench.contracts import registry
-from bench.core.errors import BadInput
+from bench.core.errors import BadInput, StageFailed
 from bench.core.params import Runtime
 from bench.core.store import Store
 from bench.launch.local import LocalEngine
@@ -51,8 +51,33 @@ def test_knn_is_the_plain_loop() -> None:
         cosines = [float(row @ t / (row.norm() * t.norm())) for t in train.double()]
         votes = [0.0] * 4
         for j in sorted(range(60), key=lambda j: -cosines[j])[:7]:
-            votes[int(labels[j])] += math.exp(cosines[j] / 0.1)
+            votes[int(labels[j])] += math.exp((cosines[j] - max(cosines)) / 0.1)
         assert found[i].tolist() == pytest.approx(votes, rel=1e-4)
+
+
+def test_knn_at_a_low_temperature_votes_as_float64_does() -> None:
+    """exp(cos / .005) is beyond float32 for every cosine above .44, and within float64."""
+    g = torch.Generator().manual_seed(1)
+    train, test = torch.rand(300, 16, generator=g), torch.rand(200, 16, generator=g)
+    labels = torch.randint(0, 6, (300,), generator=g)
+    votes = knn_scores(train, labels, test, 6, 50, 0.005)
+    near = (F.normalize(test.double(), dim=1) @ F.normalize(train.double(), dim=1).T).topk(50)
+    assert float(near.values[:, 0].min()) > 0.5
+    exact = torch.zeros(200, 6, dtype=torch.float64)
+    exact.scatter_add_(1, labels[near.indices], (near.values / 0.005).exp())
+    assert exact.isfinite().all()
+    assert not exact.float().isfinite().all()
+    assert votes.isfinite().all()
+    assert votes.argmax(1).tolist() == exact.argmax(1).tolist()
+    share = (exact / exact.sum(1, keepdim=True)).float()
+    torch.testing.assert_close(votes / votes.sum(1, keepdim=True), share, rtol=0, atol=1e-3)
+
+
+def test_knn_refuses_features_that_are_not_finite() -> None:
+    train, labels, test = knn_problem()
+    test[3, 2] = math.nan
+    with pytest.raises(StageFailed, match="60 of 660 cosines of the features are infinite or not"):
+        knn_scores(train, labels, test, 4, 7, 0.1)
 
 
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (20, 0.1), (60, 1.0)])

@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tv
 
-from bench.core.errors import BadData, BadInput
+from bench.core.errors import BadData, BadInput, StageFailed
 from bench.core.params import Runtime
 from bench.plan.planner import make_plan
 from bench.plan.product import make_cells
@@ -46,6 +46,12 @@ def test_recall_is_scikit_learns_neighbours_counted() -> None:
         "200 neighbours do not exist"
     )
     assert found["recall_k1"] > found["chance"] + 20
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    features = torch.full((6, 3), torch.inf)
+    with pytest.raises(StageFailed, match="18 of 18 numbers of the objects' features"):
+        measure_recalls(features, np.zeros(6), (1,))
 
 
 def test_by_hand() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import average_precision_score, top_k_accuracy_score
 
+from bench.core.errors import StageFailed
+from tasks._shared.finite import require_finite
 from tasks._shared.ranking import average_precision, batch_map, class_ap, top_k
 
 
@@ -112,3 +115,15 @@ def test_top_k_is_scikit_learns() -> None:
         assert top_k(labels, scores, k) == pytest.approx(
             top_k_accuracy_score(labels, scores, k=k, labels=range(7))
         )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
+    scores = np.array([[0.1, bad], [0.3, 0.2]])
+    with pytest.raises(StageFailed, match="1 of 4 scores are infinite or not a number"):
+        top_k(np.array([0, 1]), scores, 1)
+    with pytest.raises(StageFailed, match="1 of 2 scores"):
+        average_precision(np.array([True, False]), scores[:, 1])
+    with pytest.raises(StageFailed, match="of the classifier"):
+        require_finite(torch.from_numpy(scores), "scores of the classifier")
+    assert require_finite(scores[1], "scores") is not None

@@ -140,10 +140,13 @@ def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
 
 
 def build_viewer(method: Method, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
-    """The method's views, their colours as strong as `colour_jitter` says."""
+    """The method's views, blurred in pixels of its image size, their colours as strong as
+    `colour_jitter` says."""
+    from bench.views.frame import FramedBlur
     from bench.views.strength import ScaledJitter
 
-    viewer, factor = method.viewer(images, inputs), method.params.colour_jitter
+    p = method.params
+    viewer, factor = FramedBlur(method.viewer(images, inputs), p.image_size), p.colour_jitter
     return viewer if factor == 1 else ScaledJitter(viewer, factor)
 
 

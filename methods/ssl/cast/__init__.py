@@ -46,6 +46,7 @@ class Cast(Method):
     attention loss.
     """
 
+    version = 2  # attention=batch_code reads the saliency off at points
     Params = CastParams
     params: CastParams
     scales = {

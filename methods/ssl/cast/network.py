@@ -97,14 +97,15 @@ def attention_loss(maps: Tensor, gradient: Tensor, where: Tensor, reading: str) 
     maps, gradient: (B, C, h, w), the query's last feature map A and the gradient of its similarity
     s to the masked key. G = ReLU(sum_c a_c A_c), a_c = mean over h, w of ds/dA_c (Selvaraju et al.
     2017, equations 1 and 2). where: (B, H, W), 1 where the query view is salient; M is its mean
-    over each cell of the map. "batch_code": G without ReLU, scaled to 0..1 in each image, and one
-    cosine of all images' cells together.
+    over each cell of the map. "batch_code": G without ReLU, scaled to 0..1 in each image, M read
+    off at h x w points from corner to corner (bilinear), and one cosine of all images' cells
+    together.
     """
     with torch.autocast(maps.device.type, enabled=False):
         values, slope = at_least_float32(maps), at_least_float32(gradient)
         cam = (slope.mean((2, 3), keepdim=True) * values).sum(1).flatten(1)
         cells = (maps.shape[-2], maps.shape[-1])
-        mask = F.adaptive_avg_pool2d(where.unsqueeze(1).to(cam.dtype), cells).flatten(1)
+        mask = shrink_mask(where.unsqueeze(1).to(cam.dtype), cells, reading).flatten(1)
         there = mask.sum(1) > 0
         if reading == "image_paper":
             cosine = F.cosine_similarity(cam.relu(), mask, dim=1)
@@ -112,3 +113,11 @@ def attention_loss(maps: Tensor, gradient: Tensor, where: Tensor, reading: str) 
         cam = cam - cam.amin(1, keepdim=True)
         cam = cam / (cam.amax(1, keepdim=True) + 1e-7) * there[:, None]
         return (1 - F.cosine_similarity(cam.flatten(), mask.flatten(), dim=0)) * there.any()
+
+
+def shrink_mask(mask: Tensor, cells: tuple[int, int], reading: str) -> Tensor:
+    """(B, 1, H, W) -> (B, 1, h, w): the mean over each cell, or for "batch_code" bilinear samples
+    at points, the outermost at the mask's corner pixels, as the published data set shrinks it."""
+    if reading == "batch_code":
+        return F.interpolate(mask, cells, mode="bilinear", align_corners=True)
+    return F.adaptive_avg_pool2d(mask, cells)

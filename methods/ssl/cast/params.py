@@ -48,5 +48,6 @@ class CastParams(MocoParams):
     attention: Literal["image_paper", "batch_code"] = param(
         "image_paper",
         help="image_paper: cosine per image of the rectified Grad-CAM; batch_code: of each "
-        "map scaled to 0..1 without rectifying, one cosine over the whole batch",
+        "map scaled to 0..1 without rectifying, the saliency read off at points instead of "
+        "averaged over cells, one cosine over the whole batch",
     )

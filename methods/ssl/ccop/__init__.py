@@ -45,6 +45,7 @@ class Ccop(Method):
     scales = {
         "tiny": {
             "backbone": "resnet18",
+            "pixels": "scaled",
             "image_size": 64,
             "epochs": 9,
             "batch_size": 32,
@@ -62,6 +63,7 @@ class Ccop(Method):
         },
         "small": {
             "backbone": "resnet18",
+            "pixels": "scaled",
             "image_size": 128,
             "epochs": 200,
             "batch_size": 256,
@@ -86,6 +88,7 @@ class Ccop(Method):
         settings = {
             "split": "train",
             "min_sqrt_area": p.min_sqrt_area,
+            "pixels": p.pixels,
             "max_ratio": p.max_ratio,
             "nms": p.nms,
             "top": p.top,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from bench.contracts.method import PretrainParams
 from bench.core.params import param
+from bench.data.boxes import PixelRule
 
 
 class CcopParams(PretrainParams):
@@ -56,8 +57,13 @@ class CcopParams(PretrainParams):
     min_sqrt_area: float = param(
         20.0,
         ge=0,
-        help="RoIs have a larger sqrt(area), pixels at a short side of 480 (the code; the paper: "
-        "12); scales with the image",
+        help="RoIs have a larger sqrt(area) in pixels, which `pixels` explains (20: the code; the "
+        "paper: 12)",
+    )
+    pixels: PixelRule = param(
+        "absolute",
+        help="absolute: min_sqrt_area is in pixels of the image itself (the authors' code); "
+        "scaled: pixels at a short side of 480, which follow the image, as at tiny and small",
     )
     max_ratio: float = param(3.0, ge=1, help="RoIs have a smaller aspect ratio")
     nms: float = param(0.5, ge=0, le=1, help="largest IoU between an image's RoIs")

@@ -45,7 +45,7 @@ def find_rois(ctx: StageContext) -> None:
     rois_of_images = []
     for image, (width, height) in zip(images.ids, images.sizes, strict=True):
         boxes = table.boxes(int(image))
-        least = scaled_side(float(p["min_sqrt_area"]), int(width), int(height))
+        least = scaled_side(float(p["min_sqrt_area"]), int(width), int(height), p["pixels"])
         order = rng_for(0, "roi order", int(image)).permutation(len(boxes))
         rois_of_images.append(
             select_rois(boxes, least, float(p["max_ratio"]), float(p["nms"]), int(p["top"]), order)

@@ -40,7 +40,13 @@ class CmcParams(PretrainParams):
         help="the NCE constant Z: estimated once (the code), as a moving average of momentum "
         ".99, or none: softmax over positive and negatives, for small sets, where Z explodes",
     )
-    min_scale: float = param(0.2, gt=0, le=1, help="least area of a view, fraction of the image")
+    min_scale: float = param(
+        0.08,
+        gt=0,
+        le=1,
+        help="least area of a view, fraction of the image (.08: the code for ResNets; .2: for "
+        "AlexNet)",
+    )
 
     @field_validator("backbone")
     @classmethod

@@ -35,11 +35,13 @@ class Orl(Method):
     neighbours and stage 1 are of whole images whatever the crop.
     """
 
+    version = 2  # patches are blurred as strongly as the global views, in pixels
     Params = OrlParams
     params: OrlParams
     scales = {
         "tiny": {
             "backbone": "resnet18",
+            "pixels": "scaled",
             "image_size": 64,
             "epochs": 8,
             "batch_size": 32,
@@ -57,6 +59,7 @@ class Orl(Method):
         },
         "small": {
             "backbone": "resnet18",
+            "pixels": "scaled",
             "image_size": 128,
             "epochs": 200,
             "batch_size": 256,
@@ -82,6 +85,7 @@ class Orl(Method):
             "pairs": p.pairs,
             "pair_share": p.pair_share,
             "min_side": p.min_side,
+            "pixels": p.pixels,
             "max_ratio": p.max_ratio,
             "nms": p.nms,
             "top": p.top,
@@ -89,7 +93,7 @@ class Orl(Method):
         pairs = Stage(
             "pairs",
             "orl",
-            self.version,
+            1,
             settings,
             "methods.ssl.orl.stages:find_pairs",
             {"data": data, "proposals": proposals, "network": first, "neighbours": near},

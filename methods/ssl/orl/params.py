@@ -6,6 +6,7 @@ from typing import Literal
 
 from bench.contracts.method import PretrainParams
 from bench.core.params import param
+from bench.data.boxes import PixelRule
 
 
 class OrlParams(PretrainParams):
@@ -43,7 +44,12 @@ class OrlParams(PretrainParams):
     )
     roi_size: int = param(224, ge=8, help="side to which RoIs are resized to be compared, pixels")
     min_side: float = param(
-        96, ge=0, help="least side of an RoI at a short side of 480; scales with the image"
+        96, ge=0, help="least side of an RoI in pixels, which `pixels` explains"
+    )
+    pixels: PixelRule = param(
+        "absolute",
+        help="absolute: min_side is in pixels of the image itself (the authors' code); "
+        "scaled: pixels at a short side of 480, which follow the image, as at tiny and small",
     )
     max_ratio: float = param(3.0, ge=1, help="largest aspect ratio of an RoI")
     nms: float = param(0.5, ge=0, le=1, help="largest IoU between an image's RoIs")

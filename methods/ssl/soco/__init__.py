@@ -28,23 +28,26 @@ class Soco(Method):
 
     L = L(1, 2) + L(1, 3), L(a, b) = D(p_a, z_b) + D(p_b, z_a), D = -2 mean_n [sum corr cos / (sum
     corr + 1e-6)] over the boxes of an image: K = 4 proposals that meet both views, features by
-    RoIAlign on the pyramid level that the box's size asks for, corr = 1 for the same proposal on
-    the same level. View 1 is the whole image, views 2 and 3 are crops of at least half of it, at
-    full and at half size. Boxes of view 1 are jittered. Paper 000's reproduction on COCO: 39.1 box
-    AP (Table 3; epochs not stated).
+    RoIAlign on the pyramid level that the box's size asks for, corr = 1 for the same proposal, on
+    whatever levels (`levels`). View 1 is the whole image, views 2 and 3 are crops of at least half
+    of it, at full and at half size. Boxes of view 1 are jittered; views 2 and 3 have grey squares
+    inside their boxes. The proposals are OpenCV's selective search, not AlpacaDB's as the
+    authors'. Paper 000's reproduction on COCO: 39.1 box AP (Table 3; epochs not stated).
 
     As in the published code, every box is aligned on all four levels and head, projector and
     predictor see one level at a time; the loss takes a box's own level. Where this differs from
-    the code: the boxes of view 1 for both pairs go through the head together. Only the backbone is
-    transferred here; the authors also hand pyramid and head to the detector.
+    the code: the boxes of view 1 for both pairs go through the head together, and levels are
+    chosen after the flip. Only the backbone is transferred here; the authors also hand pyramid and
+    head to the detector.
     """
 
-    version = 3  # batch norm a level at a time
+    version = 4  # pairs on any levels, cut-out of both crops, heads as PyTorch initialises them
     Params = SocoParams
     params: SocoParams
     scales = {
         "tiny": {
             "backbone": "resnet18",
+            "pixels": "scaled",
             "image_size": 64,
             "epochs": 9,
             "batch_size": 32,
@@ -60,6 +63,7 @@ class Soco(Method):
         },
         "small": {
             "backbone": "resnet18",
+            "pixels": "scaled",
             "image_size": 128,
             "epochs": 200,
             "batch_size": 256,

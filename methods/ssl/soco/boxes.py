@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.contracts.views import Box
-from bench.data.boxes import area, clip, scaled_side
+from bench.data.boxes import PixelRule, area, clip, scaled_side
 
 
 def inside(boxes: np.ndarray, region: Box) -> np.ndarray:
@@ -17,16 +17,21 @@ def inside(boxes: np.ndarray, region: Box) -> np.ndarray:
 
 
 def usable_boxes(
-    boxes: np.ndarray, region: Box, min_side: float, max_ratio: float, share: tuple[float, float]
+    boxes: np.ndarray,
+    region: Box,
+    min_side: float,
+    max_ratio: float,
+    share: tuple[float, float],
+    pixels: PixelRule = "scaled",
 ) -> np.ndarray:
-    """Boxes of `region` with both sides >= min_side x short side of the region / 480, aspect
+    """Boxes of `region` with both sides >= min_side (rule `pixels` of `scaled_side`), aspect
     within 1/max_ratio .. max_ratio and share[0] <= sqrt(wh / WH) <= share[1]. Where none is left:
     without the rule of size, then without that of aspect, then the region itself. boxes: (n, 4) ->
     (m, 4), m >= 1.
     """
     width, height = _sides(region)
     sides = boxes[:, 2:] - boxes[:, :2]
-    large = (sides >= scaled_side(min_side, width, height)).all(1)
+    large = (sides >= scaled_side(min_side, width, height, pixels)).all(1)
     slim = sides.max(1, initial=0) <= max_ratio * sides.min(1, initial=np.inf)
     scale = np.sqrt(area(boxes) / (width * height))
     fits = (scale >= share[0]) & (scale <= share[1])

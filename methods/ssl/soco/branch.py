@@ -7,9 +7,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.nn.fpn import build_fpn, pool_rois, stage_maps
-from bench.nn.heads import make_head, mlp, project
+from bench.nn.heads import make_head, project
 
 BINS = 7  # RoIAlign's output, 7 x 7
+
+
+def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """SoCo's projector and predictor: Linear - BN - ReLU - Linear, no last BN; (B, inputs) -> (B,
+    outputs). Unlike BYOL's in `bench.nn.heads.mlp`, both layers have a bias, and weights are as
+    PyTorch initialises them. Source: the published code."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, outputs),
+    )
+
+
+def whole_pixels(boxes: Tensor) -> Tensor:
+    """(..., 4) xyxy in view pixels -> the boxes whose size decides the pyramid level: corners cut
+    to whole pixels, the last one counted as inside, so sides are trunc(x2) - trunc(x1) + 1, as in
+    the published code. Features are still taken inside the boxes as they are."""
+    low, high = boxes.trunc().chunk(2, -1)
+    return torch.cat([low, high + 1], -1)
 
 
 class RoiHead(nn.Module):
@@ -41,7 +61,7 @@ class RoiBranch(nn.Module):
         super().__init__()
         self.fpn = build_fpn(feature_dim, width)
         self.head = RoiHead(width, fc)
-        self.projector = make_head(lambda: mlp(fc, hidden, out), heads)
+        self.projector = make_head(lambda: two_layers(fc, hidden, out), heads)
 
     def forward(
         self, backbone: nn.Module, images: Tensor, boxes: Tensor, objects: Tensor | None
@@ -51,7 +71,8 @@ class RoiBranch(nn.Module):
 
         Head and projector see one level at a time, so that their batch norm tells the boxes of a
         level apart. With statistics over all levels, outputs that depend on a box's level alone
-        would have spread, and boxes match on equal levels: nothing would be left to learn.
+        would have spread, and most of view 2's boxes match on equal levels: little would be left
+        to learn.
         """
         count = boxes.shape[1]
         maps = list(self.fpn(stage_maps(backbone, images)).values())  # type: ignore[arg-type]

@@ -12,8 +12,7 @@ from bench.nn.backbones import build_backbone
 from bench.nn.byol import output_std
 from bench.nn.ema import cosine_momentum, ema_update
 from bench.nn.fpn import level_of
-from bench.nn.heads import mlp
-from methods.ssl.soco.branch import RoiBranch
+from methods.ssl.soco.branch import RoiBranch, two_layers, whole_pixels
 from methods.ssl.soco.cutout import cutout
 from methods.ssl.soco.losses import correspondence, own_level, soco_loss
 from methods.ssl.soco.params import SocoParams
@@ -31,7 +30,7 @@ class SocoNetwork(Network):
         self.branch = RoiBranch(
             online.feature_dim, params.fpn, params.fc, params.hidden, params.out, heads
         )
-        self.predictor = mlp(params.out, params.hidden, params.out)
+        self.predictor = two_layers(params.out, params.hidden, params.out)
         self.target_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
         self.target_branch = copy.deepcopy(self.branch).requires_grad_(False)
 
@@ -73,10 +72,11 @@ class SocoNetwork(Network):
         }
 
     def _levels(self, boxes: Tensor) -> Tensor:
-        return level_of(boxes, self.params_.image_size, self.params_.thresholds)
+        whole = whole_pixels(boxes)
+        return level_of(whole, self.params_.image_size, self.params_.thresholds)
 
     def _views(self, batch: Batch) -> dict[str, Tensor]:
-        """The views' images, cut out inside the boxes of view 2 and, if asked for, of view 3."""
+        """The views' images, cut out inside the boxes of views 2 and 3, or of view 2 alone."""
         p, images = self.params_, {role: v.images for role, v in batch.views.items()}
         for role, row in (("view2", 1), ("view3", 3))[: 2 if p.cutout_views == "both" else 1]:
             images[role] = cutout(images[role], batch.extra["boxes"][:, row], p.cutout_p, p.cutout)

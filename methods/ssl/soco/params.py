@@ -6,6 +6,7 @@ from typing import Literal
 
 from bench.contracts.method import PretrainParams
 from bench.core.params import param
+from bench.data.boxes import PixelRule
 
 
 class SocoParams(PretrainParams):
@@ -43,11 +44,20 @@ class SocoParams(PretrainParams):
         "independent",
         help="third view: a crop of its own (the code) or the second's at half its size",
     )
-    proposals: str = param("selective_search", help="source of the boxes")
+    proposals: str = param(
+        "selective_search",
+        help="source of the boxes; selective_search is OpenCV's, the authors took AlpacaDB's "
+        "Python code",
+    )
     boxes: int = param(4, ge=1, help="K, boxes of a pair of views", search=[1, 4, 8, 16])
     tries: int = param(5, ge=1, help="draws of the crops until K/2, then fewer boxes meet both")
     min_side: float = param(
-        32, ge=0, help="least side of a box at a short side of 480; scales with the image"
+        32, ge=0, help="least side of a box in pixels, which `pixels` explains"
+    )
+    pixels: PixelRule = param(
+        "absolute",
+        help="absolute: min_side is in pixels of the image itself (the authors' code); "
+        "scaled: pixels at a short side of 480, which follow the image, as at tiny and small",
     )
     max_ratio: float = param(3.0, ge=1, help="largest aspect ratio of a box")
     share: tuple[float, float] = param((0.3, 0.8), help="range of sqrt(box area / image area)")
@@ -61,13 +71,16 @@ class SocoParams(PretrainParams):
         (48.0, 96.0, 192.0), help="largest sqrt(area) on p2, p3 and p4, pixels of a 224-pixel view"
     )
     levels: Literal["same", "any"] = param(
-        "same",
-        help="same: a box counts where both views put it on one level (the code); any: always",
+        "any",
+        help="any: two boxes of one proposal count as a pair on whatever levels the two views "
+        "put them (the code); same: only where both views put the proposal on one level",
     )
     cutout_p: float = param(0.5, ge=0, le=1, help="probability of a grey square in a box")
     cutout: tuple[float, float] = param(
         (0.1, 0.3), help="range of the square's area, fraction of the box"
     )
     cutout_views: Literal["view2", "both"] = param(
-        "view2", help="both: in the third view too (the FPN code)"
+        "both",
+        help="both: the second and the third view have grey squares (the FPN code); view2: the "
+        "second view alone",
     )

@@ -60,7 +60,9 @@ class SocoViews:
 
     def _proposals(self, source: Source, region: Box) -> np.ndarray:
         p, boxes = self.params, self.table.boxes(int(self.ids[source.image]))
-        return usable_boxes(inside(boxes, region), region, p.min_side, p.max_ratio, p.share)
+        return usable_boxes(
+            inside(boxes, region), region, p.min_side, p.max_ratio, p.share, p.pixels
+        )
 
     def _crops(
         self,

@@ -32,6 +32,7 @@ class Swav(Method):
     normalisation with red's deviation .229 (code: a padded stem, .228).
     """
 
+    version = 2  # small views are blurred as strongly as the large ones, in pixels
     Params = SwavParams
     params: SwavParams
     scales = {

@@ -4,11 +4,13 @@ released code."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from bench.contracts import registry
+from bench.contracts.component import SCALES
 from bench.contracts.views import Source
 from bench.data.boxes import scaled_side
 from methods.crops._paired import at_least, dilate, shift
@@ -137,16 +139,36 @@ def test_shift_stays_inside_the_image() -> None:
 @pytest.mark.parametrize("size", [COCO, (320, 240), (1280, 960)])
 def test_pixels_follow_the_image(size: tuple[int, int], tmp_path: Path) -> None:
     """Everything scales with the image: size rule, shift, dilation; so do all boxes."""
-    factor = size[0] / 640
+    factor, scaled = size[0] / 640, {"pixels": "scaled"}
     box = tuple(v * factor for v in (300, 220, 340, 260))
     inner = [v * factor for v in (208, 128, 432, 352)]
-    object_, dilated = ordered(epoch(one_box(tmp_path, "obj_obj_dilate", box, size))[0])
+    object_, dilated = ordered(epoch(one_box(tmp_path, "obj_obj_dilate", box, size, **scaled))[0])
     assert object_.box == pytest.approx(inner)
     assert dilated.box == pytest.approx([v * factor for v in (144, 80, 496, 400)])
-    object_, moved = ordered(epoch(one_box(tmp_path, "obj_obj_shift", box, size))[0])
+    object_, moved = ordered(epoch(one_box(tmp_path, "obj_obj_shift", box, size, **scaled))[0])
     assert object_.box == pytest.approx(inner)
     assert moved.box is not None
     assert 80 <= np.hypot(moved.box[0] - inner[0], moved.box[1] - inner[1]) / factor <= 100
+
+
+def test_absolute_pixels_are_the_images_own_whatever_its_size(tmp_path: Path) -> None:
+    """The authors' 224 and 80 to 100 pixels on an image of 1280 x 960, the default at `paper`."""
+    box, size = (600.0, 440.0, 680.0, 520.0), (1280, 960)
+    object_, moved = ordered(epoch(one_box(tmp_path, "obj_obj_shift", box, size))[0])
+    assert object_.box == (528, 368, 752, 592)
+    assert moved.box is not None
+    assert 80 <= np.hypot(moved.box[0] - 528, moved.box[1] - 368) <= 100
+
+
+@pytest.mark.parametrize("kind", ["method", "crop"])
+def test_pixels_are_absolute_at_paper_and_scaled_below(kind: Literal["method", "crop"]) -> None:
+    names = {
+        "method": ["orl", "soco", "ccop"],
+        "crop": ["obj_scene", "obj_obj", "obj_obj_dilate", "obj_obj_shift", "dilate_dilate"],
+    }
+    for name in names[kind]:
+        rules = [registry.load(kind, name).resolve(s).params.pixels for s in SCALES]
+        assert rules == ["scaled", "scaled", "absolute"], name
 
 
 def test_the_pairs_of_every_strategy(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from bench.core.errors import BadInput
 from bench.data.scenes.draw import draw_scene
 from bench.data.semantic import read_classes
 from bench.views.loader import crop_resize
-from methods.ssl.cast.network import attention_loss
+from methods.ssl.cast.network import attention_loss, shrink_mask
 from methods.ssl.cast.saliency import Masks, find_masks, load_masks, saliency_map, salient_mask
 from methods.ssl.cast.views import AUGMENT, CastViews, Salient, salient_crop, truncated_normal
 
@@ -271,6 +271,16 @@ def test_masks_follow_the_views(made: tuple[Blocks, Path]) -> None:
 # losses
 
 
+def between(mask: Any, y: float, x: float) -> float:
+    """The mask at a point between pixel centres, weighed by nearness."""
+    total = 0.0
+    for row in range(mask.shape[0]):
+        for column in range(mask.shape[1]):
+            weight = max(0.0, 1 - abs(row - y)) * max(0.0, 1 - abs(column - x))
+            total += weight * float(mask[row, column])
+    return total
+
+
 def plain_attention(maps: Any, gradient: Any, where: Any, reading: str) -> float:
     """Selvaraju et al. 2017, equations 1 and 2, and the cosine, in Python's float64."""
     cams, targets = [], []
@@ -294,6 +304,12 @@ def plain_attention(maps: Any, gradient: Any, where: Any, reading: str) -> float
             ]
             for y in range(height)
         ]
+        if reading == "batch_code":
+            ends = (where.shape[-1] - 1) / (width - 1)
+            mask = [
+                [between(where[n], y * ends, x * ends) for x in range(width)]
+                for y in range(height)
+            ]
         if sum(map(sum, mask)) > 0:
             cams.append([v for row in cam for v in row])
             targets.append([v for row in mask for v in row])
@@ -329,7 +345,7 @@ def test_attention_loss_equals_the_plain_loop(reading: str) -> None:
 def test_attention_loss_is_least_where_the_map_is_the_mask(reading: str) -> None:
     where = torch.zeros(2, 12, 12, dtype=torch.uint8)
     where[0, :4, :8] = where[1, 8:, 4:] = 1
-    mask = F.avg_pool2d(where.float()[:, None], 4)
+    mask = shrink_mask(where.float()[:, None], (3, 3), reading)
     ones = torch.ones(2, 1, 3, 3)
     assert float(attention_loss(mask, ones, where, reading)) == pytest.approx(0, abs=1e-5)
     assert float(attention_loss(1 - mask, ones, where, reading)) == pytest.approx(1, abs=1e-5), (

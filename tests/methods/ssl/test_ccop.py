@@ -227,7 +227,14 @@ def test_rois_go_by_image_id(tmp_path: Path) -> None:
         images=lambda role, split: images,
         work=work,
         inputs={"proposals": tmp_path},
-        params={"split": "train", "min_sqrt_area": 20.0, "max_ratio": 3.0, "nms": 0.5, "top": 50},
+        params={
+            "split": "train",
+            "min_sqrt_area": 20.0,
+            "pixels": "scaled",
+            "max_ratio": 3.0,
+            "nms": 0.5,
+            "top": 50,
+        },
         progress=SimpleNamespace(task=lambda label, total: lambda n: None),
     )
     find_rois(ctx)

@@ -193,3 +193,8 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path: Path, partition: st
         "every row was moved"
     )
     assert float(one["z"].min()) > 0
+
+
+def test_crops_are_the_codes_for_resnets() -> None:
+    """Its loader has (.2, 1) for AlexNet alone, and torchvision's (.08, 1) for ResNets."""
+    assert registry.load("method", "cmc").resolve("paper").params.min_scale == 0.08

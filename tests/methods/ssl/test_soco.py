@@ -6,12 +6,14 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from bench.contracts import registry
 from bench.contracts.network import Batch, Views
 from bench.nn.fpn import level_of, pool_rois, stage_maps
+from methods.ssl.soco.branch import whole_pixels
 from methods.ssl.soco.cutout import cutout
 from methods.ssl.soco.losses import correspondence, own_level, soco_loss
 from methods.ssl.soco.network import SocoNetwork
@@ -27,6 +29,46 @@ def test_correspondence_by_hand() -> None:
     assert same[0].tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0], [1, 0, 0, 0]]
     anyhow = correspondence(ids1, ids2, levels1, levels2, False)
     assert anyhow[0].tolist() == [[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0], [1, 0, 0, 0]]
+
+
+def test_levels_follow_whole_pixels_with_the_last_one_inside() -> None:
+    """A box of 47.2 x 47.2 pixels from (10.9, 10.9) has corners 10 and 58: 49 pixels, so p3."""
+    boxes = torch.tensor([[10.9, 10.9, 58.1, 58.1], [10.0, 10.0, 57.9, 57.9]])
+    assert whole_pixels(boxes).tolist() == [[10, 10, 59, 59], [10, 10, 58, 58]]
+    assert level_of(boxes, 224).tolist() == [0, 0]
+    assert level_of(whole_pixels(boxes), 224).tolist() == [1, 0]
+    network = soco(image_size=224).network(10)
+    assert network._levels(boxes[None]).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_heads_have_biases_and_pytorchs_initialisation(heads: int) -> None:
+    """U(-1 / sqrt(n), 1 / sqrt(n)), n the layer's inputs, for weights and biases of all layers."""
+    torch.manual_seed(0)
+    network = soco(hidden=256, out=64, fc=128).network(10, heads)
+    linear = [
+        m
+        for head in (network.branch.projector, network.predictor)
+        for m in head.modules()
+        if isinstance(m, nn.Linear)
+    ]
+    assert len(linear) == 2 * heads + 2
+    for layer in linear:
+        bound = layer.in_features**-0.5
+        for values in (layer.weight, layer.bias):
+            assert 0.9 * bound < float(values.detach().abs().max()) <= bound
+
+
+def test_default_pairs_count_on_any_level() -> None:
+    """Two boxes of one proposal, of 11 pixels in view 1 and of 31 in the others."""
+    assert registry.load("method", "soco").resolve("paper").params.levels == "any"
+    b = batch()
+    b.extra["ids"][:] = torch.arange(4)
+    b.extra["boxes"][:, [0, 2]] = torch.tensor([4.0, 4.0, 14.0, 14.0])
+    b.extra["boxes"][:, [1, 3]] = torch.tensor([1.0, 1.0, 31.0, 31.0])
+    for settings, share in (({}, 1.0), ({"levels": "same"}, 0.0)):
+        parts = soco(**settings).network(10).loss(b)
+        assert float(parts["matched12"]) == float(parts["matched13"]) == share
 
 
 def test_loss_against_a_loop() -> None:
@@ -106,7 +148,7 @@ def test_network_loss_is_four_directions_with_features_computed_apart() -> None:
         backbone = network.target_backbone if target else network.backbone
         branch = network.target_branch if target else network.branch
         maps = list(branch.fpn(stage_maps(backbone, view.images)).values())
-        levels = level_of(boxes[:, row], 64, (48, 96, 192)).flatten()
+        levels = level_of(whole_pixels(boxes[:, row]), 64, (48, 96, 192)).flatten()
         rois = pool_rois(
             maps,
             boxes[:, row].flatten(0, 1),

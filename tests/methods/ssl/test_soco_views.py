@@ -223,6 +223,13 @@ def test_without_common_boxes_the_whole_views_correspond(tmp_path: Path) -> None
     assert sample.extra["boxes"][0].tolist() == [[0, 0, 64, 64]] * 4
 
 
+def test_absolute_pixels_are_the_images_own() -> None:
+    """32 pixels on a picture of 160 x 120, whose scaled rule asks for 8."""
+    region, box = (0.0, 0.0, 160.0, 120.0), np.array([[10.0, 10.0, 40.0, 50.0]])
+    assert usable_boxes(box, region, 32, 3, (0, 1), "scaled").tolist() == box.tolist()
+    assert usable_boxes(box, region, 32, 3, (0, 1), "absolute").tolist() == [list(region)]
+
+
 def test_the_ends_of_every_rule_are_inside_it() -> None:
     """480 x 480: sides from 32, aspect up to 3, sqrt(area) from .3 x 480 = 144 to .8 x 480."""
 
