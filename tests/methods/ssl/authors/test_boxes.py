@@ -193,7 +193,6 @@ def test_soco_is_its_authors_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_soco_is_its_authors(monkeypatch, levels="any")
 
 
-@pytest.mark.xfail(strict=True, reason="the default of `levels` is same; the authors' is any")
 def test_soco_by_default_is_its_authors_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_soco_is_its_authors(monkeypatch)
 
