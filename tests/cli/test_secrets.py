@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.core.stage import Stage
 from bench.launch.provenance import provenance
 
 SECRET = "hunter2"
@@ -57,7 +56,7 @@ def test_a_database_that_cannot_be_opened_is_named_without_its_password(
 def test_provenance_holds_no_password(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"ray://u:{SECRET}@head:10001"
     monkeypatch.setattr(sys, "argv", ["bench", "run", "--ray-address", url, "--seeds", "0"])
-    record = provenance(Stage("data", "x", 1, {}, "a:b"), time.time(), 0.0, "", None)
+    record = provenance(time.time(), 0.0, "", None)
     assert record["arguments"] == [
         "run",
         "--ray-address",
