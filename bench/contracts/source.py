@@ -33,6 +33,7 @@ CLOSED = (  # imports that are not followed: what no number that a stage leaves 
     "bench.core.code",
     "bench.core.collector",
     "bench.core.errors",
+    "bench.core.files",
     "bench.core.identity",
     "bench.core.locks",
     "bench.core.params",

@@ -12,6 +12,7 @@ from bench.contracts.crop import Crop
 from bench.contracts.images import ImageSet
 from bench.contracts.views import Box, Sampler, Source
 from bench.core.params import Params, param
+from bench.core.ragged import Ragged, offsets
 from bench.data.boxes import PixelRule, area, scaled_side
 
 if TYPE_CHECKING:
@@ -59,39 +60,28 @@ class PairedParams(Params):
 
 
 @dataclass(frozen=True)
-class Boxes:
-    """The proposals of each image, not yet grown: rows first[i] .. first[i + 1] of boxes."""
-
-    boxes: np.ndarray
-    first: np.ndarray
-    sizes: np.ndarray
-
-    def of(self, image: int) -> np.ndarray:
-        """(n, 4) xyxy, n >= 1."""
-        return self.boxes[self.first[image] : self.first[image + 1]]
-
-
-@dataclass(frozen=True)
 class PairedSampler:
     """An image is a sample (in the released code: a box); its views' order is drawn with
-    probability 1/2."""
+    probability 1/2. table: the proposals of each image (n, 4) xyxy, n >= 1, not yet grown; sizes:
+    (N, 2), width and height of the images."""
 
     crop: PairedCrop
-    table: Boxes
+    table: Ragged
+    sizes: np.ndarray
     scale: tuple[float, float] | None
 
     def __len__(self) -> int:
         per_box = self.crop.params.mode == "released_code"
-        return len(self.table.boxes) if per_box else len(self.table.first) - 1
+        return len(self.table.values) if per_box else len(self.table)
 
     def sources(self, index: int, rng: np.random.Generator) -> list[Source]:
         if self.crop.params.mode == "released_code":
-            image, row = int(np.searchsorted(self.table.first, index, "right")) - 1, index
+            image, row = self.table.owner(index), index
         else:
             image = index
             row = int(rng.integers(self.table.first[image], self.table.first[image + 1]))
-        x1, y1, x2, y2 = (float(v) for v in self.table.boxes[row])
-        size = (int(self.table.sizes[image, 0]), int(self.table.sizes[image, 1]))
+        x1, y1, x2, y2 = (float(v) for v in self.table.values[row])
+        size = (int(self.sizes[image, 0]), int(self.sizes[image, 1]))
         pair = self.crop.pair(image, (x1, y1, x2, y2), size, self.scale, rng)
         return pair if rng.random() < 0.5 else pair[::-1]
 
@@ -137,8 +127,8 @@ class PairedCrop(Crop):
             scale = (min(1.0, p.s_min / float(np.concatenate(shares).mean())), 1.0)
             scale = (min(scale[0], 0.999), 1.0)  # (1, 1) would mean no random crop
         boxes = np.concatenate(kept).astype(np.float32) if kept else np.zeros((0, 4), np.float32)
-        first = np.cumsum([0, *map(len, kept)])
-        return PairedSampler(self, Boxes(boxes, first, np.asarray(images.sizes)), scale)
+        rows = Ragged(boxes, offsets(map(len, kept)))
+        return PairedSampler(self, rows, np.asarray(images.sizes), scale)
 
     def grown(self, box: Box, size: Size) -> Box:
         """The box after the minimum-size rule."""

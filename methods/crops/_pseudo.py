@@ -13,6 +13,7 @@ from bench.contracts.crop import Crop
 from bench.contracts.images import ImageSet
 from bench.contracts.views import Sampler, Source
 from bench.core.params import Params, param
+from bench.core.ragged import offsets
 from bench.data.boxes import clip
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class PseudoCrop(Crop):
         return BoxSamples(
             np.repeat(np.arange(len(images)), counts),
             np.concatenate(boxes_of) if boxes_of else np.zeros((0, 4), np.float32),
-            np.cumsum([0, *counts]),
+            offsets(counts),
             np.flatnonzero(counts),
             self.params.iterations_matched,
             self.params.random_crop,

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from bench.cli.dashboard import is_free
 from bench.core.errors import BadInput
+from bench.core.files import hash_file
 from bench.results.db.database import open_database
 from bench.results.views.entries import load_entries
 from tests.dashboard.browser import free_port
@@ -75,6 +76,14 @@ def test_a_taken_port_is_one_line() -> None:
             CliRunner().invoke(cli, ["dashboard", "--port", str(port)], catch_exceptions=False)
 
 
+def seal(folder: Path) -> None:
+    """Write the `done` record of a stage's folder, as a commit does."""
+    files = [f for f in folder.iterdir() if f.name != "done"]
+    record = {f.name: {"size": f.stat().st_size, "sha256": hash_file(f)} for f in files}
+    key = json.loads((folder / "stage.json").read_text())["key"]
+    (folder / "done").write_text(json.dumps({"key": key, "files": record}))
+
+
 def test_a_stage_of_other_code_is_shown_as_such(home: Path) -> None:
     from bench.cli import cli
 
@@ -83,7 +92,7 @@ def test_a_stage_of_other_code_is_shown_as_such(home: Path) -> None:
     with database.engine.connect() as connection:
         (one,) = [e for e in load_entries(connection, "tiny", "scenes")]
     for folder in home.glob("store/*/*"):  # as committed
-        (folder / "done").write_text(json.dumps({"key": "", "files": {}}))
+        seal(folder)
 
     def show(*options: str) -> str:
         return (
@@ -98,6 +107,7 @@ def test_a_stage_of_other_code_is_shown_as_such(home: Path) -> None:
     record.write_text(
         json.dumps({**json.loads(record.read_text()), "source_digest": "ast1:" + "0" * 40})
     )
+    seal(record.parent)
     assert "data/scenes" in next(
         line for line in show().splitlines() if "changed since it was made" in line
     )

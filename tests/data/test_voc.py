@@ -609,4 +609,4 @@ def test_doctor_looks_for_vocdevkit(devkit: Path, monkeypatch: pytest.MonkeyPatc
     )
     monkeypatch.setenv("BENCH_DATA", str(devkit.parent))
     assert _data("voc2012") == str(devkit)
-    assert _data("coco") == "not found; give --data coco=PATH or put it in $BENCH_DATA/coco"
+    assert _data("coco") == "not found; give --data coco=PATH, or put it in $BENCH_DATA/coco"

@@ -116,9 +116,9 @@ def test_fifty_kills_lose_nothing_and_do_nothing_twice(
     # a kill costs a step at most: its checkpoint's
     assert sum(done.values()) - len(done) <= chaos.kills
     opened = open_database(database)
-    assert opened.without(s.key for s in plan(10).stages) == set()
-    assert {c["state"] for c in opened.cells()} == {"done"}
-    assert len(opened.cells()) == len(opened.results()) == 10
+    assert opened.find_unrecorded(s.key for s in plan(10).stages) == set()
+    assert {c["state"] for c in opened.read_cells()} == {"done"}
+    assert len(opened.read_cells()) == len(opened.read_results()) == 10
     assert not any(alive(pid) for pid in chaos.seen)
 
 

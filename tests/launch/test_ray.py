@@ -104,8 +104,8 @@ class Run:
         assert not list((self.home / "damaged").glob("*"))
         assert not list((self.home / "work").iterdir())
         opened = open_database(self.database)
-        assert {c["state"] for c in opened.cells()} == {"done"}
-        assert opened.without(s.key for s in plan(CELLS).stages) == set()
+        assert {c["state"] for c in opened.read_cells()} == {"done"}
+        assert opened.find_unrecorded(s.key for s in plan(CELLS).stages) == set()
 
 
 def stage_workers() -> list[int]:

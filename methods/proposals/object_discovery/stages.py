@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.core.files import write_json
+from bench.core.ragged import offsets
 from bench.stages.embed import open_network
 from bench.stages.proposals import filter_proposals
 from bench.views.augment import normalise
@@ -30,7 +31,7 @@ def make_regions(ctx: StageContext) -> None:
     its last whole chunk."""
     images = ctx.images("data", str(ctx.params["split"]))
     boxes = filter_proposals(ctx, images)
-    first = np.cumsum([0, *map(len, boxes)], dtype=np.int64)
+    first = offsets(map(len, boxes))
     network, device = open_network(ctx, len(images))
     projection = projection_matrix(ctx, int(network.backbone.feature_dim)).to(device)  # type: ignore[arg-type]
     features, done = _open_features(ctx, (int(first[-1]), projection.shape[1]))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.core.errors import BadInput
+from bench.core.ragged import span
 from methods.proposals.object_discovery.discovery import (
     containers,
     hough_confidence,
@@ -31,11 +32,11 @@ class Regions:
 
     def boxes(self, i: int) -> np.ndarray:
         """(n, 4) float32 xyxy, n >= 1."""
-        return self.all_boxes[self.first[i] : self.first[i + 1]]
+        return self.all_boxes[span(self.first, i)]
 
     def features(self, i: int) -> np.ndarray:
         """(n, D) float64 unit rows."""
-        return self.all_features[self.first[i] : self.first[i + 1]].astype(np.float64)
+        return self.all_features[span(self.first, i)].astype(np.float64)
 
     def size(self, i: int) -> tuple[float, float]:
         """Width and height."""

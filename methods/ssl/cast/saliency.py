@@ -15,6 +15,7 @@ from bench.contracts.proposals import shrink
 from bench.core.errors import BadInput
 from bench.core.files import write_json
 from bench.core.processes import parallel
+from bench.core.ragged import offsets
 
 BORDER = 0.05  # width of the border strips, fraction of the shorter side
 
@@ -126,4 +127,4 @@ def load_masks(folder: Path, images: ImageSet) -> Masks:
             f"{folder} was made from other images than {images.name}/{images.split}; use --force"
         )
     shapes = np.load(folder / "shapes.npy")
-    return Masks(folder / "masks.bin", shapes, np.cumsum([0, *shapes.prod(1)]))
+    return Masks(folder / "masks.bin", shapes, offsets(shapes.prod(1)))

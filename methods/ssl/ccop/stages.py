@@ -6,6 +6,7 @@ import numpy as np
 
 from bench.contracts.context import StageContext
 from bench.core.files import write_json
+from bench.core.ragged import offsets
 from bench.core.seeds import rng_for
 from bench.data.boxes import area, nms_in_order, scaled_side
 from bench.stages.proposals import load_proposals
@@ -51,7 +52,7 @@ def find_rois(ctx: StageContext) -> None:
             select_rois(boxes, least, float(p["max_ratio"]), float(p["nms"]), int(p["top"]), order)
         )
         advance(1)
-    first = np.cumsum([0, *map(len, rois_of_images)])
+    first = offsets(map(len, rois_of_images))
     np.savez(
         ctx.work / "rois.npz",
         ids=np.asarray(images.ids),

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.contracts.views import Augment, Box, Sample, Source, ViewSpec
 from bench.core.errors import BadInput
+from bench.core.ragged import Ragged
 from bench.data.boxes import area
 from bench.views.boxes import to_view
 from bench.views.sample import MOCO_V2, random_resized_crop, whole_pixels
@@ -27,19 +28,7 @@ AUGMENTS: dict[str, tuple[Augment, float]] = {  # recipe, least area of a view
 }
 
 
-@dataclass(frozen=True)
-class Rois:
-    """The RoIs of every image of a set, by position."""
-
-    first: np.ndarray
-    boxes: np.ndarray
-
-    def of(self, image: int) -> np.ndarray:
-        """(m, 4) float32 xyxy, m >= 0."""
-        return self.boxes[self.first[image] : self.first[image + 1]]
-
-
-def load_rois(folder: Path, images: ImageSet) -> Rois:
+def load_rois(folder: Path, images: ImageSet) -> Ragged:
     """The committed stage's RoIs; `images` must be the very split that it was made from."""
     with np.load(folder / "rois.npz") as file:
         if not np.array_equal(file["ids"], images.ids):
@@ -47,7 +36,7 @@ def load_rois(folder: Path, images: ImageSet) -> Rois:
                 f"{folder} was made from other images than {images.name}/{images.split}; use "
                 "--force"
             )
-        return Rois(file["first"], file["boxes"])
+        return Ragged(file["boxes"], file["first"])
 
 
 def visible_share(boxes: np.ndarray, crop: Box) -> np.ndarray:
@@ -69,7 +58,7 @@ class CcopViews:
     pixels, as cropped, resized and flipped; "box_count", the rows in use.
     """
 
-    rois: Rois
+    rois: Ragged  # (m, 4) float32 xyxy of each image, m >= 0
     sizes: np.ndarray
     size: int
     scale: tuple[float, float]
@@ -100,7 +89,7 @@ class CcopViews:
     def _view(self, role: str, source: Source, rng: np.random.Generator) -> ViewSpec:
         width, height = (int(v) for v in self.sizes[source.image])
         region = whole_pixels(source.box, width, height)
-        boxes, scale = self.rois.of(source.image), source.scale or self.scale
+        boxes, scale = self.rois[source.image], source.scale or self.scale
         for _ in range(self.tries):
             crop = random_resized_crop(rng, region, scale)
             if len(boxes) == 0 or (visible_share(boxes, crop) > self.part).any():
@@ -110,7 +99,7 @@ class CcopViews:
 
     def _common(self, specs: list[ViewSpec]) -> np.ndarray:
         """(2, m, 4) RoIs in both views, m <= top."""
-        boxes = self.rois.of(specs[0].image).astype(np.float64)
+        boxes = self.rois[specs[0].image].astype(np.float64)
         keep, moved = np.ones(len(boxes), bool), []
         for spec in specs:
             assert spec.box is not None

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadInput
+from bench.core.ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -17,25 +18,21 @@ class Correspondences:
     """What stage 2 leaves, by position in the image set: boxes of image i, and for its k-th
     neighbour the corresponding boxes of both.
 
-    neighbours: (N, K) positions. Image i's boxes are the rows box_first[i] to box_first[i + 1] of
-    `all_boxes`; its pairs with its k-th neighbour are likewise rows of `all_pairs`, numbered
-    i K + k in `pair_first`.
+    neighbours: (N, K) positions. box_table: the boxes (n, 4) xyxy of image i in row i. pair_table:
+    the pairs (p, 2) of image i and its k-th neighbour in row i K + k.
     """
 
     neighbours: np.ndarray
-    box_first: np.ndarray
-    all_boxes: np.ndarray
-    pair_first: np.ndarray
-    all_pairs: np.ndarray
+    box_table: Ragged
+    pair_table: Ragged
 
     def boxes(self, i: int) -> np.ndarray:
         """(n, 4) xyxy, n >= 1."""
-        return self.all_boxes[self.box_first[i] : self.box_first[i + 1]]
+        return self.box_table[i]
 
     def pairs(self, i: int, k: int) -> np.ndarray:
         """(p, 2): box of image i, box of its k-th neighbour; best first, p >= 1."""
-        at = i * self.neighbours.shape[1] + k
-        return self.all_pairs[self.pair_first[at] : self.pair_first[at + 1]]
+        return self.pair_table[i * self.neighbours.shape[1] + k]
 
 
 def load_correspondences(folder: Path, images: ImageSet) -> Correspondences:
@@ -48,8 +45,6 @@ def load_correspondences(folder: Path, images: ImageSet) -> Correspondences:
         )
     return Correspondences(
         arrays["neighbours"],
-        arrays["box_first"],
-        arrays["boxes"],
-        arrays["pair_first"],
-        arrays["pairs"],
+        Ragged(arrays["boxes"], arrays["box_first"]),
+        Ragged(arrays["pairs"], arrays["pair_first"]),
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.core.files import write_atomically, write_json
+from bench.core.ragged import offsets
 from bench.stages.embed import embed_crops, open_network
 from bench.stages.proposals import filter_proposals
 from bench.views.loader import crop_resize
@@ -46,9 +47,9 @@ def find_pairs(ctx: StageContext) -> None:
     table: dict[str, Any] = {
         "ids": np.asarray(images.ids),
         "neighbours": others,
-        "box_first": np.cumsum([0, *map(len, boxes)]),
+        "box_first": offsets(map(len, boxes)),
         "boxes": np.concatenate(boxes),
-        "pair_first": np.cumsum([0, *map(len, lists)]),
+        "pair_first": offsets(map(len, lists)),
         "pairs": np.concatenate(lists).astype(np.int32),
     }
     np.savez(ctx.work / "pairs.npz", **table)

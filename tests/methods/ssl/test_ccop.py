@@ -19,6 +19,7 @@ from bench.contracts.images import ImageSet
 from bench.contracts.network import Batch, Views
 from bench.contracts.views import Source
 from bench.core.errors import BadInput
+from bench.core.ragged import Ragged
 from bench.nn.contrastive import info_nce
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
@@ -29,7 +30,7 @@ from methods.ssl.ccop.network import CcopNetwork, RowDropout
 from methods.ssl.ccop.noise import candidates, curriculum, iou, move_boxes
 from methods.ssl.ccop.params import CcopParams
 from methods.ssl.ccop.stages import find_rois, select_rois
-from methods.ssl.ccop.views import CcopViews, Rois, load_rois, visible_share
+from methods.ssl.ccop.views import CcopViews, load_rois, visible_share
 
 
 class Marked(ImageSet):
@@ -53,8 +54,8 @@ class Marked(ImageSet):
     def file(self, index: int) -> Path:
         return self.folder / f"{index}.png"
 
-    def rois(self) -> Rois:
-        return Rois(np.arange(len(self) + 1), self.boxes)
+    def rois(self) -> Ragged:
+        return Ragged(self.boxes, np.arange(len(self) + 1))
 
 
 class Sampler:
@@ -70,7 +71,7 @@ class Sampler:
         return list(self.pairs[index])
 
 
-def viewer(table: Rois, sizes: np.ndarray, size: int = 96, **settings: Any) -> CcopViews:
+def viewer(table: Ragged, sizes: np.ndarray, size: int = 96, **settings: Any) -> CcopViews:
     return CcopViews(table, sizes, size, (0.2, 1.0), NONE, top=5, **settings)
 
 
@@ -101,13 +102,12 @@ def test_boxes_follow_crop_resize_and_flip(tmp_path: Path, inside: str) -> None:
     assert flips == {True, False}
 
 
-def crowd(seed: int = 0, n: int = 30) -> tuple[Rois, np.ndarray]:
+def crowd(seed: int = 0, n: int = 30) -> tuple[Ragged, np.ndarray]:
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, [500, 350], (n, 2))
     boxes = np.concatenate([low, low + rng.uniform(15, 140, (n, 2))], 1)
-    return Rois(
-        np.array([0, n]), np.minimum(boxes, [640, 480, 640, 480]).astype(np.float32)
-    ), np.array([[640, 480]])
+    inside = np.minimum(boxes, [640, 480, 640, 480]).astype(np.float32)
+    return Ragged(inside, np.array([0, n])), np.array([[640, 480]])
 
 
 def test_common_boxes_are_those_the_rule_keeps() -> None:
@@ -120,7 +120,7 @@ def test_common_boxes_are_those_the_rule_keeps() -> None:
             [Source(0)] * 2, np.random.default_rng(seed)
         )
         expected: list[list[list[float]]] = []
-        for x1, y1, x2, y2 in table.of(0).astype(float).tolist():
+        for x1, y1, x2, y2 in table[0].astype(float).tolist():
             found = []
             for view in sample.views:
                 assert view.scale is None
@@ -145,14 +145,14 @@ def test_common_boxes_are_those_the_rule_keeps() -> None:
 
 
 def test_crops_are_drawn_again_until_a_box_shows() -> None:
-    corner = Rois(np.array([0, 1]), np.array([[540, 380, 580, 420]], np.float32))
+    corner = Ragged(np.array([[540, 380, 580, 420]], np.float32), np.array([0, 1]))
 
     def share(tries: int) -> float:
         make = viewer(corner, np.array([[640, 480]]), tries=tries)
         shown = [make([Source(0)] * 2, np.random.default_rng(s)).views for s in range(150)]
         return float(
             np.mean(
-                [(visible_share(corner.of(0), v.box) > 0.6).any() for pair in shown for v in pair]
+                [(visible_share(corner[0], v.box) > 0.6).any() for pair in shown for v in pair]
             )
         )  # type: ignore[arg-type]
 
@@ -164,7 +164,7 @@ def test_crops_are_drawn_again_until_a_box_shows() -> None:
 def test_samples_without_common_boxes_are_whole() -> None:
     table, sizes = crowd()
     far = [Source(0, (0, 0, 60, 60), "object"), Source(0, (500, 400, 640, 480))]
-    empty = Rois(np.array([0, 0]), np.zeros((0, 4), np.float32))
+    empty = Ragged(np.zeros((0, 4), np.float32), np.array([0, 0]))
     for make, sources in ((viewer(table, sizes), far), (viewer(empty, sizes), [Source(0)] * 2)):
         orders = set()
         for seed in range(20):
@@ -239,7 +239,7 @@ def test_rois_go_by_image_id(tmp_path: Path) -> None:
     )
     find_rois(ctx)
     table = load_rois(work, images)
-    assert [table.of(i).tolist() for i in range(len(images))] == images.boxes[:, None].tolist()
+    assert [table[i].tolist() for i in range(len(images))] == images.boxes[:, None].tolist()
     images.ids = images.ids[::-1].copy()
     with pytest.raises(BadInput, match="other images"):
         load_rois(work, images)
@@ -655,7 +655,7 @@ def test_paper_settings() -> None:
 def test_the_pictures_show_both_views_and_the_noise(tmp_path: Path) -> None:
     images = Marked(tmp_path)
     table = images.rois()
-    np.savez(tmp_path / "rois.npz", ids=images.ids, first=table.first, boxes=table.boxes)
+    np.savez(tmp_path / "rois.npz", ids=images.ids, first=table.first, boxes=table.values)
     method = Ccop(CcopParams(**SMALL))
     picture: Any = method.inspect(images, {"rois": tmp_path})["rois"]
     assert picture.dtype == np.uint8
@@ -725,7 +725,9 @@ def test_dropout_keeps_the_mean_in_training_and_everything_in_use() -> None:
 def test_views_are_drawn_again_until_one_roi_shows() -> None:
     """Crops of a fifth of the image, RoIs in opposite corners: one try in several shows one of
     them, none shows both; ten tries nearly always find one."""
-    table = Rois(np.array([0, 2]), np.array([[20, 20, 50, 50], [150, 100, 180, 130]], np.float32))
+    table = Ragged(
+        np.array([[20, 20, 50, 50], [150, 100, 180, 130]], np.float32), np.array([0, 2])
+    )
     views = replace(viewer(table, np.array([[200, 150]])), scale=(0.2, 0.2))
     assert (views.tries, views.part, views.least_area) == (10, 0.6, 144.0)  # paper 003's code
     shows: dict[int, list[bool]] = {1: [], 10: []}
@@ -735,7 +737,7 @@ def test_views_are_drawn_again_until_one_roi_shows() -> None:
             sample = tried([Source(0), Source(0)], np.random.default_rng(seed))
             for spec in sample.views:
                 assert spec.box is not None
-                share = visible_share(table.boxes, spec.box)
+                share = visible_share(table.values, spec.box)
                 found.append(bool((share > 0.6).any()))
                 assert not (share > 0.6).all()
     once = np.mean(shows[1])

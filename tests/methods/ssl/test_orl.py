@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 
 from bench.contracts.network import Batch, Views
 from bench.contracts.views import Source
+from bench.core.ragged import Ragged
 from bench.data.boxes import filter_boxes, scaled_side
 from bench.nn.heads import KindHeads
 from bench.nn.neighbours import nearest
@@ -205,10 +206,8 @@ def found_table() -> Correspondences:
     )
     return Correspondences(
         np.array([[1], [0]]),
-        np.array([0, 3, 5]),
-        boxes.astype(np.float32),
-        np.array([0, 2, 3]),
-        np.array([[2, 0], [1, 1], [0, 2]]),
+        Ragged(boxes.astype(np.float32), np.array([0, 3, 5])),
+        Ragged(np.array([[2, 0], [1, 1], [0, 2]]), np.array([0, 2, 3])),
     )
 
 
