@@ -152,7 +152,7 @@ def test_results_check_finds_what_was_changed(home: Path, finished: Path) -> Non
     fine = bench("results", "check")
     assert (fine.returncode, fine.stdout.strip()) == (
         0,
-        "every file and result is as it was written",
+        "every file and every result is as it was written",
     )
     file = sorted(home.glob("store/evaluate/coco_det-*/per_class.json"))[0]
     file.write_text(file.read_text() + " ")

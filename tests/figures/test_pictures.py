@@ -194,7 +194,7 @@ def test_images_are_chosen_by_id_by_file_or_evenly(store: Path, tmp_path: Path) 
     [
         (
             ("attention", "--metric", "AP", "--out", "a.png"),
-            "attention takes no --metric; it takes --backbone",
+            "attention does not take --metric; it takes --backbone",
         ),
         (("attention",), "--out is missing; try: bench figure attention --out attention.png"),
         (("attention", "--out", "a.jpeg"), "png, svg, pdf"),
@@ -367,7 +367,7 @@ def test_the_dashboard_says_how_to_make_what_is_missing(
 ) -> None:
     monkeypatch.setenv("BENCH_HOME", str(store))
     app = show("pictures", name="predictions")
-    assert "no such picture was made yet" in text(app)
+    assert "No such picture was made yet" in text(app)
     assert "bench figure predictions --out predictions.png" in text(app)
     assert len(app.get("image")) == 0
 
