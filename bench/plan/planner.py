@@ -238,6 +238,8 @@ def pair_reason(method: Method, crop: Crop) -> str | None:
 def find_lack(component: Component, data: Stage, option: str) -> str | None:
     """None, or why the component cannot work on this data set; `option` is the one that names
     it."""
+    if ("data", data.name) not in registry.entries():  # nobody knows what it holds
+        return None
     known = cast("type[Data]", registry.load("data", data.name))
     parts = ("val",) if "holdout" in data.params else ()
     lack = component.data_needs(component.params).find_lack(known, parts)
