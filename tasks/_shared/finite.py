@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bench.core.errors import StageFailed
 
-Scores = TypeVar("Scores", np.ndarray, Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Scores = TypeVar("Scores", np.ndarray, "Tensor")
 
 
 def require_finite(scores: Scores, what: str) -> Scores:
@@ -19,7 +20,12 @@ def require_finite(scores: Scores, what: str) -> Scores:
     An argmax or a sort of such scores returns an order without an error, so that an evaluation of
     diverged weights or an overflow would look like a result.
     """
-    bad = int((~torch.isfinite(torch.as_tensor(scores))).sum())
+    if isinstance(scores, np.ndarray):
+        bad = int((~np.isfinite(scores)).sum())
+    else:
+        import torch  # tasks are declared without it
+
+        bad = int((~torch.isfinite(scores)).sum())
     if bad:
         total = int(np.prod(scores.shape))
         raise StageFailed(
