@@ -605,7 +605,7 @@ def test_doctor_looks_for_vocdevkit(devkit: Path, monkeypatch: pytest.MonkeyPatc
 
     assert (
         _data("voc2012")
-        == "not found; give --data voc2012=PATH or put it in $BENCH_DATA/VOCdevkit"
+        == "not found; give --data voc2012=PATH, or put it in $BENCH_DATA/VOCdevkit"
     )
     monkeypatch.setenv("BENCH_DATA", str(devkit.parent))
     assert _data("voc2012") == str(devkit)

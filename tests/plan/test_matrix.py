@@ -62,7 +62,10 @@ def _cell(method: str, crop: str, task: str) -> Cell:
     return Cell(method, crop, task, "scenes", data, "tiny", 0)
 
 
-def test_the_command_prints_each_reason_once_and_needs_no_training_library(home: Path) -> None:
+def test_the_command_prints_each_reason_once_and_needs_no_training_library(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")  # a pipe without it gets each row as one line
     code = (
         "import sys\nfrom bench.cli import cli\n"
         "cli.main(['list', '--matrix'], standalone_mode=False)\n"
