@@ -141,6 +141,46 @@ class Operator:
         return (at,) if self.axis == 0 else (slice(None), at)
 
 
+class PlainRows(Operator):
+    """Rows (n, r) float64 as they are: for few dimensions, and exact to rounding.
+
+    The curvature of a problem is r x r numbers, so a direct step costs n r^2 operations.
+    """
+
+    axis = 1
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = torch.from_numpy(np.asarray(rows, np.float64))
+        self.work = 4 * self.rows.shape[0] * self.rows.shape[1]
+
+    def origin(self, problems: int) -> Point:
+        return self.measure(self.rows.new_zeros(self.rows.shape[1], problems))
+
+    def measure(self, coef: Tensor) -> Point:
+        return Point(coef, coef)
+
+    def scores(self, w: Point) -> Tensor:
+        return self.rows @ w.coef
+
+    def adjoint(self, c: Tensor) -> Tensor:
+        return self.rows.T @ c
+
+    def scale(self, curve: Tensor) -> Scale:
+        return ()
+
+    def precondition(self, r: Point, scale: Scale) -> Point:
+        return r
+
+    def direct(self, now: Problems, short: Tensor, grad: Point) -> Tensor:
+        step = torch.zeros_like(grad.coef)
+        for p in range(step.shape[1]):
+            at = short[:, p] > 0
+            x, s = self.rows[at], now.s[at, p]
+            curvature = torch.eye(x.shape[1], dtype=x.dtype) + 2 * x.T @ (s[:, None] * x)
+            step[:, p] = -torch.linalg.solve(curvature, grad.coef[:, p])
+        return step
+
+
 def solve(
     rows: Operator,
     y: np.ndarray,

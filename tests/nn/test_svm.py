@@ -9,46 +9,17 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from bench.nn import svm
-from bench.nn.svm import Operator, Point, Problems, Scale, solve
+from bench.nn.svm import PlainRows, Point, Problems, solve
 
 
-class Plain(Operator):
-    """Rows (n, r) float64 and no preconditioner; a set of rows without a constant feature."""
+class Plain(PlainRows):
+    """Plain rows that count what they solve directly."""
 
-    axis = 1
-
-    def __init__(self, x: np.ndarray) -> None:
-        self.x = torch.from_numpy(x)
-        self.work = 4 * x.size
-        self.direct_problems = 0
-
-    def origin(self, problems: int) -> Point:
-        return self.measure(self.x.new_zeros(self.x.shape[1], problems))
-
-    def measure(self, coef: Tensor) -> Point:
-        return Point(coef, coef)
-
-    def scores(self, w: Point) -> Tensor:
-        return self.x @ w.coef
-
-    def adjoint(self, c: Tensor) -> Tensor:
-        return self.x.T @ c
-
-    def scale(self, curve: Tensor) -> Scale:
-        return ()
-
-    def precondition(self, r: Point, scale: Scale) -> Point:
-        return r
+    direct_problems = 0
 
     def direct(self, now: Problems, short: Tensor, grad: Point) -> Tensor:
-        columns = []
-        for p in range(grad.coef.shape[1]):
-            a = self.x[short[:, p] > 0]
-            s = now.s[short[:, p] > 0, p]
-            curvature = torch.eye(a.shape[1], dtype=a.dtype) + 2 * a.T @ (s[:, None] * a)
-            columns.append(-torch.linalg.solve(curvature, grad.coef[:, p]))
-        self.direct_problems += len(columns)
-        return torch.stack(columns, 1)
+        self.direct_problems += grad.coef.shape[1]
+        return super().direct(now, short, grad)
 
 
 @pytest.fixture

@@ -24,32 +24,18 @@ LEAST_POSITIVES = 10  # a size with fewer positive windows is no size of objects
 C1, C2 = 1.0, 1.0  # weight of the loss against the norm, stages 1 and 2
 
 
-def fit_svm(x: np.ndarray, y: np.ndarray, c: float, steps: int = 100) -> np.ndarray:
+def fit_svm(x: np.ndarray, y: np.ndarray, c: float) -> np.ndarray:
     """(n, d) and labels (n,) in {-1, 1} -> (d + 1,): weights and bias that minimise
 
         |w|^2 / 2 + b^2 / 2 + c sum_i max(0, 1 - y_i (w x_i + b))^2,
 
-    the L2-regularised squared-hinge SVM of LIBLINEAR (its bias is regularised too), by Newton's
-    method with step halving, float64.
+    the L2-regularised squared-hinge SVM of LIBLINEAR (its bias is regularised too), in float64.
     """
-    x = np.hstack([np.asarray(x, np.float64), np.ones((len(x), 1))])
-    w = np.zeros(x.shape[1])
+    from bench.nn.svm import PlainRows, solve
 
-    def value(w: np.ndarray) -> float:
-        return float(w @ w / 2 + c * (np.maximum(0, 1 - y * (x @ w)) ** 2).sum())
-
-    for _ in range(steps):
-        inside = y * (x @ w) < 1
-        a = x[inside]
-        gradient = w + 2 * c * a.T @ (a @ w - y[inside])
-        if np.abs(gradient).max() < 1e-9 * max(1.0, c * len(x)):
-            break
-        move = np.linalg.solve(np.eye(len(w)) + 2 * c * a.T @ a, gradient)
-        step, now = 1.0, value(w)
-        while value(w - step * move) > now - 1e-4 * step * float(gradient @ move) and step > 1e-10:
-            step /= 2
-        w = w - step * move
-    return w
+    rows = PlainRows(np.hstack([np.asarray(x, np.float64), np.ones((len(x), 1))]))
+    point = solve(rows, y[:, None], np.array([c]), positive_weight=1.0, tol=1e-9)
+    return np.asarray(point.coef[:, 0].numpy())
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def test_the_solver_is_liblinears() -> None:
             x, y
         )
         wanted = np.append(theirs.coef_[0], theirs.intercept_)
-        assert np.allclose(training.fit_svm(x, y, c), wanted, atol=1e-4)
+        assert np.allclose(training.fit_svm(x, y, c), wanted, atol=1e-6)
 
 
 def test_the_template_is_the_svm_of_windows_and_mirror_images() -> None:
