@@ -43,10 +43,10 @@ class Source:
     def boards(self) -> list[entries.BoardName]:
         """Scales and pretraining sets, the one with most cells first; NothingYet where there is
         none."""
-        found = _boards(self.mark, self)
-        if not found:
+        recorded = _boards(self.mark, self)
+        if not recorded:
             raise NothingYet(f"no cell was run yet; run first: {FIRST_COMMAND}")
-        return found
+        return recorded
 
     def table(
         self, scale: str, data: str, content: str = "", reported: bool = False
@@ -99,13 +99,13 @@ def _entries(mark: tuple[Any, ...], scale: str, data: str, _source: Source) -> l
 def _table(
     mark: tuple[Any, ...], scale: str, data: str, content: str, reported: bool, _source: Source
 ) -> board.Table:
-    found = _source.entries(scale, data)
+    rows = _source.entries(scale, data)
     if reported:
         # reads fifty files: only where asked for
         from bench.results.papers.board_entries import list_reported
 
-        found = [*found, *list_reported(data)]
-    return placement.make_table(found, content)
+        rows = [*rows, *list_reported(data)]
+    return placement.make_table(rows, content)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.house import Import, circles, rooms_and_floors, upward
+from tests.patience import HANG
 
 
 def test_no_room_imports_from_below_or_beside_it() -> None:
@@ -66,7 +67,7 @@ def test_start_up_imports_nothing_heavy(arguments: str) -> None:
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"

@@ -45,8 +45,8 @@ class LazyGroup(click.Group):
             return None
         from importlib import import_module
 
-        found: click.Command = import_module(f"bench.cli.{name}").command
-        return found
+        verb: click.Command = import_module(f"bench.cli.{name}").command
+        return verb
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -199,10 +199,10 @@ def _make(module: ModuleType, runtime: Runtime, options: dict[str, Any]) -> tupl
     with open_engine(runtime) as (engine, _):
         stage = module.stage(Selection(engine, **options))
         content = load(engine.ensure(stage))
-        made = stage.key in engine.outcome.made
+        is_new = stage.key in engine.outcome.made
         for part in (*stage.inputs.values(), stage):
             _record(engine, part)
-    return content, f", {'made' if made else 'kept as'} {stage.short}"
+    return content, f", {'made' if is_new else 'kept as'} {stage.short}"
 
 
 def _record(engine: LocalEngine, stage: Stage) -> None:

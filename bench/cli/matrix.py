@@ -90,13 +90,13 @@ def command(
     patterns = {kind: "*" if name == "all" else name for kind, name in names.items()}
     whole = plan_product(runtime, **patterns, **options)
     plan, left_out = (whole, {}) if retry else _without_failed(whole, runtime.database)
-    made = run_plan(plan, runtime)
-    states = [(c, _state(c, made, left_out)) for c in whole.cells]
+    finished = run_plan(plan, runtime)
+    states = [(c, _state(c, finished, left_out)) for c in whole.cells]
     if as_json:
-        print_json(_json(states, made))
+        print_json(_json(states, finished))
     else:
-        print_summary(states, made)
-    sys.exit(made.exit_code(plan) or (1 if left_out else 0))
+        print_summary(states, finished)
+    sys.exit(finished.exit_code(plan) or (1 if left_out else 0))
 
 
 def _without_failed(plan: Plan, database: str) -> tuple[Plan, dict[str, str]]:
@@ -112,29 +112,29 @@ def _without_failed(plan: Plan, database: str) -> tuple[Plan, dict[str, str]]:
     return Plan([c for c in plan.cells if not (c.final and c.final.key in left_out)]), left_out
 
 
-def _state(planned: PlannedCell, made: Made, left_out: dict[str, str]) -> State:
+def _state(planned: PlannedCell, finished: Made, left_out: dict[str, str]) -> State:
     if planned.final is None:
         return "unsupported", planned.unsupported
     key = planned.final.key
     if key in left_out:
         return "left out", left_out[key]
-    error = made.outcome.errors.get(key)
+    error = finished.outcome.errors.get(key)
     return ("failed", str(error)) if error else ("done", None)
 
 
-def end(plan: Plan, made: Made) -> None:
+def end(plan: Plan, finished: Made) -> None:
     """The summary of a plan of which nothing was left out."""
-    print_summary([(c, _state(c, made, {})) for c in plan.cells], made)
+    print_summary([(c, _state(c, finished, {})) for c in plan.cells], finished)
 
 
-def print_summary(states: list[tuple[PlannedCell, State]], made: Made) -> None:
+def print_summary(states: list[tuple[PlannedCell, State]], finished: Made) -> None:
     """The scores, then counts of every state, and each reason once with the number of cells that
     it stopped."""
     from bench.cli.leaderboard import print_rows
 
     done = [c.final.key for c, (state, _) in states if state == "done" and c.final]
-    if done and made.database:
-        print_rows(made.database.read_rows_of(set(done)))
+    if done and finished.database:
+        print_rows(finished.database.read_rows_of(set(done)))
     for state in ("unsupported", "failed", "left out"):
         for line in _reasons((c, why) for c, (s, why) in states if s == state):
             echo_prose(f"{state}: {line}", "  ", "", err=state != "unsupported")
@@ -142,7 +142,7 @@ def print_summary(states: list[tuple[PlannedCell, State]], made: Made) -> None:
     parts = [
         f"{counts[s]} {s}" for s in ("done", "failed", "left out", "unsupported") if counts[s]
     ]
-    outcome = made.outcome
+    outcome = finished.outcome
     echo_prose(
         f"{len(states)} cell(s): {', '.join(parts)}; {len(outcome.made)} stage(s) made, "
         f"{len(outcome.reused)} reused, in {outcome.seconds:.0f} s"
@@ -169,7 +169,7 @@ def _reasons(cells: Iterable[tuple[PlannedCell, str | None]]) -> list[str]:
     return lines
 
 
-def _json(states: list[tuple[PlannedCell, State]], made: Made) -> dict[str, Any]:
+def _json(states: list[tuple[PlannedCell, State]], finished: Made) -> dict[str, Any]:
     cells = [
         {
             "method": p.cell.method,
@@ -184,7 +184,7 @@ def _json(states: list[tuple[PlannedCell, State]], made: Made) -> dict[str, Any]
         }
         for p, (state, why) in states
     ]
-    outcome = made.outcome
+    outcome = finished.outcome
     return {
         "cells": cells,
         "counts": Counter(state for _, (state, _) in states),

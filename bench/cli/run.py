@@ -93,9 +93,9 @@ def command(
     )
     store = Store(runtime.home)
     plan = plan_product(runtime, **options)
-    made = run_plan(plan, runtime)
-    _summary(plan, store, made.outcome, made.database)
-    sys.exit(made.exit_code(plan))
+    finished = run_plan(plan, runtime)
+    _summary(plan, store, finished.outcome, finished.database)
+    sys.exit(finished.exit_code(plan))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def command(key: str, as_json: bool) -> None:
 
     store = Store(open_runtime().home)
     folder, record = store.find(key)
-    made = _read(folder / "provenance.json")
+    provenance = _read(folder / "provenance.json")
     result = _read_result(folder, record["key"])
     code = {
         f"{r['kind']}/{r['name']} {r['key'][:12]}": state
@@ -39,9 +39,9 @@ def command(key: str, as_json: bool) -> None:
     full = {
         "stage": record,
         "folder": str(folder),
-        "provenance": made,
+        "provenance": provenance,
         "result": result,
-        "command": _command(result, made),
+        "command": _command(result, provenance),
         "code": code,
     }
     if as_json:
@@ -52,7 +52,7 @@ def command(key: str, as_json: bool) -> None:
         click.echo(f"input    {role:<12} {child[:12]}")
     for name, value in result.get("metrics", {}).items():
         click.echo(f"metric   {name:<12} {value:.4g}")
-    for section, values in (("config", record["params"]), ("made", made)):
+    for section, values in (("config", record["params"]), ("made", provenance)):
         click.echo(f"{section}:")
         for name, value in values.items():
             echo_prose(f"{name}: {json.dumps(value)}", "    ", "  ")
@@ -86,7 +86,7 @@ def code_states(store: Store, record: StageRecord) -> list[tuple[StageRecord, st
     return list(states.values())
 
 
-def _command(result: dict[str, Any], made: dict[str, Any]) -> str:
+def _command(result: dict[str, Any], provenance: dict[str, Any]) -> str:
     """The cell's command where the stage is a cell's last, else the one that was typed."""
     cell = result.get("cell")
     command = cell.get("command") if isinstance(cell, dict) else None
@@ -94,7 +94,7 @@ def _command(result: dict[str, Any], made: dict[str, Any]) -> str:
         return str(command)
     import shlex
 
-    return "bench " + shlex.join(redact(str(word)) for word in made.get("arguments", []))
+    return "bench " + shlex.join(redact(str(word)) for word in provenance.get("arguments", []))
 
 
 def _read_result(folder: Path, key: str) -> dict[str, Any]:

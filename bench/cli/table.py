@@ -145,10 +145,10 @@ def run(
     if dry_run:
         click.echo("\n".join(p.cell.command() for p in plan.cells if p.final))
         return
-    made = run_plan(plan, runtime)
-    end(plan, made)
+    finished = run_plan(plan, runtime)
+    end(plan, finished)
     click.echo(f"next: bench table show {table.name} --scale {scale}")
-    sys.exit(made.exit_code(plan))
+    sys.exit(finished.exit_code(plan))
 
 
 def _choose_cells(table: Table, scale: str, rows: str, tasks: str) -> dict[str, list[Cell]]:

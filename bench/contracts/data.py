@@ -95,26 +95,26 @@ class Data(Component):
     @classmethod
     def place(cls, given: Path | None) -> Path:
         """The path `given`, or the default one; BadData without either. It need not exist."""
-        found = given or cls.default_place()
-        if found is None and not cls.how_to_get.files:
+        folder = given or cls.default_place()
+        if folder is None and not cls.how_to_get.files:
             raise BadData(f"data {cls.name!r} needs a path; try: --data {cls.name}=FOLDER")
-        if found is None:
+        if folder is None:
             raise BadData(
                 f"no path is known for data {cls.name!r}: get {cls.how_to_get}; then: --data "
                 f"{cls.name}=PATH, or set BENCH_DATA to the folder that holds "
                 f"{cls.folder or cls.name}/"
             )
-        return found
+        return folder
 
     def published(self) -> dict[str, int]:
         """How many images the published lists give each split; a split with another list is left
         out."""
-        found = {}
+        counts = {}
         for split in self.splits:
             parts = str(getattr(self.params, split, split)).split("+")
             if all(part in self.official for part in parts):
-                found[split] = sum(self.official[part] for part in parts)
-        return found
+                counts[split] = sum(self.official[part] for part in parts)
+        return counts
 
     def stage(self, root: Path | None, runtime: Runtime) -> Stage:
         """The `data` stage of the folder (None: where it is looked for by default), checked

@@ -33,10 +33,10 @@ class Needs:
     splits: tuple[str, ...] = ()
     annotations: tuple[str, ...] = ()
 
-    def find_lack(self, data: type[Provides], made: Collection[str] = ()) -> str | None:
+    def find_lack(self, data: type[Provides], cut: Collection[str] = ()) -> str | None:
         """Why a set lacks what is needed, or None. made: splits that planning makes of others (a
         validation part)."""
-        missing = [s for s in self.splits if s not in (*data.splits, *made)]
+        missing = [s for s in self.splits if s not in (*data.splits, *cut)]
         if missing:
             more = "s" if len(data.splits) > 1 else ""
             has = f"the split{more} {' and '.join(data.splits)}{'' if more else ' only'}"

@@ -76,10 +76,10 @@ class Normaliser:
         # one image at a time stays in the cache; whole rows, since a loop over 3 channels is 4
         # times as slow
         mean, std = self.mean.repeat(width), self.std.repeat(width)
-        for made, pixels in zip(
+        for target, pixels in zip(
             self.kept, x.permute(0, 2, 3, 1).reshape(n, height, 3 * width), strict=False
         ):
-            made.copy_(pixels).sub_(mean).div_(std)
+            target.copy_(pixels).sub_(mean).div_(std)
         return self.kept[:n].view(n, height, width, 3).permute(0, 3, 1, 2)
 
 

@@ -42,12 +42,12 @@ def load(folder: Path) -> Content:
     try:
         with np.load(folder / "figure.npz") as file:
             arrays = dict(file)
-        found = _put_back(json.loads((folder / "figure.json").read_text()), arrays)
+        content = _put_back(json.loads((folder / "figure.json").read_text()), arrays)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise BadData(
             f"{folder} holds no whole figure ({type(error).__name__}); delete it and make it again"
         ) from None
-    return dict(found)
+    return dict(content)
 
 
 def _put_back(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -78,9 +78,9 @@ def panel(
         size = tuple(max(1, round(n * factor)) for n in (image.shape[1], image.shape[0]))
         boxes = boxes * np.array([size[0] / image.shape[1], size[1] / image.shape[0]] * 2)
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    made: Content = {"image": np.ascontiguousarray(image), "title": title, "boxes": boxes}
-    made |= {"labels": labels or [], "dashed": dashed or [], "colours": colours or []}
-    return made if heat is None else {**made, "heat": np.asarray(heat, np.float32)}
+    content: Content = {"image": np.ascontiguousarray(image), "title": title, "boxes": boxes}
+    content |= {"labels": labels or [], "dashed": dashed or [], "colours": colours or []}
+    return content if heat is None else {**content, "heat": np.asarray(heat, np.float32)}
 
 
 def scale_to_unit(values: np.ndarray) -> np.ndarray:

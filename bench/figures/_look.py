@@ -53,14 +53,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 def file_type(path: Path) -> str:
     """png, svg or pdf by the file's ending; BadInput else."""
-    found = path.suffix.lower().lstrip(".")
-    if found not in TYPES:
+    extension = path.suffix.lower().lstrip(".")
+    if extension not in TYPES:
         raise BadInput(
             f"figures are written as {', '.join(TYPES)}, not "
             f"{path.suffix or 'without an ending'!r}; "
             f"try: --out {path.stem or 'figure'}.png"
         )
-    return found
+    return extension
 
 
 def render(figure: Figure, kind: str = "png") -> bytes:
@@ -212,7 +212,7 @@ def _label(axes: Axes, panel: Content, i: int, taken: list[tuple[float, ...]]) -
         cost = sum(_shared((x, y, x + w, y + h), t) for t in taken) + 3 * _outside(
             (x, y, x + w, y + h), frame
         )
-        best = min(best, (cost, (x, y)), key=lambda found: found[0])
+        best = min(best, (cost, (x, y)), key=lambda candidate: candidate[0])
     x, y = best[1]
     taken.append((x, y, x + w, y + h))
     colour = _colour(panel, i)

@@ -81,8 +81,8 @@ def attention(backbone: torch.nn.Module, image: np.ndarray, side: int) -> np.nda
     net: Any = backbone
     with torch.inference_mode():
         pixels = to_input(image, side, getattr(net, "patch", 1))
-        found = _class_token(net, pixels) if hasattr(net, "blocks") else net.maps(pixels)[0].sum(0)
-    return scale_to_unit(found.float().numpy())
+        heat = _class_token(net, pixels) if hasattr(net, "blocks") else net.maps(pixels)[0].sum(0)
+    return scale_to_unit(heat.float().numpy())
 
 
 def _class_token(net: Any, pixels: torch.Tensor) -> torch.Tensor:
@@ -91,7 +91,7 @@ def _class_token(net: Any, pixels: torch.Tensor) -> torch.Tensor:
     seen: dict[str, torch.Tensor] = {}
     block = net.blocks[-1]
     handle = block.attn.qkv.register_forward_hook(
-        lambda module, given, made: seen.update(qkv=made)
+        lambda module, given, output: seen.update(qkv=output)
     )
     try:
         maps = net.maps(pixels)

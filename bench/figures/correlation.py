@@ -56,14 +56,14 @@ def run(ctx: StageContext) -> None:
         key = key_view(
             photo, box, np.random.default_rng([int(ctx.params["seed"]), int(images.ids[i])])
         )
-        found = correlations(network, photo, box, key, side)
-        levels = len(found)
+        heats = correlations(network, photo, box, key, side)
+        levels = len(heats)
         name = images.classes[int(objects.labels[int(np.argmax(objects.area))])]
         rows.append(
             [
                 panel(photo, boxes=box, labels=[name]),
                 panel(key),
-                *(panel(key, heat=m) for m in found),
+                *(panel(key, heat=m) for m in heats),
             ]
         )
     names = [f"C{n}" for n in range(2, levels + 2)] if levels > 1 else ["last map"]
@@ -109,7 +109,7 @@ def correlations(
 
     from bench.figures._network import to_input
 
-    patch, found = int(getattr(backbone, "patch", 1)), []
+    patch, heats = int(getattr(backbone, "patch", 1)), []
     with torch.inference_mode():
         one, other = to_input(query, side, patch), to_input(key, side, patch)
         scale = torch.tensor([one.shape[3] / query.shape[1], one.shape[2] / query.shape[0]] * 2)
@@ -117,10 +117,10 @@ def correlations(
         for mine, theirs in zip(_maps(backbone, one), _maps(backbone, other), strict=True):
             down = torch.tensor([mine.shape[3] / one.shape[3], mine.shape[2] / one.shape[2]] * 2)
             kernel = roi_align(mine, [(seen * down)[None]], 7, 1.0, aligned=True).mean((2, 3))
-            found.append(
+            heats.append(
                 scale_to_unit(F.cosine_similarity(theirs, kernel[..., None, None])[0].numpy())
             )
-    return found
+    return heats
 
 
 def _maps(backbone: torch.nn.Module, images: torch.Tensor) -> list[torch.Tensor]:

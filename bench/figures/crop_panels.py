@@ -112,22 +112,22 @@ def _panels(
     sampler = crop.sampler(images, {role: engine.store.folder(s) for role, s in inputs.items()})
     photo = images.image(index)
     boxes = boxes_of(sampler, images, index)
-    found = [_panel(photo, cell.crop if len(boxes) else f"{cell.crop}: none", boxes, width)]
+    panels = [_panel(photo, cell.crop if len(boxes) else f"{cell.crop}: none", boxes, width)]
     for name, extra in crop.inspect(images, index, inputs, engine.store.folder).items():
-        found.append(_panel(extra, f"{cell.crop}: {name}", np.zeros((0, 4)), width))
-    return found
+        panels.append(_panel(extra, f"{cell.crop}: {name}", np.zeros((0, 4)), width))
+    return panels
 
 
 def boxes_of(sampler: Sampler, images: ImageSet, index: int) -> np.ndarray:
     """(n, 4) xyxy of what a strategy crops from image `index` in one epoch (seed 0)."""
     width, height = (int(v) for v in images.sizes[index])
-    found: dict[tuple[float, ...], None] = {}
+    boxes: dict[tuple[float, ...], None] = {}
     for at in range(len(sampler)):
         rng = rng_for(0, "crop stats", at)
         sources = sampler.sources(at, rng)
         if sources[0].image == index:
-            found |= dict.fromkeys(draw_region(s, width, height, rng) for s in sources)
-    return np.array(list(found), np.float64).reshape(-1, 4)
+            boxes |= dict.fromkeys(draw_region(s, width, height, rng) for s in sources)
+    return np.array(list(boxes), np.float64).reshape(-1, 4)
 
 
 def _panel(photo: np.ndarray, title: str, boxes: np.ndarray, width: int) -> np.ndarray:

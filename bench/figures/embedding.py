@@ -74,8 +74,8 @@ def principal(rows: np.ndarray) -> np.ndarray:
     is positive."""
     centred = rows - rows.mean(0)
     left, strength, _ = np.linalg.svd(centred, full_matrices=False)
-    found = left[:, :2] * strength[:2]
-    return np.asarray(found * np.sign(found[np.abs(found).argmax(0), [0, 1]] + 1e-300))
+    points = left[:, :2] * strength[:2]
+    return np.asarray(points * np.sign(points[np.abs(points).argmax(0), [0, 1]] + 1e-300))
 
 
 def tsne(rows: np.ndarray, seed: int) -> np.ndarray:
@@ -84,10 +84,10 @@ def tsne(rows: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-    made: Any = TSNE(
+    embedding: Any = TSNE(
         perplexity=perplexity, init="pca", random_state=seed, metric="cosine", n_jobs=1
     )
-    return np.asarray(made.fit_transform(rows))
+    return np.asarray(embedding.fit_transform(rows))
 
 
 def draw(content: Content) -> Figure:

@@ -46,14 +46,14 @@ def collect(
 ) -> Content:
     """What was measured and what papers report, as far as it is asked for; BadInput where that is
     nothing."""
-    found = []
+    measured = []
     if source != "reported":
-        found += _measured(connection, home, (task, metric), (scale, data), (size, objects))
+        measured += _measured(connection, home, (task, metric), (scale, data), (size, objects))
     if source != "measured":
-        found += _reported(task, metric, strict=source == "reported")
+        measured += _reported(task, metric, strict=source == "reported")
     wanted = [(m, [p.strip() for p in m.split(",")]) for m in (method, crop)]
-    made = []
-    for title, y, points in found:
+    lines = []
+    for title, y, points in measured:
         mine = [
             p
             for p in points
@@ -61,10 +61,10 @@ def collect(
             and any(fnmatch(p.crop.lower(), c.lower()) for c in wanted[1][1])
         ]
         if mine:
-            made.append(series(title, y, mine))
-    if not made:
+            lines.append(series(title, y, mine))
+    if not lines:
         raise BadInput(f"no result of a crop whose objectness was measured; run first: {FIRST}")
-    return {"series": made, "size": SIZES[size]}
+    return {"series": lines, "size": SIZES[size]}
 
 
 Found = list[tuple[str, str, "Sequence[Point]"]]

@@ -25,16 +25,16 @@ def stage(ask: Selection) -> Stage:
     from bench.launch.stored import figures_of
 
     able = [n for n in registry.names("proposals") if "scda" in figures_of("proposals", n)]
-    made = None
+    trained = None
     if not ask.backbones and not ask.sets:
-        made = ask.latest(lambda r: r["kind"] == "proposals" and r["name"] in able)
-    if made is not None and "network" in made.inputs:
-        network, identity = made.inputs["network"], dict(made.params["proposals"])
+        trained = ask.latest(lambda r: r["kind"] == "proposals" and r["name"] in able)
+    if trained is not None and "network" in trained.inputs:
+        network, identity = trained.inputs["network"], dict(trained.params["proposals"])
     else:
         (network,) = ask.backbone_stages(1)[:1]
         settings = {k.rpartition(".")[2]: v for k, v in ask.sets}
         identity = registry.load("proposals", able[0]).resolve(ask.scale, settings).identity()
-    data = ask.data_stage(made.inputs.get("data") if made else network.inputs.get("data"))
+    data = ask.data_stage(trained.inputs.get("data") if trained else network.inputs.get("data"))
     split, ids = ask.choose_images(data)
     params: dict[str, Any] = {"images": ids, "split": split, "proposals": identity}
     runner = figures_of("proposals", identity["name"])["scda"]

@@ -121,9 +121,9 @@ class GraphEngine(LocalEngine):
 
     def _record(self, report: Report) -> None:
         stage = self.wanted[report.key]
-        for made, record in report.made:
-            self.outcome.made[made.key] = made
-            self.listener.stage_done(made, self.store.folder(made), record)
+        for done, record in report.made:
+            self.outcome.made[done.key] = done
+            self.listener.stage_done(done, self.store.folder(done), record)
         if report.error:
             self._fail(stage, report.error)
             return

@@ -106,15 +106,15 @@ class ParallelEngine(GraphEngine):
                 self._note_once(worker.stage.key, worker.report.taken)
                 self.ready.append(worker.stage.key)
             elif worker.report and not worker.report.stopped:
-                for made, record in worker.report.made:
-                    self._learn(made, int(record["peak_memory_mib"]))
+                for stage, record in worker.report.made:
+                    self._learn(stage, int(record["peak_memory_mib"]))
                 yield worker.report
             elif not self.stop.asked:
                 yield from self._try_again(worker)
 
-    def _learn(self, made: Stage, peak: int) -> None:
+    def _learn(self, stage: Stage, peak: int) -> None:
         """What a stage took at most is what others of its kind and name are expected to take."""
-        like = made.kind, made.name
+        like = stage.kind, stage.name
         self.peaks[like] = max(peak, self.peaks.get(like, 0))
         self.needs |= {
             k: self.peaks[like] for k, s in self.wanted.items() if (s.kind, s.name) == like

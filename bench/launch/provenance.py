@@ -54,13 +54,13 @@ def _commit(folder: Path) -> tuple[str | None, bool | None]:
 
 @cache
 def _packages() -> dict[str, str]:
-    found = {"ssl-crop-bench": __version__}
+    versions = {"ssl-crop-bench": __version__}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def digest_of_stage(code: Code, stage: Stage) -> str:

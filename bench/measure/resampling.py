@@ -48,13 +48,13 @@ def load_finished(ask: Selection, stage: Stage) -> Finished:
             f"{stage.short}"
         )
     whole = data.inputs.get("data", data)  # of a validation part
-    made = ask.data_stage(whole)
-    if made.key != whole.key:
+    whole_now = ask.data_stage(whole)
+    if whole_now.key != whole.key:
         raise BadInput(
             f"{stage} was scored on other data; try: without --data, or --data {whole.name}=PATH"
         )
     runtime, store = ask.engine.runtime, ask.engine.store
-    runtime.roots[data.key] = runtime.roots[made.key]
+    runtime.roots[data.key] = runtime.roots[whole_now.key]
     folder = store.folder(stage)
     inputs = {role: store.folder(child) for role, child in stage.inputs.items()}
     identity = stage.params["task"]

@@ -103,8 +103,8 @@ class Extractor:
                 memory_format=torch.channels_last
             )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            found = layer_features(self.backbone, x, self.layers)
-        return {name: f.float() for name, f in found.items()}
+            features = layer_features(self.backbone, x, self.layers)
+        return {name: f.float() for name, f in features.items()}
 
 
 def load_extractor(

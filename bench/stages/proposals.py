@@ -66,8 +66,9 @@ def run(ctx: StageContext) -> None:
     todo = list(range(len(done), len(images)))
     chunk: list[Found] = []
     with _one_thread():
-        for made in parallel(job, todo, workers, 1):  # images differ in cost; results are small
-            chunk.append(made)
+        # One image at a time: images differ in cost, and results are small.
+        for proposed in parallel(job, todo, workers, 1):
+            chunk.append(proposed)
             advance(1)
             if len(chunk) == CHUNK:
                 _append(ctx.scratch, len(done), chunk)
@@ -127,16 +128,16 @@ def _read_chunk(file: Path) -> list[Found]:
     return [(boxes[a:b], scores[a:b]) for a, b in pairwise(first)]
 
 
-def _join(found: list[Found]) -> dict[str, Any]:
+def _join(chunks: list[Found]) -> dict[str, Any]:
     return {
-        "first": offsets(len(b) for b, _ in found),
-        "boxes": np.concatenate([b for b, _ in found]).reshape(-1, 4),
-        "scores": np.concatenate([s for _, s in found]),
+        "first": offsets(len(b) for b, _ in chunks),
+        "boxes": np.concatenate([b for b, _ in chunks]).reshape(-1, 4),
+        "scores": np.concatenate([s for _, s in chunks]),
     }
 
 
-def _write(folder: Path, ids: np.ndarray, found: list[Found]) -> None:
-    np.savez(folder / "proposals.npz", image_ids=np.asarray(ids, np.int64), **_join(found))
+def _write(folder: Path, ids: np.ndarray, chunks: list[Found]) -> None:
+    np.savez(folder / "proposals.npz", image_ids=np.asarray(ids, np.int64), **_join(chunks))
 
 
 class ProposalTable:

@@ -34,11 +34,11 @@ def weights_stage(given: str, runtime: Runtime) -> Stage:
     from bench.nn.weights import find_backbone, read_checkpoint
 
     path = Path(given).expanduser().absolute()
-    found = find_backbone(read_checkpoint(path), path.name)
+    weights = find_backbone(read_checkpoint(path), path.name)
     mark = content_hash(path, runtime.home / "cache")
     file = Stage("file", "weights", 1, {"fingerprint": mark}, "bench.stages.files:run")
     runtime.roots[file.key] = path
-    method = {"name": "weights", "version": VERSION, "params": {"backbone": found.backbone}}
+    method = {"name": "weights", "version": VERSION, "params": {"backbone": weights.backbone}}
     return Stage(
         "weights",
         "weights",
@@ -58,20 +58,20 @@ def run(ctx: StageContext) -> None:
 
     records = {"stage.json", "provenance.json", "done"}
     (path,) = (f for f in ctx.inputs["file"].iterdir() if f.name not in records)
-    found = find_backbone(read_checkpoint(path), path.name)
-    if found.backbone != ctx.params["method"]["params"]["backbone"]:
+    weights = find_backbone(read_checkpoint(path), path.name)
+    if weights.backbone != ctx.params["method"]["params"]["backbone"]:
         raise BadInput(f"{path.name} changed while it was planned; run the same command again")
     with torch.random.fork_rng(devices=[]):
-        network = build_backbone(found.backbone)
-    load_strictly(network, found.state, path.name)
+        network = build_backbone(weights.backbone)
+    load_strictly(network, weights.state, path.name)
     save_backbone(ctx.work / "backbone.pth", network)
     report = {
-        "backbone": found.backbone,
-        "tensors_matched": len(found.state) - found.filled,
-        "tensors": len(found.state),
-        "counters_set_to_0": found.filled,
-        "prefix": found.prefix,
-        "left_out": found.left,
+        "backbone": weights.backbone,
+        "tensors_matched": len(weights.state) - weights.filled,
+        "tensors": len(weights.state),
+        "counters_set_to_0": weights.filled,
+        "prefix": weights.prefix,
+        "left_out": weights.left,
     }
     write_json(ctx.work / "weights.json", report)
-    ctx.progress.note(f"{path.name}: {found.report()}")
+    ctx.progress.note(f"{path.name}: {weights.report()}")

@@ -80,13 +80,13 @@ class Work:
     def _score(self, trial: Trial, plan: Plan) -> float:
         trial.set_user_attr("cells", [c.final.key for c in plan.cells if c.final])
         trial.set_user_attr("commands", [c.command() for c in plan.cells])
-        scores, made = [], 0
+        scores, stages = [], 0
         for position, planned in enumerate(plan.cells):
             score, new = self._cell(planned, trial if position == 0 else None)
             scores.append(score)
-            made += new
+            stages += new
             trial.set_user_attr("scores", scores)
-        trial.set_user_attr("made", made)
+        trial.set_user_attr("made", stages)
         return fmean(scores)
 
     def _cell(self, planned: PlannedCell, trial: Trial | None) -> tuple[float, int]:

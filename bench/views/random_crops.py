@@ -30,7 +30,7 @@ class RandomCrops:
 
     def __call__(self, sources: list[Source], rng: np.random.Generator) -> Sample:
         views = [s for s in sources if s.role == "view"][:2]
-        found = [
+        crops = [
             self._view(f"view{i + 1}", s, s.size or self.size, s.scale or self.scale)
             for i, s in enumerate(views)
         ]
@@ -40,8 +40,8 @@ class RandomCrops:
             small = [(s, s.size or size, s.scale or scale) for s in given_small]
         else:
             small = [(views[i % 2], size, scale) for i in range(self.n_small)]
-        found += [self._view(f"small{i + 1}", *one) for i, one in enumerate(small)]
-        return Sample(found)
+        crops += [self._view(f"small{i + 1}", *one) for i, one in enumerate(small)]
+        return Sample(crops)
 
     def _view(self, role: str, source: Source, size: int, scale: tuple[float, float]) -> ViewSpec:
         return ViewSpec(

@@ -203,14 +203,14 @@ def cost(stages: dict[str, StageInfo]) -> None:
     rows, total = [], 0.0
     for stage in stages.values():
         folder: Path | None = find_stage_folder(stage)
-        made = read_summary(folder) if folder else {}
+        summary = read_summary(folder) if folder else {}
         seconds = stage.provenance.get("seconds")
         total += seconds or 0.0
-        speed = made.get("images_per_second")
+        speed = summary.get("images_per_second")
         rows.append(
             (
                 f"{stage.kind}/{stage.name}",
-                made.get("steps", "-"),
+                summary.get("steps", "-"),
                 duration(seconds),
                 f"{speed:,.0f}" if isinstance(speed, int | float) else "-",
                 stage.provenance.get("device", "-"),
@@ -285,20 +285,22 @@ def details(info: CellInfo, stages: dict[str, StageInfo]) -> None:
         return
     stage = choose_stage(stages, key)
     st.html(section(f"Provenance of {stage.kind}/{stage.name} {stage.short}"))
-    made: dict[str, Any] = dict(stage.provenance)
+    provenance: dict[str, Any] = dict(stage.provenance)
     rows = [
-        (n, made[n] if isinstance(made[n], str) else json.dumps(made[n]))
+        (n, provenance[n] if isinstance(provenance[n], str) else json.dumps(provenance[n]))
         for n in MADE
-        if n in made
+        if n in provenance
     ]
-    rows += [("packages", ", ".join(f"{k} {v}" for k, v in (made.get("packages") or {}).items()))]
+    rows += [
+        ("packages", ", ".join(f"{k} {v}" for k, v in (provenance.get("packages") or {}).items()))
+    ]
     code = {
         "changed": "changed since this was made",
         "current": "as installed now",
         "unknown": "unknown",
     }
     rows += [("code", code[code_state(stage)]), ("key", stage.key), ("version", stage.version)]
-    tracked = web_link(made.get("tracker_url"))
+    tracked = web_link(provenance.get("tracker_url"))
     rows += [("W&B", Markup(tracked) if tracked else "not tracked online")]
     rows += [("folder", str(find_stage_folder(stage) or "not in this store"))]
     st.html(table(("", "value"), rows))

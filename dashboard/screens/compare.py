@@ -37,12 +37,12 @@ def page(source: Source) -> None:
     address = Address("compare")
     columns = st.columns([1, 1, 2, 3], vertical_alignment="bottom")
     scale, data = choose_board(source, address, columns)
-    found = choose_content(source, address, scale, data, columns[2])
+    content = choose_content(source, address, scale, data, columns[2])
     needle = columns[3].text_input(
         "Find rows", key="compare.find", placeholder="Part of a name, crop or setting"
     )
-    rows = choose_rows(found, address, needle)
-    shown = [c for c in found.columns if sum(c.key in r.entries for r in rows) > 1]
+    rows = choose_rows(content, address, needle)
+    shown = [c for c in content.columns if sum(c.key in r.entries for r in rows) > 1]
     if shown:
         shown = choose_columns(shown, address)
     address.write()
@@ -53,7 +53,7 @@ def page(source: Source) -> None:
         st.html(note("These rows have no task in common."))
     else:
         numbers(rows, shown)
-    configuration(source, rows, shown or list(found.columns))
+    configuration(source, rows, shown or list(content.columns))
 
 
 def linked_cells(source: Source) -> None:
@@ -66,11 +66,13 @@ def linked_cells(source: Source) -> None:
     rows: list[str] = []
     for info in infos:
         cell = info.cell
-        made = make_table(
+        content = make_table(
             source.entries(cell["scale"], cell["pretrain_data"]), cell["pretrain_data_key"]
         )
         rows += [
-            r.key for r in made.rows if any(e.group == cell["group"] for e in r.entries.values())
+            r.key
+            for r in content.rows
+            if any(e.group == cell["group"] for e in r.entries.values())
         ]
     if infos:
         first = infos[0].cell
@@ -83,9 +85,9 @@ def linked_cells(source: Source) -> None:
         st.query_params.from_dict({"page": "compare", **given})
 
 
-def choose_rows(found: Table, address: Address, needle: str) -> list[Row]:
+def choose_rows(content: Table, address: Address, needle: str) -> list[Row]:
     """The rows picked, in the order they were picked; a search offers the first 200 that match."""
-    known = {r.key: r for r in found.rows if r.source != "reported"}
+    known = {r.key: r for r in content.rows if r.source != "reported"}
     picked = [
         k
         for k in (address.given.get("row") or st.session_state.get("compare.row", []))
@@ -127,15 +129,15 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
         line: list[Any] = [column.title, column.headline, value(first)]
         for row in others:
             entry = row.entries.get(column.key)
-            found = paired_difference(first.values, entry.values) if first and entry else None
-            line += [value(entry), difference(found)]
-            if found and found["ci95"] is not None:
-                low, high = found["mean"] - found["ci95"], found["mean"] + found["ci95"]
+            gap = paired_difference(first.values, entry.values) if first and entry else None
+            line += [value(entry), difference(gap)]
+            if gap and gap["ci95"] is not None:
+                low, high = gap["mean"] - gap["ci95"], gap["mean"] + gap["ci95"]
                 drawn.append(
                     {
                         "task": column.title,
                         "row": row.title,
-                        "mean": found["mean"],
+                        "mean": gap["mean"],
                         "low": low,
                         "high": high,
                     }
@@ -200,13 +202,13 @@ def value(entry: Entry | None) -> Any:
     )
 
 
-def difference(found: PairedDifference | None) -> Any:
+def difference(gap: PairedDifference | None) -> Any:
     """`+1.2 ± 0.4 better (seeds 0-2)`."""
-    if found is None:
+    if gap is None:
         return "no common seed"
-    half = "" if found["ci95"] is None else f" ± {found['ci95']:.1f}"
-    word = verdict(found)
-    text = f"{found['mean']:+.1f}{half} {word} (seeds {compact_seeds(found['seeds'])})"
+    half = "" if gap["ci95"] is None else f" ± {gap['ci95']:.1f}"
+    word = verdict(gap)
+    text = f"{gap['mean']:+.1f}{half} {word} (seeds {compact_seeds(gap['seeds'])})"
     return Markup(f'<span class="{MARKS.get(word, "")}">{text}</span>')
 
 
@@ -216,18 +218,18 @@ def configuration(source: Source, rows: list[Row], columns: list[Column]) -> Non
     scored = [
         c.key for c in columns if all((e := r.entries.get(c.key)) and e.values for r in rows)
     ]
-    found = []
+    settings = []
     for row in rows:
         entries = list(row.entries.values())
         entry = row.entries[scored[0]] if scored else max(entries, key=lambda e: bool(e.values))
         label = entry.labels[min(entry.values or entry.labels)]
-        found.append(collect_settings(source.ask(read_graph, label), label))
-    if not any(found):
+        settings.append(collect_settings(source.ask(read_graph, label), label))
+    if not any(settings):
         st.html(note("The stages of these rows are not recorded in this database."))
         return
     lines = [
         (name, *values)
-        for name, values in find_differing(found).items()
+        for name, values in find_differing(settings).items()
         if not name.endswith(".seed")
     ]
     if lines:

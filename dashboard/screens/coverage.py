@@ -71,9 +71,9 @@ def page(source: Source) -> None:
     address.write()
 
 
-def choose_settings(found: list[Settings], address: Address) -> Settings:
+def choose_settings(recorded: list[Settings], address: Address) -> Settings:
     """The settings to look at: the defaults, unless every pretraining changed some."""
-    named = {format_settings(s) or "defaults": s for s in found}
+    named = {format_settings(s) or "defaults": s for s in recorded}
     if len(named) < 2:
         return next(iter(named.values()), ())
     return named[address.one("Settings", "settings", list(named)[:OFFERED], next(iter(named)))]
@@ -92,16 +92,16 @@ def grid(squares: Mapping[tuple[str, str], Square], tasks: int, where: Mapping[s
     return frame_table(f'<table class="b cover">{head}<tbody>{body}</tbody></table>')
 
 
-def square(found: Square, method: str, crop: str, tasks: int, where: Mapping[str, str]) -> str:
+def square(cells: Square, method: str, crop: str, tasks: int, where: Mapping[str, str]) -> str:
     """How many tasks are done; a link to the row on the leaderboard."""
-    counts = ", ".join(f"{n} {s}" for s in STATES if (n := found.states.get(s)))
-    hint = "; ".join([f"{method} × {crop}: {counts}", *found.reasons[:3]])
-    done = found.states.get("done", 0)
-    if found.state == "unsupported":
+    counts = ", ".join(f"{n} {s}" for s in STATES if (n := cells.states.get(s)))
+    hint = "; ".join([f"{method} × {crop}: {counts}", *cells.reasons[:3]])
+    done = cells.states.get("done", 0)
+    if cells.state == "unsupported":
         return f'<td class="unsupported"{hint_attributes(hint)}>{SYMBOLS["unsupported"]}</td>'
-    kind = "part" if done and found.state == "missing" else found.state
+    kind = "part" if done and cells.state == "missing" else cells.state
     to = href("leaderboard", method=method, crop=crop, **where) if done else ""
-    text = f"{SYMBOLS[found.state]} {done}/{tasks}"
+    text = f"{SYMBOLS[cells.state]} {done}/{tasks}"
     inner = f'<a href="{to}" target="_self">{text}</a>' if to else text
     share = f' style="--share:{100 * done // max(1, tasks)}%"'
     return f'<td class="{escape(kind)}"{share}{hint_attributes(hint)}>{inner}</td>'

@@ -40,11 +40,11 @@ def page(source: Source) -> None:
         )
     )
     address = Address("objectness")
-    found = source.ask(list_topics)
+    topics = source.ask(list_topics)
     columns = st.columns([2, 1, 1, 1, 1], vertical_alignment="bottom")
-    choices = choose_options(source, address, found, columns)
+    choices = choose_options(source, address, topics, columns)
     address.write()
-    if not found:
+    if not topics:
         st.html(
             note(
                 "There is no result yet of a crop whose objectness was measured; run first: "
@@ -59,7 +59,7 @@ def page(source: Source) -> None:
 
 
 def choose_options(
-    source: Source, address: Address, found: list[Topic], columns: list[Any]
+    source: Source, address: Address, topics: list[Topic], columns: list[Any]
 ) -> dict[str, str]:
     """The choices, as the options of `bench figure objectness`."""
     which = address.one(
@@ -75,9 +75,9 @@ def choose_options(
     )
     objects = address.one("Objects are", "objects", ["boxes", "masks"], "boxes", where=columns[4])
     chosen = {"source": which, "size": size, "objects": objects}
-    if not found:
+    if not topics:
         return chosen
-    names = {"/".join(t[:3]): t for t in found}
+    names = {"/".join(t[:3]): t for t in topics}
     at = address.one(
         "Results",
         "topic",

@@ -25,26 +25,26 @@ def page(source: Source) -> None:
     first = next((k.stage.name for k in every if k.stage.name in kinds), next(iter(kinds)))
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     name = address.one("Picture", "name", list(kinds), first, where=left)
-    made = {k.stage.key[:12]: k for k in every if k.stage.name == name}
-    if made:
+    shown = {k.stage.key[:12]: k for k in every if k.stage.name == name}
+    if shown:
         key = address.one(
             "Made",
             "key",
-            list(made),
-            next(iter(made)),
+            list(shown),
+            next(iter(shown)),
             where=right,
-            format_func=lambda k: label(made[k]),
+            format_func=lambda k: label(shown[k]),
         )
     address.write()
     summary, paper = kinds[name]
     st.html(show_small_print(f"{summary} ({paper})"))
-    if not made:
+    if not shown:
         st.html(
             note("No such picture was made yet. This command makes one of the newest results:")
         )
         st.code(command(name), language="bash")
         return
-    stage = made[key].stage
+    stage = shown[key].stage
     if not show(stage.key, stage_picture(stage), name):
         st.html(
             note(
@@ -53,8 +53,8 @@ def page(source: Source) -> None:
                 "warn",
             )
         )
-    st.code(command_again(made[key]), language="bash", wrap_lines=True)
-    rows = [(role, what) for role, what in made[key].inputs.items()]
+    st.code(command_again(shown[key]), language="bash", wrap_lines=True)
+    rows = [(role, what) for role, what in shown[key].inputs.items()]
     rows += [(k, v) for k, v in stage.params.items() if isinstance(v, str | int | float | list)]
     st.html(table(("made from", ""), rows))
 

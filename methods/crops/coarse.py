@@ -35,8 +35,8 @@ class Coarse(ProposalCrop):
         folder: Callable[[Stage], Path],
     ) -> dict[str, np.ndarray]:
         from bench.stages.pretrain.setup import load_network
+        from methods.proposals.anchors_scda.params import AnchorsScdaParams
         from methods.proposals.anchors_scda.scoring import score_map
-        from methods.proposals.anchors_scda.settings import AnchorsScdaParams
 
         regions = stages["regions"]
         source = regions.inputs["network"]

@@ -14,6 +14,7 @@ import pytest
 from bench.core.store import SCRATCH, Store
 from tests.core.runners import stage
 from tests.e2e.micro import bench
+from tests.patience import HANG
 
 
 def test_list_json_contract() -> None:
@@ -96,7 +97,7 @@ def test_completion_of_names() -> None:
         "COMP_CWORD": "3",
     }
     code = [sys.executable, "-c", "from bench.cli import main; main()"]
-    done = subprocess.run(code, capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(code, capture_output=True, text=True, env=environment, timeout=HANG)
     assert "byol" in done.stdout
     assert "orl" not in done.stdout
 

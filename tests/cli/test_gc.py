@@ -19,6 +19,7 @@ from bench.cli import cli, gc
 from bench.core.store import Store
 from tests.core.runners import stage
 from tests.core.test_store import engine
+from tests.patience import HANG
 
 IMPORTS = (
     "import sys; from pathlib import Path; from bench.core.store import Store;"
@@ -74,7 +75,7 @@ def test_a_training_that_starts_while_the_output_blocks_keeps_its_work(
 
 
 def wait_for(path: Path) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + HANG
     while not path.exists():
         assert time.monotonic() < until
         time.sleep(0.02)

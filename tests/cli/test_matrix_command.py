@@ -23,6 +23,7 @@ from bench.plan.planner import Planner, make_plan
 from bench.plan.product import make_cells
 from bench.results.db.database import open_database
 from tests.e2e.micro import SETS
+from tests.patience import HANG
 
 SMALL = ("scenes_objects.n_train=12", "scenes_objects.n_val=6", "knn.k=2")
 TWICE = (*SMALL, "cifar10_knn.k=2")
@@ -162,7 +163,7 @@ def test_two_drivers_on_one_matrix_make_each_stage_once(home: Path) -> None:
         )
         for _ in range(2)
     ]
-    reports = [json.loads(process.communicate(timeout=300)[0]) for process in pair]
+    reports = [json.loads(process.communicate(timeout=HANG)[0]) for process in pair]
     assert [process.returncode for process in pair] == [0, 0]
     made = [s["key"] for report in reports for s in report["made"]]
     assert len(made) == len(set(made))

@@ -24,6 +24,7 @@ from bench.core.store import SCRATCH, Store
 from bench.launch.local import LocalEngine
 from bench.plan.cell import Cell, Plan, PlannedCell
 from tests.core.runners import stage
+from tests.patience import HANG
 
 
 class Heard:
@@ -198,7 +199,9 @@ def test_a_killed_stage_finds_its_scratch_again(home: Path) -> None:
         f"from pathlib import Path; engine(Path({str(home)!r})).ensure(stage('k', "
         "run='count_and_die'))"
     )
-    codes = [subprocess.run([sys.executable, "-c", code], timeout=60).returncode for _ in range(3)]
+    codes = [
+        subprocess.run([sys.executable, "-c", code], timeout=HANG).returncode for _ in range(3)
+    ]
     assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0]
     assert (Store(home).folder(stage("k", run="count_and_die")) / "out.txt").read_text() == "3"
 

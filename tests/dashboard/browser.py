@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.patience import HANG
+
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 READY = "[data-testid='stApp'][data-test-script-state='notRunning'] .b-title"
 
@@ -48,7 +50,7 @@ def serving(home: Path) -> Iterator[str]:
     with open(home / "server.log", "w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + HANG
         while time.monotonic() < until and server.poll() is None:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2):

@@ -23,6 +23,7 @@ from bench.results.db.database import open_database
 from bench.results.views.entries import load_entries
 from tests.dashboard.browser import free_port
 from tests.dashboard.populate import fill
+from tests.patience import HANG
 
 
 def start(*options: str) -> subprocess.Popen[str]:
@@ -56,7 +57,7 @@ def test_it_says_where_it_is_and_ends_cleanly(home: Path, number: signal.Signals
             with pytest.raises(OSError, match="refused"):
                 socket.create_connection((outside, port), timeout=5).close()
         server.send_signal(number)
-        out, error = server.communicate(timeout=30)
+        out, error = server.communicate(timeout=HANG)
     finally:
         server.kill()
     assert server.returncode == 0, error

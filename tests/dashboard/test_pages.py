@@ -24,6 +24,7 @@ from dashboard.figures import class_bars, curves, differences
 from dashboard.look import Markup, duration, href, table, web_link
 from dashboard.screens.compare import resampling
 from tests.dashboard.populate import fill
+from tests.patience import HANG
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 PAGES = [
@@ -51,7 +52,7 @@ def database(home: Path, template: Path) -> Database:
 
 def show(page: str = "", **parameters: Any) -> AppTest:
     """The page as it is opened from a link."""
-    app = AppTest.from_file(APP, default_timeout=60)
+    app = AppTest.from_file(APP, default_timeout=HANG)
     for name, value in {"page": page, **parameters}.items():
         if value:
             app.query_params[name] = value

@@ -18,6 +18,7 @@ from bench.core.processes import parallel
 from bench.core.signals import listen_for_stop
 from bench.data.files import fingerprint
 from bench.data.index import IndexedImages, Row, write_index
+from tests.patience import HANG
 
 
 def slow_square(n: int) -> int:
@@ -136,4 +137,4 @@ def test_a_network_runs_in_processes_of_a_parent_that_has_threads() -> None:
         "assert max(abs(a - b) for a, b in zip(here, there, strict=True)) < 1e-4\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", code], timeout=120, check=True, env=environment)
+    subprocess.run([sys.executable, "-c", code], timeout=HANG, check=True, env=environment)

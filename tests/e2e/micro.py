@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.patience import HANG
+
 SETS = (
     "scenes.n_train=24",
     "scenes.n_val=8",
@@ -31,7 +33,7 @@ def command(*more: str, sets: tuple[str, ...] = SETS, verb: str = "run") -> list
     return [*base, *options, *more, *(x for s in sets for x in ("--set", s))]
 
 
-def bench(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str, timeout: float = HANG) -> subprocess.CompletedProcess[str]:
     """Any bench command, in a terminal of 80 columns."""
     code = [sys.executable, "-c", "from bench.cli import main; main()", *arguments]
     env = {**os.environ, "COLUMNS": "80"}
@@ -44,7 +46,7 @@ def wide_lines(text: str, columns: int = 80) -> list[str]:
 
 
 def run(
-    *more: str, sets: tuple[str, ...] = SETS, timeout: float = 600
+    *more: str, sets: tuple[str, ...] = SETS, timeout: float = HANG
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*more, sets=sets), capture_output=True, text=True, timeout=timeout

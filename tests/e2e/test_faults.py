@@ -30,6 +30,7 @@ from tests.e2e.faults import (
     steps_of,
     workers_of,
 )
+from tests.patience import HANG
 
 KILLS = 50
 
@@ -103,7 +104,7 @@ def test_fifty_kills_lose_nothing_and_do_nothing_twice(
     database = server.database() if server else f"sqlite:///{home}/results.db"
     chaos = Chaos(home, database, server, seed=len(kind))
     chaos.run()
-    last = subprocess.run(chaos.command, capture_output=True, text=True, timeout=120)
+    last = subprocess.run(chaos.command, capture_output=True, text=True, timeout=HANG)
     assert last.returncode == 0, last.stderr[-2000:]
 
     assert chaos.count["worker"] >= 25, chaos.count
@@ -140,7 +141,7 @@ def test_two_drivers_share_a_matrix(home: Path, uninterrupted: dict[str, str]) -
         time.sleep(0.05)
     first.kill()
     first.communicate()
-    out, errors = second.communicate(timeout=120)
+    out, errors = second.communicate(timeout=HANG)
     assert second.returncode == 0, errors
     made = json.loads(out)["made"]
     assert made == made_by(home, "second")
@@ -171,14 +172,14 @@ def test_a_request_to_stop_ends_all_and_the_same_command_goes_on(
     for pid in [process.pid] if whom == "driver" else [server, *others, process.pid]:
         assert pid
         os.kill(pid, number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=HANG)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert not any(alive(pid) for pid in others)
     states = {c["state"] for c in open_database(f"sqlite:///{home}/results.db").read_cells()}
     assert "interrupted" in states
     assert "running" not in states
-    last = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    last = subprocess.run(line, capture_output=True, text=True, timeout=HANG)
     assert last.returncode == 0, last.stderr
     done = steps_logged(home)
     assert set(done) == steps_of(plan(3))
@@ -200,14 +201,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_workers_on_a_full_disk_lose_nothing(small_disk: Path) -> None:
     home = small_disk / "home"
     line = command(home, f"sqlite:///{home}/results.db", max_parallel=2, cells=4, steps=4, mib=1.5)
-    failed = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    failed = subprocess.run(line, capture_output=True, text=True, timeout=HANG)
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
     assert "no space left in BENCH_HOME" in failed.stderr
     kept = set(results(home))
     assert kept
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    last = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    last = subprocess.run(line, capture_output=True, text=True, timeout=HANG)
     assert last.returncode == 0, last.stderr
     made = plan(4, 4, 1.5)
     assert json.loads(last.stdout)["made"] == len(made.stages) - len(kept)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.micro import backbones, bench, command, made, metrics, run
+from tests.patience import HANG
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which the micro command ran uninterrupted."""
     home = tmp_path_factory.mktemp("finished") / "home"
     environment = {**os.environ, "BENCH_HOME": str(home), "BENCH_TRACKER": "none"}
-    done = subprocess.run(command(), capture_output=True, text=True, timeout=600, env=environment)
+    done = subprocess.run(command(), capture_output=True, text=True, timeout=HANG, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return home
 
@@ -181,7 +182,7 @@ def test_killed_at_any_moment_ends_the_same(
             process.wait(moments.uniform(3.0, total / 2))
         except subprocess.TimeoutExpired:
             process.send_signal(how)
-            _, errors = process.communicate(timeout=120)
+            _, errors = process.communicate(timeout=HANG)
             if how != signal.SIGKILL and process.returncode not in (0, -how):
                 assert process.returncode == 130, errors[-2000:]
     last = run()
@@ -198,7 +199,7 @@ def test_two_at_once_train_each_stage_once(home: Path, finished: Path) -> None:
         subprocess.Popen(command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in "ab"
     ]
-    outputs = [p.communicate(timeout=600) for p in pair]
+    outputs = [p.communicate(timeout=HANG) for p in pair]
     assert [p.returncode for p in pair] == [0, 0], outputs
     counts = [int(out.split(" stage(s) made")[0].split()[-1]) for out, _ in outputs]
     assert sum(counts) == len(made(home))

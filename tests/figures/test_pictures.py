@@ -31,6 +31,7 @@ from bench.launch.stored import Selection
 from bench.results.db.database import open_database
 from bench.results.db.listener import DatabaseListener
 from tests.figures.store import bench, fill
+from tests.patience import HANG
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 FEW = {  # images, else four
@@ -325,7 +326,7 @@ def test_predictions_are_the_best_that_the_cell_kept(store: Path, tmp_path: Path
 
 
 def show(page: str, **parameters: str) -> AppTest:
-    app = AppTest.from_file(APP, default_timeout=60)
+    app = AppTest.from_file(APP, default_timeout=HANG)
     for name, value in {"page": page, **parameters}.items():
         app.query_params[name] = value
     return app.run()

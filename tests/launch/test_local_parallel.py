@@ -28,6 +28,7 @@ from bench.launch.workers import Slot
 from bench.plan.cell import Plan
 from tests.core.test_store import Heard
 from tests.launch.toys import Notes, cell_of, engine, heard, notes, small_needs, toy
+from tests.patience import HANG
 
 __all__ = ["small_needs"]  # a fixture for every test here
 
@@ -235,7 +236,7 @@ def test_asked_twice_it_leaves_at_once(home: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         made.run(Plan([cell_of(toy("s", run="stubborn"))]))
     thread.join(30)
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < HANG / 5  # the stage alone would take far longer
     assert not Path(f"/proc/{(home / 'pid').read_text()}").exists()
     assert heard(made)[-1][0] == "interrupted"
 

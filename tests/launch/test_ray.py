@@ -18,6 +18,7 @@ from bench.core.errors import BadInput
 from bench.core.params import Runtime
 from bench.results.db.database import open_database
 from tests.e2e.faults import alive, command, main, plan, results, steps_logged, steps_of
+from tests.patience import HANG
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -91,7 +92,7 @@ class Run:
             time.sleep(0.05)
 
     def end(self, code: int = 0) -> tuple[str, str]:
-        out, errors = self.process.communicate(timeout=100)
+        out, errors = self.process.communicate(timeout=HANG)
         assert self.process.returncode == code, errors[-3000:]
         return out, errors
 
@@ -197,7 +198,7 @@ def test_a_killed_driver_takes_its_stages_along_and_the_same_command_goes_on(
     workers = stage_workers()
     run.process.kill()
     run.process.communicate()
-    until = time.monotonic() + 30
+    until = time.monotonic() + HANG
     while any(map(alive, workers)) and stage_workers():
         assert time.monotonic() < until
         time.sleep(0.1)
@@ -210,7 +211,7 @@ def test_without_an_address_ray_is_started_and_ended_here(home: Path) -> None:
     line = command(
         home, f"sqlite:///{home}/results.db", launcher="ray", max_parallel=2, cells=1, steps=2
     )
-    done = subprocess.run(line, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout)["made"] == 3
 
@@ -227,7 +228,7 @@ def test_no_cluster_at_the_address_is_one_line(home: Path) -> None:
             "except BadInput as error: sys.exit(f'{error}')"
         ),
     )
-    failed = subprocess.run(line, capture_output=True, text=True, timeout=100)
+    failed = subprocess.run(line, capture_output=True, text=True, timeout=HANG)
     assert failed.returncode == 1
     assert "no Ray at 127.0.0.1:1" in failed.stderr
     assert "try: ray status" in failed.stderr

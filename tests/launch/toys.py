@@ -23,6 +23,7 @@ from bench.launch.workers import Slot
 from bench.plan.cell import Cell, PlannedCell
 from tests.core import runners
 from tests.core.test_store import Heard
+from tests.patience import HANG
 
 RUNNERS = "tests.launch.toys"
 
@@ -92,7 +93,7 @@ def die(ctx: StageContext) -> None:
 def stubborn(ctx: StageContext) -> None:
     """Takes no notice of requests to stop."""
     (ctx.runtime.home / "pid").write_text(str(os.getpid()))
-    until = time.monotonic() + 60
+    until = time.monotonic() + HANG
     while time.monotonic() < until:
         try:
             time.sleep(1)

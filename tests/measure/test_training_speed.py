@@ -25,6 +25,7 @@ from bench.measure.training_speed import (
     shapes,
 )
 from tests.e2e.micro import bench, wide_lines
+from tests.patience import HANG
 
 WITH_PEER = ["byol", "moco_v2", "simclr", "swav"]
 TINY = Settings(batch=6, size=32)
@@ -148,7 +149,7 @@ def test_perf_train_prints_its_fields(tmp_path: Path) -> None:
 def test_without_lightly_one_line_says_what_to_install() -> None:
     code = "import sys; sys.modules['lightly'] = None; from bench.cli import main; main()"
     arguments = [sys.executable, "-c", code, "perf", "train", "-m", "byol"]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=HANG)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert 'pip install "ssl-crop-bench[test]"' in done.stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.contracts import registry
+from tests.patience import HANG
 
 HEAVY = {
     *("torch", "torchvision", "lightning", "timm", "transformers", "lightly", "detectron2"),
@@ -56,7 +57,7 @@ def start(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG,
         check=False,
     )
 

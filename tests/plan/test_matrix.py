@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from bench.plan.cell import Cell
 from bench.plan.pairs import list_pairs
 from bench.plan.planner import make_plan
 from tests.e2e.micro import bench
+from tests.patience import HANG
 
 METHODS, CROPS, TASKS = (registry.names(kind) for kind in ("method", "crop", "task"))
 
@@ -72,11 +72,9 @@ def test_the_command_prints_each_reason_once_and_needs_no_training_library(
         "print([m for m in ('torchvision', 'timm', 'lightning', 'pycocotools') if m in "
         "sys.modules])"
     )
-    start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG
     )
-    assert time.monotonic() - start < 30  # a hang, not a speed: about 2 s on an idle core
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[-1] == "[]"

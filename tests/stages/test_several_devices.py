@@ -20,6 +20,7 @@ from bench.stages.checkpoint import read_history
 from bench.stages.pretrain import run
 from bench.stages.pretrain.setup import prepare
 from tests.e2e.micro import backbones, command
+from tests.patience import HANG
 from tests.processes import children
 from tests.stages.pretraining import TINY, Watch, context
 
@@ -221,7 +222,7 @@ def test_two_machines_of_one_process_each(home: Path) -> None:
         for node in (1, 0)
     ]
     try:
-        said = [p.communicate(timeout=400)[0] for p in runs]
+        said = [p.communicate(timeout=HANG)[0] for p in runs]
     finally:
         for p in runs:
             p.kill()

@@ -17,6 +17,7 @@ import pytest
 from bench.core.errors import StageFailed
 from bench.sweep import drive
 from bench.sweep.drive import Pool
+from tests.patience import HANG
 
 
 class Files:
@@ -121,7 +122,7 @@ def test_a_worker_follows_its_driver_into_the_grave(tmp_path: Path) -> None:
     )
     mark = tmp_path / "mark"
     process = subprocess.Popen([sys.executable, "-c", driver, str(mark)], env=dict(os.environ))
-    until = time.monotonic() + 60
+    until = time.monotonic() + HANG
     while not Path(f"{mark}.ready").exists():
         assert time.monotonic() < until
         time.sleep(0.1)

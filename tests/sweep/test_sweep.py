@@ -19,6 +19,7 @@ from bench.results.db.database import open_database
 from bench.results.views import studies
 from bench.sweep import work as work_module
 from bench.sweep.study import SETUP
+from tests.patience import HANG
 from tests.sweep.small import CHEAP, TRAINED, evaluated, finish, opened, start, work
 
 
@@ -118,7 +119,7 @@ def test_pruning_keeps_the_checkpoint(home: Path, monkeypatch: pytest.MonkeyPatc
     assert json.loads(summary.read_text())["resumed_at"] == 3  # of 6 steps
 
 
-def wait_for(condition: object, seconds: float = 120) -> None:
+def wait_for(condition: object, seconds: float = HANG) -> None:
     until = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < until, "waited too long"
@@ -159,7 +160,7 @@ def test_kills_lose_nothing(home: Path) -> None:
     driver.wait()
     wait_for(lambda: second not in running())
     again = start(*arguments)
-    said = again.communicate(timeout=200)[0]
+    said = again.communicate(timeout=HANG)[0]
     assert again.returncode == 0, said
     found = studies.read_trials(database, "s")
     assert sorted(t["params"]["byol.epochs"] for t in found) == [8, 9]

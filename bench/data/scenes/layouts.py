@@ -92,20 +92,20 @@ def put(file: Path, content: bytes) -> None:
 
 def _folders(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
     """Every class has a folder in train, as in ImageNet, also where no scene is of it."""
-    found = {}
+    labels = {}
     for split, scenes in sides.items():
         for label in range(len(CLASSES)):
             (root / split / f"n{label:08d}").mkdir(parents=True, exist_ok=True)
         for d in scenes:
             put(root / split / f"n{d.label:08d}" / f"{d.number:08d}.JPEG", d.jpeg())
-        found[split] = sorted(d.label for d in scenes)
-    return found
+        labels[split] = sorted(d.label for d in scenes)
+    return labels
 
 
 def _places(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
     """Classes are numbered in the order of their first scene, so that none is skipped."""
     numbers: dict[int, int] = {}
-    found = {}
+    places = {}
     for split, scenes in sides.items():
         lines = []
         for d in scenes:
@@ -116,8 +116,8 @@ def _places(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:
             put(root / "images256" / name, d.jpeg())
             lines.append(f"{name} {label}\n")
         put(root / "trainvalsplit_places205" / f"{split}_places205.csv", "".join(lines).encode())
-        found[split] = [numbers[d.label] for d in scenes]
-    return found
+        places[split] = [numbers[d.label] for d in scenes]
+    return places
 
 
 def _inat(root: Path, sides: dict[str, list[Drawn]]) -> dict[str, list[int]]:

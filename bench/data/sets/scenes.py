@@ -117,10 +117,10 @@ class _SceneImages(IndexedImages):
 
         objects = self.objects(index)
         width, height = self.sizes[index]
-        found = np.zeros((height, width), np.uint8)
+        mask = np.zeros((height, width), np.uint8)
         for label, rle in zip(objects.labels, objects.segmentations or [], strict=True):
-            found[coco.decode({**rle, "counts": rle["counts"].encode()}) > 0] = label + 1
-        return found
+            mask[coco.decode({**rle, "counts": rle["counts"].encode()}) > 0] = label + 1
+        return mask
 
 
 def _write_scene(

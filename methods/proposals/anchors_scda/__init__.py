@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contracts.proposals import Proposals, Proposer
 from bench.core.files import write_json
-from methods.proposals.anchors_scda.settings import AnchorsScdaParams
+from methods.proposals.anchors_scda.params import AnchorsScdaParams
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext

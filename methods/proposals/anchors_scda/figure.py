@@ -7,8 +7,8 @@ from bench.contracts.images import positions
 from bench.contracts.titles import title_of
 from bench.figures._content import panel, save
 from bench.figures._network import load_backbone_of
+from methods.proposals.anchors_scda.params import AnchorsScdaParams
 from methods.proposals.anchors_scda.scoring import best_anchors, score_map
-from methods.proposals.anchors_scda.settings import AnchorsScdaParams
 
 BEST = 5  # boxes shown, as paper 000 crops
 

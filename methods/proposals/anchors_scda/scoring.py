@@ -14,8 +14,8 @@ from bench.contracts.network import Network
 from bench.contracts.proposals import Found, scale_back
 from bench.data.boxes import scaled_side
 from bench.views.augment import normalise
+from methods.proposals.anchors_scda.params import AnchorsScdaParams, apply_recipe
 from methods.proposals.anchors_scda.scda import activation_map, make_anchors, pick_separate
-from methods.proposals.anchors_scda.settings import AnchorsScdaParams, apply_recipe
 
 RATIOS = (0.5, 1.0, 2.0)
 REFERENCE_SHORT = 224  # the short side for which the sizes are meant where the input is resized

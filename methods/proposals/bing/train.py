@@ -127,12 +127,12 @@ class StageTwo:
 
     def __call__(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         image, boxes = self.source(i)
-        found = self.model.windows(image)
-        sizes = [np.full(len(s), at) for at, _, s in found]
-        hits = [_best(b, boxes) >= OVERLAP for _, b, _ in found]
+        windows = self.model.windows(image)
+        sizes = [np.full(len(s), at) for at, _, s in windows]
+        hits = [_best(b, boxes) >= OVERLAP for _, b, _ in windows]
         return (
             np.concatenate([np.zeros(0, np.int64), *sizes]),
-            np.concatenate([np.zeros(0, np.float32), *(s for _, _, s in found)]),
+            np.concatenate([np.zeros(0, np.float32), *(s for _, _, s in windows)]),
             np.concatenate([np.zeros(0, bool), *hits]),
         )
 

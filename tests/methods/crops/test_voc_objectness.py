@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import HANG
+
 REPORTED = {"poor": 20.1, "image": 36.4, "grid": 39.8, "gt_pad": 48.2, "coarse": 52.6, "gt": 100.0}
 
 
@@ -40,7 +42,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> dict[
     ]
     home = tmp_path_factory.mktemp("voc objectness")
     environment = {**os.environ, "BENCH_HOME": str(home), "BENCH_TRACKER": "none"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=550, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, env=environment)
     assert done.returncode == 0, done.stderr
     return {row["crop"]: row["stats"] for row in json.loads(done.stdout)}
 

@@ -15,6 +15,7 @@ from torchvision import ops
 
 from bench.nn.backbones import build_backbone
 from bench.views.augment import normalise
+from methods.proposals.anchors_scda.params import AnchorsScdaParams
 from methods.proposals.anchors_scda.scda import (
     _enlargement,
     activation_map,
@@ -23,7 +24,6 @@ from methods.proposals.anchors_scda.scda import (
     pick_separate,
 )
 from methods.proposals.anchors_scda.scoring import best_anchors, feature_map, score_map
-from methods.proposals.anchors_scda.settings import AnchorsScdaParams
 
 SIZES = (32.0, 64.0, 128.0, 256.0)
 RATIOS = (0.5, 1.0, 2.0)

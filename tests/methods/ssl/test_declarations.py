@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.contracts import registry
+from tests.patience import HANG
 
 HEAVY = ("torch", "torchvision", "timm", "lightning", "lightly")
 CODE = f"""
@@ -23,7 +24,9 @@ print(*[m for m in {HEAVY} if m in sys.modules])
 
 def test_declaring_every_method_imports_no_heavy_library() -> None:
     """In a process of its own: other tests have imported them here."""
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=HANG
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
 
