@@ -17,7 +17,8 @@ class Component:
     base.
 
     `version` is raised when the component's meaning changes (it is part of every key the component
-    enters). `scales` names overrides of `Params` per scale; `paper` is the defaults.
+    enters). `scales` names overrides of `Params` per scale. At `paper` the defaults hold but for
+    what `scales["paper"]` says: settings added later, whose default must stay out of older keys.
     """
 
     kind: str

@@ -16,12 +16,22 @@ if TYPE_CHECKING:
     from bench.contracts.planner import Planner
     from bench.core.stage import Stage
 
+# How the convolutions and batch norms of a ResNet start (`bench.nn.resnet.initialise`).
+BackboneInit = Literal["torchvision", "fan_in", "zero_residual"]
+
 
 class PretrainParams(Params):
     """What every pretraining has. Defaults: ORL's and BYOL's on COCO (paper 002, section 3.2)."""
 
     backbone: str = param(
         "resnet50", help="resnet18 | 34 | 50 | 101, and _half, _cifar, _zeroinit"
+    )
+    init: BackboneInit = param(
+        "torchvision",
+        later=True,
+        help="how a ResNet's weights start; torchvision: convolutions by fan-out; fan_in: "
+        "OpenSelfSup's (the code of BYOL on COCO, ORL, SimCLR and DenseCL); zero_residual: the "
+        "last batch norm of each block at 0 (the code of SimSiam and SoCo)",
     )
     image_size: int = param(224, ge=16, help="side of the global views, pixels")
     epochs: int = param(800, ge=1, help="passes over the crop's samples", search=["int", 1, 800])

@@ -13,19 +13,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from bench.contracts.method import BackboneInit
 from bench.core.errors import BadData
 from bench.nn.architectures import architecture
 from bench.nn.formats import check_fit
-from bench.nn.resnet import RESNETS, HalfResNet, ResNetBackbone
+from bench.nn.resnet import RESNETS, HalfResNet, ResNetBackbone, initialise
 
 if TYPE_CHECKING:
     from bench.nn.lab import LabResNet
     from bench.nn.vit import VisionTransformer
 
 
-def build_backbone(name: str) -> ResNetBackbone | LabResNet | VisionTransformer:
-    """A freshly initialised backbone (the caller has seeded torch);
-    unknown names raise BadInput."""
+def build_backbone(
+    name: str, init: BackboneInit = "torchvision"
+) -> ResNetBackbone | LabResNet | VisionTransformer:
+    """A freshly initialised backbone (the caller has seeded torch); unknown names raise BadInput.
+
+    `init` is for ResNets (`bench.nn.resnet.initialise`); a transformer starts as timm has it.
+    """
     known = architecture(name)
     if known.family == "vit":
         from bench.nn.vit import VisionTransformer  # timm takes seconds to import
@@ -36,9 +41,9 @@ def build_backbone(name: str) -> ResNetBackbone | LabResNet | VisionTransformer:
     if known.family == "lab":
         from bench.nn.lab import LabResNet
 
-        return LabResNet(block, layers, zero_init, cifar)
+        return initialise(LabResNet(block, layers, zero_init, cifar), init)
     make = HalfResNet if "half" in known.options else ResNetBackbone
-    return make(block, layers, zero_init, cifar)
+    return initialise(make(block, layers, zero_init, cifar), init)
 
 
 def save_backbone(path: Path, backbone: nn.Module) -> None:

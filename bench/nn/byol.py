@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.contracts.method import BackboneInit
 from bench.contracts.network import Network, Views
 from bench.nn.distributed import gather_rows
 from bench.nn.ema import cosine_momentum, ema_update
@@ -43,12 +44,20 @@ class OnlineTarget(Network):
     batch-norm buffers, which are not averaged. Subclasses add predictors and write `loss`.
     """
 
-    def __init__(self, backbone: str, hidden: int, out: int, ema0: float, heads: int = 1) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        hidden: int,
+        out: int,
+        ema0: float,
+        heads: int = 1,
+        init: BackboneInit = "torchvision",
+    ) -> None:
         super().__init__()
         # torchvision takes a second; plans need none
         from bench.nn.backbones import build_backbone
 
-        online = build_backbone(backbone)
+        online = build_backbone(backbone, init)
         self.backbone: nn.Module = online
         self.projector = make_head(lambda: mlp(online.feature_dim, hidden, out), heads)
         self.target_backbone = copy.deepcopy(self.backbone).requires_grad_(False)

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from bench.contracts.method import BackboneInit
 from bench.contracts.network import Network, Views
 from bench.nn.distributed import Shuffle
 from bench.nn.ema import ema_update
@@ -58,12 +59,13 @@ class QueryKey(Network):
         shuffle: Literal["shuffle_bn", "sync"] = "shuffle_bn",
         bn_groups: int = 8,
         heads: int = 1,
+        init: BackboneInit = "torchvision",
     ) -> None:
         super().__init__()
         # torchvision takes a second; plans need none
         from bench.nn.backbones import build_backbone
 
-        built = build_backbone(backbone)
+        built = build_backbone(backbone, init)
         self.feature_dim = built.feature_dim
         self.parts: list[str] = []
         self.shuffle, self.momentum = shuffle, momentum

@@ -54,6 +54,7 @@ class Byol(Method):
             "out": 256,
             "precision": "bf16",
         },
+        "paper": {"init": "fan_in"},
     }
 
     @classmethod

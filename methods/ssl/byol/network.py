@@ -14,7 +14,8 @@ class ByolNetwork(OnlineTarget):
     """Online backbone, projector and predictor; the target has no predictor."""
 
     def __init__(self, params: ByolParams, heads: int = 1) -> None:
-        super().__init__(params.backbone, params.hidden, params.out, params.ema0, heads)
+        p = params
+        super().__init__(p.backbone, p.hidden, p.out, p.ema0, heads, p.init)
         self.predictor = mlp(params.out, params.hidden, params.out)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ class CastNetwork(QueryKey):
             p.shuffle,
             p.bn_groups,
             heads,
+            p.init,
         )
         self.params_ = p
         self.queue = KeyQueue(queue_length(p.queue, n_images, p.batch_size), p.dim)

@@ -45,6 +45,7 @@ class CcopNetwork(QueryKey):
             "shuffle_bn",
             p.bn_groups,
             heads,
+            p.init,
         )
         self.add("fpn", split_batch_norm(build_fpn(self.feature_dim, p.fpn_width), p.bn_groups))
         self.add("roi_head", make_mlp(p.fpn_width * POOL**2, p.hidden, p.out, p.dropout))

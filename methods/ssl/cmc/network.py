@@ -29,7 +29,8 @@ class CmcNetwork(Network):
         super().__init__()
         self.params, self.n = params, n_images
         self.negatives = max(1, min(params.negatives, n_images // 2))
-        self.backbone: LabResNet = build_backbone(params.backbone)  # type: ignore[assignment]
+        built = build_backbone(params.backbone, params.init)
+        self.backbone: LabResNet = built  # type: ignore[assignment]
         self.head_l = nn.Linear(self.backbone.feature_dim // 2, params.dim)
         self.head_ab = nn.Linear(self.backbone.feature_dim // 2, params.dim)
         bound = math.sqrt(3 / params.dim)  # unit length on average

@@ -30,6 +30,7 @@ class DenseclNetwork(QueryKey):
             p.shuffle,
             p.bn_groups,
             heads,
+            p.init,
         )
         self.add("dense", make_head(lambda: dense_head(self.feature_dim, p.hidden, p.dim), heads))
         length = queue_length(p.queue, n_images, p.batch_size)

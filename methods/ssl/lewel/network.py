@@ -65,7 +65,7 @@ class LewelNetwork(Network):
 
     def __init__(self, params: LewelParams, heads: int = 1) -> None:
         super().__init__()
-        p, online = params, build_backbone(params.backbone)
+        p, online = params, build_backbone(params.backbone, params.init)
         self.params_ = p
         self.backbone: nn.Module = online
         self.neck = AlignedNeck(

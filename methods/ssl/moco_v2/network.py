@@ -31,6 +31,7 @@ class MocoNetwork(QueryKey):
             p.shuffle,
             p.bn_groups,
             heads,
+            p.init,
         )
         self.tau, self.symmetric = p.tau, p.symmetric
         self.queue = KeyQueue(queue_length(p.queue, n_images, p.batch_size), p.dim)

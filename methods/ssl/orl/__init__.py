@@ -68,6 +68,7 @@ class Orl(Method):
             "patch": 64,
             "roi_size": 128,
         },
+        "paper": {"init": "fan_in"},
     }
 
     @classmethod

@@ -14,7 +14,8 @@ class OrlNetwork(OnlineTarget):
     """One backbone and projector for all views; a predictor each for global, intra and inter."""
 
     def __init__(self, params: OrlParams, heads: int = 1) -> None:
-        super().__init__(params.backbone, params.hidden, params.out, params.ema0, heads)
+        p = params
+        super().__init__(p.backbone, p.hidden, p.out, p.ema0, heads, p.init)
         self.weights = {
             "global": params.lambda_global,
             "intra": params.lambda_intra,

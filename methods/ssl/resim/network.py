@@ -46,6 +46,7 @@ class ResimNetwork(QueryKey):
             p.shuffle,
             p.bn_groups,
             heads,
+            p.init,
         )
         if not isinstance(self.backbone, ResNetBackbone):
             raise BadInput(

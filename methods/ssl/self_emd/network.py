@@ -21,7 +21,7 @@ class SelfEmdNetwork(Network):
 
     def __init__(self, params: SelfEmdParams, heads: int = 1) -> None:
         super().__init__()
-        p, online = params, build_backbone(params.backbone)
+        p, online = params, build_backbone(params.backbone, params.init)
         self.params_ = p
         self.backbone: nn.Module = online
         self.projector = make_head(lambda: conv_head(online.feature_dim, p.hidden, p.out), heads)

@@ -50,6 +50,7 @@ class Simclr(Method):
             "batch_size": 256,
             "precision": "bf16",
         },
+        "paper": {"init": "fan_in"},
     }
 
     @classmethod

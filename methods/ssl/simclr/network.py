@@ -19,7 +19,7 @@ class SimclrNetwork(Network):
 
     def __init__(self, params: SimclrParams, heads: int = 1) -> None:
         super().__init__()
-        online = build_backbone(params.backbone)
+        online = build_backbone(params.backbone, params.init)
         self.backbone: nn.Module = online
         self.projector = make_head(
             lambda: neck(online.feature_dim, params.hidden, params.out), heads

@@ -50,6 +50,7 @@ class Simsiam(Method):
             "batch_size": 256,
             "precision": "bf16",
         },
+        "paper": {"init": "zero_residual"},
     }
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:

@@ -22,7 +22,7 @@ class SimsiamNetwork(Network):
 
     def __init__(self, params: SimsiamParams, heads: int = 1) -> None:
         super().__init__()
-        online = build_backbone(params.backbone)
+        online = build_backbone(params.backbone, params.init)
         self.backbone: nn.Module = online
         self.projector = make_head(
             lambda: encoder_head(online.feature_dim, params.hidden, params.out), heads

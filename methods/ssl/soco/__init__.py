@@ -72,6 +72,7 @@ class Soco(Method):
             "hidden": 2048,
             "precision": "bf16",
         },
+        "paper": {"init": "zero_residual"},
     }
 
     def supports(self, crop: type[Crop]) -> str | None:

@@ -24,7 +24,7 @@ class SocoNetwork(Network):
 
     def __init__(self, params: SocoParams, heads: int = 1) -> None:
         super().__init__()
-        online = build_backbone(params.backbone)
+        online = build_backbone(params.backbone, params.init)
         self.params_ = params
         self.backbone: nn.Module = online
         self.branch = RoiBranch(

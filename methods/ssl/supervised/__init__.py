@@ -83,4 +83,4 @@ class Supervised(Method):
     def network(self, n_images: int, heads: int = 1) -> Network:
         from methods.ssl.supervised.network import SupervisedNetwork
 
-        return SupervisedNetwork(self.params.backbone, self.params.classes)
+        return SupervisedNetwork(self.params.backbone, self.params.classes, self.params.init)

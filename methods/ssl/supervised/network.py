@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.contracts.method import BackboneInit
 from bench.contracts.network import Batch, Network
 from bench.nn.backbones import build_backbone
 from bench.nn.byol import output_std
@@ -15,9 +16,9 @@ from bench.nn.byol import output_std
 class SupervisedNetwork(Network):
     """A backbone and a linear classifier of its pooled features."""
 
-    def __init__(self, backbone: str, classes: int) -> None:
+    def __init__(self, backbone: str, classes: int, init: BackboneInit = "torchvision") -> None:
         super().__init__()
-        encoder = build_backbone(backbone)
+        encoder = build_backbone(backbone, init)
         self.backbone: nn.Module = encoder
         self.classifier = nn.Linear(encoder.feature_dim, classes)
         nn.init.normal_(self.classifier.weight, std=0.01)

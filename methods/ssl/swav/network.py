@@ -25,7 +25,7 @@ class SwavNetwork(Network):
 
     def __init__(self, params: SwavParams, heads: int = 1) -> None:
         super().__init__()
-        online, p = build_backbone(params.backbone), params
+        online, p = build_backbone(params.backbone, params.init), params
         self.backbone: nn.Module = online
         self.projector = make_head(
             lambda: nn.Sequential(
