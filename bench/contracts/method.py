@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # How the convolutions and batch norms of a ResNet start (`bench.nn.resnet.initialise`).
 BackboneInit = Literal["torchvision", "fan_in", "zero_residual"]
 
+# When the cosine of the learning rate moves (`bench.nn.schedules.lr_factor`).
+RateMoves = Literal["epoch", "iter", "epoch_after_warmup"]
+
 
 class PretrainParams(Params):
     """What every pretraining has. Defaults: ORL's and BYOL's on COCO (paper 002, section 3.2)."""
@@ -45,7 +48,10 @@ class PretrainParams(Params):
     decay_norm_and_bias: bool = param(True, help="weight decay on batch norm and biases too")
     warmup_epochs: float = param(4.0, ge=0, help="epochs of linear warm-up")
     warmup_ratio: float = param(1e-4, ge=0, le=1, help="learning rate factor at step 0")
-    lr_step: Literal["epoch", "iter"] = param("epoch", help="when the cosine moves")
+    lr_step: RateMoves = param(
+        "epoch",
+        help="when the cosine moves; epoch_after_warmup: every epoch, and from the warm-up's end",
+    )
     precision: Literal["fp32", "bf16"] = param("fp32")
     grad_clip: float = param(0.0, ge=0, help="gradient norm limit; 0: none")
     colour_jitter: float = param(

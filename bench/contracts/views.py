@@ -49,6 +49,7 @@ class Augment:
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     p_solarize: float = 0.0
     solarize_threshold: float = 128.0
+    blur_first: bool = False  # before jitter and grey instead of after them
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+def mlp(
+    inputs: int, hidden: int, outputs: int, mode: Literal["fan_in", "fan_out"] = "fan_in"
+) -> nn.Sequential:
     """BYOL's head: Linear - BN - ReLU - Linear (no bias), no last BN; (B, inputs) -> (B, outputs).
 
     Source: Grill et al. 2020, section 3.2. The first layer keeps its bias as OpenSelfSup's does
-    (BN removes its effect). Both layers: Kaiming normal over fan-in, zero bias.
+    (BN removes its effect). Both layers: Kaiming normal over fan-in, zero bias. `mode` fan_out is
+    LEWEL's code: Kaiming normal over fan-out, no bias at all.
     """
-    first, last = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs, bias=False)
+    first = nn.Linear(inputs, hidden, bias=mode == "fan_in")
+    last = nn.Linear(hidden, outputs, bias=False)
     for layer in (first, last):
-        nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-    nn.init.zeros_(first.bias)
+        nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
+    if mode == "fan_in":
+        nn.init.zeros_(first.bias)
     return nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), last)
 
 

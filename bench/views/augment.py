@@ -1,8 +1,9 @@
 """Batched augmentation on the device: per-sample parameters,
 only on the samples that need an operation.
 
-Order: flip, jitter (four operations in a per-sample order), grey, blur, solarize, normalise. Each
-operation equals torchvision's functional one on float images in [0, 1] with the same parameter.
+Order: flip, jitter (four operations in a per-sample order), grey, blur, solarize, normalise; blur
+comes before jitter where a sample's `blur_first` is set. Each operation equals torchvision's
+functional one on float images in [0, 1] with the same parameter.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ def augment(images: Tensor, params: Tensor) -> Tensor:
     float32, normalised (ImageNet)."""
     x = images.to(torch.float32).div_(255).contiguous()
     x = _where(x, params[:, AT["flip"]] > 0, lambda part, at: part.flip(-1))
+    sigma, early = params[:, AT["sigma"]], params[:, AT["blur_first"]] > 0
+    x = blur(x, torch.where(early, sigma, 0))
     x = jitter(x, params)
     x = _where(x, params[:, AT["grey"]] > 0, lambda part, at: grey(part).expand_as(part))
-    x = blur(x, params[:, AT["sigma"]])
+    x = blur(x, torch.where(early, 0, sigma))
     threshold = params[:, AT["solarize"]]
     x = _where(x, threshold <= 255, lambda part, at: solarize(part, threshold[at]))
     return normalise(x)

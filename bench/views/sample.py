@@ -30,12 +30,13 @@ FIELDS = (
     "grey",
     "sigma",
     "solarize",
+    "blur_first",
 )
 """A view's parameter vector. flip, jitter, grey: 0 or 1. order: row of ORDERS. brightness,
 contrast,
 saturation: factors. hue: shift in turns, -0.5 to 0.5. sigma: blur in pixels of this view, 0 =
 none.
-solarize: threshold 0-255, 256 = none."""
+solarize: threshold 0-255, 256 = none. blur_first: 1 where blur comes before jitter and grey."""
 
 ORDERS = tuple(permutations(range(4)))
 """Orders of the jitter's four operations (0 brightness, 1 contrast, 2 saturation, 3 hue)."""
@@ -117,6 +118,7 @@ def photometric(spec: ViewSpec, rng: np.random.Generator) -> np.ndarray:
             u[2] < a.p_grey,
             sigma if u[3] < a.p_blur else 0.0,
             a.solarize_threshold if u[4] < a.p_solarize else 256.0,
+            a.blur_first,
         ],
         np.float32,
     )

@@ -25,8 +25,8 @@ def assert_spread(weight: torch.Tensor, deviation: float) -> None:
     """Independent N(0, deviation^2): the sample's deviation has a relative error of
     1 / sqrt(2 n), here five of them."""
     error = 5 / math.sqrt(2 * weight.numel())
-    assert float(weight.std()) == pytest.approx(deviation, rel=error)
-    assert abs(float(weight.mean())) < 5 * deviation / math.sqrt(weight.numel())
+    assert float(weight.detach().std()) == pytest.approx(deviation, rel=error)
+    assert abs(float(weight.detach().mean())) < 5 * deviation / math.sqrt(weight.numel())
 
 
 def test_fan_in_draws_every_convolution_from_its_inputs() -> None:
@@ -71,8 +71,8 @@ def starts_like(init: str, backbone: nn.Module) -> bool:
     """Whether a ResNet-18 has the deviations and batch norms of this initialisation."""
     layer: Any = backbone.get_submodule("layer2.0.conv1")
     last: Any = backbone.get_submodule("layer2.1.bn2")
-    by_input = abs(float(layer.weight.std()) - math.sqrt(2 / (64 * 9))) < 0.002
-    by_output = abs(float(layer.weight.std()) - math.sqrt(2 / (128 * 9))) < 0.002
+    by_input = abs(float(layer.weight.detach().std()) - math.sqrt(2 / (64 * 9))) < 0.002
+    by_output = abs(float(layer.weight.detach().std()) - math.sqrt(2 / (128 * 9))) < 0.002
     zero = bool((last.weight == 0).all())
     return {
         "fan_in": by_input and not zero,

@@ -69,6 +69,20 @@ def test_per_iteration_schedule_by_hand() -> None:
     )
 
 
+def test_a_cosine_that_begins_after_the_warm_up_by_hand() -> None:
+    """LEWEL's code: in epoch e >= W the factor is (1 + cos(pi (e - W) / (E - W))) / 2; before it,
+    step / (W x steps)."""
+    values = [lr_factor(s, 5, 6, 2.0, 0.0, "epoch_after_warmup") for s in range(30)]
+    assert values[:10] == pytest.approx([s / 10 for s in range(10)])
+    assert values[10:15] == [1.0] * 5, "the whole rate in the first epoch after it"
+    assert values[15:20] == pytest.approx([(1 + math.cos(math.pi / 4)) / 2] * 5)
+    assert values[20:25] == pytest.approx([0.5] * 5)
+    assert values[25:] == pytest.approx([(1 - math.cos(math.pi / 4)) / 2] * 5)
+    whole = [lr_factor(s, 5, 6, moves="epoch_after_warmup") for s in range(30)]
+    assert whole == [lr_factor(s, 5, 6, moves="epoch") for s in range(30)], "without a warm-up"
+    assert lr_factor(9, 5, 2, 3.0, 0.0, "epoch_after_warmup") == pytest.approx(9 / 15)
+
+
 def test_lars_is_its_formula_in_float64() -> None:
     torch.manual_seed(0)
     w, b = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(3))

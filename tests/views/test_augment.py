@@ -117,13 +117,15 @@ def test_blur_holds_a_constant_and_a_radius_beyond_the_view() -> None:
 
 
 def vectors(n: int, **fixed: float) -> Tensor:
-    """(n, fields) parameters: every sample its own, every order of operations over 24 samples."""
+    """(n, fields) parameters: every sample its own, every order of operations over 24 samples, and
+    blur before jitter in every third."""
     spec = ViewSpec(
         "view", 0, None, 40, Augment(0.5, 0.8, (0.4, 0.4, 0.2, 0.1), 0.3, 0.6, (0.5, 9), 0.4)
     )
     rng = np.random.default_rng(5)
     rows = torch.from_numpy(np.stack([photometric(spec, rng) for _ in range(n)]))
     rows[:, AT["order"]] = torch.arange(n) % len(ORDERS)
+    rows[::3, AT["blur_first"]] = 1
     for name, value in fixed.items():
         rows[:, AT[name]] = value
     return rows
@@ -151,19 +153,25 @@ def test_jitter_in_every_order() -> None:
     assert len({one.numpy().tobytes() for one in alike}) > 12, "the order must matter"
 
 
+def blurred(one: Tensor, row: Tensor) -> Tensor:
+    sigma = float(row[AT["sigma"]])
+    size = 2 * math.ceil(3 * sigma) + 1
+    return tv.gaussian_blur(one, [size, size], [sigma, sigma]) if sigma else one
+
+
 def chain(one: Tensor, row: Tensor) -> Tensor:
-    """One sample through torchvision in the order flip, jitter, grey,
-    blur, solarize, normalise."""
+    """One sample through torchvision in the order flip, jitter, grey, blur, solarize, normalise,
+    or, where "blur_first" is set, flip, blur, jitter, grey, solarize, normalise."""
     one = one.float() / 255
     if row[AT["flip"]]:
         one = tv.horizontal_flip(one)
+    if row[AT["blur_first"]]:
+        one = blurred(one, row)
     one = jittered(one, row)
     if row[AT["grey"]]:
         one = tv.rgb_to_grayscale(one, 3)
-    sigma = float(row[AT["sigma"]])
-    if sigma:
-        size = 2 * math.ceil(3 * sigma) + 1
-        one = tv.gaussian_blur(one, [size, size], [sigma, sigma])
+    if not row[AT["blur_first"]]:
+        one = blurred(one, row)
     if row[AT["solarize"]] <= 255:
         one = tv.solarize(one, float(row[AT["solarize"]]) / 255)
     return tv.normalize(one, list(MEAN), list(STD))
@@ -192,6 +200,19 @@ def test_no_operation_leaks_into_other_samples(field: str) -> None:
     loud[5, AT[field]] = on.get(field, 0.3)
     changed = (augment(pictures(), loud) != augment(pictures(), rows)).flatten(1).any(1)
     assert changed.tolist() == [i == 5 for i in range(N)]
+
+
+def test_blur_may_come_before_jitter_and_grey() -> None:
+    """The orders differ where the jitter's clamp has cut values off."""
+    x = pictures()[:2]
+    rows = vectors(2, flip=0, jitter=1, grey=0, sigma=2, solarize=256, order=0, hue=0)
+    rows[:, AT["brightness"]], rows[:, AT["contrast"]], rows[:, AT["saturation"]] = 1.8, 1.7, 1
+    rows[:, AT["blur_first"]] = torch.tensor([1.0, 0.0])
+    x[1] = x[0]
+    first, last = augment(x, rows)
+    assert (first - last).abs().max() > 0.1
+    torch.testing.assert_close(first, chain(x[0], rows[0]), atol=3e-4, rtol=0)
+    torch.testing.assert_close(last, chain(x[1], rows[1]), atol=3e-4, rtol=0)
 
 
 def test_an_empty_recipe_is_normalisation_alone() -> None:
@@ -259,5 +280,5 @@ def test_what_a_seed_draws_for_a_view(size: int) -> None:
     order, sigma = twin.integers(24), twin.uniform(0.1, 2.0) * size / 224
     chances = [float(u < p) for u, p in ((flip, 0.5), (jittered, 0.8), (greyed, 0.2))]
     drawn = [order, *(1 + strengths[:3]), strengths[3]]
-    want = [*chances[:2], *drawn, chances[2], sigma, 256.0]
+    want = [*chances[:2], *drawn, chances[2], sigma, 256.0, 0.0]
     assert row.tolist() == pytest.approx(want, rel=1e-6)

@@ -22,8 +22,9 @@ class Lewel(Method):
     0.5, z the projection of the pooled feature, o those of K / H = 64 features pooled by alignment
     maps (`AlignedNeck`); online and target make their maps each from their own view. Defaults:
     LARS, rate 3.6 at batch 1024, weight decay 1.5e-6 without norms and biases, 200 epochs, target
-    momentum .98 to 1, EMAN. The other published setting: target_bn own, batch 4096, lr 0.45 (7.2
-    in all), weight decay 1e-6, ema0 .996, 400 epochs.
+    momentum .98 to 1, EMAN; the rate's cosine moves every epoch and begins after the warm-up. The
+    other published setting: target_bn own, batch 4096, lr 0.45 (7.2 in all), weight decay 1e-6,
+    ema0 .996, 400 epochs.
 
     Not here: LEWEL_M, the variant on MoCo v2 that paper 000 quotes (40.0 box AP, Table 3,
     ImageNet); the authors published LEWEL_B only.
@@ -40,6 +41,7 @@ class Lewel(Method):
             "optimizer": "adamw",
             "lr": 0.002,
             "warmup_epochs": 1.0,
+            "lr_step": "iter",
             "min_scale": 0.7,
             "hidden": 512,
             "out": 128,
@@ -51,8 +53,10 @@ class Lewel(Method):
             "epochs": 200,
             "batch_size": 256,
             "hidden": 2048,
+            "lr_step": "iter",
             "precision": "bf16",
         },
+        "paper": {"mlp_init": "fan_out"},
     }
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,14 @@ class AlignedNeck(nn.Module):
     """
 
     def __init__(
-        self, channels: int, hidden: int, out: int, groups: int, temperature: float, heads: int
+        self,
+        channels: int,
+        hidden: int,
+        out: int,
+        groups: int,
+        temperature: float,
+        heads: int,
+        mode: Literal["fan_in", "fan_out"] = "fan_in",
     ) -> None:
         super().__init__()
         if out % groups or channels % groups:
@@ -37,8 +45,8 @@ class AlignedNeck(nn.Module):
                 f"got {groups}; try: --set lewel.align_heads=4"
             )
         self.groups, self.temperature = groups, temperature
-        self.projector = make_head(lambda: mlp(channels, hidden, out), heads)
-        self.projector_object = make_head(lambda: mlp(channels, hidden, out), heads)
+        self.projector = make_head(lambda: mlp(channels, hidden, out, mode), heads)
+        self.projector_object = make_head(lambda: mlp(channels, hidden, out, mode), heads)
 
     def forward(self, maps: Tensor, objects: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C, h, w) -> instance (B, K), aligned (B, K / H, K)."""
@@ -69,10 +77,16 @@ class LewelNetwork(Network):
         self.params_ = p
         self.backbone: nn.Module = online
         self.neck = AlignedNeck(
-            online.feature_dim, p.hidden, p.out, p.align_heads, p.temperature, heads
+            online.feature_dim,
+            p.hidden,
+            p.out,
+            p.align_heads,
+            p.temperature,
+            heads,
+            p.mlp_init,
         )
-        self.predictor = mlp(p.out, p.hidden, p.out)
-        self.predictor_object = mlp(p.out, p.hidden, p.out)
+        self.predictor = mlp(p.out, p.hidden, p.out, p.mlp_init)
+        self.predictor_object = mlp(p.out, p.hidden, p.out, p.mlp_init)
         self.target_backbone = copy.deepcopy(self.backbone).requires_grad_(False)
         self.target_neck = copy.deepcopy(self.neck).requires_grad_(False)
 

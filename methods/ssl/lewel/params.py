@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bench.contracts.method import RateMoves
 from bench.core.params import param
 from methods.ssl.byol.params import ByolParams
 
@@ -23,8 +24,10 @@ class LewelParams(ByolParams):
     weight_decay: float = param(1.5e-6, ge=0)
     decay_norm_and_bias: bool = param(False, help="weight decay on batch norm and biases too")
     warmup_epochs: float = param(10.0, ge=0, help="epochs of linear warm-up")
-    lr_step: Literal["epoch", "iter"] = param(
-        "iter", help="whether the cosine moves every epoch or every step"
+    lr_step: RateMoves = param(
+        "epoch_after_warmup",
+        help="when the cosine moves; epoch_after_warmup: every epoch after the warm-up, from the "
+        "whole rate (the code)",
     )
     ema0: float = param(
         0.98,
@@ -44,6 +47,12 @@ class LewelParams(ByolParams):
         search=["log", 0.05, 2.0],
     )
     object_weight: float = param(0.5, ge=0, le=1, help="share of the loss on aligned features")
+    mlp_init: Literal["fan_in", "fan_out"] = param(
+        "fan_in",
+        later=True,
+        help="fan_out: projectors and predictors without biases, drawn by fan-out (the code); "
+        "fan_in: as BYOL's here, at tiny and small",
+    )
     target_bn: Literal["eman", "own"] = param(
         "eman",
         help="eman: the target's batch norm uses averaged statistics; own: those of its batch",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ValidationInfo, field_validator
 
-from bench.contracts.method import PretrainParams
+from bench.contracts.method import PretrainParams, RateMoves
 from bench.core.params import param
 from bench.nn.architectures import VITS
 
@@ -31,9 +31,7 @@ class MaeParams(PretrainParams):
     decay_norm_and_bias: bool = param(False, help="weight decay on layer norm and biases too")
     warmup_epochs: float = param(40.0, ge=0, help="epochs of linear warm-up")
     warmup_ratio: float = param(0.0, ge=0, le=1, help="learning rate factor at step 0")
-    lr_step: Literal["epoch", "iter"] = param(
-        "iter", help="whether the cosine moves every epoch or every step"
-    )
+    lr_step: RateMoves = param("iter", help="whether the cosine moves every epoch or every step")
     mask_ratio: float = param(
         0.75, gt=0, lt=1, help="share of patches that are removed", search=[0.5, 0.75]
     )

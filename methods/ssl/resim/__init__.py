@@ -25,12 +25,14 @@ class Resim(Method):
     slides over the query view (48 pixels every 32; 32 every 24). Where the key view shows the same
     pixels whole, the window is pooled from both maps (precise RoI pooling, 1 x 1) and L is InfoNCE
     of the two unit vectors; its negatives are the 3 x 3-averaged cells of the batch's key maps,
-    the image's own included. Both views have one flip. C4's negatives come from all devices, C3's
-    from the query's own: here, its batch-norm group. Paper 000, Table 3, quotes ReSim-C4
-    pretrained on ImageNet: COCO box AP 39.3, mask AP 35.7 (Mask R-CNN R50-FPN 1x), beside MoCo
-    v2's 38.2 on COCO; the pyramid variant has no row in the four papers.
+    the image's own included. Both views have one flip and are blurred before jitter and grey. C4's
+    negatives come from all devices, C3's from the query's own: here, its batch-norm group. Paper
+    000, Table 3, quotes ReSim-C4 pretrained on ImageNet: COCO box AP 39.3, mask AP 35.7 (Mask
+    R-CNN R50-FPN 1x), beside MoCo v2's 38.2 on COCO; the pyramid variant has no row in the four
+    papers.
     """
 
+    version = 2  # blur before jitter and grey
     Params = ResimParams
     params: ResimParams
     scales = {

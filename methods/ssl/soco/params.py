@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.contracts.method import PretrainParams
+from bench.contracts.method import PretrainParams, RateMoves
 from bench.core.params import param
 from bench.data.boxes import PixelRule
 
@@ -27,9 +27,7 @@ class SocoParams(PretrainParams):
     weight_decay: float = param(1e-5, ge=0)
     decay_norm_and_bias: bool = param(False, help="weight decay on batch norm and biases too")
     warmup_epochs: float = param(10.0, ge=0, help="epochs of linear warm-up")
-    lr_step: Literal["epoch", "iter"] = param(
-        "iter", help="whether the cosine moves every epoch or every step"
-    )
+    lr_step: RateMoves = param("iter", help="whether the cosine moves every epoch or every step")
     ema0: float = param(
         0.99, ge=0, lt=1, help="target momentum at step 0", search=[0.9, 0.99, 0.996, 0.999]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.contracts.method import PretrainParams
+from bench.contracts.method import PretrainParams, RateMoves
 from bench.core.params import param
 
 
@@ -24,9 +24,7 @@ class SwavParams(PretrainParams):
     )
     weight_decay: float = param(1e-6, ge=0)
     warmup_epochs: float = param(0.0, ge=0, help="epochs of linear warm-up")
-    lr_step: Literal["epoch", "iter"] = param(
-        "iter", help="whether the cosine moves every epoch or every step"
-    )
+    lr_step: RateMoves = param("iter", help="whether the cosine moves every epoch or every step")
     hidden: int = param(2048, ge=1, help="hidden width of the projector")
     out: int = param(128, ge=1, help="width of projections and prototypes")
     prototypes: int = param(

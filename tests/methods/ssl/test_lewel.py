@@ -170,8 +170,27 @@ def test_heads_must_divide_the_widths() -> None:
         lewel(align_heads=3).network(10)
 
 
+def test_heads_start_as_in_the_published_code() -> None:
+    """Its projectors and predictors are 1 x 1 convolutions without biases, drawn by fan-out; at
+    tiny they are BYOL's."""
+    torch.manual_seed(0)
+    wanted = {"backbone": "resnet18", "hidden": 96, "out": 64}
+    net = registry.load("method", "lewel").resolve("paper", wanted).network(10)
+    heads = (net.neck.projector, net.neck.projector_object, net.predictor, net.predictor_object)
+    for head in heads:
+        for layer, outputs in ((head[0], 96), (head[3], 64)):
+            assert layer.bias is None
+            assert float(layer.weight.detach().std()) == pytest.approx(
+                math.sqrt(2 / outputs), rel=0.05
+            )
+    tiny = lewel(hidden=96).network(10).neck.projector[0]
+    assert float(tiny.weight.detach().std()) == pytest.approx(math.sqrt(2 / 512), rel=0.05)
+    assert not tiny.bias.any()
+
+
 def test_settings_of_the_published_script() -> None:
     p = registry.load("method", "lewel").resolve("paper").params
+    assert (p.lr_step, p.warmup_epochs, p.mlp_init) == ("epoch_after_warmup", 10, "fan_out")
     assert (p.optimizer, p.batch_size, p.weight_decay, p.ema0) == ("lars", 1024, 1.5e-6, 0.98)
     assert p.lr * p.batch_size / 256 == pytest.approx(3.6)
     assert (p.align_heads, p.object_weight, p.temperature, p.epochs) == (4, 0.5, 1.0, 200)

@@ -4,6 +4,7 @@ loops."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -271,13 +272,23 @@ def test_views_share_one_flip() -> None:
         assert one.flip == two.flip
         flips.append(one.flip)
         assert (one.augment, one.scale, one.size, one.box) == (
-            MOCO_V2,
+            replace(MOCO_V2, blur_first=True),
             (0.2, 1.0),
             96,
             (1, 2, 30, 40),
         )
-        assert (small.flip, small.size) == (None, 32)
+        assert (small.flip, small.size, small.augment) == (None, 32, one.augment)
     assert 10 < sum(flips) < 30
+
+
+def test_views_are_blurred_before_their_colours_change() -> None:
+    """METHODS 1.11: the published order is blur, jitter, grey; MoCo v2's is jitter, grey, blur."""
+    drawn = []
+    for name in ("resim", "moco_v2"):
+        viewer = registry.load("method", name).resolve("tiny").viewer(None, {})
+        views = viewer([Source(0), Source(0)], np.random.default_rng(0)).views
+        drawn.append({v.augment.blur_first for v in views})
+    assert drawn == [{True}, {False}]
 
 
 def test_paper_settings_and_backbones() -> None:
