@@ -188,6 +188,16 @@ def test_the_pairs_of_every_strategy(tmp_path: Path) -> None:
         assert all((s.image, s.role, s.size) == (0, "view", None) for s in found)
 
 
+def test_obj_scene_may_leave_the_s_min_rule_out(tmp_path: Path) -> None:
+    """Paper 001 states the rule for dilate and shift; whether obj_scene's object view follows it
+    is a setting, which is in no key while it has its default."""
+    box = (100.0, 100.0, 400.0, 340.0)
+    object_, scene = ordered(epoch(one_box(tmp_path, "obj_scene", box, s_min_rule=False))[0])
+    assert (object_.box, object_.scale, scene.scale) == (box, None, None)
+    assert "s_min_rule" not in crop("obj_scene").identity()["params"]
+    assert crop("obj_scene", s_min_rule=False).identity()["params"]["s_min_rule"] is False
+
+
 def test_the_order_of_the_views_is_drawn(tmp_path: Path) -> None:
     sampler = one_box(tmp_path, "obj_scene", (100, 100, 400, 340))
     first = [epoch(sampler, seed)[0][0].kind for seed in range(200)]
