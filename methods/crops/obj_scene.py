@@ -15,8 +15,8 @@ class ObjSceneParams(PairedParams):
     s_min_rule: bool = param(
         True,
         later=True,
-        help="the s_min rule holds inside the box too (our reading: the paper states it for dilate "
-        "and shift alone); false: the method's own range there",
+        help="the s_min rule holds inside the box too (our reading: the paper states it for "
+        "dilate and shift alone); false: the method's own range there",
     )
 
 
