@@ -72,7 +72,8 @@ class Soco(Method):
             "hidden": 2048,
             "precision": "bf16",
         },
-        "paper": {"init": "zero_residual"},
+        # the code starts its warm-up at a hundredth of the rate
+        "paper": {"init": "zero_residual", "warmup_ratio": 0.01},
     }
 
     def supports(self, crop: type[Crop]) -> str | None:
