@@ -12,7 +12,17 @@ import click
 from bench.core.store import SCRATCH, Store
 from bench.launch.session import open_runtime
 
-DROPPABLE = ("features", "neighbours", "pairs", "proposals", "pretrain", "weights", "file", "data")
+DROPPABLE = (
+    "annotations",
+    "data",
+    "features",
+    "file",
+    "neighbours",
+    "pairs",
+    "pretrain",
+    "proposals",
+    "weights",
+)
 
 
 @click.command()

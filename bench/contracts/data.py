@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,6 +72,9 @@ class Data(Component):
     folder: str = ""  # where it is looked for under BENCH_DATA; "": a folder of the set's name
     official: Mapping[str, int] = {}  # images of the published lists (or splits) by their names
     sample_settings: tuple[str, ...] = ()  # FIELD=VALUE that a `sample` needs to be read
+    # whether scores are of the annotations as they are written (`read_annotations`), which the
+    # index holds clipped and in float32
+    scored_as_written: bool = False
 
     @classmethod
     def sample(cls) -> WriteSample | None:
@@ -134,6 +137,12 @@ class Data(Component):
 
     def run(self, ctx: StageContext) -> None:
         """Make the stage's folder: index arrays per split, and `report.json` (counts, repairs)."""
+        raise NotImplementedError
+
+    def read_annotations(self, root: Path, split: str) -> dict[str, Any]:
+        """A split's annotations as they are written, where the set is `scored_as_written`: a COCO
+        instances dict whose categories are 1..K in the order of `ImageSet.classes`, whose
+        annotations are numbered from 1 in the order of the file."""
         raise NotImplementedError
 
     def load(self, folder: Path, root: Path, split: str) -> ImageSet:

@@ -35,7 +35,8 @@ from bench.launch.memory import expected_mib
 RETRIES = 3  # of a stage whose worker or machine was lost
 LOOK_SECONDS = 0.5
 CONNECT_SECONDS = 10
-ON_CPU = ("data", "crop_stats", "recall", "file", "weights")  # kinds of stages that use no GPU
+# kinds of stages that use no GPU
+ON_CPU = ("annotations", "data", "crop_stats", "recall", "file", "weights")
 
 
 class Preempted(Exception):

@@ -55,6 +55,9 @@ def load_finished(ask: Selection, stage: Stage) -> Finished:
         )
     runtime, store = ask.engine.runtime, ask.engine.store
     runtime.roots[data.key] = runtime.roots[whole_now.key]
+    for child in stage.inputs.values():
+        if child.kind == "annotations":
+            ask.engine.ensure(child)
     folder = store.folder(stage)
     inputs = {role: store.folder(child) for role, child in stage.inputs.items()}
     identity = stage.params["task"]

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,7 @@ from tasks._detection.backend import DetectorBackend
 from tasks._detection.data import TestImages, TestSample
 from tasks._detection.masks import paste
 from tasks._detection.protocol import CocoParams, DetectionParams
-from tasks._detection.records import (
-    Annotation,
-    Category,
-    Detection,
-    Image,
-    Metrics,
-    PerClass,
-    Truth,
-)
+from tasks._detection.records import Detection, Metrics, PerClass, Truth
 
 FIELDS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -115,37 +108,6 @@ def to_original(
     return torch.minimum((boxes * scale).clamp(min=0), limit)
 
 
-def ground_truth(images: ImageSet) -> Truth:
-    """The split as a COCO instances dict, categories 1..K, with areas, crowds, masks and
-    keypoints."""
-    annotations: list[Annotation] = []
-    for i in range(len(images)):
-        o = images.objects(i)
-        for j in range(len(o.boxes)):
-            x1, y1, x2, y2 = (float(v) for v in o.boxes[j])
-            annotation: Annotation = {
-                "id": len(annotations) + 1,
-                "image_id": int(images.ids[i]),
-                "category_id": int(o.labels[j]) + 1,
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": float(o.area[j]),
-                "iscrowd": int(o.crowd[j]),
-                "segmentation": o.segmentations[j] if o.segmentations else [],
-            }
-            if o.keypoints is not None:
-                annotation["keypoints"] = o.keypoints[j].flatten().tolist()
-                annotation["num_keypoints"] = int((o.keypoints[j][:, 2] > 0).sum())
-            annotations.append(annotation)
-    records: list[Image] = [
-        {"id": int(image), "width": int(w), "height": int(h), "file_name": f"{int(image)}"}
-        for image, (w, h) in zip(images.ids, images.sizes, strict=True)
-    ]
-    categories: list[Category] = [
-        {"id": i + 1, "name": name} for i, name in enumerate(images.classes)
-    ]
-    return {"images": records, "annotations": annotations, "categories": categories, "info": {}}
-
-
 def choose_evaluator(p: DetectionParams) -> str:
     """The library that scores the protocol as COCO does; pycocotools where it names none."""
     return p.evaluator if isinstance(p, CocoParams) else "pycocotools"
@@ -180,7 +142,7 @@ def evaluate(
     """(stats, precision) of COCOeval for a kind: the summary in pycocotools' order, and the table
     IoU x recall x class x area x detections."""
     run = evaluate_matched(truth, detections, kind, evaluator)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _silence():
         run.accumulate()
         run.summarize()
     return np.asarray(run.stats, np.float64), np.asarray(run.eval["precision"], np.float64)
@@ -191,8 +153,7 @@ def evaluate_matched(truth: Truth, detections: list[Detection], kind: str, evalu
     Keypoints that are not COCO's 17 have a sigma of .05 each."""
     fields = ("image_id", "category_id", "score", FIELDS[kind])
     mine = [{k: v for k, v in d.items() if k in fields} for d in detections]
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*kpt_oks_sigmas", category=UserWarning)
+    with _silence():
         run = (
             _match_with_hotcoco(truth, mine, kind)
             if evaluator == "hotcoco"
@@ -203,6 +164,15 @@ def evaluate_matched(truth: Truth, detections: list[Detection], kind: str, evalu
             run.params.kpt_oks_sigmas = np.full(points[0], OTHER_SIGMA)
         run.evaluate()
     return run
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing of what the libraries print, nor hotcoco's warning of other sigmas than COCO's:
+    docs/design/detection.md says what they mean for AP."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*kpt_oks_sigmas", category=UserWarning)
+        yield
 
 
 def _match_with_pycocotools(truth: Truth, records: list[dict[str, object]], kind: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ from bench.core.files import write_json
 from bench.core.picture import contact_sheet, draw_boxes
 from bench.stages.pretrain.setup import pick_device, step_threads
 from tasks._detection.backend import DetectorBackend, select
-from tasks._detection.evaluate import choose_evaluator, coco_metrics, ground_truth, predict
+from tasks._detection.evaluate import choose_evaluator, coco_metrics, predict
 from tasks._detection.protocol import DetectionParams, VocParams
 from tasks._detection.records import Detection, Metrics, PerClass
 from tasks._detection.selection import OneClass, choose_fraction
 from tasks._detection.train import precise_batch_norm, train
+from tasks._detection.truth import read_truth
 from tasks._detection.voc import voc_metrics
 
 
@@ -42,7 +44,7 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "detector.pth")
     detections = predict(ctx, backend, model, held_out, p, fabric.device)
     (ctx.work / "detections.json").write_text(json.dumps(detections))
-    metrics, per_class = score(held_out, detections, p)
+    metrics, per_class = score(held_out, detections, p, ctx.inputs.get("annotations"))
     write_json(ctx.work / "per_class.json", per_class)
     ctx.tracker.image("predictions", draw_predictions(held_out, detections))
     return metrics
@@ -65,12 +67,16 @@ def prepare_split(images: ImageSet, p: DetectionParams) -> ImageSet:
 
 
 def score(
-    images: ImageSet, detections: list[Detection], p: DetectionParams
+    images: ImageSet,
+    detections: list[Detection],
+    p: DetectionParams,
+    written: Path | None = None,
 ) -> tuple[Metrics, PerClass]:
-    """The protocol's metrics in percent, and per class."""
+    """The protocol's metrics in percent, and per class; COCO's against the annotations as they are
+    `written`, where the evaluation has the folder of such a stage."""
     if isinstance(p, VocParams):
         return voc_metrics(images, detections, p.ap_rule)
-    return coco_metrics(ground_truth(images), detections, p.kinds, choose_evaluator(p))
+    return coco_metrics(read_truth(images, written), detections, p.kinds, choose_evaluator(p))
 
 
 def _write_subset(ctx: StageContext, images: ImageSet, p: DetectionParams) -> None:

@@ -18,10 +18,11 @@ import numpy as np
 from bench.contracts.context import StageContext
 from bench.contracts.task import Scored
 from bench.core.progress import Advance
-from tasks._detection.evaluate import choose_evaluator, evaluate_matched, ground_truth
+from tasks._detection.evaluate import choose_evaluator, evaluate_matched
 from tasks._detection.pipeline import prepare_split
 from tasks._detection.protocol import DetectionParams, VocParams
 from tasks._detection.records import Annotation, Detection, Truth
+from tasks._detection.truth import read_truth
 from tasks._detection.voc import Ranked, Rule, rank_detections, voc_means
 from tasks._shared.counted import Counted
 
@@ -43,7 +44,7 @@ def rescore(ctx: StageContext, p: DetectionParams) -> Scored:
             name: partial(_score_voc, classes, p.ap_rule, name) for name in ("AP", "AP50", "AP75")
         }
         return Scored(images.ids, metrics)
-    truth, evaluator = ground_truth(images), choose_evaluator(p)
+    truth, evaluator = read_truth(images, ctx.inputs.get("annotations")), choose_evaluator(p)
     metrics = {}
     for kind in p.kinds:
         advance = ctx.progress.task(f"match {kind}", len(images))

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contracts.needs import Needs
 from bench.contracts.task import Scored, Task
+from bench.data.annotations import annotations_stage
 from bench.nn.architectures import architecture
 from tasks._detection.engines import engine_reason, pick
-from tasks._detection.protocol import DetectionParams
+from tasks._detection.protocol import CocoParams, DetectionParams
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
+    from bench.contracts.planner import Planner
+    from bench.core.stage import Stage
 
 SIZES = {
     "AP": "IoU .5:.95",
@@ -158,6 +161,12 @@ class DetectionTask(Task):
         if "cifar" in network.options:
             return f"{self.needs} strides 4 to 32; with a 3x3 stem the stages have strides 1 to 8"
         return engine_reason(self.params, network)
+
+    def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
+        """COCO's AP is of the annotations as they are written, where the set has them so."""
+        inputs = super().stages(plan, backbone, data)
+        written = annotations_stage(data, "val") if isinstance(self.params, CocoParams) else None
+        return inputs if written is None else {**inputs, "annotations": written}
 
     @classmethod
     def pick_engine(cls, name: str) -> str:

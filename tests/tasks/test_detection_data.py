@@ -22,10 +22,10 @@ from bench.plan.cell import Cell, Plan
 from bench.plan.planner import Planner
 from tasks._detection.data import TestImages as ShownImages
 from tasks._detection.data import TrainImages
-from tasks._detection.evaluate import ground_truth
 from tasks._detection.pipeline import prepare_split, score
 from tasks._detection.selection import choose_fraction, find_usable
 from tasks._detection.train import make_loader
+from tasks._detection.truth import ground_truth
 from tasks._shared.finetune import Key
 from tests.data import folders, voc_folders
 from tests.data.voc_folders import Photo, thing

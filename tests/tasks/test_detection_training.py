@@ -17,9 +17,10 @@ from bench.contracts.registry import load
 from tasks._detection import train as training
 from tasks._detection.backend import TorchvisionBackend
 from tasks._detection.data import TrainImages
-from tasks._detection.evaluate import coco_metrics, ground_truth, predict
+from tasks._detection.evaluate import coco_metrics, predict
 from tasks._detection.fpn import FpnRcnn
 from tasks._detection.selection import StepBatches
+from tasks._detection.truth import ground_truth
 from tasks._shared import finetune as _finetune
 from tasks._shared.finetune import Key
 from tests.small_set import SmallSet

@@ -63,6 +63,7 @@ class Coco(Data):
         layout="unpacked into one folder: train2017/, val2017/, annotations/",
     )
     official = {"train": 118_287, "val": 5000}
+    scored_as_written = True
 
     @classmethod
     def annotations(cls) -> frozenset[str]:
@@ -152,6 +153,24 @@ class Coco(Data):
     def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return IndexedImages(self.name, split, index, root / FOLDERS[split], KEYPOINTS)
 
+    def read_annotations(self, root: Path, split: str) -> dict[str, Any]:
+        """What is no box in any reading, because a number of it is not finite, is left out."""
+        content, points = _load(root, split), _persons(root, split)
+        categories = sorted(content["categories"], key=lambda c: c["id"])
+        label = {c["id"]: i for i, c in enumerate(categories, 1)}
+        annotations: list[dict[str, Any]] = []
+        for given in content["annotations"]:
+            if np.isfinite(np.array(given["bbox"], np.float64)).all():
+                one = _written(given, label[given["category_id"]], len(annotations) + 1)
+                annotations.append({**one, **points.get(given["id"], {})} if points else one)
+        names = ("id", "width", "height", "file_name")
+        return {
+            "images": [{name: image[name] for name in names} for image in content["images"]],
+            "annotations": annotations,
+            "categories": [{"id": label[c["id"]], "name": c["name"]} for c in categories],
+            "info": {},
+        }
+
 
 def _annotations(root: Path, split: str) -> Path:
     return root / "annotations" / f"instances_{FOLDERS[split]}.json"
@@ -190,11 +209,37 @@ def _check_entries(file: Path, name: str, entries: Any, fields: set[str]) -> Non
 
 
 def _keypoints(root: Path, split: str) -> dict[int, list[float]] | None:
+    persons = _persons(root, split)
+    return None if persons is None else {i: one["keypoints"] for i, one in persons.items()}
+
+
+def _persons(root: Path, split: str) -> dict[int, dict[str, Any]] | None:
+    """keypoints and num_keypoints by annotation id; None without a file of them."""
     file = root / "annotations" / f"person_keypoints_{FOLDERS[split]}.json"
     if not file.is_file():
         return None
     content = read_json(file, "COCO keypoints")
-    return {a["id"]: a["keypoints"] for a in content["annotations"]}
+    return {
+        a["id"]: {
+            "keypoints": a["keypoints"],
+            "num_keypoints": a.get("num_keypoints", sum(v > 0 for v in a["keypoints"][2::3])),
+        }
+        for a in content["annotations"]
+    }
+
+
+def _written(annotation: dict[str, Any], category: int, number: int) -> dict[str, Any]:
+    """An annotation as the official tool reads it, under another category and number."""
+    x, y, width, height = annotation["bbox"]
+    return {
+        "id": number,
+        "image_id": annotation["image_id"],
+        "category_id": category,
+        "bbox": [x, y, width, height],
+        "area": float(annotation.get("area", width * height)),
+        "iscrowd": int(annotation.get("iscrowd", 0)),
+        "segmentation": annotation.get("segmentation", []),
+    }
 
 
 def _decode(listed: tuple[Path, dict[str, Any]]) -> tuple[int, tuple[int, int]] | str:
