@@ -58,10 +58,13 @@ def command(
     --json. Test images are drawn with replacement, the same for all results; nothing is trained.
 
     The interval says what other test images would have changed, not what another seed of the
-    training would change: for that, run several seeds and see bench leaderboard.
+    training would change: for that, run several seeds and see bench leaderboard. It is too narrow
+    for fewer than 100 test images, and where the test set holds copies of an image, which are
+    drawn as if they were different ones. Detections of equal scores keep their order, those of an
+    image that is drawn twice together, so ties are broken as in the evaluation itself.
     """
     from bench.launch.stored import Selection
-    from bench.measure.resampling import comparable, differences, load_finished
+    from bench.measure.resampling import ENOUGH, comparable, differences, load_finished
 
     if len(keys) < 2:
         raise BadInput(
@@ -79,6 +82,7 @@ def command(
         print_json(
             {
                 "images": len(members[0].scored.ids),
+                "too_few_images": len(members[0].scored.ids) < ENOUGH,
                 "resamples": resamples,
                 "seed": seed,
                 "rows": rows,
@@ -105,7 +109,7 @@ def _metrics(members: Sequence[Finished], wanted: str | None) -> list[str]:
 
 
 def _print(members: Sequence[Finished], rows: list[Difference], resamples: int) -> None:
-    from bench.measure.resampling import differing
+    from bench.measure.resampling import ENOUGH, differing
 
     first = members[0]
     labels = {m.stage.key: m.label for m in members}
@@ -142,6 +146,11 @@ def _print(members: Sequence[Finished], rows: list[Difference], resamples: int) 
         f"The interval is over {resamples} draws of the {images} test images; it does not cover "
         "other seeds."
     )
+    if images < ENOUGH:
+        echo_prose(
+            f"With fewer than {ENOUGH} test images the interval is too narrow: of 60 images it "
+            "holds the true difference in 92 to 93 % of all comparisons, not in 95."
+        )
 
 
 def _verdict(row: Difference) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,41 @@ def test_what_it_prints(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = " ".join(said.split())
     assert f"knn, beside random_init × image {keys[0]}" in said
     assert "over 1000 draws of the 6 test images; it does not cover other seeds." in said
+    assert "With fewer than 100 test images the interval is too narrow: of 60 images" in said
+    assert figures(store, *keys)["too_few_images"] is True
     assert "not scored with the same settings" not in said
     (other,) = cells(store, "knn", "0", "knn.temperature=0.2")
     said = " ".join(bench(store, "compare", keys[0], other).split())
     assert f"{other} was not scored with the same settings: temperature 0.1 and 0.2" in said
+
+
+def test_nothing_is_said_of_the_number_of_images_where_there_are_enough(store: Path) -> None:
+    sizes = ("scenes_objects.n_train=4", "scenes_objects.n_val=100")
+    settings = sets(*sizes, *(f"knn.{s}" for s in TASKS["knn"]))
+    where = ["--method", "random_init", "--task", "knn", "--devices", "cpu", "--workers", "0"]
+    said = bench(store, "run", *where, "--seeds", "0,1", *settings)
+    keys = [line.rpartition("-")[2] for line in said.splitlines() if line.startswith("files: ")]
+    said = " ".join(bench(store, "compare", *keys, "--resamples", "100").split())
+    assert "draws of the 100 test images" in said
+    assert "too narrow" not in said
+    assert figures(store, *keys, "--resamples", "100")["too_few_images"] is False
+
+
+def test_what_coco_is_scored_against_is_made_again(tmp_path: Path) -> None:
+    """Its annotations, as they are written, may have been deleted meanwhile."""
+    home, root = tmp_path / "home", tmp_path / "coco"
+    bench(home, "data", "make", "coco", "--out", str(root), "--train", "6", "--val", "4")
+    settings = sets(*(f"coco_det.{s}" for s in DETECTOR))
+    where = ["--method", "random_init", "--task", "coco_det", "--task-data", f"coco={root}"]
+    where += ["--devices", "cpu", "--workers", "0", "--seeds", "0,1"]
+    said = bench(home, "run", *where, *settings)
+    keys = [line.rpartition("-")[2] for line in said.splitlines() if line.startswith("files: ")]
+    data = ("--data", f"coco={root}", "--resamples", "100")
+    before = figures(home, *keys, *data)["rows"]
+    (annotations,) = (home / "store/annotations").iterdir()
+    shutil.rmtree(annotations)
+    assert figures(home, *keys, *data)["rows"] == before
+    assert annotations.is_dir()
 
 
 def test_a_result_on_a_part_of_the_training_images(store: Path) -> None:

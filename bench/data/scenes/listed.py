@@ -124,7 +124,7 @@ def write_pets(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
             name = f"{NAMES[d.label]}_{seen[d.label]}"
             put(root / f"images/{name}.jpg", d.jpeg())
             rows.append(f"{name} {breeds.index(d.label) + 1} 1 1")
-        write_lines(root / f"annotations/{part}.txt", "#Image CLASS-ID SPECIES BREED ID", *rows)
+        write_lines(root / f"annotations/{part}.txt", *rows)
 
 
 def write_dtd(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
