@@ -9,6 +9,7 @@ import click
 
 from bench.cli._options import CROP, JSON, METHOD, PRETRAIN_DATA, SCALE, TASK
 from bench.cli._table import Column, echo_prose, print_json, print_table
+from bench.contracts.task import DEAD_TEXT
 from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ FIELDS = (
     "headline",
     "overrides",
     "cells",
+    "dead",
 )
 
 
@@ -128,6 +130,8 @@ def _print_board(board: tuple[str, ...], rows: list[LeaderboardRow]) -> None:
         if changed:
             notes += [changed] * (changed not in notes)
             label += f" *{notes.index(changed) + 1}"
+        if row["dead"]:
+            label += " (dead)"
         cells = (_cell(row, name) for name in names)
         lines.append((label, row["crop"], str(len(row["seeds"])), *cells))
     print_table(
@@ -142,6 +146,8 @@ def _print_board(board: tuple[str, ...], rows: list[LeaderboardRow]) -> None:
     )
     for number, note in enumerate(notes, 1):
         echo_prose(f"*{number} {note}", "   ", "")
+    if any(row["dead"] for row in rows):
+        echo_prose(f"(dead) {DEAD_TEXT}", "   ", "")
 
 
 def _metric_names(rows: list[LeaderboardRow]) -> list[str]:

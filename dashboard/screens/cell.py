@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from bench.contracts.task import DEAD, DEAD_TEXT
 from bench.results.views.commands import complete_command
 from bench.results.views.differences import collect_settings
 from bench.results.views.lineage import (
@@ -145,9 +146,12 @@ def metrics(info: CellInfo) -> None:
     if not info.results:
         st.html(show_small_print("There is no result yet."))
     for source, values in info.results.items():
+        if DEAD in values:
+            st.html(note(f"Dead: {DEAD_TEXT}.", "warn"))
         rows = [
             (f"{n} (headline)" if n == info.headlines[source] else n, f"{v:.2f}")
             for n, v in values.items()
+            if n != DEAD
         ]
         st.html(
             table(

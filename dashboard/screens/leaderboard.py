@@ -148,7 +148,8 @@ def legend() -> None:
         show_small_print(
             "Numbers are percent: the mean over seeds ± the 95 % t-interval, where there are two "
             "seeds or more. Bold is the best of a column; ≈ is not distinguishable from it "
-            "(Welch's t-test, 5 %). Bars go from the lowest to the highest value of the column. "
+            "(Welch's t-test, 5 %); † is a dead network, whose numbers mean nothing. Bars go from "
+            "the lowest to the highest value of the column. "
             "Click a cell to open it; point at an empty one to see why it is empty and which "
             "command fills it."
         )

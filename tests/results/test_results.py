@@ -22,10 +22,11 @@ from bench.core.stage import Stage
 from bench.core.statistics import summarise, t_quantile
 from bench.plan.cell import Cell, PlannedCell
 from bench.results import migrations
-from bench.results.db.database import open_database
+from bench.results.db.database import Database, open_database
 from bench.results.db.models import Base
 from bench.results.db.result_file import describe_cell, describe_result
 from bench.results.db.schema import HEAD, VERSION_TABLE
+from bench.results.views.entries import Entry, load_entries
 
 
 def url(folder: Path) -> str:
@@ -125,6 +126,30 @@ def test_imported_results_stay_apart(tmp_path: Path) -> None:
         ("measured", 1.0),
         ("imported", 5.0),
     }
+
+
+def test_a_dead_network_is_marked_and_comes_last(tmp_path: Path) -> None:
+    database = open_database(url(tmp_path))
+    dead = record(61.1, method="simclr")
+    dead["metrics"]["dead"] = 1.0
+    dead["order"].append("dead")
+    for each in (dead, record(40.0), record(30.0, method="swav")):
+        database.record_result(each)
+    rows = database.read_rows()
+    assert [(r["method"], r["dead"]) for r in rows] == [
+        ("byol", False),
+        ("swav", False),
+        ("simclr", True),
+    ]
+    assert all(set(r["metrics"]) == {"AP_bbox", "AP50_bbox"} for r in rows)
+    assert [r["method"] for r in database.read_best(2)[0]] == ["byol", "swav"]
+    (entry,) = [e for e in entries_of(database) if e.dead]
+    assert entry.method == "simclr"
+
+
+def entries_of(database: Database) -> list[Entry]:
+    with database.engine.connect() as connection:
+        return load_entries(connection, "tiny", "scenes")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "3", None])

@@ -308,4 +308,4 @@ def _sort_key(row: LeaderboardRow) -> tuple[Any, ...]:
     headline = row["metrics"].get(row["headline"])
     mean = headline["mean"] if headline else float("-inf")
     where = (row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"])
-    return (*where, -mean, row["method"], row["crop"], row["cells"])
+    return (*where, row["dead"], -mean, row["method"], row["crop"], row["cells"])
