@@ -6,11 +6,10 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from bench.contracts.task import DEAD_TEXT
 from bench.results.views.board import Board, Column, Row
 from bench.results.views.board_text import format_number, standing_of, state_of
 from bench.results.views.commands import complete_command
-from bench.results.views.entries import Entry
+from bench.results.views.entries import DEAD_TEXT, Entry
 from dashboard.look import SYMBOLS, frame_table, hint_attributes, href, tag
 
 LINES = {

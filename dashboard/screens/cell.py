@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
-from bench.contracts.task import DEAD, DEAD_TEXT
 from bench.results.views.commands import complete_command
 from bench.results.views.differences import collect_settings
+from bench.results.views.entries import DEAD, DEAD_TEXT
 from bench.results.views.lineage import (
     CellInfo,
     StageInfo,

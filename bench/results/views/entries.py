@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from bench.contracts.task import DEAD as DEAD
+from bench.contracts.task import DEAD_TEXT as DEAD_TEXT
 from bench.core.collector import collector_off
 from bench.core.params import format_setting
 from bench.core.statistics import summarise
