@@ -262,6 +262,39 @@ def test_importing_rubbish_is_one_line_and_adds_nothing(
     assert json.loads(invoke("leaderboard", "--json").output) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--task", "coco_dett"), r"unknown task 'coco_dett' \(did you mean 'coco_det'\?\)"),
+        (("--task", "coco_det,foo"), "unknown task 'foo'"),
+        (("--method", "byoll"), r"unknown method 'byoll' \(did you mean 'byol'\?\)"),
+        (("--scale", "tinny"), "unknown scale 'tinny'"),
+        (("--data", "scene"), r"unknown data 'scene' \(did you mean 'scenes'\?\)"),
+    ],
+)
+def test_a_leaderboard_of_unknown_names_says_the_nearest(
+    home: Path, words: tuple[str, ...], message: str
+) -> None:
+    open_database(f"sqlite:///{home / 'results.db'}").record_result(record(1.5))
+    with pytest.raises(BadInput, match=message):
+        invoke("leaderboard", *words)
+
+
+def test_a_leaderboard_takes_names_of_results_and_globs(home: Path) -> None:
+    """Also of methods that are no components, as weights and imported results have them."""
+    database = open_database(f"sqlite:///{home / 'results.db'}")
+    for method in ("byol", "weights:mine"):
+        database.record_result(record(1.5, method=method))
+
+    def methods(*words: str) -> list[str]:
+        rows = json.loads(invoke("leaderboard", "--json", *words).output)
+        return [row["method"] for row in rows]
+
+    assert methods("--method", "weights:mine") == ["weights:mine"]
+    assert methods("--method", "weights:*,byol", "--task", "coco_*") == ["byol", "weights:mine"]
+    assert methods("--method", "orl") == [], "it exists, and has no result"
+
+
 def test_an_empty_leaderboard_says_what_to_run(home: Path) -> None:
     assert "bench run --method orl --task coco_det" in invoke("leaderboard").output
 

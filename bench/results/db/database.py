@@ -234,6 +234,11 @@ class Database:
             wanted = [head for members in boards.values() for head in members[:limit]]
             return sorted(queries.read_rows(connection, wanted), key=_sort_key), len(heads)
 
+    def read_names(self, column: str) -> set[str]:
+        """The different values that cells have in a column, such as "method"."""
+        with self.engine.connect() as connection:
+            return set(connection.scalars(select(getattr(CellRow, column)).distinct()))
+
     def read_rows_of(self, labels: Iterable[str]) -> list[LeaderboardRow]:
         """The rows that contain these cells, with all their seeds."""
         with self.engine.connect() as connection:
