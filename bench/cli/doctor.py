@@ -87,9 +87,9 @@ def _tracker() -> str:
     mode = open_runtime().tracker
     if mode == "none":
         return "none (BENCH_TRACKER)"
-    from bench.launch.wandb import wandb_mode
+    from bench.launch.wandb_login import find_tracking
 
-    return f"wandb, {wandb_mode()}"
+    return f"wandb, {find_tracking()}"
 
 
 def _unavailable() -> dict[str, str] | str:
