@@ -7,6 +7,8 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.widgets import number, select, select_several, toggle
+
 PAGE = "page"  # the parameter that names the page; the first page has none
 WRITTEN = "address written"  # what this session last put into the address
 HERE = "page shown"  # which page that was
@@ -52,7 +54,7 @@ class Address:
         if st.session_state[key] not in options:
             st.session_state[key] = default
         where = how.pop("where", st)
-        value = where.selectbox(label, list(options), key=key, **how)
+        value = select(label, options, where, key=key, **how)
         self.note(name, [] if value == default else [value])
         return value
 
@@ -63,9 +65,8 @@ class Address:
         key = self._start(name, [v for v in self.given.get(name, ()) if v in options])
         st.session_state[key] = [v for v in st.session_state[key] if v in options]
         where = how.pop("where", st)
-        value = where.multiselect(
-            label, list(options), key=key, placeholder=how.pop("placeholder", "all"), **how
-        )
+        placeholder = how.pop("placeholder", "all")
+        value = select_several(label, options, where, key=key, placeholder=placeholder, **how)
         self.note(name, list(value))
         return tuple(value)
 
@@ -75,7 +76,7 @@ class Address:
         key = self._start(name, int(asked) if asked.isdecimal() and len(asked) < 9 else least)
         st.session_state[key] = min(max(least, st.session_state[key] or least), most)
         where = how.pop("where", st)
-        value = int(where.number_input(label, least, most, key=key, step=1, **how))
+        value = number(label, least, most, where, key=key, **how)
         self.note(name, [] if value == least else [str(value)])
         return value
 
@@ -84,7 +85,7 @@ class Address:
         asked = next(iter(self.given.get(name, ())), "yes" if default else "no")
         key = self._start(name, asked == "yes")
         where = how.pop("where", st)
-        value = bool(where.toggle(label, key=key, **how))
+        value = toggle(label, where, key=key, **how)
         self.note(name, [] if value == default else ["yes" if value else "no"])
         return value
 

@@ -29,8 +29,10 @@ from bench.results.db.reading import (  # noqa: E402
     is_user_error,
 )
 from dashboard.address import PAGE, start_page  # noqa: E402
+from dashboard.hosts import ALLOWED, ask_nobody, host_name, is_allowed, read_host  # noqa: E402
 from dashboard.look import note, paint, show_small_print, title  # noqa: E402
 from dashboard.source import Source  # noqa: E402
+from dashboard.widgets import button, segments  # noqa: E402
 
 
 def screens() -> list[ModuleType]:
@@ -57,7 +59,7 @@ def guard_page(module: ModuleType) -> None:
             st.code(module.FIRST, language="bash")
     except SQLAlchemyError as error:
         st.html(title(module.TITLE) + note(explain_error(error), "warn"))
-        st.button("Reload")
+        button("Reload")
     except Exception as error:
         if not is_user_error(error):
             raise
@@ -71,12 +73,11 @@ def choose_page(modules: dict[str, ModuleType]) -> str:
     asked = asked if asked in modules else first
     if st.session_state.get("menu") != asked:
         st.session_state["menu"] = asked
-    st.segmented_control(
+    segments(
         "Page",
         list(modules),
         key="menu",
         format_func=lambda name: modules[name].TITLE,
-        label_visibility="collapsed",
         on_change=open_page,
         args=(first, asked),
     )
@@ -89,11 +90,24 @@ def open_page(first: str, before: str) -> None:
     st.query_params.from_dict({} if chosen == first else {PAGE: chosen})
 
 
+def refuse(host: str) -> str:
+    """Why nothing is shown under this name, and what to do where it is meant."""
+    name = host_name(host)[:80]
+    return (
+        f"The dashboard is not known as {name!r}. If that name is meant, start it with: bench "
+        f"dashboard --allow-host {name} (or {ALLOWED}={name})"
+    )
+
+
 def main() -> None:
     """The menu, then the page; the first is the leaderboard."""
     st.set_page_config(
         page_title="bench", page_icon="📊", layout="wide", initial_sidebar_state="collapsed"
     )
+    ask_nobody()  # where this was started by Streamlit's own command
+    if not is_allowed(read_host()):
+        st.html(title("bench") + note(refuse(read_host()), "warn"))
+        return
     dark = getattr(st.context, "theme", None) is not None and st.context.theme.type == "dark"
     st.html(paint("#14171B" if dark else "#FFFFFF"))
     modules = {m.__name__.rpartition(".")[2]: m for m in screens()}

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 SYMBOLS = {
     "done": "●",
+    "dead": "†",
     "running": "◔",
     "failed": "✕",
     "interrupted": "‖",

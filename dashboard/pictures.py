@@ -12,6 +12,7 @@ from bench.figures.recorded import collect_figure, draw_picture, draw_stage, lis
 from bench.results.db.place import home_folder
 from bench.results.views.lineage import StageInfo
 from dashboard.source import Source
+from dashboard.widgets import download
 
 TYPES = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
 
@@ -30,13 +31,12 @@ def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
     st.image(image, width="content")
     with st.container(horizontal=True, vertical_alignment="center"):
         for kind, mime in TYPES.items():
-            st.download_button(
+            download(
                 kind.upper(),
                 partial(_file, key, kind, draw),
                 f"{name}.{kind}",
                 mime,
                 key=f"download.{name}.{kind}",
-                on_click="ignore",
             )
     return True
 

@@ -9,11 +9,11 @@ from typing import Any
 from bench.results.views.board import Board, Column, Row
 from bench.results.views.board_text import format_number, standing_of, state_of
 from bench.results.views.commands import complete_command
-from bench.results.views.entries import Entry
+from bench.results.views.entries import DEAD_TEXT, Entry
 from dashboard.look import SYMBOLS, frame_table, hint_attributes, href, tag
 
 LINES = {
-    "incomplete": "not ranked: a result is missing in a column that counts",
+    "incomplete": "not ranked: a result is missing, or of a dead network, in a column that counts",
     "reported": "reported in papers; no row of this method and crop is shown",
 }
 STANDINGS = {
@@ -69,10 +69,11 @@ def _cell(board: Board, column: Column, row: Row, where: dict[str, str]) -> str:
     low, high = board.spans.get(column.key, (entry.mean, entry.mean))
     share = 100.0 if high == low else 4 + 96 * (entry.mean - low) / (high - low)
     interval = "" if entry.ci95 is None else f"±{entry.ci95:.1f}"
+    mark = SYMBOLS["dead"] if entry.dead else "≈" if standing == "tie" else ""
     inner = (
         f'<span class="g"><span class="v">{entry.mean:.1f}</span>'
         f'<span class="ci">{interval}</span>'
-        f'<span class="t">{"≈" if standing == "tie" else ""}</span></span>'
+        f'<span class="t">{mark}</span></span>'
         f'<span class="track"><i style="width:{min(100.0, max(0.0, share)):.0f}%"></i></span>'
     )
     if row.source == "reported":
@@ -89,6 +90,7 @@ def hint_of(entry: Entry, standing: str = "") -> str:
         parts.append("± is the 95 % t-interval")
     parts += [f"{count} {state}" for state, count in entry.states.items() if state != "done"]
     parts += [STANDINGS[standing]] if standing else []
+    parts += [f"dead: {DEAD_TEXT}"] if entry.dead else []
     return "; ".join(p for p in parts if p)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
 import click
 
 from bench import __version__
-from bench.core.errors import BenchError, nearest
+from bench.core.errors import BenchError, brief, nearest
 from bench.core.redact import redact
 
 VERBS = {  # verb -> one line; the file of the same name defines `command`
@@ -32,6 +33,16 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "gc": "Free disk space: partial work and large files no result needs.",
     "doctor": "Report versions, devices, tracker, data and store.",
 }
+
+
+OF_USERS = (
+    click.ClickException,
+    click.Abort,
+    KeyboardInterrupt,
+    BenchError,
+    OSError,
+    UnicodeEncodeError,
+)
 
 
 class LazyGroup(click.Group):
@@ -84,23 +95,36 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = 0
-    except click.ClickException as error:
-        code = _say(_one_line(error), 2)
-    except BenchError as error:
-        if debug:
-            raise
-        code = _say(str(error), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        code = _say("interrupted; the same command goes on where this one stopped", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OF_USERS as error:
+        if debug and not isinstance(error, (click.ClickException, click.Abort, KeyboardInterrupt)):
+            raise
+        code = _say(*_explain(error))
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _say(text: str, code: int) -> int:
-    click.echo(f"bench: {redact(text)}", err=True)
+    line = re.sub(r"\S{500,}", lambda word: brief(word[0])[1:], redact(text))
+    click.echo(f"bench: {line}", err=True)
     return code
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """What a command that ended with one of `OF_USERS` says, and its exit code."""
+    if isinstance(error, click.ClickException):
+        return _one_line(error), 2
+    if isinstance(error, BenchError):
+        return str(error), error.exit_code
+    if isinstance(error, UnicodeEncodeError):  # an argument that is no UTF-8
+        return f"an argument or a file's name cannot be encoded: {brief(error.object)}", 2
+    if isinstance(error, OSError):  # where no command said it in words of its own
+        reason = error.strerror or type(error).__name__
+        if error.filename is None:
+            return f"the system refused: {reason}; bench --debug shows where", 2
+        return f"{brief(os.fsdecode(error.filename), 200)} cannot be used: {reason}", 2
+    return "interrupted; the same command goes on where this one stopped", 130
 
 
 def _one_line(error: click.ClickException) -> str:

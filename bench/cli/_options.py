@@ -95,6 +95,11 @@ def add_options(*options: Decorator) -> Decorator:
     return decorate
 
 
+def say_left_out(line: str) -> None:
+    """The note of `bench.plan.options.match` in a command: a line on stderr."""
+    click.echo(f"bench: {line}", err=True)
+
+
 def _launchers() -> list[str]:
     from bench.launch.launchers import LAUNCHERS
 

@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from contextlib import closing, suppress
+from pathlib import Path
 
 import click
 
@@ -20,6 +21,7 @@ from bench.results.db.place import database_url
 
 PORTS = range(8501, 8521)  # tried in turn unless one is asked for
 START_SECONDS = 60.0
+ALLOWED = "BENCH_DASHBOARD_HOSTS"  # of dashboard.hosts
 
 
 @click.command()
@@ -34,12 +36,21 @@ START_SECONDS = 60.0
     show_default=True,
     help="Address to serve on; 0.0.0.0 lets other machines in.",
 )
+@click.option(
+    "--allow-host",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Name by which browsers may ask for the dashboard beside this machine's addresses and "
+    "host name, for example that of a proxy; may be repeated.",
+)
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
-def command(port: int | None, host: str, no_open: bool) -> None:
+def command(port: int | None, host: str, names: tuple[str, ...], no_open: bool) -> None:
     """Show results in a browser: leaderboard, cells, comparisons and coverage.
 
-    The dashboard reads results and writes nothing; Ctrl-C ends it. It has no password: with
-    another --host, everybody who can reach this machine can read the results.
+    The dashboard reads results, writes nothing and sends nothing to anybody; Ctrl-C ends it. It
+    has no password: with another --host, everybody who can reach this machine can read the
+    results.
     """
     app = importlib.util.find_spec("dashboard.app")
     if app is None or app.origin is None or importlib.util.find_spec("streamlit") is None:
@@ -51,11 +62,11 @@ def command(port: int | None, host: str, no_open: bool) -> None:
         raise BadInput(
             f"port {number} of {host} is taken or not allowed; try: --port {number + 1}"
         )
+    allowed = filter(None, (*names, host, os.environ.get(ALLOWED)))
     server = subprocess.Popen(
         [
             sys.executable,
-            "-m",
-            "streamlit",
+            str(Path(app.origin).with_name("serve.py")),
             "run",
             app.origin,
             "--server.port",
@@ -67,10 +78,11 @@ def command(port: int | None, host: str, no_open: bool) -> None:
             "--browser.gatherUsageStats",
             "false",
         ],
-        env={**os.environ, "BENCH_DB": database_url()},
+        env={**os.environ, "BENCH_DB": database_url(), ALLOWED: ",".join(allowed)},
         stdout=subprocess.DEVNULL,
     )
-    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{number}"
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{number}"
     threading.Thread(target=announce, args=(server, address, not no_open), daemon=True).start()
     sys.exit(wait(server))
 
@@ -82,7 +94,7 @@ def is_free(host: str, port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
+        except (OSError, UnicodeError):  # a name of too many characters is no name at all
             return False
         return True
 
@@ -98,8 +110,9 @@ def find_free_port(host: str) -> int:
 def announce(server: subprocess.Popen[bytes], address: str, open_browser: bool) -> None:
     """Print the address once the server answers."""
     until = time.monotonic() + START_SECONDS
+    ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open  # it is this machine
     while server.poll() is None and time.monotonic() < until:
-        with suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
+        with suppress(OSError), ask(f"{address}/_stcore/health", timeout=2):
             click.echo(f"dashboard: {address}   (press Ctrl-C to end it)")
             if open_browser:
                 import webbrowser

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 import click
 
 from bench.cli._engine import open_engine
-from bench.cli._options import JSON, SCALE, SET, WORKERS, Names, add_options
+from bench.cli._options import JSON, SCALE, SET, WORKERS, Names, add_options, say_left_out
 from bench.cli._table import Column, echo_prose, print_json, print_table
 from bench.contracts import registry
 from bench.core.errors import BadData, BadInput, unknown
@@ -91,7 +91,10 @@ _data_options = add_options(
 @JSON()
 def list_sets(as_json: bool) -> None:
     """List every set: its size to download, the tasks that use it, and where it is here."""
-    rows = [_describe(name) for name in registry.names("data")]
+    usable, reasons = registry.load_all("data")
+    rows = [_describe(name) for name in usable]
+    for reason in reasons.values():
+        say_left_out(f"left out: {reason}")
     if as_json:
         print_json(rows)
         return
@@ -110,7 +113,8 @@ def list_sets(as_json: bool) -> None:
 
 def _describe(name: str) -> SetRow:
     cls: Any = registry.load("data", name)
-    tasks = [t for t in registry.names("task") if name in _task_data(t)]
+    kinds: dict[str, Any] = dict(registry.load_all("task")[0])
+    tasks = [task for task, kind in kinds.items() if name in kind.data.values()]
     place = cls.default_place() if cls.needs_path else None
     get = cls.how_to_get
     return {
@@ -127,11 +131,6 @@ def _describe(name: str) -> SetRow:
         "official": dict(cls.official),
         "sample": cls.sample() is not None,
     }
-
-
-def _task_data(task: str) -> list[str]:
-    defaults: dict[str, str] = registry.load("task", task).data  # type: ignore[attr-defined]
-    return list(defaults.values())
 
 
 def _whereabouts(row: SetRow) -> str:

@@ -15,6 +15,7 @@ from bench import __version__
 from bench.cli._options import JSON
 from bench.cli._table import echo_terms, print_json
 from bench.contracts import registry
+from bench.core.errors import Unavailable
 from bench.core.redact import redact_url
 from bench.launch.session import open_runtime
 from bench.results.db.place import home_folder
@@ -51,6 +52,7 @@ def command(as_json: bool) -> None:
         else "not installed (engine torchvision is used)",
         "tracker": _tracker(),
         "data": {name: _data(name) for name in registry.names("data")},
+        "unavailable": _unavailable(),
         "store": _store(),
     }
     if as_json:
@@ -85,13 +87,26 @@ def _tracker() -> str:
     mode = open_runtime().tracker
     if mode == "none":
         return "none (BENCH_TRACKER)"
-    from bench.launch.wandb import wandb_mode
+    from bench.launch.wandb_login import find_tracking
 
-    return f"wandb, {wandb_mode()}"
+    return f"wandb, {find_tracking()}"
+
+
+def _unavailable() -> dict[str, str] | str:
+    """Why components that are there cannot be used, by kind and name."""
+    reasons = {
+        f"{kind} {name}": reason
+        for kind in registry.PLURAL
+        for name, reason in registry.load_all(kind)[1].items()
+    }
+    return reasons or "no component"
 
 
 def _data(name: str) -> str:
-    cls: Any = registry.load("data", name)
+    try:
+        cls: Any = registry.load("data", name)
+    except Unavailable as error:
+        return str(error)
     if not cls.needs_path:
         return "generated here"
     folder = cls.default_place()

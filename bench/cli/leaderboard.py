@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,10 @@ import click
 
 from bench.cli._options import CROP, JSON, METHOD, PRETRAIN_DATA, SCALE, TASK
 from bench.cli._table import Column, echo_prose, print_json, print_table
+from bench.contracts import registry
+from bench.contracts.component import SCALES
+from bench.contracts.task import DEAD_TEXT
+from bench.core.errors import unknown
 from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ FIELDS = (
     "headline",
     "overrides",
     "cells",
+    "dead",
 )
 
 
@@ -66,10 +72,9 @@ def command(
     """
     from bench.results.db.database import open_database
 
-    filters = {name: value.split(",") for name, value in names.items() if value}
-    if data:
-        filters["pretrain_data"] = data.split(",")
     database = open_database(open_runtime().database)
+    asked = {**names, "pretrain_data": data}
+    filters = {name: _match(database, name, text) for name, text in asked.items() if text}
     rows, total = database.read_best(None if every or as_json else limit, validation, **filters)
     if as_json:
         print_json([_select_fields(row) for row in rows])
@@ -87,6 +92,21 @@ def command(
             if filters
             else "there is no result yet; try: bench run --method orl --task coco_det"
         )
+
+
+def _match(database: Database, column: str, patterns: str) -> list[str]:
+    """The names of a column of the results, or of components, that a comma list of names and globs
+    stands for; BadInput names the nearest one where a pattern stands for none."""
+    kind = "data" if column == "pretrain_data" else column
+    known = set(SCALES) if kind == "scale" else set(registry.names(kind))
+    known |= database.read_names(column)
+    matches: list[str] = []
+    for pattern in filter(None, (each.strip() for each in patterns.split(","))):
+        hits = [pattern] if pattern in known else fnmatch.filter(sorted(known), pattern)
+        if not hits:
+            raise unknown(kind, pattern, known, "bench leaderboard")
+        matches += hits
+    return matches
 
 
 def _select_fields(row: Mapping[str, object]) -> dict[str, object]:
@@ -128,6 +148,8 @@ def _print_board(board: tuple[str, ...], rows: list[LeaderboardRow]) -> None:
         if changed:
             notes += [changed] * (changed not in notes)
             label += f" *{notes.index(changed) + 1}"
+        if row["dead"]:
+            label += " (dead)"
         cells = (_cell(row, name) for name in names)
         lines.append((label, row["crop"], str(len(row["seeds"])), *cells))
     print_table(
@@ -142,6 +164,8 @@ def _print_board(board: tuple[str, ...], rows: list[LeaderboardRow]) -> None:
     )
     for number, note in enumerate(notes, 1):
         echo_prose(f"*{number} {note}", "   ", "")
+    if any(row["dead"] for row in rows):
+        echo_prose(f"(dead) {DEAD_TEXT}", "   ", "")
 
 
 def _metric_names(rows: list[LeaderboardRow]) -> list[str]:

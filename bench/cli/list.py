@@ -46,7 +46,7 @@ def command(kind: str | None, name: str | None, matrix: bool, scale: str, as_jso
     if as_json:
         print_json(
             [
-                {"name": e.name, "kind": e.kind, "summary": e.summary, "file": str(e.file)}
+                {"name": e.name, "kind": e.kind, "summary": _describe(e), "file": str(e.file)}
                 for e in entries
             ]
         )
@@ -54,7 +54,14 @@ def command(kind: str | None, name: str | None, matrix: bool, scale: str, as_jso
     for each in wanted:
         if len(wanted) > 1:
             click.echo(registry.PLURAL[each])
-        echo_terms((e.name, e.summary) for e in entries if e.kind == each)
+        echo_terms((e.name, _describe(e)) for e in entries if e.kind == each)
+
+
+def _describe(entry: registry.Entry) -> str:
+    """What the component says of itself, or that its file is no Python; whether it can be imported
+    is the business of bench doctor."""
+    error = registry.find_syntax_error(entry.file)
+    return f"unavailable: {error}" if error else entry.summary
 
 
 def _params(name: str | None, as_json: bool) -> None:

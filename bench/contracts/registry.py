@@ -9,6 +9,7 @@ so that this package knows no component by name). A package is either a folder o
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -18,8 +19,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from bench.contracts.component import Component
-from bench.core.errors import BadInput, unknown
+from bench.core.errors import BadInput, Unavailable, unknown
 
+GROUP = "bench.components"  # of entry points
 FOLDERS = {
     "ssl": "method",
     "crops": "crop",
@@ -35,6 +37,15 @@ PLURAL = {
     "data": "data",
 }
 
+# what a component must define itself; a generator needs one of the members that a | joins
+REQUIRED = {
+    "method": ("viewer", "network"),
+    "crop": ("sampler",),
+    "proposals": ("propose | prepare",),
+    "task": ("run", "headline"),
+    "data": ("stage", "run", "open_split", "how_to_get"),
+}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -47,19 +58,31 @@ class Entry:
 
     @property
     def summary(self) -> str:
-        """The first paragraph of the file's docstring, as one line."""
-        with open(self.file, encoding="utf-8") as f:
-            start = re.match(
-                r'\s*(?:#.*\n)*[rRuU]?"""(.*?)(?:"""|\n\s*\n)', f.read(2000), re.DOTALL
-            )
+        """The first paragraph of the file's docstring, as one line; "unavailable" and why where
+        the file cannot be read."""
+        try:
+            with open(self.file, encoding="utf-8") as f:
+                text = f.read(2000)
+        except (OSError, UnicodeError) as error:
+            return f"unavailable: {type(error).__name__}: {error}"
+        start = re.match(r'\s*(?:#.*\n)*[rRuU]?"""(.*?)(?:"""|\n\s*\n)', text, re.DOTALL)
         return " ".join(start.group(1).split()) if start else ""
+
+
+def find_syntax_error(file: Path) -> str:
+    """Why a component's file is no Python, in one line; "" where it is. Nothing is imported."""
+    try:
+        ast.parse(file.read_bytes(), file.name)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 @cache
 def entries() -> dict[tuple[str, str], Entry]:
     """Every component by (kind, name), from file names alone."""
     known: dict[tuple[str, str], Entry] = {}
-    for package in sorted({ep.value for ep in entry_points(group="bench.components")}):
+    for package in sorted({ep.value for ep in entry_points(group=GROUP)}):
         for module, folder in _folders(package):
             for name, file in _components(folder):
                 entry = Entry(FOLDERS[folder.name], name, f"{module}.{name}", file)
@@ -80,7 +103,10 @@ def _components(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _folders(package: str) -> list[tuple[str, Path]]:
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except Exception:  # of a package around it, which this imports; its components are not there
+        return []
     places = list(spec.submodule_search_locations or []) if spec else []
     folders = []
     for root in map(Path, places):
@@ -105,9 +131,19 @@ def entry(kind: str, name: str) -> Entry:
 
 @cache
 def load(kind: str, name: str) -> type[Component]:
-    """Import the component's file and return its one Component subclass, its `name` set."""
+    """Import the component's file and return its one Component subclass, its `name` set.
+
+    Unavailable, in one line, where the file cannot be imported for whatever reason, or does not
+    define what a component of its kind must.
+    """
     where = entry(kind, name)
-    module = importlib.import_module(where.module)
+    try:
+        module = importlib.import_module(where.module)
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise Unavailable(
+            f"{kind} {name!r} is unavailable: {reason}; its file is {where.file}"
+        ) from error
     classes = [
         c
         for c in vars(module).values()
@@ -117,9 +153,37 @@ def load(kind: str, name: str) -> type[Component]:
         and not c.__name__.startswith("_")
     ]
     if len(classes) != 1 or classes[0].kind != kind:
-        raise BadInput(
-            f"{where.file} must define exactly one {kind} class, found "
-            f"{[c.__name__ for c in classes] or 'none'}; see docs/design/contracts.md"
+        raise Unavailable(
+            f"{kind} {name!r} is unavailable: {where.file} must define exactly one {kind} class, "
+            f"found {[c.__name__ for c in classes] or 'none'}; see docs/design/contracts.md"
+        )
+    missing = _find_missing(classes[0])
+    if missing:
+        raise Unavailable(
+            f"{kind} {name!r} is unavailable: {classes[0].__name__} in {where.file} must define "
+            f"{', '.join(missing)}; see docs/design/contracts.md"
         )
     classes[0].name = name
     return classes[0]
+
+
+def _find_missing(cls: type[Component]) -> list[str]:
+    """What of `REQUIRED` the class neither defines nor inherits from another component."""
+    contract = next(c for c in cls.__mro__ if c.__module__.startswith("bench.contracts."))
+
+    def lacks(name: str) -> bool:
+        return getattr(cls, name, None) is getattr(contract, name, None)
+
+    return [either for either in REQUIRED[cls.kind] if all(map(lacks, either.split(" | ")))]
+
+
+def load_all(kind: str) -> tuple[dict[str, type[Component]], dict[str, str]]:
+    """Every component of one kind that can be used, and why each of the others cannot."""
+    usable: dict[str, type[Component]] = {}
+    reasons: dict[str, str] = {}
+    for name in names(kind):
+        try:
+            usable[name] = load(kind, name)
+        except Unavailable as error:
+            reasons[name] = str(error)
+    return usable, reasons

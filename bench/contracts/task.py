@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from bench.core.stage import Stage
 
 
+# A metric with the value 1 that the evaluate stage adds to those of a network whose features are
+# the same for every image.
+DEAD = "dead"
+DEAD_TEXT = "the network's features are the same for every image, so its numbers mean nothing"
+
+
 class TaskParams(Params):
     """What every task has."""
 

@@ -36,6 +36,11 @@ class Unsupported(BenchError):
     """A combination that cannot work, with the reason; a first-class outcome, never a crash."""
 
 
+class Unavailable(Unsupported):
+    """A component that exists but cannot be used, with the reason: its file cannot be imported, or
+    lacks what a component must have. It stops its own cells only."""
+
+
 class Taken(BenchError):
     """Another process makes the stage now; the line says which."""
 
@@ -46,8 +51,21 @@ class StageFailed(BenchError):
     exit_code = 1
 
 
+def brief(value: object, most: int = 80) -> str:
+    """The value as an error quotes it; of a long one, its beginning and its length."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of thousands of digits"
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 20]}... ({len(text):,} characters)"
+
+
 def nearest(value: str, names: Iterable[str]) -> str | None:
     """The name closest to `value`, or None when nothing is close."""
+    if len(value) > 200:  # comparing takes the product of the lengths
+        return None
     matches = get_close_matches(value, list(names), n=1, cutoff=0.5)
     return matches[0] if matches else None
 
@@ -59,4 +77,4 @@ def unknown(what: str, value: str, names: Iterable[str], then: str) -> BadInput:
     guess = nearest(value, names)
     hint = f" (did you mean {guess!r}?)" if guess else ""
     known = ", ".join(names) if len(names) <= 30 else ", ".join(names[:30]) + ", ..."
-    return BadInput(f"unknown {what} {value!r}{hint}; known: {known or 'none'}; try: {then}")
+    return BadInput(f"unknown {what} {brief(value)}{hint}; known: {known or 'none'}; try: {then}")

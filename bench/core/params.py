@@ -10,7 +10,9 @@ from typing import Any, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from bench.core.errors import BadInput, unknown
+from bench.core.errors import BadInput, brief, unknown
+
+LARGEST = 2**63 - 1  # integer of a setting: what databases and arrays hold
 
 
 def param(
@@ -61,31 +63,48 @@ class Params(BaseModel):
                     raise unknown(
                         f"setting of {owner}", key, cls.model_fields, f"bench list params {owner}"
                     )
-                values[key] = (
-                    _parse(value, cls.model_fields[key]) if isinstance(value, str) else value
-                )
+                values[key] = cls._read(owner, key, value) if isinstance(value, str) else value
         try:
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"])) or "settings"
             raise BadInput(
-                f"{owner}.{name}: {first['msg'].lower()}, got {first['input']!r}; "
+                f"{owner}.{name}: {first['msg'].lower()}, got {brief(first['input'])}; "
                 f"try: bench list params {owner}"
+            ) from None
+
+    @classmethod
+    def _read(cls, owner: str, key: str, text: str) -> Any:
+        """The value of a setting as the command line spells it."""
+        try:
+            return _parse(text, cls.model_fields[key])
+        except (ValueError, RecursionError):
+            raise BadInput(
+                f"{owner}.{key}: the value is a number beyond 64 bits or is nested too deep, got "
+                f"{brief(text)}; try: bench list params {owner}"
             ) from None
 
 
 def _parse(text: str, info: FieldInfo) -> Any:
-    """A command-line value: JSON where it reads as JSON,
-    a comma list for tuples, else the text."""
+    """A command-line value: JSON where it reads as JSON, a comma list for tuples, else the text.
+    ValueError for an integer that a database does not take, RecursionError for too many brackets.
+    """
     if "," in text and not text.lstrip().startswith(("[", "{", '"')):
         return [_parse(part.strip(), info) for part in text.split(",")]
     if text in get_args(info.annotation):  # a choice may be called "none"
         return text
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_parse_int)
     except json.JSONDecodeError:
         return {"none": None, "true": True, "false": False}.get(text.lower(), text)
+
+
+def _parse_int(digits: str) -> int:
+    number = int(digits)
+    if abs(number) > LARGEST:
+        raise ValueError(f"beyond {LARGEST}")
+    return number
 
 
 def format_setting(value: Any) -> str:

@@ -75,6 +75,7 @@ class _Provenance(BaseModel):
     commit: str | None = None
     dirty: bool | None = None
     packages: dict[str, str] = {}
+    plugins: dict[str, dict[str, Any]] = {}
     python: str = ""
     host: str = ""
     device: str = ""

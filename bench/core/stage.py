@@ -24,6 +24,15 @@ class StageRecord(TypedDict):
     inputs: dict[str, str]
 
 
+class PluginRecord(TypedDict):
+    """Another package with components: its version, and the commit of the checkout it runs from,
+    with whether files of it differ from that; None outside a checkout."""
+
+    version: str
+    commit: str | None
+    dirty: bool | None
+
+
 class Provenance(TypedDict, total=False):
     """Where a stage's folder comes from: the content of `provenance.json`, never part of a key.
 
@@ -33,6 +42,7 @@ class Provenance(TypedDict, total=False):
     commit: str | None
     dirty: bool | None
     packages: dict[str, str]
+    plugins: dict[str, PluginRecord]  # by the name of the distribution
     python: str
     host: str
     device: str

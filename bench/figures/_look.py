@@ -38,6 +38,7 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
+    "text.parse_math": False,  # a name may hold a $
     "svg.hashsalt": "bench",
     "svg.fonttype": "none",
     "pdf.fonttype": 42,

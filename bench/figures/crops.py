@@ -37,7 +37,8 @@ def stage(ask: Selection) -> Stage:
     if len(ask.images) > 1:
         raise BadInput(f"crops shows one image, got {len(ask.images)}; try: --image {given}")
     image = Path(given) if Path(given).is_file() else given
-    cells = [Cell("", c, "", name, name, ask.scale, 0, ask.sets) for c in match("crop", ask.crop)]
+    names = match("crop", ask.crop, ask.engine.progress.note)
+    cells = [Cell("", c, "", name, name, ask.scale, 0, ask.sets) for c in names]
     crops: list[Mapping[str, Any]] = []
     inputs: dict[str, Stage] = {}
     reasons, shown = {}, 0

@@ -12,15 +12,18 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench import __version__
+from bench.contracts.registry import GROUP
 from bench.contracts.source import Code
 from bench.core.redact import redact
-from bench.core.stage import Provenance, Stage
+from bench.core.stage import PluginRecord, Provenance, Stage
 from bench.core.store import Store
 
+OURS = "ssl-crop-bench"  # this distribution
 PACKAGES = (
     "torch",
     "torchvision",
@@ -35,26 +38,53 @@ PACKAGES = (
 @cache
 def _commit(folder: Path) -> tuple[str | None, bool | None]:
     """Commit and dirty flag of the checkout the code runs from, or (None, None) outside one."""
-
-    def git(*args: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *args],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout.strip()
-
     try:
-        git("ls-files", "--error-unmatch", "bench/core/stage.py")
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+        _git(folder, "ls-files", "--error-unmatch", "bench/core/stage.py")
+        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        return _git(folder, "rev-parse", "HEAD"), bool(dirty)
     except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+    ).stdout.strip()
+
+
+@cache
+def _plugins() -> dict[str, PluginRecord]:
+    """Every other distribution that brings components."""
+    plugins: dict[str, PluginRecord] = {}
+    for point in entry_points(group=GROUP):
+        distribution = point.dist
+        if distribution is None or distribution.name == OURS:
+            continue
+        commit, dirty = _plugin_commit(point.value)
+        plugins[distribution.name] = {
+            "version": distribution.version,
+            "commit": commit,
+            "dirty": dirty,
+        }
+    return plugins
+
+
+def _plugin_commit(package: str) -> tuple[str | None, bool | None]:
+    """Commit of the checkout that the package lies in, and whether one of its Python files is
+    changed or not in it; (None, None) where none of them is tracked."""
+    try:
+        spec = find_spec(package)
+        (folder, *_) = list(spec.submodule_search_locations or []) if spec else []
+        _git(Path(folder), "ls-files", "--error-unmatch", "*.py")
+        dirty = _git(Path(folder), "status", "--porcelain", "--untracked-files=all", "--", "*.py")
+        return _git(Path(folder), "rev-parse", "HEAD"), bool(dirty)
+    except (ImportError, ValueError, OSError, subprocess.SubprocessError):
         return None, None
 
 
 @cache
 def _packages() -> dict[str, str]:
-    versions = {"ssl-crop-bench": __version__}
+    versions = {OURS: __version__}
     for name in PACKAGES:
         try:
             versions[name] = version(name)
@@ -97,6 +127,7 @@ def provenance(
         "commit": commit,
         "dirty": dirty,
         "packages": _packages(),
+        "plugins": _plugins(),
         "python": platform.python_version(),
         "host": socket.gethostname(),
         "device": device,

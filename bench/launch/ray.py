@@ -7,7 +7,6 @@ on from the checkpoint in the store, which every machine sees at the same path.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -31,10 +30,10 @@ from bench.launch.graph import GraphEngine
 from bench.launch.jobs import Job, Report, limit_threads, make, threads_of
 from bench.launch.local import Listener
 from bench.launch.memory import expected_mib
+from bench.launch.ray_cluster import LOCALHOST, connect
 
 RETRIES = 3  # of a stage whose worker or machine was lost
 LOOK_SECONDS = 0.5
-CONNECT_SECONDS = 10
 # kinds of stages that use no GPU
 ON_CPU = ("annotations", "data", "crop_stats", "recall", "file", "weights")
 
@@ -85,8 +84,10 @@ class RayEngine(GraphEngine):
 
     @contextmanager
     def open_resources(self) -> Iterator[None]:
-        """Connected to the cluster, or to a Ray of our own on 127.0.0.1."""
+        """Connected to the cluster, or to a Ray of our own that listens on 127.0.0.1 alone."""
         with connect(self.runtime.ray_address):
+            if not self.runtime.ray_address:
+                self._say_where()
             self.share = share(self.runtime, [n["Resources"] for n in ray.nodes() if n["Alive"]])
             here = NodeAffinitySchedulingStrategy(
                 ray.get_runtime_context().get_node_id(), soft=True
@@ -99,6 +100,15 @@ class RayEngine(GraphEngine):
             finally:
                 self.marker.unlink(missing_ok=True)
                 ray.kill(self.box)
+
+    def _say_where(self) -> None:
+        """A note where our Ray listens elsewhere than on 127.0.0.1, as another version may."""
+        here = ray.util.get_node_ip_address()
+        if here != LOCALHOST:
+            self.progress.note(
+                f"Ray's servers listen on {here}, where other machines may reach them; a cluster "
+                "of your own is named with --ray-address"
+            )
 
     def reports(self, wanted: Mapping[str, Stage]) -> Iterator[Report]:
         self.needs = expected_mib(self.store, wanted.values())
@@ -242,46 +252,6 @@ def share(runtime: Runtime, machines: list[dict[str, float]]) -> Share:
     wanted = runtime.threads * each or int(sum(cpus) / (runtime.max_parallel or at_once))
     memory = max(m.get("memory", 0.0) for m in machines)
     return Share(max(1, min(wanted, int(max(cpus)))), each_gpu, int(memory) >> 20)
-
-
-@contextmanager
-def connect(address: str) -> Iterator[None]:
-    """Ray, unless this process is connected already."""
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send reports
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if address:
-            _reach(address)
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=len(os.sched_getaffinity(0)),
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                object_store_memory=128 << 20,
-                **quiet,
-            )
-    except (OSError, RuntimeError, ValueError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise BadInput(
-            f"no Ray at {address or 'this machine'} ({text}); try: ray status, or without "
-            "--ray-address"
-        ) from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _reach(address: str) -> None:
-    """Raise OSError where no server answers at HOST:PORT, which Ray would try for minutes."""
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal() and "/" not in host:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 def _cancel(pending: Mapping[Any, str], force: bool = False) -> None:

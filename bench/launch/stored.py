@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.contracts import registry
-from bench.core.errors import BadInput
+from bench.core.errors import BadInput, Unavailable
 from bench.core.stage import Stage, StageRecord
 
 if TYPE_CHECKING:
@@ -233,9 +233,12 @@ def _data_of(data: Stage) -> Data:
 
 
 def figures_of(kind: str, name: str) -> dict[str, str]:
-    """The figures that a component makes; none where the name is no component's, as that of a file
-    of weights is not."""
+    """The figures that a component makes; none where it is unavailable or the name is no
+    component's, as that of a file of weights is not."""
     if (kind, name) not in registry.entries():
         return {}
-    component: type[Component] = registry.load(kind, name)
+    try:
+        component: type[Component] = registry.load(kind, name)
+    except Unavailable:
+        return {}
     return component.figures()

@@ -1,11 +1,12 @@
 """Weights & Biases: one run for each stage, offline where nobody is logged in. Trouble with it
-never fails a stage."""
+never fails a stage, and never stops one for longer than a server's first answer takes."""
 
 from __future__ import annotations
 
-import netrc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,21 +14,41 @@ import numpy as np
 
 from bench.contracts.tracker import NullTracker, Tracker
 from bench.core.redact import redact
+from bench.launch.wandb_login import CLOUD, Mode, Tracking, find_tracking
+
+INIT_SECONDS = 15  # that a server has to answer a new run
+FINISH_SECONDS = 60  # that the last figures of a run have to be sent
 
 
-def wandb_mode() -> str:
-    """WANDB_MODE where it is set; else "online" where an API key is at hand, or "offline". It asks
-    no server."""
-    mode = os.environ.get("WANDB_MODE")
-    if mode:
-        return mode
-    if os.environ.get("WANDB_API_KEY"):
-        return "online"
+@dataclass
+class _Session:
+    """What this process knows of W&B: whether its server failed, and what was said already."""
+
+    offline: bool = False
+    said: set[str] = field(default_factory=set)
+
+
+SESSION = _Session()
+
+
+@contextmanager
+def _environment(mode: Mode) -> Iterator[None]:
+    """The environment in which a run is opened: W&B refuses one with a mode or an address that it
+    does not know, also where neither is used, and asks for a key in a terminal unless it is
+    silent."""
+    changed = {"WANDB_MODE": mode, "WANDB_SILENT": "true"}
+    if mode != "online":
+        changed["WANDB_BASE_URL"] = CLOUD  # not asked
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
     try:
-        host = netrc.netrc().authenticators("api.wandb.ai")
-    except (OSError, netrc.NetrcParseError):
-        host = None
-    return "online" if host else "offline"
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class WandbTracker(Tracker):
@@ -56,6 +77,7 @@ class WandbTracker(Tracker):
         }
         self.folder, self.note = folder, note or (lambda text: None)
         self.run: Any = None
+        self.mode: Mode = "offline"
         self.broken = False
         self.step = 0
 
@@ -75,25 +97,65 @@ class WandbTracker(Tracker):
             )
 
     def _start(self) -> Any:
+        """A run as `find_tracking` says; offline, in this process from now on, where the server
+        does not take it."""
+        tracking = find_tracking()
+        if tracking.problem:
+            self._note_once(f"W&B runs are kept {tracking.mode}: {tracking.reason}")
+        self.mode = "offline" if SESSION.offline and tracking.mode == "online" else tracking.mode
+        try:
+            return self._open_run(self.mode)
+        except Exception as error:
+            if self.mode != "online":
+                raise
+            self._give_up(tracking, error)
+            return self._open_run(self.mode)
+
+    def _give_up(self, tracking: Tracking, error: Exception) -> None:
+        """Keep runs offline from now on."""
+        SESSION.offline, self.mode = True, "offline"
+        reason = redact(" ".join(str(error).split()))[:160]
+        self._note_once(
+            f"W&B at {tracking.server} does not take runs ({type(error).__name__}: {reason}); "
+            "they are kept offline; to send them later: wandb sync --include-offline "
+            f"{self.folder / 'wandb'}"
+        )
         import wandb
 
-        settings = wandb.Settings(
-            silent=True,
-            console="off",
-            disable_git=True,
-            disable_code=True,
-            save_code=False,
-            init_timeout=30,
-            x_disable_stats=True,
-            x_disable_machine_info=True,
-        )
+        with suppress(Exception):
+            wandb.teardown()  # it holds the name of the run
+
+    def _note_once(self, text: str) -> None:
+        if text not in SESSION.said:
+            SESSION.said.add(text)
+            self.note(text)
+
+    def _open_run(self, mode: Mode) -> Any:
+        with _environment(mode):
+            return self._init_run(mode)
+
+    def _init_run(self, mode: Mode) -> Any:
+        import wandb
+
+        options: dict[str, Any] = {
+            "silent": True,
+            "console": "off",
+            "disable_git": True,
+            "disable_code": True,
+            "save_code": False,
+            "init_timeout": INIT_SECONDS,
+            "x_disable_stats": True,
+            "x_disable_machine_info": True,
+        }
+        if "finish_timeout" in getattr(wandb.Settings, "model_fields", ()):  # not in older ones
+            options["finish_timeout"] = FINISH_SECONDS
         self.folder.mkdir(parents=True, exist_ok=True)
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT", "bench"),
             dir=str(self.folder),
-            mode=cast(Any, wandb_mode()),
+            mode=mode,
             resume="allow",
-            settings=settings,
+            settings=wandb.Settings(**options),
             **self.arguments,
         )
 
@@ -119,7 +181,7 @@ class WandbTracker(Tracker):
 
     @property
     def url(self) -> str | None:
-        if self.run is None or wandb_mode() != "online":
+        if self.run is None or self.mode != "online":
             return None  # asking an offline run for its URL prints a warning
         return cast("str | None", getattr(self.run, "url", None))
 

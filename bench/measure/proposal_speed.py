@@ -58,8 +58,8 @@ class ScalingRow(Summary):
 def list_races() -> list[Race]:
     """The races of every generator that has a `peer`."""
     races: list[Race] = []
-    for name in registry.names("proposals"):
-        make_races = registry.load("proposals", name).peer()
+    for cls in registry.load_all("proposals")[0].values():
+        make_races = cls.peer()
         races += make_races() if make_races else []
     return races
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts.method import BackboneInit
-from bench.core.errors import BadData
+from bench.core.errors import BadData, StageFailed
 from bench.nn.architectures import architecture
-from bench.nn.formats import check_fit
+from bench.nn.formats import check_fit, find_not_finite
 from bench.nn.resnet import RESNETS, HalfResNet, ResNetBackbone, initialise
 
 if TYPE_CHECKING:
@@ -47,8 +47,15 @@ def build_backbone(
 
 
 def save_backbone(path: Path, backbone: nn.Module) -> None:
-    """Write the backbone's state dict: plain torchvision keys, contiguous tensors on the CPU."""
+    """Write the backbone's state dict: plain torchvision keys, contiguous tensors on the CPU.
+    StageFailed where a number of it is not finite."""
     state = {k: v.detach().cpu().contiguous() for k, v in backbone.state_dict().items()}
+    bad = find_not_finite(state)
+    if bad:
+        raise StageFailed(
+            f"the trained backbone has numbers that are infinite or not a number, in {bad}; try a "
+            "lower learning rate, or: --precision fp32"
+        )
     torch.save(state, path)
 
 

@@ -25,6 +25,12 @@ _DETECTRON2 = re.compile(
 )
 
 
+def find_not_finite(state: Mapping[str, Tensor]) -> str:
+    """The name of the first tensor with a number that is infinite or not a number; "" without
+    one."""
+    return next((key for key, value in state.items() if not torch.isfinite(value).all()), "")
+
+
 def to_detectron2(state: Mapping[str, V]) -> dict[str, V]:
     """torchvision's names -> detectron2's: `layer1.0.bn2.weight` -> `res2.0.conv2.norm.weight`,
     the stem under `stem.`, `downsample.0` and `.1` -> `shortcut` and `shortcut.norm`. BadInput

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from bench.core.errors import BadData, BadInput
 from bench.nn.architectures import VITS
-from bench.nn.formats import check_fit, fill_counters, from_detectron2
+from bench.nn.formats import check_fit, fill_counters, find_not_finite, from_detectron2
 
 BLOCKS: dict[tuple[bool, tuple[int, ...]], str] = {  # bottlenecks?, blocks of a stage
     (False, (2, 2, 2, 2)): "resnet18",
@@ -168,6 +168,12 @@ def find_backbone(flat: Flat, source: str) -> Found:
         own = build_backbone(backbone).state_dict()
     whole = fill_counters(own, state)
     check_fit(own, whole, f"{source} ({backbone})")
+    bad = find_not_finite(whole)
+    if bad:
+        raise BadInput(
+            f"{source} ({backbone}) has numbers that are infinite or not a number, in {bad}; try "
+            "an earlier checkpoint of the same training"
+        )
     left = Counter(_place(k, prefix) for k in flat if k not in used)
     return Found(backbone, prefix, whole, len(whole) - len(state), dict(left))
 

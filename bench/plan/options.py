@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.contracts import registry
 from bench.contracts.component import SCALES
-from bench.core.errors import BadInput, unknown
+from bench.core.errors import BadInput, Unavailable, brief, unknown
 
+MOST_SEEDS = 10_000  # of one command
+LARGEST_SEED = 2**31 - 1  # the column of the database
 PRETRAIN_DATA = {"tiny": "scenes", "": "coco"}  # scale -> the data of pretrainings
 
 
@@ -19,31 +22,55 @@ def check_scale(scale: str) -> str:
     return scale
 
 
-def match(kind: str, patterns: str) -> list[str]:
-    """Names of `kind` for a comma list of names and globs, in the order given, each once."""
+def match(kind: str, patterns: str, note: Callable[[str], None] | None = None) -> list[str]:
+    """Names of `kind` for a comma list of names and globs, in the order given, each once.
+
+    A name that is given in full must be that of a usable component, or Unavailable is raised. Of
+    the names that a glob stands for, those of unusable components are left out where there is a
+    `note`, which gets a line for each; else they are kept, and who plans with them says why.
+    """
     names: list[str] = []
     for pattern in [p.strip() for p in patterns.split(",") if p.strip()]:
         hits = fnmatch.filter(registry.names(kind), pattern)
         if not hits:
             registry.entry(kind, pattern)  # raises with the nearest name
+        if hits == [pattern]:
+            registry.load(kind, pattern)
+        elif note:
+            hits = [hit for hit in hits if _is_usable(kind, hit, note)]
         names += [h for h in hits if h not in names]
     return names
 
 
+def _is_usable(kind: str, name: str, note: Callable[[str], None]) -> bool:
+    try:
+        registry.load(kind, name)
+    except Unavailable as error:
+        note(f"left out: {error}")
+        return False
+    return True
+
+
 def parse_seeds(text: str) -> list[int]:
-    """`0`, `0,2,5` or `0-4`."""
-    seeds: list[int] = []
+    """`0`, `0,2,5` or `0-4`; BadInput for more than `MOST_SEEDS` or one beyond `LARGEST_SEED`."""
+    ranges: list[range] = []
     try:
         for part in text.split(","):
             low, _, high = part.strip().partition("-")
-            seeds += range(int(low), int(high or low) + 1)
+            ranges.append(range(int(low), int(high or low) + 1))
     except ValueError:
         raise BadInput(
-            f"seeds are numbers, lists or ranges, got {text!r}; try: --seeds 0-2"
+            f"seeds are numbers, lists or ranges, got {brief(text)}; try: --seeds 0-2"
         ) from None
-    if not seeds:
-        raise BadInput(f"no seed in {text!r}; try: --seeds 0-2")
-    return list(dict.fromkeys(seeds))
+    if not any(ranges):
+        raise BadInput(f"no seed in {brief(text)}; try: --seeds 0-2")
+    if max(r[-1] for r in ranges if r) > LARGEST_SEED:
+        raise BadInput(f"a seed is at most {LARGEST_SEED}, got {brief(text)}; try: --seeds 0-2")
+    if sum(map(len, ranges)) > MOST_SEEDS:
+        raise BadInput(
+            f"a command takes at most {MOST_SEEDS:,} seeds, got {brief(text)}; try: --seeds 0-4"
+        )
+    return list(dict.fromkeys(seed for each in ranges for seed in each))
 
 
 def parse_data(text: str | None) -> tuple[str | None, Path | None]:
@@ -51,7 +78,7 @@ def parse_data(text: str | None) -> tuple[str | None, Path | None]:
     if not text:
         return None, None
     name, _, path = text.partition("=")
-    registry.entry("data", name)
+    registry.load("data", name)
     return name, Path(path).expanduser().absolute() if path else None
 
 
@@ -63,7 +90,7 @@ def parse_settings(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 def _parse_setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise BadInput(f"--set takes KEY=VALUE, got {text!r}; try: --set orl.epochs=2")
+        raise BadInput(f"--set takes KEY=VALUE, got {brief(text)}; try: --set orl.epochs=2")
     return key.strip(), value.strip()
 
 

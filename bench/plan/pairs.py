@@ -9,6 +9,7 @@ from bench.contracts import registry
 from bench.plan.planner import pair_reason, task_reason
 
 if TYPE_CHECKING:
+    from bench.contracts.component import Component
     from bench.contracts.crop import Crop
     from bench.contracts.method import Method
     from bench.contracts.task import Task
@@ -30,17 +31,21 @@ class Pair:
 
 def list_pairs(kind: str, scale: str) -> list[Pair]:
     """Every method with every component of `kind` ("crop" or "task") at a scale."""
-    methods = {
-        name: cast("Method", registry.load("method", name).resolve(scale))
-        for name in registry.names("method")
-    }
+    methods, reasons = registry.load_all("method")
+    learners = {name: cast("Method", cls.resolve(scale)) for name, cls in methods.items()}
+    others, unusable = registry.load_all(kind)
     pairs = []
     for other in registry.names(kind):
-        component = registry.load(kind, other).resolve(scale)
-        for name, method in methods.items():
-            if kind == "crop":
-                reason = pair_reason(method, cast("Crop", component))
-            else:
-                reason = task_reason(method.params.backbone, cast("Task", component))
+        component = others[other].resolve(scale) if other in others else None
+        for name in registry.names("method"):
+            reason = unusable.get(other) or reasons.get(name)
+            if component and name in learners:
+                reason = _find_reason(learners[name], component)
             pairs.append(Pair(name, other, reason))
     return pairs
+
+
+def _find_reason(method: Method, other: Component) -> str | None:
+    if other.kind == "crop":
+        return pair_reason(method, cast("Crop", other))
+    return task_reason(method.params.backbone, cast("Task", other))

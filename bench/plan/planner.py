@@ -173,11 +173,12 @@ class Planner:
 
     def plan(self) -> PlannedCell:
         """The cell's stages; an impossible combination is an outcome, bad input an error."""
-        task = self.component("task", self.cell.task, main=True)
-        data = None if self.cell.weights else self.data(self.cell.data)
-        task_data = self._task_data(task)
-        engine = str(getattr(task.params, "engine", ""))
+        engine = ""
         try:
+            task = self.component("task", self.cell.task, main=True)
+            data = None if self.cell.weights else self.data(self.cell.data)
+            task_data = self._task_data(task)
+            engine = str(getattr(task.params, "engine", ""))
             backbone = self._backbone(data)
             reason = task_reason(backbone.params["method"]["params"]["backbone"], task)
             reason = reason or find_lack(task, task_data, "--task-data")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts import registry
-from bench.core.errors import BadInput
+from bench.core.errors import BadInput, Unavailable
 from bench.plan.cell import Cell, Plan
 from bench.plan.options import (
     check_scale,
@@ -71,8 +73,10 @@ def make_cells(
     cells = []
     for m, c, d in pretrained:
         for t in match("task", task):
-            wanted = task_data_name or default_task_data(t, scale)
-            settings = (*overrides, *_engine_setting(t, engine))
+            wanted, settings = task_data_name or default_data(scale), overrides
+            with suppress(Unavailable):  # its cells say why
+                wanted = task_data_name or default_task_data(t, scale)
+                settings = (*overrides, *_engine_setting(t, engine))
             cell = Cell(m, c, t, d, wanted, scale, 0, settings, weights)
             cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
     return cells, _join_paths((data_name, data_path), (task_data_name, task_data_path))
@@ -134,13 +138,13 @@ def _join_paths(*places: tuple[str | None, Path | None]) -> Paths:
 
 
 def make_crop_cells(
-    crop: str, data: str, scale: str, sets: tuple[str, ...]
+    crop: str, data: str, scale: str, sets: tuple[str, ...], note: Callable[[str], None]
 ) -> tuple[list[Cell], Paths]:
     """A cell for each crop strategy (names and globs, or all) that has nothing but it and the
-    data, and the data's path."""
+    data, and the data's path. `note` gets a line for each strategy that is not usable."""
     name, path = parse_data(data)
     if name is None:
         raise BadInput("--data is empty; try: --data scenes")
     cell = Cell("", "", "", name, name, check_scale(scale), 0, parse_settings(sets))
-    crops = match("crop", "*" if crop == "all" else crop)
+    crops = match("crop", "*" if crop == "all" else crop, note)
     return [replace(cell, crop=each) for each in crops], {name: path}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from bench.contracts import registry
 from bench.contracts.component import Component
-from bench.core.errors import BadInput, nearest, unknown
+from bench.core.errors import BadInput, brief, nearest, unknown
 
 Settings = tuple[tuple[str, str], ...]  # (OWNER.FIELD or FIELD, value as typed), in order
 Touched = dict[tuple[str, str], type[Component]]  # (kind, name) -> what planning a cell asked for
@@ -49,7 +49,9 @@ def _owner(field: str, touched: Touched) -> str:
         )
     guess = nearest(field, _fields(touched.values()))
     hint = f" (did you mean {guess!r}?)" if guess else ""
-    raise BadInput(f"no part of this cell has a setting {field!r}{hint}; try: bench list params")
+    raise BadInput(
+        f"no part of this cell has a setting {brief(field)}{hint}; try: bench list params"
+    )
 
 
 def refuse_unused(given: Iterable[str], used: set[str], touched: Touched) -> None:

@@ -32,14 +32,19 @@ class Owned:
 
 
 def load_components(name: str = "") -> dict[tuple[str, str], type[Component]]:
-    """Every component whose settings may be swept, or those of one name, imported."""
+    """Every usable component whose settings may be swept, imported; or those of one name, which
+    must be usable."""
     wanted = [(k, n) for k, n in registry.entries() if k in KINDS and name in ("", n)]
-    return {entry: registry.load(*entry) for entry in wanted}
+    if name:
+        return {entry: registry.load(*entry) for entry in wanted}
+    usable = {kind: registry.load_all(kind)[0] for kind in KINDS}
+    return {(k, n): usable[k][n] for k, n in wanted if n in usable[k]}
 
 
 def default_component(kind: str) -> str:
     """The component of `kind` that a sweep takes where none is named."""
-    defaults = [n for n in registry.names(kind) if vars(registry.load(kind, n)).get("usual")]
+    usable, _ = registry.load_all(kind)
+    defaults = [name for name, cls in usable.items() if vars(cls).get("usual")]
     if not defaults:
         raise BadInput(f"--{kind} is missing; try: bench list {registry.PLURAL[kind]}")
     return defaults[0]

@@ -64,20 +64,25 @@ def _pid(worker: str | None) -> str:
 
 def plot(rows: Sequence[TrialRow], name: str, metric: str) -> list[str]:
     """Lines of a setting against the metric: a bar per value, or per part of a range, of the mean
-    over the trials there (± the 95 % Student-t half-width where one trial has several seeds)."""
+    over the trials there (± the 95 % Student-t half-width where one trial has several seeds). Bars
+    begin a quarter of the range below the lowest mean; where all means are equal, at 0, and none
+    is called the best."""
     groups = _groups([r for r in rows if r["value"] is not None], name)
     if not groups:
         return []
     means = [_average(members) for _, members in groups]
-    low, high = min(means), max(means)
-    low -= 0.25 * (high - low) or 1.0
+    low, high, equal = min(means), max(means), len(set(means)) == 1
+    start, end = (
+        (min(low, 0.0), max(high, 0.0) or 1.0) if equal else (low - (high - low) / 4, high)
+    )
     width = max(len(label) for label, _ in groups)
-    lines = [f"{name} against {metric} on the validation part; bars from {low:.2f} to {high:.2f}"]
+    lines = [f"{name} against {metric} on the validation part; bars from {start:.2f} to {end:.2f}"]
     for (label, members), mean in zip(groups, means, strict=True):
-        bar = "█" * round(BAR * (mean - low) / (high - low))
+        bar = "█" * round(BAR * (mean - start) / (end - start))
         around = members[0]["ci95"] if len(members) == 1 else None
         count = f"  ({len(members)} trials)" if len(members) > 1 else ""
-        best = "  best" if mean == high and not any("  best" in line for line in lines) else ""
+        first = mean == high and not any("  best" in line for line in lines)
+        best = "  best" if first and (not equal or len(groups) == 1) else ""
         lines.append(
             f"  {label:>{width}}  {bar:<{BAR}}  {format_score(mean, around)}{count}{best}"
         )

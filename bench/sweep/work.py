@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import BenchError
+from bench.contracts.task import DEAD, DEAD_TEXT
+from bench.core.errors import BenchError, StageFailed
 from bench.core.identity import process_name
 from bench.core.params import Runtime
 from bench.core.progress import Progress
@@ -123,9 +124,12 @@ class Work:
 
 
 def read_score(store: Store, planned: PlannedCell, headline: str) -> float:
-    """The headline metric of a cell that is done."""
+    """The headline metric of a cell that is done; StageFailed where its network is dead."""
     assert planned.final is not None
-    return read_metrics(store.folder(planned.final))[headline]
+    metrics = read_metrics(store.folder(planned.final))
+    if DEAD in metrics:
+        raise StageFailed(f"{planned.final}: dead: {DEAD_TEXT}")
+    return metrics[headline]
 
 
 def suggest_value(trial: Trial, space: Space, grid: bool) -> Any:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from bench.results.views.commands import complete_command
 from bench.results.views.differences import collect_settings
+from bench.results.views.entries import DEAD, DEAD_TEXT
 from bench.results.views.lineage import (
     CellInfo,
     StageInfo,
@@ -38,6 +39,7 @@ from dashboard.look import (
     web_link,
 )
 from dashboard.source import Source
+from dashboard.widgets import expander, segments, select
 
 TITLE, ORDER = "Cell", 1
 MADE = (
@@ -145,9 +147,12 @@ def metrics(info: CellInfo) -> None:
     if not info.results:
         st.html(show_small_print("There is no result yet."))
     for source, values in info.results.items():
+        if DEAD in values:
+            st.html(note(f"Dead: {DEAD_TEXT}.", "warn"))
         rows = [
             (f"{n} (headline)" if n == info.headlines[source] else n, f"{v:.2f}")
             for n, v in values.items()
+            if n != DEAD
         ]
         st.html(
             table(
@@ -169,17 +174,14 @@ def training(stages: dict[str, StageInfo]) -> None:
     if not trainings:
         return
     st.html(section("Learning curves"))
-    which = st.selectbox(
+    which = select(
         "Training",
         list(trainings),
         label_visibility="collapsed" if len(trainings) == 1 else "visible",
     )
     rows = trainings[which]
     figures = list(dict.fromkeys(n for row in rows for n in row if n != "step"))
-    figure = (
-        st.segmented_control("Figure", figures, default=figures[0], label_visibility="collapsed")
-        or figures[0]
-    )
+    figure = segments("Figure", figures, default=figures[0]) or figures[0]
     # Altair and pandas take their time: not for the leaderboard
     from dashboard.figures import curves
 
@@ -265,10 +267,7 @@ def classes(stages: dict[str, StageInfo], key: str) -> None:
         return
     st.html(section("Scores of classes"))
     names = list(dict.fromkeys(n for s in scores.values() for n in s))
-    name = (
-        st.segmented_control("Score", names, default=names[0], label_visibility="collapsed")
-        or names[0]
-    )
+    name = segments("Score", names, default=names[0]) or names[0]
     chart, numbers = st.columns([3, 2])
     from dashboard.figures import class_bars
 
@@ -304,7 +303,7 @@ def details(info: CellInfo, stages: dict[str, StageInfo]) -> None:
     rows += [("W&B", Markup(tracked) if tracked else "not tracked online")]
     rows += [("folder", str(find_stage_folder(stage) or "not in this store"))]
     st.html(table(("", "value"), rows))
-    with st.expander("Settings of this stage"):
+    with expander("Settings of this stage"):
         st.json(dict(stage.params))
-    with st.expander("Settings of the cell and of every input"):
+    with expander("Settings of the cell and of every input"):
         st.html(table(("setting", "value"), list(collect_settings(stages, key).items())))

@@ -24,6 +24,7 @@ from dashboard.address import Address
 from dashboard.look import Markup, link, note, section, show_small_print, table, title
 from dashboard.screens.leaderboard import choose_board, choose_content
 from dashboard.source import Source
+from dashboard.widgets import enter_text
 
 TITLE, ORDER = "Compare", 2
 MOST, OFFERED, COMMANDS = 4, 200, 6  # rows compared, rows offered, commands shown
@@ -38,9 +39,8 @@ def page(source: Source) -> None:
     columns = st.columns([1, 1, 2, 3], vertical_alignment="bottom")
     scale, data = choose_board(source, address, columns)
     content = choose_content(source, address, scale, data, columns[2])
-    needle = columns[3].text_input(
-        "Find rows", key="compare.find", placeholder="Part of a name, crop or setting"
-    )
+    hint = "Part of a name, crop or setting"
+    needle = enter_text("Find rows", columns[3], key="compare.find", placeholder=hint)
     rows = choose_rows(content, address, needle)
     shown = [c for c in content.columns if sum(c.key in r.entries for r in rows) > 1]
     if shown:

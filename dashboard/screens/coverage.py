@@ -32,6 +32,7 @@ from dashboard.look import (
 )
 from dashboard.screens.leaderboard import choose_board
 from dashboard.source import Source, possible_pairs
+from dashboard.widgets import expander
 
 TITLE, ORDER = "Coverage", 3
 OFFERED = 200  # settings in the list
@@ -142,5 +143,5 @@ def commands(
                 f"--scale {scale} --data {data}{sets}"
             )
     if lines:
-        with st.expander(f"Commands that run the missing cells ({len(lines)})"):
+        with expander(f"Commands that run the missing cells ({len(lines)})"):
             st.code("\n".join(lines), language="bash", wrap_lines=True)

@@ -14,6 +14,7 @@ from dashboard.address import Address
 from dashboard.look import href, note, show_small_print, title
 from dashboard.source import Source
 from dashboard.table import board_table
+from dashboard.widgets import download, expander, select_several
 
 TITLE, ORDER = "Leaderboard", 0
 PAGE_ROWS = 50
@@ -28,7 +29,7 @@ def page(source: Source) -> None:
     address = Address("leaderboard")
     first = st.columns([1, 1, 2, 2, 2], vertical_alignment="bottom")
     scale, data = choose_board(source, address, first)
-    with st.expander("More filters", expanded=False):
+    with expander("More filters", expanded=False):
         second = st.columns(4, vertical_alignment="bottom")
         reported = address.switch(
             "Show numbers that papers report", "reported", scale == SCALES[-1]
@@ -148,7 +149,8 @@ def legend() -> None:
         show_small_print(
             "Numbers are percent: the mean over seeds ± the 95 % t-interval, where there are two "
             "seeds or more. Bold is the best of a column; ≈ is not distinguishable from it "
-            "(Welch's t-test, 5 %). Bars go from the lowest to the highest value of the column. "
+            "(Welch's t-test, 5 %); † is a dead network, whose numbers mean nothing. Bars go from "
+            "the lowest to the highest value of the column. "
             "Click a cell to open it; point at an empty one to see why it is empty and which "
             "command fills it."
         )
@@ -159,9 +161,10 @@ def compare(part: Sequence[Row], where: dict[str, str]) -> None:
     """Pick rows of this page, then follow the link."""
     titles = {row.key: row.title for row in part if row.source != "reported"}
     left, right = st.columns([4, 1], vertical_alignment="bottom")
-    picked = left.multiselect(
+    picked = select_several(
         "Compare rows",
         list(titles),
+        left,
         format_func=lambda k: titles.get(k, k),
         max_selections=4,
         key="picked",
@@ -180,11 +183,10 @@ def downloads(board: Board) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(show_small_print(f"Download these {len(board.rows)} rows:"))
         for form, mime in FORMATS.items():
-            st.download_button(
+            download(
                 NAMES[form],
                 partial(export_board, board, form),
                 f"leaderboard.{form}",
                 mime,
                 key=f"download.{form}",
-                on_click="ignore",
             )

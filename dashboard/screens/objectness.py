@@ -14,6 +14,7 @@ from dashboard.address import Address
 from dashboard.look import note, section, show_small_print, table, title
 from dashboard.pictures import content_picture, figure, show
 from dashboard.source import Source
+from dashboard.widgets import expander
 
 TITLE, ORDER = "Objectness", 5
 SIZES = {"steps": "gradient steps", "time": "time of pretraining", "none": "nothing"}
@@ -102,7 +103,7 @@ def scatter(source: Source, choices: dict[str, str]) -> None:
     content = show_drawing(source, "objectness", choices, BARS)
     if content is None:
         return
-    with st.expander("The points as a table"):
+    with expander("The points as a table"):
         for one in content["series"]:
             st.html(show_small_print(f"{one['title']}; {one['y']}"))
             rows = [

@@ -14,6 +14,7 @@ from dashboard.address import Address
 from dashboard.look import note, section, show_small_print, title
 from dashboard.screens.leaderboard import SCALES
 from dashboard.source import Source
+from dashboard.widgets import download, expander
 
 TITLE, ORDER = "Papers", 4
 FIRST = "bench table run 000/T1 --scale tiny"
@@ -135,7 +136,7 @@ def claims(frame: ComparedTable) -> None:
             "difference within its 95 % interval may be chance."
         )
     )
-    with st.expander("Every difference"):
+    with expander("Every difference"):
         st.html(differences_table(frame))
 
 
@@ -147,14 +148,8 @@ def downloads(frame: ComparedTable) -> None:
         st.html(show_small_print("Download this table:"))
         for form, (name, mime) in FORMS.items():
             file = f"{frame['name'].replace('/', '_')}_{frame['scale']}.{ENDS[form]}"
-            st.download_button(
-                name,
-                partial(_write, WRITERS[form], frame),
-                file,
-                mime,
-                key=f"download.papers.{form}",
-                on_click="ignore",
-            )
+            make = partial(_write, WRITERS[form], frame)
+            download(name, make, file, mime, key=f"download.papers.{form}")
 
 
 def _write(writer: Callable[[ComparedTable], str], frame: ComparedTable) -> bytes:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from bench.cli import cli
 from bench.contracts import registry
-from bench.core.errors import BadInput
+from bench.core.errors import BadInput, Unavailable
 
 ONE_FILE = '''"""Guess nothing: a method in one file."""
 import torch
@@ -67,7 +67,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (crops / "__init__.py").write_text("")
     (crops / "corner.py").write_text(
         '"""Views from the top left corner."""\n'
-        "from bench.contracts.crop import Crop\nclass Corner(Crop):\n    pass\n"
+        "from bench.contracts.crop import Crop\nclass Corner(Crop):\n"
+        "    def sampler(self, images, inputs):\n        return None\n"
     )
     (crops / "_private.py").write_text("raise RuntimeError('never imported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -116,7 +117,7 @@ def test_two_packages_with_one_name_are_an_error(plugin: Path) -> None:
 def test_a_file_without_its_class_is_an_error(plugin: Path) -> None:
     (plugin / "empty.py").write_text('"""Nothing."""\n')
     registry.entries.cache_clear()
-    with pytest.raises(BadInput, match="must define exactly one crop class"):
+    with pytest.raises(Unavailable, match="must define exactly one crop class"):
         registry.load("crop", "empty")
 
 

@@ -21,6 +21,7 @@ from bench.results.views.board_text import export_board, format_number, standing
 from bench.results.views.commands import compact_seeds, fill_command
 from bench.results.views.entries import Entry
 from bench.results.views.placement import make_table
+from dashboard.table import board_table
 
 
 def entry(method: str = "byol", task: str = "knn", values: Any = (), **other: Any) -> Entry:
@@ -79,6 +80,27 @@ def test_complete_rows_are_ranked_by_mean_rank_and_incomplete_ones_never() -> No
         (None, "mae", "incomplete"),
     ]
     assert [r.mean_rank for r in found.rows] == [1.5, 1.5, 3.0, None]
+
+
+def test_a_dead_network_has_no_rank_and_is_marked_in_every_export() -> None:
+    """It has the highest number of all, by the order of the images."""
+    found = board(entry("byol", values=(50.0, 51.0)), entry("mae", values=(99.0, 99.5), dead=True))
+    assert names(found) == [(1, "byol", "ranked"), (None, "mae", "incomplete")]
+    (column,) = found.columns
+    assert found.best[column.key].method == "byol"
+    assert found.spans[column.key] == (50.5, 50.5)
+    assert [standing_of(found, column, row) for row in found.rows] == ["best", ""]
+    lines = list(csv.DictReader(io.StringIO(export_board(found, "csv"))))
+    assert [line["knn state"] for line in lines] == ["done", "dead"]
+    records = json.loads(export_board(found, "json"))
+    assert [r["cells"]["knn"]["state"] for r in records] == ["done", "dead"]
+    for form in ("md", "tex"):
+        marked = [line for line in export_board(found, form).splitlines() if "(dead)" in line]
+        assert len(marked) == 1
+        assert "mae" in marked[0]
+    shown = board_table(found, found.rows, {})
+    assert "†" in shown
+    assert "dead: the network&#x27;s features are the same" in shown
 
 
 def test_ranking_by_one_task_asks_for_that_task_only() -> None:

@@ -220,6 +220,27 @@ def test_files_of_every_type_are_whole_and_not_blank(kind: str, tmp_path: Path) 
         assert b"/Type /Page" in data
 
 
+@pytest.mark.parametrize("name", [r"$\frac{1}$", "$a_{b$", "5$ to 9$", r"\$x$"])
+def test_names_with_dollar_signs_are_no_formulas(name: str) -> None:
+    """A formula that matplotlib cannot read ended the figure; one that it can changed the name."""
+    grid = {**grid_content(1), "title": name, "below": name, "columns": [name] * 3}
+    grid["rows"][0][0] = {**grid["rows"][0][0], "title": name, "labels": [name]}
+    row = {"label": name, "poor": 0.5, "coarse": 0.4, "precise": 0.1, "objectness": 0.2}
+    rng = np.random.default_rng(0)
+    cloud = embedding.content(rng.normal(size=(9, 4)), np.zeros(9, int), [name], "PCA", 0, name)
+    few = [Point(name, name, name, float(x), 1.0, x, 0.5, 3, 10.0) for x in (1.0, 2.0, 4.0)]
+    scatter = {"series": [objectness.series(name, name, few)], "size": name}
+    drawn = (
+        _look.grid(grid),
+        shares.draw({"title": name, "rows": [row]}),
+        embedding.draw(cloud),
+        objectness.draw(scatter),
+    )
+    for figure in drawn:
+        root = ElementTree.fromstring(_look.render(figure, "svg").decode())
+        assert name in " ".join(" ".join(root.itertext()).split())
+
+
 def test_an_unknown_type_is_one_line() -> None:
     with pytest.raises(BadInput, match=r"png, svg, pdf, not '\.gif'; try: --out a\.png"):
         _look.file_type(Path("a.gif"))

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +17,9 @@ import pytest
 import wandb
 
 from bench.contracts.tracker import NullTracker
-from bench.launch.wandb import WandbTracker, make_tracker, wandb_mode
+from bench.launch import wandb as wandb_module
+from bench.launch.wandb import WandbTracker, make_tracker
+from bench.launch.wandb_login import find_tracking
 
 
 def tracker(folder: Path, notes: list[str]) -> WandbTracker:
@@ -19,14 +28,174 @@ def tracker(folder: Path, notes: list[str]) -> WandbTracker:
     )
 
 
-def test_offline_unless_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("WANDB_MODE")
-    assert wandb_mode() == "offline"
-    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    assert wandb_mode() == "online"
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert wandb_mode() == "disabled"
+KEY = "0123456789" * 4
+LAB = "http://wandb.lab:8080"
+VARIABLES = (
+    *("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"),
+    *("WANDB_CONFIG_DIR", "WANDB_DIR", "WANDB_SILENT"),
+)
+
+
+@pytest.fixture(autouse=True)
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of somebody whom W&B does not know; a process that has not met it yet."""
+    home = tmp_path / "somebody"
+    (home / ".config" / "wandb").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(wandb_module, "SESSION", type(wandb_module.SESSION)())
+    return home
+
+
+@pytest.mark.parametrize(
+    ("variables", "netrc", "settings", "said"),
+    [
+        ({}, "", "", "offline (no API key for https://api.wandb.ai; to log in: wandb login)"),
+        ({"WANDB_API_KEY": KEY}, "", "", "online at https://api.wandb.ai (key of WANDB_API_KEY)"),
+        ({}, "api.wandb.ai", "", "online at https://api.wandb.ai (key of {home}/.netrc)"),
+        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": KEY}, "", "", "disabled (WANDB_MODE)"),
+        ({"WANDB_MODE": "dryrun"}, "", "", "offline (WANDB_MODE)"),
+        (
+            {"WANDB_MODE": "onlne", "WANDB_API_KEY": KEY},
+            *("", ""),
+            "!offline (WANDB_MODE is none of online, offline and disabled: 'onlne')",
+        ),
+        (
+            {"WANDB_MODE": "online"},
+            *("", ""),
+            "!offline (no API key for https://api.wandb.ai; to log in: wandb login)",
+        ),
+        # a server of one's own: by the environment, or by what `wandb login --host` leaves
+        (
+            {"WANDB_BASE_URL": LAB},
+            *("api.wandb.ai", ""),
+            f"offline (no API key for {LAB}; to log in: wandb login --host {LAB})",
+        ),
+        (
+            {"WANDB_BASE_URL": LAB},
+            "wandb.lab:8080",
+            "",
+            f"online at {LAB} (key of {{home}}/.netrc)",
+        ),
+        ({"WANDB_BASE_URL": LAB}, "wandb.lab", "", f"online at {LAB} (key of {{home}}/.netrc)"),
+        ({}, "wandb.lab:8080", f"base_url = {LAB}", f"online at {LAB} (key of {{home}}/.netrc)"),
+        ({"WANDB_API_KEY": KEY}, "", "mode = offline", "offline (the mode of W&B's settings)"),
+        (
+            {"WANDB_BASE_URL": "http://me:word@wandb.lab:abc", "WANDB_API_KEY": KEY},
+            *("", ""),
+            "!offline (WANDB_BASE_URL is no web address: 'http://me:***@wandb.lab:abc')",
+        ),
+        (
+            {"NETRC": "/no/such"},
+            "api.wandb.ai",
+            "",
+            "offline (no API key for https://api.wandb.ai",
+        ),
+    ],
+)
+def test_what_will_happen(
+    variables: dict[str, str],
+    netrc: str,
+    settings: str,
+    said: str,
+    nobody: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ "!": it is not what was asked for, and a run says so."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if netrc:
+        (nobody / ".netrc").write_text(f"machine {netrc}\n login user\n password {KEY}\n")
+    if settings:
+        (nobody / ".config" / "wandb" / "settings").write_text(f"[default]\n{settings}\n")
+    tracking = find_tracking()
+    assert str(tracking).startswith(said.lstrip("!").format(home=nobody))
+    assert tracking.problem is said.startswith("!")
+
+
+@pytest.mark.parametrize("damage", ["machine", "[default", "\xff"])
+def test_damaged_files_of_a_login_are_no_login(damage: str, nobody: Path) -> None:
+    for file in (nobody / ".netrc", nobody / ".config" / "wandb" / "settings"):
+        file.write_bytes(damage.encode("latin-1"))
+    assert find_tracking().mode == "offline"
+
+
+def test_it_agrees_with_the_library_on_servers_and_keys(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `wandb login --host` would write, read by W&B itself."""
+    wbauth = pytest.importorskip("wandb.sdk.lib.wbauth")
+    wbauth.write_netrc_auth(host=LAB, api_key=KEY)
+    assert wbauth.read_netrc_auth(host=LAB) == KEY
+    monkeypatch.setenv("WANDB_BASE_URL", LAB)
+    assert find_tracking().mode == "online"
+
+
+ASKED = """
+import sys
+from pathlib import Path
+from bench.launch.wandb import WandbTracker
+mine = WandbTracker("a" * 16, "n", "g", "t", {}, Path(sys.argv[1]), print)
+mine.log({"loss": 1.0}, 0)
+mine.finish({})
+print("ENDED")
+"""
+
+
+@pytest.mark.parametrize("mode", ["online", "bogus"])
+def test_in_a_terminal_it_asks_for_nothing_and_the_run_goes_on_offline(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal with nobody at it: what is asked is never answered."""
+    monkeypatch.setenv("WANDB_MODE", mode)
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", ASKED, str(tmp_path)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                said += os.read(ours, 4096)
+            except OSError:  # it ended
+                break
+        assert child.wait(timeout=10) == 0, said
+    finally:
+        child.kill()
+        os.close(ours)
+    text = said.decode()
+    assert "ENDED" in text
+    assert text.count("W&B runs are kept offline: ") == 1
+    assert "choice" not in text
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_a_server_that_does_not_answer_is_asked_once_and_all_is_kept_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, says nothing
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setattr(wandb_module, "INIT_SECONDS", 2)
+        notes: list[str] = []
+        began = time.monotonic()
+        for number in range(3):
+            mine = WandbTracker(f"{number}" * 16, "n", "g", "t", {}, tmp_path, notes.append)
+            mine.log({"loss": 1.0}, 0)
+            mine.finish({"AP": 1.0})
+            assert mine.url is None
+    assert time.monotonic() - began < 40
+    (line,) = notes
+    assert "does not take runs" in line
+    assert f"wandb sync --include-offline {tmp_path / 'wandb'}" in line
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 3
 
 
 def test_a_run_leaves_its_files(tmp_path: Path) -> None:

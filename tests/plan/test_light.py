@@ -165,6 +165,12 @@ class WideNetwork(Network):
 class Wide(Method):
     Params = WideParams
     params: WideParams
+
+    def viewer(self, images, inputs):
+        raise NotImplementedError  # a plan asks for none
+
+    def network(self, n_images, heads=1):
+        raise NotImplementedError
 '''
 
 

@@ -158,6 +158,15 @@ def test_a_sweep_reads_no_changed_score(home: Path) -> None:
         read_score(Store(home), cell, "AP_bbox")
 
 
+def test_a_sweep_scores_no_dead_network(home: Path) -> None:
+    cell, store = planned(), Store(home)
+    assert cell.final is not None
+    write_json(store.work(cell.final) / "metrics.json", {**METRICS, "dead": 1.0})
+    store.commit(cell.final, {})
+    with pytest.raises(BenchError, match="dead: the network's features are the same"):
+        read_score(store, cell, "AP_bbox")
+
+
 DAMAGES: list[tuple[str, str]] = [
     ("provenance.json", '{"commit": "12'),
     ("provenance.json", "[]"),

@@ -22,10 +22,11 @@ from bench.core.stage import Stage
 from bench.core.statistics import summarise, t_quantile
 from bench.plan.cell import Cell, PlannedCell
 from bench.results import migrations
-from bench.results.db.database import open_database
+from bench.results.db.database import Database, open_database
 from bench.results.db.models import Base
 from bench.results.db.result_file import describe_cell, describe_result
 from bench.results.db.schema import HEAD, VERSION_TABLE
+from bench.results.views.entries import Entry, load_entries
 
 
 def url(folder: Path) -> str:
@@ -125,6 +126,30 @@ def test_imported_results_stay_apart(tmp_path: Path) -> None:
         ("measured", 1.0),
         ("imported", 5.0),
     }
+
+
+def test_a_dead_network_is_marked_and_comes_last(tmp_path: Path) -> None:
+    database = open_database(url(tmp_path))
+    dead = record(61.1, method="simclr")
+    dead["metrics"]["dead"] = 1.0
+    dead["order"].append("dead")
+    for each in (dead, record(40.0), record(30.0, method="swav")):
+        database.record_result(each)
+    rows = database.read_rows()
+    assert [(r["method"], r["dead"]) for r in rows] == [
+        ("byol", False),
+        ("swav", False),
+        ("simclr", True),
+    ]
+    assert all(set(r["metrics"]) == {"AP_bbox", "AP50_bbox"} for r in rows)
+    assert [r["method"] for r in database.read_best(2)[0]] == ["byol", "swav"]
+    (entry,) = [e for e in entries_of(database) if e.dead]
+    assert entry.method == "simclr"
+
+
+def entries_of(database: Database) -> list[Entry]:
+    with database.engine.connect() as connection:
+        return load_entries(connection, "tiny", "scenes")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "3", None])
@@ -235,6 +260,39 @@ def test_importing_rubbish_is_one_line_and_adds_nothing(
     with pytest.raises(BadInput):
         invoke("results", "import", str(file))
     assert json.loads(invoke("leaderboard", "--json").output) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--task", "coco_dett"), r"unknown task 'coco_dett' \(did you mean 'coco_det'\?\)"),
+        (("--task", "coco_det,foo"), "unknown task 'foo'"),
+        (("--method", "byoll"), r"unknown method 'byoll' \(did you mean 'byol'\?\)"),
+        (("--scale", "tinny"), "unknown scale 'tinny'"),
+        (("--data", "scene"), r"unknown data 'scene' \(did you mean 'scenes'\?\)"),
+    ],
+)
+def test_a_leaderboard_of_unknown_names_says_the_nearest(
+    home: Path, words: tuple[str, ...], message: str
+) -> None:
+    open_database(f"sqlite:///{home / 'results.db'}").record_result(record(1.5))
+    with pytest.raises(BadInput, match=message):
+        invoke("leaderboard", *words)
+
+
+def test_a_leaderboard_takes_names_of_results_and_globs(home: Path) -> None:
+    """Also of methods that are no components, as weights and imported results have them."""
+    database = open_database(f"sqlite:///{home / 'results.db'}")
+    for method in ("byol", "weights:mine"):
+        database.record_result(record(1.5, method=method))
+
+    def methods(*words: str) -> list[str]:
+        rows = json.loads(invoke("leaderboard", "--json", *words).output)
+        return [row["method"] for row in rows]
+
+    assert methods("--method", "weights:mine") == ["weights:mine"]
+    assert methods("--method", "weights:*,byol", "--task", "coco_*") == ["byol", "weights:mine"]
+    assert methods("--method", "orl") == [], "it exists, and has no result"
 
 
 def test_an_empty_leaderboard_says_what_to_run(home: Path) -> None:

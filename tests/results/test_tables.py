@@ -228,8 +228,9 @@ def record(
         "evaluate", task, version, {"seed": seed, "cell": repr(replace(cell, seed=0))}, "x:y"
     )
     made = describe_cell(PlannedCell(cell, final, "torchvision"))
+    metrics = {"AP50": score, **({"dead": 1.0} if more.get("dead") else {})}
     database.record_result(
-        {"cell": made, "headline": "AP50", "metrics": {"AP50": score}, "order": ["AP50"]},
+        {"cell": made, "headline": "AP50", "metrics": metrics, "order": list(metrics)},
         source=more.get("source", "measured"),
     )
 
@@ -293,6 +294,15 @@ def test_of_several_versions_the_one_with_most_seeds_is_shown(database: Database
         record(database, "coarse", 10.0, seed)
     found = entry(database, "BYOL / N = 5")
     assert (found["measured"]["mean"], found["others"]) == (10.0, 1)
+
+
+def test_a_dead_network_is_no_number_of_a_table(database: Database) -> None:
+    record(database, "coarse", 61.1, dead=True)
+    found = entry(database, "BYOL / N = 5")
+    assert (found["state"], found["measured"]) == ("dead", None)
+    assert "the same for every image" in found["reason"]
+    record(database, "coarse", 20.0, version=2)
+    assert entry(database, "BYOL / N = 5")["measured"]["mean"] == 20.0, "another one has a number"
 
 
 def test_a_cell_that_failed_says_so(database: Database) -> None:

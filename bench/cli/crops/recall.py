@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._engine import open_engine
-from bench.cli._options import IMAGES_DATA, JSON, PROPOSALS, SCALE, SET, SPLIT, device_options
+from bench.cli._options import (
+    IMAGES_DATA,
+    JSON,
+    PROPOSALS,
+    SCALE,
+    SET,
+    SPLIT,
+    device_options,
+    say_left_out,
+)
 from bench.cli._table import Column, print_json, print_table
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
@@ -76,7 +85,7 @@ def recall(
 
     counts = _counts(boxes)
     runtime = open_runtime(devices=devices, workers=workers)
-    names = match("proposals", "*" if proposals == "all" else proposals)
+    names = match("proposals", "*" if proposals == "all" else proposals, say_left_out)
     name, path = parse_data(data)
     if name is None:
         raise BadInput("--data is empty; try: --data scenes")

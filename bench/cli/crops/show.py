@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bench.cli._engine import open_engine
-from bench.cli._options import CROP, IMAGES_DATA, SCALE, SET, device_options
+from bench.cli._options import CROP, IMAGES_DATA, SCALE, SET, device_options, say_left_out
 from bench.launch.session import open_runtime
 
 
@@ -55,7 +55,7 @@ def show(
     from bench.plan.product import make_crop_cells
 
     runtime = open_runtime(devices=devices, workers=workers)
-    cells, paths = make_crop_cells(crop, data, scale, sets)
+    cells, paths = make_crop_cells(crop, data, scale, sets, say_left_out)
     file = Path(image)
     with open_engine(runtime) as (engine, _):
         drawn, left_out = picture(

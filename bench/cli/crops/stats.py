@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._engine import open_engine
-from bench.cli._options import CROP, IMAGES_DATA, JSON, SCALE, SET, SPLIT, device_options
+from bench.cli._options import (
+    CROP,
+    IMAGES_DATA,
+    JSON,
+    SCALE,
+    SET,
+    SPLIT,
+    device_options,
+    say_left_out,
+)
 from bench.cli._table import Column, echo_prose, print_json, print_table
 from bench.core.errors import BenchError
 from bench.launch.session import open_runtime
@@ -74,7 +83,7 @@ def stats(
     from bench.plan.product import make_crop_cells
 
     runtime = open_runtime(devices=devices, workers=workers)
-    cells, paths = make_crop_cells(crop, data, scale, sets)
+    cells, paths = make_crop_cells(crop, data, scale, sets, say_left_out)
     from bench.plan.planner import plan_each
 
     planned = plan_each(cells, runtime, paths, lambda p: p.crop_stats(source, seeds), split=split)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._engine import open_engine
-from bench.cli._options import PROPOSALS, SCALE, SET
+from bench.cli._options import PROPOSALS, SCALE, SET, say_left_out
 from bench.cli._table import Column, echo_prose, print_table
 from bench.cli.perf._report import REPEATS, REPORT, parse_numbers, write_report
 from bench.core.errors import BadInput
@@ -90,7 +90,7 @@ def _stages(
     width, _, height = size.partition("x")
     if not (width.isdigit() and height.isdigit()):
         raise BadInput(f"--size is WIDTHxHEIGHT, got {size!r}; try: --size 320x240")
-    names = match("proposals", "*" if proposals == "all" else proposals)
+    names = match("proposals", "*" if proposals == "all" else proposals, say_left_out)
     data = PRETRAIN_DATA["tiny"]
     scenes = {"n_train": images, "n_val": 1, "width": width, "height": height}
     settings = tuple((f"{data}.{name}", str(value)) for name, value in scenes.items())

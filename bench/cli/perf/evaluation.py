@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._engine import open_engine
-from bench.cli._options import IMAGES_DATA, SCALE, SPLIT, TASK
+from bench.cli._options import IMAGES_DATA, SCALE, SPLIT, TASK, say_left_out
 from bench.cli._table import Column, echo_prose, print_table
 from bench.cli.perf._report import REPEATS, REPORT, parse_numbers, write_report
 from bench.core.errors import BadInput
@@ -77,7 +77,8 @@ def evaluation(
     from bench.plan.options import check_scale, match
 
     counts = parse_numbers("--workers", workers, least=0)
-    kinds = [registry.load("task", n) for n in match("task", "*" if task == "all" else task)]
+    names = match("task", "*" if task == "all" else task, say_left_out)
+    kinds = [registry.load("task", n) for n in names]
     if not any(kind.peer() for kind in kinds):
         raise BadInput(
             f"there is nothing to compare the evaluation of {task} with; "

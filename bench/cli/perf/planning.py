@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bench.cli._options import CROP, METHOD, SCALE, SEEDS, TASK
+from bench.cli._options import CROP, METHOD, SCALE, SEEDS, TASK, say_left_out
 from bench.cli._table import Column, print_table
 from bench.cli.perf._report import REPORT, write_report
 from bench.launch.session import open_runtime
@@ -64,7 +64,7 @@ def _import(patterns: dict[str, str]) -> None:
     from bench.plan.options import match
 
     for kind, pattern in patterns.items():
-        for name in match(kind, pattern):
+        for name in match(kind, pattern, say_left_out):
             registry.load(kind, name)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bench.cli._options import METHOD, SET
+from bench.cli._options import METHOD, SET, say_left_out
 from bench.cli._table import Column, echo_prose, print_table
 from bench.cli.perf._report import REPEATS, REPORT, parse_numbers, write_report
 from bench.core.errors import BadInput, unknown
@@ -85,9 +85,8 @@ def _with_peer(method: str) -> dict[str, Any]:
     from bench.contracts import registry
     from bench.plan.options import match
 
-    kinds = {
-        n: registry.load("method", n) for n in match("method", "*" if method == "all" else method)
-    }
+    names = match("method", "*" if method == "all" else method, say_left_out)
+    kinds = {n: registry.load("method", n) for n in names}
     lacking = [n for n, kind in kinds.items() if kind.peer() is None]
     if method != "all" and lacking:
         raise BadInput(

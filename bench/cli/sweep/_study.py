@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import BadInput
+from bench.core.errors import BadInput, Unavailable
 from bench.plan.product import make_cells
 
 if TYPE_CHECKING:
@@ -108,6 +108,6 @@ def _make_setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[
 def _works(make: Callable[[str], Setup], crop: str) -> bool:
     try:
         make(crop)
-    except BadInput:
+    except (BadInput, Unavailable):
         return False
     return True

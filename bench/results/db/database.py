@@ -234,6 +234,11 @@ class Database:
             wanted = [head for members in boards.values() for head in members[:limit]]
             return sorted(queries.read_rows(connection, wanted), key=_sort_key), len(heads)
 
+    def read_names(self, column: str) -> set[str]:
+        """The different values that cells have in a column, such as "method"."""
+        with self.engine.connect() as connection:
+            return set(connection.scalars(select(getattr(CellRow, column)).distinct()))
+
     def read_rows_of(self, labels: Iterable[str]) -> list[LeaderboardRow]:
         """The rows that contain these cells, with all their seeds."""
         with self.engine.connect() as connection:
@@ -308,4 +313,4 @@ def _sort_key(row: LeaderboardRow) -> tuple[Any, ...]:
     headline = row["metrics"].get(row["headline"])
     mean = headline["mean"] if headline else float("-inf")
     where = (row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"])
-    return (*where, -mean, row["method"], row["crop"], row["cells"])
+    return (*where, row["dead"], -mean, row["method"], row["crop"], row["cells"])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select
 
+from bench.contracts.task import DEAD
 from bench.core.statistics import summarise
 from bench.results.db.models import BOARD, CellRow, MetricRow, ResultRow
 from bench.results.db.records import LeaderboardRow
@@ -24,6 +25,7 @@ class Head(NamedTuple):
     group: str
     source: str
     mean: float  # of the headline metric
+    dead: bool = False
 
 
 def split_in_parts(values: Iterable[Any]) -> Iterable[list[Any]]:
@@ -42,7 +44,9 @@ def narrow_query(query: Select[Any], filters: Filters) -> Select[Any]:
 
 
 def select_heads(connection: Connection, filters: Filters) -> list[Head]:
-    """Every group that has results, best headline first within its board."""
+    """Every group that has results, best headline first within its board and dead networks
+    last."""
+    dead = select_dead(connection)
     board = [getattr(CellRow, name) for name in BOARD]
     query = select(*board, CellRow.group, ResultRow.source, func.avg(ResultRow.value))
     query = query.join(ResultRow, ResultRow.label == CellRow.label)
@@ -54,10 +58,20 @@ def select_heads(connection: Connection, filters: Filters) -> list[Head]:
             row[width],
             row[width + 1],
             -float("inf") if row[-1] is None else row[-1],
+            (row[width], row[width + 1]) in dead,
         )
         for row in connection.execute(query)
     ]
-    return sorted(heads, key=lambda h: (h.board, -h.mean, h.group, h.source))
+    return sorted(heads, key=lambda h: (h.board, h.dead, -h.mean, h.group, h.source))
+
+
+def select_dead(connection: Connection) -> set[tuple[str, str]]:
+    """(group, source) of every result of a dead network."""
+    query = select(CellRow.group, ResultRow.source).distinct()
+    query = query.join(ResultRow, ResultRow.label == CellRow.label)
+    query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
+    query = query.where(MetricRow.name == DEAD)
+    return {(group, source) for group, source in connection.execute(query)}
 
 
 def read_rows(connection: Connection, wanted: Sequence[Head]) -> list[LeaderboardRow]:
@@ -85,6 +99,7 @@ def _make_row(rows: Sequence[Any]) -> LeaderboardRow:
     values: dict[str, list[float]] = {}
     for row in rows:
         values.setdefault(row[-2], []).append(row[-1])
+    dead = values.pop(DEAD, None) is not None
     return {
         "method": first.method,
         "crop": first.crop,
@@ -99,4 +114,5 @@ def _make_row(rows: Sequence[Any]) -> LeaderboardRow:
         "overrides": first.overrides,
         "source": first.source,
         "cells": list(dict.fromkeys(row.label for row in rows)),
+        "dead": dead,
     }

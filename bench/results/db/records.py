@@ -69,6 +69,7 @@ class LeaderboardRow(CellNames):
     overrides: dict[str, str]
     source: str
     cells: list[str]  # labels
+    dead: bool  # one of its networks is (`bench.contracts.task.DEAD`)
 
 
 class PooledMean(TypedDict):

@@ -15,9 +15,7 @@ class Measured(TypedDict):
     cells: list[str]  # labels
     others: int  # further results of these names and settings, by other versions of code or data
     reason: str | None
-    state: (
-        str  # measured, reported only, not run, or how the cell ended (failed, unsupported, ...)
-    )
+    state: str  # measured, dead, reported only, not run, or how the cell ended (failed, ...)
 
 
 class ComparedCell(Measured):

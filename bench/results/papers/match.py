@@ -63,11 +63,12 @@ def _compare_default(
     own = owner in ("method", "crop", "task")
     kinds = [owner] if own else [kind for kind, n in registry.entries() if n == name]
     for kind in kinds:
-        cls = registry.load(kind, method if owner == "method" else name)
-        if field in cls.Params.model_fields:
-            try:
-                params = cls.resolve(scale, {field: text}).params
-            except BenchError:
-                break
-            return repr(getattr(params, field)), repr(getattr(cls.resolve(scale).params, field))
+        try:
+            cls = registry.load(kind, method if owner == "method" else name)
+            if field not in cls.Params.model_fields:
+                continue
+            params = cls.resolve(scale, {field: text}).params
+        except BenchError:
+            break
+        return repr(getattr(params, field)), repr(getattr(cls.resolve(scale).params, field))
     return text, ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from bench.contracts.task import DEAD_TEXT
 from bench.plan.cell import Cell
 from bench.results.db.database import Database
 from bench.results.db.records import LeaderboardRow, StoredCell
@@ -102,9 +103,11 @@ def _find_measured(
 ) -> Measured:
     if cell is None:
         return _nothing("reported only", row.reported_only or column.reported_only)
-    versions = sorted(measured.find(cell), key=lambda r: -len(r["seeds"]))
+    versions = sorted(measured.find(cell), key=lambda r: (r["dead"], -len(r["seeds"])))
     if versions:
         best = versions[0]
+        if best["dead"]:
+            return _nothing("dead", DEAD_TEXT)
         value = best["metrics"].get(column.metric)
         missing = f"{column.runs} gives no {column.metric} at this scale"
         return {

@@ -1,7 +1,8 @@
 """A board: rows are pretrainings (method x crop), columns are evaluations (task), cells are
 results.
 
-A row is complete when every column it is ranked over has a result in it. Complete rows are ranked
+A row is complete when every column it is ranked over has a result in it that is not of a dead
+network. Complete rows are ranked
 by the mean of their ranks in those columns; incomplete rows are never ranked. Two numbers tie when
 Welch's t-test at 5 % does not tell them apart; with one seed on either side nobody knows.
 """
@@ -138,7 +139,10 @@ def _find_extremes(board: Board) -> None:
         done = [
             e
             for row in board.rows
-            if row.source in COMPARED and (e := row.entries.get(column.key)) and e.mean is not None
+            if row.source in COMPARED
+            and (e := row.entries.get(column.key))
+            and e.mean is not None
+            and not e.dead
         ]
         if done:
             means = [e.mean for e in done if e.mean is not None]
@@ -164,8 +168,9 @@ def _order_rows(board: Board, choice: Choice) -> None:
 
 
 def _mean(row: Row, column: str) -> float | None:
+    """The mean that counts in the row's rank; that of a dead network does not."""
     entry = row.entries.get(column)
-    return entry.mean if entry else None
+    return entry.mean if entry and not entry.dead else None
 
 
 def _rank_rows(rows: list[Row], over: Sequence[str]) -> None:

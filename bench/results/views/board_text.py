@@ -21,9 +21,11 @@ FORMATS = {
 
 
 def format_number(entry: Entry) -> str:
-    """`38.1 ± 0.5`, one decimal (metrics are in percent); no interval for one seed."""
+    """`38.1 ± 0.5`, one decimal (metrics are in percent); no interval for one seed. Numbers of a
+    dead network are followed by "(dead)"."""
     text = f"{entry.mean:.1f}"
-    return text if entry.ci95 is None else f"{text} ± {entry.ci95:.1f}"
+    text = text if entry.ci95 is None else f"{text} ± {entry.ci95:.1f}"
+    return f"{text} (dead)" if entry.dead else text
 
 
 def export_board(board: Board, form: str) -> str:
@@ -94,12 +96,12 @@ def _describe_cell(row: Row, column: Column) -> CellText:
 
 
 def state_of(row: Row, column: Column) -> str:
-    """done, running, failed, interrupted, unsupported or missing; what no paper reports is "not
-    reported"."""
+    """done, dead, running, failed, interrupted, unsupported or missing; what no paper reports is
+    "not reported"."""
     entry = row.entries.get(column.key)
     if entry is None:
         return "not reported" if row.source == "reported" else "missing"
-    return entry.state
+    return "dead" if entry.dead else entry.state
 
 
 def as_json(board: Board) -> str:
@@ -189,6 +191,8 @@ def standing_of(board: Board, column: Column, row: Row) -> str:
     """ "best" of its column, "tie" with the best, or ""; reported numbers have no standing."""
     entry, best = row.entries.get(column.key), board.best.get(column.key)
     if entry is None or best is None or entry.mean is None or row.source == "reported":
+        return ""
+    if entry.dead:
         return ""
     if entry.mean == best.mean:
         return "best"

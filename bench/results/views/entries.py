@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from bench.contracts.task import DEAD as DEAD
+from bench.contracts.task import DEAD_TEXT as DEAD_TEXT
 from bench.core.collector import collector_off
 from bench.core.params import format_setting
 from bench.core.statistics import summarise
 from bench.results.db.models import CellRow, ResultRow
+from bench.results.db.queries import select_dead
 
 # states of cells without a result, first wins
 ASKED = ("running", "failed", "interrupted", "unsupported")
@@ -53,6 +56,7 @@ class Entry:
     cited: str = ""  # where a reported number is printed, in few words; `reason` says it in full
     mean: float | None = None
     ci95: float | None = None
+    dead: bool = False  # one of its networks is (`bench.contracts.task.DEAD`)
 
     @property
     def n(self) -> int:
@@ -128,6 +132,9 @@ def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
     for group, reason in connection.execute(_select_reasons(here)):
         if (group, "measured") in entries:
             entries[group, "measured"].reason = reason
+    for marker in select_dead(connection):
+        if marker in entries:
+            entries[marker].dead = True
     return [_summarise(entry) for entry in entries.values()]
 
 

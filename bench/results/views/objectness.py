@@ -126,7 +126,7 @@ def read_points(
     for row in rows:
         stages = [trained[label] for label in row["cells"] if label in trained]
         mine = [s for s in crops if any(_is_same_crop(s, stage) for stage in stages)]
-        if metric not in row["metrics"] or not mine:
+        if metric not in row["metrics"] or not mine or row["dead"]:
             continue
         best = max(mine, key=lambda s: (s["seeds"] or 0, s["stage_key"]))["stats"]["objectness"]
         if best["mean"] is None:
