@@ -98,7 +98,7 @@ def _other_code(database: Database, rows: Sequence[LeaderboardRow]) -> str:
     from bench.results.views.lineage import changed_behind
 
     shown = [label for row in rows for label in row["cells"]]
-    with database.engine.connect() as connection:
+    with database.connect() as connection:
         cells, names = changed_behind(connection, shown)
     return line(len(cells), "results above", names, "bench run --force")
 

@@ -104,22 +104,22 @@ def import_(file: Path) -> None:
 
     They stay apart from what was measured here.
     """
+    from bench.results.db.checked import check_import
     from bench.results.db.database import open_database
-    from bench.results.db.result_file import check_record
 
     try:
-        records = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        records = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(
             f"{file} cannot be read as JSON ({error}); try: bench results export"
         ) from None
     if not isinstance(records, list):
         raise BadInput(f"{file} holds no list of results; try: bench results export --out FILE")
-    results = [check_record(r, f"{file}, result {at}") for at, r in enumerate(records)]
+    results = check_import(records, str(file))
     database = open_database(open_runtime().database)
-    for result in results:
-        database.record_result(result, source="imported")
-    click.echo(f"{len(results)} results imported")
+    imported, known = database.record_import(results, str(file))
+    more = f"; {known} more were measured already" if known else ""
+    click.echo(f"{imported} results imported{more}")
 
 
 @command.command()
