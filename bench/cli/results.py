@@ -106,6 +106,7 @@ def import_(file: Path) -> None:
     """
     from bench.results.db.checked import check_import
     from bench.results.db.database import open_database
+    from bench.results.db.kept import keep_import
 
     try:
         records = json.loads(file.read_bytes())
@@ -116,21 +117,35 @@ def import_(file: Path) -> None:
     if not isinstance(records, list):
         raise BadInput(f"{file} holds no list of results; try: bench results export --out FILE")
     results = check_import(records, str(file))
-    database = open_database(open_runtime().database)
-    imported, known = database.record_import(results, str(file))
+    runtime = open_runtime()
+    imported, known = open_database(runtime.database).record_import(results, str(file))
+    keep_import(runtime.home, results)
     more = f"; {known} more were measured already" if known else ""
     click.echo(f"{imported} results imported{more}")
 
 
 @command.command()
 def rebuild() -> None:
-    """Restore the results database from the files of the store."""
+    """Restore the results database from the files of BENCH_HOME.
+
+    Stages, results, imports, cells that failed or are unsupported, and the trials of sweeps.
+    """
     from bench.results.db.database import open_database
     from bench.results.db.rebuild import rebuild as restore
+    from bench.results.db.rebuild import restore_kept
+    from bench.sweep.kept import restore_studies
+
+    def note(line: str) -> None:
+        click.echo(line, err=True)
 
     runtime = open_runtime()
     database = open_database(runtime.database)
-    stages, results = restore(
-        runtime.home / "store", database, lambda line: click.echo(line, err=True)
-    )
+    stages, results = restore(runtime.home / "store", database, note)
+    imported, cells = restore_kept(runtime.home, database, note)
+    studies = restore_studies(runtime.home, runtime.database, note)
     click.echo(f"{stages} stages and {results} results recorded")
+    if imported or cells or studies:
+        click.echo(
+            f"{imported} imported results, {cells} cells without a result and {studies} sweeps "
+            "restored"
+        )

@@ -49,7 +49,7 @@ def open_engine(
     store = Store(runtime.home)
     database = open_database(runtime.database)
     with listen_for_stop(at_once=True), progress as shown:
-        listener = DatabaseListener(database, shown.note)
+        listener = DatabaseListener(database, shown.note, runtime.home)
         try:
             yield make(runtime, store, listener, shown), database
         finally:

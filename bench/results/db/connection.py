@@ -15,8 +15,8 @@ from bench.core.redact import redact, redact_url
 PATIENCE = 4.0  # seconds that a write waits for other processes, in all its tries
 CONNECT_SECONDS = 10  # psycopg waits two minutes for a server that does not answer
 RESTORE = (  # what a message says that tells somebody to move the database away
-    "move it away and run: bench results rebuild (it brings back stages, results, imports, failed "
-    "and unsupported cells; a sweep's list of trials only as its command makes it again)"
+    "move it away and run: bench results rebuild (it restores what this BENCH_HOME keeps: stages, "
+    "results, imports, cells that failed, sweeps; not what other homes wrote into it)"
 )
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from bench.core.errors import StageFailed
 from bench.core.records import DamagedFolder, read_provenance
 from bench.core.stage import Provenance, Stage, walk
 from bench.plan.cell import PlannedCell
 from bench.results.db.connection import DatabaseProblem
 from bench.results.db.database import Database
-from bench.results.db.records import CropStatistics
+from bench.results.db.kept import keep_cell
+from bench.results.db.records import CellRecord, CropStatistics
 from bench.results.db.result_file import describe_cell, read_result
 
 REST_SECONDS = 30.0  # between tries to write to a database that could not be written
@@ -31,12 +33,19 @@ class DatabaseListener:
     A database that cannot be written (locked, disk full, connection lost) stops no training: the
     truth is in the store. `note` gets one line, what could not be written is kept in order and
     tried again every `REST_SECONDS`, and a last time by `close`. What is still missing then is in
-    `error`; `bench results rebuild` catches up.
+    `error`; `bench results rebuild` catches up. Where `home` is given, cells that are not done
+    leave a file there for it (`bench.results.db.kept`).
     """
 
-    def __init__(self, database: Database, note: Callable[[str], None] = _print_note) -> None:
+    def __init__(
+        self,
+        database: Database,
+        note: Callable[[str], None] = _print_note,
+        home: Path | None = None,
+    ) -> None:
         self.database = database
         self.note = note
+        self.home = home
         self._waiting: deque[Callable[[], None]] = deque()
         self._resting_until = 0.0
         self._put_off_by: str | None = None
@@ -93,12 +102,20 @@ class DatabaseListener:
 
     def cell_state(self, cell: PlannedCell, state: str, reason: str | None = None) -> None:
         record = describe_cell(cell)
+        self._keep(record, state, reason)
         self._write(lambda: self.database.record_cell(record, state, reason))
 
     def cell_done(self, cell: PlannedCell, folder: Path) -> None:
         record = read_result(folder)
         self._write(lambda: self._catch_up(cell, folder.parent.parent))
         self._write(lambda: self.database.record_result(record))
+        self._keep(record["cell"], "done", None)
+
+    def _keep(self, cell: CellRecord, state: str, reason: str | None) -> None:
+        """A file for a rebuild; a full disk has no room for it, which ends nothing."""
+        if self.home is not None:
+            with suppress(OSError, StageFailed):
+                keep_cell(self.home, cell, state, reason)
 
     def _catch_up(self, cell: PlannedCell, store: Path) -> None:
         """Record the cell's stages that a killed command made but did not record."""
