@@ -64,7 +64,7 @@ def restore_studies(home: Path, url: str, note: Callable[[str], None]) -> int:
         try:
             plain = json.loads(file.read_bytes())
             trials = [_make_trial(t) for t in plain["trials"]]
-            name, direction = str(plain["name"]), str(plain["direction"]).lower()
+            name, direction = str(plain["name"]), optuna.study.StudyDirection[plain["direction"]]
             attributes = dict(plain["user_attrs"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             note(f"left out: {file} is not a whole sweep ({type(error).__name__})")
