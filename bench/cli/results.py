@@ -84,7 +84,8 @@ def _csv(results: list[ResultRecord]) -> str:
     names = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine", "seed")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "overrides", "source", "metric", "value", "key"])
+    more = ("pretrain_name", "pretrain_data_key", "task_name", "task_data_key", "group")
+    writer.writerow([*names, "overrides", "source", "metric", "value", "key", *more])
     for result in results:
         cell: Mapping[str, object] = result["cell"]
         fixed = [
@@ -93,7 +94,8 @@ def _csv(results: list[ResultRecord]) -> str:
             result.get("source"),
         ]
         for name in result["order"]:
-            writer.writerow([*fixed, name, repr(result["metrics"][name]), cell["label"]])
+            value = repr(result["metrics"][name])
+            writer.writerow([*fixed, name, value, cell["label"], *(cell[n] for n in more)])
     return text.getvalue()
 
 

@@ -24,7 +24,7 @@ from bench.core.stage import Provenance, Stage, walk
 from bench.core.store import Store
 from bench.launch.provenance import digest_of_stage, provenance
 from bench.launch.wandb import make_tracker
-from bench.plan.cell import Plan, PlannedCell
+from bench.plan.cell import WEIGHTS, Plan, PlannedCell
 
 FOLLOW_SECONDS = 86400.0
 
@@ -105,9 +105,9 @@ class LocalEngine:
         if planned.final is None:
             return
         self.finals.setdefault(planned.final.key, planned)
-        label = (
-            f"{planned.cell.method}-{planned.cell.crop}-{planned.cell.task}-{planned.final.short}"
-        )
+        cell = planned.cell
+        names = [f"{data}:{name}" for data, name in cell.names if data != WEIGHTS]
+        label = "-".join((cell.method, cell.crop, cell.task, *names, planned.final.short))
         for stage in walk(planned.final):
             self.groups.setdefault(stage.key, label)
             self._digest(stage)

@@ -35,7 +35,7 @@ FAULTS = {
     "error": EIO_ONCE,
     "dead": EIO_ALWAYS,  # from the call on
 }
-STARTS = ("", "0001", "0002")  # schema of the database that is opened; "" is none
+STARTS = ("", "0001", "0002", "0003")  # schema of the database that is opened; "" is none
 OPENED, REFUSED = 0, 2  # exit codes of a try
 ROWS = {  # of the first schema
     "stages": ("k", "evaluate", "coco_det", 1, "{}", "{}", "evaluate/coco_det-k"),

@@ -56,6 +56,8 @@ class _Cell(BaseModel):
     overrides: dict[Text, Text]
     pretrain_data_key: KeyOrNone = ""
     task_data_key: KeyOrNone = ""
+    pretrain_name: Word = ""
+    task_name: Word = ""
     pretraining: KeyOrNone = ""
     protocol: KeyOrNone = ""
     label: Key

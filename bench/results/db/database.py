@@ -285,5 +285,6 @@ class Database:
 def _sort_key(row: LeaderboardRow) -> tuple[Any, ...]:
     headline = row["metrics"].get(row["headline"])
     mean = headline["mean"] if headline else float("-inf")
-    where = (row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"])
+    names = (row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"])
+    where = (*names, row["pretrain_data_key"], row["task_data_key"])
     return (*where, -mean, row["method"], row["crop"], row["cells"])

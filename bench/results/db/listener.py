@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from bench.core.errors import StageFailed
 from bench.core.records import DamagedFolder, read_provenance
@@ -17,7 +18,7 @@ from bench.plan.cell import PlannedCell
 from bench.results.db.connection import DatabaseProblem
 from bench.results.db.database import Database
 from bench.results.db.kept import keep_cell
-from bench.results.db.records import CellRecord, CropStatistics
+from bench.results.db.records import CellRecord, CropStatistics, ResultRecord
 from bench.results.db.result_file import describe_cell, read_result
 
 REST_SECONDS = 30.0  # between tries to write to a database that could not be written
@@ -106,7 +107,7 @@ class DatabaseListener:
         self._write(lambda: self.database.record_cell(record, state, reason))
 
     def cell_done(self, cell: PlannedCell, folder: Path) -> None:
-        record = read_result(folder)
+        record = _name_as_asked(read_result(folder), describe_cell(cell))
         self._write(lambda: self._catch_up(cell, folder.parent.parent))
         self._write(lambda: self.database.record_result(record))
         self._keep(record["cell"], "done", None)
@@ -126,6 +127,18 @@ class DatabaseListener:
             with suppress(OSError, ValueError, DamagedFolder):  # deleted by `bench gc`, or torn
                 provenance, stats = read_provenance(folder), _read_stats(stage, folder)
                 self._record_stage(stage, folder, provenance, stats)
+
+
+def _name_as_asked(record: ResultRecord, asked: CellRecord) -> ResultRecord:
+    """The result with the names that the user gives data and weights now; the folder has those of
+    the command that made it."""
+    cell = record["cell"]
+    names: tuple[Literal["pretrain_name", "task_name"], ...] = ("pretrain_name", "task_name")
+    for name in names:
+        cell[name] = asked[name] or cell[name]
+    if cell["method"].startswith("weights:"):
+        cell["method"] = asked["method"]
+    return record
 
 
 def _read_stats(stage: Stage, folder: Path) -> CropStatistics | None:
