@@ -60,11 +60,12 @@ def write_start(folder: Path, revision: str) -> None:
     config.set_main_option("path_separator", "os")
     with for_writing(engine).begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        command.upgrade(config, "0001")
         for table, row in ROWS.items():
             marks = ", ".join(f":v{i}" for i in range(len(row)))
             values = {f"v{i}": value for i, value in enumerate(row)}
             connection.execute(text(f"INSERT INTO {table} VALUES ({marks})"), values)
+        command.upgrade(config, revision)
     engine.dispose()
 
 
