@@ -102,7 +102,23 @@ def main(arguments: list[str] | None = None) -> None:
         if debug and not isinstance(error, (click.ClickException, click.Abort, KeyboardInterrupt)):
             raise
         code = _say(*_explain(error))
+    except Exception as error:
+        if debug or not _comes_from_database(error):
+            raise
+        code = _say(_explain_database(error), 2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _comes_from_database(error: Exception) -> bool:
+    """Whether SQLAlchemy raised it, which is not imported for this."""
+    return any(base.__module__ == "sqlalchemy.exc" for base in type(error).__mro__)
+
+
+def _explain_database(error: Exception) -> str:
+    from bench.results.db.connection import explain
+    from bench.results.db.place import database_url
+
+    return str(explain(error, database_url(), "read"))
 
 
 def _say(text: str, code: int) -> int:

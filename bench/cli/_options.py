@@ -145,7 +145,8 @@ BACKBONE = shared(
     "-b",
     metavar="NAME|weights=FILE",
     help="Network that the methods train, for example resnet50; or, without --method, a "
-    "checkpoint that was made elsewhere, for example weights=moco.pth.",
+    "checkpoint that was made elsewhere, for example weights=moco.pth. weights=FILE,name=NAME "
+    "says what boards call it.",
 )
 SCALE = shared(
     "--scale",
@@ -163,7 +164,8 @@ PRETRAIN_DATA = shared(
     "--data",
     type=Names("data"),
     metavar="NAME[=PATH]",
-    help="Data to pretrain on, for example coco=/data/coco. The scale sets the default.",
+    help="Data to pretrain on, for example coco=/data/coco. coco=PATH,name=NAME says what boards "
+    "call it. The scale sets the default.",
 )
 TASK_DATA = shared(
     "--task-data",

@@ -288,12 +288,13 @@ def _component(text: str, scale: str, sets: tuple[str, ...]) -> tuple[Data, Path
 def _make_index(component: Data, path: Path | None, workers: int, again: bool) -> Report:
     """Make the set's stage (`again`: every file is read, and the stage is made also where it is in
     the store), and say what it holds."""
+    from bench.data.contents import identify
     from bench.data.files import ignore_remembered
 
     runtime = open_runtime(workers=workers)
     runtime.tracker = "none"
     with ignore_remembered() if again else nullcontext():
-        stage = component.stage(path, runtime)
+        stage = identify(component, path, runtime)
     with open_engine(runtime) as (engine, _):
         if again:
             engine.forced.add(stage.key)

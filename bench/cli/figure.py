@@ -187,7 +187,7 @@ def _collect(module: ModuleType, runtime: Runtime, options: dict[str, Any]) -> t
 
     if "data" in options:
         options["data"] = options["data"].partition("=")[0]
-    with open_database(runtime.database).engine.connect() as connection:
+    with open_database(runtime.database).connect() as connection:
         return module.collect(connection, runtime.home, **options), ""
 
 

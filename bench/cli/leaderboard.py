@@ -35,6 +35,12 @@ FIELDS = (
     "overrides",
     "cells",
     "dead",
+    "pretrain_name",
+    "pretrain_data_key",
+    "task_name",
+    "task_data_key",
+    "group",
+    "pretraining",
 )
 
 
@@ -118,32 +124,40 @@ def _other_code(database: Database, rows: Sequence[LeaderboardRow]) -> str:
     from bench.results.views.lineage import changed_behind
 
     shown = [label for row in rows for label in row["cells"]]
-    with database.engine.connect() as connection:
+    with database.connect() as connection:
         cells, names = changed_behind(connection, shown)
     return line(len(cells), "results above", names, "bench run --force")
 
 
 def print_rows(rows: list[LeaderboardRow]) -> None:
-    """A table per task, scale, data and engine: such rows may be compared, others not."""
+    """A table per task, scale, engine and content of the data: such rows may be compared, others
+    not."""
+    from bench.results.views.labels import board_of, label_data
+
     boards: dict[tuple[str, ...], list[LeaderboardRow]] = {}
     for row in rows:
-        where = row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"]
-        boards.setdefault(where, []).append(row)
-    for number, (board, members) in enumerate(boards.items()):
+        boards.setdefault(board_of(row), []).append(row)
+    labels = label_data(rows)
+    for number, members in enumerate(boards.values()):
         if number:
             click.echo()
-        _print_board(board, members)
+        _print_board(members, labels)
 
 
-def _print_board(board: tuple[str, ...], rows: list[LeaderboardRow]) -> None:
-    task, scale, pretrain, task_data, engine = board
+def _print_board(rows: list[LeaderboardRow], labels: Mapping[tuple[str, str], str]) -> None:
+    from bench.results.views.labels import label_rows
+
+    first = rows[0]
+    task, scale, engine = first["task"], first["scale"], first["engine"]
+    pretrain = labels[first["pretrain_data"], first["pretrain_data_key"]]
+    task_data = labels[first["task_data"], first["task_data_key"]]
     with_engine = f", engine {engine}" if engine else ""
     names = _metric_names(rows)
     notes: list[str] = []
     lines = []
-    for row in rows:
+    for row, label in zip(rows, label_rows(rows), strict=True):
         source = row["source"]
-        label = row["method"] if source == "measured" else f"{row['method']} ({source})"
+        label = label if source == "measured" else f"{label} ({source})"
         changed = " ".join(f"--set {k}={v}" for k, v in row["overrides"].items())
         if changed:
             notes += [changed] * (changed not in notes)

@@ -89,6 +89,7 @@ def _cell(planned: Any, states: dict[str, str]) -> dict[str, Any]:
         "task_data": cell.task_data,
         "engine": planned.engine,
         "overrides": dict(cell.overrides),
+        "names": dict(cell.names),
         "final": final.key if final else None,
         "state": states[final.key] if final else "unsupported",
         "reason": planned.unsupported,

@@ -84,7 +84,8 @@ def _csv(results: list[ResultRecord]) -> str:
     names = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine", "seed")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "overrides", "source", "metric", "value", "key"])
+    more = ("pretrain_name", "pretrain_data_key", "task_name", "task_data_key", "group")
+    writer.writerow([*names, "overrides", "source", "metric", "value", "key", *more])
     for result in results:
         cell: Mapping[str, object] = result["cell"]
         fixed = [
@@ -93,7 +94,8 @@ def _csv(results: list[ResultRecord]) -> str:
             result.get("source"),
         ]
         for name in result["order"]:
-            writer.writerow([*fixed, name, repr(result["metrics"][name]), cell["label"]])
+            value = repr(result["metrics"][name])
+            writer.writerow([*fixed, name, value, cell["label"], *(cell[n] for n in more)])
     return text.getvalue()
 
 
@@ -104,33 +106,48 @@ def import_(file: Path) -> None:
 
     They stay apart from what was measured here.
     """
+    from bench.results.db.checked import check_import
     from bench.results.db.database import open_database
-    from bench.results.db.result_file import check_record
+    from bench.results.db.kept import keep_import
 
     try:
-        records = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        records = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(
             f"{file} cannot be read as JSON ({error}); try: bench results export"
         ) from None
     if not isinstance(records, list):
         raise BadInput(f"{file} holds no list of results; try: bench results export --out FILE")
-    results = [check_record(r, f"{file}, result {at}") for at, r in enumerate(records)]
-    database = open_database(open_runtime().database)
-    for result in results:
-        database.record_result(result, source="imported")
-    click.echo(f"{len(results)} results imported")
+    results = check_import(records, str(file))
+    runtime = open_runtime()
+    imported, known = open_database(runtime.database).record_import(results, str(file))
+    keep_import(runtime.home, results)
+    more = f"; {known} more were measured already" if known else ""
+    click.echo(f"{imported} results imported{more}")
 
 
 @command.command()
 def rebuild() -> None:
-    """Restore the results database from the files of the store."""
+    """Restore the results database from the files of BENCH_HOME.
+
+    Stages, results, imports, cells that failed or are unsupported, and the trials of sweeps.
+    """
     from bench.results.db.database import open_database
     from bench.results.db.rebuild import rebuild as restore
+    from bench.results.db.rebuild import restore_kept
+    from bench.sweep.kept import restore_studies
+
+    def note(line: str) -> None:
+        click.echo(line, err=True)
 
     runtime = open_runtime()
     database = open_database(runtime.database)
-    stages, results = restore(
-        runtime.home / "store", database, lambda line: click.echo(line, err=True)
-    )
+    stages, results = restore(runtime.home / "store", database, note)
+    imported, cells = restore_kept(runtime.home, database, note)
+    studies = restore_studies(runtime.home, runtime.database, note)
     click.echo(f"{stages} stages and {results} results recorded")
+    if imported or cells or studies:
+        click.echo(
+            f"{imported} imported results, {cells} cells without a result and {studies} sweeps "
+            "restored"
+        )

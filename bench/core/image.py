@@ -6,8 +6,12 @@ without them.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,20 @@ import numpy as np
 from bench.core.errors import BadData
 
 MAX_PIXELS = 178_956_970  # of an image in any format: PIL's own limit, 512 MiB of RGB
+Reads = dict[Path, str | None]
+_reads: ContextVar[Reads | None] = ContextVar("reads", default=None)
+
+
+@contextmanager
+def note_reads() -> Iterator[Reads]:
+    """In the block: the sha256 of every image file that `read_rgb` reads, and None for those of
+    which `read_size` reads the header."""
+    reads: Reads = {}
+    token = _reads.set(reads)
+    try:
+        yield reads
+    finally:
+        _reads.reset(token)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -32,6 +50,8 @@ def read_rgb(path: Path) -> np.ndarray:
         raise BadData(
             f"image {path} cannot be read ({error.strerror}); download it again"
         ) from None
+    if (reads := _reads.get()) is not None:
+        reads[path] = hashlib.sha256(data).hexdigest()
     return decode_rgb(data, str(path))
 
 
@@ -102,6 +122,8 @@ def read_size(path: Path) -> tuple[int, int]:
     """(width, height) upright, from the header alone."""
     from PIL import Image
 
+    if (reads := _reads.get()) is not None:
+        reads.setdefault(path)
     try:
         with Image.open(path) as image:
             _refuse_large(image.width, image.height, str(path))

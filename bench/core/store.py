@@ -9,6 +9,7 @@ In `BENCH_HOME`:
     locks/<key>.use                   shared by those who make a stage from it
     trash/                            what `bench gc` deletes, on its way out
     damaged/                          committed folders that no longer match their `done` record
+    records/                          what only the results database has otherwise
 
 A folder without a `done` record is not a hit, and a failed stage never gets one.
 """

@@ -98,11 +98,22 @@ def _remembered(
             return str(json.loads(marker.read_text()))
     value = find()
     with suppress(OSError):
-        settled = all(start - stat.st_ctime_ns > SETTLED_NS for stat in files.values())
+        settled = all(is_settled(stat.st_ctime_ns, start) for stat in files.values())
         if settled and all(_identity(f.stat()) == _identity(s) for f, s in files.items()):
             marker.parent.mkdir(parents=True, exist_ok=True)
             write_text(marker, json.dumps(value), shared=True)
     return value
+
+
+def is_settled(ctime_ns: Any, now_ns: int) -> Any:
+    """Whether a file that last changed at `ctime_ns` (a number, or an array of them) had been left
+    alone long enough at `now_ns` that another change would show another time."""
+    return now_ns - ctime_ns > SETTLED_NS
+
+
+def ignores_remembered() -> bool:
+    """Whether this is inside of `ignore_remembered`."""
+    return _ignores_remembered.get()
 
 
 @contextmanager

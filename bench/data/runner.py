@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from bench.contracts import registry
 from bench.contracts.context import StageContext
 from bench.contracts.data import Data
 from bench.core.errors import BadData, BadInput
+from bench.core.files import hash_file
+from bench.core.image import note_reads
 from bench.core.processes import parallel
+from bench.core.stage import Stage
+from bench.data.contents import changed, identify, keep_hashes
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,22 +29,53 @@ def run(ctx: StageContext) -> None:
     data = cast(
         Data, registry.load("data", ctx.stage.name).from_identity(dict(ctx.params["params"]))
     )
-    _check_unchanged(data, ctx)
-    data.run(ctx)
-    _check_unchanged(data, ctx)
-
-
-def _check_unchanged(data: Data, ctx: StageContext) -> None:
-    """The files give the planned key again. Hashes of files that are the same are remembered, so
-    this lists the folders once more."""
     if not data.needs_path:
-        return
+        return data.run(ctx)
+    _check_unchanged(data, ctx)
+    began = time.time_ns()
+    with _collect_hashes() as hashes:
+        data.run(ctx)
+    keep_hashes(ctx, _check_unchanged(data, ctx), hashes, began)
+
+
+def _check_unchanged(data: Data, ctx: StageContext) -> Stage:
+    """The files give the planned key again. Hashes of files that are the same are remembered, so
+    this lists the folders once more. Returns the stage as it is called by names and sizes
+    alone."""
     root = ctx.runtime.roots[ctx.stage.key]
-    if data.stage(root, ctx.runtime.model_copy(update={"roots": {}})).key != ctx.stage.key:
-        raise BadData(
-            f"the files of data {data.name!r} at {root} changed since this run began; run the "
-            "same command again"
-        )
+    runtime = ctx.runtime.model_copy(update={"roots": {}})
+    if identify(data, root, runtime).key != ctx.stage.key:
+        raise changed(data.name, root)
+    return data.stage(root, runtime)
+
+
+_hashes: ContextVar[dict[Path, str] | None] = ContextVar("hashes", default=None)
+
+
+@contextmanager
+def _collect_hashes() -> Iterator[dict[Path, str]]:
+    """In the block: the hash of every image that `read_splits` has read."""
+    hashes: dict[Path, str] = {}
+    token = _hashes.set(hashes)
+    try:
+        yield hashes
+    finally:
+        _hashes.reset(token)
+
+
+class _Hashing(Generic[T, R]):
+    """`function`, and the hashes of the images that it reads; where it reads a header alone, the
+    file is read for that."""
+
+    def __init__(self, function: Callable[[T], R | str]) -> None:
+        self.function = function
+
+    def __call__(self, item: T) -> tuple[R | str, dict[Path, str]]:
+        with note_reads() as reads:
+            result = self.function(item)
+        if isinstance(result, str):  # it is damaged
+            return result, {}
+        return result, {path: sha or hash_file(path) for path, sha in reads.items()}
 
 
 def write_sample(data: type[Data], root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
@@ -65,15 +103,19 @@ def read_splits(
     """
     results: dict[str, list[R]] = {}
     bad: list[str] = []
+    hashes = _hashes.get()
+    hashing = _Hashing(function)
     for split, items in splits.items():
         advance = ctx.progress.task(f"check {split}", len(items))
         results[split] = []
-        for result in parallel(function, items, ctx.runtime.workers, chunk):
+        for result, read in parallel(hashing, items, ctx.runtime.workers, chunk):
             advance(1)
             if isinstance(result, str):
                 bad.append(result)
-            else:
-                results[split].append(result)
+                continue
+            results[split].append(result)
+            if hashes is not None:
+                hashes.update(read)
     if bad:
         raise BadData.of(bad)
     return results

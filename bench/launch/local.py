@@ -24,7 +24,7 @@ from bench.core.stage import Provenance, Stage, walk
 from bench.core.store import Store
 from bench.launch.provenance import digest_of_stage, provenance
 from bench.launch.wandb import make_tracker
-from bench.plan.cell import Plan, PlannedCell
+from bench.plan.cell import WEIGHTS, Plan, PlannedCell
 
 FOLLOW_SECONDS = 86400.0
 
@@ -105,9 +105,9 @@ class LocalEngine:
         if planned.final is None:
             return
         self.finals.setdefault(planned.final.key, planned)
-        label = (
-            f"{planned.cell.method}-{planned.cell.crop}-{planned.cell.task}-{planned.final.short}"
-        )
+        cell = planned.cell
+        names = [f"{data}:{name}" for data, name in cell.names if data != WEIGHTS]
+        label = "-".join((cell.method, cell.crop, cell.task, *names, planned.final.short))
         for stage in walk(planned.final):
             self.groups.setdefault(stage.key, label)
             self._digest(stage)
@@ -221,6 +221,7 @@ class LocalEngine:
         ctx = StageContext(stage, work, inputs, self.runtime, self.progress, tracker, self.watch)
         try:
             runner(stage)(ctx)
+            self._check_sources(stage)
             seconds = time.time() - started
             record = provenance(started, seconds, digest, tracker.url)
             summary = self._results(stage, work, record)
@@ -236,6 +237,17 @@ class LocalEngine:
         self.outcome.reused.pop(stage.key, None)
         self.listener.stage_done(stage, folder, record)
         return folder
+
+    def _check_sources(self, stage: Stage) -> None:
+        """The data are still those that the stage's key names; else nobody knows what it was made
+        from, and it is dropped."""
+        from bench.data.contents import check_sources
+
+        try:
+            check_sources(stage, self.runtime)
+        except BenchError:
+            self.store.discard(stage)
+            raise
 
     def _digest(self, stage: Stage) -> str:
         """The digest of the stage's code, taken once and early: an edit while the run goes on does

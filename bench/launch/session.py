@@ -49,7 +49,11 @@ def open_engine(
     store = Store(runtime.home)
     database = open_database(runtime.database)
     with listen_for_stop(at_once=True), progress as shown:
-        yield make(runtime, store, DatabaseListener(database), shown), database
+        listener = DatabaseListener(database, shown.note, runtime.home)
+        try:
+            yield make(runtime, store, listener, shown), database
+        finally:
+            listener.close()
 
 
 def node_number(nodes: int) -> int:

@@ -143,6 +143,7 @@ class Selection:
     def data_stage(self, default: Stage | None) -> Stage:
         """The data that --data names, or a file that --image names, or else `default`; it is made
         if need be, and its folder is known to the runtime."""
+        from bench.data.contents import identify
         from bench.plan.cell import Cell
         from bench.plan.options import parse_data
         from bench.plan.planner import Planner
@@ -152,7 +153,7 @@ class Selection:
             name, path = LOOSE_FILES, self.image_file.absolute()
         runtime = self.engine.runtime
         if default is not None and name in (None, default.name):
-            stage = _data_of(default).stage(path, runtime)
+            stage = identify(_data_of(default), path, runtime)
             if stage.key != default.key and name is None:
                 raise BadInput(
                     f"{default.name} is not the data any more that the networks learned from; "

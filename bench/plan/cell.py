@@ -9,6 +9,7 @@ from functools import cached_property
 from bench.core.stage import Stage, walk
 
 Places = tuple[tuple[str, str], ...]  # (data set, its folder) of those given by path
+WEIGHTS = "weights"  # in `Cell.names`
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Cell:
     """method x crop x pretraining data x task x task data x scale x seed, and overrides.
 
     With `weights`, the path of a checkpoint made elsewhere, nothing is pretrained: method, crop
-    and data are labels.
+    and data are labels. `names`: what the user calls a data set, or the weights, where results are
+    shown; it enters no key.
     """
 
     method: str
@@ -28,14 +30,18 @@ class Cell:
     seed: int
     overrides: tuple[tuple[str, str], ...] = ()
     weights: str = ""
+    names: tuple[tuple[str, str], ...] = ()
 
     def command(self, places: Places = ()) -> str:
         """The command line that makes this cell, to be pasted into a shell. places: the folders
         of the data sets that were given by path."""
         at = {name: f"{name}={path}" for name, path in places}
+        for name, shown in self.names:
+            at[name] = f"{at.get(name, name)},name={shown}"
         words = ["bench", "run"]
         if self.weights:
-            words += ["--backbone", f"weights={self.weights}"]
+            named = at.get(WEIGHTS, WEIGHTS).removeprefix(WEIGHTS)
+            words += ["--backbone", f"{WEIGHTS}={self.weights}{named}"]
         else:
             words += ["--method", self.method, "--crop", self.crop]
         words += ["--task", self.task, "--scale", self.scale, "--seeds", str(self.seed)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from bench.core.errors import BadInput, Unavailable, brief, unknown
 
 MOST_SEEDS = 10_000  # of one command
 LARGEST_SEED = 2**31 - 1  # the column of the database
+NAMED = ",name="
 PRETRAIN_DATA = {"tiny": "scenes", "": "coco"}  # scale -> the data of pretrainings
 
 
@@ -74,12 +76,25 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_data(text: str | None) -> tuple[str | None, Path | None]:
-    """`NAME` or `NAME=PATH`."""
+    """The data set and the folder of `NAME` or `NAME=PATH`; `,name=...` is `split_name`'s."""
     if not text:
         return None, None
-    name, _, path = text.partition("=")
+    name, _, path = split_name(text)[0].partition("=")
     registry.load("data", name)
     return name, Path(path).expanduser().absolute() if path else None
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """(`coco=PATH`, `warehouse`) of `coco=PATH,name=warehouse`: what a user calls the data or the
+    weights where results are shown; "" where there is none. It is no part of any key."""
+    what, comma, name = text.rpartition(NAMED)
+    if not comma:
+        return text, ""
+    if not re.fullmatch(r"[\w.+-]{1,40}", name):
+        raise BadInput(
+            f"a name has up to 40 letters, digits and . _ + -, got {name!r}; try: {what},name=mine"
+        )
+    return what, name
 
 
 def parse_settings(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

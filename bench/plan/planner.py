@@ -92,7 +92,10 @@ class Planner:
         """The data stage of dataset `name` at this run's path."""
         component = self.component("data", name)
         if component not in self.shared.files:
-            self.shared.files[component] = component.stage(self.paths.get(name), self.runtime)
+            from bench.data.contents import identify
+
+            path = self.paths.get(name)
+            self.shared.files[component] = identify(component, path, self.runtime)
         return self.shared.files[component]
 
     def proposals(self, name: str, data: Stage) -> Stage:

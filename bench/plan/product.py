@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contracts import registry
 from bench.core.errors import BadInput, Unavailable
-from bench.plan.cell import Cell, Plan
+from bench.plan.cell import WEIGHTS, Cell, Plan
 from bench.plan.options import (
     check_scale,
     default_data,
@@ -19,6 +19,7 @@ from bench.plan.options import (
     parse_data,
     parse_seeds,
     parse_settings,
+    split_name,
 )
 
 if TYPE_CHECKING:
@@ -53,20 +54,24 @@ def make_cells(
 
     method, crop, task: names and globs separated by commas; the default crop is `image`. seeds:
     `0`, `0,2` or `0-4`. data, task_data: NAME or NAME=PATH, by default those of the scale. sets:
-    KEY=VALUE texts. backbone: NAME, or weights=FILE and no method. precision: `method.precision`.
+    KEY=VALUE texts. backbone: NAME, or weights=FILE and no method. data and weights may be named
+    for the boards (`split_name`). precision: `method.precision`.
     engine: the detection library of the tasks that have a choice of it. Raises BadInput.
     """
     check_scale(scale)
     data_name, data_path = parse_data(data)
     task_data_name, task_data_path = parse_data(task_data)
+    backbone, shown = split_name(backbone or "")
     weights, architecture = _parse_backbone(backbone, method=method, crop=crop, data=data)
+    names = _join_names((data_name, data), (task_data_name, task_data))
+    names = (*names, *([(WEIGHTS, shown)] if shown else []))
     if precision:
         sets = (*sets, f"method.precision={precision}")
     overrides = (*architecture, *parse_settings(sets))
     if engine and any(key.rpartition(".")[2] == "engine" for key, _ in overrides):
         raise BadInput("--engine and --set ...engine= say the same twice; try: one of the two")
     if weights:
-        pretrained = [(_label(weights), "-", "unknown")]
+        pretrained = [(_label(shown or weights), "-", "unknown")]
     else:
         methods, crops = match("method", method or ""), match("crop", crop or "image")
         pretrained = [(m, c, data_name or default_data(scale)) for m in methods for c in crops]
@@ -77,7 +82,8 @@ def make_cells(
             with suppress(Unavailable):  # its cells say why
                 wanted = task_data_name or default_task_data(t, scale)
                 settings = (*overrides, *_engine_setting(t, engine))
-            cell = Cell(m, c, t, d, wanted, scale, 0, settings, weights)
+            own = tuple((of, name) for of, name in names if of in (d, wanted, WEIGHTS))
+            cell = Cell(m, c, t, d, wanted, scale, 0, settings, weights, own)
             cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
     return cells, _join_paths((data_name, data_path), (task_data_name, task_data_path))
 
@@ -121,6 +127,19 @@ def _label(weights: str) -> str:
     from bench.stages.weights import label
 
     return label(weights)
+
+
+def _join_names(*given: tuple[str | None, str | None]) -> Settings:
+    """(data set, name) of those options that name one; BadInput for two names of one set."""
+    names: dict[str, str] = {}
+    for of, text in given:
+        name = split_name(text or "")[1]
+        if of and name and names.setdefault(of, name) != name:
+            raise BadInput(
+                f"--data and --task-data call {of!r} {names[of]!r} and {name!r}; "
+                "try: one name for both"
+            )
+    return tuple(names.items())
 
 
 def _join_paths(*places: tuple[str | None, Path | None]) -> Paths:

@@ -25,6 +25,9 @@ MANY = 100_000  # where the time ends it
 TRIALS = 20  # of a search that has no end of its own
 
 
+PAIRS = ("overrides", "names")  # fields of a cell that are pairs
+
+
 @dataclass(frozen=True)
 class Setup:
     """A sweep. `cells` are the cells of a trial with no value set, one per seed; `key` says what
@@ -76,7 +79,7 @@ class Setup:
     def of(cls, plain: Mapping[str, Any]) -> Setup:
         """From `plain()`."""
         cells = [
-            Cell(**{**c, "overrides": tuple((k, v) for k, v in c["overrides"])})
+            Cell(**{**c, **{n: tuple((k, v) for k, v in c.get(n, ())) for n in PAIRS}})
             for c in plain["cells"]
         ]
         spaces = tuple(map(Space.of, plain["spaces"]))

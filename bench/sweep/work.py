@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -20,6 +20,7 @@ from bench.core.store import Store
 from bench.launch.local import Listener, LocalEngine
 from bench.plan.cell import Plan, PlannedCell
 from bench.plan.planner import make_plan
+from bench.sweep.kept import keep_study
 from bench.sweep.space import Space
 from bench.sweep.study import REASON, WORKER, Sweep, make_pruner
 
@@ -58,6 +59,8 @@ class Work:
                 study.optimize(
                     lambda trial: self._trial(trial, gate), n_trials=1, catch=(TrialFailed,)
                 )
+            with suppress(OSError):  # for a rebuild alone; a full disk has no room for it
+                keep_study(self.runtime.home, study)
 
     def _trial(self, trial: Trial, gate: ExitStack) -> float:
         """The mean headline metric over seeds on the validation part."""

@@ -115,11 +115,17 @@ def show_missing(source: Source) -> None:
     st.html(note("The leaderboard has no such row or column any more."))
 
 
+def _data(data: str, name: str) -> str:
+    """The data set with what the user calls it."""
+    return f"{data}:{name}" if name else data
+
+
 def head(source: Source, info: CellInfo) -> None:
     """Names, state and the other seeds."""
     cell = info.cell
     where = (
-        f"{cell['scale']}; pretrained on {cell['pretrain_data']}, scored on {cell['task_data']}"
+        f"{cell['scale']}; pretrained on {_data(cell['pretrain_data'], cell['pretrain_name'])}, "
+        f"scored on {_data(cell['task_data'], cell['task_name'])}"
     )
     engine = f", engine {cell['engine']}" if cell["engine"] else ""
     st.html(

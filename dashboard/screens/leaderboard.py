@@ -86,6 +86,7 @@ def choose_content(
         list(short),
         next(iter(short)),
         where=where,
+        format_func=lambda key: f"{table.names.get(short[key], '')} {key}".strip(),
         help="Different images were used under the name of this pretraining set; a digest tells "
         "them apart.",
     )

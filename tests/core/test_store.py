@@ -292,6 +292,7 @@ def test_find_wants_one_hit(home: Path) -> None:
 def test_a_database_that_cannot_be_written_loses_nothing(home: Path) -> None:
     from sqlalchemy.exc import OperationalError
 
+    from bench.results.db.connection import explain
     from bench.results.db.database import open_database
     from bench.results.db.listener import DatabaseListener
 
@@ -299,7 +300,8 @@ def test_a_database_that_cannot_be_written_loses_nothing(home: Path) -> None:
     listener = DatabaseListener(database)
 
     def full(*arguments: Any) -> None:
-        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+        error = OperationalError("INSERT", {}, Exception("database or disk is full"))
+        raise explain(error, "sqlite://", "written")
 
     database.record_stage = database.record_cell = full  # type: ignore[method-assign, assignment]
     made = LocalEngine(

@@ -4,26 +4,33 @@ transaction."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Engine, create_engine, event, select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
-    DatabaseError,
     DBAPIError,
-    IntegrityError,
     NoSuchModuleError,
     OperationalError,
+    SQLAlchemyError,
 )
 from sqlalchemy.orm import Session, sessionmaker
 
-from bench.core.errors import BadInput
-from bench.core.redact import redact, redact_url
 from bench.core.stage import Provenance, StageRecord
 from bench.results.db import queries
+from bench.results.db.connection import (
+    PATIENCE,
+    explain,
+    for_writing,
+    is_locked,
+    make_engine,
+    may_pass,
+)
 from bench.results.db.models import CellRow, CropRow, MetricRow, ProvenanceRow, ResultRow, StageRow
 from bench.results.db.place import explain_url
 from bench.results.db.records import (
@@ -34,10 +41,15 @@ from bench.results.db.records import (
     ResultRecord,
     StoredCell,
 )
+from bench.results.db.rows import (
+    choose_imports,
+    make_cell_row,
+    put_result,
+    read_cell,
+    read_record,
+    refuse_twins,
+)
 from bench.results.db.schema import upgrade_schema
-
-TRIES = 20  # of a write that collides with another process or loses its connection; 4 s in all
-CONNECT_SECONDS = 10  # psycopg waits two minutes for a server that does not answer
 
 
 def open_database(url: str) -> Database:
@@ -49,57 +61,26 @@ def open_database(url: str) -> Database:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        waits = (
-            {"connect_timeout": CONNECT_SECONDS}
-            if parsed.get_backend_name() == "postgresql"
-            else {}
-        )
-        engine = create_engine(url, pool_pre_ping=True, connect_args=waits)
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _set_pragmas)
+        engine = make_engine(url)
         _upgrade_patiently(engine)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         raise explain_url(url, error) from None
-    except (DatabaseError, OSError) as error:
-        reason = redact(" ".join(str(getattr(error, "orig", None) or error).split()), url)[:160]
-        raise BadInput(
-            f"the results database {redact_url(url)} cannot be opened ({reason}); if it is "
-            "damaged, move it away and run: bench results rebuild"
-        ) from None
+    except (SQLAlchemyError, OSError) as error:
+        raise explain(error, url, "opened") from None
     return Database(engine)
 
 
 def _upgrade_patiently(engine: Engine) -> None:
     """Upgrade, tried again while another process that opens the file holds it (SQLite does not
     wait when it switches to its write-ahead log)."""
-    for attempt in range(TRIES):
+    until = time.monotonic() + PATIENCE
+    for attempt in count(1):
         try:
             return upgrade_schema(engine)
         except OperationalError as error:
-            if "locked" not in str(error.orig) or attempt == TRIES - 1:
+            if not is_locked(error) or time.monotonic() > until:
                 raise
-            time.sleep(0.02 * (attempt + 1))
-
-
-def _set_pragmas(connection: Any, record: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in (
-        "busy_timeout=30000",
-        "journal_mode=WAL",
-        "foreign_keys=ON",
-        "synchronous=NORMAL",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _may_pass(error: DBAPIError) -> bool:
-    """Whether the same write may succeed a moment later."""
-    if isinstance(error, IntegrityError) or error.connection_invalidated:
-        return True
-    state = str(getattr(error.orig, "sqlstate", None) or "")  # PostgreSQL's
-    refused = isinstance(error, OperationalError) and "connection" in str(error.orig) and not state
-    return "locked" in str(error.orig) or refused or state[:2] in ("08", "40", "57")
+            time.sleep(min(0.02 * attempt, 0.3))
 
 
 class Database:
@@ -108,20 +89,43 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.session = sessionmaker(engine)
+        self._writing = sessionmaker(for_writing(engine))
+
+    @property
+    def url(self) -> str:
+        """The URL with its password: for `redact` alone."""
+        return self.engine.url.render_as_string(hide_password=False)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A connection for reading; what the database refuses is a DatabaseProblem."""
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise explain(error, self.url, "read") from None
+
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        with self.connect() as connection, Session(connection) as session:
+            yield session
 
     def _write(self, action: Callable[[Session], None]) -> None:
-        """One transaction; tried again where another process wrote the same row first or holds the
-        file, and where the connection was lost (every write is idempotent: it may have arrived).
+        """One transaction; tried again for `PATIENCE` seconds where another process wrote the same
+        row first or holds the file, and where the connection was lost (every write is idempotent:
+        it may have arrived). DatabaseProblem where that does not help.
         """
-        for attempt in range(TRIES):
+        until = time.monotonic() + PATIENCE
+        for attempt in count(1):
             try:
-                with self.session.begin() as session:
+                with self._writing.begin() as session:
                     action(session)
                 return
-            except DBAPIError as error:
-                if not _may_pass(error) or attempt == TRIES - 1:
-                    raise
-                time.sleep(0.02 * (attempt + 1))
+            except SQLAlchemyError as error:
+                passing = isinstance(error, DBAPIError) and may_pass(error)
+                if not passing or time.monotonic() > until:
+                    raise explain(error, self.url, "written") from None
+                time.sleep(min(0.02 * attempt, 0.3))
 
     def record_stage(self, record: StageRecord, folder: str, provenance: Provenance) -> None:
         """Record a committed stage (`Stage.record()`), its folder relative to the store, and its
@@ -170,43 +174,40 @@ class Database:
         """Record a cell (`describe_cell`) and its state."""
 
         def action(session: Session) -> None:
-            session.merge(_make_cell_row(cell, state, reason))
+            session.merge(make_cell_row(cell, state, reason))
 
         self._write(action)
 
     def record_result(self, record: ResultRecord, source: str = "measured") -> None:
         """Record a result (`describe_result`); its cell becomes done. Recording it again changes
         nothing."""
-        cell = record["cell"]
+        self._write(lambda session: put_result(session, record, source))
+
+    def record_import(self, records: Sequence[ResultRecord], where: str) -> tuple[int, int]:
+        """Record the results of an export (`check_import`), all of them or none; (how many were
+        recorded, how many are known here, as measured or better).
+
+        What was measured here, with the same numbers, is not imported, and neither is what the
+        exporter had imported of a cell that it had measured too. BadInput where a result would be
+        a second one of a row and seed.
+        """
+        counts = (0, 0)
 
         def action(session: Session) -> None:
-            if source == "measured" or session.get(CellRow, cell["label"]) is None:
-                session.merge(_make_cell_row(cell, "done", None))
-                session.flush()
-            result = (
-                session.query(ResultRow)
-                .filter_by(label=cell["label"], source=source)
-                .one_or_none()
-            )
-            if result is None:
-                result = ResultRow(label=cell["label"], source=source, headline=record["headline"])
-                session.add(result)
-                session.flush()
-            result.headline = record["headline"]
-            result.value = record["metrics"].get(record["headline"])
-            session.query(MetricRow).filter_by(result_id=result.id).delete()
-            for position, name in enumerate(record["order"]):
-                value = record["metrics"][name]
-                session.add(
-                    MetricRow(result_id=result.id, name=name, value=value, position=position)
-                )
+            nonlocal counts
+            chosen = choose_imports(session, records)
+            refuse_twins(session, chosen, where)
+            for record in chosen:
+                put_result(session, record, "imported")
+            counts = len(chosen), len(records) - len(chosen)
 
         self._write(action)
+        return counts
 
     def find_unrecorded(self, keys: Iterable[str]) -> set[str]:
         """Those of the stages that are not in the database."""
         asked = set(keys)
-        with self.session() as session:
+        with self._read() as session:
             return asked - {
                 key for (key,) in session.query(StageRow.key).where(StageRow.key.in_(asked))
             }
@@ -226,7 +227,7 @@ class Database:
         """The best `limit` rows of every board (None: all), and how many rows there are in all."""
         if not validation:
             filters["validation"] = [False]
-        with self.engine.connect() as connection:
+        with self.connect() as connection:
             heads = queries.select_heads(connection, filters)
             boards: dict[tuple[str, ...], list[queries.Head]] = {}
             for head in heads:
@@ -236,12 +237,12 @@ class Database:
 
     def read_names(self, column: str) -> set[str]:
         """The different values that cells have in a column, such as "method"."""
-        with self.engine.connect() as connection:
+        with self.connect() as connection:
             return set(connection.scalars(select(getattr(CellRow, column)).distinct()))
 
     def read_rows_of(self, labels: Iterable[str]) -> list[LeaderboardRow]:
         """The rows that contain these cells, with all their seeds."""
-        with self.engine.connect() as connection:
+        with self.connect() as connection:
             groups: list[str] = []
             for some in queries.split_in_parts(labels):
                 query = select(CellRow.group).where(CellRow.label.in_(some)).distinct()
@@ -250,14 +251,14 @@ class Database:
 
     def read_cells(self, state: str | None = None) -> list[StoredCell]:
         """Every cell, or those in one state, with its state and reason."""
-        with self.session() as session:
+        with self._read() as session:
             rows = session.query(CellRow).order_by(CellRow.label)
-            return [_read_cell(row) for row in (rows.filter_by(state=state) if state else rows)]
+            return [read_cell(row) for row in (rows.filter_by(state=state) if state else rows)]
 
     def read_crops(self) -> list[CropRecord]:
         """Every crop's statistics."""
         fields = [c.key for c in CropRow.__table__.columns]
-        with self.session() as session:
+        with self._read() as session:
             rows = session.query(CropRow).order_by(CropRow.crop, CropRow.stage_key)
             return [
                 cast("CropRecord", {name: getattr(row, name) for name in fields}) for row in rows
@@ -270,14 +271,14 @@ class Database:
         query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
         query = query.order_by(CellRow.seed, CellRow.label, MetricRow.position)
         records: dict[int, ResultRecord] = {}
-        with self.session() as session:
+        with self._read() as session:
             for cell, result, metric in session.execute(query):
                 if result.id not in records:
                     records[result.id] = {
                         "schema": 1,
                         "source": result.source,
                         "headline": result.headline,
-                        "cell": _cell_record(cell),
+                        "cell": read_record(cell),
                         "metrics": {},
                         "order": [],
                     }
@@ -286,31 +287,9 @@ class Database:
         return sorted(records.values(), key=lambda r: (r["cell"]["label"], r.get("source", "")))
 
 
-def is_validation(overrides: Mapping[str, Any]) -> bool:
-    """Whether a cell with these settings is scored on a part of the training images."""
-    return any(k.endswith(".holdout") and float(v) for k, v in overrides.items())
-
-
-def _cell_record(row: CellRow) -> CellRecord:
-    fields = [
-        c.key for c in CellRow.__table__.columns if c.key not in ("state", "reason", "validation")
-    ]
-    return cast("CellRecord", {name: getattr(row, name) for name in fields})
-
-
-def _read_cell(row: CellRow) -> StoredCell:
-    return {**_cell_record(row), "state": row.state, "reason": row.reason}
-
-
-def _make_cell_row(cell: CellRecord, state: str, reason: str | None) -> CellRow:
-    fields = {c.key for c in CellRow.__table__.columns}
-    values: dict[str, Any] = {k: v for k, v in cell.items() if k in fields}
-    values |= {"state": state, "reason": reason, "validation": is_validation(cell["overrides"])}
-    return CellRow(**values)
-
-
 def _sort_key(row: LeaderboardRow) -> tuple[Any, ...]:
     headline = row["metrics"].get(row["headline"])
     mean = headline["mean"] if headline else float("-inf")
-    where = (row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"])
+    names = (row["task"], row["scale"], row["pretrain_data"], row["task_data"], row["engine"])
+    where = (*names, row["pretrain_data_key"], row["task_data_key"])
     return (*where, row["dead"], -mean, row["method"], row["crop"], row["cells"])

@@ -87,6 +87,9 @@ class CellRow(Base):
     pretrain_data_key: Mapped[str] = mapped_column(String(64))
     task_data: Mapped[str] = mapped_column(String(128))
     task_data_key: Mapped[str] = mapped_column(String(64))
+    # what the user calls the data
+    pretrain_name: Mapped[str] = mapped_column(String(64), server_default="", default="")
+    task_name: Mapped[str] = mapped_column(String(64), server_default="", default="")
     engine: Mapped[str] = mapped_column(String(64))
     seed: Mapped[int] = mapped_column(Integer)
     overrides: Mapped[dict[str, str]] = mapped_column(JSON)

@@ -14,14 +14,17 @@ from bench.results.db.models import BOARD, CellRow, MetricRow, ResultRow
 from bench.results.db.records import LeaderboardRow
 
 NAMES = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
+CONTENTS = ("pretrain_data_key", "task_data_key")  # another content of one data set
 IN_ONE_QUERY = 500  # values of an IN (...); SQLite takes at least 999 of them
+SHARED = (*CONTENTS, "pretrain_name", "task_name", "group", "pretraining")
+FIELDS = (*NAMES, *SHARED, "seed", "label", "overrides")
 Filters = Mapping[str, Iterable[Any] | None]
 
 
 class Head(NamedTuple):
     """A leaderboard row before its metrics are read: a group of cells from one source."""
 
-    board: tuple[str, ...]  # values of BOARD: heads of one board may be compared
+    board: tuple[str, ...]  # values of BOARD and CONTENTS: heads of one board may be compared
     group: str
     source: str
     mean: float  # of the headline metric
@@ -47,11 +50,11 @@ def select_heads(connection: Connection, filters: Filters) -> list[Head]:
     """Every group that has results, best headline first within its board and dead networks
     last."""
     dead = select_dead(connection)
-    board = [getattr(CellRow, name) for name in BOARD]
+    board = [getattr(CellRow, name) for name in (*BOARD, *CONTENTS)]
     query = select(*board, CellRow.group, ResultRow.source, func.avg(ResultRow.value))
     query = query.join(ResultRow, ResultRow.label == CellRow.label)
     query = narrow_query(query, filters).group_by(*board, CellRow.group, ResultRow.source)
-    width = len(BOARD)
+    width = len(board)
     heads = [
         Head(
             tuple(row[:width]),
@@ -79,7 +82,7 @@ def read_rows(connection: Connection, wanted: Sequence[Head]) -> list[Leaderboar
     cells."""
     groups: dict[tuple[str, str], list[Any]] = {}
     for some in split_in_parts(dict.fromkeys(h.group for h in wanted)):
-        columns = [CellRow.__table__.c[n] for n in (*NAMES, "seed", "label", "overrides", "group")]
+        columns = [CellRow.__table__.c[n] for n in FIELDS]
         query = select(
             *columns, ResultRow.source, ResultRow.headline, MetricRow.name, MetricRow.value
         )
@@ -97,6 +100,7 @@ def _make_row(rows: Sequence[Any]) -> LeaderboardRow:
     """One row of the rows of a group's metrics: name and value are the last two columns."""
     first = rows[0]
     values: dict[str, list[float]] = {}
+    named = {n: max(getattr(row, n) for row in rows) for n in ("pretrain_name", "task_name")}
     for row in rows:
         values.setdefault(row[-2], []).append(row[-1])
     dead = values.pop(DEAD, None) is not None
@@ -108,6 +112,12 @@ def _make_row(rows: Sequence[Any]) -> LeaderboardRow:
         "pretrain_data": first.pretrain_data,
         "task_data": first.task_data,
         "engine": first.engine,
+        "pretrain_data_key": first.pretrain_data_key,
+        "task_data_key": first.task_data_key,
+        "pretrain_name": named["pretrain_name"],  # a seed may have been run without it
+        "task_name": named["task_name"],
+        "group": first.group,
+        "pretraining": first.pretraining,
         "seeds": sorted({row.seed for row in rows}),
         "metrics": {name: summarise(v) for name, v in values.items()},
         "headline": first.headline,

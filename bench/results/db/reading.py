@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from bench.core.errors import BadInput, BenchError
 from bench.core.redact import redact, redact_url
+from bench.results.db.connection import read_fields
 from bench.results.db.models import ResultRow
 from bench.results.db.place import explain_url
 from bench.results.db.schema import HEAD, VERSION_TABLE
@@ -30,7 +31,7 @@ def open_reader(url: str) -> Reader:
     """Open the database at an SQLAlchemy URL for reading; BadInput where the URL is none."""
     try:
         place, options, file = describe_engine(url)
-        return Reader(create_engine(place, **options), file)
+        return Reader(create_engine(place, **options, json_deserializer=read_fields), file)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
         raise explain_url(url, error) from None
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.core.errors import BenchError
+from bench.core.errors import BadInput, BenchError
 from bench.core.records import (
     DamagedFolder,
     check_folder,
@@ -18,6 +18,7 @@ from bench.core.records import (
 )
 from bench.core.stage import StageRecord
 from bench.results.db.database import Database
+from bench.results.db.kept import read_cells, read_imports
 from bench.results.db.records import ResultRecord
 from bench.results.db.result_file import read_result
 
@@ -41,6 +42,25 @@ def rebuild(
         except (BenchError, OSError, ValueError) as error:
             note(f"left out: {error}")
     return len(stages), results
+
+
+def restore_kept(
+    home: Path, database: Database, note: Callable[[str], None] = lambda line: None
+) -> tuple[int, int]:
+    """Record what was imported, and how cells without a result ended, from the files that were
+    kept of them; returns how many results and cells."""
+    imported = cells = 0
+    for file, results in read_imports(home, note):
+        try:
+            imported += database.record_import(results, str(file))[0]
+        except BadInput as error:
+            note(f"left out: {error}")
+    known = {cell["label"] for cell in database.read_cells("done")}
+    for cell, state, reason in read_cells(home, note):
+        if cell["label"] not in known:
+            database.record_cell(cell, state, reason)
+            cells += 1
+    return imported, cells
 
 
 def _iterate_whole(

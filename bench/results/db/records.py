@@ -23,6 +23,7 @@ class CellNames(TypedDict):
 class CellRecord(CellNames):
     """A cell. `label` is its identity; cells of one `group` differ in the seed only.
 
+    `pretrain_name` and `task_name` are what the user calls the data, "" where that is nothing.
     `pretraining` and `protocol` are digests of its seedless pretraining and of the rest of its
     final stage: its row and its column on a board. Keys and digests are "" where there is none.
     """
@@ -31,6 +32,8 @@ class CellRecord(CellNames):
     overrides: dict[str, str]
     pretrain_data_key: str
     task_data_key: str
+    pretrain_name: str
+    task_name: str
     pretraining: str
     protocol: str
     label: str
@@ -63,6 +66,12 @@ class ResultRecord(TypedDict):
 class LeaderboardRow(CellNames):
     """The cells of one group from one source: they are equal in everything but the seed."""
 
+    pretrain_data_key: str  # rows of another content of the data are another board's
+    task_data_key: str
+    pretrain_name: str  # what the user calls the data, or ""
+    task_name: str
+    group: str
+    pretraining: str
     seeds: list[int]
     metrics: dict[str, Summary]  # over seeds
     headline: str

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bench.core.errors import BadInput
 from bench.core.files import write_json
 from bench.core.params import digest
 from bench.core.stage import Provenance, Stage, walk
 from bench.plan.cell import PlannedCell
+from bench.results.db.checked import SCHEMA, check_record
 from bench.results.db.records import CellRecord, ResultRecord
-
-SCHEMA = 1
-LABELS = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine")
 
 
 def describe_cell(planned: PlannedCell) -> CellRecord:
@@ -37,6 +35,7 @@ def describe_cell(planned: PlannedCell) -> CellRecord:
         "overrides": dict(cell.overrides),
     }
     pretrain_data_key, task_data_key = _data_keys(final)
+    named = dict(cell.names)
     pretraining, protocol = _row_and_column(final)
     return {
         "method": cell.method,
@@ -50,6 +49,8 @@ def describe_cell(planned: PlannedCell) -> CellRecord:
         "overrides": dict(cell.overrides),
         "pretrain_data_key": pretrain_data_key,
         "task_data_key": task_data_key,
+        "pretrain_name": named.get(cell.data, ""),
+        "task_name": named.get(cell.task_data, ""),
         "pretraining": pretraining,
         "protocol": protocol,
         "label": final.key if final else digest({**names, "unsupported": True}),
@@ -128,29 +129,6 @@ def read_result(folder: Path) -> ResultRecord:
     path = folder / "result.json"
     try:
         record = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} cannot be read ({error}); try: bench run --force ...") from None
     return check_record(record, str(path))
-
-
-def check_record(record: Any, where: str) -> ResultRecord:
-    """The record, if it is a whole result record of a schema that this version knows; else
-    BadInput."""
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        raise BadInput(
-            f"{where} is not a result record of schema {SCHEMA}; try: bench results export"
-        )
-    missing = {"cell", "headline", "metrics", "order"} - set(record)
-    values = record.get("metrics", {})
-    numbers = isinstance(values, dict) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
-        for v in values.values()
-    )
-    if missing or not numbers or not values:
-        raise BadInput(
-            f"{where} lacks {sorted(missing)} or has metrics that are not finite numbers"
-        )
-    lost = {"label", "group", "seed", "overrides", "command", *LABELS} - set(record["cell"])
-    if lost:
-        raise BadInput(f"{where}: its cell lacks {sorted(lost)}")
-    return cast("ResultRecord", record)

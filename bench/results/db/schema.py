@@ -6,22 +6,29 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from bench.core.errors import BadInput
 from bench.core.redact import redact_url
+from bench.results.db.connection import RESTORE, for_writing
 from bench.results.db.lock import exclude_others
 
-HEAD = "0003"  # the newest migration; a test compares it with the migrations folder
+HEAD = "0004"  # the newest migration; a test compares it with the migrations folder
 # Alembic's usual one belongs to Optuna, whose studies are in this database
 VERSION_TABLE = "bench_version"
 
 
 def upgrade_schema(engine: Engine) -> None:
     """Make the tables, or bring older ones up to `HEAD`; BadInput where they are newer. Processes
-    that start together migrate once."""
+    that start together migrate once.
+
+    All of it is one transaction, tables and the row with the version: whatever ends it leaves the
+    database as it was.
+    """
     with engine.connect() as connection:
         if _read_version(connection) == HEAD:
             return
-    with exclude_others(engine), engine.connect() as connection:
+    with exclude_others(engine), for_writing(engine).begin() as connection:
         _adopt_version(connection)
         version = _read_version(connection)
+        if version is None:
+            _drop_half_made(connection)
         if version != HEAD:
             _migrate(connection, version)
 
@@ -43,7 +50,6 @@ def _migrate(connection: Connection, version: str | None) -> None:
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    connection.commit()
 
 
 def _read_version(connection: Connection) -> str | None:
@@ -67,4 +73,20 @@ def _adopt_version(connection: Connection) -> None:
                 text(f"INSERT INTO {VERSION_TABLE} VALUES (:number)"), {"number": number}
             )
             connection.execute(text("DELETE FROM alembic_version"))
-    connection.commit()
+
+
+def _drop_half_made(connection: Connection) -> None:
+    """Drop the empty tables that a killed creation of version 0.1 left, which made them one by
+    one; BadInput where they are not empty."""
+    from bench.results.db.models import Base
+
+    present = set(inspect(connection).get_table_names())
+    tables = [t for t in reversed(Base.metadata.sorted_tables) if t.name in present]
+    full = [t.name for t in tables if connection.execute(text(f"SELECT 1 FROM {t.name}")).first()]
+    if full:
+        raise BadInput(
+            f"the results database {redact_url(str(connection.engine.url))} does not say which "
+            f"schema its table {full[0]} has; {RESTORE}"
+        )
+    for table in tables:
+        table.drop(connection)

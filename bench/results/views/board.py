@@ -9,7 +9,7 @@ Welch's t-test at 5 % does not tell them apart; with one seed on either side nob
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.results.views.entries import (
@@ -94,6 +94,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     contents: tuple[str, ...]  # keys of the pretraining set's contents, most results first
+    names: Mapping[str, str] = field(default_factory=dict)  # what the user calls those contents
 
 
 def make_board(table: Table, choice: Choice, changed: frozenset[str] = frozenset()) -> Board:

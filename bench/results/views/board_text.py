@@ -38,6 +38,8 @@ class CellText(TypedDict):
 
     state: str
     task_data: str
+    task_data_key: NotRequired[str]
+    task_name: NotRequired[str]  # what the user calls the data
     engine: str
     metric: str
     mean: NotRequired[float]
@@ -87,6 +89,7 @@ def _describe_cell(row: Row, column: Column) -> CellText:
     if entry and entry.mean is not None:
         cell["mean"], cell["ci95"], cell["n"] = entry.mean, entry.ci95, entry.n
         cell["cells"] = [entry.labels[s] for s in sorted(entry.labels)]
+        cell["task_data_key"], cell["task_name"] = entry.task_data_key, entry.task_name
     if entry and entry.reason:
         cell["reason"] = entry.reason
     command = complete_command(row, column)

@@ -48,6 +48,8 @@ class Entry:
     pretraining: str  # digest: the same pretraining but for the seed; "" unknown
     protocol: str  # digest: the same evaluation but for the seed; "" unknown
     command: str
+    pretrain_name: str = ""  # what the user calls the data
+    task_name: str = ""
     headline: str = ""
     values: dict[int, float] = field(default_factory=dict)  # headline metric by seed
     labels: dict[int, str] = field(default_factory=dict)  # of every cell, by seed
@@ -85,6 +87,8 @@ FIELDS = (
     "pretraining",
     "protocol",
     "command",
+    "pretrain_name",
+    "task_name",
 )
 
 

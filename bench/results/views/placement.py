@@ -20,15 +20,19 @@ def make_table(entries: Iterable[Entry], content: str = "") -> Table:
     `content` is its key, by default that with most results."""
     entries = list(entries)
     counts: Counter[str] = Counter()
+    names: dict[str, str] = {}
     for entry in entries:
         counts[entry.pretrain_data_key] += entry.n
+        if entry.pretrain_name:
+            names[entry.pretrain_data_key] = entry.pretrain_name
     contents = tuple(sorted((k for k in counts if k), key=lambda k: (-counts[k], k)))
     if len(contents) > 1:
         chosen = content if content in contents else contents[0]
         entries = [e for e in entries if e.pretrain_data_key in ("", chosen)]
     with collector_off():
         columns = _make_columns(entries)
-        return Table(tuple(columns), tuple(_make_rows(entries, columns)), contents)
+        rows = tuple(_make_rows(entries, columns))
+        return Table(tuple(columns), rows, contents, names)
 
 
 def _make_columns(entries: Sequence[Entry]) -> list[Column]:
@@ -64,6 +68,7 @@ def _names(entry: Entry) -> tuple[str, ...]:
 def _make_column(key: str, entry: Entry, several: bool) -> Column:
     settings = evaluation_settings(entry)
     note = f"{format_settings(settings)} [{key[:4]}]".strip() if several else ""
+    note = f"{entry.task_name} {note}".strip()
     return Column(key, entry.task, entry.task_data, entry.engine, entry.headline, note, settings)
 
 
