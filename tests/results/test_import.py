@@ -103,6 +103,20 @@ def test_two_results_of_one_row_and_seed_are_refused(
     assert "same row and seed" in line_of(send(one, one))
 
 
+@pytest.mark.parametrize("change", [{"group": "f" * 64}, {"seed": 7}])
+def test_a_cell_stays_the_seed_of_its_row(
+    database: Database, send: Callable[..., Result], change: dict[str, Any]
+) -> None:
+    """A cell that an import moved to another row would leave its place to a second result."""
+    one = record(40.0, seed=1)
+    moved = with_cell(one, **change)
+    assert "it is known with seed 1 of row" in line_of(send(one, moved))
+    assert database.read_results() == []
+    assert send(one).exit_code == 0
+    assert "it is known with seed 1 of row" in line_of(send(moved))
+    assert [r["cell"] for r in database.read_results()] == [one["cell"]]
+
+
 def test_ones_own_export_adds_nothing(
     home: Path, database: Database, tmp_path: Path, send: Callable[..., Result]
 ) -> None:

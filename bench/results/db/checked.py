@@ -108,17 +108,31 @@ def check_cell(record: Any, where: str) -> tuple[CellRecord, str, str | None]:
 
 def check_import(records: Sequence[Any], where: str) -> list[ResultRecord]:
     """The results of an export from elsewhere; BadInput where one is not whole, has a value
-    outside of its metric's range, or where two from one source are of one group and seed."""
+    outside of its metric's range, where two from one source are of one group and seed, or where
+    one cell has two."""
     results = [check_record(r, f"{where}, result {at}") for at, r in enumerate(records, 1)]
     seen: dict[tuple[str, str, int], ResultRecord] = {}
+    cells: dict[str, CellRecord] = {}
     for at, result in enumerate(results, 1):
         _check_values(result, f"{where}, result {at}")
         cell = result["cell"]
+        refuse_other_place(cells.setdefault(cell["label"], cell), cell, where)
         place = result.get("source") or "measured", cell["group"], cell["seed"]
         if place in seen:
             raise describe_twins(seen[place]["cell"], cell, where)
         seen[place] = result
     return results
+
+
+def refuse_other_place(one: CellRecord, other: CellRecord, where: str) -> None:
+    """BadInput where two records of one cell do not agree on its row and seed."""
+    if (one["group"], one["seed"]) != (other["group"], other["seed"]):
+        raise BadInput(
+            f"{where} has the cell {other['label'][:12]} with seed {other['seed']} of row "
+            f"{other['group'][:12]}, but it is known with seed {one['seed']} of row "
+            f"{one['group'][:12]}; nothing was imported: the file was changed by hand, try: bench "
+            "results export --out FILE, where it came from"
+        )
 
 
 def describe_twins(one: CellRecord, other: CellRecord, where: str) -> BadInput:
