@@ -55,6 +55,7 @@ class Soco(Method):
             "optimizer": "lars",
             "lr": 4.0,
             "warmup_epochs": 1.0,
+            "warmup_ratio": 1e-4,
             "fpn": 64,
             "fc": 256,
             "hidden": 512,
@@ -70,10 +71,10 @@ class Soco(Method):
             "fpn": 128,
             "fc": 512,
             "hidden": 2048,
+            "warmup_ratio": 1e-4,
             "precision": "bf16",
         },
-        # the code starts its warm-up at a hundredth of the rate
-        "paper": {"init": "zero_residual", "warmup_ratio": 0.01},
+        "paper": {"init": "zero_residual"},
     }
 
     def supports(self, crop: type[Crop]) -> str | None:

@@ -27,6 +27,9 @@ class SocoParams(PretrainParams):
     weight_decay: float = param(1e-5, ge=0)
     decay_norm_and_bias: bool = param(False, help="weight decay on batch norm and biases too")
     warmup_epochs: float = param(10.0, ge=0, help="epochs of linear warm-up")
+    warmup_ratio: float = param(
+        0.01, ge=0, le=1, help="learning rate factor at step 0 (the code: a hundredth)"
+    )
     lr_step: RateMoves = param("iter", help="whether the cosine moves every epoch or every step")
     ema0: float = param(
         0.99, ge=0, lt=1, help="target momentum at step 0", search=[0.9, 0.99, 0.996, 0.999]
