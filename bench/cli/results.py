@@ -63,10 +63,9 @@ def check(as_json: bool) -> None:
 def export(form: str, out: Path | None) -> None:
     """Write every result to a file, or print them."""
     from bench.results.db.database import open_database
-    from bench.results.db.export import iterate_results
 
     write = _write_json if form == "json" else _write_csv
-    results = iterate_results(open_database(open_runtime().database).engine)
+    results = open_database(open_runtime().database).iterate_results()
     if out is None:
         write(sys.stdout, results)
         return
@@ -81,8 +80,8 @@ def _open_output(out: Path) -> Iterator[TextIO]:
     written."""
     from bench.core.files import write_atomically
 
-    special = out.exists() and not out.is_file()  # a pipe or a device
     try:
+        special = out.exists() and not out.is_file()  # a pipe or a device
         with (
             nullcontext(out) if special else write_atomically(out) as place,
             open(place, "w", encoding="utf-8", newline="") as file,
@@ -120,10 +119,9 @@ def _write_csv(file: TextIO, results: Iterable[ResultRecord]) -> int:
             result.get("source"),
         ]
         for name in result["order"]:
-    writer = csv.writer(file, lineterminator="\n")
-    more = ("pretrain_name", "pretrain_data_key", "task_name", "task_data_key", "group")
-    writer.writerow([*names, "overrides", "source", "metric", "value", "key", *more])
-    count = 0
+            value = repr(result["metrics"][name])
+            writer.writerow([*fixed, name, value, cell["label"], *(cell[n] for n in more)])
+    return count
 
 
 @command.command("import")

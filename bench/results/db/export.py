@@ -4,10 +4,9 @@ that does not grow with their number."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, Row, select
+from sqlalchemy import Connection, Row, select
 
 from bench.results.db.models import CellRow, MetricRow, ResultRow
 from bench.results.db.records import ResultRecord
@@ -16,27 +15,13 @@ AT_ONCE = 2000  # results whose metrics are read with one query
 LEFT_OUT = ("state", "reason", "validation")  # columns of a cell that no record has
 
 
-def iterate_results(engine: Engine) -> Iterator[ResultRecord]:
+def iterate_results(connection: Connection) -> Iterator[ResultRecord]:
     """Every result, sorted by its cell's label and its source, with its metrics in the task's
-    order. All are of one moment, whoever writes meanwhile."""
-    with _open_snapshot(engine) as connection:
-        after: tuple[str, str] = ("", "")
-        while some := _read_cells(connection, after):
-            yield from _join_metrics(connection, some)
-            after = some[-1].label, some[-1].source
-
-
-@contextmanager
-def _open_snapshot(engine: Engine) -> Iterator[Connection]:
-    """A transaction all of whose queries see the same results."""
-    with engine.connect() as connection:
-        if engine.dialect.name != "sqlite":
-            connection = connection.execution_options(isolation_level="REPEATABLE READ")
-        with connection.begin():
-            driver: Any = connection.connection.dbapi_connection
-            if engine.dialect.name == "sqlite" and not driver.in_transaction:
-                connection.exec_driver_sql("BEGIN")  # Python begins none for reading
-            yield connection
+    order. All are of one moment where the transaction of the connection shows one."""
+    after: tuple[str, str] = ("", "")
+    while some := _read_cells(connection, after):
+        yield from _join_metrics(connection, some)
+        after = some[-1].label, some[-1].source
 
 
 def _read_cells(connection: Connection, after: tuple[str, str]) -> list[Row[Any]]:
