@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -64,29 +64,54 @@ def export(form: str, out: Path | None) -> None:
     """Write every result to a file, or print them."""
     from bench.results.db.database import open_database
 
-    results = open_database(open_runtime().database).read_results()
-    text = (
-        json.dumps(results, indent=1, sort_keys=True) + "\n" if form == "json" else _csv(results)
-    )
+    write = _write_json if form == "json" else _write_csv
+    results = open_database(open_runtime().database).iterate_results()
     if out is None:
-        click.echo(text, nl=False)
+        write(sys.stdout, results)
         return
+    with _open_output(out) as file:
+        count = write(file, results)
+    click.echo(f"{count} results written to {out}", err=True)
+
+
+@contextmanager
+def _open_output(out: Path) -> Iterator[TextIO]:
+    """The file, which keeps what it held until all is written; BadInput where it cannot be
+    written."""
+    from bench.core.files import write_atomically
+
     try:
-        out.write_text(text)
+        special = out.exists() and not out.is_file()  # a pipe or a device
+        with (
+            nullcontext(out) if special else write_atomically(out) as place,
+            open(place, "w", encoding="utf-8", newline="") as file,
+        ):
+            yield file
     except OSError as error:
         raise BadInput(
             f"--out {out} cannot be written ({error.strerror}); try: --out with another file"
         ) from None
-    click.echo(f"{len(results)} results written to {out}", err=True)
 
 
-def _csv(results: list[ResultRecord]) -> str:
+def _write_json(file: TextIO, results: Iterable[ResultRecord]) -> int:
+    """A JSON list with a line for each result; returns how many there are."""
+    count = 0
+    for count, result in enumerate(results, 1):
+        file.write("[\n" if count == 1 else ",\n")
+        file.write(json.dumps(result, sort_keys=True))
+    file.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def _write_csv(file: TextIO, results: Iterable[ResultRecord]) -> int:
+    """A line for each number; returns how many results there are."""
     names = ("method", "crop", "task", "scale", "pretrain_data", "task_data", "engine", "seed")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n")
     more = ("pretrain_name", "pretrain_data_key", "task_name", "task_data_key", "group")
     writer.writerow([*names, "overrides", "source", "metric", "value", "key", *more])
+    count = 0
     for result in results:
+        count += 1
         cell: Mapping[str, object] = result["cell"]
         fixed = [
             *(cell[n] for n in names),
@@ -96,7 +121,7 @@ def _csv(results: list[ResultRecord]) -> str:
         for name in result["order"]:
             value = repr(result["metrics"][name])
             writer.writerow([*fixed, name, value, cell["label"], *(cell[n] for n in more)])
-    return text.getvalue()
+    return count
 
 
 @command.command("import")

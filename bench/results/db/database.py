@@ -31,7 +31,8 @@ from bench.results.db.connection import (
     make_engine,
     may_pass,
 )
-from bench.results.db.models import CellRow, CropRow, MetricRow, ProvenanceRow, ResultRow, StageRow
+from bench.results.db.export import iterate_results
+from bench.results.db.models import CellRow, CropRow, ProvenanceRow, StageRow
 from bench.results.db.place import explain_url
 from bench.results.db.records import (
     CellRecord,
@@ -46,7 +47,6 @@ from bench.results.db.rows import (
     make_cell_row,
     put_result,
     read_cell,
-    read_record,
     refuse_twins,
 )
 from bench.results.db.schema import upgrade_schema
@@ -264,27 +264,17 @@ class Database:
                 cast("CropRecord", {name: getattr(row, name) for name in fields}) for row in rows
             ]
 
+    def iterate_results(self) -> Iterator[ResultRecord]:
+        """Every result, sorted by its cell's label and its source: what an export writes. All are
+        of one moment, whoever writes meanwhile."""
+        with self.connect() as connection:
+            if self.engine.dialect.name == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield from iterate_results(connection)
+
     def read_results(self) -> list[ResultRecord]:
-        """Every result, sorted by its cell's label and its source: what an export writes."""
-        query = select(CellRow, ResultRow, MetricRow)
-        query = query.join(ResultRow, ResultRow.label == CellRow.label)
-        query = query.join(MetricRow, MetricRow.result_id == ResultRow.id)
-        query = query.order_by(CellRow.seed, CellRow.label, MetricRow.position)
-        records: dict[int, ResultRecord] = {}
-        with self._read() as session:
-            for cell, result, metric in session.execute(query):
-                if result.id not in records:
-                    records[result.id] = {
-                        "schema": 1,
-                        "source": result.source,
-                        "headline": result.headline,
-                        "cell": read_record(cell),
-                        "metrics": {},
-                        "order": [],
-                    }
-                records[result.id]["metrics"][metric.name] = metric.value
-                records[result.id]["order"].append(metric.name)
-        return sorted(records.values(), key=lambda r: (r["cell"]["label"], r.get("source", "")))
+        """All that `iterate_results` yields."""
+        return list(self.iterate_results())
 
 
 def _sort_key(row: LeaderboardRow) -> tuple[Any, ...]:
