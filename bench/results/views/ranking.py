@@ -43,17 +43,22 @@ def difference(a: Summary, b: Summary) -> Difference:
     mean = a["mean"] - b["mean"]
     if a["ci95"] is None or b["ci95"] is None:
         return {"mean": mean, "ci95": None}
-    terms = [_squared_error(a["ci95"], a["n"]), _squared_error(b["ci95"], b["n"])]
-    variance = terms[0][0] + terms[1][0]
+    variance = _squared_error(a) + _squared_error(b)
     if variance == 0:
         return {"mean": mean, "ci95": 0.0}
-    dof = variance**2 / sum(v**2 / n for v, n in terms)
-    return {
-        "mean": mean,
-        "ci95": t_quantile(0.975, max(1, math.floor(dof + 1e-9))) * math.sqrt(variance),
-    }
+    return {"mean": mean, "ci95": t_quantile(0.975, welch_dof(a, b)) * math.sqrt(variance)}
 
 
-def _squared_error(ci95: float, n: int) -> tuple[float, int]:
-    """The squared standard error of a mean, s^2/n, and its degrees of freedom."""
-    return (ci95 / t_quantile(0.975, n - 1)) ** 2, n - 1
+def welch_dof(a: Summary, b: Summary) -> int:
+    """The degrees of freedom of `difference`; 1 where nothing varies. Both have two values or
+    more."""
+    terms = [(_squared_error(s), s["n"] - 1) for s in (a, b)]
+    squares = sum(v**2 / n for v, n in terms)
+    if squares == 0:
+        return 1
+    return max(1, math.floor(sum(v for v, _ in terms) ** 2 / squares + 1e-9))
+
+
+def _squared_error(summary: Summary) -> float:
+    """The squared standard error of a mean of two values or more, s^2/n."""
+    return ((summary["ci95"] or 0.0) / t_quantile(0.975, summary["n"] - 1)) ** 2
