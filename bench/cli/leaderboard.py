@@ -19,10 +19,7 @@ from bench.launch.session import open_runtime
 if TYPE_CHECKING:
     from bench.results.db.database import Database
     from bench.results.db.records import LeaderboardRow
-    from bench.results.views.marks import Mark
 
-# behind a number, equally wide, so that digits stand below digits
-SIGNS: dict[Mark, str] = {"best": " *", "tied": " ≈", "worse": " <", "unknown": " ?"}
 FIELDS = (
     "method",
     "crop",
@@ -192,22 +189,22 @@ def _print_board(rows: list[LeaderboardRow], labels: Mapping[tuple[str, str], st
 def _find_marks(rows: list[LeaderboardRow], names: Sequence[str]) -> dict[tuple[int, str], str]:
     """The sign behind a row's number in a column of several rows; nothing where all numbers of the
     table are of one seed."""
-    from bench.results.views.marks import mark_column
+    from bench.results.views.marks import SIGNS, mark_column
 
     signs: dict[tuple[int, str], str] = {}
     for name in names if len(rows) > 1 else ():
         having = [at for at, row in enumerate(rows) if name in row["scores"] and not row["dead"]]
         marks = mark_column([rows[at]["scores"][name] for at in having])
-        signs |= {(at, name): SIGNS[mark] for at, mark in zip(having, marks, strict=True)}
-    return signs if set(signs.values()) - {SIGNS["unknown"]} else {}
+        signs |= {(at, name): f" {SIGNS[mark]}" for at, mark in zip(having, marks, strict=True)}
+    return signs if set(signs.values()) - {f" {SIGNS['unknown']}"} else {}
 
 
 def _explain_marks(rows: list[LeaderboardRow], signed: bool) -> str:
     """What the signs mean; where there are none, why nothing is called best."""
-    from bench.results.views.marks import MEANINGS
+    from bench.results.views.marks import MEANINGS, SIGNS
 
     if signed:
-        return "; ".join(f"{sign.strip()} {MEANINGS[m]}" for m, sign in SIGNS.items()) + "."
+        return "; ".join(f"{sign} {MEANINGS[m]}" for m, sign in SIGNS.items()) + "."
     if len(rows) > 1:
         return "Which row is best is unknown: that takes two seeds or more of several rows."
     return ""

@@ -249,9 +249,13 @@ LATEX = {
     "^": r"\textasciicircum{}",
     "\n": " ",
     "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "<": "$<$",
+    ">": "$>$",
+    "×": r"$\times$",
 }
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it is; the sign ± in math."""
+    """Text that LaTeX sets as it is; the signs ±, ≈, <, > and × in math."""
     return "".join(LATEX.get(c, c) for c in text)

@@ -18,6 +18,8 @@ MEANINGS: dict[Mark, str] = {
     "worse": "below the best",
     "unknown": "unknown, since there is one seed or nothing to compare with",
 }
+# of plain text, equally wide, so that digits stand below digits
+SIGNS: dict[Mark, str] = {"best": "*", "tied": "≈", "worse": "<", "unknown": "?"}
 
 
 def mark_column(rows: Sequence[Values]) -> list[Mark]:
