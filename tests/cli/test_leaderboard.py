@@ -9,7 +9,7 @@ from bench.core.statistics import summarise
 from bench.results.db.records import LeaderboardRow
 
 
-def row(method: str, *values: float) -> LeaderboardRow:
+def row(method: str, *values: float, dead: bool = False) -> LeaderboardRow:
     scores = dict(enumerate(values))
     return {
         "method": method,
@@ -19,6 +19,13 @@ def row(method: str, *values: float) -> LeaderboardRow:
         "pretrain_data": "scenes",
         "task_data": "scenes",
         "engine": "",
+        "pretrain_data_key": "a" * 64,
+        "task_data_key": "a" * 64,
+        "pretrain_name": "",
+        "task_name": "",
+        "group": method,
+        "pretraining": method,
+        "dead": dead,
         "seeds": list(scores),
         "metrics": {"top1": summarise(list(values))},
         "scores": {"top1": scores},
@@ -50,6 +57,18 @@ def test_the_best_what_ties_with_it_and_one_seed_have_signs(
     assert [line.split()[-1] for line in lines] == ["?", "*", "≈", "<"]
     assert len({len(line) for line in lines}) == 1  # digits stand below digits
     assert "≈ not distinguishable from the best (Tukey's test, 5 % over all rows" in below
+
+
+def test_a_dead_network_is_neither_best_nor_told_from_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines, _ = printed(
+        capsys,
+        row("mae", 99.0, 99.1, 99.2, dead=True),
+        row("orl", 60.0, 60.4, 60.1),
+        row("byol", 50.0, 50.2, 50.1),
+    )
+    assert [line.split()[-1] for line in lines] == ["0.2", "*", "<"]
 
 
 def test_with_one_seed_everywhere_it_says_that_nothing_is_known(
