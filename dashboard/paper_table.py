@@ -12,12 +12,16 @@ from bench.results.papers.compared import (
     ComparedTable,
 )
 from bench.results.papers.table_text import count_differences, print_reported
+from bench.results.views.differences import Verdict
+from bench.results.views.marks import MEANINGS
+from bench.results.views.ranking import format_correlation
 from dashboard.look import SYMBOLS, Markup, frame_table, hint_attributes, href, table
+from dashboard.table import SIGNS
 
-HOLDS = {
-    "holds": ("●", "b-good"),
-    "does not hold": ("✕", "b-bad"),
-    "not measured": ("○", "b-soft"),
+VERDICTS: dict[Verdict, tuple[str, str]] = {
+    "supported": ("●", "b-good"),
+    "contradicted": ("✕", "b-bad"),
+    "undecided": ("○", "b-soft"),
 }
 
 
@@ -75,13 +79,18 @@ def _measured(cell: ComparedCell) -> str:
         return _empty(cell)
     interval = "" if measured["ci95"] is None else f"±{measured['ci95']:.1f}"
     seeds = f"{measured['n']} seed{'s' if measured['n'] > 1 else ''}"
+    mark = cell["mark"]
     hint = f"{measured['mean']:.2f} {interval}, {seeds}".replace(" ,", ",")
+    hint += f"; {MEANINGS[mark]}" if mark else ""
+    sign = SIGNS["tied"] if mark == "tied" else ""
     inner = (
         f'<span class="g"><span class="v">{measured["mean"]:.1f}</span>'
-        f'<span class="ci">{interval}</span><span class="ci">({measured["n"]})</span></span>'
+        f'<span class="ci">{interval}</span><span class="ci">({measured["n"]})</span>'
+        f'<span class="t">{sign}</span></span>'
     )
     to = href("cell", key=cell["cells"][0][:16])
-    return f'<td class="num"><a href="{to}" target="_self"{hint_attributes(hint)}>{inner}</a></td>'
+    link = f'<a href="{to}" target="_self"{hint_attributes(hint)}>{inner}</a>'
+    return f'<td class="num {mark or ""}">{link}</td>'
 
 
 def _empty(cell: ComparedCell) -> str:
@@ -94,21 +103,20 @@ def _empty(cell: ComparedCell) -> str:
 
 def _foot(frame: ComparedTable) -> str:
     """Rank correlations, where a column has one."""
-    if all(c["spearman"] is None for c in frame["columns"]):
+    if not any(c["correlation"] for c in frame["columns"]):
         return ""
-    cells = "".join(
-        '<td colspan="2" class="num rep">'
-        + ("" if c["spearman"] is None else f"ρ {c['spearman']:+.2f} ({c['pairs']} rows)")
-        + "</td>"
+    texts = [
+        f"ρ {format_correlation(c['correlation'])}" if c["correlation"] else ""
         for c in frame["columns"]
-    )
+    ]
+    cells = "".join(f'<td colspan="2" class="num rep wrap">{escape(text)}</td>' for text in texts)
     return f'<tfoot><tr><th scope="row" class="name">rank correlation</th>{cells}</tr></tfoot>'
 
 
 def claims_table(frame: ComparedTable) -> str:
-    """What the paper says of its rows, and whether it holds here."""
+    """What the paper says of its rows, and what the measurements here say of that."""
     rows = [
-        (number, _state(c["state"]), _text(c), count_differences(c) or "-", c["source"])
+        (number, _state(c["state"]), _text(c), count_differences(c), c["source"])
         for number, c in enumerate(frame["claims"], 1)
     ]
     return table(("", "here", "claim", "differences", "source"), rows, numbers=(0,), kind="claims")
@@ -118,8 +126,8 @@ def _text(claim: ComparedClaim) -> str:
     return claim["text"] + (f" (doubt: {claim['doubt']})" if claim["doubt"] else "")
 
 
-def _state(state: str) -> Markup:
-    symbol, kind = HOLDS[state]
+def _state(state: Verdict) -> Markup:
+    symbol, kind = VERDICTS[state]
     return Markup(f'<span class="{kind}">{symbol} {escape(state)}</span>')
 
 
@@ -131,13 +139,6 @@ def differences_table(frame: ComparedTable) -> str:
             gain = c["measured"]
             here = "-" if gain is None else f"{gain['mean']:+.1f}"
             half = "" if gain is None or gain["ci95"] is None else f"±{gain['ci95']:.1f}"
-            state = (
-                "not measured"
-                if c["holds"] is None
-                else "holds"
-                if c["holds"]
-                else "does not hold"
-            )
             rows.append(
                 (
                     number,
@@ -145,7 +146,7 @@ def differences_table(frame: ComparedTable) -> str:
                     f"{c['reported']:+.1f}",
                     here,
                     half,
-                    _state(state),
+                    _state(c["verdict"]),
                     f"{c['better']} above {c['worse']}",
                 )
             )

@@ -7,19 +7,17 @@ from html import escape
 from typing import Any
 
 from bench.results.views.board import Board, Column, Row
-from bench.results.views.board_text import format_number, standing_of, state_of
+from bench.results.views.board_text import format_count, format_number, standing_of, state_of
 from bench.results.views.commands import complete_command
 from bench.results.views.entries import DEAD_TEXT, Entry
+from bench.results.views.marks import MEANINGS, Mark
 from dashboard.look import SYMBOLS, frame_table, hint_attributes, href, tag
 
 LINES = {
     "incomplete": "not ranked: a result is missing, or of a dead network, in a column that counts",
     "reported": "reported in papers; no row of this method and crop is shown",
 }
-STANDINGS = {
-    "best": "best of the column",
-    "tie": "not distinguishable from the best (Welch's t-test, 5 %)",
-}
+SIGNS: dict[Mark, str] = {"tied": "≈", "unknown": "?"}  # of marks; the best is bold
 
 
 def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
@@ -36,8 +34,10 @@ def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
         cells = "".join(_cell(board, column, row, where) for column in board.columns)
         body.append(f'<tr class="{escape(row.source)}">{_name(row)}{cells}</tr>')
     head = f"<thead><tr>{''.join(heads)}</tr></thead>"
+    uneven = any(format_count(board, e) for row in rows for e in row.entries.values())
+    kind = "b board counts" if uneven else "b board"
     return frame_table(
-        f'<table class="b board">{head}<tbody>{"".join(body)}</tbody></table>', full=True
+        f'<table class="{kind}">{head}<tbody>{"".join(body)}</tbody></table>', full=True
     )
 
 
@@ -68,28 +68,28 @@ def _cell(board: Board, column: Column, row: Row, where: dict[str, str]) -> str:
     hint = hint_of(entry, standing)
     low, high = board.spans.get(column.key, (entry.mean, entry.mean))
     share = 100.0 if high == low else 4 + 96 * (entry.mean - low) / (high - low)
-    interval = "" if entry.ci95 is None else f"±{entry.ci95:.1f}"
-    mark = SYMBOLS["dead"] if entry.dead else "≈" if standing == "tie" else ""
+    interval = "" if entry.ci95 is None else f"±{entry.ci95:.1f} "
+    sign = SYMBOLS["dead"] if entry.dead else SIGNS.get(standing, "") if standing else ""
     inner = (
         f'<span class="g"><span class="v">{entry.mean:.1f}</span>'
-        f'<span class="ci">{interval}</span>'
-        f'<span class="t">{mark}</span></span>'
+        f'<span class="ci">{interval}{format_count(board, entry)}</span>'
+        f'<span class="t">{sign}</span></span>'
         f'<span class="track"><i style="width:{min(100.0, max(0.0, share)):.0f}%"></i></span>'
     )
     if row.source == "reported":
         return f'<td class="cell"><span{hint_attributes(hint)}>{inner}</span></td>'
     label = entry.labels[min(entry.values)]
-    return f'<td class="cell {standing}"><a {_open(hint, key=label[:16])}>{inner}</a></td>'
+    return f'<td class="cell {standing or ""}"><a {_open(hint, key=label[:16])}>{inner}</a></td>'
 
 
-def hint_of(entry: Entry, standing: str = "") -> str:
+def hint_of(entry: Entry, standing: Mark | None = None) -> str:
     """The text that is shown where the pointer is over a result."""
     seeds = f"{entry.n} seed{'s' if entry.n > 1 else ''}"
     parts = [f"{entry.headline} {format_number(entry)}", seeds if entry.values else entry.reason]
     if entry.ci95 is not None:
         parts.append("± is the 95 % t-interval")
     parts += [f"{count} {state}" for state, count in entry.states.items() if state != "done"]
-    parts += [STANDINGS[standing]] if standing else []
+    parts += [MEANINGS[standing]] if standing else []
     parts += [f"dead: {DEAD_TEXT}"] if entry.dead else []
     return "; ".join(p for p in parts if p)
 

@@ -73,8 +73,9 @@ def command(
     """Rank what was measured, best first.
 
     A number is the mean over seeds, with the half-width of the 95 % Student-t interval where
-    there are two seeds or more. bench dashboard shows the same with the cells that failed or are
-    missing, and with the numbers of the papers.
+    there are two seeds or more. A sign says which number is the best of its column and which
+    cannot be told from it, among the rows shown. bench dashboard shows the same with the cells
+    that failed or are missing, and with the numbers of the papers.
     """
     from bench.results.db.database import open_database
 
@@ -155,7 +156,8 @@ def _print_board(rows: list[LeaderboardRow], labels: Mapping[tuple[str, str], st
     names = _metric_names(rows)
     notes: list[str] = []
     lines = []
-    for row, label in zip(rows, label_rows(rows), strict=True):
+    marks = _find_marks(rows, names)
+    for at, (row, label) in enumerate(zip(rows, label_rows(rows), strict=True)):
         source = row["source"]
         label = label if source == "measured" else f"{label} ({source})"
         changed = " ".join(f"--set {k}={v}" for k, v in row["overrides"].items())
@@ -164,7 +166,7 @@ def _print_board(rows: list[LeaderboardRow], labels: Mapping[tuple[str, str], st
             label += f" *{notes.index(changed) + 1}"
         if row["dead"]:
             label += " (dead)"
-        cells = (_cell(row, name) for name in names)
+        cells = (_cell(row, name) + marks.get((at, name), "") for name in names)
         lines.append((label, row["crop"], str(len(row["seeds"])), *cells))
     print_table(
         [
@@ -180,6 +182,32 @@ def _print_board(rows: list[LeaderboardRow], labels: Mapping[tuple[str, str], st
         echo_prose(f"*{number} {note}", "   ", "")
     if any(row["dead"] for row in rows):
         echo_prose(f"(dead) {DEAD_TEXT}", "   ", "")
+    if line := _explain_marks(rows, bool(marks)):
+        echo_prose(line, "   ", "")
+
+
+def _find_marks(rows: list[LeaderboardRow], names: Sequence[str]) -> dict[tuple[int, str], str]:
+    """The sign behind a row's number in a column of several rows; nothing where all numbers of the
+    table are of one seed."""
+    from bench.results.views.marks import SIGNS, mark_column
+
+    signs: dict[tuple[int, str], str] = {}
+    for name in names if len(rows) > 1 else ():
+        having = [at for at, row in enumerate(rows) if name in row["scores"] and not row["dead"]]
+        marks = mark_column([rows[at]["scores"][name] for at in having])
+        signs |= {(at, name): f" {SIGNS[mark]}" for at, mark in zip(having, marks, strict=True)}
+    return signs if set(signs.values()) - {f" {SIGNS['unknown']}"} else {}
+
+
+def _explain_marks(rows: list[LeaderboardRow], signed: bool) -> str:
+    """What the signs mean; where there are none, why nothing is called best."""
+    from bench.results.views.marks import MEANINGS, SIGNS
+
+    if signed:
+        return "; ".join(f"{sign} {MEANINGS[m]}" for m, sign in SIGNS.items()) + "."
+    if len(rows) > 1:
+        return "Which row is best is unknown: that takes two seeds or more of several rows."
+    return ""
 
 
 def _metric_names(rows: list[LeaderboardRow]) -> list[str]:

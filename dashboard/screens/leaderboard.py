@@ -9,11 +9,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from bench.results.views.board import Board, Choice, Row, Table, make_board
-from bench.results.views.board_text import FORMATS, export_board
+from bench.results.views.board_text import FORMATS, describe_marks, export_board
 from dashboard.address import Address
 from dashboard.look import href, note, show_small_print, title
 from dashboard.source import Source
-from dashboard.table import board_table
+from dashboard.table import SIGNS, board_table
 from dashboard.widgets import download, expander, select_several
 
 TITLE, ORDER = "Leaderboard", 0
@@ -47,7 +47,7 @@ def page(source: Source) -> None:
     if shown:
         where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
         st.html(board_table(board, part, where))
-        legend()
+        legend(board)
         compare(part, where)
         downloads(board)
     else:
@@ -145,15 +145,14 @@ def count_text(board: Board, part: Sequence[Row], at: int) -> str:
     )
 
 
-def legend() -> None:
+def legend(board: Board) -> None:
+    marks = describe_marks(board, {"best": "bold", **SIGNS})
     st.html(
         show_small_print(
-            "Numbers are percent: the mean over seeds ± the 95 % t-interval, where there are two "
-            "seeds or more. Bold is the best of a column; ≈ is not distinguishable from it "
-            "(Welch's t-test, 5 %); † is a dead network, whose numbers mean nothing. Bars go from "
-            "the lowest to the highest value of the column. "
-            "Click a cell to open it; point at an empty one to see why it is empty and which "
-            "command fills it."
+            f"Numbers are percent. {marks} † is a dead network, whose numbers mean "
+            "nothing. Bars go from the lowest to the highest value of the "
+            "column. Click a cell to open it; point at an empty one to see why it is empty and "
+            "which command fills it."
         )
     )
 

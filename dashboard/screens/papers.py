@@ -45,7 +45,9 @@ def page(source: Source) -> None:
             f"beside them were measured at scale {frame['scale']}: the mean over seeds ± the 95 % "
             "t-interval, and the number of seeds. A question mark says that a number is doubtful; "
             "the remarks say why. ρ is Spearman's rank correlation of reported and measured, from "
-            "three rows on. Click a measured number to open its cell."
+            "three rows on, with its 95 % interval and the share p of orders in which it would be "
+            "as far from 0. Bold is the best measured number of a column of those with two seeds "
+            "or more; ≈ is not distinguishable from it. Click a measured number to open its cell."
         )
     )
     fill(frame)
@@ -132,8 +134,10 @@ def claims(frame: ComparedTable) -> None:
     st.html(claims_table(frame))
     st.html(
         show_small_print(
-            "A claim holds where every difference that was measured has the claim's sign. A "
-            "difference within its 95 % interval may be chance."
+            "A claim is supported where every difference that can be measured here was, and its "
+            "95 % interval is on the claim's side of 0; contradicted where an interval is on the "
+            "other side, with all intervals of the claim holding together at 95 %; else, and with "
+            "one seed, undecided."
         )
     )
     with expander("Every difference"):

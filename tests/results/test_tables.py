@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from bench.plan.options import default_task_data
 from bench.plan.planner import Planner, make_plan
 from bench.results.db.database import Database, open_database
 from bench.results.db.result_file import describe_cell
+from bench.results.papers.compared import ComparedClaim
 from bench.results.papers.match import effective_settings
 from bench.results.papers.measured import compare_table
 from bench.results.papers.reported import list_table_names, values_of_table
+from bench.results.papers.table_text import WRITERS, count_differences
 from bench.results.papers.tables import Table, list_tables, load_table, parse_table
 
 NAMES = list_table_names()
@@ -166,7 +169,7 @@ def test_claims_hold_in_the_papers_own_numbers_unless_they_say_why_not(
         assert claim["comparisons"], claim["text"]
         wrong = [c for c in claim["comparisons"] if not c["reported"] > 0]
         assert bool(wrong) == (claim["doubt"] is not None), claim["text"]
-        assert claim["state"] == "not measured"
+        assert claim["state"] == "undecided"
         against |= {(name, c["better"], c["worse"], c["column"]) for c in wrong}
     assert against == {entry for entry in CONTRADICTED if entry[0] == name}
 
@@ -228,9 +231,10 @@ def record(
         "evaluate", task, version, {"seed": seed, "cell": repr(replace(cell, seed=0))}, "x:y"
     )
     made = describe_cell(PlannedCell(cell, final, "torchvision"))
-    metrics = {"AP50": score, **({"dead": 1.0} if more.get("dead") else {})}
+    metric = more.get("metric", "AP50")
+    metrics = {metric: score, **({"dead": 1.0} if more.get("dead") else {})}
     database.record_result(
-        {"cell": made, "headline": "AP50", "metrics": metrics, "order": list(metrics)},
+        {"cell": made, "headline": metric, "metrics": metrics, "order": list(metrics)},
         source=more.get("source", "measured"),
     )
 
@@ -331,29 +335,92 @@ def test_claims_and_correlation_of_what_was_measured(database: Database) -> None
             )
     frame = compare_table(database, "000/T14", "tiny")
     column = frame["columns"][0]
-    assert (column["name"], column["pairs"]) == ("AP50_bbox", 4)
-    # 1 - 6 x 2 / (4 x 15): two neighbours changed places
-    assert column["spearman"] == pytest.approx(0.8)
+    assert (column["name"], column["correlation"]["n"]) == ("AP50_bbox", 4)
+    # 1 - 6 x 2 / (4 x 15): two neighbours changed places; so do 2 x 4 of 24 orders, or more
+    assert column["correlation"]["rho"] == pytest.approx(0.8)
+    assert column["correlation"]["p"] == pytest.approx(8 / 24)
     more, fewer = frame["claims"]
-    assert (more["state"], fewer["state"]) == ("does not hold", "not measured")
+    assert (more["state"], fewer["state"]) == ("contradicted", "undecided")
     told = {(c["better"][-1], c["worse"][-1]): c for c in more["comparisons"] if c["measured"]}
-    assert {pair: c["holds"] for pair, c in told.items()} == {
-        ("7", "5"): True,
-        ("5", "3"): True,
-        ("3", "1"): False,
+    assert {pair: c["verdict"] for pair, c in told.items()} == {
+        ("7", "5"): "supported",
+        ("5", "3"): "supported",
+        ("3", "1"): "contradicted",  # the same difference in both seeds
     }
-    assert told["7", "5"]["separated"] is True
     assert told["3", "1"]["measured"]["mean"] == -6.0
     record(database, "image", 15.0)
-    assert compare_table(database, "000/T14", "tiny")["claims"][1]["state"] == "holds"
-    one = compare_table(database, "000/T14", "tiny")["claims"][1]["comparisons"][0]
-    assert (one["holds"], one["separated"]) == (True, None)  # a single seed: no interval
+    one = compare_table(database, "000/T14", "tiny")["claims"][1]
+    (first, *_) = one["comparisons"]
+    assert first["measured"] is not None
+    assert first["measured"]["mean"] > 0
+    assert one["state"] == "undecided"  # the sign is right, of a single seed
 
 
-def test_a_claim_holds_where_every_measured_comparison_does(database: Database) -> None:
-    record(database, "coarse", 20.0)
-    record(database, "coarse", 30.0, overrides={"coarse.n_crops": "7"})
-    assert compare_table(database, "000/T14", "tiny")["claims"][0]["state"] == "holds"
+def claim_of(database: Database, scores: dict[str, tuple[float, ...]]) -> ComparedClaim:
+    """The claim "more crops are better" of table 14 of paper 000, with these scores by seed for
+    both of its methods in all of its columns: 18 differences."""
+    tasks = {"voc07_det": "AP50", "voc07_finetune": "mAP", "voc07_linear": "mAP_l"}
+    columns = load_table("000/T14").columns
+    assert {c.runs: c.metric for c in columns} == tasks
+    for method in ("byol", "moco_v2"):
+        for (n, each), (task, metric) in product(scores.items(), tasks.items()):
+            for seed, score in enumerate(each):
+                more = {} if n == "5" else {"overrides": {"coarse.n_crops": n}}
+                record(database, "coarse", score, seed, method, task=task, metric=metric, **more)
+    return compare_table(database, "000/T14", "tiny")["claims"][0]
+
+
+def test_a_claim_is_supported_where_every_interval_is_on_its_side(database: Database) -> None:
+    steps = {"1": 10.0, "3": 20.0, "5": 30.0, "7": 40.0}
+    claim = claim_of(database, {n: (s, s + 1.5, s + 0.5) for n, s in steps.items()})
+    assert claim["state"] == "supported"
+    assert count_differences(claim) == "18 of 18 differences support it"
+
+
+def test_a_claim_is_undecided_with_one_seed(database: Database) -> None:
+    claim = claim_of(database, {"1": (10.0,), "3": (20.0,), "5": (30.0,), "7": (40.0,)})
+    assert claim["state"] == "undecided"
+    assert count_differences(claim) == (
+        "0 of 18 differences support it, 18 undecided (18 with this sign; 18 of one seed)"
+    )
+
+
+def test_a_claim_is_undecided_while_a_comparison_is_not_measured(database: Database) -> None:
+    claim = claim_of(database, {"5": (30.0, 31.0, 30.5), "7": (40.0, 41.0, 40.6)})
+    assert claim["state"] == "undecided"
+    assert count_differences(claim) == "6 of 18 differences support it, 12 not measured"
+
+
+def test_a_wrong_sign_contradicts_only_with_an_interval(database: Database) -> None:
+    """The seeds of the wrong pair scatter more than their difference."""
+    claim = claim_of(
+        database,
+        {
+            "1": (10.0, 11.0, 10.5),
+            "3": (20.0, 21.0, 20.6),
+            "5": (18.0, 24.0, 15.0),
+            "7": (40.0, 41.0, 40.6),
+        },
+    )
+    signs = [c["measured"]["mean"] > 0 for c in claim["comparisons"] if c["measured"]]
+    assert (len(signs), signs.count(False)) == (18, 6)
+    assert claim["state"] == "undecided"
+
+
+def test_measured_numbers_have_the_marks_of_the_board(database: Database) -> None:
+    claim_of(database, {"1": (10.0, 10.2, 10.1), "5": (30.0, 30.4, 30.1), "7": (40.0,)})
+    frame = compare_table(database, "000/T14", "tiny")
+    marks = {
+        row["label"]: row["cells"]["AP50_bbox"]["mark"]
+        for row in frame["rows"]
+        if row["cells"]["AP50_bbox"]["measured"] and "BYOL" in row["label"]
+    }
+    assert marks == {"BYOL / N = 1": "worse", "BYOL / N = 5": "best", "BYOL / N = 7": "unknown"}
+    markdown = WRITERS["markdown"](frame)
+    assert "30.2 ± 0.5 (3) \\*" in markdown
+    assert "10.1 ± 0.2 (3) \\<" in markdown
+    assert "40.0 (1) |" in markdown
+    assert r"10.1 $\pm$ 0.2 (3) $<$" in WRITERS["latex"](frame)
 
 
 def test_reported_numbers_never_enter_measured_ones(database: Database) -> None:

@@ -100,10 +100,13 @@ def _make_row(rows: Sequence[Any]) -> LeaderboardRow:
     """One row of the rows of a group's metrics: name and value are the last two columns."""
     first = rows[0]
     values: dict[str, list[float]] = {}
+    scores: dict[str, dict[int, float]] = {}
     named = {n: max(getattr(row, n) for row in rows) for n in ("pretrain_name", "task_name")}
     for row in rows:
         values.setdefault(row[-2], []).append(row[-1])
+        scores.setdefault(row[-2], {})[row.seed] = row[-1]
     dead = values.pop(DEAD, None) is not None
+    scores.pop(DEAD, None)
     return {
         "method": first.method,
         "crop": first.crop,
@@ -120,6 +123,7 @@ def _make_row(rows: Sequence[Any]) -> LeaderboardRow:
         "pretraining": first.pretraining,
         "seeds": sorted({row.seed for row in rows}),
         "metrics": {name: summarise(v) for name, v in values.items()},
+        "scores": scores,
         "headline": first.headline,
         "overrides": first.overrides,
         "source": first.source,

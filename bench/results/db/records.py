@@ -74,6 +74,7 @@ class LeaderboardRow(CellNames):
     pretraining: str
     seeds: list[int]
     metrics: dict[str, Summary]  # over seeds
+    scores: dict[str, dict[int, float]]  # every metric's value by seed
     headline: str
     overrides: dict[str, str]
     source: str

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from bench.core.statistics import Difference, Summary
+from bench.core.statistics import Summary
+from bench.results.views.differences import Contrast, Verdict
+from bench.results.views.marks import Mark
+from bench.results.views.ranking import RankCorrelation
 
 
 class Measured(TypedDict):
     """What was measured of a cell of the table."""
 
     measured: Summary | None  # over seeds
+    values: dict[int, float]  # by seed
     seeds: list[int]
     cells: list[str]  # labels
     others: int  # further results of these names and settings, by other versions of code or data
@@ -25,13 +29,14 @@ class ComparedCell(Measured):
     notes: str
     doubtful: bool
     repeats: str | None  # the table that prints the number already
+    mark: Mark | None  # of what was measured, among the rows of its column
 
 
 class ComparedColumn(TypedDict):
     """A column: the paper's names, our task and metric.
 
-    `spearman` is the rank correlation between its reported and measured numbers over `pairs` rows,
-    without doubtful ones, each different cell once; None for fewer than 3.
+    `correlation` is the rank correlation between its reported and measured numbers, without
+    doubtful ones, each different cell once; None for fewer than 3.
     """
 
     name: str
@@ -41,8 +46,7 @@ class ComparedColumn(TypedDict):
     runs: str
     metric: str
     reported_only: str | None
-    spearman: float | None
-    pairs: int
+    correlation: RankCorrelation | None
 
 
 class ComparedRow(TypedDict):
@@ -60,27 +64,27 @@ class ComparedRow(TypedDict):
 class Comparison(TypedDict):
     """Two rows in a column. The differences are those of the better row to the worse one.
 
-    `holds` says whether the measured difference is positive, `separated` whether its interval
-    leaves out 0 (None for one seed); all three are None where one of the rows was not measured.
+    `possible` says whether both rows can be measured here, by different cells; `measured` is None
+    where one of them was not. `verdict`: `bench.results.views.differences.judge`.
     """
 
     better: str
     worse: str
     column: str
     reported: float
-    measured: Difference | None
-    holds: bool | None
-    separated: bool | None
+    possible: bool
+    measured: Contrast | None
+    verdict: Verdict
 
 
 class ComparedClaim(TypedDict):
-    """A claim of the paper. `state`: "holds" where every comparison that was measured does, "does
-    not hold", or "not measured"."""
+    """A claim of the paper. `state`: "supported" where every comparison that can be measured here
+    was and supports it, "contradicted" where one contradicts it, else "undecided"."""
 
     text: str
     source: str
     doubt: str | None
-    state: str
+    state: Verdict
     comparisons: list[Comparison]
 
 

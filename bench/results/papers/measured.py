@@ -22,7 +22,9 @@ from bench.results.papers.compared import (
 from bench.results.papers.match import Recorded
 from bench.results.papers.reported import CITATIONS
 from bench.results.papers.tables import Claim, Column, Row, Table, load_table
-from bench.results.views.ranking import difference, spearman
+from bench.results.views.differences import compare_values, judge, judge_claim
+from bench.results.views.marks import mark_column
+from bench.results.views.ranking import correlate_ranks
 
 Measurements = Recorded[LeaderboardRow]
 Attempts = Recorded[StoredCell]
@@ -46,6 +48,8 @@ def read_recorded(database: Database, scale: str) -> tuple[Measurements, Attempt
 def put_beside(table: Table, scale: str, measured: Measurements, asked: Attempts) -> ComparedTable:
     """`compare_table` of what `read_recorded` has read: for many tables it is read once."""
     rows = [_compare_row(table, row, scale, measured, asked) for row in table.rows]
+    for column in table.columns:
+        _mark(table, column, rows, scale)
     return {
         "name": table.name,
         "paper": table.paper,
@@ -57,6 +61,20 @@ def put_beside(table: Table, scale: str, measured: Measurements, asked: Attempts
         "rows": rows,
         "claims": [_check_claim(table, claim, rows, scale) for claim in table.claims],
     }
+
+
+def _mark(table: Table, column: Column, rows: list[ComparedRow], scale: str) -> None:
+    """Give the measured numbers of a column their marks; rows of one cell have one mark."""
+    values: dict[Cell, dict[int, float]] = {}
+    places: dict[Cell, list[ComparedCell]] = {}
+    for row, compared in zip(table.rows, rows, strict=True):
+        entry, cell = compared["cells"].get(column.name), table.cell(row, column, scale)
+        if cell and entry and entry["values"]:
+            values[cell] = entry["values"]
+            places.setdefault(cell, []).append(entry)
+    for cell, mark in zip(values, mark_column(list(values.values())), strict=True):
+        for entry in places[cell]:
+            entry["mark"] = mark
 
 
 def _cite(paper: str) -> PlainCitation:
@@ -85,6 +103,7 @@ def _compare_row(
                 "notes": value.notes,
                 "doubtful": value.doubtful,
                 "repeats": value.repeats,
+                "mark": None,
                 **_find_measured(cell, row, column, measured, asked),
             }
     return {
@@ -112,6 +131,7 @@ def _find_measured(
         missing = f"{column.runs} gives no {column.metric} at this scale"
         return {
             "measured": value,
+            "values": best["scores"].get(column.metric, {}),
             "seeds": best["seeds"],
             "cells": best["cells"],
             "others": len(versions) - 1,
@@ -127,6 +147,7 @@ def _find_measured(
 def _nothing(state: str, reason: str | None) -> Measured:
     return {
         "measured": None,
+        "values": {},
         "seeds": [],
         "cells": [],
         "others": 0,
@@ -152,8 +173,9 @@ def _compare_column(
         "runs": column.runs,
         "metric": column.metric,
         "reported_only": column.reported_only,
-        "spearman": spearman([r for r, _ in pairs.values()], [m for _, m in pairs.values()]),
-        "pairs": len(pairs),
+        "correlation": correlate_ranks(
+            [r for r, _ in pairs.values()], [m for _, m in pairs.values()]
+        ),
     }
 
 
@@ -167,12 +189,14 @@ def _check_claim(table: Table, claim: Claim, rows: list[ComparedRow], scale: str
         if (not claim.columns or column.name in claim.columns)
         and all(column.name in labels[label][1]["cells"] for label in (better, worse))
     ]
-    known = [c["holds"] for c in comparisons if c["holds"] is not None]
+    possible = [c for c in comparisons if c["possible"]]
+    for c in comparisons:
+        c["verdict"] = judge(c["measured"], len(possible))
     return {
         "text": claim.text,
         "source": claim.source,
         "doubt": claim.doubt,
-        "state": "not measured" if not known else "holds" if all(known) else "does not hold",
+        "state": judge_claim([c["verdict"] for c in possible]),
         "comparisons": comparisons,
     }
 
@@ -186,20 +210,14 @@ def _compare_rows(
 ) -> Comparison:
     high, low = (compared["cells"][column.name] for _, compared in (better, worse))
     cells = [table.cell(row, column, scale) for row, _ in (better, worse)]
-    comparison: Comparison = {
+    possible = None not in cells and cells[0] != cells[1]
+    measured = possible and high["values"] and low["values"]
+    return {
         "better": better[0].label,
         "worse": worse[0].label,
         "column": column.name,
         "reported": high["reported"] - low["reported"],
-        "measured": None,
-        "holds": None,
-        "separated": None,
+        "possible": possible,
+        "measured": compare_values(low["values"], high["values"]) if measured else None,
+        "verdict": "undecided",
     }
-    if high["measured"] is None or low["measured"] is None or cells[0] == cells[1]:
-        return comparison
-    apart = difference(high["measured"], low["measured"])
-    comparison["measured"] = apart
-    comparison["holds"] = apart["mean"] > 0
-    if apart["ci95"] is not None:
-        comparison["separated"] = abs(apart["mean"]) > apart["ci95"]
-    return comparison

@@ -5,10 +5,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
-from bench.results.papers.compared import ComparedClaim, ComparedRow, ComparedTable
+from bench.results.papers.compared import ComparedClaim, ComparedRow, ComparedTable, Comparison
 from bench.results.views.board_text import escape_latex, escape_markdown
+from bench.results.views.marks import MEANINGS, SIGNS, Mark
+from bench.results.views.ranking import format_correlation
+
+# a question mark says that a reported number is doubtful, so the unknown have no sign here
+PAPER_SIGNS: dict[Mark, str] = {**SIGNS, "unknown": ""}
 
 
 def as_markdown(table: ComparedTable) -> str:
@@ -56,6 +62,7 @@ CSV_FIELDS = (
     "mean",
     "ci95",
     "seeds",
+    "mark",
 )
 
 
@@ -80,6 +87,7 @@ def as_csv(table: ComparedTable) -> str:
                     measured["mean"] if measured else "",
                     measured["ci95"] if measured else "",
                     " ".join(map(str, cell["seeds"])),
+                    cell["mark"] or "",
                 ]
             )
     return out.getvalue()
@@ -103,6 +111,8 @@ def format_cell(row: ComparedRow, name: str) -> tuple[str, str]:
     else:
         around = "" if measured["ci95"] is None else f" ± {measured['ci95']:.1f}"
         shown = f"{measured['mean']:.1f}{around} ({measured['n']})"
+        sign = PAPER_SIGNS[cell["mark"] or "unknown"]
+        shown += f" {sign}" if sign else ""
     return print_reported(cell["reported"]) + ("?" if cell["doubtful"] else ""), shown
 
 
@@ -119,10 +129,13 @@ def _format_pair(row: ComparedRow, name: str, between: str) -> str:
 def list_findings(table: ComparedTable) -> list[str]:
     """Rank correlations, claims, reasons and notes, a line each."""
     lines = [f"reported: {table['citation']['text']}"]
-    known = [c for c in table["columns"] if c["spearman"] is not None]
+    known = [(c["name"], c["correlation"]) for c in table["columns"] if c["correlation"]]
     if known:
-        each = ", ".join(f"{c['name']} {c['spearman']:+.2f} ({c['pairs']} rows)" for c in known)
+        each = "; ".join(f"{name} {format_correlation(found)}" for name, found in known)
         lines.append(f"rank correlation of reported and measured: {each}")
+    if any(c["mark"] for row in table["rows"] for c in row["cells"].values()):
+        signs = "; ".join(f"{sign or 'no sign'} {MEANINGS[m]}" for m, sign in PAPER_SIGNS.items())
+        lines.append(f"signs behind measured numbers: {signs}")
     lines += [_format_claim(claim) for claim in table["claims"]]
     return [*lines, *list_remarks(table)]
 
@@ -151,33 +164,35 @@ def _name_some(labels: list[str]) -> str:
 
 
 def _format_claim(claim: ComparedClaim) -> str:
-    """`holds: ... (section 1): 5 of 6 measured differences have this sign, 2 beyond ...`."""
-    counted = count_differences(claim)
-    line = f"{claim['state']}: {claim['text']} ({claim['source']})" + (
-        f": {counted}" if counted else ""
-    )
+    """`undecided: ... (section 1): 5 of 6 differences support it ...`."""
+    line = f"{claim['state']}: {claim['text']} ({claim['source']}): {count_differences(claim)}"
     return line + (f" [{claim['doubt']}]" if claim["doubt"] else "")
 
 
 def count_differences(claim: ComparedClaim) -> str:
-    """How many of a claim's differences were measured, have its sign, and are beyond their
-    interval."""
-    measured = [c for c in claim["comparisons"] if c["holds"] is not None]
+    """How many of a claim's differences support it, contradict it, leave it undecided, and were
+    not measured."""
+    possible = [c for c in claim["comparisons"] if c["possible"]]
+    measured = [c for c in possible if c["measured"] is not None]
+    if not possible:
+        return "none of its differences can be measured here"
     if not measured:
-        return ""
-    right = [c for c in measured if c["holds"]]
-    line = f"{len(right)} of {len(measured)} measured differences have this sign"
-    known = [c for c in measured if c["separated"] is not None]
-    beyond = sum(bool(c["separated"]) for c in right)
-    against = sum(bool(c["separated"]) for c in known if not c["holds"])
-    line += (
-        f", {beyond} beyond the 95 % interval; {against} beyond it the other way"
-        if known
-        else "; one seed, so no interval"
-    )
-    if len(measured) < len(claim["comparisons"]):
-        line += f"; {len(claim['comparisons']) - len(measured)} not measured"
-    return line
+        return f"none of {len(possible)} differences is measured"
+    counts = Counter(c["verdict"] for c in measured)
+    parts = [f"{counts['supported']} of {len(possible)} differences support it"]
+    parts += [f"{counts['contradicted']} contradict it"] if counts["contradicted"] else []
+    parts += [_describe_undecided(measured)] if counts["undecided"] else []
+    if missing := len(possible) - len(measured):
+        parts.append(f"{missing} not measured")
+    return ", ".join(parts)
+
+
+def _describe_undecided(measured: Sequence[Comparison]) -> str:
+    open_ = [c["measured"] for c in measured if c["verdict"] == "undecided" and c["measured"]]
+    single = sum(gap["ci95"] is None for gap in open_)
+    right = sum(gap["mean"] > 0 for gap in open_)
+    text = f"{len(open_)} undecided ({right} with this sign"
+    return text + (f"; {single} of one seed)" if single else ")")
 
 
 WRITERS: dict[str, Callable[[ComparedTable], str]] = {

@@ -2,20 +2,22 @@
 results.
 
 A row is complete when every column it is ranked over has a result in it that is not of a dead
-network. Complete rows are ranked
-by the mean of their ranks in those columns; incomplete rows are never ranked. Two numbers tie when
-Welch's t-test at 5 % does not tell them apart; with one seed on either side nobody knows.
+network. Complete rows are ranked by the mean of their ranks in those columns; incomplete rows are
+never ranked. Which numbers are the best of a column, and which cannot be told from it:
+`bench.results.views.marks` says.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.results.views.entries import (
     Entry,
 )
-from bench.results.views.ranking import difference, ranks
+from bench.results.views.marks import Mark, mark_column
+from bench.results.views.ranking import ranks
 
 # sources that are ranked; what papers report is shown beside them
 COMPARED = ("measured", "imported")
@@ -82,7 +84,9 @@ class Board:
     columns: list[Column]
     rows: list[Row]
     total: int
-    best: dict[str, Entry] = field(default_factory=dict)  # by column
+    best: dict[str, Entry] = field(default_factory=dict)  # by column, where any is marked so
+    marks: dict[tuple[str, str], Mark] = field(default_factory=dict)  # by keys of column and row
+    usual_n: int = 1  # seeds that most results have
     # lowest and highest mean, by column
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -135,20 +139,27 @@ def _labels(entries: Iterable[Entry]) -> set[str]:
 
 
 def _find_extremes(board: Board) -> None:
-    """The best entry and the range of each column, over what was measured."""
+    """The marks, the best entry and the range of each column, over what was measured."""
+    counts: Counter[int] = Counter()
     for column in board.columns:
         done = [
-            e
+            (row.key, e)
             for row in board.rows
             if row.source in COMPARED
             and (e := row.entries.get(column.key))
             and e.mean is not None
             and not e.dead
         ]
+        marks = mark_column([e.values for _, e in done])
+        for (key, entry), mark in zip(done, marks, strict=True):
+            board.marks[column.key, key] = mark
+            counts[entry.n] += 1
+            if mark == "best":
+                board.best.setdefault(column.key, entry)
         if done:
-            means = [e.mean for e in done if e.mean is not None]
-            board.best[column.key] = done[means.index(max(means))]
+            means = [e.mean for _, e in done if e.mean is not None]
             board.spans[column.key] = (min(means), max(means))
+    board.usual_n = max(counts, key=lambda n: (counts[n], n), default=1)
 
 
 def _order_rows(board: Board, choice: Choice) -> None:
@@ -204,17 +215,3 @@ def _insert_reported(rows: list[Row], reported: list[Row]) -> list[Row]:
             reported_row.section = row.section
             ordered.append(reported_row)
     return ordered + [row for members in waiting.values() for row in members if not row.settings]
-
-
-def are_tied(one: Entry, other: Entry) -> bool | None:
-    """Whether Welch's t-test at 5 % cannot tell two means apart; None where a side has one seed.
-
-    |m1 - m2| <= t(.975, nu) sqrt(s1^2/n1 + s2^2/n2), nu by Welch and Satterthwaite, rounded down.
-    """
-    if one.mean is None or other.mean is None:
-        return None
-    apart = difference(
-        {"mean": one.mean, "ci95": one.ci95, "n": one.n},
-        {"mean": other.mean, "ci95": other.ci95, "n": other.n},
-    )
-    return None if apart["ci95"] is None else abs(apart["mean"]) <= apart["ci95"]

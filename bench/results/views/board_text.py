@@ -8,9 +8,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NotRequired, TypedDict
 
-from bench.results.views.board import Board, Column, Row, are_tied
+from bench.results.views.board import Board, Column, Row
 from bench.results.views.commands import complete_command
 from bench.results.views.entries import Entry
+from bench.results.views.marks import MEANINGS, Mark
 
 FORMATS = {
     "csv": "text/csv",
@@ -33,6 +34,9 @@ def export_board(board: Board, form: str) -> str:
     return {"csv": as_csv, "json": as_json, "md": as_markdown, "tex": as_latex}[form](board)
 
 
+Style = Mapping[Mark, str]  # how a mark is put on a number
+
+
 class CellText(TypedDict):
     """A cell of a board, with full precision."""
 
@@ -45,6 +49,7 @@ class CellText(TypedDict):
     mean: NotRequired[float]
     ci95: NotRequired[float | None]
     n: NotRequired[int]
+    mark: NotRequired[Mark]
     cells: NotRequired[list[str]]  # labels, by seed
     reason: NotRequired[str]
     command: NotRequired[str]  # fills what the cell lacks
@@ -72,13 +77,15 @@ def list_records(board: Board) -> list[RowText]:
             "crop": row.crop,
             "settings": row.note,
             "source": row.source,
-            "cells": {column.title: _describe_cell(row, column) for column in board.columns},
+            "cells": {
+                column.title: _describe_cell(board, row, column) for column in board.columns
+            },
         }
         for row in board.rows
     ]
 
 
-def _describe_cell(row: Row, column: Column) -> CellText:
+def _describe_cell(board: Board, row: Row, column: Column) -> CellText:
     entry = row.entries.get(column.key)
     cell: CellText = {
         "state": state_of(row, column),
@@ -90,6 +97,8 @@ def _describe_cell(row: Row, column: Column) -> CellText:
         cell["mean"], cell["ci95"], cell["n"] = entry.mean, entry.ci95, entry.n
         cell["cells"] = [entry.labels[s] for s in sorted(entry.labels)]
         cell["task_data_key"], cell["task_name"] = entry.task_data_key, entry.task_name
+    if (mark := standing_of(board, column, row)) is not None:
+        cell["mark"] = mark
     if entry and entry.reason:
         cell["reason"] = entry.reason
     command = complete_command(row, column)
@@ -112,17 +121,16 @@ def as_json(board: Board) -> str:
 
 
 def as_csv(board: Board) -> str:
-    """A line per row; four fields per column: mean, ci95, n, state."""
+    """A line per row; five fields per column: mean, ci95, n, mark, state."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    fields = [
-        f"{c.title} {what}" for c in board.columns for what in ("mean", "ci95", "n", "state")
-    ]
+    whats = ("mean", "ci95", "n", "mark", "state")
+    fields = [f"{c.title} {what}" for c in board.columns for what in whats]
     writer.writerow(["rank", "method", "crop", "settings", "source", *fields])
     for row in list_records(board):
         names = [row["rank"] or "", row["method"], row["crop"], row["settings"], row["source"]]
         cells: list[Mapping[str, object]] = [row["cells"][c.title] for c in board.columns]
-        values = [cell.get(what) for cell in cells for what in ("mean", "ci95", "n", "state")]
+        values = [cell.get(what) for cell in cells for what in whats]
         writer.writerow([_disarm("" if v is None else v) for v in (*names, *values)])
     return text.getvalue()
 
@@ -133,8 +141,13 @@ def _disarm(value: Any) -> Any:
     return f"'{value}" if risky else value
 
 
+MARKDOWN: Style = {"best": "**{}**", "tied": "{} ≈", "unknown": "{} ?"}
+TEX: Style = {"best": r"\textbf{{{}}}", "tied": r"{}$^\approx$", "unknown": r"{}$^?$"}
+
+
 def as_markdown(board: Board) -> str:
-    lines = _format_rows(board, bold="**{}**", tie="{} ≈", escape=escape_markdown, plus_minus="±")
+    """A table, and below it a line that says what its marks mean."""
+    lines = _format_rows(board, MARKDOWN, escape_markdown)
     heads = [
         "#",
         "method",
@@ -143,63 +156,77 @@ def as_markdown(board: Board) -> str:
         *(f"{c.title} {c.headline}" for c in board.columns),
     ]
     rule = ["---:", ":---", ":---", ":---", *("---:" for _ in board.columns)]
-    return "".join(
+    table = "".join(
         f"| {' | '.join(line)} |\n" for line in ([escape_markdown(h) for h in heads], rule, *lines)
     )
+    return table + "\n" + describe_marks(board, sign_marks(MARKDOWN)) + "\n"
 
 
 def as_latex(board: Board) -> str:
-    """A booktabs table."""
-    lines = _format_rows(
-        board, bold=r"\textbf{{{}}}", tie=r"{}$^\approx$", escape=escape_latex, plus_minus=r"$\pm$"
-    )
+    """A booktabs table, and below it a line that says what its marks mean."""
+    lines = _format_rows(board, TEX, escape_latex)
     heads = ["", "method", "crop", "settings", *(f"{c.title} {c.headline}" for c in board.columns)]
     body = "".join(f"{' & '.join(line)} \\\\\n" for line in lines)
     return (
         f"\\begin{{tabular}}{{rlll{'r' * len(board.columns)}}}\n\\toprule\n"
         f"{' & '.join(escape_latex(h) for h in heads)} "
-        f"\\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
+        f"\\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\n"
+        f"{describe_marks(board, sign_marks(TEX), escape_latex)}\n"
     )
 
 
-def _format_rows(
-    board: Board, bold: str, tie: str, escape: Callable[[str], str], plus_minus: str
-) -> list[list[str]]:
+def _format_rows(board: Board, style: Style, escape: Callable[[str], str]) -> list[list[str]]:
     lines = []
     for row in board.rows:
         source = "" if row.source == "measured" else f" ({row.source})"
-        line = [
-            str(row.rank or ""),
-            escape(row.method + source),
-            escape(row.crop),
-            escape(row.note),
-        ]
-        for column in board.columns:
-            entry = row.entries.get(column.key)
-            if entry is None or entry.mean is None:
-                line.append(
-                    escape(
-                        "" if state_of(row, column) == "not reported" else state_of(row, column)
-                    )
-                )
-                continue
-            text = format_number(entry).replace("±", plus_minus)
-            standing = standing_of(board, column, row)
-            line.append({"best": bold, "tie": tie}.get(standing, "{}").format(text))
-        lines.append(line)
+        names = (str(row.rank or ""), row.method + source, row.crop, row.note)
+        cells = (_format_cell(board, row, column, style, escape) for column in board.columns)
+        lines.append([*map(escape, names), *cells])
     return lines
 
 
-def standing_of(board: Board, column: Column, row: Row) -> str:
-    """ "best" of its column, "tie" with the best, or ""; reported numbers have no standing."""
-    entry, best = row.entries.get(column.key), board.best.get(column.key)
-    if entry is None or best is None or entry.mean is None or row.source == "reported":
-        return ""
-    if entry.dead:
-        return ""
-    if entry.mean == best.mean:
-        return "best"
-    return "tie" if are_tied(entry, best) else ""
+def _format_cell(
+    board: Board, row: Row, column: Column, style: Style, escape: Callable[[str], str]
+) -> str:
+    entry = row.entries.get(column.key)
+    if entry is None or entry.mean is None:
+        state = state_of(row, column)
+        return escape("" if state == "not reported" else state)
+    count = format_count(board, entry)
+    text = escape(format_number(entry) + (f" ({count})" if count else ""))
+    mark = standing_of(board, column, row)
+    return style.get(mark, "{}").format(text) if mark else text
+
+
+def standing_of(board: Board, column: Column, row: Row) -> Mark | None:
+    """The mark of a result in its column; None for reported numbers and where there is no
+    result."""
+    return board.marks.get((column.key, row.key))
+
+
+def format_count(board: Board, entry: Entry) -> str:
+    """`n=1` where a result has another number of seeds than most results of the board."""
+    return "" if not entry.values or entry.n == board.usual_n else f"n={entry.n}"
+
+
+def sign_marks(style: Style) -> dict[Mark, str]:
+    """What each mark looks like, for `describe_marks`."""
+    words: dict[Mark, str] = {"best": "bold"}
+    return {mark: text.format(words.get(mark, "")).strip() for mark, text in style.items()}
+
+
+def describe_marks(
+    board: Board, signs: Mapping[Mark, str], escape: Callable[[str], str] = str
+) -> str:
+    """What ±, n and the marks mean, in a line for under the board."""
+    n = board.usual_n
+    head = (
+        f"Mean over {n} seed{'s' if n > 1 else ''}, or over n where that is given; ± is half of "
+        "the 95 % t-interval over seeds."
+    )
+    parts = [f"{sign}: {escape(MEANINGS[mark])}" for mark, sign in signs.items()]
+    parts.append(f"no mark: {escape(MEANINGS['worse'])}")
+    return f"{escape(head)} {'; '.join(parts)}."
 
 
 def escape_markdown(text: str) -> str:
@@ -222,9 +249,13 @@ LATEX = {
     "^": r"\textasciicircum{}",
     "\n": " ",
     "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "<": "$<$",
+    ">": "$>$",
+    "×": r"$\times$",
 }
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it is; the sign ± in math."""
+    """Text that LaTeX sets as it is; the signs ±, ≈, <, > and × in math."""
     return "".join(LATEX.get(c, c) for c in text)
