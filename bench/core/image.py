@@ -69,17 +69,34 @@ def read_rgb(path: Path) -> np.ndarray:
     return decode_rgb(_read(path), str(path))
 
 
-def check_rgb(path: Path) -> np.ndarray:
-    """`read_rgb` for data sets that are being indexed: BadData also where the decoder warns that
-    it made up pixels, as for a JPEG with a hole in it."""
-    picture, warnings = _listen(lambda: read_rgb(path))
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image that decodes without losing a pixel. mark: a hash of the file's bytes, equal only
+    for equal files."""
+
+    width: int
+    height: int
+    mark: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height), upright."""
+        return self.width, self.height
+
+
+def check_image(path: Path) -> CheckedImage:
+    """The size of an image for a data set that is being indexed. It is decoded as by `read_rgb`;
+    BadData also where the decoder warns that it made up pixels, as for a JPEG with a hole."""
+    data = _read(path)
+    picture, warnings = _listen(lambda: decode_rgb(data, str(path)))
     lost = [line for line in warnings if LOST.search(line)]
     if lost:
         raise BadData(
             f"image {path} is damaged: {lost[0].removeprefix('Corrupt JPEG data: ')[:100]}; "
             "restore the original file"
         )
-    return picture
+    mark = (_reads.get() or {}).get(path) or hashlib.sha256(data).hexdigest()
+    return CheckedImage(picture.shape[1], picture.shape[0], mark)
 
 
 def _read(path: Path) -> bytes:

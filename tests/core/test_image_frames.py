@@ -4,6 +4,7 @@ picture with lost pixels is not taken for a whole one."""
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from bench.core.errors import BadData
-from bench.core.image import check_rgb, is_whole_jpeg, read_rgb, read_size
+from bench.core.image import check_image, is_whole_jpeg, read_rgb, read_size
 
 TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # from the EXIF standard, table of tag 274
     1: lambda a: a,
@@ -196,7 +197,7 @@ def test_lost_pixels_are_damage(
     path = tmp_path / "a.jpg"
     path.write_bytes(DAMAGE[name]())
     with pytest.raises(BadData, match=r"a\.jpg (is damaged|does not decode)") as error:
-        check_rgb(path)
+        check_image(path)
     assert "\n" not in str(error.value)
     assert capfd.readouterr().err == "", "the decoder's own words do not reach the terminal"
 
@@ -222,7 +223,7 @@ def test_whole_jpegs_are_whole(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(GOOD[name]())
     assert is_whole_jpeg(path.read_bytes())
-    assert np.array_equal(check_rgb(path), read_rgb(path))
+    assert check_image(path).size == read_rgb(path).shape[1::-1]
 
 
 @pytest.mark.parametrize("name", ["plain", "thumbnail", "progressive", "restarts"])
@@ -234,16 +235,15 @@ def test_a_truncated_jpeg_has_no_end_whatever_its_thumbnail_has(name: str) -> No
 def test_other_words_on_standard_error_are_passed_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     from bench.core import image
 
-    def read(path: Path) -> np.ndarray:
+    def decode(data: bytes, name: str) -> np.ndarray:
         os.write(2, b"a word from elsewhere\n")
         return stored()
 
-    monkeypatch.setattr(image, "read_rgb", read)
-    check_rgb(tmp_path / "a.jpg")
+    monkeypatch.setattr(image, "decode_rgb", decode)
+    (tmp_path / "a.jpg").write_bytes(noisy())
+    check_image(tmp_path / "a.jpg")
     assert capfd.readouterr().err == "a word from elsewhere\n"
 
 
