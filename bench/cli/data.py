@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 REPAIRS = {  # names in report.json -> what they mean
     "clipped": "boxes clipped to their image",
     "dropped": "empty boxes dropped",
+    "unmasked": "objects without a mask",
 }
 
 
@@ -60,6 +61,7 @@ class Split(TypedDict, total=False):
     classes_shown: int
     published: int | None
     repairs: dict[str, int]
+    remarks: list[str]
 
 
 class Report(TypedDict):
@@ -70,6 +72,7 @@ class Report(TypedDict):
     stage: str | None
     splits: dict[str, Split | None]
     damage: list[str]
+    findings: NotRequired[int]
     get: NotRequired[SetRow]
 
 
@@ -164,6 +167,7 @@ def check(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: b
             "stage": None,
             "splits": {},
             "damage": list(error.findings or (str(error),)),
+            "findings": error.count,
         }
     if as_json:
         print_json(report)
@@ -309,7 +313,12 @@ def _make_index(component: Data, path: Path | None, workers: int, again: bool) -
             continue
         counts: Any = component.load(folder, root, split).counts()
         repairs = {name: report[split][name] for name in REPAIRS if report[split].get(name)}
-        splits[split] = {**counts, "published": published.get(split), "repairs": repairs}
+        splits[split] = {
+            **counts,
+            "published": published.get(split),
+            "repairs": repairs,
+            "remarks": report[split].get("remarks", []),
+        }
     where = str(root) if component.needs_path else None
     return {
         "data": component.name,
@@ -337,12 +346,23 @@ def _print(report: Report) -> None:
             )
         for repair, n in split["repairs"].items():
             click.echo(f"  {name}: {n:,} {REPAIRS[repair]}")
+        for remark in split["remarks"]:
+            echo_prose(f"{name}: {remark}", "    ", "  ")
     for line in report["damage"]:
         echo_prose(f"damaged: {line}", "    ", "  ")
-    count = len(report["damage"])
-    click.echo(
-        f"{count} finding{'s' if count > 1 else ''} of damage" if count else "nothing is damaged"
-    )
+    click.echo(_conclude(report))
+
+
+def _conclude(report: Report) -> str:
+    """The last line. "nothing is damaged" is not said where something was left out or is odd."""
+    count = report.get("findings", 0)
+    if count:
+        return f"{count} finding{'s' if count > 1 else ''} of damage"
+    splits = [split for split in report["splits"].values() if split]
+    odd = sum(len(s["remarks"]) + ("dropped" in s["repairs"]) for s in splits)
+    if not odd:
+        return "nothing is damaged"
+    return f"the set can be used; look at the {odd} remark{'s' if odd > 1 else ''} above first"
 
 
 def _counts(split: Split) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,9 +139,9 @@ class Data(Component):
         """Make the stage's folder: index arrays per split, and `report.json` (counts, repairs)."""
         raise NotImplementedError
 
-    def read_annotations(self, root: Path, split: str) -> dict[str, Any]:
+    def read_annotations(self, root: Path, split: str, classes: Sequence[str]) -> dict[str, Any]:
         """A split's annotations as they are written, where the set is `scored_as_written`: a COCO
-        instances dict whose categories are 1..K in the order of `ImageSet.classes`, whose
+        instances dict whose categories are 1..K in the order of `classes` (the split's), whose
         annotations are numbered from 1 in the order of the file."""
         raise NotImplementedError
 
@@ -157,7 +157,10 @@ class Data(Component):
             raise BadData(f"{self.name} has the {known}, not {split!r}")
         if not (folder / split).is_dir():
             raise BadData(f"{root} has no {split} of {self.name}; get {self.how_to_get}")
-        return self.open_split(folder / split, root, split)
+        images, first = self.open_split(folder / split, root, split), self.splits[0]
+        if split != first and (folder / first).is_dir():
+            check_same_classes(self.open_split(folder / first, root, first), images)
+        return images
 
     def load_part(self, folder: Path, root: Path, split: str, share: float) -> ImageSet:
         """A part of the training images: "val" is `share` of them, "train" the others
@@ -173,6 +176,24 @@ class Data(Component):
     def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         """The split whose index arrays lie in `index`."""
         raise NotImplementedError
+
+
+def check_same_classes(first: ImageSet, other: ImageSet) -> None:
+    """BadData unless both splits number the same classes, and the same keypoints, in the same way:
+    labels are compared by number everywhere."""
+    pairs = (
+        ("class", list(first.classes), list(other.classes)),
+        ("keypoint", list(first.keypoint_names), list(other.keypoint_names)),
+    )
+    for noun, ours, theirs in pairs:
+        if ours != theirs:
+            differ = (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
+            at = next(differ, min(len(ours), len(theirs)))
+            one, two = (repr(names[at]) if at < len(names) else "none" for names in (ours, theirs))
+            raise BadData(
+                f"data {first.name!r}: {noun} {at} of {first.split} is {one}, of {other.split} "
+                f"{two}; its splits must list the same {noun} names in the same order"
+            )
 
 
 def choose_held_out(ids: np.ndarray, share: float) -> np.ndarray:

@@ -19,16 +19,19 @@ class BadInput(BenchError):
 
 class BadData(BenchError):
     """A dataset that is missing, half-written or damaged. `findings`: all that is wrong, where the
-    message names the first of several."""
+    message names the first of several. `count`: how many there are; `findings` may end with a line
+    that stands for many of a kind."""
 
     findings: tuple[str, ...] = ()
+    count: int = 1
 
     @classmethod
-    def of(cls, findings: list[str]) -> BadData:
-        """The error of damaged images: the first one and how many there are."""
-        more = f" ({len(findings)} such images)" if len(findings) > 1 else ""
-        error = cls(findings[0] + more)
-        error.findings = tuple(findings)
+    def of(cls, findings: list[str], noun: str = "such images", count: int = 0) -> BadData:
+        """The error of damaged images, or of other things: the first one and how many there
+        are."""
+        number = count or len(findings)
+        error = cls(findings[0] + (f" ({number} {noun})" if number > 1 else ""))
+        error.findings, error.count = tuple(findings), number
         return error
 
 

@@ -46,7 +46,8 @@ def run(ctx: StageContext) -> None:
     images = ctx.images("data", split)
     root = ctx.runtime.roots[stage.key]
     _check_unchanged(data, stage, root, ctx)
-    written = data.read_annotations(root, "train" if "holdout" in stage.params else split)
+    source = "train" if "holdout" in stage.params else split
+    written = data.read_annotations(root, source, images.classes)
     ids = {int(i) for i in images.ids}
     own = {
         **written,

@@ -24,7 +24,7 @@ class Row:
     """One image on its way into an index. `annotations`: dicts with box (xyxy), label, crowd,
     difficult, area, id, segmentation (COCO polygons or RLE, or None), keypoints (flat list, or
     None). `file` and `semantic` (the PNG of class indices, or None) are relative to the folder
-    `IndexedImages` is given."""
+    `IndexedImages` is given. `mark`: a hash of the file's bytes, which the index does not keep."""
 
     id: int
     file: str
@@ -32,9 +32,15 @@ class Row:
     annotations: list[dict[str, Any]] = field(default_factory=list)
     semantic: str | None = None
     label: int | None = None  # the class of the whole image, in classification sets
+    mark: str = ""
 
 
-def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
+def write_index(
+    folder: Path,
+    classes: list[str],
+    rows: Iterable[Row],
+    keypoint_names: tuple[str, ...] | None = None,
+) -> None:
     """Write the rows as arrays under `folder`, in ascending order of image id."""
     folder.mkdir(parents=True, exist_ok=True)
     ordered = sorted(rows, key=lambda r: r.id)
@@ -68,6 +74,8 @@ def write_index(folder: Path, classes: list[str], rows: Iterable[Row]) -> None:
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     write_json(folder / "classes.json", classes)
+    if keypoint_names is not None:
+        write_json(folder / "keypoint_names.json", list(keypoint_names))
 
 
 def _text(arrays: dict[str, np.ndarray], name: str, texts: Iterable[str]) -> None:
@@ -96,6 +104,9 @@ class IndexedImages(ImageSet):
         self.keypoint_names = keypoint_names
         if not (index / "ids.npy").exists():
             raise BadData(f"{name} has no split {split!r} here; try: bench list data")
+        own = index / "keypoint_names.json"
+        if own.exists():
+            self.keypoint_names = tuple(json.loads(own.read_text()))
 
     def __getstate__(self) -> dict[str, Any]:
         names = ("name", "split", "index", "root", "keypoint_names")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from bench.contracts import registry
 from bench.contracts.context import StageContext
@@ -119,3 +119,14 @@ def read_splits(
     if bad:
         raise BadData.of(bad)
     return results
+
+
+def note_repairs(ctx: StageContext, where: str, counts: Mapping[str, Any]) -> None:
+    """Say while the index is made what was changed or left out, and what is odd."""
+    if counts["clipped"] or counts["dropped"]:
+        ctx.progress.note(
+            f"{where}: {counts['clipped']} boxes clipped to their image, "
+            f"{counts['dropped']} empty ones dropped"
+        )
+    for remark in counts.get("remarks", ()):
+        ctx.progress.note(f"{where}: {remark}")

@@ -21,11 +21,11 @@ from tasks._shared.finetune import Key
 
 def fit_size(width: int, height: int, short: int, longest: int) -> tuple[int, int]:
     """(width, height) with the short side at `short`, unless the long side would exceed `longest`;
-    rounded half up, as detectron2 does."""
+    rounded half up, as detectron2 does; at least 1 pixel, where it would say 0."""
     factor = short / min(width, height)
     if max(width, height) * factor > longest:
         factor = longest / max(width, height)
-    return int(width * factor + 0.5), int(height * factor + 0.5)
+    return max(int(width * factor + 0.5), 1), max(int(height * factor + 0.5), 1)
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> torch.Tensor:

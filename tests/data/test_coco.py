@@ -16,8 +16,7 @@ from pycocotools.coco import COCO
 
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData
-from bench.data.files import read_json
-from bench.data.sets import coco
+from bench.data.layouts import coco_file
 from tests.data.folders import annotation, component, content, make, runtime, split, write
 
 
@@ -85,7 +84,10 @@ def test_a_pickled_split_is_small_and_the_same(folder: Path, home: Path) -> None
 def test_keypoints_go_to_their_person(folder: Path, home: Path) -> None:
     points = [float(v) for v in range(51)]
     file = folder / "annotations" / "person_keypoints_train2017.json"
-    file.write_text(json.dumps({"annotations": [{"id": 70, "keypoints": points}]}))
+    points[2::3] = [float(v % 3) for v in range(17)]
+    given = content(100)
+    person = next(a for a in given["annotations"] if a["id"] == 70)
+    file.write_text(json.dumps({**given, "annotations": [{**person, "keypoints": points}]}))
     images = split(component("coco"), folder, home)
     objects = images.objects(0)
     assert objects.keypoints is not None
@@ -102,15 +104,17 @@ def test_the_report_counts_repairs(tmp_path: Path, home: Path) -> None:
             annotation(2, 100, 1, [50.0, 5.0, 10.3, 5.0]),
             annotation(3, 100, 18, [5.0, 5.0, 9.0, 0.0]),  # no height
             annotation(4, 100, 18, [70.0, 5.0, 9.0, 9.0]),  # beyond the image
-            annotation(5, 100, 18, [5.0, float("nan"), 9.0, 9.0]),
         ]
 
     root = write(tmp_path / "coco", change)
     data, given = component("coco"), runtime(home)
     stage, made = make(data, root, given)
     report = json.loads((made / "report.json").read_text())
-    assert report["train"] == {"images": 3, "objects": 6, "clipped": 1, "dropped": 3}
-    assert report["val"] == {"images": 3, "objects": 4, "clipped": 0, "dropped": 0}
+    rest = {"unmasked": 0, "remarks": []}
+    assert report["train"].pop("remarks")[0].startswith("2 of 8 boxes reach beyond their image")
+    report["train"]["remarks"] = []
+    assert report["train"] == {"images": 3, "objects": 6, "clipped": 1, "dropped": 2} | rest
+    assert report["val"] == {"images": 3, "objects": 4, "clipped": 0, "dropped": 0} | rest
     objects = data.load(made, given.roots[stage.key], "train").objects(0)
     boxes = dict(zip(objects.ids.tolist(), objects.boxes.tolist(), strict=True))
     assert boxes[1] == [0, 30, 10, 40]
@@ -160,8 +164,11 @@ def test_annotations_are_parsed_once(
     folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[str] = []
+    read = coco_file.read_json
     monkeypatch.setattr(
-        coco, "read_json", lambda file, what: parsed.append(file.name) or read_json(file, what)
+        coco_file,
+        "read_json",
+        lambda file, what: parsed.append(file.name) or read(file, what),
     )
     before = key(folder, home)
     assert sorted(parsed) == ["instances_train2017.json", "instances_val2017.json"]
@@ -184,7 +191,7 @@ def test_the_key_changes_with_the_content(folder: Path, home: Path, what: str) -
         (folder / "train2017" / "z.jpg").write_bytes(b"x")
     elif what == "keypoints":
         (folder / "annotations" / "person_keypoints_train2017.json").write_text(
-            '{"annotations": []}'
+            json.dumps({**content(100), "annotations": []})
         )
     else:
         name = "train" if what == "annotation" else "val"
@@ -252,9 +259,10 @@ def test_an_entry_without_a_field(tmp_path: Path, home: Path, part: str, field: 
     root = write(tmp_path / "coco")
     file = root / "annotations" / "instances_train2017.json"
     given = json.loads(file.read_text())
+    number = given[part][1]["id"]
     del given[part][1][field]
     file.write_text(json.dumps(given))
-    assert f"an entry of {part} lacks {field}; download" in fails(root, home)
+    assert f"{part}[1] (id {number}): lacks {field}" in fails(root, home)
 
 
 def test_an_empty_split(tmp_path: Path, home: Path) -> None:
@@ -289,7 +297,7 @@ def test_a_size_that_is_not_the_annotations(tmp_path: Path, home: Path) -> None:
 def test_an_unknown_id(tmp_path: Path, home: Path, field: str) -> None:
     root = write(tmp_path / "coco", lambda made: made["annotations"][2].update({field: 77}))
     text = fails(root, home)
-    assert "COCO annotation 11 names image" in text
+    assert "annotation 11 names image" in text
     assert "77" in text
 
 
@@ -299,19 +307,25 @@ def test_an_id_twice(tmp_path: Path, home: Path, name: str) -> None:
     assert f"{name} list an id twice" in fails(root, home)
 
 
-@pytest.mark.parametrize("box", [None, [1, 2, 3], "1234", [1, 2, 3, "4"]])
+@pytest.mark.parametrize(
+    "box", [None, [1, 2, 3], "1234", [1, 2, 3, "four"], [5.0, float("nan"), 9, 9]]
+)
 def test_a_box_that_is_no_box(tmp_path: Path, home: Path, box: object) -> None:
     def change(made: dict[str, list[dict[str, object]]]) -> None:
         first, *rest = made["annotations"]
         made["annotations"] = [{**first, "bbox": box}, *rest]
 
     root = write(tmp_path / "coco", change)
-    assert "has no box of four numbers" in fails(root, home)
+    text = fails(root, home)
+    assert "annotations[0] (id 70): " in text
+    assert "lacks bbox" in text or "bbox is" in text
 
 
 @pytest.mark.parametrize("name", ["images", "annotations", "categories"])
 def test_entries_that_are_no_list_of_dicts(tmp_path: Path, home: Path, name: str) -> None:
     root = write(tmp_path / "coco", lambda made: made.update({name: ["x"]}))
+    assert f"{name}[0]: 'x' is not an entry with fields" in fails(root, home)
+    root = write(tmp_path / "other", lambda made: made.update({name: 3}))
     assert f"{name} is not a list of entries" in fails(root, home)
 
 
@@ -330,7 +344,8 @@ def test_real_coco_equals_pycocotools(real_data: Path, home: Path) -> None:
     stage, folder = make(data, root, given)
     report = json.loads((folder / "report.json").read_text())
     for name, objects in (("train", 470), ("val", 382)):
-        assert report[name] == {"images": 50, "objects": objects, "clipped": 0, "dropped": 0}
+        assert report[name].pop("remarks") == []
+        assert report[name] == dict.fromkeys(report[name], 0) | {"images": 50, "objects": objects}
         images = data.load(folder, given.roots[stage.key], name)
         reference = COCO(root / "annotations" / f"instances_{name}2017.json")
         assert images.ids.tolist() == sorted(reference.getImgIds())

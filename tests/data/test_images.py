@@ -53,7 +53,9 @@ def test_a_folder_in_the_order_of_its_paths(home: Path, tmp_path: Path, workers:
     assert images.sizes.tolist() == [[5, 7], [9, 8], [20, 30]]
     assert [images.image(i).shape[1::-1] for i in range(3)] == [(5, 7), (9, 8), (20, 30)]
     assert images.classes == []
-    assert json.loads((folder / "report.json").read_text()) == {"train": {"images": 3}}
+    assert json.loads((folder / "report.json").read_text()) == {
+        "train": {"images": 3, "remarks": ["1 file that is no image is left out: 1 .txt"]}
+    }
     with pytest.raises(BadData, match="images' has no annotations; try: --data coco=PATH"):
         images.objects(0)
     assert not images.has_semantic().any()

@@ -320,8 +320,8 @@ def test_real_camvid(real_data: Path, home: Path) -> None:
     data = component("camvid")
     stage, folder = make(data, real_data / "CamVid", given)
     assert json.loads((folder / "report.json").read_text()) == {
-        "train": {"images": 74, "masks": 74},
-        "val": {"images": 34, "masks": 34},
+        "train": {"images": 74, "masks": 74, "remarks": []},
+        "val": {"images": 34, "masks": 34, "remarks": []},
     }
     seen = np.zeros(256, np.int64)
     for part in ("train", "val"):

@@ -3,10 +3,9 @@ listed by folders, CSV or JSON; the stage."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +16,12 @@ from bench.contracts.data import Data, HowToGet
 from bench.contracts.images import ImageSet, Objects
 from bench.core.errors import BadData
 from bench.core.files import write_json
-from bench.core.image import read_size
+from bench.core.image import is_whole_jpeg, read_size
 from bench.core.params import Runtime, digest
 from bench.core.stage import Stage
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import read_splits
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".JPEG", ".JPG")
+from bench.data.walk import Walk, list_folders, walk_images
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,11 @@ class Listed:
 
 @dataclass(frozen=True)
 class Contents:
-    """A set: class names, and the images of each split that is there."""
+    """A set: class names, the images of each split that is there, and what is odd about it."""
 
     classes: list[str]
     splits: dict[str, list[Listed]]
+    remarks: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Labelled(Data):
@@ -87,10 +86,14 @@ class Labelled(Data):
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
         contents = self.contents(root)
-        report = {}
+        report: dict[str, dict[str, object]] = {}
         for split, rows in read_splits(ctx, partial(check_row, root), contents.splits, 64).items():
             write_index(ctx.work / split, contents.classes, rows)
-            report[split] = {"images": len(rows), "classes": len({r.label for r in rows})}
+            report[split] = {
+                "images": len(rows),
+                "classes": len({r.label for r in rows}),
+                "remarks": contents.remarks.get(split, []),
+            }
         write_json(ctx.work / "report.json", report)
 
     def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
@@ -120,37 +123,43 @@ def check_row(root: Path, image: Listed) -> Row | str:
     path = root / image.file
     try:
         size = read_size(path)
-        if path.suffix.lower() in (".jpg", ".jpeg"):
-            with open(path, "rb") as file:
-                if file.read(2) == b"\xff\xd8":
-                    file.seek(max(0, path.stat().st_size - 4096))
-                    if b"\xff\xd9" not in file.read():
-                        raise BadData(
-                            f"image {path} has no end, a truncated JPEG; "
-                            "unpack or download it again"
-                        )
+        if _is_truncated(path):
+            raise BadData(
+                f"image {path} has no end, a truncated JPEG; unpack or download it again"
+            )
     except BadData as error:
         return str(error)
     return Row(image.id, image.file, size, label=image.label)
 
 
-def class_folders(root: Path, split: str, get: HowToGet) -> dict[str, list[str]]:
-    """Image names by class folder of `root/split`, sorted;
-    BadData where there are no class folders."""
+def _is_truncated(path: Path) -> bool:
+    """Whether a JPEG has no end marker; the whole file is read only where its last 4 kB have
+    none."""
+    with open(path, "rb") as file:
+        if file.read(2) != b"\xff\xd8":
+            return False
+        file.seek(max(0, path.stat().st_size - 4096))
+        return b"\xff\xd9" not in file.read() and not is_whole_jpeg(path.read_bytes())
+
+
+def class_folders(root: Path, split: str, get: HowToGet) -> tuple[dict[str, list[str]], Walk]:
+    """Image names by class folder of `root/split`, at any depth in it, sorted; and what else lies
+    there. BadData where there are no class folders."""
     place = root / split
     if not place.is_dir():
         raise BadData(f"{root} has no folder {split}/; get {get}")
+    names, others = list_folders(place)
+    others.left_out.update({"loose images": len(others.files)} if others.files else {})
     folders = {}
-    with os.scandir(place) as entries:
-        names = sorted(e.name for e in entries if e.is_dir())
     for name in names:
-        with os.scandir(place / name) as entries:
-            folders[name] = sorted(e.name for e in entries if e.name.endswith(SUFFIXES))
+        walk = walk_images(place / name)
+        folders[name] = walk.files
+        others.add(walk, name)
     if not folders:
         raise BadData(
             f"{place} has no class folders but loose images; sort them into folders: {get}"
         )
-    return folders
+    return folders, others
 
 
 def folders_of(root: Path, splits: Iterable[str], get: HowToGet) -> Contents:
@@ -158,9 +167,11 @@ def folders_of(root: Path, splits: Iterable[str], get: HowToGet) -> Contents:
     the classes are those of the first split, which the others may not exceed; only the first must
     be there."""
     listed: dict[str, dict[str, list[str]]] = {}
+    remarks: dict[str, list[str]] = {}
     for split in splits:
         if not listed or (root / split).is_dir():
-            listed[split] = class_folders(root, split, get)
+            listed[split], others = class_folders(root, split, get)
+            remarks[split] = others.remarks()
     first = next(iter(listed.values()))
     classes = sorted(first)
     for split, folders in listed.items():
@@ -175,7 +186,7 @@ def folders_of(root: Path, splits: Iterable[str], get: HowToGet) -> Contents:
     for split, folders in listed.items():
         files = [(f"{split}/{c}/{n}", at[c]) for c in sorted(folders) for n in folders[c]]
         numbered[split] = [Listed(i, f, c) for i, (f, c) in enumerate(files, 1)]
-    return Contents(classes, numbered)
+    return Contents(classes, numbered, remarks)
 
 
 def read_text(file: Path, get: HowToGet) -> list[str]:

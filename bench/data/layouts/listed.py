@@ -15,10 +15,11 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData, BadInput, unknown
 from bench.core.files import write_json
-from bench.core.image import read_rgb
+from bench.core.image import check_image
 from bench.core.params import Params, Runtime, digest, param
 from bench.core.stage import Stage
 from bench.data.files import Listing
+from bench.data.findings import find_repeated
 from bench.data.index import Row, write_index
 from bench.data.layouts.labelled import ClassifiedImages
 from bench.data.layouts.parts import PartedSet
@@ -111,7 +112,9 @@ class ListedSet(PartedSet[Member]):
         root = ctx.runtime.roots[ctx.stage.key]
         classes, (splits, _) = self.class_names(root), self._splits(root)
         report: dict[str, Any] = {}
-        for split, rows in read_splits(ctx, partial(_read_row, root, self.foot()), splits).items():
+        checked = read_splits(ctx, partial(_read_row, root, self.foot()), splits)
+        remarks = find_repeated(checked)
+        for split, rows in checked.items():
             write_index(ctx.work / split, classes, rows)
             counts = np.bincount([m.label for m in splits[split]], minlength=len(classes))
             report[split] = {
@@ -119,6 +122,7 @@ class ListedSet(PartedSet[Member]):
                 "classes": int((counts > 0).sum()),
                 "least_of_a_class": int(counts.min()),
                 "most_of_a_class": int(counts.max()),
+                "remarks": remarks[split],
             }
             self._compare(ctx, split, len(rows))
         write_json(ctx.work / "report.json", report)
@@ -206,7 +210,8 @@ def _fingerprint(classes: list[str], splits: dict[str, list[Member]], listing: L
 def _read_row(root: Path, cut: int, member: Member) -> Row | str:
     """The index row of an image that decodes; or what is wrong, one line."""
     try:
-        height, width = cut_foot(read_rgb(root / member.image), cut).shape[:2]
+        checked = check_image(root / member.image)
     except BadData as error:
         return str(error)
-    return Row(member.id, member.image, (width, height), label=member.label)
+    size = checked.width, max(1, checked.height - cut)
+    return Row(member.id, member.image, size, label=member.label, mark=checked.mark)

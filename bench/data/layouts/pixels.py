@@ -14,10 +14,11 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet, Objects
 from bench.core.errors import BadData
 from bench.core.files import write_json
-from bench.core.image import read_rgb
+from bench.core.image import check_image
 from bench.core.params import Runtime, digest
 from bench.core.stage import Stage
 from bench.data.files import Listing, contents_hash
+from bench.data.findings import find_repeated
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.layouts.parts import PartedSet, sizes
 from bench.data.runner import read_splits
@@ -90,8 +91,10 @@ class PixelSet(PartedSet[Member]):
         )
         for split, rows in checked.items():
             write_index(ctx.work / split, list(self.classes), rows)
+        remarks = find_repeated(checked)
         report = {
-            split: {"images": len(rows), "masks": len(rows)} for split, rows in checked.items()
+            split: {"images": len(rows), "masks": len(rows), "remarks": remarks[split]}
+            for split, rows in checked.items()
         }
         write_json(ctx.work / "report.json", report)
 
@@ -112,10 +115,11 @@ def _read_row(root: Path, table: np.ndarray, member: Member) -> Row | str:
     """The index row of an image, everything about it checked; or what is wrong, one line."""
     mask_file = root / member.mask
     try:
-        height, width = read_rgb(root / member.image).shape[:2]
+        checked = check_image(root / member.image)
         mask = read_classes(mask_file)
     except BadData as error:
         return str(error)
+    width, height = checked.size
     if mask.shape != (height, width):
         return (
             f"mask {mask_file} is {mask.shape[1]}x{mask.shape[0]} but its image "
@@ -125,4 +129,4 @@ def _read_row(root: Path, table: np.ndarray, member: Member) -> Row | str:
     if len(unknown):
         known = ", ".join(map(str, np.flatnonzero(table >= 0)))
         return f"mask {mask_file} holds {unknown[0]}, none of {known}; use the original PNG"
-    return Row(member.id, member.image, (width, height), semantic=member.mask)
+    return Row(member.id, member.image, checked.size, semantic=member.mask, mark=checked.mark)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
@@ -16,6 +17,7 @@ from bench.core.files import write_json
 from bench.core.params import Runtime, digest
 from bench.core.stage import Stage
 from bench.data.files import Listing, check_once, contents_hash, list_files
+from bench.data.findings import Findings, find_repeated
 from bench.data.index import IndexedImages, write_index
 from bench.data.layouts.parts import PartedSet, sizes
 from bench.data.layouts.voc_files import (
@@ -26,7 +28,7 @@ from bench.data.layouts.voc_files import (
     read_names,
     read_row,
 )
-from bench.data.runner import read_splits
+from bench.data.runner import note_repairs, read_splits
 
 OFFICIAL = {
     f"{folder}{name}"
@@ -103,20 +105,18 @@ class Voc(PartedSet[Member]):
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
-        report: dict[str, dict[str, int]] = {}
+        report: dict[str, Any] = {}
         checked = read_splits(ctx, partial(read_row, root), self._masked(root)[0], 16)
+        repeated = find_repeated({s: [row for row, _ in read] for s, read in checked.items()})
         for split, read in checked.items():
             write_index(ctx.work / split, list(CLASSES), [row for row, _ in read])
             counts = Counter[str]()
             for _, more in read:
                 counts.update(more)
             report[split] = {name: int(n) for name, n in counts.items()}
-            clipped, dropped = counts["clipped"], counts["dropped"]
-            if clipped + dropped:
-                ctx.progress.note(
-                    f"{self.name} {split}: {clipped} boxes clipped to their image, "
-                    f"{dropped} empty ones dropped"
-                )
+            none = [] if counts["objects"] else ["no object at all"]
+            report[split]["remarks"] = none + repeated[split]
+            note_repairs(ctx, f"{self.name} {split}", report[split])
         write_json(ctx.work / "report.json", report)
 
     def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
@@ -124,9 +124,14 @@ class Voc(PartedSet[Member]):
 
 
 def _parse_all(annotations: Iterable[Path]) -> None:
-    """Parse every annotation, so that a plan fails rather than a run."""
-    for file in annotations:
-        read_annotation(file)
+    """Parse every annotation, so that a plan fails rather than a run; BadData with all faults."""
+    findings = Findings()
+    for file in sorted(annotations):
+        try:
+            read_annotation(file)
+        except BadData as error:
+            findings.add("an annotation is damaged", str(error))
+    findings.refuse()
 
 
 def _fingerprint(

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from bench.core.errors import BadData, nearest
-from bench.core.image import read_rgb
+from bench.core.image import check_image
 from bench.data.index import Row
 from bench.data.semantic import check_classes
 
@@ -38,6 +38,7 @@ CLASSES = (
     "tvmonitor",
 )
 NAME = re.compile(r"\d{6}|[12]\d{3}_\d{6}")  # VOC2007, and the years after it
+ENCODING = re.compile(rb"""<\?xml[^>]*?encoding=["']([\w.:-]+)["']""")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 COUNTS = {  # images of the published image sets
     "2007": {
@@ -143,12 +144,8 @@ def read_annotation(file: Path) -> Described:
     """The annotation of an image. Only objects and their own boxes: parts (head, hand, foot) are
     not read. BadData for what is no VOC annotation, a class that is none of the 20, a box without
     four numbers."""
-    try:
-        root = ElementTree.parse(file).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise BadData(
-            f"annotation {file} cannot be read ({error}); unpack the VOC archive again"
-        ) from None
+    root = read_xml(file)
+    _check_nesting(file, root)
     try:
         width, height = (int(root.findtext(f"size/{side}") or "") for side in ("width", "height"))
     except ValueError:
@@ -157,6 +154,35 @@ def read_annotation(file: Path) -> Described:
         ) from None
     objects = [_object(file, i, node) for i, node in enumerate(root.findall("object"), 1)]
     return Described((width, height), objects)
+
+
+def read_xml(file: Path) -> ElementTree.Element:
+    """The root element, whatever encoding the file declares that Python knows: expat itself knows
+    no multi-byte ones but Unicode's. BadData where it is no XML."""
+    try:
+        data = file.read_bytes()
+        try:
+            return ElementTree.fromstring(data)
+        except (ValueError, LookupError):
+            declared = ENCODING.match(data)
+            if declared is None:
+                raise
+            return ElementTree.fromstring(data.decode(declared[1].decode()))
+    except (OSError, ValueError, LookupError, ElementTree.ParseError, RecursionError) as error:
+        raise BadData(
+            f"annotation {file} cannot be read ({error}); restore it, or save it as UTF-8"
+        ) from None
+
+
+def _check_nesting(file: Path, root: ElementTree.Element) -> None:
+    """Objects in other places or of other spelling would be taken for none at all."""
+    direct = len(root.findall("object"))
+    likely = sum(str(node.tag).lower() in ("object", "objects") for node in root.iter())
+    if likely != direct:
+        raise BadData(
+            f"annotation {file} has {likely} elements named like an object, but {direct} are "
+            "<object> directly below <annotation>, the only ones that are read; write all so"
+        )
 
 
 def _object(
@@ -171,6 +197,12 @@ def _object(
     box = tuple(_number(node.findtext(f"bndbox/{corner}")) for corner in CORNERS)
     if not np.isfinite(box).all():
         raise BadData(f"{where} has no box of four numbers; {again}")
+    for low, high in ((0, 2), (1, 3)):
+        if box[low] - 1 > box[high]:  # equal: no width, as corners are inside the box
+            raise BadData(
+                f"{where}: {CORNERS[low]} {box[low]:g} is larger than {CORNERS[high]} "
+                f"{box[high]:g}; are they exchanged?"
+            )
     difficult = (node.findtext("difficult") or "0").strip()  # some annotations leave it out
     if difficult not in ("0", "1"):
         raise BadData(f"{where}: difficult must be 0 or 1, got {difficult!r}; {again}")
@@ -189,8 +221,9 @@ def read_row(root: Path, member: Member) -> tuple[Row, dict[str, int]] | str:
     or what is wrong, one line."""
     try:
         described = read_annotation(root / member.annotation)
-        height, width = read_rgb(root / member.image).shape[:2]
-        if described.size != (width, height):
+        checked = check_image(root / member.image)
+        width, height = checked.size
+        if described.size != checked.size:
             raise BadData(
                 f"image {root / member.image} is {width}x{height} but {root / member.annotation} "
                 f"says {described.size[0]}x{described.size[1]}; unpack the VOC archive again"
@@ -199,13 +232,12 @@ def read_row(root: Path, member: Member) -> tuple[Row, dict[str, int]] | str:
             check_classes(root / member.mask, (width, height), len(CLASSES))
     except BadData as error:
         return str(error)
-    return _row(member, described)
+    return _row(member, described, checked.mark)
 
 
-def _row(member: Member, described: Described) -> tuple[Row, dict[str, int]]:
-    row = Row(
-        member.id, member.image, described.size, semantic=member.mask if member.masked else None
-    )
+def _row(member: Member, described: Described, mark: str) -> tuple[Row, dict[str, int]]:
+    semantic = member.mask if member.masked else None
+    row = Row(member.id, member.image, described.size, semantic=semantic, mark=mark)
     counts = {
         "images": 1,
         "objects": 0,

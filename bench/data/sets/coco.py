@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
 from typing import Any
-
-import numpy as np
 
 from bench.contracts.context import StageContext
 from bench.contracts.data import Data, HowToGet, WriteSample
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData
 from bench.core.files import write_json
-from bench.core.image import read_rgb
+from bench.core.image import check_image
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.data.files import check_once, fingerprint, read_json
-from bench.data.index import IndexedImages, Row, write_index
-from bench.data.runner import read_splits
+from bench.data.files import check_once, fingerprint
+from bench.data.findings import Findings, find_repeated
+from bench.data.index import IndexedImages, Row
+from bench.data.layouts.coco_file import CocoFile, CocoImage, CocoObject, load_coco
+from bench.data.layouts.coco_index import index_coco
+from bench.data.layouts.coco_join import (
+    Skeleton,
+    check_boxes,
+    describe_boxes,
+    describe_texts,
+    find_skeleton,
+    join_classes,
+    join_keypoints,
+)
+from bench.data.runner import note_repairs, read_splits
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
 KEYPOINTS = (
@@ -41,22 +52,21 @@ KEYPOINTS = (
     "left_ankle",
     "right_ankle",
 )
-FIELDS = {
-    "images": {"id", "file_name", "width", "height"},
-    "annotations": {"id", "image_id", "category_id", "bbox"},
-    "categories": {"id", "name"},
-}
 
 
 class Coco(Data):
     """COCO 2017 (Lin et al. 2014): `train2017/`, `val2017/`, `annotations/instances_*.json`.
 
     Splits: train (118,287 images) and val (5,000). Labels are contiguous, 0..79, in ascending
-    category id. Repairs, counted in `report.json`: boxes are clipped to the image, annotations
-    whose box is then narrower or lower than 0.01 pixel are dropped (official train2017 has some of
-    zero height).
+    category id of train; val's categories are joined by name. Keypoints come from
+    `person_keypoints_*.json`, joined by image, category and box, and are named as its categories
+    name them. Repairs, counted in `report.json`: boxes are clipped to the image, annotations whose
+    box is then narrower or lower than 0.01 pixel are dropped (official train2017 has some of zero
+    height).
     """
 
+    # 2: classes of the splits are joined by name, keypoints by image and box; types are checked
+    version = 2
     how_to_get = HowToGet(
         files={"train2017.zip": 18_000, "val2017.zip": 1000, "annotations_trainval2017.zip": 241},
         site="cocodataset.org",
@@ -83,12 +93,12 @@ class Coco(Data):
             )
         splits = self._splits(root)
         files = [_annotations(root, split) for split in splits]
-        points = [root / "annotations" / f"person_keypoints_{FOLDERS[s]}.json" for s in splits]
+        points = [_persons(root, split) for split in splits]
         listings = [root / FOLDERS[split] for split in splits]
         mark = fingerprint(
             [*files, *(p for p in points if p.is_file())], listings, runtime.home / "cache"
         )
-        check_once(mark, runtime.home / "cache", lambda: self._check(root, splits))
+        check_once(f"2{mark}", runtime.home / "cache", lambda: _read(root, splits))
         return self.make_stage(root, runtime, fingerprint=mark)
 
     def _splits(self, root: Path) -> list[str]:
@@ -106,203 +116,174 @@ class Coco(Data):
                 raise BadData(f"COCO {split} annotations are missing: {file}; download them again")
         return splits
 
-    def _check(self, root: Path, splits: list[str]) -> None:
-        """Annotations are read and every file is looked for, once per fingerprint: it covers the
-        content of the first and the names of the second, and official train annotations take long
-        to parse."""
-        for split in splits:
-            file, folder = _annotations(root, split), root / FOLDERS[split]
-            names = [i["file_name"] for i in _load(root, split)["images"]]
-            if not names:
-                raise BadData(
-                    f"COCO split {split} is empty: no images in {file}; download it again"
-                )
-            with os.scandir(folder) as entries:
-                there = {e.name for e in entries}
-            missing = [n for n in names if n not in there]
-            if missing:
-                raise BadData(
-                    f"COCO {folder.name}/ lacks {len(missing)} of {len(names)} images, the first "
-                    f"is {missing[0]}; unpack {folder.name}.zip again"
-                )
-
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
-        report: dict[str, Any] = {}
-        contents = {split: _load(root, split) for split in self._splits(root)}
+        contents = _read(root, self._splits(root))
         images = {
-            s: [(root / FOLDERS[s], i) for i in content["images"]]
-            for s, content in contents.items()
+            s: [(root / FOLDERS[s], i) for i in file.images] for s, file in contents.files.items()
         }
-        sizes = {
-            split: dict(decoded)
-            for split, decoded in read_splits(ctx, _decode, images, 16).items()
-        }
-        for split, content in contents.items():
-            report[split] = index_coco(
-                ctx.work / split, content, sizes[split], _keypoints(root, split)
-            )
-            repaired = report[split]["clipped"] + report[split]["dropped"]
-            if repaired:
-                ctx.progress.note(
-                    f"coco {split}: {report[split]['clipped']} boxes clipped to their image, "
-                    f"{report[split]['dropped']} empty ones dropped"
-                )
+        findings = Findings()
+        rows: dict[str, list[Row]] = {}
+        try:
+            rows = read_splits(ctx, _decode, images, 16)
+        except BadData as error:
+            findings.add_images(error.findings)
+        report: dict[str, Any] = {}
+        names = contents.skeleton.names if contents.skeleton else None
+        for split, file in contents.files.items():
+            counts = index_coco(ctx.work / split, file, contents.classes, findings, names)
+            report[split] = {**counts, "remarks": contents.remarks[split]}
+        findings.refuse()
+        for split, lines in find_repeated(rows).items():
+            report[split]["remarks"] += lines
+            note_repairs(ctx, f"coco {split}", report[split])
         write_json(ctx.work / "report.json", report)
 
     def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return IndexedImages(self.name, split, index, root / FOLDERS[split], KEYPOINTS)
 
-    def read_annotations(self, root: Path, split: str) -> dict[str, Any]:
-        """What is no box in any reading, because a number of it is not finite, is left out."""
-        content, points = _load(root, split), _persons(root, split)
-        categories = sorted(content["categories"], key=lambda c: c["id"])
-        label = {c["id"]: i for i, c in enumerate(categories, 1)}
-        annotations: list[dict[str, Any]] = []
-        for given in content["annotations"]:
-            if np.isfinite(np.array(given["bbox"], np.float64)).all():
-                one = _written(given, label[given["category_id"]], len(annotations) + 1)
-                annotations.append({**one, **points.get(given["id"], {})} if points else one)
+    def read_annotations(self, root: Path, split: str, classes: Sequence[str]) -> dict[str, Any]:
+        findings = Findings()
+        file, persons = _read_split(root, split, findings)
+        findings.refuse()
+        if persons is not None:
+            join_keypoints(file, persons, findings)
+            findings.refuse()
+        label = {c.id: classes.index(c.name) + 1 for c in file.categories if c.name in classes}
         names = ("id", "width", "height", "file_name")
         return {
-            "images": [{name: image[name] for name in names} for image in content["images"]],
-            "annotations": annotations,
-            "categories": [{"id": label[c["id"]], "name": c["name"]} for c in categories],
+            "images": [
+                dict(zip(names, (i.id, *i.size, i.file), strict=True)) for i in file.images
+            ],
+            "annotations": [
+                _written(item, label[item.category], number)
+                for number, item in enumerate(file.objects, 1)
+            ],
+            "categories": [{"id": i, "name": name} for i, name in enumerate(classes, 1)],
             "info": {},
         }
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """All splits, checked. classes: of all of them. remarks: by split, what is odd."""
+
+    files: dict[str, CocoFile]
+    classes: list[str]
+    skeleton: Skeleton | None
+    remarks: dict[str, list[str]]
+
+
+def _read(root: Path, splits: list[str]) -> _Contents:
+    """Everything that the annotations say, checked against itself and the files that are there;
+    BadData with all findings. Done once per fingerprint when a run is planned: official train
+    annotations take long to parse."""
+    findings = Findings()
+    files, persons, remarks = {}, {}, {}
+    for split in splits:
+        files[split], points = _read_split(root, split, findings)
+        if points is not None:
+            persons[split] = points
+        if not files[split].images and not findings:
+            raise BadData(f"COCO split {split} is empty: no images in {files[split].name}")
+        _check_files(root / FOLDERS[split], files[split], findings)
+    findings.refuse()
+    for split, file in files.items():
+        remarks[split] = describe_texts(file)
+        if split in persons:
+            moved = join_keypoints(file, persons[split], findings)
+            if moved:
+                remarks[split].append(
+                    f"{moved:,} keypoint annotations have other ids than their objects and were "
+                    "joined by image, category and box"
+                )
+        check_boxes(file, findings)
+        remarks[split] += describe_boxes(file)
+    classes = join_classes(files, findings)
+    skeleton = find_skeleton(files, persons, KEYPOINTS, findings)
+    findings.refuse()
+    if skeleton and not skeleton.named:
+        for lines in remarks.values():
+            lines.append(
+                f"no file names the {len(skeleton.names)} keypoints: none of them is taken for "
+                "the left or right one of a pair when an image is mirrored"
+            )
+    return _Contents(files, classes, skeleton, remarks)
+
+
+def _read_split(
+    root: Path, split: str, findings: Findings
+) -> tuple[CocoFile, CocoFile | None]:
+    """The instances and the keypoints of a split."""
+    file = load_coco(_annotations(root, split), f"COCO {split} annotations", findings)
+    persons = _persons(root, split)
+    return file, load_coco(persons, "COCO keypoints", findings) if persons.is_file() else None
+
+
+def _written(item: CocoObject, category: int, number: int) -> dict[str, Any]:
+    """An annotation as the official tool reads it, under another category and number."""
+    record = {
+        "id": number,
+        "image_id": item.image,
+        "category_id": category,
+        "bbox": list(item.box),
+        "area": item.box[2] * item.box[3] if item.area is None else item.area,
+        "iscrowd": int(item.crowd),
+        "segmentation": item.segmentation or [],
+    }
+    if item.keypoints is None:
+        return record
+    return record | {"keypoints": item.keypoints, "num_keypoints": item.labelled}
 
 
 def _annotations(root: Path, split: str) -> Path:
     return root / "annotations" / f"instances_{FOLDERS[split]}.json"
 
 
-def _load(root: Path, split: str) -> dict[str, Any]:
-    file = _annotations(root, split)
-    content = read_json(file, f"COCO {split} annotations")
-    if not isinstance(content, dict) or not set(FIELDS) <= set(content):
-        raise BadData(
-            f"{file} is not a COCO instances file: it lacks images, annotations or categories"
+def _persons(root: Path, split: str) -> Path:
+    return root / "annotations" / f"person_keypoints_{FOLDERS[split]}.json"
+
+
+def _check_files(folder: Path, file: CocoFile, findings: Findings) -> None:
+    """Every image lies in the folder under its name."""
+    with os.scandir(folder) as entries:
+        there = {e.name for e in entries}
+    missing = [i.file for i in file.images if i.file not in there]
+    foldered = [n for n in missing if PureWindowsPath(n).name != n]
+    if foldered:
+        last = PureWindowsPath(foldered[0]).name
+        found = f"{last} lies there" if last in there else f"{last} does not lie there either"
+        findings.add(
+            "file_name holds a folder",
+            f"{file.name}: {len(foldered)} of {len(file.images)} file names hold a folder, the "
+            f"first is {foldered[0]!r}; a file_name is relative to {folder.name}/, and {found}",
         )
-    for name, fields in FIELDS.items():
-        _check_entries(file, name, content[name], fields)
-    return content
+    plain = [n for n in missing if n not in set(foldered)]
+    if plain:
+        findings.add(
+            "an image is missing",
+            f"COCO {folder.name}/ lacks {len(plain)} of {len(file.images)} images, the first "
+            f"is {plain[0]}; unpack {folder.name}.zip again, or add the files",
+        )
 
 
-def _check_entries(file: Path, name: str, entries: Any, fields: set[str]) -> None:
-    """BadData unless `entries` is a list of dicts with the fields,
-    no id twice, boxes of four numbers."""
-    again = "download the annotations again"
-    if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
-        raise BadData(f"{file}: {name} is not a list of entries; {again}")
-    for item in entries:
-        if not fields <= item.keys():
-            lacks = ", ".join(sorted(fields - item.keys()))
-            raise BadData(f"{file}: an entry of {name} lacks {lacks}; {again}")
-        box = item.get("bbox", (0, 0, 0, 0))
-        numbers = isinstance(box, list | tuple) and all(isinstance(v, int | float) for v in box)
-        if not numbers or len(box) != 4:
-            raise BadData(
-                f"{file}: annotation {item['id']} has no box of four numbers but {box!r}; {again}"
-            )
-    if len({item["id"] for item in entries}) < len(entries):
-        raise BadData(f"{file}: {name} list an id twice; {again}")
-
-
-def _keypoints(root: Path, split: str) -> dict[int, list[float]] | None:
-    persons = _persons(root, split)
-    return None if persons is None else {i: one["keypoints"] for i, one in persons.items()}
-
-
-def _persons(root: Path, split: str) -> dict[int, dict[str, Any]] | None:
-    """keypoints and num_keypoints by annotation id; None without a file of them."""
-    file = root / "annotations" / f"person_keypoints_{FOLDERS[split]}.json"
-    if not file.is_file():
-        return None
-    content = read_json(file, "COCO keypoints")
-    return {
-        a["id"]: {
-            "keypoints": a["keypoints"],
-            "num_keypoints": a.get("num_keypoints", sum(v > 0 for v in a["keypoints"][2::3])),
-        }
-        for a in content["annotations"]
-    }
-
-
-def _written(annotation: dict[str, Any], category: int, number: int) -> dict[str, Any]:
-    """An annotation as the official tool reads it, under another category and number."""
-    x, y, width, height = annotation["bbox"]
-    return {
-        "id": number,
-        "image_id": annotation["image_id"],
-        "category_id": category,
-        "bbox": [x, y, width, height],
-        "area": float(annotation.get("area", width * height)),
-        "iscrowd": int(annotation.get("iscrowd", 0)),
-        "segmentation": annotation.get("segmentation", []),
-    }
-
-
-def _decode(listed: tuple[Path, dict[str, Any]]) -> tuple[int, tuple[int, int]] | str:
-    """(id, size) of an image that decodes to the size of its annotations;
+def _decode(listed: tuple[Path, CocoImage]) -> Row | str:
+    """The row of an image that decodes to the size of its annotations, without its objects;
     or what is wrong, one line."""
     folder, image = listed
     try:
-        height, width = read_rgb(folder / image["file_name"]).shape[:2]
+        checked = check_image(folder / image.file)
     except BadData as error:
         return str(error)
-    if (width, height) != (image["width"], image["height"]):
-        return (
-            f"image {folder / image['file_name']} is {width}x{height} but its annotations say "
-            f"{image['width']}x{image['height']}; download it again"
+    if checked.size != image.size:
+        (width, height), (theirs, other) = checked.size, image.size
+        why = (
+            "width and height are exchanged"
+            if (other, theirs) == checked.size
+            else ("correct them, or restore the image")
         )
-    return image["id"], (width, height)
-
-
-def index_coco(
-    folder: Path,
-    content: dict[str, Any],
-    sizes: dict[int, tuple[int, int]],
-    points: dict[int, list[float]] | None = None,
-) -> dict[str, int]:
-    """Write the index of a COCO instances dict;
-    returns counts (images, objects, clipped, dropped)."""
-    categories = sorted(content["categories"], key=lambda c: c["id"])
-    label = {c["id"]: i for i, c in enumerate(categories)}
-    rows = {i["id"]: Row(i["id"], i["file_name"], sizes[i["id"]]) for i in content["images"]}
-    counts = {"images": len(rows), "objects": 0, "clipped": 0, "dropped": 0}
-    # by id, so that the index does not depend on the order of the file
-    for annotation in sorted(content["annotations"], key=lambda a: a["id"]):
-        if annotation["image_id"] not in rows or annotation["category_id"] not in label:
-            raise BadData(
-                f"COCO annotation {annotation['id']} names image {annotation['image_id']} "
-                f"and category {annotation['category_id']}, one of which does not exist; "
-                "download the annotations again"
-            )
-        row = rows[annotation["image_id"]]
-        for record in _annotation(annotation, row.size, counts):
-            record["label"] = label[annotation["category_id"]]
-            record["keypoints"] = points.get(annotation["id"]) if points else None
-            row.annotations.append(record)
-    write_index(folder, [c["name"] for c in categories], rows.values())
-    return counts
-
-
-def _annotation(
-    annotation: dict[str, Any], size: tuple[int, int], counts: dict[str, int]
-) -> Iterator[dict[str, Any]]:
-    x, y, width, height = map(float, annotation["bbox"])
-    box = np.array([x, y, x + width, y + height])
-    inside = np.clip(box, 0, [size[0], size[1], size[0], size[1]])
-    if not (inside[2:] - inside[:2] >= 0.01).all():  # not: a NaN is no box either
-        counts["dropped"] += 1
-        return
-    counts["clipped"] += bool(np.abs(inside - box).max() > 0.5)
-    counts["objects"] += 1
-    yield {
-        "box": inside.tolist(),
-        "crowd": bool(annotation.get("iscrowd", 0)),
-        "difficult": False,
-        "area": float(annotation.get("area", width * height)),
-        "id": int(annotation["id"]),
-        "segmentation": annotation.get("segmentation"),
-    }
+        return (
+            f"image {folder / image.file} is {width}x{height} but its annotations say "
+            f"{theirs}x{other}; {why}"
+        )
+    return Row(image.id, image.file, checked.size, mark=checked.mark)

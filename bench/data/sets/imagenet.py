@@ -15,6 +15,7 @@ class Imagenet(Labelled):
     any set of class folders in that layout will do, also a subset (ImageNet-100).
     Labels are the wnids in alphabetical order, the usual numbering."""
 
+    version = 2  # the orientation in XMP counts for sizes as it does for pixels
     how_to_get = HowToGet(
         files={"ILSVRC2012_img_train.tar": 138_000, "ILSVRC2012_img_val.tar": 6300},
         site="image-net.org (free account)",

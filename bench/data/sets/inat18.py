@@ -19,6 +19,7 @@ class Inat18(Labelled):
     the JSON are not read.
     """
 
+    version = 2  # the orientation in XMP counts for sizes as it does for pixels
     how_to_get = HowToGet(
         files={
             "train_val2018.tar.gz": 120_000,

@@ -22,15 +22,17 @@ from bench.core.files import write_json
 from bench.core.params import Params, Runtime, param
 from bench.core.stage import Stage
 from bench.data.files import fingerprint, list_files, require
+from bench.data.findings import Findings
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.layouts.labelled import Labelled, Listed, check_row
-from bench.data.runner import read_splits
+from bench.data.runner import note_repairs, read_splits
 
 BOXES = {
     "train": ("oidv6-train-annotations-bbox.csv", "train-annotations-bbox.csv"),
     "validation": ("validation-annotations-bbox.csv",),
     "test": ("test-annotations-bbox.csv",),
 }
+SLACK = 0.01  # of the image, by which official boxes may reach beyond it
 COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
 
 
@@ -54,6 +56,7 @@ class Openimages(Labelled):
     drew from nor how, so `report.json` says what yours has. Val images are those with a box of a
     kept class. `IsGroupOf` boxes are crowds."""
 
+    version = 2  # the orientation in XMP counts for sizes as it does for pixels
     Params = OpenimagesParams
     params: OpenimagesParams
     how_to_get = HowToGet(
@@ -120,14 +123,19 @@ class Openimages(Labelled):
             split: _listed(root, self._boxes(root, folder), folder, label, only.get(split))
             for split, folder in official.items()
         }
-        report = {}
-        for split, rows in read_splits(ctx, partial(_row, root), wanted, 64).items():
+        report: dict[str, Any] = {}
+        for split, read in read_splits(ctx, partial(_row, root), wanted, 64).items():
+            rows = [row for row, _ in read]
             write_index(ctx.work / split, [names[c] for c in kept], rows)
             report[split] = {
                 "images": len(rows),
                 "classes": len(kept),
                 "objects": sum(len(r.annotations) for r in rows),
+                "clipped": 0,
+                "dropped": sum(dropped for _, dropped in read),
+                "remarks": [],
             }
+            note_repairs(ctx, f"{self.name} {split}", report[split])
         write_json(ctx.work / "report.json", report)
 
     def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
@@ -203,19 +211,41 @@ def _listed(
     """The images of a box CSV (or those in `only`) and their boxes of the classes in `label`;
     BadData where one has no file."""
     boxes: dict[str, Boxes] = defaultdict(list)
+    findings = Findings()
     for number, row in enumerate(read_boxes(file), 1):
         if row[1] in label and (only is None or row[0] in only):
-            boxes[row[0]].append((number, label[row[1]], *map(float, row[2:6]), row[6] == "1"))
+            sides = _read_sides(file, number + 1, row[2:6], findings)
+            boxes[row[0]].append((number, label[row[1]], *sides, row[6] == "1"))
+    findings.refuse()
     names = {image: f"{folder}/{image}.jpg" for image in boxes}
     require(list(names.values()), root, list_files(root, [folder]))
     return [(Listed(image_id(image), names[image], -1), mine) for image, mine in boxes.items()]
 
 
-def _row(root: Path, wanted: tuple[Listed, Boxes]) -> Row | str:
+def _read_sides(
+    file: Path, line: int, texts: tuple[str, ...], findings: Findings
+) -> tuple[float, ...]:
+    """XMin, XMax, YMin, YMax as shares of the image; a finding where they are not."""
+    try:
+        x1, x2, y1, y2 = map(float, texts)
+    except ValueError:
+        x1 = x2 = y1 = y2 = float("nan")
+    where = f"{file} line {line}: XMin, XMax, YMin, YMax are {', '.join(texts)[:60]}"
+    if not all(-SLACK <= v <= 1 + SLACK for v in (x1, x2, y1, y2)):
+        findings.add("sides are not in 0..1", f"{where}, not shares of the image in 0..1")
+    elif x1 > x2 or y1 > y2:
+        findings.add("sides are exchanged", f"{where}: a minimum is larger than its maximum")
+    return x1, x2, y1, y2
+
+
+def _row(root: Path, wanted: tuple[Listed, Boxes]) -> tuple[Row, int] | str:
+    """The row of an image, and how many of its boxes are empty and were dropped."""
     row = check_row(root, wanted[0])
     if isinstance(row, str):
         return row
-    return replace(row, label=None, annotations=_annotations(wanted[1], *row.size))
+    annotations = _annotations(wanted[1], *row.size)
+    dropped = len(wanted[1]) - len(annotations)
+    return replace(row, label=None, annotations=annotations), dropped
 
 
 def _annotations(boxes: list[tuple[Any, ...]], width: int, height: int) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ class Places205(Labelled):
     Ids are line numbers. A class is named by the folder of its first image.
     """
 
+    version = 2  # the orientation in XMP counts for sizes as it does for pixels
     how_to_get = HowToGet(
         files={"imagesPlaces205_resize.tar.gz": 126_000, "trainvalsplit_places205.tar.gz": 57},
         site="places.csail.mit.edu",

@@ -16,13 +16,17 @@ from bench.core.files import write_json
 from bench.core.params import Params, Runtime, param
 from bench.core.processes import parallel
 from bench.core.stage import Stage
+from bench.data.findings import Findings
 from bench.data.index import IndexedImages
+from bench.data.layouts.coco_file import parse_coco
+from bench.data.layouts.coco_index import index_coco
 from bench.data.scenes.classes import CLASSES
-from bench.data.sets.coco import FOLDERS, index_coco
+from bench.data.sets.coco import FOLDERS
 
 if TYPE_CHECKING:
     from bench.data.scenes.draw import Scene
 
+REPORTED = ("images", "objects", "clipped", "dropped")
 FIRST_ID = {"train": 1, "val": 500_001}
 
 
@@ -94,9 +98,11 @@ class Scenes(Data):
                 advance(1)
             (ctx.work / "annotations").mkdir(exist_ok=True)
             write_json(ctx.work / "annotations" / f"instances_{FOLDERS[split]}.json", content)
-            sizes = {i["id"]: (i["width"], i["height"]) for i in content["images"]}
-            points = {a["id"]: a["keypoints"] for a in content["annotations"] if "keypoints" in a}
-            report[split] = index_coco(ctx.work / "index" / split, content, sizes, points or None)
+            findings = Findings()
+            file = parse_coco(content, f"{self.name} {split}", findings)
+            counts = index_coco(ctx.work / "index" / split, file, self.categories, findings)
+            findings.refuse()
+            report[split] = {n: count for n, count in counts.items() if n in REPORTED}
         write_json(ctx.work / "report.json", report)
 
     def load(self, folder: Path, root: Path, split: str) -> ImageSet:

@@ -1,0 +1,292 @@
+"""The schema of a COCO file: what each entry must be, checked entry by entry, nothing guessed.
+
+Numbers are JSON numbers. null is missing. A whole number that was written as text is accepted
+where it can mean one thing only ("96", not "007" or "1.5e2"), and counted. All other types are
+findings, each with its file, entry, value and rule.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.core.errors import BadData
+from bench.data.files import read_json
+from bench.data.findings import Findings
+
+NUMBER = re.compile(r"-?(0|[1-9]\d{0,18})(\.\d{1,18})?", re.ASCII)
+LARGEST = (1 << 63) - 1
+REQUIRED = {
+    "images": ("id", "file_name", "width", "height"),
+    "annotations": ("id", "image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
+
+
+class CocoImage(NamedTuple):
+    """file: as written, relative to the image folder. size: (width, height)."""
+
+    id: int
+    file: str
+    size: tuple[int, int]
+
+
+class CocoCategory(NamedTuple):
+    """keypoints: the names of its keypoints, in their order; none where the file has none."""
+
+    id: int
+    name: str
+    keypoints: tuple[str, ...]
+
+
+class CocoObject(NamedTuple):
+    """box: (x, y, width, height) as written. area: None where it is missing. segmentation: as
+    written, not yet looked at. keypoints: flat x, y, visibility, or None; `labelled`: how many of
+    them count."""
+
+    id: int
+    image: int
+    category: int
+    box: tuple[float, float, float, float]
+    crowd: bool
+    area: float | None
+    segmentation: Any
+    keypoints: list[float] | None
+    labelled: int = 0
+
+
+@dataclass
+class CocoFile:
+    """What a file holds, every entry of the right types, ids unique and known. texts: numbers that
+    were written as text."""
+
+    name: str
+    images: list[CocoImage]
+    objects: list[CocoObject]
+    categories: list[CocoCategory]
+    texts: int = 0
+
+
+class Wrong(ValueError):
+    """A value that breaks a rule: `kind` is the rule alone, the text names the value too."""
+
+    def __init__(self, kind: str, line: str) -> None:
+        super().__init__(line)
+        self.kind = kind
+
+
+def load_coco(file: Path, what: str, findings: Findings) -> CocoFile:
+    """The file, read and checked; faults of its entries go to `findings`, BadData where it is no
+    COCO file at all."""
+    return parse_coco(read_json(file, what), str(file), findings)
+
+
+def parse_coco(content: Any, name: str, findings: Findings) -> CocoFile:
+    """The entries of a COCO dict; `name` is what findings call it."""
+    if not isinstance(content, dict) or not set(REQUIRED) <= set(content):
+        raise BadData(
+            f"{name} is not a COCO instances file: it lacks images, annotations or categories"
+        )
+    reader = _Reader(name, findings)
+    file = CocoFile(
+        name,
+        list(reader.read(content, "images", _image)),
+        list(reader.read(content, "annotations", _object)),
+        list(reader.read(content, "categories", _category)),
+    )
+    file.texts = reader.texts
+    _check_names(file, findings)
+    _check_references(file, findings)
+    return file
+
+
+class _Reader:
+    """Reads the values of entries, and counts numbers that are text."""
+
+    def __init__(self, name: str, findings: Findings) -> None:
+        self.name, self.findings, self.texts = name, findings, 0
+
+    def read(self, content: dict[str, Any], part: str, read_entry: Any) -> Iterator[Any]:
+        """The entries of a list that are right; no id twice."""
+        entries, seen = content[part], set()
+        if not isinstance(entries, list):
+            self.findings.add("no list", f"{self.name}: {part} is not a list of entries")
+            return
+        for at, entry in enumerate(entries):
+            try:
+                if not isinstance(entry, dict):
+                    raise Wrong("no entry", f"{_show(entry)} is not an entry with fields")
+                lacks = [f for f in REQUIRED[part] if entry.get(f) is None]
+                if lacks:
+                    raise Wrong(f"{part} lack {lacks[0]}", f"lacks {', '.join(lacks)}")
+                value = read_entry(self, entry)
+                if value.id in seen:
+                    raise Wrong(f"{part} list an id twice", f"{part} list an id twice")
+            except Wrong as wrong:
+                number = entry.get("id") if isinstance(entry, dict) else None
+                which = f"{part}[{at}]" + (f" (id {_show(number)})" if number is not None else "")
+                self.findings.add(wrong.kind, f"{self.name}: {which}: {wrong}")
+                continue
+            seen.add(value.id)
+            yield value
+
+    def whole(self, entry: dict[str, Any], field: str, least: int = -LARGEST) -> int:
+        value = entry[field]
+        if type(value) is not int:
+            number = self._number(value, field, "a whole number")
+            if number != int(number):
+                raise Wrong(
+                    f"{field} is not a whole number", f"{field} is {value}, not a whole number"
+                )
+            value = int(value) if isinstance(value, str) and "." not in value else int(number)
+        if not least <= value <= LARGEST:
+            rule = "a positive whole number" if least > 0 else "a whole number of at most 63 bits"
+            raise Wrong(f"{field} is not {rule}", f"{field} is {_show(value)}, not {rule}")
+        return int(value)
+
+    def number(self, value: Any, field: str) -> float:
+        if type(value) is float and math.isfinite(value):
+            return value
+        return self._number(value, field, "a number")
+
+    def _number(self, value: Any, field: str, rule: str) -> float:
+        if isinstance(value, str) and NUMBER.fullmatch(value):
+            self.texts += 1
+            return float(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            raise Wrong(f"{field} is not {rule}", f"{field} is {_show(value)}, not {rule}")
+        if abs(value) > LARGEST:
+            raise Wrong(f"{field} is too large", f"{field} is {_show(value)}, more than 63 bits")
+        return float(value)
+
+    def flag(self, entry: dict[str, Any], field: str) -> bool:
+        value = entry.get(field)
+        if value is None or value is False or (type(value) is int and value == 0):
+            return False
+        number = None if isinstance(value, str) and not NUMBER.fullmatch(value) else value
+        if number in (0, 1, "0", "1"):
+            self.texts += isinstance(value, str)
+            return float(value) == 1
+        raise Wrong(f"{field} is not 0 or 1", f"{field} is {_show(value)}, not 0 or 1")
+
+
+def _image(reader: _Reader, entry: dict[str, Any]) -> CocoImage:
+    name = entry["file_name"]
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise Wrong("file_name is not a name", f"file_name is {_show(name)}, not a file's name")
+    size = reader.whole(entry, "width", 1), reader.whole(entry, "height", 1)
+    return CocoImage(reader.whole(entry, "id"), name, size)
+
+
+def _category(reader: _Reader, entry: dict[str, Any]) -> CocoCategory:
+    name, points = entry["name"], entry.get("keypoints") or []
+    if not isinstance(name, str) or not name.strip():
+        raise Wrong("name is not a text", f"name is {_show(name)}, not a text")
+    if not isinstance(points, list) or not all(isinstance(p, str) for p in points):
+        raise Wrong(
+            "keypoints are not names", f"keypoints is {_show(points)}, not a list of names"
+        )
+    if len(set(points)) < len(points):
+        raise Wrong("keypoints name one twice", f"keypoints {_show(points)} name one twice")
+    return CocoCategory(reader.whole(entry, "id"), name, tuple(points))
+
+
+def _object(reader: _Reader, entry: dict[str, Any]) -> CocoObject:
+    box = entry["bbox"]
+    if not isinstance(box, list | tuple) or len(box) != 4:
+        raise Wrong(
+            "bbox is not a box of four numbers", f"bbox is {_show(box)}, not a box of four numbers"
+        )
+    x, y, width, height = (reader.number(v, "a value of bbox") for v in box)
+    if width < 0 or height < 0:
+        side = "width" if width < 0 else "height"
+        raise Wrong(
+            "bbox has a negative side",
+            f"bbox is {_show(box)}, whose {side} is negative (x, y, width, height)",
+        )
+    area = entry.get("area")
+    if area is not None:
+        area = reader.number(area, "area")
+        if area < 0:
+            raise Wrong("area is negative", f"area is {_show(area)}, not a number of 0 or more")
+    points = read_keypoints(reader, entry)
+    labelled = sum(v > 0 for v in points[2::3]) if points else 0
+    if points and entry.get("num_keypoints") is not None:
+        labelled = reader.whole(entry, "num_keypoints", 0)
+    return CocoObject(
+        reader.whole(entry, "id"),
+        reader.whole(entry, "image_id"),
+        reader.whole(entry, "category_id"),
+        (x, y, width, height),
+        reader.flag(entry, "iscrowd"),
+        area,
+        entry.get("segmentation"),
+        points,
+        labelled,
+    )
+
+
+def read_keypoints(reader: _Reader, entry: dict[str, Any]) -> list[float] | None:
+    """The flat x, y, visibility of an entry, three numbers a keypoint; None where it has none."""
+    points = entry.get("keypoints")
+    if points is None or points == []:
+        return None
+    if not isinstance(points, list) or len(points) % 3:
+        raise Wrong(
+            "keypoints are not x, y, visibility",
+            f"keypoints is {_show(points)}, not x, y, visibility for each",
+        )
+    values = [reader.number(v, "a value of keypoints") for v in points]
+    wrong = [v for v in values[2::3] if v not in (0, 1, 2)]
+    if wrong:
+        raise Wrong(
+            "visibility is not 0, 1 or 2", f"a keypoint's visibility is {wrong[0]}, not 0, 1 or 2"
+        )
+    return values
+
+
+def _check_names(file: CocoFile, findings: Findings) -> None:
+    """No category name twice (classes are joined by name), no file under two ids."""
+    names: dict[str, int] = {}
+    for category in file.categories:
+        if category.name in names:
+            findings.add(
+                "two categories have one name",
+                f"{file.name}: categories {names[category.name]} and {category.id} are both named "
+                f"{category.name!r}; classes are told apart by name",
+            )
+        names.setdefault(category.name, category.id)
+    files: dict[str, int] = {}
+    for image in file.images:
+        if image.file in files:
+            findings.add(
+                "two images have one file",
+                f"{file.name}: images {files[image.file]} and {image.id} both have the file "
+                f"{image.file!r}; one picture has one id",
+            )
+        files.setdefault(image.file, image.id)
+
+
+def _check_references(file: CocoFile, findings: Findings) -> None:
+    """Objects name images and categories of the file. They are left out where entries of those
+    were refused already, which has its own findings."""
+    if findings:
+        return
+    images, categories = {i.id for i in file.images}, {c.id for c in file.categories}
+    for item in file.objects:
+        if item.image not in images or item.category not in categories:
+            findings.add(
+                "an annotation names what does not exist",
+                f"{file.name}: annotation {item.id} names image {item.image} and category "
+                f"{item.category}, one of which does not exist",
+            )
+
+
+def _show(value: Any) -> str:
+    """A value in an error, at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
