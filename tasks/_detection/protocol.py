@@ -70,6 +70,12 @@ class DetectionParams(TaskParams):
         help="Share of the training images that are used, for example 0.1",
     )
     subset_seed: int = param(0, ge=0, later=True, help="Seed that decides which images these are")
+    head_lr: float = param(
+        1.0,
+        gt=0,
+        later=True,
+        help="Learning rate of all but the backbone as a multiple of the backbone's",
+    )
 
 
 class CocoParams(DetectionParams):

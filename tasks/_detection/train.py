@@ -3,6 +3,8 @@ end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from lightning.fabric import Fabric
@@ -34,27 +36,32 @@ def lr_at(step: int, p: DetectionParams) -> float:
     return p.lr * factor
 
 
-def build_optimizer(model: nn.Module, p: DetectionParams) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, p: DetectionParams, body: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
     """SGD with momentum, for transformers AdamW with smaller rates for earlier blocks; no weight
-    decay on normalisation layers."""
+    decay on normalisation layers. `body`: the parameters of the backbone; the rate of all others
+    is times `head_lr`."""
     if isinstance(p, VitDetParams):
         return _build_adamw(model, p)
-    norm: list[nn.Parameter] = []
-    other: list[nn.Parameter] = []
-    for module in model.modules():
-        kind = norm if isinstance(module, NORMS) else other
-        kind += [q for q in module.parameters(recurse=False) if q.requires_grad]
-    groups = [
-        {"params": norm, "weight_decay": 0.0},
-        {"params": other, "weight_decay": p.weight_decay},
-    ]
-    return torch.optim.SGD(groups, p.lr, p.momentum)
+    inside = {id(q) for q in body}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for decay, kind in ((0.0, True), (p.weight_decay, False)):
+        for module in model.modules():
+            if isinstance(module, NORMS) is not kind:
+                continue
+            for q in module.parameters(recurse=False):
+                if q.requires_grad:
+                    factor = 1.0 if id(q) in inside else p.head_lr
+                    groups.setdefault((factor, decay), []).append(q)
+    settings = [{"params": qs, "weight_decay": d, "factor": f} for (f, d), qs in groups.items()]
+    return torch.optim.SGD(settings, p.lr, p.momentum)
 
 
 def _build_adamw(model: nn.Module, p: VitDetParams) -> torch.optim.AdamW:
     """A group per (rate, weight decay). The rate of block i of n, from 0, is times layer_decay^(n
-    - i); of the patch and position embeddings times layer_decay^(n + 1); no decay on the latter.
-    """
+    - i); of the patch and position embeddings times layer_decay^(n + 1), without decay on the
+    latter; of all that is no backbone times `head_lr`."""
     assert isinstance(model, VitRcnn)
     norms = {
         id(q) for m in model.modules() if isinstance(m, NORMS) for q in m.parameters(recurse=False)
@@ -62,8 +69,10 @@ def _build_adamw(model: nn.Module, p: VitDetParams) -> torch.optim.AdamW:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, q in model.named_parameters():
         decay = 0.0 if id(q) in norms or name.endswith("pos_embed") else p.weight_decay
+        depth = model.depth_of(name)
+        factor = p.layer_decay**depth if depth else p.head_lr
         if q.requires_grad:
-            groups.setdefault((p.layer_decay ** model.depth_of(name), decay), []).append(q)
+            groups.setdefault((factor, decay), []).append(q)
     settings = [{"params": qs, "weight_decay": d, "factor": s} for (s, d), qs in groups.items()]
     return torch.optim.AdamW(settings, p.lr, (p.momentum, 0.999))
 
@@ -111,7 +120,8 @@ def train(
         return backend.losses(model, samples, fabric.device)
 
     loop = Loop(p.iterations, p.lr, batches, losses, lambda step: lr_at(step, p), seed)
-    fit(ctx, model, build_optimizer(model, p), loop, fabric)
+    optimizer = build_optimizer(model, p, backend.body_parameters(model))
+    fit(ctx, model, optimizer, loop, fabric)
 
 
 @torch.no_grad()

@@ -66,7 +66,8 @@ def test_detections_have_their_fields(name: str, tmp_path: Path) -> None:
 def test_the_optimiser_has_every_parameter_once(name: str) -> None:
     p = params(name)
     model = detector(p)
-    norm, other = (g["params"] for g in training.build_optimizer(model, p).param_groups)
+    optimizer = training.build_optimizer(model, p, model.body.parameters())
+    norm, other = (g["params"] for g in optimizer.param_groups)
     assert (
         len({id(q) for q in [*norm, *other]})
         == len(norm) + len(other)
