@@ -178,6 +178,7 @@ def _describe_rcnn(p: RpnSettings, classes: int) -> dict[str, Any]:
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.05,
         "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.5,
         "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": float(p.smooth_l1_beta),
+        "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": p.box_shared,
     }
 
 

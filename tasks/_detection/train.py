@@ -39,42 +39,43 @@ def lr_at(step: int, p: DetectionParams) -> float:
 def build_optimizer(
     model: nn.Module, p: DetectionParams, body: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """SGD with momentum, for transformers AdamW with smaller rates for earlier blocks; no weight
-    decay on normalisation layers. `body`: the parameters of the backbone; the rate of all others
-    is times `head_lr`."""
-    if isinstance(p, VitDetParams):
-        return _build_adamw(model, p)
+    """SGD with momentum or AdamW, over a group for each pair of rate and weight decay.
+
+    No decay on normalisation layers. `body`: the parameters of the backbone; the rate of all
+    others is times `head_lr`, and that of a vision transformer's blocks falls (`layer_decay`).
+    """
     inside = {id(q) for q in body}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for decay, kind in ((0.0, True), (p.weight_decay, False)):
-        for module in model.modules():
-            if isinstance(module, NORMS) is not kind:
-                continue
-            for q in module.parameters(recurse=False):
-                if q.requires_grad:
-                    factor = 1.0 if id(q) in inside else p.head_lr
-                    groups.setdefault((factor, decay), []).append(q)
-    settings = [{"params": qs, "weight_decay": d, "factor": f} for (f, d), qs in groups.items()]
-    return torch.optim.SGD(settings, p.lr, p.momentum)
-
-
-def _build_adamw(model: nn.Module, p: VitDetParams) -> torch.optim.AdamW:
-    """A group per (rate, weight decay). The rate of block i of n, from 0, is times layer_decay^(n
-    - i); of the patch and position embeddings times layer_decay^(n + 1), without decay on the
-    latter; of all that is no backbone times `head_lr`."""
-    assert isinstance(model, VitRcnn)
     norms = {
         id(q) for m in model.modules() if isinstance(m, NORMS) for q in m.parameters(recurse=False)
     }
+    named = list(model.named_parameters())
+    if not isinstance(p, VitDetParams):  # the order of the groups in checkpoints
+        named.sort(key=lambda pair: id(pair[1]) not in norms)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, q in model.named_parameters():
-        decay = 0.0 if id(q) in norms or name.endswith("pos_embed") else p.weight_decay
-        depth = model.depth_of(name)
-        factor = p.layer_decay**depth if depth else p.head_lr
-        if q.requires_grad:
-            groups.setdefault((factor, decay), []).append(q)
-    settings = [{"params": qs, "weight_decay": d, "factor": s} for (s, d), qs in groups.items()]
-    return torch.optim.AdamW(settings, p.lr, (p.momentum, 0.999))
+    for name, q in named:
+        if not q.requires_grad:
+            continue
+        factor = 1.0 if id(q) in inside else p.head_lr
+        decay = 0.0 if id(q) in norms else p.weight_decay
+        if isinstance(p, VitDetParams):
+            factor, decay = _scale_in_vit(model, name, p, decay)
+        groups.setdefault((factor, decay), []).append(q)
+    settings = [{"params": qs, "weight_decay": d, "factor": f} for (f, d), qs in groups.items()]
+    if p.optimizer == "adamw":
+        return torch.optim.AdamW(settings, p.lr, (p.momentum, 0.999))
+    return torch.optim.SGD(settings, p.lr, p.momentum)
+
+
+def _scale_in_vit(
+    model: nn.Module, name: str, p: VitDetParams, decay: float
+) -> tuple[float, float]:
+    """(factor of the rate, weight decay) of a parameter: the rate of block i of n, from 0, is
+    times layer_decay^(n - i), and of the patch and position embeddings times layer_decay^(n + 1),
+    without decay on the latter."""
+    assert isinstance(model, VitRcnn)
+    depth = model.depth_of(name)
+    factor = p.layer_decay**depth if depth else p.head_lr
+    return factor, 0.0 if name.endswith("pos_embed") else decay
 
 
 def make_loader(

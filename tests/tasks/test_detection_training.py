@@ -100,6 +100,17 @@ def test_the_heads_have_a_rate_of_their_own() -> None:
     assert sum(factor == 1.0 for factor, _ in scale.values()) == 60
 
 
+def test_the_optimiser_is_the_protocols() -> None:
+    for name, kind in (("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)):
+        p = fpn_params(optimizer=name, momentum=0.8)
+        model = FpnRcnn("resnet18", 3, p)
+        optimizer = training.build_optimizer(model, p, BACKEND.body_parameters(model))
+        assert type(optimizer) is kind
+        first = optimizer.param_groups[0]
+        assert first.get("momentum", first.get("betas", (0,))[0]) == 0.8
+    assert load("task", "coco_vitdet").resolve("tiny").params.optimizer == "adamw"  # type: ignore[attr-defined]
+
+
 def fit(ctx: StageContext, images: SmallSet, p: Any) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     model = FpnRcnn("resnet18", 20, p)
