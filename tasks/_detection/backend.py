@@ -47,6 +47,11 @@ class DetectorBackend(Protocol):
         all did."""
         ...
 
+    def body_parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """The parameters that came from the backbone file; of all others the rate is `head_lr`
+        times theirs."""
+        ...
+
     def losses(
         self, model: nn.Module, samples: list[Sample], device: torch.device
     ) -> dict[str, Tensor]:
@@ -72,6 +77,10 @@ class TorchvisionBackend:
     ) -> tuple[nn.Module, int]:
         model = DETECTORS[p.detector](backbone, classes, p, keypoints)
         return model, load_backbone(weights, model.body)
+
+    def body_parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        assert isinstance(model, Detector)
+        return list(model.body.parameters())
 
     def losses(
         self, model: nn.Module, samples: list[Sample], device: torch.device

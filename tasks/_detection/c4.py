@@ -11,7 +11,7 @@ from bench.nn.backbones import build_backbone
 from bench.nn.resnet import ResNetBackbone
 from tasks._detection.anchors import Anchors, make_rois
 from tasks._detection.detector import Detections, Detector, Targets
-from tasks._detection.heads import BoxPredictor, MaskHead, build_roi_heads
+from tasks._detection.heads import BoxPredictor, MaskHead, build_roi_heads, spread_deltas
 from tasks._detection.losses import Sampled, box_losses, mask_loss
 from tasks._detection.masks import add_masks
 from tasks._detection.rpn import build_rpn, propose
@@ -42,7 +42,7 @@ class C4Rcnn(Detector):
         width = body.feature_dim
         self.norm = nn.BatchNorm2d(width)
         self.rpn = build_rpn(width // 2, Anchors([p.anchors], [STRIDE]), p)
-        self.roi = build_roi_heads(nn.Identity(), BoxPredictor(width, classes), p)
+        self.roi = build_roi_heads(nn.Identity(), BoxPredictor(width, classes, p.box_shared), p)
         if "segm" in p.kinds:
             assert isinstance(p, MaskSettings)
             self.mask = MaskHead(width, 0, p.mask_width, classes)
@@ -80,7 +80,7 @@ class C4Rcnn(Detector):
         proposals, _ = propose(self.rpn, images, [c4], None)
         logits, deltas = self.roi.box_predictor(self.pool_regions(c4, proposals).mean((2, 3)))
         boxes, scores, labels = self.roi.postprocess_detections(
-            logits, deltas, proposals, images.image_sizes
+            logits, spread_deltas(logits, deltas), proposals, images.image_sizes
         )
         detections = [
             {"boxes": b, "scores": s, "labels": n}

@@ -57,6 +57,11 @@ class Detectron2Backend:
         model = build_network(backbone, classes, p, keypoints)
         return model, load_body(model, read_backbone(weights), str(weights))
 
+    def body_parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        # tensors of a state dict share their memory with the parameters, not their identity
+        mine = {t.data_ptr() for t in read_body(model).values() if t.is_floating_point()}
+        return [q for q in model.parameters() if q.data_ptr() in mine]
+
     def losses(
         self, model: nn.Module, samples: list[Sample], device: torch.device
     ) -> dict[str, Tensor]:
@@ -173,6 +178,7 @@ def _describe_rcnn(p: RpnSettings, classes: int) -> dict[str, Any]:
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.05,
         "MODEL.ROI_HEADS.NMS_THRESH_TEST": 0.5,
         "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA": float(p.smooth_l1_beta),
+        "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": p.box_shared,
     }
 
 

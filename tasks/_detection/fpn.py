@@ -27,6 +27,7 @@ from tasks._detection.heads import (
     MaskHead,
     build_box_head,
     build_roi_heads,
+    spread_deltas,
 )
 from tasks._detection.losses import Sampled, box_losses, mask_loss
 from tasks._detection.masks import add_masks
@@ -51,7 +52,7 @@ class FpnRcnn(Detector):
         self._build_pyramid(backbone)
         self.rpn = build_rpn(p.fpn, Anchors(p.anchors, self.strides), p)
         self.roi = build_roi_heads(
-            build_box_head(p, self.norm), BoxPredictor(p.box_fc, classes), p
+            build_box_head(p, self.norm), BoxPredictor(p.box_fc, classes, p.box_shared), p
         )
         if "segm" in p.kinds:
             assert isinstance(p, MaskSettings)
@@ -94,6 +95,7 @@ class FpnRcnn(Detector):
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Boxes, scores and labels per image."""
         logits, deltas = self.roi.box_predictor(self.roi.box_head(self.pool(maps, proposals, 7)))
+        deltas = spread_deltas(logits, deltas)
         return self.roi.postprocess_detections(logits, deltas, proposals, sizes)  # type: ignore[no-any-return]
 
     def pool(self, maps: list[Tensor], boxes: list[Tensor], size: int) -> Tensor:

@@ -67,6 +67,12 @@ class MaskHead(nn.Module):
         return self.predict(F.relu(self.up(self.convs(x))))  # type: ignore[no-any-return]
 
 
+def spread_deltas(logits: Tensor, deltas: Tensor) -> Tensor:
+    """Deltas of every class, (n, 4 K), for class scores (n, K): those that the classes share,
+    (n, 4), are repeated, and those of each class stay as they are."""
+    return deltas.repeat(1, logits.shape[1]) if deltas.shape[1] == 4 else deltas
+
+
 class KeypointHead(nn.Module):
     """Convolutions, a deconvolution and bilinear interpolation: (n, C, 14, 14) -> (n, keypoints,
     56, 56) logits, one softmax per keypoint (He et al. 2017, section 5)."""

@@ -70,6 +70,15 @@ class DetectionParams(TaskParams):
         help="Share of the training images that are used, for example 0.1",
     )
     subset_seed: int = param(0, ge=0, later=True, help="Seed that decides which images these are")
+    head_lr: float = param(
+        1.0,
+        gt=0,
+        later=True,
+        help="Learning rate of all but the backbone as a multiple of the backbone's",
+    )
+    optimizer: Literal["sgd", "adamw"] = param(
+        "sgd", later=True, help="Optimiser; the first beta of AdamW is `momentum`, the second .999"
+    )
 
 
 class CocoParams(DetectionParams):
@@ -113,6 +122,11 @@ class RpnParams(DetectionParams):
     )
     rois: int = param(
         512, ge=2, help="Proposals sampled per image for the box head, a quarter of them positive"
+    )
+    box_shared: bool = param(
+        False,
+        later=True,
+        help="One set of box deltas for all classes, instead of one for each class",
     )
 
     @property
@@ -208,6 +222,11 @@ class VitDetParams(MaskFpnParams):
     """
 
     detector: ClassVar[str] = "vitdet"
+    optimizer: Literal["sgd", "adamw"] = param(
+        "adamw",
+        later=True,
+        help="Optimiser; the first beta of AdamW is `momentum`, the second .999",
+    )
     window: int = param(14, ge=1, help="Side of the attention windows, tokens")
     global_blocks: int = param(
         4, ge=1, help="Number of blocks, evenly spaced, that attend to the whole image"

@@ -26,6 +26,7 @@ class RpnSettings(DetectorSettings, Protocol):
     proposals_train: int | None
     rpn_batch: int
     rois: int
+    box_shared: bool
 
     @property
     def rpn_depth(self) -> int:

@@ -3,6 +3,8 @@ end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from lightning.fabric import Fabric
@@ -34,38 +36,46 @@ def lr_at(step: int, p: DetectionParams) -> float:
     return p.lr * factor
 
 
-def build_optimizer(model: nn.Module, p: DetectionParams) -> torch.optim.Optimizer:
-    """SGD with momentum, for transformers AdamW with smaller rates for earlier blocks; no weight
-    decay on normalisation layers."""
-    if isinstance(p, VitDetParams):
-        return _build_adamw(model, p)
-    norm: list[nn.Parameter] = []
-    other: list[nn.Parameter] = []
-    for module in model.modules():
-        kind = norm if isinstance(module, NORMS) else other
-        kind += [q for q in module.parameters(recurse=False) if q.requires_grad]
-    groups = [
-        {"params": norm, "weight_decay": 0.0},
-        {"params": other, "weight_decay": p.weight_decay},
-    ]
-    return torch.optim.SGD(groups, p.lr, p.momentum)
+def build_optimizer(
+    model: nn.Module, p: DetectionParams, body: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW, over a group for each pair of rate and weight decay.
 
-
-def _build_adamw(model: nn.Module, p: VitDetParams) -> torch.optim.AdamW:
-    """A group per (rate, weight decay). The rate of block i of n, from 0, is times layer_decay^(n
-    - i); of the patch and position embeddings times layer_decay^(n + 1); no decay on the latter.
+    No decay on normalisation layers. `body`: the parameters of the backbone; the rate of all
+    others is times `head_lr`, and that of a vision transformer's blocks falls (`layer_decay`).
     """
-    assert isinstance(model, VitRcnn)
+    inside = {id(q) for q in body}
     norms = {
         id(q) for m in model.modules() if isinstance(m, NORMS) for q in m.parameters(recurse=False)
     }
+    named = list(model.named_parameters())
+    if not isinstance(p, VitDetParams):  # the order of the groups in checkpoints
+        named.sort(key=lambda pair: id(pair[1]) not in norms)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, q in model.named_parameters():
-        decay = 0.0 if id(q) in norms or name.endswith("pos_embed") else p.weight_decay
-        if q.requires_grad:
-            groups.setdefault((p.layer_decay ** model.depth_of(name), decay), []).append(q)
-    settings = [{"params": qs, "weight_decay": d, "factor": s} for (s, d), qs in groups.items()]
-    return torch.optim.AdamW(settings, p.lr, (p.momentum, 0.999))
+    for name, q in named:
+        if not q.requires_grad:
+            continue
+        factor = 1.0 if id(q) in inside else p.head_lr
+        decay = 0.0 if id(q) in norms else p.weight_decay
+        if isinstance(p, VitDetParams):
+            factor, decay = _scale_in_vit(model, name, p, decay)
+        groups.setdefault((factor, decay), []).append(q)
+    settings = [{"params": qs, "weight_decay": d, "factor": f} for (f, d), qs in groups.items()]
+    if p.optimizer == "adamw":
+        return torch.optim.AdamW(settings, p.lr, (p.momentum, 0.999))
+    return torch.optim.SGD(settings, p.lr, p.momentum)
+
+
+def _scale_in_vit(
+    model: nn.Module, name: str, p: VitDetParams, decay: float
+) -> tuple[float, float]:
+    """(factor of the rate, weight decay) of a parameter: the rate of block i of n, from 0, is
+    times layer_decay^(n - i), and of the patch and position embeddings times layer_decay^(n + 1),
+    without decay on the latter."""
+    assert isinstance(model, VitRcnn)
+    depth = model.depth_of(name)
+    factor = p.layer_decay**depth if depth else p.head_lr
+    return factor, 0.0 if name.endswith("pos_embed") else decay
 
 
 def make_loader(
@@ -111,7 +121,8 @@ def train(
         return backend.losses(model, samples, fabric.device)
 
     loop = Loop(p.iterations, p.lr, batches, losses, lambda step: lr_at(step, p), seed)
-    fit(ctx, model, build_optimizer(model, p), loop, fabric)
+    optimizer = build_optimizer(model, p, backend.body_parameters(model))
+    fit(ctx, model, optimizer, loop, fabric)
 
 
 @torch.no_grad()

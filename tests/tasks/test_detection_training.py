@@ -71,11 +71,45 @@ def test_learning_rate_schedule() -> None:
 
 def test_no_weight_decay_on_normalisation() -> None:
     model = FpnRcnn("resnet18", 3, fpn_params())
-    groups = training.build_optimizer(model, fpn_params()).param_groups
+    body = BACKEND.body_parameters(model)
+    groups = training.build_optimizer(model, fpn_params(), body).param_groups
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert groups[0]["weight_decay"] == 0
     assert len(groups[0]["params"]) == 2 * len(norms)
     assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
+
+
+def test_the_heads_have_a_rate_of_their_own() -> None:
+    """head_lr = 8: the 60 weights of ResNet-18 have the factor 1, all others 8; batch norm of
+    either has no decay."""
+    p = fpn_params(head_lr=8.0)
+    model = FpnRcnn("resnet18", 3, p)
+    groups = training.build_optimizer(model, p, BACKEND.body_parameters(model)).param_groups
+    scale = {id(q): (g["factor"], g["weight_decay"]) for g in groups for q in g["params"]}
+    named = dict(model.named_parameters())
+    assert len(scale) == len(named)
+    wanted = {
+        "body.conv1.weight": (1.0, 1e-4),
+        "body.layer4.1.bn2.weight": (1.0, 0.0),
+        "fpn.inner_blocks.0.0.weight": (8.0, 1e-4),
+        "fpn.inner_blocks.0.1.bias": (8.0, 0.0),
+        "rpn.head.cls_logits.bias": (8.0, 1e-4),
+        "roi.box_predictor.cls_score.weight": (8.0, 1e-4),
+        "mask.predict.weight": (8.0, 1e-4),
+    }
+    assert {name: scale[id(named[name])] for name in wanted} == wanted
+    assert sum(factor == 1.0 for factor, _ in scale.values()) == 60
+
+
+def test_the_optimiser_is_the_protocols() -> None:
+    for name, kind in (("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)):
+        p = fpn_params(optimizer=name, momentum=0.8)
+        model = FpnRcnn("resnet18", 3, p)
+        optimizer = training.build_optimizer(model, p, BACKEND.body_parameters(model))
+        assert type(optimizer) is kind
+        first = optimizer.param_groups[0]
+        assert first.get("momentum", first.get("betas", (0,))[0]) == 0.8
+    assert load("task", "coco_vitdet").resolve("tiny").params.optimizer == "adamw"  # type: ignore[attr-defined]
 
 
 def fit(ctx: StageContext, images: SmallSet, p: Any) -> dict[str, torch.Tensor]:

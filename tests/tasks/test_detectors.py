@@ -62,11 +62,40 @@ def test_detections_have_their_fields(name: str, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("name", ["coco_det", "voc0712_det"])
+def test_shared_deltas_are_those_of_equal_classes(name: str, tmp_path: Path) -> None:
+    """A predictor whose classes have the same deltas, and one set of them for all classes: the
+    same boxes and the same loss."""
+    one, many = (detector(params(name, box_shared=shared)) for shared in (True, False))
+    shared, single = one.roi.box_predictor.bbox_pred, many.roi.box_predictor.bbox_pred
+    assert (shared.out_features, single.out_features) == (4, 84)
+    torch.nn.init.normal_(shared.weight, std=0.1)
+    torch.nn.init.normal_(shared.bias, std=0.1)
+    state = one.state_dict() | {
+        "roi.box_predictor.bbox_pred.weight": shared.weight.repeat(21, 1),
+        "roi.box_predictor.bbox_pred.bias": shared.bias.repeat(21),
+    }
+    many.load_state_dict(state)
+    images, targets = sample_targets(name, tmp_path, params(name))
+    losses = []
+    for model in (one, many):
+        torch.manual_seed(0)
+        losses.append({k: v.item() for k, v in model.train().losses(images, targets).items()})
+    assert losses[0] == pytest.approx(losses[1])
+    many.load_state_dict(state | {k: v for k, v in one.state_dict().items() if "running" in k})
+    first, second = (model.eval().detect(images) for model in (one, many))
+    assert sum(len(a["boxes"]) for a in first) > 0
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a["boxes"], b["boxes"])
+        torch.testing.assert_close(a["scores"], b["scores"])
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_optimiser_has_every_parameter_once(name: str) -> None:
     p = params(name)
     model = detector(p)
-    norm, other = (g["params"] for g in training.build_optimizer(model, p).param_groups)
+    optimizer = training.build_optimizer(model, p, model.body.parameters())
+    norm, other = (g["params"] for g in optimizer.param_groups)
     assert (
         len({id(q) for q in [*norm, *other]})
         == len(norm) + len(other)

@@ -54,7 +54,9 @@ def test_schedule_and_weight_decay(name: str, tmp_path: Path) -> None:
         model, weight_decay=p.weight_decay, weight_decay_norm=0.0
     )
     theirs = {id(q): g["weight_decay"] for g in groups for q in g["params"]}
-    ours = training.build_optimizer(model, p).param_groups
+    ours = training.build_optimizer(
+        model, p, Detectron2Backend().body_parameters(model)
+    ).param_groups
     assert {id(q): g["weight_decay"] for g in ours for q in g["params"]} == theirs
     assert set(theirs.values()) == {0.0, 1e-4}
 
