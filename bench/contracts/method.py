@@ -21,7 +21,7 @@ class PretrainParams(Params):
     """What every pretraining has. Defaults: ORL's and BYOL's on COCO (paper 002, section 3.2)."""
 
     backbone: str = param(
-        "resnet50", help="resnet18 | 34 | 50 | 101, and _half, _cifar, _zeroinit"
+        "resnet50", help="resnet18 | 34 | 50 | 101, and _half, _quarter, _cifar, _zeroinit"
     )
     image_size: int = param(224, ge=16, help="side of the global views, pixels")
     epochs: int = param(800, ge=1, help="passes over the crop's samples", search=["int", 1, 800])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bench.core.errors import BadData
 from bench.nn.architectures import architecture
 from bench.nn.formats import check_fit
-from bench.nn.resnet import RESNETS, HalfResNet, ResNetBackbone
+from bench.nn.resnet import RESNETS, HalfResNet, QuarterResNet, ResNetBackbone
 
 if TYPE_CHECKING:
     from bench.nn.lab import LabResNet
@@ -37,7 +37,11 @@ def build_backbone(name: str) -> ResNetBackbone | LabResNet | VisionTransformer:
         from bench.nn.lab import LabResNet
 
         return LabResNet(block, layers, zero_init, cifar)
-    make = HalfResNet if "half" in known.options else ResNetBackbone
+    make = ResNetBackbone
+    if "half" in known.options:
+        make = HalfResNet
+    elif "quarter" in known.options:
+        make = QuarterResNet
     return make(block, layers, zero_init, cifar)
 
 
