@@ -5,8 +5,9 @@ A name is a base and options joined by `_`, in any order: `resnet50_half`,
 `resnet18_cifar_zeroinit`.
 
 - `resnet18`, `resnet34`, `resnet50`, `resnet101`: torchvision's ResNets.
-  `half`: the four stages at half width, the stem at full width. `cifar`: a 3x3 stem of stride 1
-  and no max-pool, total stride 8. `zeroinit`: the last batch norm of every block starts at zero.
+  `half`: the four stages at half width, the stem at full width. `quarter`: all of it at quarter
+  width. `cifar`: a 3x3 stem of stride 1 and no max-pool, total stride 8. `zeroinit`: the last
+  batch norm of every block starts at zero.
 - `lab_` before a ResNet: a half-width ResNet on L and another on ab, their features concatenated.
 - `vit_tiny`, `vit_s`, `vit_b`: vision transformers (no options).
 """
@@ -19,7 +20,8 @@ from typing import Literal
 from bench.core.errors import unknown
 
 RESNET_NAMES = ("resnet18", "resnet34", "resnet50", "resnet101")
-OPTIONS = ("half", "cifar", "zeroinit")
+OPTIONS = ("half", "quarter", "cifar", "zeroinit")
+WIDTHS = {"half", "quarter"}  # of which a name has at most one
 DEPTHS = (
     "conv1",
     "res2",
@@ -65,8 +67,9 @@ def architecture(name: str) -> Architecture:
         return Architecture("vit", name)
     lab = name.startswith("lab_")
     base, *options = name.removeprefix("lab_").split("_")
-    allowed = set(OPTIONS) - {"half"} if lab else set(OPTIONS)
-    if base not in RESNET_NAMES or not set(options) <= allowed or len(set(options)) < len(options):
+    allowed = set(OPTIONS) - WIDTHS if lab else set(OPTIONS)
+    repeats = len(set(options)) < len(options) or set(options) >= WIDTHS
+    if base not in RESNET_NAMES or not set(options) <= allowed or repeats:
         known = [*RESNET_NAMES, *VITS, *(f"lab_{n}" for n in RESNET_NAMES)]
         known += [f"{n}_{o}" for n in RESNET_NAMES for o in OPTIONS]
         raise unknown("backbone", name, known, "--set method.backbone=resnet18")

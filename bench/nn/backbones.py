@@ -17,7 +17,7 @@ from bench.contracts.method import BackboneInit
 from bench.core.errors import BadData, StageFailed
 from bench.nn.architectures import architecture
 from bench.nn.formats import check_fit, find_not_finite
-from bench.nn.resnet import RESNETS, HalfResNet, ResNetBackbone, initialise
+from bench.nn.resnet import RESNETS, HalfResNet, QuarterResNet, ResNetBackbone, initialise
 
 if TYPE_CHECKING:
     from bench.nn.lab import LabResNet
@@ -42,7 +42,11 @@ def build_backbone(
         from bench.nn.lab import LabResNet
 
         return initialise(LabResNet(block, layers, zero_init, cifar), init)
-    make = HalfResNet if "half" in known.options else ResNetBackbone
+    make = ResNetBackbone
+    if "half" in known.options:
+        make = HalfResNet
+    elif "quarter" in known.options:
+        make = QuarterResNet
     return initialise(make(block, layers, zero_init, cifar), init)
 
 

@@ -290,13 +290,13 @@ def _resnet_name(state: Flat, source: str) -> str:
     base = BLOCKS.get((deep, counts))
     width = state["layer1.0.conv1.weight"].shape[0]
     stem = tuple(state["conv1.weight"].shape[2:]) if "conv1.weight" in state else (7, 7)
-    options = {64: "", 32: "_half"}.get(width), STEMS.get(stem)
+    options = {64: "", 32: "_half", 16: "_quarter"}.get(width), STEMS.get(stem)
     if base is None or None in options:
         kind = "bottleneck" if deep else "basic"
         raise BadInput(
             f"{source} holds a ResNet that is not known here: {'-'.join(map(str, counts))} "
             f"{kind} blocks, {width} channels wide, stem {'x'.join(map(str, stem))}; known: "
-            f"{', '.join(BLOCKS.values())} of width 64 or 32, stem 7x7 or 3x3"
+            f"{', '.join(BLOCKS.values())} of width 64, 32 or 16, stem 7x7 or 3x3"
         )
     return f"{base}{options[0]}{options[1]}"
 

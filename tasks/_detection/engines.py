@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.core.errors import BadInput
-from bench.nn.architectures import Architecture
+from bench.nn.architectures import WIDTHS, Architecture
 from tasks._detection.protocol import DetectionParams, RetinaParams
 
 GROUPS = 32  # of detectron2's group norm, whatever the width
@@ -47,8 +47,8 @@ def engine_reason(p: DetectionParams, backbone: Architecture) -> str | None:
     reason = None
     if p.detector.startswith("vitdet"):
         reason = "ViTDet"
-    elif "half" in backbone.options:
-        reason = "ResNet of half width"
+    elif backbone.options & WIDTHS:
+        reason = f"ResNet of {min(backbone.options & WIDTHS)} width"
     elif isinstance(p, RetinaParams) and p.head_norm == "gn" and p.fpn < 2 * GROUPS:
         reason = f"group norm of {p.fpn} channels in {p.fpn // 2} groups"
     if reason:

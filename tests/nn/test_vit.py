@@ -116,6 +116,20 @@ def test_half_width_is_half_of_every_stage() -> None:
         assert half.maps(torch.randn(1, 3, 64, 64)).shape == (1, half.feature_dim, 2, 2)
 
 
+def test_quarter_width_is_a_quarter_of_everything() -> None:
+    for name in ("resnet18", "resnet50"):
+        quarter = build_backbone(f"{name}_quarter").eval()
+        whole = getattr(torchvision.models, name)().state_dict()
+        state = quarter.state_dict()
+        assert {*state, "fc.weight", "fc.bias"} == {*whole}, "no projection is added"
+        for key, value in state.items():
+            assert not value.ndim or value.shape[0] * 4 == whole[key].shape[0], key
+        assert quarter.feature_dim * 4 == whole["fc.weight"].shape[1]
+        assert quarter.maps(torch.randn(1, 3, 64, 64)).shape == (1, quarter.feature_dim, 2, 2)
+        spread = float(quarter.conv1.weight.detach().std())
+        assert spread == pytest.approx((2 / (16 * 49)) ** 0.5, rel=0.1), "Kaiming, over fan-out"
+
+
 def test_cifar_stem_keeps_the_resolution() -> None:
     net = build_backbone("resnet18_cifar").eval()
     assert net.conv1.weight.shape == (64, 3, 3, 3)
@@ -199,7 +213,14 @@ def test_lab_backbone_sees_lightness_and_colour_apart() -> None:
 def test_every_name_builds_and_pools_its_map() -> None:
     torch.manual_seed(0)
     images = torch.randn(2, 3, 32, 32)
-    for name in ("resnet18", "resnet18_half", "resnet18_cifar", "lab_resnet18_cifar", "vit_tiny"):
+    for name in (
+        "resnet18",
+        "resnet18_half",
+        "resnet18_quarter",
+        "resnet18_cifar",
+        "lab_resnet18_cifar",
+        "vit_tiny",
+    ):
         net = build_backbone(name).eval()
         with torch.no_grad():
             found = net(images)
@@ -208,7 +229,16 @@ def test_every_name_builds_and_pools_its_map() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["vit_l", "resnet18_", "resnet18_half_half", "lab_vit_s", "lab_resnet18_half"]
+    "name",
+    [
+        "vit_l",
+        "resnet18_",
+        "resnet18_half_half",
+        "resnet18_half_quarter",
+        "lab_vit_s",
+        "lab_resnet18_half",
+        "lab_resnet18_quarter",
+    ],
 )
 def test_unknown_names_are_one_line(name: str) -> None:
     with pytest.raises(BadInput, match="unknown backbone"):

@@ -272,7 +272,14 @@ def test_lightlys_own_resnet(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18_half", "resnet50_half_cifar", "lab_resnet18", "lab_resnet18_cifar"]
+    "name",
+    [
+        "resnet18_half",
+        "resnet18_quarter",
+        "resnet50_half_cifar",
+        "lab_resnet18",
+        "lab_resnet18_cifar",
+    ],
 )
 def test_our_other_resnets(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

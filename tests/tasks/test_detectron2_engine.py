@@ -145,6 +145,7 @@ def test_every_detection_task_has_engines_and_the_choice_reaches_it() -> None:
         ("coco_vitdet", "vit_tiny", "ViTDet"),
         ("coco_vitdet_cascade", "vit_tiny", "ViTDet"),
         ("coco_det", "resnet50_half", "ResNet of half width"),
+        ("coco_det", "resnet18_quarter", "ResNet of quarter width"),
         ("coco_det", "resnet50_cifar", "strides 4 to 32"),
     ],
 )
