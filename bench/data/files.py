@@ -126,7 +126,7 @@ def ignore_remembered() -> Iterator[None]:
         _ignores_remembered.reset(token)
 
 
-def check_once(mark: str, cache: Path, check: Callable[[], None]) -> None:
+def check_once(mark: str, cache: Path, check: Callable[[], object]) -> None:
     """`check()`, which raises, unless it has passed for this fingerprint before."""
     marker = cache / "checked" / mark[:32]
     if marker.is_file():

@@ -86,7 +86,8 @@ def find_skeleton(
     if not counts:
         return None
     if len(counts) > 1 or len(names) > 1:
-        (one, where), (other, there), *_ = [*(counts if len(counts) > 1 else names).items()]
+        differing = list(counts.items() if len(counts) > 1 else names.items())
+        (one, where), (other, there) = differing[:2]
         findings.add(
             "two skeletons", f"{there} has keypoints {other}, but {where} has {one}; a set has one"
         )

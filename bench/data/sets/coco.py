@@ -211,9 +211,7 @@ def _read(root: Path, splits: list[str]) -> _Contents:
     return _Contents(files, classes, skeleton, remarks)
 
 
-def _read_split(
-    root: Path, split: str, findings: Findings
-) -> tuple[CocoFile, CocoFile | None]:
+def _read_split(root: Path, split: str, findings: Findings) -> tuple[CocoFile, CocoFile | None]:
     """The instances and the keypoints of a split."""
     file = load_coco(_annotations(root, split), f"COCO {split} annotations", findings)
     persons = _persons(root, split)

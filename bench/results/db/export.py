@@ -48,7 +48,7 @@ def _join_metrics(connection: Connection, some: list[Row[Any]]) -> Iterator[Resu
         metrics.setdefault(number, {})[name] = value
     for row in some:
         if row.id in metrics:
-            yield _make_record(row._mapping, metrics[row.id])
+            yield _make_record(row._asdict(), metrics[row.id])
 
 
 def _make_record(row: Mapping[str, Any], metrics: dict[str, float]) -> ResultRecord:
