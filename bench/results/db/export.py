@@ -3,7 +3,7 @@ that does not grow with their number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, select
@@ -48,11 +48,10 @@ def _join_metrics(connection: Connection, some: list[Row[Any]]) -> Iterator[Resu
         metrics.setdefault(number, {})[name] = value
     for row in some:
         if row.id in metrics:
-            yield _make_record(row._mapping, metrics[row.id])
+            yield _make_record(row._asdict(), metrics[row.id])
 
 
-def _make_record(row: Mapping[str, Any], metrics: dict[str, float]) -> ResultRecord:
-    cell = dict(row)
+def _make_record(cell: dict[str, Any], metrics: dict[str, float]) -> ResultRecord:
     del cell["id"]
     return cast(
         "ResultRecord",
