@@ -3,7 +3,7 @@ that does not grow with their number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, select
@@ -51,8 +51,7 @@ def _join_metrics(connection: Connection, some: list[Row[Any]]) -> Iterator[Resu
             yield _make_record(row._asdict(), metrics[row.id])
 
 
-def _make_record(row: Mapping[str, Any], metrics: dict[str, float]) -> ResultRecord:
-    cell = dict(row)
+def _make_record(cell: dict[str, Any], metrics: dict[str, float]) -> ResultRecord:
     del cell["id"]
     return cast(
         "ResultRecord",
