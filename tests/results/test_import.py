@@ -103,6 +103,18 @@ def test_two_results_of_one_row_and_seed_are_refused(
     assert "same row and seed" in line_of(send(one, one))
 
 
+def test_a_known_cell_with_another_seed_or_row_is_refused(
+    database: Database, send: Callable[..., Result]
+) -> None:
+    database.record_result(record(30.0, seed=0))
+    before = database.read_results()
+    edited = with_cell(record(31.0, seed=0), seed=5)
+    assert "with seed 5 in row" in line_of(send(edited))
+    edited = with_cell(record(31.0, seed=0), group="e" * 64)
+    assert "in row eeeeeeeeeeee, but here it has" in line_of(send(edited))
+    assert database.read_results() == before
+
+
 def test_ones_own_export_adds_nothing(
     home: Path, database: Database, tmp_path: Path, send: Callable[..., Result]
 ) -> None:

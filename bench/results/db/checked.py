@@ -130,6 +130,15 @@ def describe_twins(one: CellRecord, other: CellRecord, where: str) -> BadInput:
     )
 
 
+def describe_changeling(known: CellRecord, other: CellRecord, where: str) -> BadInput:
+    """The error of a cell that is here with another row or seed: one of the two was edited."""
+    return BadInput(
+        f"{where} has cell {other['label'][:12]} with seed {other['seed']} in row "
+        f"{other['group'][:12]}, but here it has seed {known['seed']} in row "
+        f"{known['group'][:12]}; nothing was imported: ask for another export"
+    )
+
+
 def _check_values(result: ResultRecord, where: str) -> None:
     """Headline and values are what the task's declaration allows; of a task that is not installed
     here nothing is known."""

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.results.db import queries
-from bench.results.db.checked import describe_twins
+from bench.results.db.checked import describe_changeling, describe_twins
 from bench.results.db.models import CellRow, MetricRow, ResultRow
 from bench.results.db.records import CellRecord, ResultRecord, StoredCell
 
@@ -59,14 +59,22 @@ def _read_measured(session: Session, labels: Iterable[str]) -> dict[str, dict[st
 
 
 def refuse_twins(session: Session, records: Sequence[ResultRecord], where: str) -> None:
-    """BadInput where another cell of the database has a result of the same group and seed."""
-    by_place = {(r["cell"]["group"], r["cell"]["seed"]): r["cell"] for r in records}
+    """BadInput where another cell of the database has a result of the same group and seed, or the
+    same cell is there with another group or seed."""
+    cells = [record["cell"] for record in records]
+    by_place = {(cell["group"], cell["seed"]): cell for cell in cells}
+    by_label = {cell["label"]: cell for cell in cells}
     for some in queries.split_in_parts({group for group, _ in by_place}):
         query = select(CellRow).join(ResultRow, ResultRow.label == CellRow.label)
         for row in session.scalars(query.where(CellRow.group.in_(some))):
             cell = by_place.get((row.group, row.seed))
             if cell and cell["label"] != row.label:
                 raise describe_twins(read_record(row), cell, where)
+    for some in queries.split_in_parts(by_label):
+        for row in session.scalars(select(CellRow).where(CellRow.label.in_(some))):
+            cell = by_label[row.label]
+            if (cell["group"], cell["seed"]) != (row.group, row.seed):
+                raise describe_changeling(read_record(row), cell, where)
 
 
 def is_validation(overrides: Mapping[str, Any]) -> bool:
