@@ -3,6 +3,7 @@ link."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -20,11 +21,20 @@ LINES = {
 SIGNS: dict[Mark, str] = {"tied": "≈", "unknown": "?"}  # of marks; the best is bold
 
 
-def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
+def board_table(
+    board: Board,
+    rows: list[Row],
+    where: dict[str, str],
+    choices: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """`rows` of the board as a table; `where` says which board it is in links to cells that do not
-    exist."""
-    heads = ['<th scope="col" class="num">#</th>', '<th scope="col">method × crop</th>']
-    heads += [_head(column) for column in board.columns]
+    exist. `choices`: the page's address, for the links of the headings, which sort."""
+    heads = [
+        f'<th scope="col" class="num"{_sort_mark(not board.rank, "ascending")}>'
+        f"{_sort_link('#', 'mean rank', choices, '')}</th>",
+        '<th scope="col">method × crop</th>',
+    ]
+    heads += [_head(column, board, choices) for column in board.columns]
     body, section = [], "ranked"
     for row in rows:
         if row.section != section and row.section in LINES:
@@ -41,12 +51,30 @@ def board_table(board: Board, rows: list[Row], where: dict[str, str]) -> str:
     )
 
 
-def _head(column: Column) -> str:
+def _sort_mark(sorted_by: bool, order: str) -> str:
+    return f' aria-sort="{order}"' if sorted_by else ""
+
+
+def _sort_link(
+    text: str, hint: str, choices: Mapping[str, Sequence[str]] | None, rank: str
+) -> str:
+    """A heading that sorts the board; plain text where there is no address to change."""
+    if choices is None:
+        return escape(text)
+    to = href("leaderboard", **{**choices, "rank": rank})
+    return f'<a href="{to}" target="_self"{hint_attributes(f"sort by {hint}")}>{escape(text)}</a>'
+
+
+def _head(column: Column, board: Board, choices: Mapping[str, Sequence[str]] | None = None) -> str:
     engine = f", {column.engine}" if column.engine else ""
     headline = column.headline or "no result"
     below = f"<small>{escape(headline)} · {escape(column.task_data + engine)}</small>"
     note = f"<small>{escape(column.note)}</small>" if column.note else ""
-    return f'<th scope="col" class="num">{escape(column.task)}{below}{note}</th>'
+    counts = board.rank or column in board.over
+    out = "" if counts else "<small>not in the rank</small>"
+    mark = _sort_mark(bool(board.rank) and board.over == [column], "descending")
+    name = _sort_link(column.task, column.title, choices, column.title)
+    return f'<th scope="col" class="num"{mark}>{name}{below}{note}{out}</th>'
 
 
 def _name(row: Row) -> str:

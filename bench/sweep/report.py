@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.params import format_setting
 from bench.core.statistics import summarise
 from bench.results.views.studies import TrialRow, find_best
-from bench.results.views.trials import format_score
+from bench.results.views.trials import decide, format_score
 from bench.sweep.setup import MANY, Setup
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 SHOWN = 16  # trials in the table: the best one and the newest
 BAR = 40  # characters
 BINS = 12  # rows of a plot of a range
-
-
-def format_params(params: dict[str, Any]) -> str:
-    """`n_crops=3 lr=0.1`: settings without their owners."""
-    return " ".join(f"{k.rpartition('.')[2]}={format_setting(v)}" for k, v in params.items())
 
 
 def make_table(rows: Sequence[TrialRow], setup: Setup, doing: dict[str, str]) -> Table:
@@ -65,26 +60,24 @@ def _pid(worker: str | None) -> str:
 def plot(rows: Sequence[TrialRow], name: str, metric: str) -> list[str]:
     """Lines of a setting against the metric: a bar per value, or per part of a range, of the mean
     over the trials there (± the 95 % Student-t half-width where one trial has several seeds). Bars
-    begin a quarter of the range below the lowest mean; where all means are equal, at 0, and none
-    is called the best."""
+    begin at 0, so that their lengths are in the proportion of the scores; "best" is only said
+    where `decide` supports it."""
     groups = _groups([r for r in rows if r["value"] is not None], name)
     if not groups:
         return []
     means = [_average(members) for _, members in groups]
-    low, high, equal = min(means), max(means), len(set(means)) == 1
-    start, end = (
-        (min(low, 0.0), max(high, 0.0) or 1.0) if equal else (low - (high - low) / 4, high)
-    )
+    start, end = min(*means, 0.0), max(*means, 0.0) or 1.0
+    decision = decide(rows)
+    best = decision.best if decision and decision.verdict == "supported" else None
     width = max(len(label) for label, _ in groups)
     lines = [f"{name} against {metric} on the validation part; bars from {start:.2f} to {end:.2f}"]
     for (label, members), mean in zip(groups, means, strict=True):
         bar = "█" * round(BAR * (mean - start) / (end - start))
         around = members[0]["ci95"] if len(members) == 1 else None
         count = f"  ({len(members)} trials)" if len(members) > 1 else ""
-        first = mean == high and not any("  best" in line for line in lines)
-        best = "  best" if first and (not equal or len(groups) == 1) else ""
+        mark = "  best" if best in members else ""
         lines.append(
-            f"  {label:>{width}}  {bar:<{BAR}}  {format_score(mean, around)}{count}{best}"
+            f"  {label:>{width}}  {bar:<{BAR}}  {format_score(mean, around)}{count}{mark}"
         )
     return lines
 

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from bench.results.views.board import Board, Choice, Row, Table, make_board
-from bench.results.views.board_text import FORMATS, describe_marks, export_board
+from bench.results.views.board_text import FORMATS, describe_marks, describe_ranking, export_board
 from dashboard.address import Address
 from dashboard.look import href, note, show_small_print, title
 from dashboard.source import Source
@@ -46,7 +46,9 @@ def page(source: Source) -> None:
     line.html(show_small_print(count_text(board, part, at)))
     if shown:
         where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
-        st.html(board_table(board, part, where))
+        st.html(show_small_print(describe_ranking(board)))
+        choices = {k: v for k, v in address.now.items() if k not in ("part", "rank")}
+        st.html(board_table(board, part, where, choices))
         legend(board)
         compare(part, where)
         downloads(board)
@@ -113,14 +115,14 @@ def choose_rows(
         if len(engines) > 1
         else ()
     )
-    ranked = ["", *(t for t in tasks if not chosen or t in chosen)]
+    ranked = ["", *(c.title for c in table.columns if not chosen or c.task in chosen)]
     rank = address.one(
         "Rank by",
         "rank",
         ranked,
         "",
         where=second[1],
-        format_func=lambda t: t or "mean rank over the columns",
+        format_func=lambda t: t or "mean rank",
     )
     most = max((e.n for r in measured for e in r.entries.values()), default=1)
     seeds = address.count(

@@ -57,7 +57,7 @@ def page(source: Source) -> None:
     trials, importances = source.sweep(name)
     winner = find_marked(study, trials)
     st.html(show_small_print(describe_search(study)))
-    st.html(show_winner(study, winner))
+    st.html(show_winner(study, winner, trials))
     if keep_complete(trials):
         charts(study, trials, winner)
         show_importances(study, trials, importances, winner)
@@ -99,11 +99,11 @@ def describe_search(study: StudyRow) -> str:
     )
 
 
-def show_winner(study: StudyRow, winner: int | None) -> str:
-    """The winner, its test score and its cells."""
+def show_winner(study: StudyRow, winner: int | None, trials: Sequence[TrialRow]) -> str:
+    """The chosen settings, whether they are the best, their test score and their cells."""
     cells = study["winner"]["cells"] if study["winner"] else []
     return (
-        f'<div class="b-note" role="status">{escape(describe_winner(study, winner))}'
+        f'<div class="b-note" role="status">{escape(describe_winner(study, winner, trials))}'
         f'<span class="b-go"> {cell_links(cells, study["seeds"])}</span></div>'
     )
 
@@ -128,8 +128,8 @@ def charts(study: StudyRow, trials: Sequence[TrialRow], winner: int | None) -> N
     st.html(
         show_small_print(
             "A point is a trial. Bars are 95 % t-intervals over its seeds; one seed has none. The "
-            "line joins the means of values that were listed. ◆ marks the trial that won. All "
-            "numbers are of validation images."
+            "line joins the means of values that were listed. ◆ marks the trial that was chosen, "
+            "which has the highest mean. All numbers are of validation images."
         )
     )
 
@@ -162,7 +162,7 @@ def show_importances(
         st.altair_chart(parallels(rows, study["metric"]))
         st.html(
             show_small_print(
-                "A line is a trial; the thick orange one is the best. Every axis goes from its "
+                "A line is a trial; the thick orange one was chosen. Every axis goes from its "
                 "lowest value at the bottom to its highest."
             )
         )

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from bench.core.statistics import summarise
 from bench.results.views.board import Board, Choice, make_board
-from bench.results.views.board_text import export_board, format_number, standing_of, state_of
+from bench.results.views.board_text import (
+    describe_ranking,
+    export_board,
+    format_number,
+    standing_of,
+    state_of,
+)
 from bench.results.views.commands import compact_seeds, fill_command
 from bench.results.views.entries import Entry
 from bench.results.views.placement import make_table
@@ -99,6 +105,58 @@ def test_a_dead_network_has_no_rank_and_is_marked_in_every_export() -> None:
     shown = board_table(found, found.rows, {})
     assert "†" in shown
     assert "dead: the network&#x27;s features are the same" in shown
+
+
+def grown_board(**choice: Any) -> Board:
+    """Three rows of two tasks, and a first result of a third task."""
+    scores = {"byol": (50.0, 70.0), "orl": (60.0, 80.0), "soco": (40.0, 60.0)}
+    entries = [
+        entry(method, task, (value, value + 0.5))
+        for method, values in scores.items()
+        for task, value in zip(("knn", "svm"), values, strict=True)
+    ]
+    return board(*entries, entry("soco", "coco_det", (20.0,)), **choice)
+
+
+def test_a_first_result_of_a_new_task_unranks_no_row() -> None:
+    found = grown_board()
+    assert names(found) == [(1, "orl", "ranked"), (2, "byol", "ranked"), (3, "soco", "ranked")]
+    assert [c.task for c in found.over] == ["knn", "svm"]
+    assert describe_ranking(found) == (
+        "Ranked over knn, svm: 3 of 3 rows have results in all of them. Left out of the rank, "
+        "since fewer rows have a result there: coco_det (1)."
+    )
+    assert describe_ranking(found).replace("_", "\\_") in export_board(found, "md")
+    assert describe_ranking(found).replace("_", "\\_") in export_board(found, "tex")
+
+
+def test_the_board_can_be_sorted_by_a_column_that_few_rows_have() -> None:
+    found = grown_board(rank="coco_det")
+    assert names(found) == [
+        (1, "soco", "ranked"),
+        (None, "orl", "incomplete"),
+        (None, "byol", "incomplete"),
+    ]
+    page = board_table(found, found.rows, {}, {"task": ["knn", "coco_det"]})
+    assert page.count("aria-sort") == 1
+    here = "?page=leaderboard&amp;task=knn&amp;task=coco_det"
+    assert f'aria-sort="descending"><a href="{here}&amp;rank=coco_det"' in page
+    assert f'"{here}"' in page  # back to the mean rank
+    whole = board_table(grown_board(), grown_board().rows, {}, {})
+    assert whole.count("not in the rank") == 1
+    assert 'class="num" aria-sort="ascending"' in whole
+
+
+def test_unranked_rows_are_in_the_order_of_what_they_have() -> None:
+    found = board(
+        *(entry(m, t, (v,)) for m, v in (("a", 50.0), ("b", 40.0)) for t in ("knn", "svm", "x")),
+        entry("low", "knn", (10.0,)),
+        entry("high", "knn", (90.0,)),
+        entry("middle", "svm", (45.0,)),
+        entry("none", "svm", reason="no memory", states={"failed": 1}),
+    )
+    assert [r.method for r in found.rows] == ["a", "b", "high", "middle", "low", "none"]
+    assert [r.rank for r in found.rows] == [1, 2, None, None, None, None]
 
 
 def test_ranking_by_one_task_asks_for_that_task_only() -> None:

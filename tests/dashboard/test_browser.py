@@ -205,7 +205,7 @@ def test_the_menu_leads_to_every_page(address: str, driver: Any) -> None:
     for name, says in (
         ("Compare", "Differences"),
         ("Coverage", "filling"),
-        ("Sweeps", "Winner"),
+        ("Sweeps", "Chosen"),
         ("Papers", "Claims"),
         ("Cell", "no cell"),
         ("Leaderboard", "rows"),

@@ -140,7 +140,7 @@ def test_one_setting_shows_the_winner_its_test_score_and_commands(
     test = one["winner"]["test"]
     assert (
         found.count(
-            f"Winner (trial 3): coarse.n_crops = 5. Test top1 {test['mean']:.2f} ± "
+            f"Chosen (trial 3): coarse.n_crops = 5. Test top1 {test['mean']:.2f} ± "
             f"{test['ci95']:.2f}"
         )
         == 1
@@ -160,7 +160,7 @@ def test_several_settings_show_importances_parallel_coordinates_and_failures(
     app = show("sweeps", study="three settings")
     found = words(app)
     assert len(charts(app)) == 3 + 1 + 1
-    assert "Best so far" in found
+    assert "Highest so far" in found
     assert "out of memory" in found
     assert "23 done, 1 failed" in found
     assert "bench sweep --study 'three settings'" in app.code[0].value
@@ -171,7 +171,7 @@ def test_the_sweep_is_in_the_address(database: Database) -> None:
     app.selectbox(key="sweeps.study").set_value("three settings").run()
     assert app.query_params["study"] == "three settings"
     assert html(show(**dict(app.query_params))) == html(app)
-    assert "Winner" in words(show("sweeps", study="nobody"))
+    assert "Chosen" in words(show("sweeps", study="nobody"))
 
 
 def test_reading_sweeps_writes_nothing(database: Database, url: str, home: Path) -> None:
@@ -232,7 +232,7 @@ def test_the_mark_goes_to_the_winner_else_to_the_best() -> None:
     assert find_marked({**study, "winner": won}, rows) == 0
     assert (
         describe_winner({**study, "winner": won}, 0)
-        == "Winner (trial 0): k = 1. Test top1 3.00, 1 seed."
+        == "Chosen (trial 0): k = 1. Test top1 3.00, 1 seed."
     )
     assert describe_winner({**study, "best": None}, None) == "No trial is complete yet."
     assert continue_command(study) == """bench sweep --study 'it'"'"'s'"""

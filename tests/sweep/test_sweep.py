@@ -51,7 +51,10 @@ def test_a_sweep(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert described["winner"]["test"]["mean"] == pytest.approx(row["metrics"]["top1"]["mean"])
     assert described["best"]["number"] == best["number"]
     assert described["states"] == {"complete": 2}
-    assert f"best: k={best['params']['knn.k']}, validation top1" in said
+    assert f"highest mean: k={best['params']['knn.k']}, validation top1" in said
+    decided = f"supported: k={best['params']['knn.k']} is told apart"
+    undecided = f"undecided between k={best['params']['knn.k']} and k="
+    assert (decided in said) != (undecided in said)
     assert "knn.k against top1" in said
     assert "±" in said
 

@@ -86,8 +86,8 @@ class _Screen:
         self.context.__exit__(*error)
 
     def show(self, rows: list[TrialRow], doing: dict[str, str]) -> None:
-        from bench.results.views.trials import format_score
-        from bench.sweep.report import format_params, make_table
+        from bench.results.views.trials import format_params, format_score
+        from bench.sweep.report import make_table
 
         if self.live is not None:
             self.live.update(make_table(rows, self.setup, doing))

@@ -53,8 +53,7 @@ def finish(
         find_best,
         is_lost,
     )
-    from bench.results.views.trials import format_score
-    from bench.sweep.report import format_params
+    from bench.results.views.trials import decide, describe_decision, format_params, format_score
 
     rows = [describe_trial(t) for t in sweep.trials() if not is_lost(t)]
     failed = [r for r in rows if r["state"] == "fail"]
@@ -71,12 +70,24 @@ def finish(
         say("the time is over, but trials are left: the same command goes on")
     winner = _score_winner(sweep, best["params"], runtime, paths)
     shares = compute_importances(sweep.study)
+    decision = decide(rows)
+    assert decision is not None  # there is a best trial
     if as_json:
-        print_json({"study": sweep.name, "trials": rows, "winner": winner, "importances": shares})
+        print_json(
+            {
+                "study": sweep.name,
+                "trials": rows,
+                "winner": winner,
+                "verdict": decision.verdict,
+                "rivals": [t["number"] for t in decision.rivals],
+                "importances": shares,
+            }
+        )
         return 1 if failed else 0
     _print_plots(rows, setup, shares)
     score = format_score(best["value"], best["ci95"])
-    say(f"\nbest: {format_params(best['params'])}, validation {setup.headline} {score}")
+    say(f"\nbest value: {describe_decision(decision)}")
+    say(f"highest mean: {format_params(best['params'])}, validation {setup.headline} {score}")
     _print_commands(sweep, best, winner)
     return 1 if failed else 0
 

@@ -1,10 +1,12 @@
 """A board: rows are pretrainings (method x crop), columns are evaluations (task), cells are
 results.
 
-A row is complete when every column it is ranked over has a result in it that is not of a dead
-network. Complete rows are ranked by the mean of their ranks in those columns; incomplete rows are
-never ranked. Which numbers are the best of a column, and which cannot be told from it:
-`bench.results.views.marks` says.
+Rows are ranked over the columns that give the fullest board, unless one is asked for, so that the
+first result of a new task unranks nothing. A row is complete when every one of these columns has a
+result in it that is not of a dead network. Complete rows are ranked by the mean of their ranks in
+those columns; incomplete rows are never ranked, and follow in the order of what they have. Which
+numbers are the best of a column, and which cannot be told from it: `bench.results.views.marks`
+says.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from bench.results.views.entries import (
     Entry,
 )
+from bench.results.views.fullest import choose_columns
 from bench.results.views.marks import Mark, mark_column
 from bench.results.views.ranking import ranks
 
@@ -33,7 +36,7 @@ class Choice:
     tasks: tuple[str, ...] = ()
     seeds: int = 1  # at least, in every result of a row
     code: str = ""  # "": any, "current" or "changed"
-    rank: str = ""  # the task to rank by; all columns
+    rank: str = ""  # the task, or the title of the column, to rank by; the fullest set of columns
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ class Board:
     total: int
     best: dict[str, Entry] = field(default_factory=dict)  # by column, where any is marked so
     marks: dict[tuple[str, str], Mark] = field(default_factory=dict)  # by keys of column and row
+    over: list[Column] = field(default_factory=list)  # the columns that count in the rank
+    left_out: dict[str, int] = field(
+        default_factory=dict
+    )  # title of each other: rows that have it
+    rank: str = ""  # of the choice
     usual_n: int = 1  # seeds that most results have
     # lowest and highest mean, by column
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -111,7 +119,7 @@ def make_board(table: Table, choice: Choice, changed: frozenset[str] = frozenset
     ]
     total = sum(row.source in COMPARED for row in table.rows)
     rows = [replace(row) for row in table.rows if _is_shown(row, shown, choice, changed)]
-    board = Board(shown, rows, total)
+    board = Board(shown, rows, total, rank=choice.rank)
     _find_extremes(board)
     _order_rows(board, choice)
     return board
@@ -165,18 +173,43 @@ def _find_extremes(board: Board) -> None:
 def _order_rows(board: Board, choice: Choice) -> None:
     """Ranked rows first, then incomplete ones, then what papers report where no row of its name is
     shown."""
-    over = [c.key for c in board.columns if not choice.rank or c.task == choice.rank]
     compared = [r for r in board.rows if r.source in COMPARED]
+    over = _choose_ranked(board, compared, choice.rank)
     complete = [r for r in compared if over and all(_mean(r, key) is not None for key in over)]
     _rank_rows(complete, over)
     ids = {id(row) for row in complete}
     incomplete = [r for r in compared if id(r) not in ids]
     for row in incomplete:
         row.section = "incomplete"
-    incomplete.sort(key=lambda r: (-sum(e.mean is not None for e in r.entries.values()), r.title))
+    places = _place_rows(board, compared)
+    incomplete.sort(key=lambda r: (places.get(r.key, 2.0), r.title))
     board.rows = _insert_reported(
         complete + incomplete, [r for r in board.rows if r.source == "reported"]
     )
+
+
+def _choose_ranked(board: Board, rows: Sequence[Row], rank: str) -> list[str]:
+    """Keys of the columns that count in the rank; `over` and `left_out` of the board say which."""
+    asked = [c for c in board.columns if not rank or rank in (c.task, c.title)]
+    having = [{c.key for c in board.columns if _mean(r, c.key) is not None} for r in rows]
+    over = choose_columns(having, [c.key for c in asked])
+    board.over = [c for c in asked if c.key in over]
+    others = [c for c in asked if c.key not in over]
+    board.left_out = {c.title: sum(c.key in row for row in having) for c in others}
+    return over
+
+
+def _place_rows(board: Board, rows: Sequence[Row]) -> dict[str, float]:
+    """By key of each row with a result: the mean over its columns of its place among the rows that
+    have the column, from 0, the best, to 1, the worst; .5 where it is alone."""
+    places: dict[str, list[float]] = {}
+    for column in board.columns:
+        having = [(r.key, mean) for r in rows if (mean := _mean(r, column.key)) is not None]
+        last = len(having) - 1
+        order = ranks([-mean for _, mean in having])
+        for (key, _), place in zip(having, order, strict=True):
+            places.setdefault(key, []).append((place - 1) / last if last else 0.5)
+    return {key: sum(each) / len(each) for key, each in places.items()}
 
 
 def _mean(row: Row, column: str) -> float | None:

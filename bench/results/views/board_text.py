@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NotRequired, TypedDict
 
-from bench.results.views.board import Board, Column, Row
+from bench.results.views.board import COMPARED, Board, Column, Row
 from bench.results.views.commands import complete_command
 from bench.results.views.entries import Entry
 from bench.results.views.marks import MEANINGS, Mark
@@ -159,7 +159,8 @@ def as_markdown(board: Board) -> str:
     table = "".join(
         f"| {' | '.join(line)} |\n" for line in ([escape_markdown(h) for h in heads], rule, *lines)
     )
-    return table + "\n" + describe_marks(board, sign_marks(MARKDOWN)) + "\n"
+    ranking = escape_markdown(describe_ranking(board))
+    return f"{table}\n{describe_marks(board, sign_marks(MARKDOWN))} {ranking}\n"
 
 
 def as_latex(board: Board) -> str:
@@ -171,7 +172,8 @@ def as_latex(board: Board) -> str:
         f"\\begin{{tabular}}{{rlll{'r' * len(board.columns)}}}\n\\toprule\n"
         f"{' & '.join(escape_latex(h) for h in heads)} "
         f"\\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\n"
-        f"{describe_marks(board, sign_marks(TEX), escape_latex)}\n"
+        f"{describe_marks(board, sign_marks(TEX), escape_latex)} "
+        f"{escape_latex(describe_ranking(board))}\n"
     )
 
 
@@ -207,6 +209,21 @@ def standing_of(board: Board, column: Column, row: Row) -> Mark | None:
 def format_count(board: Board, entry: Entry) -> str:
     """`n=1` where a result has another number of seeds than most results of the board."""
     return "" if not entry.values or entry.n == board.usual_n else f"n={entry.n}"
+
+
+def describe_ranking(board: Board) -> str:
+    """Over which columns and rows the board is ranked, and what was left out and why."""
+    ranked = sum(row.rank is not None for row in board.rows)
+    rows = sum(row.source in COMPARED for row in board.rows)
+    if not ranked:
+        return "No row is ranked: none has a result in the columns that count."
+    names = ", ".join(c.title for c in board.over)
+    text = f"Ranked over {names}: {ranked} of {rows} rows have results in "
+    text += "it." if len(board.over) == 1 else "all of them."
+    if board.left_out:
+        few = ", ".join(f"{title} ({n})" for title, n in board.left_out.items())
+        text += f" Left out of the rank, since fewer rows have a result there: {few}."
+    return text
 
 
 def sign_marks(style: Style) -> dict[Mark, str]:

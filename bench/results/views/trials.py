@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from shlex import quote
 from typing import Any, TypedDict
 
 from bench.core.params import format_setting as format_setting
 from bench.core.redact import redact_url
-from bench.results.views.studies import StudyRow, TrialRow
+from bench.results.views.differences import Verdict
+from bench.results.views.marks import mark_column
+from bench.results.views.studies import StudyRow, TrialRow, find_best
 
 STATES = {"complete": "done", "fail": "failed"}  # of Optuna, in our words
 # listed numbers whose largest is at least so many times the smallest are placed by their logarithm
@@ -21,6 +24,56 @@ WIDE = 50.0
 def keep_complete(trials: Sequence[TrialRow]) -> list[TrialRow]:
     """The trials that have a value."""
     return [t for t in trials if t["value"] is not None]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the trial with the highest mean is the best one. `rivals` are not told apart from
+    it, the highest first."""
+
+    best: TrialRow
+    rivals: tuple[TrialRow, ...]
+    compared: int  # complete trials
+
+    @property
+    def verdict(self) -> Verdict:
+        """ "supported" where all other trials are told apart from it, else "undecided"."""
+        return "supported" if self.compared > 1 and not self.rivals else "undecided"
+
+
+def decide(trials: Sequence[TrialRow]) -> Decision | None:
+    """Which trial is the best, by the rule of the board (`marks.mark_column`): with one seed
+    nobody knows. None before a trial is complete."""
+    best, complete = find_best(trials), keep_complete(trials)
+    if best is None:
+        return None
+    marks = mark_column([dict(enumerate(t["scores"] or [t["value"] or 0.0])) for t in complete])
+    rivals = [t for t, m in zip(complete, marks, strict=True) if m != "worse" and t is not best]
+    rivals.sort(key=lambda t: -(t["value"] or 0.0))
+    return Decision(best, tuple(rivals), len(complete))
+
+
+NAMED = 4  # rivals that a sentence names
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """`n_crops=3 lr=0.1`: settings without their owners."""
+    return " ".join(f"{k.rpartition('.')[2]}={format_setting(v)}" for k, v in params.items())
+
+
+def describe_decision(decision: Decision) -> str:
+    """`supported: n_crops=3 is told apart from ...`, or `undecided between n_crops=3 and ...`."""
+    best = format_params(decision.best["params"])
+    if decision.verdict == "supported":
+        others = decision.compared - 1
+        return f"supported: {best} is told apart from the {others} other trial(s)"
+    if decision.compared == 1:
+        return f"undecided: {best} is the only complete trial"
+    names = [best, *(format_params(t["params"]) for t in decision.rivals[:NAMED])]
+    more = len(decision.rivals) - NAMED
+    names += [f"{more} more"] if more > 0 else []
+    why = "one seed" if len(decision.best["scores"]) < 2 else "their intervals overlap"
+    return f"undecided between {', '.join(names[:-1])} and {names[-1]} ({why})"
 
 
 def find_marked(study: StudyRow, trials: Sequence[TrialRow]) -> int | None:
@@ -160,8 +213,10 @@ def format_score(mean: float | None, ci95: float | None) -> str:
     return f"{mean:.2f}" + ("" if ci95 is None else f" ± {ci95:.2f}")
 
 
-def describe_winner(study: StudyRow, number: int | None) -> str:
-    """Which settings won and what they score, in a sentence."""
+def describe_winner(study: StudyRow, number: int | None, trials: Sequence[TrialRow] = ()) -> str:
+    """Which settings were chosen, what they score, and whether they are the best, in sentences."""
+    decision = decide(trials)
+    sure = f" Best on validation: {describe_decision(decision)}." if decision else ""
     best, winner = study["best"], study["winner"]
     if winner:
         values = ", ".join(f"{k} = {format_setting(v)}" for k, v in winner["values"].items())
@@ -169,14 +224,17 @@ def describe_winner(study: StudyRow, number: int | None) -> str:
         seeds = f"{test['n']} seed{'s' if test['n'] > 1 else ''}"
         trial = "" if number is None else f" (trial {number})"
         return (
-            f"Winner{trial}: {values}. Test {study['metric']} "
-            f"{format_score(test['mean'], test['ci95'])}, {seeds}."
+            f"Chosen{trial}: {values}. Test {study['metric']} "
+            f"{format_score(test['mean'], test['ci95'])}, {seeds}.{sure}"
         )
     if best is None:
         return "No trial is complete yet."
     values = ", ".join(f"{k} = {format_setting(v)}" for k, v in best["params"].items())
     number = best["number"]
-    return f"Best so far (trial {number}): {values}. The sweep's end scores it on the test images."
+    return (
+        f"Highest so far (trial {number}): {values}. The sweep's end scores it on the test images."
+        f"{sure}"
+    )
 
 
 def state_of(trial: TrialRow) -> str:
