@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -98,7 +99,7 @@ class Coco(Data):
         mark = fingerprint(
             [*files, *(p for p in points if p.is_file())], listings, runtime.home / "cache"
         )
-        check_once(f"2{mark}", runtime.home / "cache", lambda: _read(root, splits))
+        check_once(f"2{mark}", runtime.home / "cache", partial(_check, root, splits))
         return self.make_stage(root, runtime, fingerprint=mark)
 
     def _splits(self, root: Path) -> list[str]:
@@ -164,6 +165,10 @@ class Coco(Data):
         }
 
 
+def _check(root: Path, splits: list[str]) -> None:
+    _read(root, splits)
+
+
 @dataclass(frozen=True)
 class _Contents:
     """All splits, checked. classes: of all of them. remarks: by split, what is odd."""
@@ -211,9 +216,7 @@ def _read(root: Path, splits: list[str]) -> _Contents:
     return _Contents(files, classes, skeleton, remarks)
 
 
-def _read_split(
-    root: Path, split: str, findings: Findings
-) -> tuple[CocoFile, CocoFile | None]:
+def _read_split(root: Path, split: str, findings: Findings) -> tuple[CocoFile, CocoFile | None]:
     """The instances and the keypoints of a split."""
     file = load_coco(_annotations(root, split), f"COCO {split} annotations", findings)
     persons = _persons(root, split)
