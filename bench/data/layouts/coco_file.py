@@ -144,7 +144,9 @@ class _Reader:
                 )
             value = int(value) if isinstance(value, str) and "." not in value else int(number)
         if not least <= value <= LARGEST:
-            rule = "a positive whole number" if least > 0 else "a whole number of at most 63 bits"
+            rule = {1: "a positive whole number", 0: "a whole number of 0 or more"}.get(
+                least, "a whole number of at most 63 bits"
+            )
             raise Wrong(f"{field} is not {rule}", f"{field} is {_show(value)}, not {rule}")
         return int(value)
 

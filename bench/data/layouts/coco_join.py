@@ -64,15 +64,10 @@ def _is_near(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return all(abs(a - b) <= NEAR for a, b in zip(one, other, strict=True))
 
 
-def find_skeleton(
-    files: Mapping[str, CocoFile],
-    named_in: Mapping[str, CocoFile],
-    usual: tuple[str, ...],
-    findings: Findings,
-) -> Skeleton | None:
-    """The one skeleton of all splits; None where no object has keypoints. `files`: instances by
-    split. `named_in`: the files whose categories name the keypoints. `usual`: the names of a
-    skeleton of that many keypoints whose files name none."""
+def _gather_keypoints(
+    files: Mapping[str, CocoFile], named_in: Mapping[str, CocoFile]
+) -> tuple[dict[int, str], dict[tuple[str, ...], str]]:
+    """How many keypoints objects have, and the lists of names, each with its first place."""
     counts: dict[int, str] = {}
     names: dict[tuple[str, ...], str] = {}
     for split, file in files.items():
@@ -83,16 +78,33 @@ def find_skeleton(
         for category in source.categories:
             if category.keypoints:
                 names.setdefault(category.keypoints, f"{source.name}: category {category.name!r}")
+    return counts, names
+
+
+def find_skeleton(
+    files: Mapping[str, CocoFile],
+    named_in: Mapping[str, CocoFile],
+    usual: tuple[str, ...],
+    findings: Findings,
+) -> Skeleton | None:
+    """The one skeleton of all splits; None where no object has keypoints. `files`: instances by
+    split. `named_in`: the files whose categories name the keypoints. `usual`: the names of a
+    skeleton of that many keypoints whose files name none."""
+    counts, names = _gather_keypoints(files, named_in)
     if not counts:
         return None
-    if len(counts) > 1 or len(names) > 1:
-        differing = list(counts.items() if len(counts) > 1 else names.items())
-        (one, where), (other, there) = differing[:2]
-        findings.add(
-            "two skeletons", f"{there} has keypoints {other}, but {where} has {one}; a set has one"
-        )
-        return None
-    (count, where), *_ = counts.items()
+    for what in (
+        [(str(n), where) for n, where in counts.items()],
+        [(", ".join(n), where) for n, where in names.items()],
+    ):
+        if len(what) > 1:
+            (one, where), (other, there) = what[:2]
+            findings.add(
+                "two skeletons",
+                f"{there} has keypoints {other}, but {where} has {one}; a set has one skeleton",
+            )
+            return None
+    count, where = next(iter(counts.items()))
     listed = next(iter(names), ())
     if listed and len(listed) != count:
         findings.add(

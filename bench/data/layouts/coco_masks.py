@@ -125,4 +125,4 @@ def _decode(text: str) -> list[int]:
     else:
         if not shift:
             return runs
-    raise Wrong("run lengths do not decode", f"counts {text[:30]!r} does not decode")
+    raise Wrong("run lengths do not decode", f"its run lengths {text[:30]!r} do not decode")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -98,7 +99,7 @@ class Coco(Data):
         mark = fingerprint(
             [*files, *(p for p in points if p.is_file())], listings, runtime.home / "cache"
         )
-        check_once(f"2{mark}", runtime.home / "cache", lambda: _read(root, splits))
+        check_once(f"2{mark}", runtime.home / "cache", partial(_check, root, splits))
         return self.make_stage(root, runtime, fingerprint=mark)
 
     def _splits(self, root: Path) -> list[str]:
@@ -162,6 +163,10 @@ class Coco(Data):
             "categories": [{"id": i, "name": name} for i, name in enumerate(classes, 1)],
             "info": {},
         }
+
+
+def _check(root: Path, splits: list[str]) -> None:
+    _read(root, splits)
 
 
 @dataclass(frozen=True)
