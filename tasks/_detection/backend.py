@@ -48,8 +48,8 @@ class DetectorBackend(Protocol):
         ...
 
     def body_parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """The parameters that came from the backbone file; of all others the rate is `head_lr`
-        times theirs."""
+        """The parameters that came from the backbone file, whose rate is `body_lr` times that of
+        all others."""
         ...
 
     def losses(

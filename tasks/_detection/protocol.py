@@ -70,11 +70,12 @@ class DetectionParams(TaskParams):
         help="Share of the training images that are used, for example 0.1",
     )
     subset_seed: int = param(0, ge=0, later=True, help="Seed that decides which images these are")
-    head_lr: float = param(
+    body_lr: float = param(
         1.0,
-        gt=0,
+        ge=0,
         later=True,
-        help="Learning rate of all but the backbone as a multiple of the backbone's",
+        help="Learning rate of the backbone as a multiple of that of all other layers; 0 leaves "
+        "its weights as they are",
     )
     optimizer: Literal["sgd", "adamw"] = param(
         "sgd", later=True, help="Optimiser; the first beta of AdamW is `momentum`, the second .999"

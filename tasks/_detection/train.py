@@ -41,8 +41,10 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """SGD with momentum or AdamW, over a group for each pair of rate and weight decay.
 
-    No decay on normalisation layers. `body`: the parameters of the backbone; the rate of all
-    others is times `head_lr`, and that of a vision transformer's blocks falls (`layer_decay`).
+    No decay on normalisation layers and position embeddings. `body`: the parameters of the
+    backbone, whose rate is times `body_lr`, and falls from a vision transformer's last block to
+    its first (`layer_decay`). At 0 they are left out and ask for no gradient; batch norm still
+    takes the statistics of batches.
     """
     inside = {id(q) for q in body}
     norms = {
@@ -55,10 +57,13 @@ def build_optimizer(
     for name, q in named:
         if not q.requires_grad:
             continue
-        factor = 1.0 if id(q) in inside else p.head_lr
-        decay = 0.0 if id(q) in norms else p.weight_decay
+        factor = p.body_lr if id(q) in inside else 1.0
+        decay = 0.0 if id(q) in norms or name.endswith("pos_embed") else p.weight_decay
         if isinstance(p, VitDetParams):
-            factor, decay = _scale_in_vit(model, name, p, decay)
+            factor *= _decay_in_vit(model, name, p)
+        if not factor:
+            q.requires_grad_(False)
+            continue
         groups.setdefault((factor, decay), []).append(q)
     settings = [{"params": qs, "weight_decay": d, "factor": f} for (f, d), qs in groups.items()]
     if p.optimizer == "adamw":
@@ -66,16 +71,11 @@ def build_optimizer(
     return torch.optim.SGD(settings, p.lr, p.momentum)
 
 
-def _scale_in_vit(
-    model: nn.Module, name: str, p: VitDetParams, decay: float
-) -> tuple[float, float]:
-    """(factor of the rate, weight decay) of a parameter: the rate of block i of n, from 0, is
-    times layer_decay^(n - i), and of the patch and position embeddings times layer_decay^(n + 1),
-    without decay on the latter."""
+def _decay_in_vit(model: nn.Module, name: str, p: VitDetParams) -> float:
+    """The factor on a parameter's rate: layer_decay^(n - i) for block i of n, from 0,
+    layer_decay^(n + 1) for the patch and position embeddings, 1 for the rest."""
     assert isinstance(model, VitRcnn)
-    depth = model.depth_of(name)
-    factor = p.layer_decay**depth if depth else p.head_lr
-    return factor, 0.0 if name.endswith("pos_embed") else decay
+    return float(p.layer_decay ** model.depth_of(name))
 
 
 def make_loader(

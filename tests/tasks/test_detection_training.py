@@ -79,26 +79,43 @@ def test_no_weight_decay_on_normalisation() -> None:
     assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
 
 
-def test_the_heads_have_a_rate_of_their_own() -> None:
-    """head_lr = 8: the 60 weights of ResNet-18 have the factor 1, all others 8; batch norm of
-    either has no decay."""
-    p = fpn_params(head_lr=8.0)
+def test_the_backbone_has_a_rate_of_its_own() -> None:
+    """body_lr = .1: the 60 weights of ResNet-18 have a tenth of the rate; batch norm of either has
+    no decay."""
+    p = fpn_params(body_lr=0.1)
     model = FpnRcnn("resnet18", 3, p)
     groups = training.build_optimizer(model, p, BACKEND.body_parameters(model)).param_groups
     scale = {id(q): (g["factor"], g["weight_decay"]) for g in groups for q in g["params"]}
     named = dict(model.named_parameters())
     assert len(scale) == len(named)
     wanted = {
-        "body.conv1.weight": (1.0, 1e-4),
-        "body.layer4.1.bn2.weight": (1.0, 0.0),
-        "fpn.inner_blocks.0.0.weight": (8.0, 1e-4),
-        "fpn.inner_blocks.0.1.bias": (8.0, 0.0),
-        "rpn.head.cls_logits.bias": (8.0, 1e-4),
-        "roi.box_predictor.cls_score.weight": (8.0, 1e-4),
-        "mask.predict.weight": (8.0, 1e-4),
+        "body.conv1.weight": (0.1, 1e-4),
+        "body.layer4.1.bn2.weight": (0.1, 0.0),
+        "fpn.inner_blocks.0.0.weight": (1.0, 1e-4),
+        "fpn.inner_blocks.0.1.bias": (1.0, 0.0),
+        "rpn.head.cls_logits.bias": (1.0, 1e-4),
+        "roi.box_predictor.cls_score.weight": (1.0, 1e-4),
+        "mask.predict.weight": (1.0, 1e-4),
     }
     assert {name: scale[id(named[name])] for name in wanted} == wanted
-    assert sum(factor == 1.0 for factor, _ in scale.values()) == 60
+    assert sum(factor == 0.1 for factor, _ in scale.values()) == 60
+
+
+def test_a_backbone_at_rate_0_keeps_its_weights(tmp_path: Path) -> None:
+    """Every weight of the body is what it was, to the bit; its batch-norm statistics and all other
+    layers have moved."""
+    images, p = SmallSet(tmp_path, 4), fpn_params(body_lr=0.0)
+    torch.manual_seed(0)
+    model = FpnRcnn("resnet18", 20, p)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    training.train(
+        context(tmp_path / "a"), BACKEND, model, images, p, Fabric(accelerator="cpu", devices=1)
+    )
+    moved = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    fixed = {k for k, _ in model.body.named_parameters(prefix="body")}
+    assert len(fixed) == 60
+    assert not moved & fixed
+    assert {"body.bn1.running_mean", "fpn.inner_blocks.0.0.weight", "mask.predict.bias"} <= moved
 
 
 def test_the_optimiser_is_the_protocols() -> None:

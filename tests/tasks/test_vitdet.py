@@ -136,7 +136,7 @@ def test_the_backbone_is_in_it_and_learns(name: str, tmp_path: Path) -> None:
 def test_rates_fall_from_block_to_block() -> None:
     """detectron2's rule for n blocks: .7^(n + 1 - i) with i = 0 for the embeddings, 1 .. n for the
     blocks."""
-    p = params(layer_decay=0.7, head_lr=2.0)
+    p = params(layer_decay=0.7, body_lr=0.5)
     model = detector(layer_decay=0.7)
     optimizer = training.build_optimizer(model, p, model.body.parameters())
     assert isinstance(optimizer, torch.optim.AdamW)
@@ -148,15 +148,15 @@ def test_rates_fall_from_block_to_block() -> None:
     named = dict(model.named_parameters())
     assert len(scale) == len(named)
     wanted = {
-        "body.patch_embed.proj.weight": (0.7**5, 0.1),
-        "body.pos_embed": (0.7**5, 0.0),
-        "body.blocks.0.attn.qkv.weight": (0.7**4, 0.1),
-        "body.blocks.3.mlp.fc1.bias": (0.7, 0.1),
-        "body.blocks.3.norm1.weight": (0.7, 0.0),
+        "body.patch_embed.proj.weight": (0.5 * 0.7**5, 0.1),
+        "body.pos_embed": (0.5 * 0.7**5, 0.0),
+        "body.blocks.0.attn.qkv.weight": (0.5 * 0.7**4, 0.1),
+        "body.blocks.3.mlp.fc1.bias": (0.5 * 0.7, 0.1),
+        "body.blocks.3.norm1.weight": (0.5 * 0.7, 0.0),
         "positions.0.rows": (0.7**4, 0.1),
-        "fpn.stages.0.1.weight": (2.0, 0.1),
-        "fpn.stages.0.2.weight": (2.0, 0.0),
-        "roi.box_predictor.cls_score.weight": (2.0, 0.1),
+        "fpn.stages.0.1.weight": (1.0, 0.1),
+        "fpn.stages.0.2.weight": (1.0, 0.0),
+        "roi.box_predictor.cls_score.weight": (1.0, 0.1),
     }
     for name, (rate, decay) in wanted.items():
         assert scale[id(named[name])] == (pytest.approx(rate), decay), name
