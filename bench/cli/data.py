@@ -16,6 +16,7 @@ from bench.cli._options import JSON, SCALE, SET, WORKERS, Names, add_options, sa
 from bench.cli._table import Column, echo_prose, print_json, print_table
 from bench.contracts import registry
 from bench.core.errors import BadData, BadInput, unknown
+from bench.core.files import expand_path
 from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ def make(name: str, out: Path, train: int, val: int, seed: int) -> None:
     It is for trying --data NAME=PATH from end to end, before the real set is downloaded.
     """
     cls: Any = registry.load("data", name)
-    place = out.expanduser().absolute()
+    place = expand_path(out)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise BadInput(
             f"--out {place} exists and is not an empty folder; try: --out with another folder"

@@ -40,13 +40,13 @@ def command(key: str, style: str, out: Path) -> None:
     \b
     bench export 1a2b3c4d --format torchvision --out backbone.pth
     """
-    from bench.core.files import write_atomically
+    from bench.core.files import expand_path, write_atomically
     from bench.core.store import Store
     from bench.nn.export import whole_resnet, write_backbone
 
     folder, name = find_backbone(Store(open_runtime().home), key)
     state = whole_resnet(folder / "backbone.pth", name)
-    out = out.expanduser().absolute()
+    out = expand_path(out)
     if not out.parent.is_dir() or out.is_dir():
         raise BadInput(
             f"--out {out} is a folder, or its folder does not exist; try: --out backbone.pth"

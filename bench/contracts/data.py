@@ -19,6 +19,7 @@ import numpy as np
 from bench.contracts.component import Component
 from bench.contracts.images import ImageSet, Subset
 from bench.core.errors import BadData
+from bench.core.files import expand_path
 
 if TYPE_CHECKING:
     from bench.contracts.context import StageContext
@@ -93,7 +94,7 @@ class Data(Component):
     def default_place(cls) -> Path | None:
         """Where the set is looked for when no path is given: `$BENCH_DATA/<folder>`."""
         base = os.environ.get("BENCH_DATA")
-        return Path(base).expanduser().absolute() / (cls.folder or cls.name) if base else None
+        return expand_path(base) / (cls.folder or cls.name) if base else None
 
     @classmethod
     def place(cls, given: Path | None) -> Path:

@@ -10,7 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import StageFailed
+from bench.core.errors import BadInput, StageFailed
+
+
+def expand_path(given: str | Path) -> Path:
+    """The absolute path of what a user wrote, `~` and `~name` being home folders; BadInput where
+    nobody has that name."""
+    text = os.path.expanduser(given)
+    if text.startswith("~"):
+        raise BadInput(f"no user {text.partition('/')[0][1:]!r} has a home folder, got {text!r}")
+    return Path(text).absolute()
 
 
 @contextmanager

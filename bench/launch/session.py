@@ -62,7 +62,8 @@ def node_number(nodes: int) -> int:
     if nodes == 1:
         return 0
     place = os.environ.get("NODE_RANK") or os.environ.get("SLURM_NODEID") or ""
-    address = all(os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT"))
+    port = os.environ.get("MASTER_PORT", "")
+    address = os.environ.get("MASTER_ADDR") and port.isdecimal() and 0 < int(port) < 65536
     if not (address and place.isdecimal() and int(place) < nodes):
         raise BadInput(
             f"--nodes {nodes} needs MASTER_ADDR, MASTER_PORT and NODE_RANK (0 to {nodes - 1}) in "

@@ -89,7 +89,7 @@ def _find_key(host: str, settings: dict[str, str]) -> str:
         if os.environ.get(name):
             return name
     names = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
-    file = next((f for name in names if (f := Path(name).expanduser()).exists()), None)
+    file = next((f for name in names if (f := Path(os.path.expanduser(name))).exists()), None)
     if file:
         try:
             entries = netrc.netrc(file)
@@ -103,10 +103,10 @@ def _find_key(host: str, settings: dict[str, str]) -> str:
 
 def _read_settings() -> dict[str, str]:
     """W&B's settings of this folder over those of the user; damaged files say nothing."""
-    user = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser() / "settings"
-    here = Path(os.environ.get("WANDB_DIR") or ".").expanduser() / "wandb" / "settings"
+    user = os.path.expanduser(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
+    here = os.path.expanduser(os.environ.get("WANDB_DIR") or ".")
     settings: dict[str, str] = {}
-    for file in (user, here):
+    for file in (Path(user, "settings"), Path(here, "wandb", "settings")):
         parser = configparser.ConfigParser(interpolation=None)
         try:
             parser.read(file)

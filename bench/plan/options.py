@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.contracts import registry
 from bench.contracts.component import SCALES
 from bench.core.errors import BadInput, Unavailable, brief, unknown
+from bench.core.files import expand_path
 
 MOST_SEEDS = 10_000  # of one command
 LARGEST_SEED = 2**31 - 1  # the column of the database
@@ -81,7 +82,7 @@ def parse_data(text: str | None) -> tuple[str | None, Path | None]:
         return None, None
     name, _, path = split_name(text)[0].partition("=")
     registry.load("data", name)
-    return name, Path(path).expanduser().absolute() if path else None
+    return name, expand_path(path) if path else None
 
 
 def split_name(text: str) -> tuple[str, str]:

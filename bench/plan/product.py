@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contracts import registry
 from bench.core.errors import BadInput, Unavailable
+from bench.core.files import expand_path
 from bench.plan.cell import WEIGHTS, Cell, Plan
 from bench.plan.options import (
     check_scale,
@@ -113,7 +114,7 @@ def _parse_backbone(text: str | None, **others: str | None) -> tuple[str, Settin
                 f"--{name} says how to pretrain, but --backbone weights=FILE pretrains nothing; "
                 f"try: without --{name}"
             )
-    return str(Path(path).expanduser().absolute()), ()
+    return str(expand_path(path)), ()
 
 
 def _engine_setting(task: str, engine: str | None) -> Settings:

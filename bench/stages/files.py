@@ -4,11 +4,10 @@ their content is identity, their place is not."""
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from bench.contracts.context import StageContext
 from bench.core.errors import BadInput
-from bench.core.files import hash_file
+from bench.core.files import expand_path, hash_file
 from bench.core.params import Runtime, digest
 from bench.core.stage import Stage
 from bench.data.files import fingerprint
@@ -19,7 +18,7 @@ def file_stage(name: str, source: str, runtime: Runtime, setting: str) -> Stage:
 
     `setting` is the setting that named it; BadInput says so where there is no such file.
     """
-    path = Path(source).expanduser().absolute()
+    path = expand_path(source)
     if not path.exists():
         raise BadInput(f"{setting}: {path} does not exist; try: --set {setting}=PATH")
     files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.is_file())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.contracts.context import StageContext
 from bench.core.errors import BadInput
-from bench.core.files import write_json
+from bench.core.files import expand_path, write_json
 from bench.core.params import Runtime
 from bench.core.stage import Stage
 from bench.data.files import content_hash
@@ -33,7 +33,7 @@ def weights_stage(given: str, runtime: Runtime) -> Stage:
     """
     from bench.nn.weights import find_backbone, read_checkpoint
 
-    path = Path(given).expanduser().absolute()
+    path = expand_path(given)
     weights = find_backbone(read_checkpoint(path), path.name)
     mark = content_hash(path, runtime.home / "cache")
     file = Stage("file", "weights", 1, {"fingerprint": mark}, "bench.stages.files:run")

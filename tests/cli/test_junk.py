@@ -39,6 +39,11 @@ def end(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         ((*PLAN, "--seeds", "0-2147483647"), "at most 10,000 seeds"),
         ((*PLAN, "--seeds", "3-1"), "no seed in '3-1'"),
         ((*PLAN, "--data", f"coco=/{LONG}"), "File name too long"),
+        (
+            (*PLAN, "--data", "coco=~nobody-at-all/coco"),
+            "no user 'nobody-at-all' has a home folder",
+        ),
+        (("data", "make", "coco", "--out", "~nobody-at-all/x"), "no user 'nobody-at-all'"),
         (("plan", "--backbone", f"weights=/{LONG}", "--task", "knn"), "File name too long"),
         (("plan", "--method", "\udcff", "--task", "knn"), "unknown method '\\udcff'"),
         (("plan", "--method", "m" * 100_000, "--task", "knn"), "(100,002 characters)"),
@@ -63,6 +68,29 @@ def test_many_seeds_and_large_numbers_that_are_meant_still_work(
 ) -> None:
     code, said = end(capsys, *PLAN, "--seeds", "7,2147483647", "--set", f"byol.epochs={2**63 - 1}")
     assert code == 0, said
+
+
+@pytest.mark.parametrize("name", ["BENCH_HOME", "BENCH_DATA"])
+@pytest.mark.parametrize("value", [f"/{LONG}", "~nobody-at-all/x", "/dev/null/x"])
+def test_folders_of_the_environment(
+    name: str, value: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    code, said = end(capsys, *PLAN, "--data", "coco", "--task-data", "scenes")
+    assert code == 2, said
+    assert said.startswith("bench: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "99999999", ""])
+def test_machines_that_train_together_need_a_port(
+    port: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", port), ("NODE_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    code, said = end(capsys, "run", *PLAN[1:], "--nodes", "2")
+    assert code == 2, said
+    assert "needs MASTER_ADDR, MASTER_PORT and NODE_RANK" in said
 
 
 def test_debug_shows_where_the_system_refused(monkeypatch: pytest.MonkeyPatch) -> None:

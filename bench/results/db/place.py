@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from bench.core.errors import BadInput
+from bench.core.files import expand_path
 from bench.core.redact import redact, redact_url
 
 
@@ -13,7 +14,7 @@ def home_folder() -> Path:
     """`BENCH_HOME`, by default a per-user data folder."""
     chosen = os.environ.get("BENCH_HOME")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return expand_path(chosen)
     from platformdirs import user_data_path
 
     return user_data_path("bench")

@@ -20,7 +20,7 @@ from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.contracts.proposals import Found, scale_back, shrink
 from bench.core.errors import BadInput
-from bench.core.files import write_json
+from bench.core.files import expand_path, write_json
 from bench.core.params import Runtime
 from bench.core.stage import Stage
 from bench.data.boxes import clip
@@ -40,7 +40,7 @@ def opencv_stage(path: str, runtime: Runtime) -> Stage:
     Raises BadInput where a file is missing or unreadable: OpenCV itself then returns nothing,
     silently.
     """
-    folder = Path(path).expanduser().absolute()
+    folder = expand_path(path)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise BadInput(
