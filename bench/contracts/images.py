@@ -68,6 +68,10 @@ class ImageSet:
         """(N,) bool: the images `semantic` has a mask of, without reading one."""
         return np.zeros(len(self), bool)
 
+    def count_unmasked(self) -> np.ndarray:
+        """(N,) int64: how many objects of each image have no mask, in a set in which others do."""
+        return np.zeros(len(self), np.int64)
+
     def image_class(self) -> np.ndarray | None:
         """(N,) int64, the one class of each image, in classification sets; None in scenes."""
         return None
@@ -106,6 +110,9 @@ class Subset(ImageSet):
 
     def has_semantic(self) -> np.ndarray:
         return np.asarray(self.images.has_semantic()[self.positions])
+
+    def count_unmasked(self) -> np.ndarray:
+        return np.asarray(self.images.count_unmasked()[self.positions])
 
     def image_class(self) -> np.ndarray | None:
         classes = self.images.image_class()

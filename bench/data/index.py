@@ -149,6 +149,12 @@ class IndexedImages(ImageSet):
             return super().has_semantic()
         return np.diff(self._array("semantic_at")) > 0
 
+    def count_unmasked(self) -> np.ndarray:
+        if not (self.index / "masks.npy").exists():
+            return super().count_unmasked()
+        absent = np.diff(self._array("masks_at")) == len("null")  # no mask is as short
+        return np.diff(np.cumsum([0, *absent])[np.asarray(self._array("first"))])
+
     def image_class(self) -> np.ndarray | None:
         if not (self.index / "image_class.npy").exists():
             return None

@@ -10,22 +10,18 @@ an `nn.Sequential` of a ResNet's children (lightly), or timm's vision transforme
 
 from __future__ import annotations
 
-import argparse
-import pickle
+import math
 import re
-import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from bench.core.errors import BadData, BadInput
+from bench.core.errors import BadInput
 from bench.nn.architectures import VITS
+from bench.nn.checkpoint import Flat
+from bench.nn.checkpoint import read_checkpoint as read_checkpoint
 from bench.nn.formats import check_fit, fill_counters, find_not_finite, from_detectron2
 
 BLOCKS: dict[tuple[bool, tuple[int, ...]], str] = {  # bottlenecks?, blocks of a stage
@@ -44,7 +40,6 @@ PARTS = {  # style -> the first words of keys that belong to a backbone, wanted 
         r"cls_token|pos_embed|patch_embed|blocks|norm.*|fc_norm|reg_token|dist_token"
     ),
 }
-Flat = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,81 +62,37 @@ class Found:
         loaded = len(self.state) - self.filled
         return (
             f"{self.backbone}: {loaded} of {len(self.state)} tensors match{where}{lost}; "
-            f"left out: {rest or 'nothing'}{_caution(self.backbone)}"
+            f"left out: {rest or 'nothing'}" + "".join(f"; {c}" for c in self.cautions())
         )
 
-
-def _caution(backbone: str) -> str:
-    if not backbone.endswith("_cifar"):
-        return ""
-    return (
-        "; its 3x3 stem is taken to pad by 1 pixel (solo-learn's pads by 2, which no tensor tells)"
-    )
-
-
-def read_checkpoint(path: Path) -> Flat:
-    """Every tensor of the file under its dotted path;
-    nothing in it is executed (`weights_only=True`).
-
-    Raises BadInput where there is no such file or it needs objects that are not plain data,
-    BadData where it cannot be read.
-    """
-    if not path.is_file():
-        raise BadInput(f"no weights file at {path}; try: --backbone weights=FILE")
-    try:
-        content = _load(path)
-    except pickle.UnpicklingError as error:
-        name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if name is None:
-            raise _unreadable(path, error) from None
-        raise BadInput(
-            f"{path} is not loaded: it holds Python objects ({name[1]}), "
-            "and unpickling those can run code; if you trust it, save its tensors alone: "
-            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'plain.pth')"
-        ) from None
-    except Exception as error:
-        raise _unreadable(path, error) from None
-    flat = dict(_flatten(content))
-    if not flat:
-        raise BadInput(f"{path} holds no named tensor; try: a file with a state dict")
-    return flat
+    def cautions(self) -> list[str]:
+        """What no tensor tells, and may make its features wrong."""
+        if self.backbone.endswith("_cifar"):
+            return [
+                "its 3x3 stem is taken to pad by 1 pixel (solo-learn's pads by 2, which no tensor "
+                "tells)"
+            ]
+        if self.backbone == "vit_s" and _has_fixed_places(self.state["pos_embed"]):
+            return [
+                "caution: its position embedding is the fixed sine-cosine table, as MoCo v3's, "
+                "whose ViT-S has 12 attention heads; it is read with the 6 of vit_s (DINO's and "
+                "DeiT's learn theirs), and if it is MoCo v3's, its features are wrong"
+            ]
+        return []
 
 
-def _unreadable(path: Path, error: Exception) -> BadData:
-    return BadData(
-        f"{path} is not a readable PyTorch or safetensors file ({type(error).__name__}); "
-        "download it again, or save its state dict with torch.save"
-    )
+def _has_fixed_places(places: torch.Tensor) -> bool:
+    """Whether a position embedding (1, 1 + g x g, D) is the table of `sincos_2d`, the row or the
+    column first."""
+    from bench.nn.vit import sincos_2d
 
-
-def _load(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file  # timm's dependency
-
-        return load_file(path)
-    # What training scripts store beside tensors and what is plain data: arguments and NumPy
-    # scalars.
-    plain: list[Any] = [
-        argparse.Namespace,
-        np.dtype,
-        *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "?efd"),
-    ]
-    scalar = np.float64(0).__reduce__()[0]  # how NumPy unpickles one
-    # NumPy 1 and 2
-    plain += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    with torch.serialization.safe_globals(plain):
-        return torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
-
-
-def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        yield prefix, value.detach()
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            if isinstance(key, str):
-                yield from _flatten(inner, f"{prefix}.{key}" if prefix else key)
+    side = math.isqrt(places.shape[1] - 1)
+    table = sincos_2d(places.shape[2], side, side)
+    if len(table) != places.shape[1] - 1:
+        return False
+    turned = table.view(side, side, -1).transpose(0, 1).reshape(table.shape)
+    own = places[0, 1:].float()
+    return any(torch.allclose(own, t, atol=1e-3) for t in (table, turned))
 
 
 def find_backbone(flat: Flat, source: str) -> Found:

@@ -59,6 +59,12 @@ def prepare_split(images: ImageSet, p: DetectionParams) -> ImageSet:
             f"{images.name}/{images.split} has no masks, which instance segmentation needs; "
             f"{other}"
         )
+    unmasked = int(images.count_unmasked().sum()) if "segm" in p.kinds else 0
+    if unmasked:
+        raise BadData(
+            f"{unmasked} objects of {images.name}/{images.split} have no mask, which instance "
+            f"segmentation needs of every object; {other}"
+        )
     if "keypoints" not in p.kinds:
         return images
     if not images.keypoint_names or images.objects(0).keypoints is None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bench.contracts.data import check_same_classes
-from bench.contracts.images import ImageSet
+from bench.contracts.images import ImageSet, Subset
 from bench.core.errors import BadData
 from bench.data.layouts.coco_file import Wrong
 from bench.data.layouts.coco_masks import read_mask
+from tasks._detection.pipeline import prepare_split
 from tests.data.folders import component, make, runtime
 
 NAMES = ("red", "green", "blue")
@@ -634,6 +636,24 @@ def test_k_no_mask_is_no_mask(none: Any) -> None:
 def test_k_counts_of_other_characters_are_no_masks() -> None:
     with pytest.raises(Wrong, match="do not decode"):
         read_mask({"size": [72, 96], "counts": "\x10\x11"}, SIZE)
+
+
+def test_k_objects_without_a_mask_are_counted_and_refused_before_training(
+    tmp_path: Path, home: Path
+) -> None:
+    def edit(split: str, made: Content) -> None:
+        for at, none in ((1, None), (3, []), (4, [[1.0, 2.0, 3.0, 4.0]])):
+            made["annotations"][at]["segmentation"] = none
+
+    splits, report = index(write(tmp_path / "coco", edit), home)
+    assert report["train"]["unmasked"] == 3
+    assert splits["train"].count_unmasked().tolist() == [0, 1, 0, 1, 1, 0]
+    assert Subset(splits["train"], np.array([1, 2]), "val").count_unmasked().tolist() == [1, 0]
+    segment = cast("Any", SimpleNamespace(kinds=("bbox", "segm")))
+    with pytest.raises(BadData, match="3 objects of coco/train have no mask"):
+        prepare_split(splits["train"], segment)
+    boxes = cast("Any", SimpleNamespace(kinds=("bbox",)))
+    assert prepare_split(splits["train"], boxes) is splits["train"]
 
 
 FIVE = ["nose", "left_hand", "right_hand", "left_foot", "right_foot"]
