@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,8 @@ from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
     from bench.measure.resampling import Difference, Finished
+    from bench.results.db.database import Database
+    from bench.results.views.differences import PairedDifference
 
 
 @click.command()
@@ -57,14 +60,16 @@ def command(
     evaluations: the end of what bench run prints after "files:", or the cells of bench leaderboard
     --json. Test images are drawn with replacement, the same for all results; nothing is trained.
 
-    The interval says what other test images would have changed, not what another seed of the
-    training would change: for that, run several seeds and see bench leaderboard. It is too narrow
-    for fewer than 100 test images, and where the test set holds copies of an image, which are
+    This interval says what other test images would have changed, not what another seed of the
+    training would change. Beside it stands the difference over the seeds that both results have
+    here, with an interval of its own. The interval over images is too narrow for fewer than 100
+    test images, and where the test set holds copies of an image, which are
     drawn as if they were different ones. Detections of equal scores keep their order, those of an
     image that is drawn twice together, so ties are broken as in the evaluation itself.
     """
     from bench.launch.stored import Selection
     from bench.measure.resampling import ENOUGH, comparable, differences, load_finished
+    from bench.results.db.database import open_database
 
     if len(keys) < 2:
         raise BadInput(
@@ -78,6 +83,8 @@ def command(
         names = _metrics(members, metric)
         advance = engine.progress.task("resample", resamples + 1)
         rows = differences(members, names, resamples, seed, advance)
+        database = open_database(engine.runtime.database)
+    over_seeds = _compare_seeds(database, [m.stage.key for m in members], names)
     if as_json:
         print_json(
             {
@@ -85,11 +92,11 @@ def command(
                 "too_few_images": len(members[0].scored.ids) < ENOUGH,
                 "resamples": resamples,
                 "seed": seed,
-                "rows": rows,
+                "rows": [{**r, "over_seeds": over_seeds[r["metric"], r["key"]]} for r in rows],
             }
         )
     else:
-        _print(members, rows, resamples)
+        _print(members, rows, over_seeds, resamples)
 
 
 def _metrics(members: Sequence[Finished], wanted: str | None) -> list[str]:
@@ -108,11 +115,45 @@ def _metrics(members: Sequence[Finished], wanted: str | None) -> list[str]:
     return names
 
 
-def _print(members: Sequence[Finished], rows: list[Difference], resamples: int) -> None:
+def _compare_seeds(
+    database: Database, keys: Sequence[str], names: Sequence[str]
+) -> dict[tuple[str, str], PairedDifference | None]:
+    """{(metric, key): the difference of the key's row of the leaderboard from that of the first
+    key, over common seeds}; None where they share none, or are seeds of one row."""
+    from bench.results.views.differences import paired_difference
+
+    rows = {label: row for row in database.read_rows_of(keys) for label in row["cells"]}
+    first, gaps = rows.get(keys[0]), dict.fromkeys(product(names, keys[1:]))
+    for name, key in gaps:
+        row = rows.get(key)
+        if first and row and row is not first:
+            one, other = (r["scores"].get(name, {}) for r in (first, row))
+            gaps[name, key] = paired_difference(one, other)
+    return gaps
+
+
+def _format_seeds(gap: PairedDifference | None) -> str:
+    """`+1.20 ± 0.40 better (seeds 0-2)`."""
+    from bench.results.views.commands import compact_seeds
+    from bench.results.views.differences import verdict
+
+    if gap is None or gap["ci95"] is None:
+        return "fewer than two common seeds"
+    seeds = compact_seeds(gap["seeds"])
+    return f"{gap['mean']:+.2f} ± {gap['ci95']:.2f} {verdict(gap)} (seeds {seeds})"
+
+
+def _print(
+    members: Sequence[Finished],
+    rows: list[Difference],
+    over_seeds: Mapping[tuple[str, str], PairedDifference | None],
+    resamples: int,
+) -> None:
     from bench.measure.resampling import ENOUGH, differing
 
     first = members[0]
     labels = {m.stage.key: m.label for m in members}
+    seeds = [_format_seeds(over_seeds[row["metric"], row["key"]]) for row in rows]
     lines = [
         (
             row["metric"],
@@ -122,16 +163,18 @@ def _print(members: Sequence[Finished], rows: list[Difference], resamples: int) 
             f"{row['difference']:+.2f}",
             f"{row['low']:+.2f} to {row['high']:+.2f}",
             _verdict(row),
+            text,
         )
-        for row in rows
+        for row, text in zip(rows, seeds, strict=True)
     ]
-    numbers = ("first", "this", "difference", "95 % interval")
+    numbers = ("first", "this", "difference", "interval over images")
     print_table(
         [
             Column("metric", key=True),
             Column("result", wrap=True, key=True),
             *(Column(name, right=True) for name in numbers),
-            Column("", wrap=True),
+            Column("over images", wrap=True),
+            Column("over seeds", wrap=True),
         ],
         lines,
         f"{first.stage.name}, beside {first.label}",
@@ -143,8 +186,9 @@ def _print(members: Sequence[Finished], rows: list[Difference], resamples: int) 
             )
     images = len(first.scored.ids)
     echo_prose(
-        f"The interval is over {resamples} draws of the {images} test images; it does not cover "
-        "other seeds."
+        f"The interval over images is of {resamples} draws of the {images} test images; it does "
+        "not cover other seeds. That over seeds is of the differences of the seeds that both "
+        "results have here; it does not cover other images. Each holds by itself with 95 %."
     )
     if images < ENOUGH:
         echo_prose(

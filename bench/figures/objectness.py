@@ -12,8 +12,8 @@ import numpy as np
 from bench.core.errors import BadInput
 from bench.figures import _look
 from bench.figures._content import Content
-from bench.figures._statistics import parabola, sweet_spot
-from bench.results.views.ranking import spearman
+from bench.figures._statistics import fit_parabola, measured_ranges, sweet_spot
+from bench.results.views.ranking import correlate_ranks, format_correlation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,20 +110,23 @@ def _reported(task: str, metric: str, strict: bool) -> Found:
 
 
 def series(title: str, y: str, points: Sequence[Point]) -> Content:
-    """The points of one plot by method, each method with its rank correlation and its parabola."""
+    """The points of one plot by method, each method with its rank correlation, and its parabola
+    where that bends for sure."""
     groups = []
     for method in dict.fromkeys(p.method for p in points):
         mine = [p for p in points if p.method == method]
         xs, ys = [p.x for p in mine], [p.y for p in mine]
-        curve = parabola(xs, ys)
+        curve = fit_parabola(xs, ys)
         groups.append(
             {
                 "method": method,
                 "points": [dict(vars(p)) for p in mine],
-                "rho": spearman(xs, ys),
+                "correlation": correlate_ranks(xs, ys),
                 "n": len(mine),
-                "curve": list(curve) if curve else None,
+                "bend": None if curve is None else [curve.a, curve.a_half],
+                "curve": list(curve.coefficients) if curve and curve.bends else None,
                 "peak": sweet_spot(curve, xs) if curve else None,
+                "peak_half": curve.turn_half if curve else None,
             }
         )
     return {"title": title, "x": X, "y": y, "groups": groups}
@@ -186,29 +189,27 @@ def _plot(axes: Axes, one: Content, size: str) -> None:
         axes.scatter([], [], _area(value, sizes), color="#999999", label=_cost(value, size))
     axes.set(xlabel=f"{one['x']}\n({one['title']})", ylabel=one["y"])
     axes.margins(0.1, 0.12)
-    columns = 2 if len(axes.get_legend_handles_labels()[0]) > 3 else 1
     axes.legend(
         frameon=False,
         loc="upper center",
         bbox_to_anchor=(0.45, -0.29),
-        ncols=columns,
         handletextpad=0.4,
-        columnspacing=1.0,
         borderaxespad=0,
     )
 
 
 def _curve(axes: Axes, group: dict[str, Any], xs: Sequence[float], colour: str) -> None:
-    """The parabola between the outermost points; where it is highest."""
-    x = np.linspace(min(xs), max(xs), 100)
-    axes.plot(
-        x,
-        np.polyval(group["curve"], x),
-        color=colour,
-        linewidth=1.0,
-        linestyle=(0, (5, 2)),
-        zorder=1,
-    )
+    """The parabola where points were measured; where it is highest."""
+    for low, high in measured_ranges(xs):
+        x = np.linspace(low, high, 100)
+        axes.plot(
+            x,
+            np.polyval(group["curve"], x),
+            color=colour,
+            linewidth=1.0,
+            linestyle=(0, (5, 2)),
+            zorder=1,
+        )
     if group["peak"] is not None:
         top = float(np.polyval(group["curve"], group["peak"]))
         axes.plot(
@@ -223,9 +224,17 @@ def _curve(axes: Axes, group: dict[str, Any], xs: Sequence[float], colour: str) 
 
 
 def _legend(group: dict[str, Any]) -> str:
-    rho = "" if group["rho"] is None else f", ρ = {group['rho']:+.2f}"
-    peak = "" if group["peak"] is None else f", best at {group['peak']:.0f} %"
-    return f"{group['method']}{rho}, n = {group['n']}{peak}"
+    """The method, its rank correlation, and what its curve says, a line each."""
+    if group["correlation"] is None:
+        return f"{group['method']} (n = {group['n']})"
+    text = f"{group['method']}: ρ {format_correlation(group['correlation'])}"
+    if group["bend"] is None:
+        return text
+    bend, half = (1000 * v for v in group["bend"])
+    text += f"\nquadratic term {bend:+.1f} ± {half:.1f} per 1000"
+    if group["peak"] is not None:
+        return f"{text}, best at {group['peak']:.0f} ± {group['peak_half']:.0f} %"
+    return text + (", its top is in a gap" if group["curve"] else ", so no curve")
 
 
 def _area(value: float | None, sizes: Sequence[float]) -> float:

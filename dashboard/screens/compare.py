@@ -14,6 +14,7 @@ from bench.results.views.differences import (
     PairedDifference,
     collect_settings,
     find_differing,
+    hold_together,
     paired_difference,
     verdict,
 )
@@ -123,14 +124,13 @@ def choose_columns(columns: list[Column], address: Address) -> list[Column]:
 def numbers(rows: list[Row], columns: list[Column]) -> None:
     """Means, paired differences and their picture."""
     base, others = rows[0], rows[1:]
+    gaps, comparisons = pair_rows(rows, columns)
     lines, drawn = [], []
     for column in columns:
-        first = base.entries.get(column.key)
-        line: list[Any] = [column.title, column.headline, value(first)]
+        line: list[Any] = [column.title, column.headline, value(base.entries.get(column.key))]
         for row in others:
-            entry = row.entries.get(column.key)
-            gap = paired_difference(first.values, entry.values) if first and entry else None
-            line += [value(entry), difference(gap)]
+            gap = gaps[column.key, row.key]
+            line += [value(row.entries.get(column.key)), difference(gap)]
             if gap and gap["ci95"] is not None:
                 low, high = gap["mean"] - gap["ci95"], gap["mean"] + gap["ci95"]
                 drawn.append(
@@ -152,16 +152,19 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
     st.html(table(heads, lines, kind="compare"))
     st.html(
         show_small_print(
-            "A difference is the mean over common seeds of the row minus the first row, ± the "
-            "95 % t-interval of paired differences, in points. Without two common seeds nothing "
-            "is claimed."
+            "A difference is the mean over common seeds of the row minus the first row, in "
+            "points. "
+            f"± is the t-interval of paired differences over seeds; {describe_level(comparisons)} "
+            "Without two common seeds nothing is claimed."
         )
     )
     if commands := resampling(rows, columns):
         st.html(
             show_small_print(
-                "These rows have one common seed. For most tasks, this command resamples the test "
-                "images; run it where the store is:"
+                "The intervals above say what other seeds would change. What other test images "
+                "would change is another question. For most tasks, these commands answer it for "
+                "one common seed, by resampling the test images, and print both intervals; run "
+                "them where the store is:"
             )
         )
         st.code("\n".join(commands[:COMMANDS]), language="bash", wrap_lines=True)
@@ -171,16 +174,42 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
         st.altair_chart(differences(drawn))
 
 
+def pair_rows(
+    rows: list[Row], columns: list[Column]
+) -> tuple[dict[tuple[str, str], PairedDifference | None], int]:
+    """({(column, row): its paired difference from the first row}, number of differences that have
+    an interval). All of these intervals hold together with 95 %."""
+    gaps: dict[tuple[str, str], PairedDifference | None] = {}
+    for column in columns:
+        first = rows[0].entries.get(column.key)
+        for row in rows[1:]:
+            entry = row.entries.get(column.key)
+            gap = paired_difference(first.values, entry.values) if first and entry else None
+            gaps[column.key, row.key] = gap
+    count = sum(gap is not None and gap["ci95"] is not None for gap in gaps.values())
+    return {at: gap and hold_together(gap, count) for at, gap in gaps.items()}, count
+
+
+def describe_level(comparisons: int) -> str:
+    if comparisons < 2:
+        return "it holds with 95 %."
+    return (
+        f"the {comparisons} intervals hold together with 95 % (Bonferroni), so that more tasks "
+        "and rows do not make a difference by chance."
+    )
+
+
 def resampling(rows: list[Row], columns: list[Column]) -> list[str]:
-    """`bench compare FIRST OTHER` for measured rows that share one seed alone with the first."""
+    """`bench compare FIRST OTHER` for measured rows that share a seed with the first: for their
+    lowest common seed."""
     commands = []
     for column in columns:
         entries = [r.entries.get(column.key) for r in rows]
         first, *others = (e if e is not None and e.source == "measured" else None for e in entries)
         for other in others:
             seeds = set(first.values) & set(other.values) if first and other else set()
-            if first and other and len(seeds) == 1:
-                (seed,) = seeds
+            if first and other and seeds:
+                seed = min(seeds)
                 commands.append(
                     f"bench compare {first.labels[seed][:12]} {other.labels[seed][:12]}"
                 )

@@ -26,8 +26,9 @@ SOURCES = {
 STATS = "bench crops stats"
 BARS = (
     "Bars are 95 % intervals, over seeds and over images. ρ is Spearman's rank correlation of the "
-    "n points. The dashed line is the parabola that fits them best, from four points on; the mark "
-    "is its top."
+    "n points; p is the share of orders in which it would be as far from 0. The dashed line is "
+    "the parabola that fits them best, drawn where points are, and only if the 95 % interval of "
+    "its quadratic term leaves out 0; the mark is its top."
 )
 
 

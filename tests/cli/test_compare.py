@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bench.contracts.registry import load
 from bench.core.errors import BadData, BadInput
@@ -89,13 +90,34 @@ def test_what_it_prints(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not wide_lines(said)
     said = " ".join(said.split())
     assert f"knn, beside random_init × image {keys[0]}" in said
-    assert "over 1000 draws of the 6 test images; it does not cover other seeds." in said
+    assert "of 1000 draws of the 6 test images; it does not cover other seeds." in said
+    assert "fewer than two common seeds" in said  # they are two seeds of one row
     assert "With fewer than 100 test images the interval is too narrow: of 60 images" in said
     assert figures(store, *keys)["too_few_images"] is True
     assert "not scored with the same settings" not in said
     (other,) = cells(store, "knn", "0", "knn.temperature=0.2")
     said = " ".join(bench(store, "compare", keys[0], other).split())
     assert f"{other} was not scored with the same settings: temperature 0.1 and 0.2" in said
+
+
+def test_the_difference_over_seeds_stands_beside_that_over_images(store: Path) -> None:
+    """Of the rows of the two results, over their common seeds: those of the leaderboard."""
+    one, other = cells(store, "knn", "0-2"), cells(store, "knn", "0-2", "knn.temperature=0.2")
+    (row,) = figures(store, one[0], other[0])["rows"]
+    folders = {f.name.rpartition("-")[2]: f for f in (store / "store/evaluate").iterdir()}
+    scores = [
+        [json.loads((folders[k] / "metrics.json").read_text())[row["metric"]] for k in keys]
+        for keys in (one, other)
+    ]
+    gains = np.subtract(scores[1], scores[0])
+    assert row["over_seeds"]["mean"] == pytest.approx(gains.mean())
+    assert row["over_seeds"]["ci95"] == pytest.approx(
+        stats.t.ppf(0.975, 2) * gains.std(ddof=1) / 3**0.5, abs=1e-9
+    )
+    assert row["over_seeds"]["seeds"] == [0, 1, 2]
+    said = " ".join(bench(store, "compare", one[0], other[0]).split())
+    assert "(seeds 0-2)" in said
+    assert "interval over images" in said
 
 
 def test_nothing_is_said_of_the_number_of_images_where_there_are_enough(store: Path) -> None:

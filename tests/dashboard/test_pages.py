@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from scipy import stats
 from sqlalchemy import delete, select, text, update
 from streamlit.testing.v1 import AppTest
 
@@ -20,9 +21,10 @@ from bench.results.db.database import Database, open_database
 from bench.results.db.models import CellRow, MetricRow, ResultRow, StageRow
 from bench.results.db.reading import FIRST_COMMAND
 from bench.results.db.schema import VERSION_TABLE
+from bench.results.views.differences import verdict
 from dashboard.figures import class_bars, curves, differences
 from dashboard.look import Markup, duration, href, table, web_link
-from dashboard.screens.compare import resampling
+from dashboard.screens.compare import pair_rows, resampling
 from tests.dashboard.populate import fill
 from tests.patience import HANG
 
@@ -283,7 +285,33 @@ def test_rows_are_compared_over_common_seeds(database: Database) -> None:
     assert "Pick two to four rows" in words(show("compare", row=keys[:1]))
 
 
-def test_rows_with_one_common_seed_have_the_command_that_resamples_images() -> None:
+def test_differences_of_several_tasks_hold_together() -> None:
+    """Two tasks, two other rows: four intervals, each at 1 - .05 / 4 by Student's t."""
+
+    def row(key: str, **values: tuple[float, ...]) -> Any:
+        entries = {n: SimpleNamespace(values=dict(enumerate(v))) for n, v in values.items()}
+        return SimpleNamespace(key=key, entries=entries)
+
+    columns: Any = [SimpleNamespace(key="knn"), SimpleNamespace(key="svm")]
+    first = row("first", knn=(50.0, 51.0, 52.0), svm=(60.0, 61.0, 62.0))
+    near = row("near", knn=(51.0, 52.1, 52.9), svm=(60.5, 61.0, 62.4))
+    far = row("far", knn=(59.0, 60.1, 60.9), svm=(10.0, 11.1, 11.9))
+    gaps, count = pair_rows([first, near, far], columns)
+    assert count == 4
+    gap = gaps["knn", "near"]
+    assert gap is not None
+    half = stats.sem([1.0, 1.1, 0.9]) * stats.t.ppf(1 - 0.025 / 4, 2)
+    assert gap["ci95"] == pytest.approx(half, rel=1e-6)
+    assert verdict(gap) == "better"
+    assert verdict(gaps["svm", "near"]) == "not distinguishable"
+    alone, count = pair_rows([first, near], columns[:1])
+    assert count == 1
+    assert alone["knn", "near"]["ci95"] < half / 2  # type: ignore[index]
+    one = pair_rows([first, row("one", knn=(70.0,))], columns)
+    assert [verdict(g) for g in one[0].values()] == ["unknown", "unknown"]
+
+
+def test_rows_with_a_common_seed_have_the_command_that_resamples_images() -> None:
     def row(source: str, **seeds: str) -> Any:
         labels = {int(s[1:]): label * 16 for s, label in seeds.items()}
         entry = SimpleNamespace(source=source, values=dict.fromkeys(labels, 1.0), labels=labels)
@@ -297,7 +325,10 @@ def test_rows_with_one_common_seed_have_the_command_that_resamples_images() -> N
         row("measured", s2="ffff"),
     ]
     found = resampling([first, *others, row("imported", s1="cccc")], columns)
-    assert found == ["bench compare bbbbbbbbbbbb cccccccccccc"]
+    assert found == [
+        "bench compare bbbbbbbbbbbb cccccccccccc",
+        "bench compare aaaaaaaaaaaa dddddddddddd",
+    ]
     assert resampling([row("imported", s1="cccc"), first], columns) == []
 
 

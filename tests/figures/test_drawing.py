@@ -92,7 +92,10 @@ def test_interval_bars_reach_as_far_as_the_intervals() -> None:
 def test_the_legend_has_rank_correlation_count_and_sweet_spot() -> None:
     axes = objectness.draw(content("byol")).axes[0]
     labels = axes.get_legend_handles_labels()[1]
-    assert labels[0] == "byol, ρ = +0.00, n = 5, best at 52 %"
+    assert labels[0] == (
+        "byol: ρ +0.00 (n = 5, 95 % interval -0.88 to +0.88, p = 1)\n"
+        "quadratic term -10.0 ± 0.0 per 1000, best at 52 ± 0 %"
+    )
     assert labels[1:] == ["1,000 gradient steps", "5,000 gradient steps"]
     curve = next(line for line in axes.lines if len(line.get_xdata()) == 100)
     at = np.asarray(curve.get_xdata())
@@ -102,7 +105,7 @@ def test_the_legend_has_rank_correlation_count_and_sweet_spot() -> None:
 def test_two_points_have_neither_correlation_nor_curve() -> None:
     one = objectness.series("measured", "AP, %", points()[:2])
     (group,) = one["groups"]
-    assert (group["rho"], group["curve"], group["peak"]) == (None, None, None)
+    assert (group["correlation"], group["curve"], group["peak"]) == (None, None, None)
     objectness.draw({"series": [one], "size": ""})
 
 

@@ -59,7 +59,9 @@ def read_statistics(connection: Connection) -> list[MeasuredCrop]:
     """Every crop's statistics."""
     names = [c.key for c in CropRow.__table__.columns]
     query = select(
-        *(CropRow.__table__.c[n] for n in names), StageRow.inputs, StageRow.params["seeds"]
+        *(CropRow.__table__.c[n] for n in names),
+        StageRow.inputs,
+        StageRow.params["seeds"].as_integer(),
     )
     query = query.join(StageRow, StageRow.key == CropRow.stage_key).order_by(
         CropRow.crop, CropRow.stage_key
