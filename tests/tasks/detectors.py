@@ -32,6 +32,8 @@ MICRO: dict[str, Any] = {
     "sizes": (64,),
     "test_size": 64,
 }
+LEARNS: dict[str, Any] = {"body_lr": 1.0, "optimizer": "sgd", "lr": 0.05}
+FROZEN = ["coco_det", "coco_det_2x", "coco_det_10pct", "voc0712_det_fpn"]  # the body, at `tiny`
 FAMILIES = [
     "coco_det",
     "coco_det_c4",
@@ -62,7 +64,9 @@ def images_for(name: str, folder: Path, n: int, first: int = 0) -> SmallSet:
 
 
 def params(name: str, **changes: Any) -> Any:
-    return load("task", name).resolve("tiny", {**MICRO, **changes}).params
+    """A task's settings at `tiny` with a few steps, in which every layer learns."""
+    learns = LEARNS if name in FROZEN else {}
+    return load("task", name).resolve("tiny", {**MICRO, **learns, **changes}).params
 
 
 def fpn_params(**changes: Any) -> Any:
