@@ -18,7 +18,6 @@ from tasks._detection.evaluate import predict
 from tasks._detection.losses import box_losses
 from tasks._detection.masks import mask_targets
 from tasks._detection.pipeline import prepare_split, score
-from tasks._detection.task import TINY_FPN, TINY_RPN
 from tests.small_set import SmallSet
 from tests.tasks.detectors import FAMILIES, context, detector, images_for, params, sample_targets
 
@@ -151,18 +150,11 @@ HEART_C4: dict[str, Any] = {
     "sizes": (128,),
     "test_size": 128,
 }
-HEART_FPN: dict[str, Any] = {  # the box head has convolutions and deltas of every class
-    "iterations": 260,
-    "steps": (220,),
-    "box_shared": False,
-    **TINY_RPN,
-    **TINY_FPN,
-}
 HEART: dict[str, dict[str, Any]] = {
-    "coco_det": {**HEART_FPN, "mask_convs": 2, "mask_width": 64},
+    "coco_det": {"iterations": 260, "steps": (220,)},
     "coco_det_c4": HEART_C4,
     "voc0712_det": HEART_C4,
-    "voc0712_det_fpn": HEART_FPN,
+    "voc0712_det_fpn": {"iterations": 260, "steps": (220,)},
     "coco_retinanet": {"lr": 0.02},
     "coco_keypoints": {},
 }
