@@ -6,15 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tasks._detection.protocol import MaskFpnParams
-from tasks._detection.task import (
-    SMALL,
-    SMALL_RPN,
-    TINY,
-    TINY_FPN,
-    TINY_RPN,
-    DetectionTask,
-    name_metrics,
-)
+from tasks._detection.task import SMALL, SMALL_RPN, TINY_MASKS, DetectionTask, name_metrics
 
 
 class CocoDet(DetectionTask):
@@ -34,7 +26,7 @@ class CocoDet(DetectionTask):
     metrics = name_metrics("bbox", "segm")
     data = {"tiny": "scenes", "": "coco"}
     scales = {
-        "tiny": {**TINY, **TINY_RPN, **TINY_FPN, "mask_convs": 2, "mask_width": 64},
+        "tiny": TINY_MASKS,
         "small": {**SMALL, **SMALL_RPN, "canonical": 112},
     }
 

@@ -6,9 +6,7 @@ from tasks._detection.protocol import MaskFpnParams, change_defaults
 from tasks._detection.task import (
     SMALL,
     SMALL_RPN,
-    TINY,
-    TINY_FPN,
-    TINY_RPN,
+    TINY_MASKS,
     DetectionTask,
     name_metrics,
 )
@@ -30,13 +28,9 @@ class CocoDet10pct(DetectionTask):
     data = {"tiny": "scenes", "": "coco"}
     scales = {
         "tiny": {
-            **TINY,
-            **TINY_RPN,
-            **TINY_FPN,
-            "mask_convs": 2,
-            "mask_width": 64,
-            "iterations": 160,
-            "steps": (107, 142),
+            **TINY_MASKS,
+            "iterations": 360,
+            "steps": (240, 320),
         },
         "small": {
             **SMALL,

@@ -6,9 +6,7 @@ from tasks._detection.protocol import MaskFpnParams, change_defaults
 from tasks._detection.task import (
     SMALL,
     SMALL_RPN,
-    TINY,
-    TINY_FPN,
-    TINY_RPN,
+    TINY_MASKS,
     DetectionTask,
     name_metrics,
 )
@@ -24,13 +22,9 @@ class CocoDet2x(DetectionTask):
     data = {"tiny": "scenes", "": "coco"}
     scales = {
         "tiny": {
-            **TINY,
-            **TINY_RPN,
-            **TINY_FPN,
-            "mask_convs": 2,
-            "mask_width": 64,
-            "iterations": 640,
-            "steps": (460, 580),
+            **TINY_MASKS,
+            "iterations": 2400,
+            "steps": (1800, 2200),
         },
         "small": {
             **SMALL,

@@ -6,9 +6,7 @@ from tasks._detection.protocol import VocFpnParams, change_defaults
 from tasks._detection.task import (
     SMALL,
     SMALL_RPN,
-    TINY,
-    TINY_FPN,
-    TINY_RPN,
+    TINY_FROZEN,
     VOC_METRICS,
     VOC_SIZES,
     DetectionTask,
@@ -30,6 +28,6 @@ class Voc0712DetFpn(DetectionTask):
     metrics = VOC_METRICS
     data = {"tiny": "scenes", "": "voc0712"}
     scales = {
-        "tiny": {**TINY, **TINY_RPN, **TINY_FPN},
+        "tiny": TINY_FROZEN,
         "small": {**SMALL, **SMALL_RPN, "canonical": 112},
     }

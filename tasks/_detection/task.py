@@ -58,6 +58,31 @@ TINY_FPN: dict[str, Any] = {
     "box_fc": 256,
     "canonical": 56,
 }
+# The backbone stays as it is and lean heads learn from it, so that two minutes judge what it was
+# taught (docs/design/learning.md). Anchors have 4 strides, and boxes of less than 56 pixels are
+# pooled from stride 4: strides do not shrink with the images, in which objects have 15 to 64
+# pixels.
+TINY_FROZEN: dict[str, Any] = {
+    **TINY,
+    "body_lr": 0.0,
+    "optimizer": "adamw",
+    "lr": 0.002,
+    "iterations": 1200,
+    "steps": (900, 1100),
+    "anchors": (16, 32, 64, 128, 256),
+    "canonical": 224,
+    "rpn_train": 150,
+    "rpn_test": 200,
+    "proposals": 60,
+    "rpn_batch": 128,
+    "rois": 32,
+    "fpn": 32,
+    "box_convs": 0,
+    "box_width": 32,
+    "box_fc": 256,
+    "box_shared": True,
+}
+TINY_MASKS: dict[str, Any] = {**TINY_FROZEN, "mask_convs": 1, "mask_width": 32}
 TINY_C4: dict[str, Any] = {
     **TINY_RPN,
     "iterations": 200,

@@ -20,6 +20,7 @@ from bench.data.sets.scenes_keypoints import extremes
 from tasks._detection.backend import DETECTORS
 from tasks._detection.data import TrainImages, batch_images
 from tasks._detection.pipeline import prepare_split
+from tasks._detection.task import TINY_FPN, TINY_RPN
 from tasks._shared.finetune import Key
 from tests.small_set import SmallSet
 
@@ -32,6 +33,16 @@ MICRO: dict[str, Any] = {
     "sizes": (64,),
     "test_size": 64,
 }
+FROZEN = ["coco_det", "coco_det_2x", "coco_det_10pct", "voc0712_det_fpn"]  # the body, at `tiny`
+WHOLE: dict[str, Any] = {
+    **TINY_RPN,
+    **TINY_FPN,
+    "box_shared": False,
+    "body_lr": 1.0,
+    "optimizer": "sgd",
+    "lr": 0.05,
+}
+WHOLE_MASKS: dict[str, Any] = {**WHOLE, "mask_convs": 2, "mask_width": 64}
 FAMILIES = [
     "coco_det",
     "coco_det_c4",
@@ -62,7 +73,15 @@ def images_for(name: str, folder: Path, n: int, first: int = 0) -> SmallSet:
 
 
 def params(name: str, **changes: Any) -> Any:
-    return load("task", name).resolve("tiny", {**MICRO, **changes}).params
+    return load("task", name).resolve("tiny", {**MICRO, **train_whole(name), **changes}).params
+
+
+def train_whole(name: str) -> dict[str, Any]:
+    """Settings with which every layer learns and all heads have the papers' layers, for the tasks
+    that have less at `tiny`."""
+    if name not in FROZEN:
+        return {}
+    return WHOLE if name == "voc0712_det_fpn" else WHOLE_MASKS
 
 
 def fpn_params(**changes: Any) -> Any:

@@ -14,7 +14,7 @@ from tasks._detection.data import TrainImages
 from tasks._detection.detectron2 import Detectron2Backend, build_network
 from tasks._detection.pipeline import prepare_split
 from tasks._shared.finetune import Key
-from tests.tasks.detectors import MICRO, images_for
+from tests.tasks.detectors import MICRO, images_for, train_whole
 from tests.tasks.detectron2_weights import copy_weights
 
 CPU = torch.device("cpu")
@@ -34,7 +34,8 @@ LOUDER = {  # so that networks that never learned propose, find and differ
 def settings(name: str, **changes: Any) -> Any:
     sizes = {"sizes": (128,), "test_size": 128, "rois": 16}
     fields = load("task", name).Params.model_fields
-    given = {k: v for k, v in {**MICRO, **sizes, **changes}.items() if k in fields}
+    all_settings = {**MICRO, **train_whole(name), **sizes, **changes}
+    given = {k: v for k, v in all_settings.items() if k in fields}
     return load("task", name).resolve("tiny", given).params
 
 
