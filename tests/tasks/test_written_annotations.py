@@ -160,6 +160,13 @@ def test_persons_without_keypoints_count_for_nothing(tmp_path: Path, home: Path)
     assert read["annotations"][1]["keypoints"] == [0.0] * 51
 
 
+def test_a_box_that_is_no_number_is_refused(tmp_path: Path, home: Path) -> None:
+    truth, _ = load_case("written")
+    truth["annotations"][4]["bbox"][1] = float("nan")
+    with pytest.raises(BadData, match="a value of bbox is nan, not a number"):
+        Made(write_set(tmp_path / "coco", truth), home)
+
+
 def test_annotations_that_changed_are_refused(made: Made) -> None:
     made.images()
     file = made.given.roots[made.stage.key] / "annotations" / "instances_val2017.json"
