@@ -399,6 +399,18 @@ def test_markdown_and_latex_show_the_same_numbers() -> None:
     assert latex.count(r"\\") == 1 + len(found.rows)
 
 
+def test_latex_says_what_it_needs_and_what_its_numbers_are() -> None:
+    latin = export_board(board(entry("byol", values=(50.0, 51.0))), "tex")
+    assert latin.splitlines()[0] == r"% needs \usepackage{booktabs}"
+    below = latin[latin.index(r"\end{tabular}") :]
+    assert (
+        r"Mean over 2 seeds, or over n where that is given; $\pm$ is half of the 95 \% t-" in below
+    )
+    assert r"\textbf{bold}: the highest mean of its column" in below
+    foreign = export_board(board(entry("方法", values=(50.0, 51.0))), "tex")
+    assert "need XeLaTeX, LuaLaTeX or tectonic" in foreign.splitlines()[0]
+
+
 def test_numbers_have_one_decimal_and_no_interval_for_one_seed() -> None:
     assert format_number(entry(values=(38.149,))) == "38.1"
     assert format_number(entry(values=(38.0, 38.2))) == "38.1 ± 1.3"

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from bench.results.papers.compared import ComparedClaim, ComparedRow, ComparedTable, Comparison
-from bench.results.views.board_text import escape_latex, escape_markdown
+from bench.results.views.board_text import escape_latex, escape_markdown, latex_needs
 from bench.results.views.marks import MEANINGS, SIGNS, Mark
 from bench.results.views.ranking import format_correlation
 
@@ -33,10 +33,12 @@ def as_markdown(table: ComparedTable) -> str:
 
 
 def as_latex(table: ComparedTable) -> str:
-    """A tabular with a reported and a measured column each (package booktabs)."""
+    """A tabular with a reported and a measured column each (package booktabs), and a line that
+    says what its numbers are."""
     names = [c["name"] for c in table["columns"]]
     head = " & ".join(rf"\multicolumn{{2}}{{c}}{{{escape_latex(n)}}}" for n in names)
     lines = [
+        latex_needs(names + [row["label"] for row in table["rows"]]),
         f"% {format_title(table)}",
         rf"\begin{{tabular}}{{l{'rr' * len(names)}}}",
         r"\toprule",
@@ -46,7 +48,8 @@ def as_latex(table: ComparedTable) -> str:
     for row in table["rows"]:
         cells = [part for n in names for part in format_cell(row, n)]
         lines.append(" & ".join(escape_latex(c) for c in [row["label"], *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in list_findings(table))]
+    lines += [r"\bottomrule", r"\end{tabular}", "", escape_latex(describe_numbers(table))]
+    lines += [f"% {line}" for line in list_findings(table)]
     return "\n".join(lines) + "\n"
 
 
@@ -128,16 +131,25 @@ def _format_pair(row: ComparedRow, name: str, between: str) -> str:
 
 def list_findings(table: ComparedTable) -> list[str]:
     """Rank correlations, claims, reasons and notes, a line each."""
-    lines = [f"reported: {table['citation']['text']}"]
+    lines = [f"reported: {table['citation']['text']}", describe_numbers(table)]
     known = [(c["name"], c["correlation"]) for c in table["columns"] if c["correlation"]]
     if known:
         each = "; ".join(f"{name} {format_correlation(found)}" for name, found in known)
         lines.append(f"rank correlation of reported and measured: {each}")
-    if any(c["mark"] for row in table["rows"] for c in row["cells"].values()):
-        signs = "; ".join(f"{sign or 'no sign'} {MEANINGS[m]}" for m, sign in PAPER_SIGNS.items())
-        lines.append(f"signs behind measured numbers: {signs}")
     lines += [_format_claim(claim) for claim in table["claims"]]
     return [*lines, *list_remarks(table)]
+
+
+def describe_numbers(table: ComparedTable) -> str:
+    """What stands in a cell, and what the signs behind measured numbers mean."""
+    text = (
+        "measured: the mean over seeds ± half of the 95 % t-interval over seeds, and the number "
+        "of seeds in brackets"
+    )
+    if not any(c["mark"] for row in table["rows"] for c in row["cells"].values()):
+        return text
+    signs = "; ".join(f"{sign or 'no sign'} {MEANINGS[m]}" for m, sign in PAPER_SIGNS.items())
+    return f"{text}; {signs}"
 
 
 def list_remarks(table: ComparedTable) -> list[str]:

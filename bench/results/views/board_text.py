@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NotRequired, TypedDict
 
 from bench.results.views.board import COMPARED, Board, Column, Row
@@ -168,7 +168,9 @@ def as_latex(board: Board) -> str:
     lines = _format_rows(board, TEX, escape_latex)
     heads = ["", "method", "crop", "settings", *(f"{c.title} {c.headline}" for c in board.columns)]
     body = "".join(f"{' & '.join(line)} \\\\\n" for line in lines)
+    names = [part for row in board.rows for part in (row.method, row.crop, row.note)]
     return (
+        f"{latex_needs([*heads, *names])}\n"
         f"\\begin{{tabular}}{{rlll{'r' * len(board.columns)}}}\n\\toprule\n"
         f"{' & '.join(escape_latex(h) for h in heads)} "
         f"\\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\n"
@@ -251,6 +253,19 @@ def escape_markdown(text: str) -> str:
     for character in "\\|*_`<>[]":
         text = text.replace(character, "\\" + character)
     return text.replace("\n", " ")
+
+
+LATIN = 0x24F  # the last letter that LaTeX sets without a package
+
+
+def latex_needs(texts: Iterable[str]) -> str:
+    """A comment that says what a document needs to set the table."""
+    foreign = any(ord(c) > LATIN and c not in LATEX for text in texts for c in text)
+    return r"% needs \usepackage{booktabs}" + (
+        "; names outside Latin need XeLaTeX, LuaLaTeX or tectonic, and a font that has them"
+        if foreign
+        else ""
+    )
 
 
 LATEX = {
