@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.contracts.network import Network
+from bench.core.errors import StageFailed
 from bench.stages.pretrain.setup import load_network, pick_device, step_threads
 from bench.views.augment import normalise
 from bench.views.loader import crop_resize
@@ -34,12 +35,19 @@ def open_network(ctx: StageContext, n_images: int) -> tuple[Network, torch.devic
 def embed_crops(
     function: Callable[[Tensor], Tensor], crops: list[Tensor], device: torch.device
 ) -> Tensor:
-    """`function` over uint8 (3, s, s) crops in batches -> (n, D) unit rows on the CPU, float32."""
+    """`function` over uint8 (3, s, s) crops in batches -> (n, D) unit rows on the CPU, float32.
+    StageFailed where a number is infinite or none: such rows have neighbours all the same."""
     vectors = []
     for start in range(0, len(crops), BATCH):
         part = torch.stack(crops[start : start + BATCH]).to(device).float().div_(255)
         vectors.append(F.normalize(function(normalise(part)).float().flatten(1), dim=1).cpu())
-    return torch.cat(vectors)
+    rows = torch.cat(vectors)
+    if not bool(torch.isfinite(rows).all()):
+        raise StageFailed(
+            "the features that images or regions are compared by are infinite or not a number; "
+            "check the loss of the earlier stage"
+        )
+    return rows
 
 
 def centre_crop(image: np.ndarray, size: int) -> Tensor:

@@ -23,6 +23,7 @@ from bench.core.errors import BadData, BadInput, StageFailed
 from bench.core.params import Runtime
 from bench.core.stage import Stage
 from bench.nn.backbones import build_backbone, save_backbone
+from bench.stages.embed import embed_crops
 from bench.stages.liveness import LEAST_SPREAD, is_dead, measure_spread
 from bench.stages.weights import weights_stage
 from tests.e2e.micro import bench
@@ -122,6 +123,16 @@ def test_features_that_are_not_finite_are_refused_for_every_task(tmp_path: Path)
     """Every weight is finite; what they make of an image is not."""
     with pytest.raises(StageFailed, match="infinite or not a number"):
         is_dead(context(tmp_path, SmallSet(tmp_path, 3), overflow), task("val"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_neighbours_are_of_finite_features(value: float) -> None:
+    """ORL's neighbours and correspondences are found by them before it trains."""
+    crops = [torch.zeros(3, 8, 8, dtype=torch.uint8)] * 3
+    device = torch.device("cpu")
+    assert embed_crops(lambda x: x.flatten(1)[:, :2] + 1, crops, device).shape == (3, 2)
+    with pytest.raises(StageFailed, match="infinite or not a number"):
+        embed_crops(lambda x: x.flatten(1)[:, :2] * value, crops, device)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
