@@ -113,7 +113,7 @@ def test_corrected_labels_of_equal_size_and_time_are_other_data(
     assert data.stage(root, runtime(home)).key == before
     labels = root / "annotations" / "instances_val2017.json"
     text = labels.read_bytes()
-    changed = text.replace(b'"category_id": 1', b'"category_id": 2', 1)
+    changed = text.replace(b'"iscrowd": 0', b'"iscrowd": 1', 1)
     assert changed != text
     write_keeping_time(labels, changed)
     assert data.stage(root, runtime(home)).key != before
@@ -150,7 +150,7 @@ def test_data_swapped_after_planning_are_refused(home: Path, tmp_path: Path) -> 
     labels = root / "annotations" / "instances_val2017.json"
     shutil.copy(labels, tmp_path / "kept.json")
     text = labels.read_bytes()
-    write_keeping_time(labels, text.replace(b'"category_id": 1', b'"category_id": 2', 1))
+    write_keeping_time(labels, text.replace(b'"iscrowd": 0', b'"iscrowd": 1', 1))
     with pytest.raises(BenchError, match="changed since this run began"):
         engine(home, run).ensure(stage)
     assert not Store(home).has(stage)
