@@ -23,8 +23,8 @@ class CocoDet2x(DetectionTask):
     scales = {
         "tiny": {
             **TINY_MASKS,
-            "iterations": 2400,
-            "steps": (1800, 2200),
+            "iterations": 1440,
+            "steps": (1080, 1320),
         },
         "small": {
             **SMALL,
