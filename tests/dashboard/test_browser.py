@@ -204,7 +204,7 @@ def test_the_menu_leads_to_every_page(address: str, driver: Any) -> None:
     open_page(driver, address)
     for name, says in (
         ("Compare", "Differences"),
-        ("Coverage", "filling"),
+        ("Coverage", "cells are missing"),
         ("Sweeps", "Chosen"),
         ("Papers", "Claims"),
         ("Cell", "no cell"),
