@@ -207,7 +207,7 @@ def test_the_menu_leads_to_every_page(address: str, driver: Any) -> None:
         ("Coverage", "cells are missing"),
         ("Sweeps", "Chosen"),
         ("Papers", "Claims"),
-        ("Cell", "no cell"),
+        ("Cell", "No cell is chosen"),
         ("Leaderboard", "rows"),
     ):
         (button,) = [b for b in driver.find_elements("tag name", "button") if b.text == name]
