@@ -126,8 +126,8 @@ def test_a_changed_database_is_one_line_and_exit_code_2(
     lines = []
     for command in COMMANDS:
         done = CliRunner().invoke(cli, command)
-        if done.exit_code == 0:  # a command that does not read what was changed
-            continue
+        if done.exit_code == 0 or "has no folder in the store" in done.output:
+            continue  # a command that does not read what was changed
         assert isinstance(done.exception, BadInput), (command, done.exception)
         assert done.exception.exit_code == 2
         lines.append(str(done.exception))
