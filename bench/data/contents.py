@@ -125,8 +125,9 @@ def identify(data: Data, root: Path | None, runtime: Runtime) -> Stage:
 
 
 def check_sources(stage: Stage, runtime: Runtime) -> None:
-    """BadData where a set that the stage was made from, directly or not, does not hold any more
-    what its key says. Files that are the same are not read."""
+    """DataChanged where a set that the stage was made from, directly or not, does not hold any
+    more what its key says; another BadData where it cannot be read, as on a file system that is
+    away for a moment. Files that are the same are not read."""
     for each in walk(stage):
         root = runtime.roots.get(each.key)
         if each.kind != "data" or each.runner != RUNNER or root is None:
@@ -163,9 +164,13 @@ def keep_hashes(ctx: StageContext, base: Stage, hashes: Mapping[Path, str], bega
     _remember(_cache(ctx.runtime.home, base.key, root), files, read.shas)
 
 
-def changed(name: str, root: Path) -> BadData:
+class DataChanged(BadData):
+    """The files of a set are there, and are not those of the planned key any more."""
+
+
+def changed(name: str, root: Path) -> DataChanged:
     """The error of a set whose files are not those of the planned key any more."""
-    return BadData(
+    return DataChanged(
         f"the files of data {name!r} at {root} changed since this run began; run the same command "
         "again"
     )

@@ -240,12 +240,13 @@ class LocalEngine:
 
     def _check_sources(self, stage: Stage) -> None:
         """The data are still those that the stage's key names; else nobody knows what it was made
-        from, and it is dropped."""
-        from bench.data.contents import check_sources
+        from, and it is dropped. Where they cannot be read just now, its work stays: the same
+        command goes on with it."""
+        from bench.data.contents import DataChanged, check_sources
 
         try:
             check_sources(stage, self.runtime)
-        except BenchError:
+        except DataChanged:
             self.store.discard(stage)
             raise
 

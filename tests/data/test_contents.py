@@ -254,6 +254,28 @@ def test_a_stage_whose_images_are_replaced_while_it_is_made_is_dropped(
     assert not list((home / "work").iterdir()), "nobody knows what it was made from"
 
 
+def lose_the_folder(ctx: StageContext) -> None:
+    """A stage at whose end the images' folder is away, as a file system that is not mounted."""
+    (ctx.scratch / "checkpoint.pt").write_text("days of training")
+    folder = Path(ctx.params["folder"])
+    folder.rename(folder.with_name("away"))
+
+
+def test_work_stays_where_the_images_cannot_be_read_at_its_end(home: Path, tmp_path: Path) -> None:
+    data, root = component("images"), tmp_path / "set"
+    write_sample(type(data), root, 5, 2)
+    run = runtime(home)
+    source = identify(data, root, run)
+    engine = LocalEngine(run, Store(home), Silent())
+    engine.ensure(source)
+    here = "tests.data.test_contents:lose_the_folder"
+    stage = Stage("toy", "c", 1, {"folder": str(root)}, here, {"data": source})
+    with pytest.raises(BadData):
+        engine.ensure(stage)
+    assert not Store(home).has(stage)
+    assert list((home / "work").glob("*/_scratch/checkpoint.pt"))
+
+
 def test_images_replaced_while_their_index_is_made_are_refused(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
