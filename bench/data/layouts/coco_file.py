@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -253,24 +253,27 @@ def read_keypoints(reader: _Reader, entry: dict[str, Any]) -> list[float] | None
 
 def _check_names(file: CocoFile, findings: Findings) -> None:
     """No category name twice (classes are joined by name), no file under two ids."""
-    names: dict[str, int] = {}
-    for category in file.categories:
-        if category.name in names:
-            findings.add(
-                "two categories have one name",
-                f"{file.name}: categories {names[category.name]} and {category.id} are both named "
-                f"{category.name!r}; classes are told apart by name",
-            )
-        names.setdefault(category.name, category.id)
-    files: dict[str, int] = {}
-    for image in file.images:
-        if image.file in files:
-            findings.add(
-                "two images have one file",
-                f"{file.name}: images {files[image.file]} and {image.id} both have the file "
-                f"{image.file!r}; one picture has one id",
-            )
-        files.setdefault(image.file, image.id)
+    for name, first, other in _find_twins((c.name, c.id) for c in file.categories):
+        findings.add(
+            "two categories have one name",
+            f"{file.name}: categories {first} and {other} are both named {name!r}; classes are "
+            "told apart by name",
+        )
+    for path, first, other in _find_twins((i.file, i.id) for i in file.images):
+        findings.add(
+            "two images have one file",
+            f"{file.name}: images {first} and {other} both have the file {path!r}; one picture "
+            "has one id",
+        )
+
+
+def _find_twins(named: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int, int]]:
+    """(name, id of the first, id) of every entry whose name an earlier one has."""
+    first: dict[str, int] = {}
+    for name, number in named:
+        if name in first:
+            yield name, first[name], number
+        first.setdefault(name, number)
 
 
 def _check_references(file: CocoFile, findings: Findings) -> None:
