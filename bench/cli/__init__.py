@@ -20,6 +20,8 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "plan": "Show the stages a run would make or reuse; runs nothing.",
     "list": "List methods, crops, tasks, data, proposals or params.",
     "data": "List, check and prepare data sets; write a small one in a set's layout.",
+    "new": "Write a component to start from: a method, crop, task or data set.",
+    "check": "Run the conformance suite on a component.",
     "show": "Show a stage: provenance, resolved config, the command that made it.",
     "crops": "Measure and draw where every strategy crops: objectness, coverage, pictures.",
     "figure": "Draw the papers' figures and pictures into a file.",

@@ -123,8 +123,9 @@ def run(
     \b
     bench table run 002/T1 --tasks voc07_svm
     """
-    from bench.cli.matrix import end
-    from bench.cli.run import run_plan
+    from bench.api.running import run_plan
+    from bench.cli.matrix import print_summary
+    from bench.cli.run import exit_code
     from bench.plan.options import check_scale, parse_seeds
     from bench.results.papers.tables import load_table
 
@@ -145,10 +146,10 @@ def run(
     if dry_run:
         click.echo("\n".join(p.cell.command() for p in plan.cells if p.final))
         return
-    finished = run_plan(plan, runtime)
-    end(plan, finished)
+    results = run_plan(plan, runtime)
+    print_summary(results)
     click.echo(f"next: bench table show {table.name} --scale {scale}")
-    sys.exit(finished.exit_code(plan))
+    sys.exit(exit_code(results))
 
 
 def _choose_cells(table: Table, scale: str, rows: str, tasks: str) -> dict[str, list[Cell]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from bench.api.studies import HOLDOUT, open_study
 from bench.cli._options import (
     BACKBONE,
     CROP,
@@ -23,8 +24,8 @@ from bench.cli._options import (
     SET,
     TASK,
     TASK_DATA,
+    WORKERS,
 )
-from bench.cli.sweep._study import HOLDOUT, open_study
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
 
@@ -81,19 +82,14 @@ from bench.launch.session import open_runtime
     help="Share of the training images that trials are scored on.",
 )
 @click.option(
-    "--workers",
+    "--parallel",
     default=1,
     show_default=True,
     type=click.IntRange(1, 64),
-    help="Number of trials at the same time.",
+    help="Number of trials at the same time, each in a process of its own.",
 )
-@click.option(
-    "--loaders",
-    default=2,
-    show_default=True,
-    type=click.IntRange(0, 256),
-    help="Processes that load images for each device of each trial (--workers of bench run).",
-)
+@WORKERS(help="Processes that load images for each device of each trial.")
+@click.option("--loaders", type=click.IntRange(0, 256), hidden=True)  # --workers until 0.1
 @DEVICES()
 @click.option(
     "--study",
@@ -105,8 +101,9 @@ from bench.launch.session import open_runtime
 @click.option("--until", type=float, default=float("inf"), hidden=True)
 def command(
     timeout: str | None,
+    parallel: int,
     workers: int,
-    loaders: int,
+    loaders: int | None,
     devices: int | str,
     study: str | None,
     as_json: bool,
@@ -122,21 +119,23 @@ def command(
     \b
     bench sweep --param n_crops
     """
-    from bench.cli.sweep._drive import drive_trials, work_on_trials
+    from bench.api.sweeping import drive, work_on_trials
+    from bench.cli.sweep._drive import show_trials
     from bench.cli.sweep._report import finish, introduce
     from bench.core.signals import listen_for_stop
 
-    runtime = open_runtime(devices=devices, workers=loaders)
+    runtime = open_runtime(devices=devices, workers=workers if loaders is None else loaders)
+    chosen: Any = {**options, "timed": timeout is not None}
     if worker_of is not None:
         with listen_for_stop(at_once=True):
-            work_on_trials(runtime, str(study), options, worker_of, until)
+            work_on_trials(runtime, str(study), chosen, worker_of, until)
         return
     until = min(until, time.time() + parse_time(timeout))
-    sweep, paths = open_study(runtime, study, {**options, "timed": timeout is not None})
+    sweep, paths = open_study(runtime, study, chosen)
     say = click.echo if not as_json else _say_on_stderr
-    introduce(sweep, runtime, workers, say)
-    with listen_for_stop(at_once=True):
-        drive_trials(sweep, runtime, workers, until, options, as_json)
+    introduce(sweep, runtime, parallel, say)
+    with show_trials(sweep, parallel) as show:
+        drive(sweep, runtime, parallel, until, chosen, show)
     sys.exit(finish(sweep, runtime, paths, as_json, say))
 
 
