@@ -9,37 +9,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._options import JSON, Names, launcher_options, setting_options
+from bench.cli._config import config_options
+from bench.cli._options import (
+    CROP,
+    CROP_HELP,
+    DRY_RUN,
+    JSON,
+    METHOD,
+    TASK,
+    launcher_options,
+    renamed_options,
+    setting_options,
+)
 from bench.cli._table import echo_prose, print_json
 
 if TYPE_CHECKING:
     from bench.api.running import Results
-    from bench.core.stage import Stage
     from bench.plan.cell import PlannedCell
 
 
-@click.command()
-@click.option(
-    "--methods",
-    "-m",
-    type=Names("method"),
+@click.command(cls=renamed_options(methods="method", crops="crop", tasks="task"))
+@config_options
+@METHOD(
     required=True,
     help="Methods, as names or globs separated by commas, for example byol,moco*, or all.",
 )
-@click.option(
-    "--crops",
-    "-c",
-    type=Names("crop"),
-    required=True,
-    help="Crop strategies, as names or globs separated by commas, for example gt,obj_*, or all.",
-)
-@click.option(
-    "--tasks",
-    "-t",
-    type=Names("task"),
+@CROP(required=True, help=f"{CROP_HELP} all is every one.")
+@TASK(
     required=True,
     help="Tasks, as names or globs separated by commas, for example coco_det,voc07_*, or all.",
 )
+@DRY_RUN()
 @click.option(
     "--retry",
     type=click.Choice(["failed"]),
@@ -49,9 +49,10 @@ if TYPE_CHECKING:
 @setting_options
 @launcher_options
 def command(
-    methods: str,
-    crops: str,
-    tasks: str,
+    method: str,
+    crop: str,
+    task: str,
+    dry_run: bool,
     retry: str | None,
     as_json: bool,
     devices: int | str,
@@ -69,11 +70,11 @@ def command(
     BENCH_HOME. For example:
 
     \b
-    bench matrix --methods byol,orl --crops all --tasks voc07_svm,knn --seeds 0-2
+    bench matrix --method byol,orl --crop all --task voc07_svm,knn --seeds 0-2
     """
     from bench.api.request import Request, make_runtime
     from bench.api.running import run_request
-    from bench.cli.run import exit_code
+    from bench.cli.run import describe_results, exit_code, print_commands
 
     runtime = make_runtime(
         {
@@ -84,10 +85,12 @@ def command(
             "ray_address": ray_address,
         }
     )
-    request = Request(methods, crops, tasks, **options)
+    request = Request(method, crop, task, **options)
+    if dry_run:
+        return print_commands(request.plan(runtime))
     results = run_request(request, runtime, skip_failed=not retry)
     if as_json:
-        print_json(_json(results))
+        print_json(describe_results(results))
     else:
         print_summary(results)
     sys.exit(exit_code(results))
@@ -134,33 +137,3 @@ def _reasons(cells: Iterable[tuple[PlannedCell, str | None]]) -> list[str]:
             f"{' x '.join(common)} ({len(group)} cell{'s' if len(group) > 1 else ''}): {why}"
         )
     return lines
-
-
-def _json(results: Results) -> dict[str, Any]:
-    states = [(planned, results.state(planned)) for planned in results.plan.cells]
-    cells = [
-        {
-            "method": p.cell.method,
-            "crop": p.cell.crop,
-            "task": p.cell.task,
-            "scale": p.cell.scale,
-            "seed": p.cell.seed,
-            "overrides": dict(p.cell.overrides),
-            "key": p.final.key if p.final else None,
-            "state": state,
-            "reason": why,
-        }
-        for p, (state, why) in states
-    ]
-    outcome = results.outcome
-    return {
-        "cells": cells,
-        "counts": Counter(state for _, (state, _) in states),
-        "seconds": outcome.seconds,
-        "made": [_brief(s) for s in outcome.made.values()],
-        "reused": [_brief(s) for s in outcome.reused.values()],
-    }
-
-
-def _brief(stage: Stage) -> dict[str, str]:
-    return {"kind": stage.kind, "name": stage.name, "key": stage.key}

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._options import cell_options, launcher_options
+from bench.cli._config import config_options
+from bench.cli._options import DRY_RUN, JSON, Verb, cell_options, launcher_options
 from bench.cli._other_code import stages_line
-from bench.cli._table import echo_prose
+from bench.cli._table import echo_prose, print_json
 from bench.core.redact import redact
 
 if TYPE_CHECKING:
     from bench.api.running import Results
+    from bench.core.stage import Stage
     from bench.core.store import Store
-    from bench.plan.cell import PlannedCell
+    from bench.plan.cell import Plan, PlannedCell
 
 
-@click.command()
+@click.command(cls=Verb)
+@config_options
 @cell_options
 @launcher_options
+@DRY_RUN()
+@JSON(help="Print every cell and its state as JSON instead of as text.")
 @click.option("--force", is_flag=True, help="Make every stage of the plan again.")
 @click.option(
     "--threads",
@@ -50,6 +56,8 @@ if TYPE_CHECKING:
     "--compile", is_flag=True, help="Compile the networks of pretrainings with torch.compile."
 )
 def command(
+    dry_run: bool,
+    as_json: bool,
     force: bool,
     devices: int | str,
     workers: int,
@@ -87,9 +95,53 @@ def command(
         },
         force,
     )
-    results = run_request(Request(**options), runtime)
-    _summary(results)
+    request = Request(**options)
+    if dry_run:
+        return print_commands(request.plan(runtime))
+    results = run_request(request, runtime)
+    if as_json:
+        print_json(describe_results(results))
+    else:
+        _summary(results)
     sys.exit(exit_code(results))
+
+
+def print_commands(plan: Plan) -> None:
+    """The command line of every cell that can be made."""
+    for planned in plan.cells:
+        if planned.final:
+            click.echo(planned.command())
+
+
+def describe_results(results: Results) -> dict[str, Any]:
+    """What --json prints: every cell, counts of the states, the stages made and reused."""
+    states = [(planned, results.state(planned)) for planned in results.plan.cells]
+    cells = [
+        {
+            "method": p.cell.method,
+            "crop": p.cell.crop,
+            "task": p.cell.task,
+            "scale": p.cell.scale,
+            "seed": p.cell.seed,
+            "overrides": dict(p.cell.overrides),
+            "key": p.final.key if p.final else None,
+            "state": state,
+            "reason": why,
+        }
+        for p, (state, why) in states
+    ]
+    outcome = results.outcome
+    return {
+        "cells": cells,
+        "counts": Counter(state for _, (state, _) in states),
+        "seconds": outcome.seconds,
+        "made": [_brief(s) for s in outcome.made.values()],
+        "reused": [_brief(s) for s in outcome.reused.values()],
+    }
+
+
+def _brief(stage: Stage) -> dict[str, str]:
+    return {"kind": stage.kind, "name": stage.name, "key": stage.key}
 
 
 def exit_code(results: Results) -> int:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from bench.cli._options import JSON, SCALE, SEEDS, device_options, launcher_options
+from bench.cli._options import (
+    DRY_RUN,
+    JSON,
+    SCALE,
+    SEEDS,
+    device_options,
+    launcher_options,
+    renamed_options,
+)
 from bench.cli._table import Column, echo_prose, print_json, print_table
 from bench.core.errors import BadInput, BenchError
 from bench.launch.session import open_runtime
@@ -75,7 +83,7 @@ def list_(as_json: bool) -> None:
     )
 
 
-@command.command()
+@command.command(cls=renamed_options(tasks="task"))
 @click.argument("name", type=TableName())
 @SCALE()
 @SEEDS()
@@ -87,7 +95,9 @@ def list_(as_json: bool) -> None:
     "'BYOL*'.",
 )
 @click.option(
-    "--tasks",
+    "--task",
+    "-t",
+    "tasks",
     default="*",
     show_default=True,
     help="Tasks to run: a glob of their names, for example 'voc07_*'.",
@@ -98,7 +108,7 @@ def list_(as_json: bool) -> None:
     metavar="NAME=PATH",
     help="Where a data set of the table is, for example coco=/data/coco; may be repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the commands of the cells, and run nothing.")
+@DRY_RUN()
 @device_options
 @launcher_options
 def run(
@@ -121,11 +131,11 @@ def run(
     all of them pretrain on generated scenes. For example:
 
     \b
-    bench table run 002/T1 --tasks voc07_svm
+    bench table run 002/T1 --task voc07_svm
     """
     from bench.api.running import run_plan
     from bench.cli.matrix import print_summary
-    from bench.cli.run import exit_code
+    from bench.cli.run import exit_code, print_commands
     from bench.plan.options import check_scale, parse_seeds
     from bench.results.papers.tables import load_table
 
@@ -144,8 +154,7 @@ def run(
     }
     plan = _make_plan(cells, runtime, _parse_paths(data))
     if dry_run:
-        click.echo("\n".join(p.cell.command() for p in plan.cells if p.final))
-        return
+        return print_commands(plan)
     results = run_plan(plan, runtime)
     print_summary(results)
     click.echo(f"next: bench table show {table.name} --scale {scale}")

@@ -19,13 +19,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.core.errors import BadInput
-
-CHOSEN = "BENCH_CHECK"  # the components to look at: KIND:NAME, separated by commas; none: all
-DATA = "BENCH_CHECK_DATA"  # NAME=PATH of sets that bring no sample of their own
 
 
 def run(
@@ -37,7 +33,7 @@ def run(
     `sample`. options: further arguments of pytest. Raises BadInput for an unknown name, and where
     pytest is not installed.
     """
-    from bench.conformance.support import find_components
+    from bench.conformance.support import CHOSEN, DATA, find_components
 
     names = [components] if isinstance(components, str) else list(components)
     places = [data] if isinstance(data, str) else list(data)
@@ -58,9 +54,3 @@ def run(
             [*command, *fixed, *options], cwd=empty, env=environment, check=False
         )
     return done.returncode
-
-
-def parse_places() -> dict[str, Path]:
-    """The folders of `DATA`, by the set's name."""
-    pairs = (text.partition("=") for text in os.environ.get(DATA, "").split(os.pathsep) if text)
-    return {name: Path(path) for name, _, path in pairs}

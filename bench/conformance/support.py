@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.conformance import CHOSEN
 from bench.contracts import registry
 from bench.core.errors import unknown
 from bench.core.params import Runtime
@@ -17,6 +16,8 @@ from bench.launch.local import LocalEngine, Silent
 from bench.plan.cell import Cell
 from bench.plan.planner import Planner
 
+CHOSEN = "BENCH_CHECK"  # the components to look at: KIND:NAME, separated by commas; none: all
+DATA = "BENCH_CHECK_DATA"  # NAME=PATH of sets that bring no sample of their own
 Component = tuple[str, str]  # kind and name
 PLAINEST = "byol"  # the method that crops are trained with
 SMALL = {
@@ -53,6 +54,12 @@ def chosen(kind: str = "") -> list[Component]:
 def chosen_names(kind: str) -> list[str]:
     """The names of the chosen components of one kind."""
     return [name for _, name in chosen(kind)]
+
+
+def parse_places() -> dict[str, Path]:
+    """The folders of `DATA`, by the set's name."""
+    pairs = (text.partition("=") for text in os.environ.get(DATA, "").split(os.pathsep) if text)
+    return {name: Path(path) for name, _, path in pairs}
 
 
 def overrides() -> tuple[tuple[str, str], ...]:

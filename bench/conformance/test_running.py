@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.conformance import parse_places
-from bench.conformance.support import chosen_names, make_engine, make_runtime
+from bench.conformance.support import chosen_names, make_engine, make_runtime, parse_places
 from bench.contracts import registry
 from bench.contracts.images import ImageSet
 from bench.core.errors import BadData

@@ -16,6 +16,7 @@ from bench.cli._options import (
     SET,
     SPLIT,
     device_options,
+    renamed_options,
     say_left_out,
 )
 from bench.cli._table import Column, echo_prose, print_json, print_table
@@ -26,19 +27,19 @@ if TYPE_CHECKING:
 COLUMNS = ("objectness", "poor", "coarse", "precise", "coverage", "overlap", "shared_objectness")
 
 
-@click.command()
+@click.command(cls=renamed_options(source="objects", seeds="epochs"))
 @CROP(default="all", show_default=True)
 @IMAGES_DATA()
 @SPLIT()
 @click.option(
-    "--source",
+    "--objects",
     type=click.Choice(["boxes", "masks"]),
     default="boxes",
     show_default=True,
     help="What counts as the pixels of an object.",
 )
 @click.option(
-    "--seeds",
+    "--epochs",
     default=1,
     show_default=True,
     type=click.IntRange(1, 100),
@@ -60,8 +61,8 @@ def stats(
     crop: str,
     data: str,
     split: str,
-    source: str,
-    seeds: int,
+    objects: str,
+    epochs: int,
     image_objectness: float | None,
     scale: str,
     sets: tuple[str, ...],
@@ -82,8 +83,8 @@ def stats(
         crop,
         data,
         split,
-        source,
-        seeds,
+        objects,
+        epochs,
         image_objectness,
         scale,
         sets,
@@ -96,7 +97,7 @@ def stats(
     elif as_csv:
         _write_csv(rows)
     elif rows:
-        title = f"{data.partition('=')[0]} {split}, objects by {source}"
+        title = f"{data.partition('=')[0]} {split}, objects by {objects}"
         weighed = (
             f", images weighed to {image_objectness:g} %" if image_objectness is not None else ""
         )
