@@ -67,11 +67,7 @@ def open_study(
             )
             sweep = Sweep.start(runtime.database, study, setup)
         return sweep, data_places(options)
-    if not options["params"]:
-        raise BadInput(
-            "--param is missing; try: bench sweep --param n_crops, or bench list params NAME"
-        )
-    setup, paths = _make_setup(runtime, options)
+    setup, paths = make_setup(runtime, options)
     return Sweep.start(runtime.database, study or name_study(setup), setup), paths
 
 
@@ -82,10 +78,15 @@ def data_places(options: SweepOptions) -> dict[str, Path | None]:
     return {name: path for name, path in places.items() if name and path}
 
 
-def _make_setup(runtime: Runtime, options: SweepOptions) -> tuple[Setup, dict[str, Path | None]]:
+def make_setup(runtime: Runtime, options: SweepOptions) -> tuple[Setup, dict[str, Path | None]]:
+    """What the options ask for, validated, and where the data are; nothing is written."""
     from bench.contracts import registry
     from bench.sweep.setup import Setup, choose_crop, choose_search, resolve, seal_setup
 
+    if not options["params"]:
+        raise BadInput(
+            "--param is missing; try: bench sweep --param n_crops, or bench list params NAME"
+        )
     scale, weights = options["scale"] or "tiny", "=" in (options["backbone"] or "")
     if weights and not options["task"]:
         raise BadInput("--task is missing; try: bench list tasks")

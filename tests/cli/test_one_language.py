@@ -31,10 +31,7 @@ def test_matrix_and_run_print_the_same_commands_and_run_nothing(home: Path) -> N
 
 def test_the_names_of_the_last_version_still_work() -> None:
     new = say("matrix", *CELLS, "--dry-run")
-    old = [
-        {"--method": "--methods", "--crop": "--crops", "--task": "--tasks"}.get(w, w)
-        for w in CELLS
-    ]
+    old = [f"{word}s" if word in ("--method", "--crop", "--task") else word for word in CELLS]
     again = say("matrix", *old, "--dry-run")
     assert again.stdout == new.stdout
     assert "--methods is called --method now" in again.stderr
@@ -59,7 +56,8 @@ def test_options_are_saved_and_read_again_and_the_command_line_wins(tmp_path: Pa
 @pytest.mark.parametrize("ending", ["yaml", "toml"])
 def test_a_file_by_hand_may_have_lists_and_settings(ending: str, tmp_path: Path) -> None:
     text = {
-        "yaml": "method: [random_init]\ntask: knn\nseeds: [0, 1]\nset: {knn.k: 3}\ndry_run: true\n",
+        "yaml": "method: [random_init]\ntask: knn\nseeds: [0, 1]\ndry_run: true\n"
+        "set: {knn.k: 3}\n",
         "toml": 'method = ["random_init"]\ntask = "knn"\nseeds = [0, 1]\ndry-run = true\n'
         "[set]\n'knn.k' = 3\n",
     }
@@ -91,3 +89,15 @@ def test_run_prints_its_cells_as_json(home: Path) -> None:
     assert told["counts"] == {"unsupported": 1}
     assert told["cells"][0]["key"] is None
     assert done.exit_code == 2
+
+
+def test_a_sweep_says_what_it_would_try(home: Path) -> None:
+    few = ("--set", "scenes_objects.n_train=24", "--set", "scenes_objects.n_val=8")
+    words = ("sweep", "--param", "knn.k=3,5", "--method", "random_init", "--task", "knn", *few)
+    done = say(*words, "--dry-run")
+    assert done.exit_code == 0, done.output
+    commands = [line for line in done.stdout.splitlines() if line.startswith("bench run")]
+    assert len(commands) == 2
+    assert "--set knn.k=3" in commands[0]
+    assert "holdout=0.2" in commands[0]
+    assert not (home / "results.db").exists()

@@ -57,6 +57,7 @@ def opened(*arguments: str) -> tuple[Sweep, Runtime]:
         "loaders",
         "devices",
         "as_json",
+        "dry_run",
         "worker_of",
         "until",
     ):

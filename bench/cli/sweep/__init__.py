@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from bench.api.studies import HOLDOUT, open_study
+from bench.api.studies import HOLDOUT, make_setup, open_study
 from bench.cli._options import (
     BACKBONE,
     CROP,
     DEVICES,
+    DRY_RUN,
     JSON,
     METHOD,
     PRECISION,
@@ -96,6 +97,7 @@ from bench.launch.session import open_runtime
     help="Name of the study. Alone, go on with the study of that name, on this machine or on "
     "another one too.",
 )
+@DRY_RUN(help="Print what would be searched and the commands of the trials, and run nothing.")
 @JSON(help="Print the trials and the winner as JSON instead of as text.")
 @click.option("--worker-of", type=int, hidden=True)
 @click.option("--until", type=float, default=float("inf"), hidden=True)
@@ -106,6 +108,7 @@ def command(
     loaders: int | None,
     devices: int | str,
     study: str | None,
+    dry_run: bool,
     as_json: bool,
     worker_of: int | None,
     until: float,
@@ -121,7 +124,7 @@ def command(
     """
     from bench.api.sweeping import drive, work_on_trials
     from bench.cli.sweep._drive import show_trials
-    from bench.cli.sweep._report import finish, introduce
+    from bench.cli.sweep._report import describe, finish, introduce, print_trials
     from bench.core.signals import listen_for_stop
 
     runtime = open_runtime(devices=devices, workers=workers if loaders is None else loaders)
@@ -130,6 +133,10 @@ def command(
         with listen_for_stop(at_once=True):
             work_on_trials(runtime, str(study), chosen, worker_of, until)
         return
+    if dry_run:
+        setup, _ = make_setup(runtime, chosen)
+        describe(setup, parallel, click.echo)
+        return print_trials(setup)
     until = min(until, time.time() + parse_time(timeout))
     sweep, paths = open_study(runtime, study, chosen)
     say = click.echo if not as_json else _say_on_stderr

@@ -21,12 +21,17 @@ Say = Callable[[str], None]
 
 
 def introduce(sweep: Sweep, runtime: Runtime, parallel: int, say: Say) -> None:
-    """Print what will be done, and every choice that was made without being asked for."""
+    """Print what will be done."""
+    say(f"study {sweep.name} in {redact_url(runtime.database)}")
+    describe(sweep.setup, parallel, say)
+
+
+def describe(setup: Setup, parallel: int, say: Say) -> None:
+    """Print what a sweep searches, how, and every choice that was made without being asked for."""
     from bench.sweep.setup import MANY
 
-    setup, cell = sweep.setup, sweep.setup.cells[0]
+    cell = setup.cells[0]
     seeds = ", ".join(str(c.seed) for c in setup.cells)
-    say(f"study {sweep.name} in {redact_url(runtime.database)}")
     for space in setup.spaces:
         say(f"  {space.name}: {space}")
     say(
@@ -41,6 +46,16 @@ def introduce(sweep: Sweep, runtime: Runtime, parallel: int, say: Say) -> None:
     )
     count = "any number of" if setup.trials >= MANY else setup.trials
     say(f"  sampler {setup.sampler}, pruner {setup.pruner}, {count} trials, {parallel} at a time")
+
+
+def print_trials(setup: Setup) -> None:
+    """The commands of a grid's trials; where values are drawn, nobody knows them yet."""
+    if not setup.grid:
+        click.echo(f"the values of the trials are drawn by {setup.sampler} while they run")
+        return
+    for point in setup.points():
+        for cell in setup.trial(point):
+            click.echo(cell.command())
 
 
 def finish(
