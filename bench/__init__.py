@@ -39,7 +39,7 @@ _PLACES = {
     "Forecast": "bench.api.planning",
     "SweepResult": "bench.api.sweeping",
     "leaderboard": "bench.api.tables",
-    "crop_stats": "bench.api.tables",
+    "crop_stats": "bench.api.crops",
     "load_backbone": "bench.api.networks",
     "View": "bench.api.seeing",
     "figure": "bench.api.drawing",

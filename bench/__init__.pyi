@@ -1,3 +1,4 @@
+from bench.api.crops import crop_stats as crop_stats
 from bench.api.drawing import figure as figure
 from bench.api.networks import load_backbone as load_backbone
 from bench.api.planning import Forecast as Forecast
@@ -10,7 +11,6 @@ from bench.api.seeing import View as View
 from bench.api.seeing import views as views
 from bench.api.sweeping import SweepResult as SweepResult
 from bench.api.sweeping import sweep as sweep
-from bench.api.tables import crop_stats as crop_stats
 from bench.api.tables import leaderboard as leaderboard
 from bench.api.tables import results as results
 from bench.contracts.registering import register as register

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.api.crops import record_stage
 from bench.api.request import RuntimeOptions, make_runtime, open_progress
-from bench.api.tables import record_stage
 from bench.core.errors import BadInput
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from bench.api.request import (
     make_runtime,
     open_progress,
 )
+from bench.contracts import registry
 from bench.core.errors import BenchError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from bench.core.params import Runtime
     from bench.core.progress import Progress
     from bench.launch.local import Outcome
-    from bench.plan.cell import Plan, PlannedCell
+    from bench.plan.cell import Cell, Plan, PlannedCell
     from bench.results.db.database import Database
 
 State = Literal["done", "failed", "left out", "unsupported"]
@@ -289,12 +290,21 @@ def run_plan(
     from bench.launch.session import open_engine
     from bench.plan.cell import Plan
 
+    if runtime.launcher != "local" or runtime.max_parallel > 1:
+        used = (pair for c in plan.cells for pair in components_of(c.cell))
+        registry.refuse_registered(used, "making stages side by side")
     left_out = _find_failed(plan, runtime.database) if skip_failed else {}
     wanted = [c for c in plan.cells if not (c.final and c.final.key in left_out)]
     with open_engine(runtime, open_progress(progress)) as (engine, database):
         outcome = engine.run(Plan(wanted))
     error: str | None = getattr(engine.listener, "error", None)
     return Results(plan, outcome, runtime, None if error else database, error, left_out)
+
+
+def components_of(cell: Cell) -> list[tuple[str, str]]:
+    """(kind, name) of what a cell names."""
+    data = [("data", cell.data), ("data", cell.task_data)]
+    return [("method", cell.method), ("crop", cell.crop), ("task", cell.task), *data]
 
 
 def _find_failed(plan: Plan, database: str) -> dict[str, str]:

@@ -19,7 +19,9 @@ from bench.api.request import (
     make_runtime,
     open_progress,
 )
+from bench.api.running import components_of
 from bench.api.studies import MORE, SweepOptions, data_places, open_study
+from bench.contracts.registry import refuse_registered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from bench.sweep.study import Sweep
 
 Values = str | Sequence[Any] | None
-LINE_SECONDS = 15.0  # between lines about what runs
-ENDED = ("complete", "pruned", "fail")  # states of a trial
 Show = Callable[["list[TrialRow]", "dict[str, str]"], None]
 
 
@@ -139,6 +139,8 @@ def sweep(
     runtime = make_runtime({"devices": devices, "workers": workers})
     made, paths = open_study(runtime, study, options)
     until = float("inf") if timeout is None else time.time() + timeout
+    from bench.sweep.lines import TrialLines
+
     with open_progress(progress) as shown:
         drive(made, runtime, parallel, until, options, TrialLines(made, shown.note, parallel))
     return conclude(made, runtime, paths, progress)
@@ -163,51 +165,6 @@ def spell_params(param: Mapping[str, Values] | Sequence[str] | str) -> tuple[str
     return tuple(texts)
 
 
-class TrialLines:
-    """Lines about a running sweep, for logs: one for every trial that ends, and from time to time
-    how far the sweep is, what runs, the best so far and the time left. `note` takes them."""
-
-    def __init__(self, sweep: Sweep, note: Callable[[str], None], parallel: int) -> None:
-        from bench.sweep.setup import MANY
-
-        self.note, self.parallel = note, parallel
-        self.trials = sweep.setup.trials if sweep.setup.trials < MANY else 0
-        self.shown: set[int] = set()
-        self.start = self.last = time.monotonic()
-
-    def __call__(self, rows: list[TrialRow], doing: dict[str, str]) -> None:
-        from bench.results.views.trials import describe_end
-
-        for row in rows:
-            text = describe_end(row)
-            if text and row["number"] not in self.shown:
-                self.shown.add(row["number"])
-                self.note(text)
-        now = time.monotonic()
-        if doing and now - self.last >= LINE_SECONDS:
-            self.last = now
-            self.note(self._describe(rows, doing, now - self.start))
-
-    def _describe(self, rows: list[TrialRow], doing: dict[str, str], seconds: float) -> str:
-        """`2 of 5 trials, 60 s, about 90 s left; best so far k=3: 12.3; now: pretrain ...`."""
-        from bench.results.views.studies import find_best
-        from bench.results.views.trials import format_params, format_score
-
-        ended = [r for r in rows if r["state"] in ENDED]
-        total = max(len(rows), self.trials)
-        times = [r["seconds"] for r in ended if r["seconds"]]
-        each = sum(times) / len(times) if times else None
-        left = f", about {each * (total - len(ended)) / self.parallel:.0f} s left" if each else ""
-        parts = [f"{len(ended)} of {total} trials, {seconds:.0f} s{left}"]
-        if best := find_best(rows):
-            parts.append(
-                f"best so far {format_params(best['params'])}: "
-                f"{format_score(best['value'], best['ci95'])}"
-            )
-        parts += [f"now: {line}" for line in doing.values() if line]
-        return "; ".join(parts)
-
-
 def drive(
     sweep: Sweep,
     runtime: Runtime,
@@ -222,6 +179,8 @@ def drive(
     from bench.launch.launchers import gpu_groups
     from bench.sweep.drive import Pool
 
+    used = (pair for cell in sweep.setup.cells for pair in components_of(cell))
+    refuse_registered(used, "a sweep")
     places = [
         part
         for name in MORE

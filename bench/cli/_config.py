@@ -8,10 +8,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench.cli._options import SAVE, add_options
+from bench.cli._options import add_options
 from bench.core.errors import BadInput, unknown
 
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+SAVE = "bench.save_config"  # in a context's `meta`: the file that --save-config names
 OWN = ("config", "save_config")
 
 

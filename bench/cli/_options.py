@@ -6,7 +6,7 @@ needs changed, as a rule the default and whether the option is required.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -93,40 +93,6 @@ def add_options(*options: Decorator) -> Decorator:
         return function
 
     return decorate
-
-
-SAVE = "bench.save_config"  # in a context's `meta`: the file that --save-config names
-
-
-class Verb(click.Command):
-    """A command that may have --save-config, and options that had other names in the last version,
-    old -> new. An old name works and is not listed; a line says what it is called now."""
-
-    renamed: Mapping[str, str] = {}
-
-    def invoke(self, ctx: click.Context) -> Any:
-        if SAVE in ctx.meta:
-            from bench.cli._config import save
-
-            save(ctx, ctx.meta[SAVE])
-        return super().invoke(ctx)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        end = args.index("--") if "--" in args else len(args)
-        return super().parse_args(ctx, [*map(self._rename, args[:end]), *args[end:]])
-
-    def _rename(self, word: str) -> str:
-        name, equals, value = word.partition("=")
-        if name not in self.renamed:
-            return word
-        click.echo(f"bench: {name} is called {self.renamed[name]} now", err=True)
-        return f"{self.renamed[name]}{equals}{value}"
-
-
-def renamed_options(**names: str) -> type[click.Command]:
-    """The class of a command whose option `--old` is called `--new` now: old="new"."""
-    pairs = {f"--{old}": f"--{new}" for old, new in names.items()}
-    return type("Renamed", (Verb,), {"renamed": pairs})
 
 
 def say_left_out(line: str) -> None:

@@ -18,10 +18,10 @@ from bench.cli._options import (
     METHOD,
     TASK,
     launcher_options,
-    renamed_options,
     setting_options,
 )
 from bench.cli._table import echo_prose, print_json
+from bench.cli._verb import renamed_options
 
 if TYPE_CHECKING:
     from bench.api.running import Results

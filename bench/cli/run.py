@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._config import config_options
-from bench.cli._options import DRY_RUN, JSON, Verb, cell_options, launcher_options
+from bench.cli._options import DRY_RUN, JSON, cell_options, launcher_options
 from bench.cli._other_code import stages_line
 from bench.cli._table import echo_prose, print_json
+from bench.cli._verb import Verb
 from bench.core.redact import redact
 
 if TYPE_CHECKING:

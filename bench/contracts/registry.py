@@ -13,6 +13,7 @@ import ast
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -100,6 +101,17 @@ def entries() -> dict[tuple[str, str], Entry]:
                         f"{file}; rename one, or uninstall the package it came with"
                     )
     return known | {marker: entry for marker, (entry, _) in REGISTERED.items()}
+
+
+def refuse_registered(names: Iterable[tuple[str, str]], what: str) -> None:
+    """BadInput where one of these (kind, name) is known to this process alone; `what` is done in
+    others."""
+    for kind, name in names:
+        if (kind, name) in REGISTERED:
+            raise BadInput(
+                f"{kind} {name!r} is registered in this process, and {what} uses others; write it "
+                f"to a file: bench new {kind} {name} --package FOLDER"
+            )
 
 
 def add(entry: Entry, cls: type[Component]) -> None:

@@ -217,3 +217,14 @@ def test_it_warns_that_it_is_recorded_by_digest_and_is_seen(registered: None) ->
 def test_what_cannot_be_registered_says_why(cls: Any, message: str) -> None:
     with pytest.raises(bench.BadInput, match=message):
         bench.register(cls)
+
+
+@pytest.mark.filterwarnings("ignore:crop 'left_half' is known")
+def test_what_only_this_process_knows_is_refused_where_others_would_need_it(
+    registered: None, home: Path
+) -> None:
+    bench.register(_run_cell(CELL))
+    with pytest.raises(bench.BadInput, match=r"crop 'left_half' is registered.*bench new crop"):
+        bench.run("byol", "left_half", "knn", max_parallel=2)
+    with pytest.raises(bench.BadInput, match="a sweep uses others"):
+        bench.sweep({"knn.k": [1]}, method="random_init", crop="left_half", task="knn")

@@ -17,10 +17,10 @@ from bench.cli._options import (
     SET,
     SPLIT,
     device_options,
-    renamed_options,
     say_left_out,
 )
 from bench.cli._table import Column, print_json, print_table
+from bench.cli._verb import renamed_options
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
 

@@ -16,13 +16,13 @@ from bench.cli._options import (
     SET,
     SPLIT,
     device_options,
-    renamed_options,
     say_left_out,
 )
 from bench.cli._table import Column, echo_prose, print_json, print_table
+from bench.cli._verb import renamed_options
 
 if TYPE_CHECKING:
-    from bench.api.tables import CropRow
+    from bench.api.crops import CropRow
 
 COLUMNS = ("objectness", "poor", "coarse", "precise", "coverage", "overlap", "shared_objectness")
 
@@ -75,8 +75,8 @@ def stats(
 
     Numbers are percent: the mean over crops, with the half-width of the 95 % interval over images.
     """
+    from bench.api.crops import measure_crops
     from bench.api.request import make_runtime
-    from bench.api.tables import measure_crops
 
     runtime = make_runtime({"devices": devices, "workers": workers})
     measured = measure_crops(

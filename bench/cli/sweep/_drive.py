@@ -20,7 +20,7 @@ def show_trials(sweep: Sweep, parallel: int) -> Iterator[Show]:
     from rich.console import Console
     from rich.live import Live
 
-    from bench.api.sweeping import TrialLines
+    from bench.sweep.lines import TrialLines
     from bench.sweep.report import make_table
 
     console = Console(stderr=True)
