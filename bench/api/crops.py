@@ -77,10 +77,11 @@ def crop_stats(
     Raises the first strategy's error where none could be measured; strategies that cannot be
     measured are left out, with a warning.
 
-    >>> few = {"scenes.n_train": 12, "scenes.n_val": 4}
-    >>> table = bench.crop_stats("image,gt", set=few, workers=0, progress=False)
-    >>> list(table.sort_values("objectness")["crop"])
-    ['image', 'gt']
+    Examples:
+        >>> few = {"scenes.n_train": 12, "scenes.n_val": 4}
+        >>> table = bench.crop_stats("image,gt", set=few, workers=0, progress=False)
+        >>> list(table.sort_values("objectness")["crop"])
+        ['image', 'gt']
     """
     import warnings
 

@@ -47,10 +47,11 @@ def figure(
     `metric`, `source`, `size`, `objects`. A figure takes some of them. What needs a network is
     made from the store and kept there. Raises BadInput for an option that a figure does not take.
 
-    >>> bench.figure("shares", task="knn")
-    Traceback (most recent call last):
-    ...
-    bench.core.errors.BadInput: shares does not take --task; it takes --data, --crop, --objects
+    Examples:
+        >>> bench.figure("shares", task="knn")
+        Traceback (most recent call last):
+        ...
+        bench.core.errors.BadInput: shares does not take --task; it takes --data, --crop, --objects
     """
     shown = draw(name, spell_options(options), make_runtime(runtime or {}), progress)
     return shown.figure

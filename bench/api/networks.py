@@ -24,10 +24,11 @@ def load_backbone(source: str | Path) -> nn.Module:
     deviation, to features (B, feature_dim); `maps(images)` is its last feature map. Raises
     BadInput where no stage and no file fits, or a tensor is missing or too much.
 
-    >>> import torch
-    >>> torch.save(__import__("torchvision").models.resnet18().state_dict(), "backbone.pth")
-    >>> bench.load_backbone("backbone.pth")(torch.zeros(2, 3, 64, 64)).shape
-    torch.Size([2, 512])
+    Examples:
+        >>> import torch
+        >>> torch.save(__import__("torchvision").models.resnet18().state_dict(), "backbone.pth")
+        >>> bench.load_backbone("backbone.pth")(torch.zeros(2, 3, 64, 64)).shape
+        torch.Size([2, 512])
     """
     from bench.core.files import expand_path
     from bench.nn.backbones import build_backbone, load_strictly, read_backbone

@@ -99,9 +99,10 @@ def plan(
 
     Raises BadInput or BadData for a name or a value that breaks a rule.
 
-    >>> forecast = bench.plan(method="byol,orl", task="knn")
-    >>> sorted({s.stage.kind for s in forecast.stages})
-    ['data', 'evaluate', 'features', 'neighbours', 'pairs', 'pretrain', 'proposals']
+    Examples:
+        >>> forecast = bench.plan(method="byol,orl", task="knn")
+        >>> sorted({s.stage.kind for s in forecast.stages})
+        ['data', 'evaluate', 'features', 'neighbours', 'pairs', 'pretrain', 'proposals']
     """
     request = Request(
         join_names(method),

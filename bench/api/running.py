@@ -242,10 +242,11 @@ def run(
     Raises BadInput or BadData before anything runs, for a name or a value that breaks a rule; and
     at the end, unless raise_errors is False, CellsFailed (with `results`) where a cell failed.
 
-    >>> results = bench.run(method="random_init", task="knn", set={"scenes_objects.n_train": 24,
-    ...     "scenes_objects.n_val": 8}, workers=0, progress=False)
-    >>> results[0].state, sorted(results[0].metrics)
-    ('done', ['top1', 'top5'])
+    Examples:
+        >>> few = {"scenes_objects.n_train": 24, "scenes_objects.n_val": 8}
+        >>> results = bench.run("random_init", task="knn", set=few, workers=0, progress=False)
+        >>> results[0].state, sorted(results[0].metrics)
+        ('done', ['top1', 'top5'])
     """
     request = Request(
         join_names(method),

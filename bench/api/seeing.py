@@ -102,10 +102,11 @@ def views(
     made and kept in the store. Raises BadInput for an id that there is not, Unsupported for a pair
     that cannot work.
 
-    >>> few = {"scenes.n_train": 12, "scenes.n_val": 4}
-    >>> views = bench.views("byol", "gt", images=[1], set=few, workers=0, progress=False)
-    >>> [v.role for v in views][:2], views[0].pixels.shape
-    (['view1', 'view2'], (64, 64, 3))
+    Examples:
+        >>> few = {"scenes.n_train": 12, "scenes.n_val": 4}
+        >>> views = bench.views("byol", "gt", images=[1], set=few, workers=0, progress=False)
+        >>> [v.role for v in views][:2], views[0].pixels.shape
+        (['view1', 'view2'], (64, 64, 3))
     """
     where = make_runtime(runtime)
     settings = join_settings(set)

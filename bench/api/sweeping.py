@@ -113,10 +113,11 @@ def sweep(
 
     Raises BadInput where a name or a value breaks a rule, StageFailed where workers keep dying.
 
-    >>> found = bench.sweep({"knn.k": [1, 3]}, method="random_init", task="knn", workers=0,
-    ...     set={"scenes_objects.n_train": 24, "scenes_objects.n_val": 8}, progress=False)
-    >>> [t["state"] for t in found.trials], found.winner["values"] == found.best["params"]
-    (['complete', 'complete'], True)
+    Examples:
+        >>> found = bench.sweep({"knn.k": [1, 3]}, method="random_init", task="knn", workers=0,
+        ...     set={"scenes_objects.n_train": 24, "scenes_objects.n_val": 8}, progress=False)
+        >>> [t["state"] for t in found.trials], found.winner["values"] == found.best["params"]
+        (['complete', 'complete'], True)
     """
     options: SweepOptions = {
         "params": spell_params(param),

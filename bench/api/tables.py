@@ -38,8 +38,9 @@ def leaderboard(
     validation: also what sweeps scored on a part of the training images. limit: rows of each
     board. Raises BadInput for a name that neither a component nor a result has.
 
-    >>> len(bench.leaderboard(method="orl"))
-    0
+    Examples:
+        >>> len(bench.leaderboard(method="orl"))
+        0
     """
     from bench.launch.session import open_runtime
     from bench.results.db.database import open_database
@@ -133,8 +134,9 @@ def results(
     Columns: what the cell is, its seed, settings, source ("measured" or "imported") and key, then
     every metric. The arguments are those of `leaderboard`.
 
-    >>> list(bench.results().columns)[:4]
-    ['method', 'crop', 'task', 'scale']
+    Examples:
+        >>> list(bench.results().columns)[:4]
+        ['method', 'crop', 'task', 'scale']
     """
     import pandas as pd
 

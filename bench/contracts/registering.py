@@ -33,15 +33,16 @@ def register(cls: C, name: str = "") -> C:
     edit makes another key; formatting and comments do not. What it imports from other packages is
     not part of the digest. Registering a name again replaces what had it.
 
-    >>> from bench.contracts.crop import Crop
-    >>> @bench.register
-    ... class Half(Crop):
-    ...     'The left half of every image.'
-    ...     style = "pseudo"
-    ...     def sampler(self, images, inputs):
-    ...         return LeftHalves(images.sizes)  # a bench.contracts.views.Sampler
-    >>> bench.plan(method="byol", crop="half", task="knn").cells[0].cell.crop
-    'half'
+    Examples:
+        >>> from bench.contracts.crop import Crop
+        >>> @bench.register
+        ... class Half(Crop):
+        ...     'The left half of every image.'
+        ...     style = "pseudo"
+        ...     def sampler(self, images, inputs):
+        ...         return LeftHalves(images.sizes)  # a bench.contracts.views.Sampler
+        >>> bench.plan(method="byol", crop="half", task="knn").cells[0].cell.crop
+        'half'
 
     Raises BadInput where a component's file has the name, something is missing, or the source
     cannot be read. Warns that the component is recorded by digest.
