@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from bench.core.files import write_json
-from bench.data.layouts.voc_files import CLASSES as VOC_CLASSES
+from bench.data.layouts.voc_xml import CLASSES as VOC_CLASSES
 from bench.data.scenes.classes import CLASSES as SCENE_CLASSES
 from bench.data.scenes.layouts import Drawn, draw_scenes, put
 from bench.data.scenes.listed import halves, write_lines

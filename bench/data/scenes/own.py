@@ -43,9 +43,9 @@ def write_yolo(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
             lines = []
             for label, mask in zip(d.scene.labels, d.scene.masks, strict=True):
                 x1, y1, x2, y2 = box_of(mask)
-                sides = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height
-                sides += (x2 - x1) / width, (y2 - y1) / height
-                lines.append(f"{label} {' '.join(f'{v:.8f}' for v in sides)}")
+                centre = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height
+                sides = (x2 - x1) / width, (y2 - y1) / height
+                lines.append(f"{label} {' '.join(f'{v:.8f}' for v in centre + sides)}")
             write_lines(root / "labels" / split / f"scene-{d.number}.txt", *lines)
     names = "".join(f"  {i}: {json.dumps(name)}\n" for i, name in enumerate(CLASSES))
     put(root / "data.yaml", f"train: images/train\nval: images/val\nnames:\n{names}".encode())
