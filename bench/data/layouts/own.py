@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from bench.core.errors import BadData, BadInput, nearest
+from bench.core.errors import BadData, BadInput
 from bench.data.files import Listing
 from bench.data.findings import Findings
 
@@ -72,20 +72,6 @@ def require_images(where: str, names: Sequence[str], listing: Listing, findings:
         other = alike.get(name.lower())
         hint = f"; {other} is, in other letters" if other else ""
         findings.add("an image is missing", f"{where}: image {name} is not there{hint}")
-
-
-def refuse_extra_classes(
-    where: str, shown: Iterable[str], first: str, classes: Sequence[str], findings: Findings
-) -> None:
-    """A finding for each class of another split, which objects have and the training split
-    lacks."""
-    for name in sorted(set(shown) - set(classes)):
-        guess = nearest(name, classes)
-        hint = f" (did you mean {guess!r}?)" if guess else ""
-        findings.add(
-            "a class the training split lacks",
-            f"{where}: class {name!r} has objects, but {first} has no such class{hint}",
-        )
 
 
 def folder_of(given: Path, name: str, what: str) -> Path:
