@@ -49,8 +49,8 @@ def open_study(
 def data_places(options: Mapping[str, Any]) -> dict[str, Path | None]:
     from bench.plan.options import parse_data
 
-    places = dict(parse_data(options[name]) for name in MORE)
-    return {name: path for name, path in places.items() if name and path}
+    choices = [parse_data(options[name]) for name in MORE]
+    return {c.name: c.path for c in choices if c.name and c.path}
 
 
 def _make_setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[str, Path | None]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.core.errors import BadData
 from bench.data.layouts.own import SPLIT_NAMES
-from bench.data.walk import is_hidden
+from bench.data.walk import is_hidden, list_folders
 
 # One file for each split, as Roboflow, CVAT, FiftyOne and mmdetection write them; {} is the split
 OF_SPLITS = (
@@ -101,6 +101,7 @@ def find_images(root: Path, file: str, split: str, names: Sequence[str]) -> str 
     )
     places = [beside, f"{beside}/images", f"{beside}/data", ".", "images", "data"]
     places[1:1] = [f"{where}{word}" for word in words for where in ("images/", "", "data/")]
+    places += [f"{each}/{name}" for each in (beside, ".") for name in list_folders(root / each)[0]]
     for place in places:
         if any((root / place / name).is_file() for name in names[:5]):
             return "" if Path(place) == Path(".") else str(Path(place))

@@ -194,14 +194,11 @@ def _find_name(
     stem, dot, suffix = name.rpartition(".")
     names = [name, stem] if f".{suffix.lower()}" in {*SUFFIXES, ".xml"} and dot else [name]
     for place in (first, *places):
-        for each in names:
-            for inner in (
-                each,
-                each.removeprefix(_prefix(place.images)),
-                each.removeprefix(_prefix(place.base)),
-            ):
-                if inner in place.xml:
-                    return place, inner
+        within = ("", place.annotations, place.images, place.base)
+        inner = [each.removeprefix(_prefix(w)) for w in within for each in names]
+        known = next((each for each in inner if each in place.xml), None)
+        if known is not None:
+            return place, known
     flagged = name.rpartition(" ")[0].strip()
     hint = "; is it a list of one class?" if flagged in first.xml else ""
     findings.add(

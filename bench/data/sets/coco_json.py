@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData, nearest
 from bench.core.params import Params, digest, param
-from bench.data.files import content_hash, list_files, remember_names
+from bench.data.divide import Lists, Parts
+from bench.data.files import content_hash, list_files, read_json, remember_names
 from bench.data.findings import Findings
 from bench.data.layouts.coco_file import CocoFile
 from bench.data.layouts.coco_find import find_files, find_images, list_json
@@ -121,6 +123,30 @@ class CocoJson(CocoSet):
                     f"{place!r}; one picture has one id",
                 )
         file.images = [image._replace(file=places[image.file]) for image in file.images]
+
+    def split_names(self, root: Path) -> dict[str, list[str]]:
+        parts = self.parts(root)
+        return {
+            part.split: [i.file for i in self._read_part(part, Findings())[0].images]
+            for part in parts
+        }
+
+    def write_lists(self, root: Path, folder: str, parts: Parts) -> Lists:
+        part = self.parts(root)[0]
+        name = next(name for names in parts.values() for name in names)
+        (place,) = self._relative(root, part, [name], Findings())
+        base = place.removesuffix(clean_path(name)).rstrip("/") or "."
+        content = read_json(part.annotations, "COCO annotations", self.restore)
+        files, settings = {}, {}
+        for split, chosen in parts.items():
+            wanted = set(chosen)
+            images = [i for i in content["images"] if i["file_name"] in wanted]
+            ids = {str(image["id"]) for image in images}  # some are text
+            objects = [a for a in content["annotations"] if str(a["image_id"]) in ids]
+            own = {**content, "images": images, "annotations": objects}
+            files[f"{split}.json"] = json.dumps(own).encode()
+            settings[split] = f"{folder}/{split}.json:{base}"
+        return Lists(files, settings)
 
     def _relative(
         self, root: Path, part: CocoPart, names: list[str], findings: Findings

@@ -11,6 +11,7 @@ from typing import Literal
 from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData, nearest
 from bench.core.params import Params, param
+from bench.data.divide import Lists, Parts
 from bench.data.files import list_files
 from bench.data.findings import Findings
 from bench.data.index import Row
@@ -95,6 +96,19 @@ class VocLayout(AnnotatedSet):
                     )
         files = {f for each in pairs.values() for pair in each for f in pair}
         return Contents(members, list_files(root, (f.rpartition("/")[0] for f in files)))
+
+    def split_names(self, root: Path) -> dict[str, list[str]]:
+        return {
+            split: [m.annotation.rpartition(".")[0] for m in members]
+            for split, members in self._list(root).members.items()
+        }
+
+    def write_lists(self, root: Path, folder: str, parts: Parts) -> Lists:
+        lists = {f"{s}.txt": "".join(f"{n}\n" for n in names) for s, names in parts.items()}
+        return Lists(
+            {name: text.encode() for name, text in lists.items()},
+            {split: f"{folder}/{split}.txt" for split in parts},
+        )
 
     def shown(
         self, root: Path, split: str, contents: Contents, findings: Findings

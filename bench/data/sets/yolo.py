@@ -10,6 +10,7 @@ from bench.contracts.data import HowToGet, WriteSample
 from bench.core.errors import BadData, nearest
 from bench.core.image import check_image
 from bench.core.params import Params, param
+from bench.data.divide import Lists, Parts
 from bench.data.files import list_files
 from bench.data.findings import Findings
 from bench.data.index import Row
@@ -95,6 +96,18 @@ class Yolo(AnnotatedSet):
             {split: own.names for split, (own, _) in described.items()},
             {split: "pose" for split, (own, _) in described.items() if own.pose},
             {s: _describe(ms, described[s][0].pose) for s, ms in members.items()},
+        )
+
+    def split_names(self, root: Path) -> dict[str, list[str]]:
+        return {s: [m.image for m in ms] for s, ms in self._list(root).members.items()}
+
+    def write_lists(self, root: Path, folder: str, parts: Parts) -> Lists:
+        own, _ = self._describe_splits(root, Findings())["train"]
+        lists = {f"{s}.txt": "".join(f"{n}\n" for n in names) for s, names in parts.items()}
+        return Lists(
+            {name: text.encode() for name, text in lists.items()},
+            {split: f"{folder}/{split}.txt" for split in parts}
+            | {"yaml": str(own.file.relative_to(root))},
         )
 
     def _describe_splits(
