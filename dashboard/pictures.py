@@ -8,8 +8,8 @@ from typing import Any
 
 import streamlit as st
 
+from bench.core.home import home_folder
 from bench.figures.recorded import collect_figure, draw_picture, draw_stage, list_pictures
-from bench.results.db.place import home_folder
 from bench.results.views.lineage import StageInfo
 from dashboard.source import Source
 from dashboard.widgets import download

@@ -74,8 +74,8 @@ def open_study(
 def data_places(options: SweepOptions) -> dict[str, Path | None]:
     from bench.plan.options import parse_data
 
-    places = dict(parse_data(options.get(name)) for name in MORE)
-    return {name: path for name, path in places.items() if name and path}
+    choices = [parse_data(options.get(name)) for name in MORE]
+    return {c.name: c.path for c in choices if c.name and c.path}
 
 
 def make_setup(runtime: Runtime, options: SweepOptions) -> tuple[Setup, dict[str, Path | None]]:

@@ -19,7 +19,7 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "matrix": "Run a whole product of methods, crops, tasks and seeds, each stage once.",
     "plan": "Show the stages a run would make or reuse; runs nothing.",
     "list": "List methods, crops, tasks, data, proposals or params.",
-    "data": "List, check and prepare data sets; write a small one in a set's layout.",
+    "data": "List, check, prepare, split and name data sets; write a small one.",
     "new": "Write a component to start from: a method, crop, task or data set.",
     "check": "Run the conformance suite on a component.",
     "show": "Show a stage: provenance, resolved config, the command that made it.",

@@ -35,7 +35,15 @@ class Names(click.ParamType):
             CompletionItem(f"{head}{comma}{name}", help=registry.entry(self.kind, name).summary)
             for name in registry.names(self.kind)
             if name.startswith(tail)
-        ]
+        ] + [CompletionItem(f"{head}{comma}{name}") for name in self._named(tail)]
+
+    def _named(self, start: str) -> list[str]:
+        """The data sets that the user named."""
+        if self.kind != "data":
+            return []
+        from bench.plan.named import named_names
+
+        return [name for name in named_names() if name.startswith(start)]
 
 
 class Choices(click.ParamType):

@@ -206,7 +206,9 @@ def _parse_paths(texts: tuple[str, ...]) -> dict[str, Path | None]:
 
     paths: dict[str, Path | None] = {}
     for text in texts:
-        data, path = parse_data(text)
+        data, path, _, settings = parse_data(text)
+        if settings:
+            raise BadInput(f"the data of a table have no settings of their own, got {text!r}")
         if not data or not path:
             raise BadInput(
                 f"--data says where a data set of the table is, NAME=PATH, got {text!r}; "

@@ -117,7 +117,8 @@ def test_a_stage_of_other_code_is_shown_as_such(home: Path) -> None:
 def test_a_database_url_of_the_environment_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.results.db.place import database_url, home_folder
+    from bench.core.home import home_folder
+    from bench.results.db.place import database_url
 
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "a"))
     assert database_url() == f"sqlite:///{tmp_path / 'a' / 'results.db'}"

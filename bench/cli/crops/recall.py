@@ -87,10 +87,10 @@ def recall(
     counts = _counts(boxes)
     runtime = open_runtime(devices=devices, workers=workers)
     names = match("proposals", "*" if proposals == "all" else proposals, say_left_out)
-    name, path = parse_data(data)
+    name, path, _, named = parse_data(data)
     if name is None:
         raise BadInput("--data is empty; try: --data scenes")
-    settings = parse_settings(sets)
+    settings = (*named, *parse_settings(sets))
     cell = _keep_boxes(
         max(counts), names, Cell("", "", "", name, name, check_scale(scale), 0, settings)
     )
