@@ -71,11 +71,12 @@ def choose_page(modules: dict[str, ModuleType]) -> str:
     first = next(iter(modules))
     asked = st.query_params.get(PAGE, first)
     asked = asked if asked in modules else first
-    if st.session_state.get("menu") != asked:
-        st.session_state["menu"] = asked
+    shown = asked if getattr(modules[asked], "IN_MENU", True) else None
+    if st.session_state.get("menu") != shown:
+        st.session_state["menu"] = shown
     segments(
         "Page",
-        list(modules),
+        [name for name, module in modules.items() if getattr(module, "IN_MENU", True)],
         key="menu",
         format_func=lambda name: modules[name].TITLE,
         on_change=open_page,

@@ -42,6 +42,7 @@ from dashboard.source import Source
 from dashboard.widgets import expander, segments, select
 
 TITLE, ORDER = "Cell", 1
+IN_MENU = False  # it is a page of something that is chosen elsewhere
 MADE = (
     "started",
     "seconds",

@@ -224,9 +224,10 @@ def value(entry: Entry | None) -> Any:
         return entry.state
     return Markup(
         link(
-            "cell",
+            "result",
             f"{format_number(entry)} (n={entry.n})",
             key=entry.labels[min(entry.values)][:16],
+            source=entry.source,
         )
     )
 

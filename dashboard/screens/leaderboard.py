@@ -8,15 +8,22 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from bench.results.html.board import SIGNS, board_table
+from bench.results.html.matrix import Shade, explain_matrix, matrix_table
 from bench.results.views.board import Board, Choice, Row, Table, make_board
 from bench.results.views.board_text import FORMATS, describe_marks, describe_ranking, export_board
 from bench.results.views.crop_effects import ALL, BASE, CropEffect, list_crop_effects
+from bench.results.views.crop_matrix import (
+    list_matrix_columns,
+    make_crop_matrix,
+    write_matrix_csv,
+)
 from bench.results.views.differences import verdict
 from dashboard.address import Address
 from dashboard.look import href, note, section, show_small_print, title
 from dashboard.look import table as small_table
 from dashboard.source import Source
-from dashboard.table import SIGNS, board_table
+from dashboard.table import link_board, link_result
 from dashboard.widgets import download, expander, select_several
 
 TITLE, ORDER = "Leaderboard", 0
@@ -51,9 +58,10 @@ def page(source: Source) -> None:
         where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
         st.html(show_small_print(describe_ranking(board)))
         choices = {k: v for k, v in address.now.items() if k not in ("part", "rank")}
-        st.html(board_table(board, part, where, choices))
+        st.html(board_table(board, part, link_board(where, choices)))
         legend(board)
         show_crop_effects(board)
+        show_matrix(board, address)
         compare(part, where)
         downloads(board)
     else:
@@ -172,6 +180,47 @@ def show_crop_effects(board: Board) -> None:
             "has no interval. Methods and the seeds that all pairs share are in brackets."
         )
     )
+
+
+SHADES = {"score": "the score", "gain": f"points above {BASE}"}
+
+
+def show_matrix(board: Board, address: Address) -> None:
+    """Methods x crops of one task."""
+    columns = {c.title: c for c in list_matrix_columns(board)}
+    if not columns:
+        return
+    st.html(section("Methods × crops"))
+    first, second, _ = st.columns([2, 2, 4], vertical_alignment="bottom")
+    at = address.one("Task of the matrix", "heat", list(columns), next(iter(columns)), where=first)
+    shade: Shade = (
+        "gain"
+        if address.one(
+            "Show",
+            "shade",
+            list(SHADES),
+            "score",
+            where=second,
+            format_func=SHADES.__getitem__,
+        )
+        == "gain"
+        else "score"
+    )
+    matrix = make_crop_matrix(board, columns[at])
+    if matrix is None:
+        return
+    st.html(matrix_table(matrix, shade, link_result))
+    st.html(show_small_print(explain_matrix(shade)))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(show_small_print("Download this matrix:"))
+        name = f"crops-{columns[at].task}"
+        download(
+            "CSV",
+            partial(write_matrix_csv, matrix),
+            f"{name}.csv",
+            "text/csv",
+            key="download.matrix.csv",
+        )
 
 
 def _effect(effect: CropEffect | None) -> str:
