@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,7 @@ from bench.contracts import registry
 from bench.contracts.component import SCALES
 from bench.contracts.task import DEAD_TEXT
 from bench.core.errors import unknown
+from bench.core.files import expand_path
 from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
@@ -66,22 +68,43 @@ FIELDS = (
     is_flag=True,
     help="Also show what sweeps scored on a part of the training images.",
 )
+@click.option(
+    "--html",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write the boards and plots as one web page, FOLDER/index.html, which needs no server.",
+)
 @JSON(help="Print every row as JSON instead of as text.")
 def command(
-    as_json: bool, validation: bool, every: bool, limit: int, data: str | None, **names: str | None
+    as_json: bool,
+    validation: bool,
+    every: bool,
+    limit: int,
+    data: str | None,
+    folder: Path | None,
+    **names: str | None,
 ) -> None:
     """Rank what was measured, best first.
 
     A number is the mean over seeds, with the half-width of the 95 % Student-t interval where
     there are two seeds or more. A sign says which number is the best of its column and which
     cannot be told from it, among the rows shown. bench dashboard shows the same with the cells
-    that failed or are missing, and with the numbers of the papers.
+    that failed or are missing, and with the numbers of the papers. --html writes that board and
+    its plots as one web page, which can be put on any web server or into a supplement.
     """
     from bench.results.db.database import open_database
 
-    database = open_database(open_runtime().database)
+    runtime = open_runtime()
+    database = open_database(runtime.database)
     asked = {**names, "pretrain_data": data}
     filters = {name: _match(database, name, text) for name, text in asked.items() if text}
+    if folder is not None:
+        from bench.cli._site import write_page
+
+        with database.connect() as connection:
+            click.echo(write_page(connection, runtime.home, expand_path(folder), filters))
+        return
     rows, total = database.read_best(None if every or as_json else limit, validation, **filters)
     if as_json:
         print_json([_select_fields(row) for row in rows])

@@ -132,6 +132,44 @@ def series(title: str, y: str, points: Sequence[Point]) -> Content:
     return {"title": title, "x": X, "y": y, "groups": groups}
 
 
+def describe(content: Content) -> str:
+    """The plots in words."""
+    parts = []
+    for one in content["series"]:
+        groups = "; ".join(_legend(g).replace("\n", ", ") for g in one["groups"])
+        parts.append(f"{one['y']} over the {one['x']} ({one['title']}). {groups}.")
+    return "Scatter plot: " + " ".join(parts)
+
+
+HEADS = (
+    *("source", "method", "crop", "objectness", "objectness ci95", "metric", "value"),
+    *("ci95", "results", "seeds", "size"),
+)
+
+
+def list_rows(content: Content) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """A row for each point."""
+    rows: list[tuple[object, ...]] = [
+        (
+            one["title"],
+            p["method"],
+            p["label"],
+            p["x"],
+            p["x_ci"],
+            one["y"],
+            p["y"],
+            p["y_ci"],
+            p["n"],
+            " ".join(map(str, p["seeds"])),
+            p["size"],
+        )
+        for one in content["series"]
+        for group in one["groups"]
+        for p in group["points"]
+    ]
+    return HEADS, rows
+
+
 def draw(content: Content) -> Figure:
     """A plot for each source, side by side."""
     import matplotlib
