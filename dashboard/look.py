@@ -23,9 +23,9 @@ from bench.results.html.pieces import title as title
 from bench.results.html.pieces import to_html as to_html
 from bench.results.html.pieces import web_link as web_link
 
-# Okabe and Ito: told apart by people with any of the usual colour blindnesses, on white and on
-# black.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+# Okabe and Ito's hues, told apart by people with any of the usual colour blindnesses; the light
+# ones are darker here, so that each has 3:1 on the light and on the dark page.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B97F00", "#3B93C9", "#8F8600")
 STYLE = Path(__file__).with_name("style.css")
 
 

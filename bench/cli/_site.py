@@ -57,7 +57,7 @@ def _make_sections(connection: Connection, home: Path, filters: Filters) -> list
     from bench.results.views.board import Choice, make_board
     from bench.results.views.entries import list_boards, load_entries
 
-    sections = []
+    sections: list[Section] = []
     for name in list_boards(connection):
         wanted = (("scale", name.scale), ("pretrain_data", name.data))
         if any(filters.get(k) and value not in filters[k] for k, value in wanted):
