@@ -168,11 +168,11 @@ def _plan(asked: _Asked, runtime: Runtime) -> Stage:
     from bench.plan.options import check_scale, match, parse_data, parse_settings
     from bench.plan.planner import plan_each
 
-    name, path = parse_data(asked.data)
+    name, path, _, named = parse_data(asked.data)
     if name is None:
         raise BadInput("data is empty; try: data='scenes'")
     [method], [crop] = match("method", asked.method), match("crop", asked.crop)
-    settings = parse_settings(asked.settings)
+    settings = (*named, *parse_settings(asked.settings))
     cell = Cell(method, crop, "", name, name, check_scale(asked.scale), asked.seed, settings)
     paths: dict[str, Path | None] = {name: path}
     if asked.file is not None:

@@ -58,10 +58,11 @@ def read_board(
 ) -> tuple[list[LeaderboardRow], int]:
     """The best `limit` rows of every board (None: all) of the methods, crops, tasks, scales and
     data that the patterns stand for, and how many there are in all."""
-    return database.read_best(limit, validation, **_make_filters(database, wanted))
+    return database.read_best(limit, validation, **make_filters(database, wanted))
 
 
-def _make_filters(database: Database, wanted: Wanted) -> dict[str, list[str]]:
+def make_filters(database: Database, wanted: Wanted) -> dict[str, list[str]]:
+    """The names that each column of the results may have, by column; none where all may."""
     columns = ("method", "crop", "task", "scale", "pretrain_data")
     texts = {c: join_names(w) for c, w in zip(columns, wanted, strict=True)}
     return {column: _match(database, column, text) for column, text in texts.items() if text}
@@ -144,7 +145,7 @@ def results(
     from bench.results.db.database import open_database
 
     database = open_database(open_runtime().database)
-    filters = _make_filters(database, (method, crop, task, scale, data))
+    filters = make_filters(database, (method, crop, task, scale, data))
     lines: list[dict[str, Any]] = []
     for result in database.iterate_results():
         cell: Mapping[str, Any] = result["cell"]
