@@ -10,7 +10,6 @@ from typing import Any
 
 import streamlit as st
 
-from bench.core.home import home_folder
 from bench.figures.recorded import (
     collect_figure,
     draw_picture,
@@ -18,6 +17,7 @@ from bench.figures.recorded import (
     list_pictures,
     list_points,
 )
+from bench.results.db.place import home_folder
 from bench.results.views.board_text import disarm
 from bench.results.views.lineage import StageInfo
 from dashboard.source import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from bench.core.errors import BadInput
-from bench.core.home import home_folder
+from bench.core.home import home_folder as home_folder
 from bench.core.redact import redact, redact_url
 
 
