@@ -7,7 +7,7 @@ from click.shell_completion import CompletionItem
 
 
 class Key(click.ParamType):
-    """The beginning of a stage's key, completed from the folders of the store: no record is read."""
+    """The beginning of a stage's key, completed from the names of the store's folders."""
 
     name = "key"
 
