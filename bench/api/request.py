@@ -60,8 +60,11 @@ class Request:
 
     def plan(self, runtime: Runtime) -> Plan:
         """The validated plan; BadInput where a name or a value breaks a rule."""
+        from bench.core.errors import BadInput
         from bench.plan.product import plan_product
 
+        if not self.task.strip(", "):
+            raise BadInput("a task is missing; try: bench list tasks")
         options = asdict(self)
         for kind in KINDS:
             options[kind] = widen(options[kind])

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from bench.cli._complete import Setting
 from bench.contracts.component import SCALES
 from bench.core.errors import BadInput
 
@@ -205,6 +206,7 @@ SET = shared(
     "--set",
     "sets",
     multiple=True,
+    type=Setting(),
     metavar="KEY=VALUE",
     help="Change a setting, for example --set byol.epochs=2; may be repeated. See bench list "
     "params NAME.",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bench.cli._complete import Key
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
 
@@ -13,7 +14,7 @@ FORMATS = ("torchvision", "detectron2", "mmdet")
 
 
 @click.command()
-@click.argument("key")
+@click.argument("key", type=Key("pretrain", "weights", "evaluate"))
 @click.option(
     "--format",
     "style",

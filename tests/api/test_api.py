@@ -71,6 +71,8 @@ def test_plan_is_the_plan_of_the_command() -> None:
     ("arguments", "message"),
     [
         ({"method": "byoll", "task": "knn"}, "did you mean 'byol'"),
+        ({"method": "byol"}, "a task is missing"),
+        ({"task": "knn"}, "--method is missing"),
         ({"method": "byol", "task": "knn", "devices": 0}, "devices is 'auto', 'cpu' or a number"),
         ({"method": "byol", "task": "knn", "workers": -1}, "workers: .* got -1"),
         ({"method": "byol", "task": "knn", "worker": 1}, "did you mean 'workers'"),
