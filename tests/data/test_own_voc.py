@@ -75,7 +75,13 @@ def label_img(root: Path) -> None:
     save(root / "not yet.bmp", Picture("not yet", (20, 20), ()))
 
 
-@pytest.mark.parametrize("write", [year, no_year, roboflow, cvat, label_img])
+def tensorflow(root: Path) -> None:
+    """The tutorial's images/train and images/test, XML beside the images."""
+    put(root / "images" / "train", root / "images" / "train", TRAIN)
+    put(root / "images" / "test", root / "images" / "test", VAL)
+
+
+@pytest.mark.parametrize("write", [year, no_year, roboflow, tensorflow, cvat, label_img])
 def test_layouts_of_tools_are_found(
     write: Callable[[Path], None], tmp_path: Path, home: Path
 ) -> None:
@@ -84,11 +90,17 @@ def test_layouts_of_tools_are_found(
     train = open_set("voc_layout", root, home)
     assert train.classes == sorted({b[0] for p in TRAIN for b in p.boxes})
     check_truth(train, TRAIN)
-    if write in (year, no_year, roboflow):
+    if write in (year, no_year, roboflow, tensorflow):
         check_truth(open_set("voc_layout", root, home, "val"), VAL)
     else:
         with pytest.raises(BadData, match="has no val of voc_layout"):
             open_set("voc_layout", root, home, "val")
+
+
+def test_images_without_annotations_are_counted(tmp_path: Path, home: Path) -> None:
+    label_img(tmp_path)
+    (remark,) = report("voc_layout", tmp_path, home)["train"]["remarks"]
+    assert remark == "1 image has no annotation and is left out, the first is not yet.bmp"
 
 
 def test_lists_folders_and_files_can_be_named(tmp_path: Path, home: Path) -> None:

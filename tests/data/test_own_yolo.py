@@ -102,9 +102,11 @@ def test_what_is_odd_is_remarked(tmp_path: Path, home: Path) -> None:
     ultralytics(tmp_path)
     file = tmp_path / "labels" / "train" / f"{TRAIN[0].name}.txt"
     file.write_text(file.read_text() * 2)
+    put_text(tmp_path / "labels" / "train" / "gone.txt", "0 .5 .5 .1 .1\n")
     remarks = report("yolo", tmp_path, home)["train"]["remarks"]
     assert remarks == [
         "1 of 4 images have no label file: they count as images without objects",
+        "1 label file has no image that is listed, the first is labels/train/gone.txt",
         "1 line is in a file twice, and read once",
     ]
     check_truth(open_set("yolo", tmp_path, home), TRAIN, 1e-4)

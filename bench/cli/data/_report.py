@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -13,6 +14,7 @@ from bench.cli._engine import open_engine
 from bench.cli._table import echo_prose
 from bench.cli.data._sets import SetRow
 from bench.contracts.data import Data
+from bench.contracts.images import ImageSet
 from bench.launch.session import open_runtime
 
 REPAIRS = {  # names in report.json -> what they mean
@@ -48,11 +50,19 @@ class Report(TypedDict):
     damage: list[str]
     findings: NotRequired[int]
     get: NotRequired[SetRow]
+    picture: NotRequired[str]  # the file
 
 
-def make_report(component: Data, path: Path | None, workers: int, again: bool) -> Report:
+def make_report(
+    component: Data,
+    path: Path | None,
+    workers: int,
+    again: bool,
+    draw: Callable[[Sequence[ImageSet]], str] | None = None,
+) -> Report:
     """Make the set's stage (`again`: every file is read, and the stage is made also where it is in
-    the store), and say what it holds."""
+    the store), and say what it holds. draw: makes a picture of the splits, and returns where it
+    is."""
     from bench.data.contents import identify
     from bench.data.files import ignore_remembered
 
@@ -68,11 +78,13 @@ def make_report(component: Data, path: Path | None, workers: int, again: bool) -
     report = json.loads((folder / "report.json").read_text())
     published = component.published()
     splits: dict[str, Split | None] = {}
+    opened: list[ImageSet] = []
     for split in component.splits:
         if split not in report:
             splits[split] = None
             continue
-        counts: Any = component.load(folder, root, split).counts()
+        opened.append(component.load(folder, root, split))
+        counts: Any = opened[-1].counts()
         repairs = {name: report[split][name] for name in REPAIRS if report[split].get(name)}
         splits[split] = {
             **counts,
@@ -81,13 +93,14 @@ def make_report(component: Data, path: Path | None, workers: int, again: bool) -
             "remarks": report[split].get("remarks", []),
         }
     where = str(root) if component.needs_path else None
-    return {
+    counted: Report = {
         "data": component.name,
         "path": where,
         "stage": stage.key,
         "splits": splits,
         "damage": [],
     }
+    return {**counted, "picture": draw(opened)} if draw else counted
 
 
 def print_report(report: Report) -> None:
@@ -111,6 +124,8 @@ def print_report(report: Report) -> None:
             echo_prose(f"{name}: {remark}", "    ", "  ")
     for line in report["damage"]:
         echo_prose(f"damaged: {line}", "    ", "  ")
+    if "picture" in report:
+        click.echo(f"picture: {report['picture']}")
     click.echo(_conclude(report))
 
 

@@ -88,7 +88,9 @@ def whereabouts(row: SetRow) -> str:
         return "generated here"
     if row["found"]:
         return f"found at {row['looked_for']}"
-    return f"not found at {row['looked_for']}" if row["looked_for"] else "no path known"
+    if row["looked_for"]:
+        return f"not found at {row['looked_for']}"
+    return "no path known" if row["files"] else "only by path"
 
 
 def open_component(text: str, scale: str, sets: tuple[str, ...]) -> tuple[Data, Path | None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -11,12 +13,35 @@ from bench.cli._table import Column, echo_prose, print_json, print_table
 from bench.cli.data._report import make_report, print_report
 from bench.cli.data._sets import data_options, describe_set, open_component
 from bench.contracts.data import Data
-from bench.core.errors import BadData
+from bench.contracts.images import ImageSet
+from bench.core.errors import BadData, BadInput
+from bench.core.files import expand_path
 
 
 @click.command()
 @data_options
-def check(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: bool) -> None:
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PNG file to write: a sheet of random images of each split, with their boxes and the "
+    "names of their classes.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Seed of the choice of images for --picture.",
+)
+def check(
+    data: str,
+    scale: str,
+    sets: tuple[str, ...],
+    workers: int,
+    as_json: bool,
+    picture: Path | None,
+    seed: int,
+) -> None:
     """Read every image and annotation again, count them and report damage.
 
     Images are decoded; of the largest labelled sets (ImageNet, Places, iNaturalist, OpenImages)
@@ -24,9 +49,10 @@ def check(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: b
     as after bench data prepare. The exit code is 2 where something is damaged.
     """
     component, path = open_component(data, scale, sets)
+    draw = _picture(picture, seed) if picture else None
     absent = component.needs_path and not component.place(path).exists()
     try:
-        report = make_report(component, path, workers, again=True)
+        report = make_report(component, path, workers, again=True, draw=draw)
     except BadData as error:
         if absent:
             raise
@@ -44,6 +70,24 @@ def check(data: str, scale: str, sets: tuple[str, ...], workers: int, as_json: b
     else:
         print_report(report)
     sys.exit(2 if report["damage"] else 0)
+
+
+def _picture(given: Path, seed: int) -> Callable[[Sequence[ImageSet]], str]:
+    """What draws the sheet; BadInput, before anything is read, where it cannot be written."""
+    file = expand_path(given)
+    if file.suffix.lower() != ".png":
+        raise BadInput(f"--picture is a PNG file, got {str(given)!r}; try: --picture out.png")
+    if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
+        raise BadInput(f"--picture {file}: its folder is not there or cannot be written")
+
+    def draw(splits: Sequence[ImageSet]) -> str:
+        from bench.core.picture import save_png
+        from bench.data.sheet import draw_sheet
+
+        save_png(file, draw_sheet(splits, seed))
+        return str(file)
+
+    return draw
 
 
 @click.command()

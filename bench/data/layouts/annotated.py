@@ -22,7 +22,7 @@ from bench.core.stage import Stage
 from bench.data.files import Listing, check_once, contents_hash
 from bench.data.findings import Findings, find_repeated
 from bench.data.index import IndexedImages, Row, write_index
-from bench.data.layouts.own import folder_of
+from bench.data.layouts.own import folder_of, no_split
 from bench.data.runner import note_repairs, read_splits
 
 
@@ -135,6 +135,11 @@ class AnnotatedSet(Data):
 
     def open_split(self, index: Path, root: Path, split: str) -> ImageSet:
         return IndexedImages(self.name, split, index, root)
+
+    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
+        if split in self.splits and not (folder / split).is_dir():
+            raise no_split(self.name, root, split)
+        return super().load(folder, root, split)
 
     def _list(self, root: Path) -> Contents:
         findings = Findings()

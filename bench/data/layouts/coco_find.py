@@ -93,16 +93,21 @@ def looks_like_coco(file: Path) -> bool:
 
 def find_images(root: Path, file: str, split: str, names: Sequence[str]) -> str | None:
     """The folder, relative to the root, that the file names are relative to: the first likely one
-    in which the first of the images lies; None where it lies in none of them."""
-    beside = str(Path(file).parent)
-    # the file's own name says of which split it is: instances_valid.json
-    words = [n for n in SPLIT_NAMES.get(split, ()) if n in file] or list(
-        SPLIT_NAMES.get(split, ())
-    )
-    places = [beside, f"{beside}/images", f"{beside}/data", ".", "images", "data"]
-    places[1:1] = [f"{where}{word}" for word in words for where in ("images/", "", "data/")]
-    places += [f"{each}/{name}" for each in (beside, ".") for name in list_folders(root / each)[0]]
-    for place in places:
+    in which one of the first images lies; None where they lie in none of them."""
+    for place in _likely(root, file, split):
         if any((root / place / name).is_file() for name in names[:5]):
             return "" if Path(place) == Path(".") else str(Path(place))
     return None
+
+
+def _likely(root: Path, file: str, split: str) -> Iterator[str]:
+    """Beside the file, by the name of the split (the file's own first: instances_valid.json), by
+    usual names, then any folder beside the file or in the root."""
+    beside = str(Path(file).parent)
+    words = SPLIT_NAMES.get(split, ())
+    yield beside
+    for word in [w for w in words if w in file] or words:
+        yield from (f"{where}{word}" for where in ("images/", "", "data/"))
+    yield from (f"{beside}/images", f"{beside}/data", ".", "images", "data")
+    for each in (beside, "."):
+        yield from (f"{each}/{name}" for name in list_folders(root / each)[0])

@@ -74,6 +74,14 @@ def require_images(where: str, names: Sequence[str], listing: Listing, findings:
         findings.add("an image is missing", f"{where}: image {name} is not there{hint}")
 
 
+def no_split(name: str, root: Path, split: str) -> BadData:
+    """The error of a split that nothing in the folder or the settings names."""
+    return BadData(
+        f"{root} has no {split} of {name}; name its list: --set {name}.{split}=LIST, or divide "
+        f"train: bench data split {name}={root} --val .2"
+    )
+
+
 def folder_of(given: Path, name: str, what: str) -> Path:
     """The folder of a set; BadData where it is none."""
     if not given.is_dir():

@@ -82,21 +82,19 @@ def _descend(root: Path, folder: str, depth: int, places: list[Place]) -> None:
         return
     if depth:
         for each in folders:
-            if each not in IMAGES:
-                _descend(root, f"{_prefix(folder)}{each}", depth - 1, places)
+            _descend(root, f"{_prefix(folder)}{each}", depth - 1, places)
 
 
 def choose_lists(places: list[Place]) -> dict[str, str]:
     """What is train, and what is val where it is there, in the words of the settings: folders of
     these names, or lists of these names, or one list; "" is everything."""
-    bases = {place.base.partition("/")[0] for place in places}
     known = {name for place in places for name in place.lists()}
-    for names in (bases, known):
+    for names in (_folders_by_name(places), {name: name for name in known}):
         chosen = {}
         for split, words in SPLIT_NAMES.items():
             name = next((word for word in words if word in names), None)
             if name:
-                chosen[split] = name
+                chosen[split] = names[name]
         if "train" in chosen:
             return chosen
     plain = sorted(name for name in known if "/" not in name)
@@ -110,6 +108,33 @@ def choose_lists(places: list[Place]) -> dict[str, str]:
     )
 
 
+def _folders_by_name(places: list[Place]) -> dict[str, str]:
+    """The folders in which annotations lie, at any depth, by their last names; several of one name
+    joined by +."""
+    folders: dict[str, dict[str, None]] = {}
+    for place in places:
+        parts = place.base.split("/")
+        for depth, name in enumerate(parts, 1):
+            folders.setdefault(name, {})["/".join(parts[:depth])] = None
+    return {name: "+".join(paths) for name, paths in folders.items()}
+
+
+def find_inside(places: list[Place], part: str) -> list[Place]:
+    """The places in a folder; "" is the root. None for what is no folder of annotations."""
+    return [p for p in places if not part or f"{p.base}/".startswith(f"{part}/")]
+
+
+def describe_left_out(places: list[Place], text: str) -> list[str]:
+    """A remark on the images without annotations in the folders of a setting."""
+    inside = [p for part in text.split("+") for p in find_inside(places, part)]
+    left = [f for p in inside for n, files in p.pictures.items() if n not in p.xml for f in files]
+    if not left:
+        return []
+    count = "1 image has" if len(left) == 1 else f"{len(left):,} images have"
+    which = "is" if len(left) == 1 else "are"
+    return [f"{count} no annotation and {which} left out, the first is {min(left)}"]
+
+
 def list_pairs(
     places: list[Place], owner: str, text: str, findings: Findings
 ) -> list[tuple[str, str]]:
@@ -117,7 +142,7 @@ def list_pairs(
     everything. owner: the setting, for errors."""
     pairs: list[tuple[str, str]] = []
     for part in text.split("+"):
-        inside = [p for p in places if not part or f"{p.base}/".startswith(f"{part}/")]
+        inside = find_inside(places, part)
         if inside:
             pairs += [pair for p in inside for pair in _pair_all(p, findings)]
         else:

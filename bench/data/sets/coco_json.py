@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from bench.contracts.data import HowToGet, WriteSample
+from bench.contracts.images import ImageSet
 from bench.core.errors import BadData, nearest
 from bench.core.params import Params, digest, param
 from bench.data.divide import Lists, Parts
@@ -19,6 +20,7 @@ from bench.data.layouts.own import (
     clean_path,
     clean_setting,
     folder_of,
+    no_split,
     require_images,
 )
 
@@ -123,6 +125,11 @@ class CocoJson(CocoSet):
                     f"{place!r}; one picture has one id",
                 )
         file.images = [image._replace(file=places[image.file]) for image in file.images]
+
+    def load(self, folder: Path, root: Path, split: str) -> ImageSet:
+        if split in self.splits and not (folder / split).is_dir():
+            raise no_split(self.name, root, split)
+        return super().load(folder, root, split)
 
     def split_names(self, root: Path) -> dict[str, list[str]]:
         parts = self.parts(root)

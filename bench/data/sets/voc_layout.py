@@ -18,7 +18,12 @@ from bench.data.index import Row
 from bench.data.layouts.annotated import AnnotatedSet, Contents, Counts, Member, ReadRow
 from bench.data.layouts.own import image_ids
 from bench.data.layouts.voc_files import add_objects, read_pair
-from bench.data.layouts.voc_find import choose_lists, find_places, list_pairs
+from bench.data.layouts.voc_find import (
+    choose_lists,
+    describe_left_out,
+    find_places,
+    list_pairs,
+)
 from bench.data.layouts.voc_xml import Rules, read_annotation
 
 ADVICE = "correct the file"
@@ -95,7 +100,11 @@ class VocLayout(AnnotatedSet):
                         f"{self.name}.{split}={chosen[split]}: {one.image} is listed twice",
                     )
         files = {f for each in pairs.values() for pair in each for f in pair}
-        return Contents(members, list_files(root, (f.rpartition("/")[0] for f in files)))
+        return Contents(
+            members,
+            list_files(root, (f.rpartition("/")[0] for f in files)),
+            remarks={split: describe_left_out(places, chosen[split]) for split in members},
+        )
 
     def split_names(self, root: Path) -> dict[str, list[str]]:
         return {

@@ -11,7 +11,7 @@ from bench.core.errors import BadData, nearest
 from bench.core.image import check_image
 from bench.core.params import Params, param
 from bench.data.divide import Lists, Parts
-from bench.data.files import list_files
+from bench.data.files import Listing, list_files
 from bench.data.findings import Findings
 from bench.data.index import Row
 from bench.data.layouts.annotated import AnnotatedSet, Contents, Counts, Member, ReadRow
@@ -87,6 +87,7 @@ class Yolo(AnnotatedSet):
             )
             for split, each in images.items()
         }
+        unused = _find_unused(listing, labels)
         for split, those in members.items():
             if not findings:
                 _require_labels(root, split, those, findings)
@@ -95,7 +96,7 @@ class Yolo(AnnotatedSet):
             listing,
             {split: own.names for split, (own, _) in described.items()},
             {split: "pose" for split, (own, _) in described.items() if own.pose},
-            {s: _describe(ms, described[s][0].pose) for s, ms in members.items()},
+            {s: _describe(ms, described[s][0].pose, unused) for s, ms in members.items()},
         )
 
     def split_names(self, root: Path) -> dict[str, list[str]]:
@@ -218,7 +219,14 @@ def _require_labels(root: Path, split: str, members: Sequence[Member], findings:
         )
 
 
-def _describe(members: Sequence[Member], pose: bool) -> list[str]:
+def _find_unused(listing: Listing, labels: Mapping[str, str]) -> list[str]:
+    """Label files of no image that is listed."""
+    used = set(labels.values())
+    texts = [f for f in listing if f.endswith(".txt") and "/labels/" in f"/{f}"]
+    return [f for f in texts if f not in used and not f.endswith("/classes.txt")]
+
+
+def _describe(members: Sequence[Member], pose: bool, unused: Sequence[str]) -> list[str]:
     without = sum(not m.annotation for m in members)
     remarks = []
     if without:
@@ -226,6 +234,11 @@ def _describe(members: Sequence[Member], pose: bool) -> list[str]:
             f"{without:,} of {len(members):,} images have no label file: they count as images "
             "without objects"
         )
+    folders = {m.annotation.rpartition("/")[0] for m in members}
+    own = sorted(f for f in unused if f.rpartition("/")[0] in folders)
+    if own:
+        noun = "label file has" if len(own) == 1 else "label files have"
+        remarks.append(f"{len(own):,} {noun} no image that is listed, the first is {own[0]}")
     if pose:
         remarks.append("keypoints are not read, only boxes")
     return remarks
