@@ -12,9 +12,9 @@ from streamlit.delta_generator import DeltaGenerator
 from bench.results.html.answer import NOTE, Effects, answer, effects_table
 from bench.results.html.board import SIGNS, board_table
 from bench.results.html.matrix import Shade, explain_matrix, matrix_table
-from bench.results.views.board import Board, Choice, Row, Table, make_board
+from bench.results.views.board import Board, Choice, Row, Table
 from bench.results.views.board_text import FORMATS, describe_marks, describe_ranking, export_board
-from bench.results.views.crop_effects import BASE, list_crop_effects
+from bench.results.views.crop_effects import BASE
 from bench.results.views.crop_matrix import (
     list_matrix_columns,
     make_crop_matrix,
@@ -46,8 +46,8 @@ def page(source: Source) -> None:
         )
         table = choose_content(source, address, scale, data, second[0], reported)
         choice = choose_rows(table, address, first, second)
-    changed = source.changed() if choice.code else frozenset()
-    board = make_board(table, choice, changed)
+    where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
+    board, effects = source.board(table, (*where.values(), str(reported)), choice)
     shown = board.rows
     pages = max(1, -(-len(shown) // PAGE_ROWS))
     line, pager = st.columns([5, 1], vertical_alignment="bottom")
@@ -55,9 +55,7 @@ def page(source: Source) -> None:
     part = shown[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
     line.html(show_small_print(count_text(board, part, at)))
     if shown:
-        where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
         st.html(show_small_print(describe_ranking(board)))
-        effects = list_crop_effects(board)
         if said := answer(board, effects):
             st.html(f'<p class="b-answer">{escape(said)}</p>')
         choices = {k: v for k, v in address.now.items() if k not in ("part", "rank")}
