@@ -37,7 +37,8 @@ def page(source: Source) -> None:
     """Filters, the table, downloads."""
     st.html(title("Leaderboard", "Which crop, for which task, how sure are we?"))
     address = Address("leaderboard")
-    first = st.columns([1, 1, 2, 2, 2], vertical_alignment="bottom")
+    with st.container(key="b-filters"):  # beside each other on a phone too: see style.css
+        first = st.columns([1, 1, 2, 2, 2], vertical_alignment="bottom")
     scale, data = choose_board(source, address, first)
     with expander("More filters", expanded=False):
         second = st.columns(4, vertical_alignment="bottom")
@@ -50,7 +51,8 @@ def page(source: Source) -> None:
     board, effects = source.board(table, (*where.values(), str(reported)), choice)
     shown = board.rows
     pages = max(1, -(-len(shown) // PAGE_ROWS))
-    line, pager = st.columns([5, 1], vertical_alignment="bottom")
+    with st.container(key="b-pager"):
+        line, pager = st.columns([5, 1], vertical_alignment="bottom")
     at = address.count("Page", "part", 1, pages, where=pager) if pages > 1 else 1
     part = shown[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
     line.html(show_small_print(count_text(board, part, at)))
@@ -198,10 +200,9 @@ def show_matrix(board: Board, address: Address) -> None:
     st.html(matrix_table(matrix, shade, link_result))
     st.html(show_small_print(explain_matrix(shade)))
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(show_small_print("Download this matrix:"))
         name = f"crops-{columns[at].task}"
         download(
-            "CSV",
+            "CSV of the matrix",
             partial(write_matrix_csv, matrix),
             f"{name}.csv",
             "text/csv",
