@@ -141,7 +141,6 @@ def fit(ctx: StageContext, images: SmallSet, p: Any) -> dict[str, torch.Tensor]:
 def test_a_stopped_training_goes_on_bit_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.set_num_threads(2)
     images, p = SmallSet(tmp_path, 6), fpn_params()
     whole = fit(context(tmp_path / "whole"), images, p)
     real, calls = TorchvisionBackend.losses, []
@@ -178,7 +177,6 @@ def test_precise_batch_norm_is_the_mean_over_batches(tmp_path: Path) -> None:
 
 def test_it_learns_two_images(tmp_path: Path) -> None:
     """Overfitting two images: losses fall by half, and their boxes are found."""
-    torch.set_num_threads(2)
     images = SmallSet(tmp_path, 2, first=1)
     p = fpn_params(
         iterations=70,
