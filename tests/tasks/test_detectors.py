@@ -25,7 +25,7 @@ from tests.tasks.detectors import FAMILIES, context, detector, images_for, param
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_backbone_tensor_is_in_the_detector_and_learns(name: str, tmp_path: Path) -> None:
     p = params(name)
-    source = build_backbone("resnet18")
+    source = build_backbone("resnet18_quarter")
     save_backbone(tmp_path / "b.pth", source)
     model = detector(p)
     assert load_backbone(tmp_path / "b.pth", model.body) == len(source.state_dict()) == 120
