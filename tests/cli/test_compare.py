@@ -53,8 +53,7 @@ def cells(home: Path, task: str, seeds: str = "0,1", *more: str) -> list[str]:
     """The keys of untrained backbones' evaluations."""
     drawn = load("task", task).data["tiny"]  # type: ignore[attr-defined]
     sizes = () if drawn == "scenes" else (f"{drawn}.n_train=16", f"{drawn}.n_val=6")
-    narrow = "random_init.backbone=resnet18_quarter"
-    settings = sets(narrow, *sizes, *(f"{task}.{s}" for s in TASKS[task]), *more)
+    settings = sets(*sizes, *(f"{task}.{s}" for s in TASKS[task]), *more)
     where = ["--method", "random_init", "--task", task, "--devices", "cpu", "--workers", "0"]
     said = bench(home, "run", *where, "--seeds", seeds, *settings)
     return [line.rpartition("-")[2] for line in said.splitlines() if line.startswith("files: ")]
