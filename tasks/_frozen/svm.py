@@ -12,7 +12,7 @@ import torch
 
 from bench.contracts.context import StageContext
 from bench.contracts.task import Scored
-from bench.core.errors import BadInput
+from bench.core.errors import BadData, BadInput
 from bench.core.processes import parallel
 from bench.core.progress import Advance, Progress
 from bench.core.seeds import rng_for
@@ -54,8 +54,16 @@ def split_folds(y: np.ndarray, folds: int = 3) -> np.ndarray:
 
 
 def find_usable_classes(train: np.ndarray, test: np.ndarray, least: int = 3) -> np.ndarray:
-    """Classes with at least `least` training positives and one at test; no other can be judged."""
-    return np.flatnonzero(((train == 1).sum(0) >= least) & ((test == 1).sum(0) > 0))
+    """Classes with at least `least` training positives and one at test; no other can be judged.
+    BadData where there is none. train (N, K), test (M, K): labels 1, 0 or -1."""
+    keep = np.flatnonzero(((train == 1).sum(0) >= least) & ((test == 1).sum(0) > 0))
+    if len(keep) == 0:
+        raise BadData(
+            f"no class is in {least} or more of the {len(train)} training images and in one of "
+            f"the {len(test)} test images, so that no classifier can be judged; use a larger set, "
+            "or a task like object_knn that needs fewer images"
+        )
+    return keep
 
 
 def rescore_kept(ctx: StageContext, name: str, kind: ApKind, least: int) -> Scored:

@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 
 from bench.contracts.context import StageContext
 from bench.contracts.registry import load
-from bench.core.errors import BadInput
+from bench.core.errors import BadData, BadInput
 from bench.core.params import Runtime
 from bench.core.progress import Progress
 from bench.core.stage import Stage
@@ -318,3 +318,12 @@ def test_tasks_share_their_features() -> None:
         stages = task.stages(SimpleNamespace(), backbone, data)
         keys.add((stages["features_train"].key, stages["features_val"].key))
     assert len(keys) == 1
+
+
+def test_a_set_too_small_for_any_class_is_one_line() -> None:
+    train = np.array([[1, 0], [1, 1], [0, -1]])
+    assert find_usable_classes(train, np.array([[1, 0]]), least=2).tolist() == [0]
+    with pytest.raises(BadData, match="no class is in 3 or more of the 3 training images"):
+        find_usable_classes(train, np.array([[1, 0]]))
+    with pytest.raises(BadData, match="one of the 1 test images"):
+        find_usable_classes(train, np.array([[0, 0]]), least=1)
