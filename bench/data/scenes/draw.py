@@ -12,6 +12,8 @@ from bench.data.scenes.classes import CLASSES, SHAPES, TEXTURES
 from bench.data.scenes.shapes import background, silhouette, texture, two_colours
 
 SCENE_TYPES = 4
+MORE_OBJECTS = 2.2  # mean of the Poisson number beside the first one
+SHARE, SPREAD = 0.12, 0.4  # of the picture in an object's box: median, deviation of the log
 MIN_VISIBLE, MIN_PIXELS = 0.3, 40
 
 
@@ -52,7 +54,7 @@ def draw_scene(seed: int, index: int, base: tuple[int, int] = (192, 144)) -> Sce
     width, height = (round(base[0] * stretch), round(base[1] / stretch))
     size = (height, width) if upright else (width, height)
     kind = int(rng.integers(SCENE_TYPES))
-    count = int(np.clip(1 + rng.poisson(4.6), 1, 14))
+    count = int(np.clip(1 + rng.poisson(MORE_OBJECTS), 1, 14))
     labels = rng.choice(len(CLASSES), count, p=context(kind))
     items = sorted(
         (_place(int(label), size, rng) for label in labels), key=lambda i: -i.half[0] * i.half[1]
@@ -90,7 +92,7 @@ def _rendered(
 
 def _place(label: int, size: tuple[int, int], rng: np.random.Generator) -> _Item:
     """Sizes are skewed (many small, few large), positions may run over the border."""
-    share = float(np.clip(np.exp(rng.normal(np.log(0.088), 0.95)), 0.008, 0.55))
+    share = float(np.clip(np.exp(rng.normal(np.log(SHARE), SPREAD)), 0.012, 0.55))
     return _item(label, size, share, None, rng)
 
 

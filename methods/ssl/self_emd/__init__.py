@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
+from methods.ssl._tiny import TINY
 from methods.ssl.byol.views import TwoViews
 from methods.ssl.self_emd.params import SelfEmdParams
 
@@ -33,18 +34,12 @@ class SelfEmd(Method):
     params: SelfEmdParams
     scales = {
         "tiny": {
-            "backbone": "resnet18",
-            "image_size": 64,
-            "epochs": 9,
-            "batch_size": 32,
-            "optimizer": "adamw",
-            "lr": 0.008,
-            "warmup_epochs": 1.0,
-            "lr_step": "iter",
+            **TINY,
             "min_scale": 0.7,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,
+            "image_size": 40,
         },
         "small": {
             "backbone": "resnet18",
