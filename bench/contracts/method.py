@@ -22,9 +22,6 @@ BackboneInit = Literal["torchvision", "fan_in", "zero_residual"]
 # When the cosine of the learning rate moves (`bench.nn.schedules.lr_factor`).
 RateMoves = Literal["epoch", "iter", "epoch_after_warmup"]
 
-# What an epoch counts: the crops of the split, or as many samples as the split has images.
-EpochLength = Literal["crops", "images"]
-
 
 class PretrainParams(Params):
     """What every pretraining has. Defaults: ORL's and BYOL's on COCO (paper 002, section 3.2)."""
@@ -63,14 +60,6 @@ class PretrainParams(Params):
         le=2,
         later=True,
         help="factor on the strength of the method's colour jitter, where it has any",
-    )
-    epoch_length: EpochLength = param(
-        "crops",
-        later=True,
-        help="samples of an epoch; crops: every crop of the split once, as in the papers, so that "
-        "five crops an image take five times the steps; images: as many crops as the split has "
-        "images, so that every strategy takes the same steps (the next epoch goes on where the "
-        "last one ended)",
     )
 
 

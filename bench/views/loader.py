@@ -107,10 +107,8 @@ class BatchOrder(Sampler[list[Key]]):
     """The batches of a whole training: every epoch a new permutation, from the base seed alone, so
     that crops with equally many samples see them in one order.
 
-    n: samples of a pass; the last partial batch is dropped,
+    n: samples an epoch; the last partial batch is dropped,
     but a set smaller than a batch is one batch.
-    length: samples of an epoch, if these are not `n`; passes then go on across the ends of epochs,
-    and the training has `epochs` x the steps of `length` samples.
     start_step: where to begin. rank, world_size: a process takes its share of each global batch,
     and in `parts` equal parts one after another.
     """
@@ -125,13 +123,10 @@ class BatchOrder(Sampler[list[Key]]):
         rank: int = 0,
         world_size: int = 1,
         parts: int = 1,
-        length: int | None = None,
     ) -> None:
-        self.n, self.batch, self.seed = n, min(batch_size, n), seed
+        self.n, self.batch, self.epochs, self.seed = n, min(batch_size, n), epochs, seed
         self.start, self.rank, self.world, self.parts = start_step, rank, world_size, parts
-        self.steps_per_pass = steps_per_epoch(n, batch_size)
-        self.steps_per_epoch = steps_per_epoch(n if length is None else length, batch_size)
-        self.total_steps = epochs * self.steps_per_epoch
+        self.steps_per_epoch = steps_per_epoch(n, batch_size)
         share = world_size * parts
         if self.batch % share:
             from bench.core.errors import BadInput
@@ -143,23 +138,17 @@ class BatchOrder(Sampler[list[Key]]):
             )
 
     def __len__(self) -> int:
-        return (self.total_steps - self.start) * self.parts
+        return (self.epochs * self.steps_per_epoch - self.start) * self.parts
 
     def __iter__(self) -> Iterator[list[Key]]:
         share, size = self.batch // self.world, self.batch // self.world // self.parts
-        for turn in range(self.start // self.steps_per_pass, self.passes):
-            order = rng_for(self.seed, "order", turn).permutation(self.n)
-            begin = turn * self.steps_per_pass
-            stop = min(self.steps_per_pass, self.total_steps - begin)
-            for step in range(max(0, self.start - begin), stop):
+        for epoch in range(self.start // self.steps_per_epoch, self.epochs):
+            order = rng_for(self.seed, "order", epoch).permutation(self.n)
+            skip = max(0, self.start - epoch * self.steps_per_epoch)
+            for step in range(skip, self.steps_per_epoch):
                 low = step * self.batch + self.rank * share
                 for first in range(low, low + share, size):
-                    yield [(turn, int(i)) for i in order[first : first + size]]
-
-    @property
-    def passes(self) -> int:
-        """Permutations of the samples that the training begins."""
-        return -(-self.total_steps // self.steps_per_pass)
+                    yield [(epoch, int(i)) for i in order[first : first + size]]
 
 
 def make_loader(

@@ -12,8 +12,8 @@ from bench.data.scenes.classes import CLASSES, SHAPES, TEXTURES
 from bench.data.scenes.shapes import background, silhouette, texture, two_colours
 
 SCENE_TYPES = 4
-MORE_OBJECTS = 2.2  # mean of the Poisson number beside the first one
-SHARE, SPREAD = 0.12, 0.4  # of the picture in an object's box: median, deviation of the log
+MORE_OBJECTS = 2.4  # mean of the Poisson number beside the first one
+SHARE, SPREAD = 0.15, 0.45  # of the picture in an object's box: median, deviation of the log
 MIN_VISIBLE, MIN_PIXELS = 0.3, 40
 
 
@@ -77,9 +77,10 @@ def _rendered(
 ) -> Scene:
     picture = background(kind, size, rng)
     for item in items:
-        picture = _paint(picture, item, size, rng)
+        _paint(picture, item, rng)
     picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.3, 0.6)))
-    picture = picture * rng.uniform(0.85, 1.15) + rng.normal(0, 4, picture.shape)
+    picture *= rng.uniform(0.85, 1.15)
+    picture += 4 * rng.standard_normal(picture.shape, dtype=np.float32)
     owner = _owner(items)
     masks = np.array([owner == i for i in range(len(items))], bool).reshape(-1, size[1], size[0])
     return Scene(
@@ -142,23 +143,22 @@ def _visible(items: list[_Item]) -> list[_Item]:
     return items
 
 
-def _paint(
-    picture: np.ndarray, item: _Item, size: tuple[int, int], rng: np.random.Generator
-) -> np.ndarray:
-    mix = texture(
-        TEXTURES[item.label % len(TEXTURES)],
-        size,
-        item.centre,
-        float(np.mean(item.half)),
-        item.turn,
-        rng,
-    )
+def _paint(picture: np.ndarray, item: _Item, rng: np.random.Generator) -> None:
+    """Paint an object into `picture`, (H, W, 3) float32, within the rows and columns it covers."""
+    rows, columns = (np.flatnonzero(item.cover.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    cover = item.cover[top:bottom, left:right, None]
+    centre = (item.centre[0] - left, item.centre[1] - top)
+    size = (int(right - left), int(bottom - top))
+    kind, scale = TEXTURES[item.label % len(TEXTURES)], float(np.mean(item.half))
+    mix = texture(kind, size, centre, scale, item.turn, rng)
     first, second = two_colours(rng)
     y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
-    slope = ((x - item.centre[0]) * np.cos(angle) + (y - item.centre[1]) * np.sin(angle)) / max(
-        item.half
-    )
-    light = np.clip(1.0 + 0.18 * slope, 0.6, 1.35)
+    slope = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
+    light = np.clip(1.0 + 0.18 * slope / max(item.half), 0.6, 1.35)
     surface = (first + (second - first) * mix[..., None]) * light[..., None]
-    return picture + (surface - picture) * item.cover[..., None]
+    part = picture[top:bottom, left:right]
+    part += (surface - part) * cover

@@ -103,7 +103,7 @@ def texture(
     width, height = size
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle = turn + float(rng.uniform(-0.4, 0.4)) + (np.pi / 2 if rng.random() < 0.5 else 0.0)
-    period = float(np.clip(scale * rng.uniform(0.7, 1.05), 3.5, 24))
+    period = float(np.clip(scale * rng.uniform(0.63, 0.93), 3.5, 24))
     u = ((x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)) / period + float(
         rng.random()
     )
@@ -159,4 +159,4 @@ def background(kind: int, size: tuple[int, int], rng: np.random.Generator) -> np
         coarse = rng.standard_normal((3, 4)).astype(np.float32)
         mix = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         mix = np.clip(mix * 0.6 + 0.5, 0, 1)
-    return a + (b - a) * (CONTRAST * mix[..., None]).astype(np.float32)
+    return np.asarray(a + (b - a) * (CONTRAST * mix[..., None]), np.float32)

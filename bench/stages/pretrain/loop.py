@@ -29,7 +29,7 @@ from bench.nn.schedules import lr_factor
 from bench.nn.sync_norm import synchronise
 from bench.stages import training
 from bench.stages.checkpoint import Checkpoint, History, read_history
-from bench.stages.pretrain.setup import Setup, Summary, epoch_samples, resume
+from bench.stages.pretrain.setup import Setup, Summary, resume
 from bench.stages.training import Losses, Training, check_finite
 from bench.views.augment import MEAN, STD
 from bench.views.loader import BatchOrder, make_loader, to_device
@@ -93,7 +93,6 @@ class Pretraining(Training):
             self.rank,
             self.world_size,
             self.parts,
-            epoch_samples(self.setup.method, self.setup.images, self.setup.sampler),
         )
         return make_loader(
             self.setup.images,
@@ -228,7 +227,7 @@ def _summarise(ctx: StageContext, setup: Setup, start: int, seconds: float) -> S
         "steps_per_epoch": setup.steps_per_epoch,
         "epochs": setup.method.params.epochs,
         "samples": steps * setup.batch,
-        "samples_per_epoch": epoch_samples(setup.method, setup.images, setup.sampler),
+        "samples_per_epoch": len(setup.sampler),
         "batch": setup.batch,
         "resumed_at": start,
         "seconds": round(seconds, 3),

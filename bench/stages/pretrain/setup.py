@@ -125,7 +125,6 @@ def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
         0,
         world_size=devices,
         parts=parts,
-        length=epoch_samples(method, images, sampler),
     )
     return Setup(
         method,
@@ -138,11 +137,6 @@ def prepare(ctx: StageContext, method: Method, images: ImageSet) -> Setup:
         devices,
         parts,
     )
-
-
-def epoch_samples(method: Method, images: ImageSet, sampler: Sampler) -> int:
-    """Samples of an epoch, as the method's `epoch_length` counts them."""
-    return len(images) if method.params.epoch_length == "images" else len(sampler)
 
 
 def build_viewer(method: Method, images: ImageSet, inputs: dict[str, Path]) -> Viewer:

@@ -34,7 +34,6 @@ class Byol(Method):
     scales = {
         "tiny": {
             **TINY,
-            "min_scale": 0.7,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,  # 90 steps: at .99 the target would hardly leave its random weights

@@ -47,7 +47,6 @@ class Ccop(Method):
         "tiny": {
             **TINY,
             "pixels": "scaled",
-            "lr": 0.002,
             "bn_groups": 2,
             "ema": 0.99,
             "hidden": 256,

@@ -36,8 +36,6 @@ class Lewel(Method):
     scales = {
         "tiny": {
             **TINY,
-            "lr": 0.002,
-            "min_scale": 0.7,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,

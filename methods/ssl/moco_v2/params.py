@@ -52,7 +52,6 @@ class MocoParams(PretrainParams):
 
 MOCO_TINY: dict[str, Any] = {
     **TINY,
-    "min_scale": 0.7,
     "hidden": 512,
     "ema": 0.99,  # 400 steps: at .999 the key encoder would keep most of its random weights
     "queue": 256,  # four batches: older keys are of quite another network this early

@@ -43,7 +43,6 @@ class Orl(Method):
         "tiny": {
             **TINY,
             "pixels": "scaled",
-            "min_scale": 0.7,
             "ema0": 0.9,
             "hidden": 512,
             "out": 128,

@@ -35,7 +35,6 @@ class SelfEmd(Method):
     scales = {
         "tiny": {
             **TINY,
-            "min_scale": 0.7,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,

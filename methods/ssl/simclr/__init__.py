@@ -34,7 +34,6 @@ class Simclr(Method):
         "tiny": {
             **TINY,
             "temperature": 0.2,
-            "min_scale": 0.7,
             "hidden": 512,
         },
         "small": {

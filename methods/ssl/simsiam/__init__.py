@@ -32,8 +32,6 @@ class Simsiam(Method):
     scales = {
         "tiny": {
             **TINY,
-            "lr": 0.002,
-            "min_scale": 0.7,
             "hidden": 512,
             "out": 512,
             "bottleneck": 128,

@@ -37,7 +37,6 @@ class Supervised(Method):
         "tiny": {
             **TINY,
             "classes": 20,
-            "min_scale": 0.7,
         },
         "small": {
             "backbone": "resnet18",

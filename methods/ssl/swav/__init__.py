@@ -39,7 +39,6 @@ class Swav(Method):
     scales = {
         "tiny": {
             **TINY,
-            "min_scale": 0.7,
             "small_min_scale": 0.2,
             "hidden": 512,
             "small_size": 32,
