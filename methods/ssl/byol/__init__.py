@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
-from methods.ssl._tiny import TINY
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.byol.params import ByolParams
 from methods.ssl.byol.views import TwoViews
 
@@ -33,7 +33,7 @@ class Byol(Method):
     usual = True
     scales = {
         "tiny": {
-            **TINY,
+            **TINY_VIEWS,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,  # 90 steps: at .99 the target would hardly leave its random weights

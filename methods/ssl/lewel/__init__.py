@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
-from methods.ssl._tiny import TINY
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.byol.views import TwoViews
 from methods.ssl.lewel.params import LewelParams
 
@@ -35,7 +35,7 @@ class Lewel(Method):
     params: LewelParams
     scales = {
         "tiny": {
-            **TINY,
+            **TINY_VIEWS,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,

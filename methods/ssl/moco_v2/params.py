@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from bench.contracts.method import PretrainParams
 from bench.core.params import param
-from methods.ssl._tiny import TINY
+from methods.ssl._tiny import TINY_VIEWS
 
 
 class MocoParams(PretrainParams):
@@ -51,7 +51,7 @@ class MocoParams(PretrainParams):
 
 
 MOCO_TINY: dict[str, Any] = {
-    **TINY,
+    **TINY_VIEWS,
     "hidden": 512,
     "ema": 0.99,  # 400 steps: at .999 the key encoder would keep most of its random weights
     "queue": 256,  # four batches: older keys are of quite another network this early

@@ -12,7 +12,7 @@ from bench.contracts.views import Viewer
 from bench.core.picture import contact_sheet, draw_boxes
 from bench.core.stage import Stage
 from bench.stages.neighbours import neighbours_stage
-from methods.ssl._tiny import TINY
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.orl.correspondences import load_correspondences
 from methods.ssl.orl.params import OrlParams
 from methods.ssl.orl.views import OrlViews
@@ -41,7 +41,7 @@ class Orl(Method):
     params: OrlParams
     scales = {
         "tiny": {
-            **TINY,
+            **TINY_VIEWS,
             "pixels": "scaled",
             "ema0": 0.9,
             "hidden": 512,

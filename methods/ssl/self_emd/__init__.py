@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
-from methods.ssl._tiny import TINY
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.byol.views import TwoViews
 from methods.ssl.self_emd.params import SelfEmdParams
 
@@ -34,7 +34,7 @@ class SelfEmd(Method):
     params: SelfEmdParams
     scales = {
         "tiny": {
-            **TINY,
+            **TINY_VIEWS,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,

@@ -10,7 +10,7 @@ from bench.contracts.method import Method
 from bench.contracts.views import Viewer
 from bench.views.random_crops import RandomCrops
 from bench.views.sample import SIMCLR
-from methods.ssl._tiny import TINY
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.simclr.params import SimclrParams
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Simclr(Method):
     params: SimclrParams
     scales = {
         "tiny": {
-            **TINY,
+            **TINY_VIEWS,
             "temperature": 0.2,
             "hidden": 512,
         },

@@ -9,7 +9,7 @@ from bench.contracts.method import Method
 from bench.contracts.views import Viewer
 from bench.views.random_crops import RandomCrops
 from bench.views.sample import MOCO_V2
-from methods.ssl._tiny import TINY
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.simsiam.params import SimsiamParams
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Simsiam(Method):
     params: SimsiamParams
     scales = {
         "tiny": {
-            **TINY,
+            **TINY_VIEWS,
             "hidden": 512,
             "out": 512,
             "bottleneck": 128,

@@ -9,7 +9,7 @@ from bench.contracts.method import Method
 from bench.contracts.needs import Needs
 from bench.contracts.views import Viewer
 from bench.core.errors import BadData, BadInput
-from methods.ssl._tiny import TINY
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.supervised.params import SupervisedParams
 from methods.ssl.supervised.views import LabelledView
 
@@ -35,7 +35,7 @@ class Supervised(Method):
     params: SupervisedParams
     scales = {
         "tiny": {
-            **TINY,
+            **TINY_VIEWS,
             "classes": 20,
         },
         "small": {

@@ -11,7 +11,7 @@ from bench.contracts.method import Method
 from bench.contracts.views import Viewer
 from bench.views.random_crops import RandomCrops
 from bench.views.sample import SWAV
-from methods.ssl._tiny import TINY
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.swav.params import SwavParams
 
 if TYPE_CHECKING:
@@ -38,10 +38,11 @@ class Swav(Method):
     params: SwavParams
     scales = {
         "tiny": {
-            **TINY,
+            **TINY_VIEWS,
             "small_min_scale": 0.2,
             "hidden": 512,
-            "small_size": 32,
+            "n_small": 2,
+            "small_size": 24,
             "eps": 0.01,
             # 3 prototypes for each of the scenes' 20 classes; batch and queue together outnumber
             # them
