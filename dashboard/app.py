@@ -29,6 +29,7 @@ from bench.results.db.reading import (  # noqa: E402
     is_user_error,
 )
 from dashboard.address import PAGE, start_page  # noqa: E402
+from dashboard.charts import is_dark  # noqa: E402
 from dashboard.hosts import ALLOWED, ask_nobody, host_name, is_allowed, read_host  # noqa: E402
 from dashboard.look import note, paint, show_small_print, title  # noqa: E402
 from dashboard.source import Source  # noqa: E402
@@ -71,11 +72,12 @@ def choose_page(modules: dict[str, ModuleType]) -> str:
     first = next(iter(modules))
     asked = st.query_params.get(PAGE, first)
     asked = asked if asked in modules else first
-    if st.session_state.get("menu") != asked:
-        st.session_state["menu"] = asked
+    shown = asked if getattr(modules[asked], "IN_MENU", True) else None
+    if st.session_state.get("menu") != shown:
+        st.session_state["menu"] = shown
     segments(
         "Page",
-        list(modules),
+        [name for name, module in modules.items() if getattr(module, "IN_MENU", True)],
         key="menu",
         format_func=lambda name: modules[name].TITLE,
         on_change=open_page,
@@ -108,8 +110,7 @@ def main() -> None:
     if not is_allowed(read_host()):
         st.html(title("bench") + note(refuse(read_host()), "warn"))
         return
-    dark = getattr(st.context, "theme", None) is not None and st.context.theme.type == "dark"
-    st.html(paint("#14171B" if dark else "#FFFFFF"))
+    st.html(paint("#14171B" if is_dark() else "#FFFFFF"))
     modules = {m.__name__.rpartition(".")[2]: m for m in screens()}
     page = choose_page(modules)
     start_page(page)

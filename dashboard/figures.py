@@ -58,11 +58,12 @@ def differences(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart | alt.Fa
     frame = pd.DataFrame(list(rows))
     height = alt.Step(18)
     base = alt.Chart(frame).encode(
-        y=alt.Y("task:N", title=None),
-        yOffset=alt.YOffset("row:N"),
+        y=alt.Y("task:N", title=None, sort=_names(rows, "task")),
+        yOffset=alt.YOffset("row:N", sort=_names(rows, "row")),
         color=alt.Color(
             "row:N",
             title=None,
+            sort=_names(rows, "row"),
             scale=alt.Scale(range=list(PALETTE)),
             legend=alt.Legend(orient="top"),
         ),
@@ -84,6 +85,20 @@ def differences(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart | alt.Fa
         x="mean:Q", shape=alt.Shape("row:N", title=None)
     )
     return alt.layer(zero, whiskers, points).properties(height=height)
+
+
+def _names(rows: Sequence[Mapping[str, object]], field: str) -> list[str]:
+    """The names of a field, in the order of the rows, which is that of the table."""
+    return list(dict.fromkeys(str(row[field]) for row in rows))
+
+
+def describe_differences(rows: Sequence[Mapping[str, object]]) -> str:
+    """The chart of `differences` in words."""
+    parts = [
+        f"{r['task']}, {r['row']}: {r['mean']:+.1f} ({r['low']:+.1f} to {r['high']:+.1f})"
+        for r in rows
+    ]
+    return f"Differences from the first row with their intervals. {'; '.join(parts)}."
 
 
 def _safe(field: str) -> str:

@@ -1,60 +1,38 @@
-"""How every page looks: colours, the style sheet, and small pieces of HTML. Every value is escaped
-here."""
+"""How every page looks: colours, the style sheet, links between pages; and the pieces of HTML that
+the static page shares."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-# Okabe and Ito: told apart by people with any of the usual colour blindnesses, on white and on
-# black.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-SYMBOLS = {
-    "done": "●",
-    "dead": "†",
-    "running": "◔",
-    "failed": "✕",
-    "interrupted": "‖",
-    "unsupported": "∅",
-    "missing": "○",
-    "not reported": "",
-}
+from bench.results.html.pieces import SYMBOLS as SYMBOLS
+from bench.results.html.pieces import Markup as Markup
+from bench.results.html.pieces import duration as duration
+from bench.results.html.pieces import frame_table as frame_table
+from bench.results.html.pieces import hint_attributes as hint_attributes
+from bench.results.html.pieces import note as note
+from bench.results.html.pieces import read_style
+from bench.results.html.pieces import section as section
+from bench.results.html.pieces import show_small_print as show_small_print
+from bench.results.html.pieces import table as table
+from bench.results.html.pieces import tag as tag
+from bench.results.html.pieces import title as title
+from bench.results.html.pieces import to_html as to_html
+from bench.results.html.pieces import web_link as web_link
 
+# Okabe and Ito's hues, told apart by people with any of the usual colour blindnesses; the light
+# ones are darker here, so that each has 3:1 on the light and on the dark page.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B97F00", "#3B93C9", "#8F8600")
 STYLE = Path(__file__).with_name("style.css")
 
 
 def paint(background: str) -> str:
     """The style sheet; `background` is the page's, for cells that stay while others scroll."""
-    return f"<style>:root {{ --page: {background}; }}\n{STYLE.read_text()}</style>"
-
-
-def title(text: str, below: str = "") -> str:
-    """A page's heading and a line below it."""
-    return f'<h1 class="b-title">{escape(text)}</h1>' + (
-        f'<div class="b-soft">{escape(below)}</div>' if below else ""
-    )
-
-
-def section(text: str) -> str:
-    """A heading inside a page."""
-    return f'<h2 class="b-section">{escape(text)}</h2>'
-
-
-def show_small_print(text: str) -> str:
-    """A line of small print."""
-    return f'<div class="b-soft">{escape(text)}</div>'
-
-
-def note(text: str, kind: str = "") -> str:
-    """A box with a plain sentence; `kind` "warn" where something is wrong."""
-    return f'<div class="b-note {escape(kind)}" role="status">{escape(text)}</div>'
-
-
-def tag(text: str) -> str:
-    return f'<span class="b-tag">{escape(text)}</span>'
+    page = f":root {{ --page: {background}; }}"
+    return f"<style>{page}\n{STYLE.read_text()}\n{read_style()}</style>"
 
 
 def link(page: str, text: str, hint: str = "", **parameters: Any) -> str:
@@ -67,73 +45,3 @@ def href(page: str, **parameters: Any) -> str:
     """An escaped address: `?page=...&name=value`, parameters without a value left out."""
     query = {"page": page, **{k: v for k, v in parameters.items() if v not in (None, "", (), [])}}
     return escape(f"?{urlencode(query, doseq=True)}")
-
-
-def hint_attributes(text: str) -> str:
-    """The attributes of a text that is shown on hover and read by a screen reader."""
-    return f' title="{escape(text)}" aria-label="{escape(text)}"' if text else ""
-
-
-def web_link(url: Any) -> str:
-    """A link out, or "" where it is no web address."""
-    text = str(url or "")
-    if not text.startswith(("https://", "http://")):
-        return ""
-    return f'<a href="{escape(text)}" target="_blank" rel="noopener noreferrer">{escape(text)}</a>'
-
-
-class Markup(str):
-    """HTML that was escaped where it was made."""
-
-
-def table(
-    heads: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    numbers: Iterable[int] = (),
-    kind: str = "",
-) -> str:
-    """A small table. `numbers`: columns aligned right. `Markup` is taken as it is, all else
-    escaped."""
-    right = set(numbers)
-    mark = [
-        "num" if i in right else "wrap" if i == len(heads) - 1 and i else ""
-        for i in range(len(heads))
-    ]
-    head = "".join(
-        f'<th scope="col" class="{mark[i]}">{to_html(h)}</th>' for i, h in enumerate(heads)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td class="{mark[i]}">{to_html(v)}</td>' for i, v in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
-    return frame_table(
-        f'<table class="b {escape(kind)}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table>"
-    )
-
-
-def frame_table(inner: str, full: bool = False) -> str:
-    """A frame that scrolls sideways on a small screen, by touch and by keyboard; `full`: it is as
-    wide as the page."""
-    kind = "b-scroll full" if full else "b-scroll"
-    return f'<div class="{kind}" tabindex="0" role="region" aria-label="table">{inner}</div>'
-
-
-def to_html(value: Any) -> str:
-    """The value as HTML, escaped unless it is `Markup`."""
-    return value if isinstance(value, Markup) else escape(str(value))
-
-
-def duration(seconds: float | None) -> str:
-    """`3 h 20 min`, `2 min 5 s`, `4.2 s`."""
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 72 else f"{hours / 24:.1f} days"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from bench.results.html.board import SIGNS
 from bench.results.papers.compared import (
     ComparedCell,
     ComparedClaim,
@@ -16,7 +17,6 @@ from bench.results.views.differences import Verdict
 from bench.results.views.marks import MEANINGS
 from bench.results.views.ranking import format_correlation
 from dashboard.look import SYMBOLS, Markup, frame_table, hint_attributes, href, table
-from dashboard.table import SIGNS
 
 VERDICTS: dict[Verdict, tuple[str, str]] = {
     "supported": ("●", "b-good"),
@@ -88,7 +88,7 @@ def _measured(cell: ComparedCell) -> str:
         f'<span class="ci">{interval}</span><span class="ci">({measured["n"]})</span>'
         f'<span class="t">{sign}</span></span>'
     )
-    to = href("cell", key=cell["cells"][0][:16])
+    to = href("result", key=cell["cells"][0][:16])
     link = f'<a href="{to}" target="_self"{hint_attributes(hint)}>{inner}</a>'
     return f'<td class="num {mark or ""}">{link}</td>'
 

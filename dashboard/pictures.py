@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from bench.figures.recorded import collect_figure, draw_picture, draw_stage, list_pictures
+from bench.figures.recorded import (
+    collect_figure,
+    draw_picture,
+    draw_stage,
+    list_pictures,
+    list_points,
+)
 from bench.results.db.place import home_folder
+from bench.results.views.board_text import disarm
 from bench.results.views.lineage import StageInfo
 from dashboard.source import Source
 from dashboard.widgets import download
@@ -39,6 +48,27 @@ def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
                 key=f"download.{name}.{kind}",
             )
     return True
+
+
+def offer_files(key: str, name: str, content: Mapping[str, Any]) -> None:
+    """Downloads of a figure of the results database as Matplotlib draws it for papers, and of its
+    points."""
+    draw = content_picture(name, content)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for kind, mime in TYPES.items():
+            make = partial(_file, key, kind, draw)
+            download(kind.upper(), make, f"{name}.{kind}", mime, key=f"download.{name}.{kind}")
+        rows = partial(write_csv, *list_points(name, content))
+        download("CSV", rows, f"{name}.csv", "text/csv", key=f"download.{name}.csv")
+
+
+def write_csv(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The rows with full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows([disarm("" if value is None else value) for value in row] for row in rows)
+    return text.getvalue()
 
 
 def content_picture(name: str, content: Mapping[str, Any]) -> Callable[[str], bytes]:

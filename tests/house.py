@@ -26,6 +26,7 @@ FLOORS = (
     ("results",),
     ("launch",),
     ("sweep", "figures", "measure"),
+    ("api", "conformance"),
     ("cli",),
 )
 ABOVE = {  # what the packages beside bench may import

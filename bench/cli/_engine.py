@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def open_engine(runtime: Runtime) -> AbstractContextManager[tuple[LocalEngine, Database]]:
     """The engine that the runtime names, and the results database that it reports to."""
-    from bench.cli._progress import terminal_progress
+    from bench.api.progress import terminal_progress
     from bench.launch import session
 
     return session.open_engine(runtime, terminal_progress())

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from bench.cli._complete import Setting
 from bench.contracts.component import SCALES
 from bench.core.errors import BadInput
 
@@ -35,7 +36,15 @@ class Names(click.ParamType):
             CompletionItem(f"{head}{comma}{name}", help=registry.entry(self.kind, name).summary)
             for name in registry.names(self.kind)
             if name.startswith(tail)
-        ]
+        ] + [CompletionItem(f"{head}{comma}{name}") for name in self._named(tail)]
+
+    def _named(self, start: str) -> list[str]:
+        """The data sets that the user named."""
+        if self.kind != "data":
+            return []
+        from bench.plan.named import named_names
+
+        return [name for name in named_names() if name.startswith(start)]
 
 
 class Choices(click.ParamType):
@@ -197,6 +206,7 @@ SET = shared(
     "--set",
     "sets",
     multiple=True,
+    type=Setting(),
     metavar="KEY=VALUE",
     help="Change a setting, for example --set byol.epochs=2; may be repeated. See bench list "
     "params NAME.",
@@ -245,6 +255,12 @@ RAY_ADDRESS = shared(
 )
 JSON = shared(
     "--json", "as_json", is_flag=True, help="Print everything as JSON instead of as text."
+)
+
+DRY_RUN = shared(
+    "--dry-run",
+    is_flag=True,
+    help="Print the commands of the cells, and run nothing.",
 )
 
 device_options = add_options(DEVICES(), WORKERS())

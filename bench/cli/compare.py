@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli._complete import Key
 from bench.cli._engine import open_engine
 from bench.cli._options import JSON, Names
 from bench.cli._table import Column, echo_prose, print_json, print_table
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("keys", nargs=-1, metavar="KEY KEY...")
+@click.argument("keys", nargs=-1, type=Key("evaluate"), metavar="KEY KEY...")
 @click.option(
     "--metric",
     default=None,

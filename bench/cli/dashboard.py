@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from bench.core.errors import BadInput
+from bench.core.errors import BadInput, brief
 from bench.results.db.place import database_url
 
 PORTS = range(8501, 8521)  # tried in turn unless one is asked for
@@ -44,8 +45,16 @@ ALLOWED = "BENCH_DASHBOARD_HOSTS"  # of dashboard.hosts
     help="Name by which browsers may ask for the dashboard beside this machine's addresses and "
     "host name, for example that of a proxy; may be repeated.",
 )
+@click.option(
+    "--base-path",
+    metavar="PATH",
+    default="",
+    help="Path below which a reverse proxy shows the dashboard, for example /bench.",
+)
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
-def command(port: int | None, host: str, names: tuple[str, ...], no_open: bool) -> None:
+def command(
+    port: int | None, host: str, names: tuple[str, ...], base_path: str, no_open: bool
+) -> None:
     """Show results in a browser: leaderboard, cells, comparisons and coverage.
 
     The dashboard reads results, writes nothing and sends nothing to anybody; Ctrl-C ends it. It
@@ -57,6 +66,7 @@ def command(port: int | None, host: str, names: tuple[str, ...], no_open: bool) 
         raise BadInput(
             "the dashboard is not installed completely; try: pip install ssl-crop-bench"
         )
+    below = read_base_path(base_path)
     number = port or find_free_port(host)
     if not is_free(host, number):
         raise BadInput(
@@ -77,14 +87,27 @@ def command(port: int | None, host: str, names: tuple[str, ...], no_open: bool) 
             "true",
             "--browser.gatherUsageStats",
             "false",
+            "--server.baseUrlPath",
+            below,
         ],
         env={**os.environ, "BENCH_DB": database_url(), ALLOWED: ",".join(allowed)},
         stdout=subprocess.DEVNULL,
     )
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{number}"
+    address = f"http://{shown}:{number}/{below}".rstrip("/")
     threading.Thread(target=announce, args=(server, address, not no_open), daemon=True).start()
     sys.exit(wait(server))
+
+
+def read_base_path(text: str) -> str:
+    """The path without slashes around it; BadInput where it is none."""
+    path = text.strip("/")
+    if not re.fullmatch(r"[\w.~/-]*", path, re.ASCII) or "//" in path or ".." in path:
+        raise BadInput(
+            f"a base path has letters, digits, slashes and any of ._~-, got {brief(text)}; try: "
+            "--base-path /bench"
+        )
+    return path
 
 
 def is_free(host: str, port: int) -> bool:

@@ -15,10 +15,10 @@ from bench import __version__
 from bench.cli._options import JSON
 from bench.cli._table import echo_terms, print_json
 from bench.contracts import registry
-from bench.core.errors import Unavailable
+from bench.core.errors import BadData, Unavailable
+from bench.core.home import home_folder
 from bench.core.redact import redact_url
 from bench.launch.session import open_runtime
-from bench.results.db.place import home_folder
 
 PACKAGES = (
     "torch",
@@ -51,7 +51,7 @@ def command(as_json: bool) -> None:
         if find_spec("detectron2")
         else "not installed (engine torchvision is used)",
         "tracker": _tracker(),
-        "data": {name: _data(name) for name in registry.names("data")},
+        "data": {name: _data(name) for name in registry.names("data")} | _named_data(),
         "unavailable": _unavailable(),
         "store": _store(),
     }
@@ -100,6 +100,20 @@ def _unavailable() -> dict[str, str] | str:
         for name, reason in registry.load_all(kind)[1].items()
     }
     return reasons or "no component"
+
+
+def _named_data() -> dict[str, str]:
+    from bench.plan.named import find_named, named_names
+
+    rows = {}
+    for name in named_names():
+        try:
+            named = find_named(name)
+        except BadData as error:
+            rows[name] = str(error)
+        else:
+            rows[name] = f"{named.data} at {named.path}" if named else "removed"
+    return rows
 
 
 def _data(name: str) -> str:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli._complete import Key
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
-
-if TYPE_CHECKING:
-    from bench.core.store import Store
 
 FORMATS = ("torchvision", "detectron2", "mmdet")
 
 
 @click.command()
-@click.argument("key")
+@click.argument("key", type=Key("pretrain", "weights", "evaluate"))
 @click.option(
     "--format",
     "style",
@@ -40,11 +37,12 @@ def command(key: str, style: str, out: Path) -> None:
     \b
     bench export 1a2b3c4d --format torchvision --out backbone.pth
     """
+    from bench.api.networks import find_stored_backbone
     from bench.core.files import expand_path, write_atomically
     from bench.core.store import Store
     from bench.nn.export import whole_resnet, write_backbone
 
-    folder, name = find_backbone(Store(open_runtime().home), key)
+    folder, name = find_stored_backbone(Store(open_runtime().home), key)
     state = whole_resnet(folder / "backbone.pth", name)
     out = expand_path(out)
     if not out.parent.is_dir() or out.is_dir():
@@ -59,16 +57,3 @@ def command(key: str, style: str, out: Path) -> None:
             "config: INPUT.FORMAT RGB, PIXEL_MEAN [123.675, 116.28, 103.53], "
             "PIXEL_STD [58.395, 57.12, 57.375], RESNETS.STRIDE_IN_1X1 False"
         )
-
-
-def find_backbone(store: Store, key: str) -> tuple[Path, str]:
-    """The folder that holds `backbone.pth`, and the backbone's name."""
-    folder, record = store.find(key)
-    if "backbone" in record["inputs"]:
-        folder, record = store.find(record["inputs"]["backbone"])
-    if not (folder / "backbone.pth").is_file():
-        raise BadInput(
-            f"stage {record['kind']}/{record['name']} {record['key'][:12]} has no backbone; "
-            "try: bench leaderboard --json, whose cells are keys"
-        )
-    return folder, str(record["params"]["method"]["params"]["backbone"])

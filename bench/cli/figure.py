@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from bench.cli._engine import open_engine
 from bench.cli._options import (
     CROP,
     JSON,
@@ -22,19 +21,8 @@ from bench.cli._options import (
 )
 from bench.cli._table import echo_prose, print_json
 from bench.core.errors import BadInput
-from bench.launch.session import open_runtime
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    from bench.core.params import Runtime
-    from bench.core.stage import Stage
-    from bench.figures._content import Content
-    from bench.launch.local import LocalEngine
 
 LIST = "list"
-# parameter -> the name of its option, where that is another
-OPTION_NAMES = {"backbones": "backbone", "images": "image", "sets": "set"}
 
 
 def _figure_names() -> list[str]:
@@ -136,30 +124,20 @@ def command(
     \b
     bench figure attention --image dog.jpg --out attention.png
     """
-    from bench import figures
-
     if name == LIST:
         return _list(as_json)
-    module = figures.figure(name)
-    options = {k: v for k, v in options.items() if v not in (None, (), "")}
-    for parameter in options:
-        option = OPTION_NAMES.get(parameter, parameter)
-        if option not in module.OPTIONS:
-            takes = ", ".join(f"--{o}" for o in module.OPTIONS)
-            raise BadInput(f"{name} does not take --{option}; it takes {takes}")
-    if out is None:
-        raise BadInput(f"--out is missing; try: bench figure {name} --out {name}.png")
+    from bench.api.drawing import draw, refuse_options
+    from bench.api.request import make_runtime
     from bench.figures._look import file_type, write
 
+    refuse_options(name, options)
+    if out is None:
+        raise BadInput(f"--out is missing; try: bench figure {name} --out {name}.png")
     file_type(out)
-    if "sets" in options:
-        from bench.plan.options import parse_settings
-
-        options["sets"] = parse_settings(options["sets"])
-    runtime = open_runtime(devices=devices, workers=workers)
-    get_content = _collect if hasattr(module, "collect") else _make
-    content, where = get_content(module, runtime, options)
-    write(module.draw(content), out)
+    drawing = draw(name, options, make_runtime({"devices": devices, "workers": workers}))
+    write(drawing.figure, out)
+    how = "made" if drawing.is_new else "kept as"
+    where = f", {how} {drawing.stage}" if drawing.stage else ""
     click.echo(f"{out}: {name}{where}")
 
 
@@ -179,35 +157,3 @@ def _list(as_json: bool) -> None:
         echo_prose(row["summary"], " " * width, f"{row['name']:<{width}}")
         echo_prose(f"{row['source']}; {options}", " " * width)
     click.echo(f"try: bench figure {rows[0]['name']} --out {rows[0]['name']}.png")
-
-
-def _collect(module: ModuleType, runtime: Runtime, options: dict[str, Any]) -> tuple[Content, str]:
-    """The content from the results database."""
-    from bench.results.db.database import open_database
-
-    if "data" in options:
-        options["data"] = options["data"].partition("=")[0]
-    with open_database(runtime.database).connect() as connection:
-        return module.collect(connection, runtime.home, **options), ""
-
-
-def _make(module: ModuleType, runtime: Runtime, options: dict[str, Any]) -> tuple[Content, str]:
-    """The content from the store, where it is made if it is missing."""
-    from bench.figures._content import load
-    from bench.launch.stored import Selection
-
-    with open_engine(runtime) as (engine, _):
-        stage = module.stage(Selection(engine, **options))
-        content = load(engine.ensure(stage))
-        is_new = stage.key in engine.outcome.made
-        for part in (*stage.inputs.values(), stage):
-            _record(engine, part)
-    return content, f", {'made' if is_new else 'kept as'} {stage.short}"
-
-
-def _record(engine: LocalEngine, stage: Stage) -> None:
-    """Tell the database of a stage, which may be reused and new to it."""
-    from bench.core.records import read_provenance
-
-    folder = engine.store.folder(stage)
-    engine.listener.stage_done(stage, folder, read_provenance(folder))

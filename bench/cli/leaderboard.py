@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli._options import CROP, JSON, METHOD, PRETRAIN_DATA, SCALE, TASK
 from bench.cli._table import Column, echo_prose, print_json, print_table
-from bench.contracts import registry
-from bench.contracts.component import SCALES
 from bench.contracts.task import DEAD_TEXT
-from bench.core.errors import unknown
+from bench.core.files import expand_path
 from bench.launch.session import open_runtime
 
 if TYPE_CHECKING:
@@ -66,23 +64,45 @@ FIELDS = (
     is_flag=True,
     help="Also show what sweeps scored on a part of the training images.",
 )
+@click.option(
+    "--html",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write the boards and plots as one web page, FOLDER/index.html, which needs no server.",
+)
 @JSON(help="Print every row as JSON instead of as text.")
 def command(
-    as_json: bool, validation: bool, every: bool, limit: int, data: str | None, **names: str | None
+    as_json: bool,
+    validation: bool,
+    every: bool,
+    limit: int,
+    data: str | None,
+    folder: Path | None,
+    **names: str | None,
 ) -> None:
     """Rank what was measured, best first.
 
     A number is the mean over seeds, with the half-width of the 95 % Student-t interval where
     there are two seeds or more. A sign says which number is the best of its column and which
     cannot be told from it, among the rows shown. bench dashboard shows the same with the cells
-    that failed or are missing, and with the numbers of the papers.
+    that failed or are missing, and with the numbers of the papers. --html writes that board and
+    its plots as one web page, which can be put on any web server or into a supplement.
     """
+    from bench.api.tables import make_filters, read_board
     from bench.results.db.database import open_database
 
-    database = open_database(open_runtime().database)
-    asked = {**names, "pretrain_data": data}
-    filters = {name: _match(database, name, text) for name, text in asked.items() if text}
-    rows, total = database.read_best(None if every or as_json else limit, validation, **filters)
+    runtime = open_runtime()
+    database = open_database(runtime.database)
+    wanted = (names["method"], names["crop"], names["task"], names["scale"], data)
+    if folder is not None:
+        from bench.cli._site import write_page
+
+        filters = make_filters(database, wanted)
+        with database.connect() as connection:
+            click.echo(write_page(connection, runtime.home, expand_path(folder), filters))
+        return
+    rows, total = read_board(database, wanted, None if every or as_json else limit, validation)
     if as_json:
         print_json([_select_fields(row) for row in rows])
     elif rows:
@@ -96,24 +116,9 @@ def command(
     else:
         click.echo(
             "no result matches; try: bench leaderboard"
-            if filters
+            if any(wanted)
             else "there is no result yet; try: bench run --method orl --task coco_det"
         )
-
-
-def _match(database: Database, column: str, patterns: str) -> list[str]:
-    """The names of a column of the results, or of components, that a comma list of names and globs
-    stands for; BadInput names the nearest one where a pattern stands for none."""
-    kind = "data" if column == "pretrain_data" else column
-    known = set(SCALES) if kind == "scale" else set(registry.names(kind))
-    known |= database.read_names(column)
-    matches: list[str] = []
-    for pattern in filter(None, (each.strip() for each in patterns.split(","))):
-        hits = [pattern] if pattern in known else fnmatch.filter(sorted(known), pattern)
-        if not hits:
-            raise unknown(kind, pattern, known, "bench leaderboard")
-        matches += hits
-    return matches
 
 
 def _select_fields(row: Mapping[str, object]) -> dict[str, object]:

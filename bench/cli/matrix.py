@@ -9,40 +9,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._options import JSON, Names, launcher_options, setting_options
+from bench.cli._config import config_options
+from bench.cli._options import (
+    CROP,
+    CROP_HELP,
+    DRY_RUN,
+    JSON,
+    METHOD,
+    TASK,
+    launcher_options,
+    setting_options,
+)
 from bench.cli._table import echo_prose, print_json
-from bench.launch.session import open_runtime
+from bench.cli._verb import renamed_options
 
 if TYPE_CHECKING:
-    from bench.cli.run import Made
-    from bench.core.stage import Stage
-    from bench.plan.cell import Plan, PlannedCell
-
-State = tuple[str, str | None]  # done, failed, unsupported or left out; and the reason
+    from bench.api.running import Results
+    from bench.plan.cell import PlannedCell
 
 
-@click.command()
-@click.option(
-    "--methods",
-    "-m",
-    type=Names("method"),
+@click.command(cls=renamed_options(methods="method", crops="crop", tasks="task"))
+@config_options
+@METHOD(
     required=True,
     help="Methods, as names or globs separated by commas, for example byol,moco*, or all.",
 )
-@click.option(
-    "--crops",
-    "-c",
-    type=Names("crop"),
-    required=True,
-    help="Crop strategies, as names or globs separated by commas, for example gt,obj_*, or all.",
-)
-@click.option(
-    "--tasks",
-    "-t",
-    type=Names("task"),
+@CROP(required=True, help=f"{CROP_HELP} all is every one.")
+@TASK(
     required=True,
     help="Tasks, as names or globs separated by commas, for example coco_det,voc07_*, or all.",
 )
+@DRY_RUN()
 @click.option(
     "--retry",
     type=click.Choice(["failed"]),
@@ -52,9 +49,10 @@ State = tuple[str, str | None]  # done, failed, unsupported or left out; and the
 @setting_options
 @launcher_options
 def command(
-    methods: str,
-    crops: str,
-    tasks: str,
+    method: str,
+    crop: str,
+    task: str,
+    dry_run: bool,
     retry: str | None,
     as_json: bool,
     devices: int | str,
@@ -72,69 +70,41 @@ def command(
     BENCH_HOME. For example:
 
     \b
-    bench matrix --methods byol,orl --crops all --tasks voc07_svm,knn --seeds 0-2
+    bench matrix --method byol,orl --crop all --task voc07_svm,knn --seeds 0-2
     """
-    from bench.cli.run import run_plan
-    from bench.core.store import Store
-    from bench.plan.product import plan_product
+    from bench.api.request import Request, make_runtime
+    from bench.api.running import run_request
+    from bench.cli.run import describe_results, exit_code, print_commands
 
-    runtime = open_runtime(
-        devices=devices,
-        workers=workers,
-        launcher=launcher,
-        max_parallel=max_parallel,
-        ray_address=ray_address,
+    runtime = make_runtime(
+        {
+            "devices": devices,
+            "workers": workers,
+            "launcher": launcher,
+            "max_parallel": max_parallel,
+            "ray_address": ray_address,
+        }
     )
-    Store(runtime.home)  # an error now, where it cannot be written
-    names = {"method": methods, "crop": crops, "task": tasks}
-    patterns = {kind: "*" if name == "all" else name for kind, name in names.items()}
-    whole = plan_product(runtime, **patterns, **options)
-    plan, left_out = (whole, {}) if retry else _without_failed(whole, runtime.database)
-    finished = run_plan(plan, runtime)
-    states = [(c, _state(c, finished, left_out)) for c in whole.cells]
+    request = Request(method, crop, task, **options)
+    if dry_run:
+        return print_commands(request.plan(runtime))
+    results = run_request(request, runtime, skip_failed=not retry)
     if as_json:
-        print_json(_json(states, finished))
+        print_json(describe_results(results))
     else:
-        print_summary(states, finished)
-    sys.exit(finished.exit_code(plan) or (1 if left_out else 0))
+        print_summary(results)
+    sys.exit(exit_code(results))
 
 
-def _without_failed(plan: Plan, database: str) -> tuple[Plan, dict[str, str]]:
-    """The plan without the cells that failed when they were last tried, and why those failed by
-    final key."""
-    from bench.plan.cell import Plan
-    from bench.results.db.database import open_database
-
-    failed = {c["label"]: c["reason"] or "" for c in open_database(database).read_cells("failed")}
-    left_out = {
-        c.final.key: failed[c.final.key] for c in plan.cells if c.final and c.final.key in failed
-    }
-    return Plan([c for c in plan.cells if not (c.final and c.final.key in left_out)]), left_out
-
-
-def _state(planned: PlannedCell, finished: Made, left_out: dict[str, str]) -> State:
-    if planned.final is None:
-        return "unsupported", planned.unsupported
-    key = planned.final.key
-    if key in left_out:
-        return "left out", left_out[key]
-    error = finished.outcome.errors.get(key)
-    return ("failed", str(error)) if error else ("done", None)
-
-
-def end(plan: Plan, finished: Made) -> None:
-    """The summary of a plan of which nothing was left out."""
-    print_summary([(c, _state(c, finished, {})) for c in plan.cells], finished)
-
-
-def print_summary(states: list[tuple[PlannedCell, State]], finished: Made) -> None:
+def print_summary(results: Results) -> None:
     """The scores, then counts of every state, and each reason once with the number of cells that
     it stopped."""
     from bench.cli.leaderboard import print_rows
 
+    states = [(planned, results.state(planned)) for planned in results.plan.cells]
     done = [c.final.key for c, (state, _) in states if state == "done" and c.final]
-    if done and finished.database:
-        print_rows(finished.database.read_rows_of(set(done)))
+    if done and results.database:
+        print_rows(results.database.read_rows_of(set(done)))
     for state in ("unsupported", "failed", "left out"):
         for line in _reasons((c, why) for c, (s, why) in states if s == state):
             echo_prose(f"{state}: {line}", "  ", "", err=state != "unsupported")
@@ -142,7 +112,7 @@ def print_summary(states: list[tuple[PlannedCell, State]], finished: Made) -> No
     parts = [
         f"{counts[s]} {s}" for s in ("done", "failed", "left out", "unsupported") if counts[s]
     ]
-    outcome = finished.outcome
+    outcome = results.outcome
     echo_prose(
         f"{len(states)} cell(s): {', '.join(parts)}; {len(outcome.made)} stage(s) made, "
         f"{len(outcome.reused)} reused, in {outcome.seconds:.0f} s"
@@ -167,32 +137,3 @@ def _reasons(cells: Iterable[tuple[PlannedCell, str | None]]) -> list[str]:
             f"{' x '.join(common)} ({len(group)} cell{'s' if len(group) > 1 else ''}): {why}"
         )
     return lines
-
-
-def _json(states: list[tuple[PlannedCell, State]], finished: Made) -> dict[str, Any]:
-    cells = [
-        {
-            "method": p.cell.method,
-            "crop": p.cell.crop,
-            "task": p.cell.task,
-            "scale": p.cell.scale,
-            "seed": p.cell.seed,
-            "overrides": dict(p.cell.overrides),
-            "key": p.final.key if p.final else None,
-            "state": state,
-            "reason": why,
-        }
-        for p, (state, why) in states
-    ]
-    outcome = finished.outcome
-    return {
-        "cells": cells,
-        "counts": Counter(state for _, (state, _) in states),
-        "seconds": outcome.seconds,
-        "made": [_brief(s) for s in outcome.made.values()],
-        "reused": [_brief(s) for s in outcome.reused.values()],
-    }
-
-
-def _brief(stage: Stage) -> dict[str, str]:
-    return {"kind": stage.kind, "name": stage.name, "key": stage.key}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli._options import JSON, cell_options
 from bench.cli._other_code import stages_line
 from bench.cli._table import Column, echo_prose, print_json, print_table
-from bench.launch.session import open_runtime
+
+if TYPE_CHECKING:
+    from bench.api.planning import Forecast
+    from bench.core.stage import Stage
+    from bench.plan.cell import PlannedCell
 
 
 @click.command()
@@ -20,26 +25,25 @@ def command(as_json: bool, devices: int | str, workers: int, **options: Any) -> 
 
     Nothing is run. The options are those of bench run.
     """
-    from bench.core.store import Store
-    from bench.plan.estimate import estimate
-    from bench.plan.product import plan_product
+    from bench.api.planning import forecast
+    from bench.api.request import Request
 
-    runtime = open_runtime(devices=devices, workers=workers)
-    plan = plan_product(runtime, **options)
-    store = Store(runtime.home)
-    states = {s.key: "done" if store.has(s) else "missing" for s in plan.stages}
-    seconds = estimate(store, (s for s in plan.stages if as_json or states[s.key] == "missing"))
+    ahead = forecast(Request(**options))
+    plan, store = ahead.plan, ahead.store
     if as_json:
-        stages = [
-            {**_brief(s), "state": states[s.key], "estimate": seconds[s.key]} for s in plan.stages
-        ]
-        print_json({"stages": stages, "cells": [_cell(c, states) for c in plan.cells]})
+        _print_json(ahead)
         return
-    rows = [(states[s.key], s.short, f"{s.kind}/{s.name}") for s in plan.stages]
-    left = ["" if states[s.key] == "done" else _about(seconds[s.key]) for s in plan.stages]
     print_table(
         [Column(""), Column(""), Column(""), Column("", wrap=True)],
-        [(*row, text) for row, text in zip(rows, left, strict=True)],
+        [
+            (
+                s.state,
+                s.stage.short,
+                f"{s.stage.kind}/{s.stage.name}",
+                "" if s.state == "done" else _about(s.seconds),
+            )
+            for s in ahead.stages
+        ],
         heads=False,
     )
     for planned in plan.cells:
@@ -49,35 +53,46 @@ def command(as_json: bool, devices: int | str, workers: int, **options: Any) -> 
                 "  ",
                 "",
             )
-    missing = [s for s in plan.stages if states[s.key] == "missing"]
-    known = [seconds[s.key] for s in missing if seconds[s.key] is not None]
+    missing = ahead.missing
+    known = [s.seconds for s in missing if s.seconds is not None]
     click.echo(
         f"{len(plan.cells)} cell(s), {len(plan.stages)} stages: "
         f"{len(plan.stages) - len(missing)} done, "
         f"{len(missing)} to make{_total(known, len(missing))}"
     )
-    done = (stage for stage in plan.stages if states[stage.key] == "done")
+    done = (s.stage for s in ahead.stages if s.state == "done")
     if line := stages_line(store, done, "stages that are done", "bench run --force"):
         click.echo(line)
+
+
+def _print_json(ahead: Forecast) -> None:
+    states = {s.stage.key: s.state for s in ahead.stages}
+    stages = [{**_brief(s.stage), "state": s.state, "estimate": s.seconds} for s in ahead.stages]
+    print_json({"stages": stages, "cells": [_cell(c, states) for c in ahead.cells]})
 
 
 def _about(seconds: float | None) -> str:
     return "no estimate yet" if seconds is None else f"about {seconds:.0f} s"
 
 
-def _total(known: list[float | None], missing: int) -> str:
+def _total(known: list[float], missing: int) -> str:
     if not missing or not known:
         return ""
     less = "" if len(known) == missing else f" for the {len(known)} with an estimate"
-    return f", about {sum(k for k in known if k):.0f} s{less}"
+    return f", about {sum(known):.0f} s{less}"
 
 
-def _brief(stage: Any) -> dict[str, Any]:
+def _brief(stage: Stage) -> dict[str, Any]:
     record = stage.record()
-    return {k: record[k] for k in ("key", "kind", "name", "inputs")}
+    return {
+        "key": record["key"],
+        "kind": record["kind"],
+        "name": record["name"],
+        "inputs": record["inputs"],
+    }
 
 
-def _cell(planned: Any, states: dict[str, str]) -> dict[str, Any]:
+def _cell(planned: PlannedCell, states: Mapping[str, str]) -> dict[str, Any]:
     cell, final = planned.cell, planned.final
     return {
         "method": cell.method,

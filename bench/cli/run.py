@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._engine import open_engine
-from bench.cli._options import cell_options, launcher_options
+from bench.cli._config import config_options
+from bench.cli._options import DRY_RUN, JSON, cell_options, launcher_options
 from bench.cli._other_code import stages_line
-from bench.cli._table import echo_prose
+from bench.cli._table import echo_prose, print_json
+from bench.cli._verb import Verb
 from bench.core.redact import redact
-from bench.launch.session import node_number, open_runtime
 
 if TYPE_CHECKING:
-    from bench.core.params import Runtime
+    from bench.api.running import Results
+    from bench.core.stage import Stage
     from bench.core.store import Store
-    from bench.launch.local import Outcome
     from bench.plan.cell import Plan, PlannedCell
-    from bench.results.db.database import Database
 
 
-@click.command()
+@click.command(cls=Verb)
+@config_options
 @cell_options
 @launcher_options
+@DRY_RUN()
+@JSON(help="Print every cell and its state as JSON instead of as text.")
 @click.option("--force", is_flag=True, help="Make every stage of the plan again.")
 @click.option(
     "--threads",
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
     "--compile", is_flag=True, help="Compile the networks of pretrainings with torch.compile."
 )
 def command(
+    dry_run: bool,
+    as_json: bool,
     force: bool,
     devices: int | str,
     workers: int,
@@ -75,67 +79,90 @@ def command(
     bench run --method orl --task coco_det
     bench run --method byol,moco_v2 --crop gt,image --task voc07_svm --seeds 0-2
     """
-    from bench.core.store import Store
-    from bench.plan.product import plan_product
+    from bench.api.request import Request, make_runtime
+    from bench.api.running import run_request
 
-    runtime = open_runtime(
-        devices=devices,
-        workers=workers,
-        force=force,
-        threads=threads,
-        nodes=nodes,
-        node=node_number(nodes),
-        accumulate=accumulate,
-        compile=compile,
-        launcher=launcher,
-        max_parallel=max_parallel,
-        ray_address=ray_address,
+    runtime = make_runtime(
+        {
+            "devices": devices,
+            "workers": workers,
+            "threads": threads,
+            "nodes": nodes,
+            "accumulate": accumulate,
+            "compile": compile,
+            "launcher": launcher,
+            "max_parallel": max_parallel,
+            "ray_address": ray_address,
+        },
+        force,
     )
-    store = Store(runtime.home)
-    plan = plan_product(runtime, **options)
-    finished = run_plan(plan, runtime)
-    _summary(plan, store, finished.outcome, finished.database)
-    sys.exit(finished.exit_code(plan))
+    request = Request(**options)
+    if dry_run:
+        return print_commands(request.plan(runtime))
+    results = run_request(request, runtime)
+    if as_json:
+        print_json(describe_results(results))
+    else:
+        _summary(results)
+    sys.exit(exit_code(results))
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a run left; the database is None where results could not be written to it (`error`)."""
-
-    outcome: Outcome
-    database: Database | None
-    error: str | None
-
-    def exit_code(self, plan: Plan) -> int:
-        """That of the outcome; says so where results are missing in the database."""
-        if self.error:
-            click.echo(
-                f"bench: the results database could not be written ({self.error}); the results "
-                "are in the store: repair the database, then run: bench results rebuild",
-                err=True,
-            )
-        return exit_code(self.outcome, plan) or (2 if self.error else 0)
+def print_commands(plan: Plan) -> None:
+    """The command line of every cell that can be made."""
+    for planned in plan.cells:
+        if planned.final:
+            click.echo(planned.command())
 
 
-def run_plan(plan: Plan, runtime: Runtime) -> Made:
-    """Run every cell of a plan."""
-    with open_engine(runtime) as (engine, database):
-        outcome = engine.run(plan)
-    error = getattr(engine.listener, "error", None)
-    return Made(outcome, None if error else database, error)
+def describe_results(results: Results) -> dict[str, Any]:
+    """What --json prints: every cell, counts of the states, the stages made and reused."""
+    states = [(planned, results.state(planned)) for planned in results.plan.cells]
+    cells = [
+        {
+            "method": p.cell.method,
+            "crop": p.cell.crop,
+            "task": p.cell.task,
+            "scale": p.cell.scale,
+            "seed": p.cell.seed,
+            "overrides": dict(p.cell.overrides),
+            "key": p.final.key if p.final else None,
+            "state": state,
+            "reason": why,
+        }
+        for p, (state, why) in states
+    ]
+    outcome = results.outcome
+    return {
+        "cells": cells,
+        "counts": Counter(state for _, (state, _) in states),
+        "seconds": outcome.seconds,
+        "made": [_brief(s) for s in outcome.made.values()],
+        "reused": [_brief(s) for s in outcome.reused.values()],
+    }
 
 
-def exit_code(outcome: Outcome, plan: Plan) -> int:
-    """0 all done; 2 every failure is bad input or bad data; 1 otherwise. Unsupported pairs are no
-    failure unless nothing else was asked for."""
-    if outcome.errors:
-        return max(2 if all(e.exit_code == 2 for e in outcome.errors.values()) else 1, 1)
-    return 2 if all(c.final is None for c in plan.cells) else 0
+def _brief(stage: Stage) -> dict[str, str]:
+    return {"kind": stage.kind, "name": stage.name, "key": stage.key}
 
 
-def _summary(plan: Plan, store: Store, outcome: Outcome, database: Database | None) -> None:
+def exit_code(results: Results) -> int:
+    """That of the results; says so where they are missing in the database."""
+    if results.database_error:
+        click.echo(
+            "bench: the results database could not be written "
+            f"({results.database_error}); the results are in the store: repair the database, then "
+            "run: bench results rebuild",
+            err=True,
+        )
+    return results.exit_code
+
+
+def _summary(results: Results) -> None:
     from bench.cli.leaderboard import print_rows
+    from bench.core.store import Store
 
+    plan, outcome, database = results.plan, results.outcome, results.database
+    store = Store(results.runtime.home)
     finished = [c for c in plan.cells if c.final and c.final.key not in outcome.errors]
     if finished:
         if database:

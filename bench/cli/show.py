@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli._complete import Key
 from bench.cli._options import JSON
 from bench.cli._table import echo_prose, print_json
 from bench.core.redact import redact
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("key")
+@click.argument("key", type=Key())
 @JSON()
 def command(key: str, as_json: bool) -> None:
     """Show the stage whose key starts with KEY: its inputs, metrics, settings and command.

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from bench.cli._options import JSON, SCALE, SEEDS, device_options, launcher_options
+from bench.cli._options import (
+    DRY_RUN,
+    JSON,
+    SCALE,
+    SEEDS,
+    device_options,
+    launcher_options,
+)
 from bench.cli._table import Column, echo_prose, print_json, print_table
+from bench.cli._verb import renamed_options
 from bench.core.errors import BadInput, BenchError
 from bench.launch.session import open_runtime
 
@@ -75,7 +83,7 @@ def list_(as_json: bool) -> None:
     )
 
 
-@command.command()
+@command.command(cls=renamed_options(tasks="task"))
 @click.argument("name", type=TableName())
 @SCALE()
 @SEEDS()
@@ -87,7 +95,9 @@ def list_(as_json: bool) -> None:
     "'BYOL*'.",
 )
 @click.option(
-    "--tasks",
+    "--task",
+    "-t",
+    "tasks",
     default="*",
     show_default=True,
     help="Tasks to run: a glob of their names, for example 'voc07_*'.",
@@ -98,7 +108,7 @@ def list_(as_json: bool) -> None:
     metavar="NAME=PATH",
     help="Where a data set of the table is, for example coco=/data/coco; may be repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the commands of the cells, and run nothing.")
+@DRY_RUN()
 @device_options
 @launcher_options
 def run(
@@ -121,10 +131,11 @@ def run(
     all of them pretrain on generated scenes. For example:
 
     \b
-    bench table run 002/T1 --tasks voc07_svm
+    bench table run 002/T1 --task voc07_svm
     """
-    from bench.cli.matrix import end
-    from bench.cli.run import run_plan
+    from bench.api.running import run_plan
+    from bench.cli.matrix import print_summary
+    from bench.cli.run import exit_code, print_commands
     from bench.plan.options import check_scale, parse_seeds
     from bench.results.papers.tables import load_table
 
@@ -143,12 +154,11 @@ def run(
     }
     plan = _make_plan(cells, runtime, _parse_paths(data))
     if dry_run:
-        click.echo("\n".join(p.cell.command() for p in plan.cells if p.final))
-        return
-    finished = run_plan(plan, runtime)
-    end(plan, finished)
+        return print_commands(plan)
+    results = run_plan(plan, runtime)
+    print_summary(results)
     click.echo(f"next: bench table show {table.name} --scale {scale}")
-    sys.exit(finished.exit_code(plan))
+    sys.exit(exit_code(results))
 
 
 def _choose_cells(table: Table, scale: str, rows: str, tasks: str) -> dict[str, list[Cell]]:
@@ -196,7 +206,9 @@ def _parse_paths(texts: tuple[str, ...]) -> dict[str, Path | None]:
 
     paths: dict[str, Path | None] = {}
     for text in texts:
-        data, path = parse_data(text)
+        data, path, _, settings = parse_data(text)
+        if settings:
+            raise BadInput(f"the data of a table have no settings of their own, got {text!r}")
         if not data or not path:
             raise BadInput(
                 f"--data says where a data set of the table is, NAME=PATH, got {text!r}; "

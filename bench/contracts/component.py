@@ -27,6 +27,7 @@ class Component:
     Params: type[Params] = Params
     scales: dict[str, dict[str, Any]] = {}
     usual: bool = False  # `bench sweep` takes it where none of its kind is named; not inherited
+    source: str = ""  # digest of the source of a class without a file (`bench.register`)
     sweeps: tuple[str, ...] = ()  # settings whose bare name means its own there; not inherited
 
     def __init__(self, params: Any) -> None:
@@ -73,4 +74,5 @@ class Component:
 
     def identity(self) -> dict[str, Any]:
         """What a key records of this component."""
-        return {"name": self.name, "version": self.version, "params": self.params.identity()}
+        record = {"name": self.name, "version": self.version, "params": self.params.identity()}
+        return {**record, "source": self.source} if self.source else record

@@ -13,6 +13,7 @@ import ast
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -55,11 +56,14 @@ class Entry:
     name: str
     module: str
     file: Path
+    about: str = ""  # the summary of a component that has no file of its own
 
     @property
     def summary(self) -> str:
         """The first paragraph of the file's docstring, as one line; "unavailable" and why where
         the file cannot be read."""
+        if self.about:
+            return self.about
         try:
             with open(self.file, encoding="utf-8") as f:
                 text = f.read(2000)
@@ -67,6 +71,10 @@ class Entry:
             return f"unavailable: {type(error).__name__}: {error}"
         start = re.match(r'\s*(?:#.*\n)*[rRuU]?"""(.*?)(?:"""|\n\s*\n)', text, re.DOTALL)
         return " ".join(start.group(1).split()) if start else ""
+
+
+# components of this process alone, by (kind, name)
+REGISTERED: dict[tuple[str, str], tuple[Entry, type[Component]]] = {}
 
 
 def find_syntax_error(file: Path) -> str:
@@ -92,14 +100,33 @@ def entries() -> dict[tuple[str, str], Entry]:
                         f"two components are named {entry.kind} {entry.name!r}: {other.file} and "
                         f"{file}; rename one, or uninstall the package it came with"
                     )
-    return known
+    return known | {marker: entry for marker, (entry, _) in REGISTERED.items()}
+
+
+def refuse_registered(names: Iterable[tuple[str, str]], what: str) -> None:
+    """BadInput where one of these (kind, name) is known to this process alone; `what` is done in
+    others."""
+    for kind, name in names:
+        if (kind, name) in REGISTERED:
+            raise BadInput(
+                f"{kind} {name!r} is registered in this process, and {what} uses others; write it "
+                f"to a file: bench new {kind} {name} --package FOLDER"
+            )
+
+
+def add(entry: Entry, cls: type[Component]) -> None:
+    """Make a class of this process the component of its entry (`bench.register`)."""
+    REGISTERED[entry.kind, entry.name] = entry, cls
+    entries.cache_clear()
+    load.cache_clear()
 
 
 def _components(folder: Path) -> list[tuple[str, Path]]:
-    """(name, file) of each component of a folder: its files, and `__init__.py` of its folders."""
+    """(name, file) of each component of a folder: its files, and `__init__.py` of its folders.
+    `bases.py` offers what components of other packages are derived from."""
     files = [(file.stem, file) for file in folder.glob("[!_]*.py")]
     packages = [(file.parent.name, file) for file in folder.glob("[!_]*/__init__.py")]
-    return sorted([*files, *packages])
+    return sorted((name, file) for name, file in (*files, *packages) if name != "bases")
 
 
 def _folders(package: str) -> list[tuple[str, Path]]:
@@ -137,6 +164,8 @@ def load(kind: str, name: str) -> type[Component]:
     define what a component of its kind must.
     """
     where = entry(kind, name)
+    if (kind, name) in REGISTERED:
+        return REGISTERED[kind, name][1]
     try:
         module = importlib.import_module(where.module)
     except (Exception, SystemExit) as error:
@@ -157,7 +186,7 @@ def load(kind: str, name: str) -> type[Component]:
             f"{kind} {name!r} is unavailable: {where.file} must define exactly one {kind} class, "
             f"found {[c.__name__ for c in classes] or 'none'}; see docs/design/contracts.md"
         )
-    missing = _find_missing(classes[0])
+    missing = find_missing(classes[0])
     if missing:
         raise Unavailable(
             f"{kind} {name!r} is unavailable: {classes[0].__name__} in {where.file} must define "
@@ -167,7 +196,7 @@ def load(kind: str, name: str) -> type[Component]:
     return classes[0]
 
 
-def _find_missing(cls: type[Component]) -> list[str]:
+def find_missing(cls: type[Component]) -> list[str]:
     """What of `REQUIRED` the class neither defines nor inherits from another component."""
     contract = next(c for c in cls.__mro__ if c.__module__.startswith("bench.contracts."))
 

@@ -8,7 +8,7 @@ Advance = Callable[..., None]
 
 
 class Progress:
-    """Silent progress; the terminal's version (`bench.cli._progress`) overrides `task`."""
+    """Silent progress; the terminal's version (`bench.api.progress`) overrides `task`."""
 
     def task(self, label: str, total: int, done: int = 0) -> Advance:
         """A bar of `total` steps, `done` of them already; returns advance(n=1, **figures)."""

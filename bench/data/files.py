@@ -26,7 +26,8 @@ def list_files(root: Path, folders: Iterable[str]) -> Listing:
     listing: Listing = {}
     for folder in sorted(set(folders)):
         with suppress(OSError), os.scandir(root / folder) as entries:
-            listing |= {f"{folder}/{e.name}": e.stat() for e in entries if e.is_file()}
+            prefix = f"{folder}/" if folder else ""
+            listing |= {f"{prefix}{e.name}": e.stat() for e in entries if e.is_file()}
     return listing
 
 
@@ -126,6 +127,19 @@ def ignore_remembered() -> Iterator[None]:
         _ignores_remembered.reset(token)
 
 
+def remember_names(mark: str, cache: Path, find: Callable[[], list[str]]) -> list[str]:
+    """`find()`, the file names that annotations with this hash list, asked once."""
+    marker = cache / "names" / f"{mark[:32]}.json"
+    with suppress(OSError, ValueError):
+        names: list[str] = json.loads(marker.read_text())
+        return names
+    names = find()
+    with suppress(OSError):  # a read-only home only costs the look again
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        write_text(marker, json.dumps(names), shared=True)
+    return names
+
+
 def check_once(mark: str, cache: Path, check: Callable[[], object]) -> None:
     """`check()`, which raises, unless it has passed for this fingerprint before."""
     marker = cache / "checked" / mark[:32]
@@ -137,13 +151,11 @@ def check_once(mark: str, cache: Path, check: Callable[[], object]) -> None:
         marker.touch()
 
 
-def read_json(file: Path, what: str) -> Any:
+def read_json(file: Path, what: str, advice: str = "download them again") -> Any:
     """Parsed JSON, or BadData saying that the file is missing or half-written."""
     try:
         return json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise BadData(f"{what} are missing: {file}; download them again") from None
-    except (OSError, ValueError) as error:
-        raise BadData(
-            f"{what} cannot be read, half-written? {file}: {error}; download them again"
-        ) from None
+        raise BadData(f"{what} are missing: {file}; {advice}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadData(f"{what} cannot be read, half-written? {file}: {error}; {advice}") from None

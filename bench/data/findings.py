@@ -71,7 +71,7 @@ def find_repeated(splits: Mapping[str, Iterable[Row]]) -> dict[str, list[str]]:
 
 def _repeated(split: str, known: str, pairs: list[tuple[str, str]]) -> str:
     file, other = pairs[0]
-    count = f"{len(pairs):,} picture{'s' if len(pairs) > 1 else ''}"
+    count = f"{len(pairs):,} pictures lie" if len(pairs) > 1 else "1 picture lies"
     if known == split:
-        return f"{count} lie here twice under two names, the first is {file}, also {other}"
-    return f"{count} lie in {known} too, byte for byte; the first is {file}, there {other}"
+        return f"{count} here twice under two names, the first is {file}, also {other}"
+    return f"{count} in {known} too, byte for byte; the first is {file}, there {other}"

@@ -39,7 +39,7 @@ def _masks(images: ImageSet, index: int, shape: tuple[int, int]) -> np.ndarray:
     objects = images.objects(index)
     if objects.segmentations is None:
         raise BadData(
-            f"{images.name} has no masks for image {images.ids[index]}; try: --source boxes"
+            f"{images.name} has no masks for image {images.ids[index]}; try: --objects boxes"
         )
     return _union(objects, shape)
 

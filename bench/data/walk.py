@@ -16,11 +16,13 @@ HIDDEN = frozenset(  # what systems and NAS boxes put beside people's files
 @dataclass
 class Walk:
     """files: the images, relative to where the walk began, in the order of their paths. left_out:
-    how many other files there are, by suffix. hidden: names that were skipped."""
+    how many other files there are, by suffix. hidden: names that were skipped. suffixes: of the
+    files that are walked for."""
 
     files: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     hidden: list[str] = field(default_factory=list)
+    suffixes: frozenset[str] = SUFFIXES
 
     def remarks(self) -> list[str]:
         """What was not read, one line each; none where everything was."""
@@ -61,10 +63,10 @@ def list_folders(root: Path) -> tuple[list[str], Walk]:
     return folders, beside
 
 
-def walk_images(root: Path) -> Walk:
-    """Every image file below `root` at any depth. Suffixes count in any case. Links are followed,
-    but not into a folder that the walk is inside of."""
-    walk = Walk()
+def walk_images(root: Path, suffixes: frozenset[str] = SUFFIXES) -> Walk:
+    """Every image file below `root` at any depth, or every file of other `suffixes`. Suffixes
+    count in any case. Links are followed, but not into a folder that the walk is inside of."""
+    walk = Walk(suffixes=suffixes)
     _descend(root, "", frozenset({_identity(root)}), walk)
     walk.files.sort(key=lambda name: name.split("/"))
     walk.hidden.sort()
@@ -90,7 +92,7 @@ def _put(entry: os.DirEntry[str], prefix: str, walk: Walk) -> None:
     suffix = os.path.splitext(entry.name)[1].lower()
     if not entry.is_file():
         walk.left_out["broken link" if entry.is_symlink() else "special file"] += 1
-    elif suffix in SUFFIXES:
+    elif suffix in walk.suffixes:
         walk.files.append(prefix + entry.name)
     else:
         walk.left_out[suffix or "without a suffix"] += 1

@@ -12,6 +12,12 @@ and one of
     collect(connection, ask) -> content    read from the results database at once
     stage(ask) -> Stage                    computed once and kept in the store (kind "figure")
 
+A figure of the database that the dashboard shows to the touch also has
+
+    describe(content) -> str               what it shows in a sentence or two, for those who
+                                           cannot see it
+    list_rows(content) -> (heads, rows)    its points as a table, with full precision
+
 The stage's runner writes the content with `save`, and `load` reads it. What belongs to a component
 is made by that component: its `figures()` name the runner.
 """

@@ -31,14 +31,15 @@ def stage(ask: Selection) -> Stage:
     from bench.plan.cell import Cell
     from bench.plan.options import default_data, match, parse_data
 
-    name, path = parse_data(ask.data or default_data(ask.scale))
+    name, path, _, named = parse_data(ask.data or default_data(ask.scale))
     assert name is not None
-    given = ask.images[0] if ask.images else _first(ask, name, path)
+    settings = (*named, *ask.sets)
+    given = ask.images[0] if ask.images else _first(ask, name, path, settings)
     if len(ask.images) > 1:
         raise BadInput(f"crops shows one image, got {len(ask.images)}; try: --image {given}")
     image = Path(given) if Path(given).is_file() else given
     names = match("crop", ask.crop, ask.engine.progress.note)
-    cells = [Cell("", c, "", name, name, ask.scale, 0, ask.sets) for c in names]
+    cells = [Cell("", c, "", name, name, ask.scale, 0, settings) for c in names]
     crops: list[Mapping[str, Any]] = []
     inputs: dict[str, Stage] = {}
     reasons, shown = {}, 0
@@ -61,13 +62,15 @@ def stage(ask: Selection) -> Stage:
     return Stage("figure", "crops", VERSION, params, "bench.figures.crops:run", inputs)
 
 
-def _first(ask: Selection, name: str, path: Path | None) -> str:
+def _first(
+    ask: Selection, name: str, path: Path | None, settings: tuple[tuple[str, str], ...]
+) -> str:
     """The image of the data with most objects among the first hundred."""
     from bench.core.errors import BadData
     from bench.plan.cell import Cell
     from bench.plan.planner import Planner
 
-    cell = Cell("", "", "", name, name, ask.scale, 0, ask.sets)
+    cell = Cell("", "", "", name, name, ask.scale, 0, settings)
     data = Planner(cell, ask.engine.runtime, {name: path}).data(name)
     ask.engine.ensure(data)
     images = ask.open_split(data, "train")

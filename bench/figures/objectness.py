@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +132,60 @@ def series(title: str, y: str, points: Sequence[Point]) -> Content:
     return {"title": title, "x": X, "y": y, "groups": groups}
 
 
+def list_curves(one: Mapping[str, Any]) -> dict[str, list[list[tuple[float, float]]]]:
+    """By method of a series, the lines of its parabola, each as points: drawn where points were
+    measured alone, and only if it bends for sure."""
+    curves = {}
+    for group in one["groups"]:
+        if group["curve"]:
+            xs = [p["x"] for p in group["points"]]
+            lines = [np.linspace(low, high, 100) for low, high in measured_ranges(xs)]
+            heights = [np.polyval(group["curve"], line) for line in lines]
+            curves[group["method"]] = [
+                list(zip(line.tolist(), height.tolist(), strict=True))
+                for line, height in zip(lines, heights, strict=True)
+            ]
+    return curves
+
+
+def describe(content: Content) -> str:
+    """The plots in words."""
+    parts = []
+    for one in content["series"]:
+        groups = "; ".join(_legend(g).replace("\n", ", ") for g in one["groups"])
+        parts.append(f"{one['y']} over the {one['x']} ({one['title']}). {groups}.")
+    return "Scatter plot: " + " ".join(parts)
+
+
+HEADS = (
+    *("source", "method", "crop", "objectness", "objectness ci95", "metric", "value"),
+    *("ci95", "results", "seeds", "size"),
+)
+
+
+def list_rows(content: Content) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """A row for each point."""
+    rows: list[tuple[object, ...]] = [
+        (
+            one["title"],
+            p["method"],
+            p["label"],
+            p["x"],
+            p["x_ci"],
+            one["y"],
+            p["y"],
+            p["y_ci"],
+            p["n"],
+            " ".join(map(str, p["seeds"])),
+            p["size"],
+        )
+        for one in content["series"]
+        for group in one["groups"]
+        for p in group["points"]
+    ]
+    return HEADS, rows
+
+
 def draw(content: Content) -> Figure:
     """A plot for each source, side by side."""
     import matplotlib
@@ -152,6 +206,7 @@ def draw(content: Content) -> Figure:
 def _plot(axes: Axes, one: Content, size: str) -> None:
     every = [p for g in one["groups"] for p in g["points"]]
     sizes = [p["size"] for p in every if p["size"] is not None]
+    curves = list_curves(one)
     for at, group in enumerate(one["groups"]):
         colour, marker = (
             _look.PALETTE[at % len(_look.PALETTE)],
@@ -183,8 +238,7 @@ def _plot(axes: Axes, one: Content, size: str) -> None:
             zorder=3,
         )
         axes.plot([], [], marker, color=colour, markersize=4.5, label=_legend(group))
-        if group["curve"]:
-            _curve(axes, group, xs, colour)
+        _curve(axes, group, curves.get(group["method"], []), colour)
     for value in sorted({min(sizes), max(sizes)}) if sizes and size else []:
         axes.scatter([], [], _area(value, sizes), color="#999999", label=_cost(value, size))
     axes.set(xlabel=f"{one['x']}\n({one['title']})", ylabel=one["y"])
@@ -198,13 +252,14 @@ def _plot(axes: Axes, one: Content, size: str) -> None:
     )
 
 
-def _curve(axes: Axes, group: dict[str, Any], xs: Sequence[float], colour: str) -> None:
+def _curve(
+    axes: Axes, group: dict[str, Any], lines: Sequence[Sequence[tuple[float, float]]], colour: str
+) -> None:
     """The parabola where points were measured; where it is highest."""
-    for low, high in measured_ranges(xs):
-        x = np.linspace(low, high, 100)
+    for line in lines:
         axes.plot(
-            x,
-            np.polyval(group["curve"], x),
+            [x for x, _ in line],
+            [y for _, y in line],
             color=colour,
             linewidth=1.0,
             linestyle=(0, (5, 2)),

@@ -89,6 +89,22 @@ def draw_picture(name: str, content: Mapping[str, Any], kind: str = "png") -> by
     return render(figures.figure(name).draw(content), kind)
 
 
+def describe_figure(name: str, content: Mapping[str, Any]) -> str:
+    """A figure of the results database in words."""
+    text: str = figures.figure(name).describe(content)
+    return text
+
+
+def list_points(
+    name: str, content: Mapping[str, Any]
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """(headings, rows) of what a figure of the results database draws."""
+    points: tuple[tuple[str, ...], list[tuple[object, ...]]] = figures.figure(name).list_rows(
+        content
+    )
+    return points
+
+
 def collect_figure(
     connection: Connection, name: str, home: Path, choices: Mapping[str, str]
 ) -> dict[str, Any]:

@@ -36,6 +36,26 @@ def collect(
     return {"title": f"{name}, objects by {objects}", "rows": rows}
 
 
+def describe(content: Content) -> str:
+    """The plot in words."""
+    rows = content["rows"]
+    low, high = rows[0], rows[-1]
+    return (
+        f"Bars of the shares of poor, coarse and precise crops of {len(rows)} crop strategies on "
+        f"{content['title']}. The mean objectness goes from {100 * low['objectness']:.1f} % "
+        f"({low['label']}) to {100 * high['objectness']:.1f} % ({high['label']})."
+    )
+
+
+def list_rows(content: Content) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """A row for each crop, in percent."""
+    names = ("poor", "coarse", "precise", "objectness")
+    rows: list[tuple[object, ...]] = [
+        (row["label"], *(100 * row[name] for name in names)) for row in content["rows"]
+    ]
+    return ("crop", *(f"{name}, %" for name in names)), rows
+
+
 def draw(content: Content) -> Figure:
     """A bar of 100 % for each crop, the emptiest crops on top; beside it the mean objectness."""
     import matplotlib

@@ -21,8 +21,9 @@ TRACKERS = ("wandb", "none")
 def open_runtime(**fields: Any) -> Runtime:
     """The runtime of this process: `BENCH_HOME`, `BENCH_DB` (by default SQLite in the home) and
     `BENCH_TRACKER`, with further `fields` of it."""
+    from bench.core.home import home_folder
     from bench.core.params import Runtime
-    from bench.results.db.place import database_url, home_folder
+    from bench.results.db.place import database_url
 
     home = home_folder()
     tracker = os.environ.get("BENCH_TRACKER", "wandb")

@@ -148,11 +148,11 @@ class Selection:
         from bench.plan.options import parse_data
         from bench.plan.planner import Planner
 
-        name, path = parse_data(self.data or None)
+        name, path, _, named = parse_data(self.data or None)
         if self.image_file:
             name, path = LOOSE_FILES, self.image_file.absolute()
         runtime = self.engine.runtime
-        if default is not None and name in (None, default.name):
+        if default is not None and name in (None, default.name) and not named:
             stage = identify(_data_of(default), path, runtime)
             if stage.key != default.key and name is None:
                 raise BadInput(
@@ -164,7 +164,7 @@ class Selection:
                 "a file of weights knows no images; try: --data scenes, or --image FILE"
             )
         else:
-            cell = Cell("", "", "", name, name, self.scale, 0, self.sets)
+            cell = Cell("", "", "", name, name, self.scale, 0, (*named, *self.sets))
             stage = Planner(cell, runtime, {name: path}).data(name)
         self.engine.ensure(stage)
         return stage

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.contracts import registry
 from bench.contracts.component import SCALES
 from bench.core.errors import BadInput, Unavailable, brief, unknown
 from bench.core.files import expand_path
+from bench.plan.named import NAME, find_named, named_names
 
 MOST_SEEDS = 10_000  # of one command
 LARGEST_SEED = 2**31 - 1  # the column of the database
@@ -76,13 +77,42 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seed for each in ranges for seed in each))
 
 
-def parse_data(text: str | None) -> tuple[str | None, Path | None]:
-    """The data set and the folder of `NAME` or `NAME=PATH`; `,name=...` is `split_name`'s."""
+class DataChoice(NamedTuple):
+    """What --data says. name: the data set; None where nothing was said. path: its folder, where
+    one was given. shown: what boards call it ("": its own name). settings: those of a named set,
+    (SET.FIELD, value), which come before the command's own."""
+
+    name: str | None
+    path: Path | None
+    shown: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+def parse_data(text: str | None) -> DataChoice:
+    """The data set of `NAME`, `NAME=PATH`, either with `,name=...`, or of a set that the user
+    named (`bench data add`)."""
     if not text:
-        return None, None
-    name, _, path = split_name(text)[0].partition("=")
+        return DataChoice(None, None)
+    what, shown = split_name(text)
+    name, equals, path = what.partition("=")
+    if name not in registry.names("data"):
+        return _choose_named(name, equals + path, shown)
     registry.load("data", name)
-    return name, expand_path(path) if path else None
+    return DataChoice(name, expand_path(path) if path else None, shown)
+
+
+def _choose_named(name: str, rest: str, shown: str) -> DataChoice:
+    named = find_named(name)
+    if named is None:
+        known = [*registry.names("data"), *named_names()]
+        raise unknown("data", name, known, "bench data list")
+    if rest:
+        raise BadInput(
+            f"{name!r} is a named set with the folder {named.path}, and takes no other, got "
+            f"{rest[1:]!r}; try: --data {named.data}{rest}"
+        )
+    registry.load("data", named.data)
+    return DataChoice(named.data, named.path, shown or name, named.owned)
 
 
 def split_name(text: str) -> tuple[str, str]:
@@ -91,7 +121,7 @@ def split_name(text: str) -> tuple[str, str]:
     what, comma, name = text.rpartition(NAMED)
     if not comma:
         return text, ""
-    if not re.fullmatch(r"[\w.+-]{1,40}", name):
+    if not NAME.fullmatch(name):
         raise BadInput(
             f"a name has up to 40 letters, digits and . _ + -, got {name!r}; try: {what},name=mine"
         )

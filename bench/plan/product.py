@@ -13,6 +13,7 @@ from bench.core.errors import BadInput, Unavailable
 from bench.core.files import expand_path
 from bench.plan.cell import WEIGHTS, Cell, Plan
 from bench.plan.options import (
+    DataChoice,
     check_scale,
     default_data,
     default_task_data,
@@ -60,33 +61,33 @@ def make_cells(
     engine: the detection library of the tasks that have a choice of it. Raises BadInput.
     """
     check_scale(scale)
-    data_name, data_path = parse_data(data)
-    task_data_name, task_data_path = parse_data(task_data)
+    learned, scored = parse_data(data), parse_data(task_data)
     backbone, shown = split_name(backbone or "")
     weights, architecture = _parse_backbone(backbone, method=method, crop=crop, data=data)
-    names = _join_names((data_name, data), (task_data_name, task_data))
+    names = _join_names(learned, scored)
     names = (*names, *([(WEIGHTS, shown)] if shown else []))
     if precision:
         sets = (*sets, f"method.precision={precision}")
-    overrides = (*architecture, *parse_settings(sets))
+    named = _join_settings(learned, scored)
+    overrides = (*architecture, *named, *parse_settings(sets))
     if engine and any(key.rpartition(".")[2] == "engine" for key, _ in overrides):
         raise BadInput("--engine and --set ...engine= say the same twice; try: one of the two")
     if weights:
         pretrained = [(_label(shown or weights), "-", "unknown")]
     else:
         methods, crops = match("method", method or ""), match("crop", crop or "image")
-        pretrained = [(m, c, data_name or default_data(scale)) for m in methods for c in crops]
+        pretrained = [(m, c, learned.name or default_data(scale)) for m in methods for c in crops]
     cells = []
     for m, c, d in pretrained:
         for t in match("task", task):
-            wanted, settings = task_data_name or default_data(scale), overrides
+            wanted, settings = scored.name or default_data(scale), overrides
             with suppress(Unavailable):  # its cells say why
-                wanted = task_data_name or default_task_data(t, scale)
+                wanted = scored.name or default_task_data(t, scale)
                 settings = (*overrides, *_engine_setting(t, engine))
             own = tuple((of, name) for of, name in names if of in (d, wanted, WEIGHTS))
             cell = Cell(m, c, t, d, wanted, scale, 0, settings, weights, own)
             cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
-    return cells, _join_paths((data_name, data_path), (task_data_name, task_data_path))
+    return cells, _join_paths(learned, scored)
 
 
 def _parse_backbone(text: str | None, **others: str | None) -> tuple[str, Settings]:
@@ -130,23 +131,33 @@ def _label(weights: str) -> str:
     return label(weights)
 
 
-def _join_names(*given: tuple[str | None, str | None]) -> Settings:
+def _join_names(*choices: DataChoice) -> Settings:
     """(data set, name) of those options that name one; BadInput for two names of one set."""
     names: dict[str, str] = {}
-    for of, text in given:
-        name = split_name(text or "")[1]
-        if of and name and names.setdefault(of, name) != name:
+    for of, _, shown, _ in choices:
+        if of and shown and names.setdefault(of, shown) != shown:
             raise BadInput(
-                f"--data and --task-data call {of!r} {names[of]!r} and {name!r}; "
+                f"--data and --task-data call {of!r} {names[of]!r} and {shown!r}; "
                 "try: one name for both"
             )
     return tuple(names.items())
 
 
-def _join_paths(*places: tuple[str | None, Path | None]) -> Paths:
+def _join_settings(learned: DataChoice, scored: DataChoice) -> Settings:
+    """The settings of named sets; BadInput where two of one kind differ in theirs."""
+    both = learned.name == scored.name and learned.settings and scored.settings
+    if both and learned.settings != scored.settings:
+        raise BadInput(
+            f"--data and --task-data are {learned.name!r} with different settings; a command "
+            "reads one set of a kind"
+        )
+    return tuple(dict.fromkeys((*learned.settings, *scored.settings)))
+
+
+def _join_paths(*choices: DataChoice) -> Paths:
     """{data: path} of the sets that were given with a path; BadInput for two paths of one set."""
     paths: dict[str, Path | None] = {}
-    for name, path in places:
+    for name, path, _, _ in choices:
         if name and path and paths.get(name, path) != path:
             raise BadInput(
                 f"--data and --task-data name {name!r} at two places, {paths[name]} and {path}; "
@@ -162,9 +173,9 @@ def make_crop_cells(
 ) -> tuple[list[Cell], Paths]:
     """A cell for each crop strategy (names and globs, or all) that has nothing but it and the
     data, and the data's path. `note` gets a line for each strategy that is not usable."""
-    name, path = parse_data(data)
+    name, path, _, named = parse_data(data)
     if name is None:
         raise BadInput("--data is empty; try: --data scenes")
-    cell = Cell("", "", "", name, name, check_scale(scale), 0, parse_settings(sets))
+    cell = Cell("", "", "", name, name, check_scale(scale), 0, (*named, *parse_settings(sets)))
     crops = match("crop", "*" if crop == "all" else crop, note)
     return [replace(cell, crop=each) for each in crops], {name: path}

@@ -27,6 +27,7 @@ from bench.results.views.stage_files import (
     read_learning_curve,
     read_summary,
 )
+from dashboard.charts import show_chart
 from dashboard.look import (
     Markup,
     duration,
@@ -42,6 +43,7 @@ from dashboard.source import Source
 from dashboard.widgets import expander, segments, select
 
 TITLE, ORDER = "Cell", 1
+IN_MENU = False  # it is a page of something that is chosen elsewhere
 MADE = (
     "started",
     "seconds",
@@ -191,7 +193,7 @@ def training(stages: dict[str, StageInfo]) -> None:
     # Altair and pandas take their time: not for the leaderboard
     from dashboard.figures import curves
 
-    st.altair_chart(curves(rows, figure))
+    show_chart(curves(rows, figure), f"{figure} of {which} over its steps.")
 
 
 def command(info: CellInfo) -> None:
@@ -277,7 +279,7 @@ def classes(stages: dict[str, StageInfo], key: str) -> None:
     chart, numbers = st.columns([3, 2])
     from dashboard.figures import class_bars
 
-    chart.altair_chart(class_bars(scores, name))
+    show_chart(class_bars(scores, name), f"Bars of {name} of every class.", chart)
     rows = [(c, *(f"{s[n]:.1f}" if n in s else "-" for n in names)) for c, s in scores.items()]
     numbers.html(table(("class", *names), rows, numbers=range(1, len(names) + 1)))
 

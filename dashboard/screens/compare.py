@@ -22,6 +22,7 @@ from bench.results.views.entries import Entry
 from bench.results.views.lineage import find_cell, read_graph
 from bench.results.views.placement import make_table
 from dashboard.address import Address
+from dashboard.charts import show_chart
 from dashboard.look import Markup, link, note, section, show_small_print, table, title
 from dashboard.screens.leaderboard import choose_board, choose_content
 from dashboard.source import Source
@@ -169,9 +170,12 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
         )
         st.code("\n".join(commands[:COMMANDS]), language="bash", wrap_lines=True)
     if drawn:
-        from dashboard.figures import differences  # imports Altair and pandas
+        from dashboard.figures import (  # imports Altair and pandas
+            describe_differences,
+            differences,
+        )
 
-        st.altair_chart(differences(drawn))
+        show_chart(differences(drawn), describe_differences(drawn))
 
 
 def pair_rows(
@@ -224,9 +228,10 @@ def value(entry: Entry | None) -> Any:
         return entry.state
     return Markup(
         link(
-            "cell",
+            "result",
             f"{format_number(entry)} (n={entry.n})",
             key=entry.labels[min(entry.values)][:16],
+            source=entry.source,
         )
     )
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from html import escape
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from bench.results.html.answer import NOTE, Effects, answer, effects_table
+from bench.results.html.board import SIGNS, board_table
+from bench.results.html.matrix import Shade, explain_matrix, matrix_table
 from bench.results.views.board import Board, Choice, Row, Table, make_board
 from bench.results.views.board_text import FORMATS, describe_marks, describe_ranking, export_board
-from bench.results.views.crop_effects import ALL, BASE, CropEffect, list_crop_effects
-from bench.results.views.differences import verdict
+from bench.results.views.crop_effects import BASE, list_crop_effects
+from bench.results.views.crop_matrix import (
+    list_matrix_columns,
+    make_crop_matrix,
+    write_matrix_csv,
+)
 from dashboard.address import Address
 from dashboard.look import href, note, section, show_small_print, title
-from dashboard.look import table as small_table
 from dashboard.source import Source
-from dashboard.table import SIGNS, board_table
+from dashboard.table import link_board, link_result
 from dashboard.widgets import download, expander, select_several
 
 TITLE, ORDER = "Leaderboard", 0
@@ -50,10 +57,14 @@ def page(source: Source) -> None:
     if shown:
         where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
         st.html(show_small_print(describe_ranking(board)))
+        effects = list_crop_effects(board)
+        if said := answer(board, effects):
+            st.html(f'<p class="b-answer">{escape(said)}</p>')
         choices = {k: v for k, v in address.now.items() if k not in ("part", "rank")}
-        st.html(board_table(board, part, where, choices))
+        st.html(board_table(board, part, link_board(where, choices)))
         legend(board)
-        show_crop_effects(board)
+        show_crop_effects(board, effects)
+        show_matrix(board, address)
         compare(part, where)
         downloads(board)
     else:
@@ -151,38 +162,53 @@ def count_text(board: Board, part: Sequence[Row], at: int) -> str:
     )
 
 
-def show_crop_effects(board: Board) -> None:
-    """Which crop, for which task, how sure: each crop against whole images, over methods."""
-    effects = list_crop_effects(board)
-    if not effects:
+def show_crop_effects(board: Board, effects: Effects) -> None:
+    """Each crop against whole images, over methods, for every task."""
+    if effects:
+        st.html(section("Which crop?"))
+        st.html(effects_table(board, effects))
+        st.html(show_small_print(NOTE))
+
+
+SHADES = {"score": "the score", "gain": f"points above {BASE}"}
+
+
+def show_matrix(board: Board, address: Address) -> None:
+    """Methods x crops of one task."""
+    columns = {c.title: c for c in list_matrix_columns(board)}
+    if not columns:
         return
-    st.html(section("Which crop?"))
-    columns = [c for c in board.columns if any(c.key in row for row in effects.values())]
-    rows = [
-        (crop, *(_effect(row.get(key)) for key in (ALL, *(c.key for c in columns))))
-        for crop, row in effects.items()
-    ]
-    heads = ("crop", "mean over tasks", *(f"{c.title} {c.headline}" for c in columns))
-    st.html(small_table(heads, rows, numbers=range(1, len(heads))))
-    st.html(
-        show_small_print(
-            f"Points above or below the crop {BASE} of the same method, settings and seeds, as "
-            "the mean over methods. ± is the t-interval over methods; all intervals of this table "
-            "hold together with 95 % (Bonferroni). One method says nothing about others, so it "
-            "has no interval. Methods and the seeds that all pairs share are in brackets."
+    st.html(section("Methods × crops"))
+    first, second, _ = st.columns([2, 2, 4], vertical_alignment="bottom")
+    at = address.one("Task of the matrix", "heat", list(columns), next(iter(columns)), where=first)
+    shade: Shade = (
+        "gain"
+        if address.one(
+            "Show",
+            "shade",
+            list(SHADES),
+            "score",
+            where=second,
+            format_func=SHADES.__getitem__,
         )
+        == "gain"
+        else "score"
     )
-
-
-def _effect(effect: CropEffect | None) -> str:
-    """`+1.2 ±0.4 better (3 methods, 3 seeds)`."""
-    if effect is None:
-        return "-"
-    gap, n = effect.gap, len(effect.methods)
-    half = "" if gap["ci95"] is None else f" ±{gap['ci95']:.1f}"
-    seeds = len(gap["seeds"])
-    counts = f"{n} method{'s' if n > 1 else ''}, {seeds} seed{'' if seeds == 1 else 's'}"
-    return f"{gap['mean']:+.1f}{half} {verdict(gap)} ({counts})"
+    matrix = make_crop_matrix(board, columns[at])
+    if matrix is None:
+        return
+    st.html(matrix_table(matrix, shade, link_result))
+    st.html(show_small_print(explain_matrix(shade)))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(show_small_print("Download this matrix:"))
+        name = f"crops-{columns[at].task}"
+        download(
+            "CSV",
+            partial(write_matrix_csv, matrix),
+            f"{name}.csv",
+            "text/csv",
+            key="download.matrix.csv",
+        )
 
 
 def legend(board: Board) -> None:

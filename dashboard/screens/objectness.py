@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from html import unescape
 from typing import Any
 
 import streamlit as st
 
-from bench.figures.recorded import command
+from bench.figures.recorded import command, describe_figure, list_points
 from bench.results.db.reading import FIRST_COMMAND, is_user_error
 from bench.results.views.objectness import Topic, list_metrics, list_topics, read_topic
 from dashboard.address import Address
-from dashboard.look import note, section, show_small_print, table, title
-from dashboard.pictures import content_picture, figure, show
+from dashboard.charts import show_chart
+from dashboard.look import href, note, section, show_small_print, table, title
+from dashboard.pictures import figure, offer_files
 from dashboard.source import Source
 from dashboard.widgets import expander
 
@@ -101,55 +104,58 @@ def choose_options(
 
 
 def scatter(source: Source, choices: dict[str, str]) -> None:
-    content = show_drawing(source, "objectness", choices, BARS)
-    if content is None:
-        return
-    with expander("The points as a table"):
-        for one in content["series"]:
-            st.html(show_small_print(f"{one['title']}; {one['y']}"))
-            rows = [
-                (
-                    p["method"],
-                    p["label"],
-                    interval_text(p["x"], p["x_ci"]),
-                    interval_text(p["y"], p["y_ci"]),
-                    p["n"],
-                    "-" if p["size"] is None else f"{p['size']:,.0f}",
-                )
-                for g in one["groups"]
-                for p in g["points"]
-            ]
-            st.html(
-                table(
-                    ("method", "crop", "objectness", "metric", "results", "size"),
-                    rows,
-                    numbers=(2, 3, 4, 5),
-                )
-            )
+    from dashboard.plots import scatter as draw  # imports Altair and pandas
+
+    show_drawing(source, "objectness", choices, lambda c: draw(c, link_cell), BARS)
 
 
-def interval_text(mean: float, ci95: float | None) -> str:
-    """`38.1 ±0.5`."""
-    return f"{mean:.1f}" if ci95 is None else f"{mean:.1f} ±{ci95:.1f}"
+def link_cell(label: str) -> str:
+    """The address of the result of a cell, as a chart takes it."""
+    return unescape(href("result", key=label[:16]))
 
 
 def shares(source: Source, choices: dict[str, str]) -> None:
-    show_drawing(source, "shares", {k: choices[k] for k in ("data", "objects") if k in choices})
+    from dashboard.plots import shares as draw
+
+    asked: dict[str, str] = {k: choices[k] for k in ("data", "objects") if k in choices}
+    show_drawing(source, "shares", asked, draw)
 
 
-def show_drawing(source: Source, name: str, asked: dict[str, str], legend: str = "") -> Any:
-    """Show a figure, its legend and the command that makes it; its content, or None where it says
-    why not."""
+def show_drawing(
+    source: Source,
+    name: str,
+    asked: dict[str, str],
+    draw: Callable[[Mapping[str, Any]], Any],
+    legend: str = "",
+) -> None:
+    """Show a figure to touch, its legend, its points, its downloads and the command that makes it;
+    or why there is none."""
+    from dashboard.plots import HOW
+
     try:
         content = figure(source, name, dict(asked))
     except Exception as error:
         if not is_user_error(error):
             raise
         st.html(note(str(error)))
-        return None
-    show(f"{name} {json.dumps(content, sort_keys=True)}", content_picture(name, content), name)
-    if legend:
-        st.html(show_small_print(legend))
+        return
+    words = describe_figure(name, content)
+    show_chart(draw(content), words)
+    st.html(show_small_print(words))
+    st.html(show_small_print(f"{legend} {HOW}".strip()))
+    show_points(name, content)
+    offer_files(f"{name} {json.dumps(content, sort_keys=True)}", name, content)
     options = "".join(f" --{k} {v}" for k, v in asked.items())
     st.code(command(name) + options, language="bash", wrap_lines=True)
-    return content
+
+
+def show_points(name: str, content: Mapping[str, Any]) -> None:
+    heads, rows = list_points(name, content)
+    with expander("The points as a table"):
+        texts = [tuple(format_value(v) for v in row) for row in rows]
+        numbers = [i for i, v in enumerate(rows[0]) if isinstance(v, int | float)]
+        st.html(table(heads, texts, numbers=numbers))
+
+
+def format_value(value: object) -> str:
+    return "-" if value is None else f"{value:,.1f}" if isinstance(value, float) else str(value)

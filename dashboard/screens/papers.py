@@ -11,8 +11,10 @@ import streamlit as st
 from bench.results.db.reading import NothingYet
 from bench.results.papers.compared import ComparedTable
 from dashboard.address import Address
+from dashboard.charts import show_chart
 from dashboard.look import note, section, show_small_print, title
 from dashboard.screens.leaderboard import SCALES
+from dashboard.screens.objectness import link_cell
 from dashboard.source import Source
 from dashboard.widgets import download, expander
 
@@ -50,6 +52,7 @@ def page(source: Source) -> None:
             "or more; ≈ is not distinguishable from it. Click a measured number to open its cell."
         )
     )
+    show_pairs(frame)
     fill(frame)
     claims(frame)
     remarked = list_remarks(frame)
@@ -57,6 +60,19 @@ def page(source: Source) -> None:
         st.html(section("Remarks"))
         st.html("".join(show_small_print(line) for line in remarked))
     downloads(frame)
+
+
+def show_pairs(frame: ComparedTable) -> None:
+    """Reported against measured, where anything was measured."""
+    if not any(c["measured"] for row in frame["rows"] for c in row["cells"].values()):
+        return
+    from dashboard.plots import HOW, compare_reported, describe_pairs, list_pairs
+
+    chart = compare_reported(frame, link_cell)
+    if chart is not None:
+        st.html(section("Reported and measured"))
+        show_chart(chart, describe_pairs(list_pairs(frame, link_cell)))
+        st.html(show_small_print(f"Bars are 95 % t-intervals over seeds. {HOW}"))
 
 
 def choose_table(source: Source, address: Address) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from bench.results.views.trials import (
     state_of,
 )
 from dashboard.address import Address
+from dashboard.charts import show_chart
 from dashboard.look import Markup, duration, link, note, section, show_small_print, table, title
 from dashboard.source import Source
 
@@ -124,7 +125,8 @@ def charts(study: StudyRow, trials: Sequence[TrialRow], winner: int | None) -> N
     for start in range(0, len(names), wide):
         for column, name in zip(st.columns(wide), names[start : start + 2], strict=False):
             rows = list_points(trials, name, winner)
-            column.altair_chart(plot_against(rows, name, study["metric"], study["spacing"][name]))
+            chart = plot_against(rows, name, study["metric"], study["spacing"][name])
+            show_chart(chart, f"{study['metric']} of every trial over {name}.", column)
     st.html(
         show_small_print(
             "A point is a trial. Bars are 95 % t-intervals over its seeds; one seed has none. The "
@@ -148,7 +150,7 @@ def show_importances(
         st.html(show_small_print("There is one setting, so that nothing is compared."))
         return
     if importances:
-        st.altair_chart(shares(importances))
+        show_chart(shares(importances), "Bars of the importance of every setting.")
         st.html(show_small_print("Shares that add up to 1, by PED-ANOVA (Watanabe et al. 2023)."))
     else:
         st.html(
@@ -159,7 +161,7 @@ def show_importances(
     rows = list_parallel(study, trials, winner)
     if rows:
         st.html(section("Settings together"))
-        st.altair_chart(parallels(rows, study["metric"]))
+        show_chart(parallels(rows, study["metric"]), "The settings of every trial as a line.")
         st.html(
             show_small_print(
                 "A line is a trial; the thick orange one was chosen. Every axis goes from its "

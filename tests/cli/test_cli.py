@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 
+from bench.cli import cli
 from bench.core.store import SCRATCH, Store
 from tests.core.runners import stage
 from tests.e2e.micro import bench
@@ -100,6 +102,23 @@ def test_completion_of_names() -> None:
     done = subprocess.run(code, capture_output=True, text=True, env=environment, timeout=HANG)
     assert "byol" in done.stdout
     assert "orl" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("bench show 0f", ["0f00000000aa"]),
+        ("bench compare 0", []),
+        ("bench export ", ["0f00000000aa"]),
+        ("bench run --set byo", ["byol."]),
+        ("bench run --set byol.ema", ["byol.ema0="]),
+    ],
+)
+def test_completion_of_keys_and_settings(words: str, completed: list[str], home: Path) -> None:
+    (home / "store" / "pretrain" / "byol-0f00000000aa").mkdir(parents=True)
+    *given, last = words.split(" ")[1:]
+    complete = ShellComplete(cli, {}, "bench", "_BENCH_COMPLETE")
+    assert [item.value for item in complete.get_completions(given, last)][:2] == completed
 
 
 def test_doctor_reports() -> None:

@@ -93,13 +93,13 @@ def test_json_has_every_crop_with_its_settings_and_stage(bench: Any, kept: Path)
 
 def test_csv_is_one_line_per_crop(bench: Any) -> None:
     code, out, _ = bench(
-        "stats", "--csv", "--crop", "gt*,grid", "--split", "val", "--source", "masks"
+        "stats", "--csv", "--crop", "gt*,grid", "--split", "val", "--objects", "masks"
     )
     assert code == 0
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [r["crop"] for r in rows] == ["gt", "gt_pad", "grid"]
     code, out, _ = bench(
-        "stats", "--json", "--crop", "gt*,grid", "--split", "val", "--source", "masks"
+        "stats", "--json", "--crop", "gt*,grid", "--split", "val", "--objects", "masks"
     )
     for row, stats in zip(rows, [r["stats"] for r in json.loads(out)], strict=True):
         assert (row["data"], row["split"], row["source"], row["images"]) == (
@@ -137,7 +137,7 @@ def test_settings_reach_the_crop_and_make_another_stage(bench: Any) -> None:
     assert (one["params"]["n_crops"], two["params"]["n_crops"]) == (5, 2)
     assert one["stage"] != two["stage"]
     assert one["stats"]["crops_per_image"] > two["stats"]["crops_per_image"]
-    _, again, _ = bench("stats", "--json", "--crop", "poor", "--seeds", "3")
+    _, again, _ = bench("stats", "--json", "--crop", "poor", "--epochs", "3")
     assert json.loads(again)[0]["stats"]["objectness"]["n"] == 3 * one["stats"]["objectness"]["n"]
 
 
@@ -155,8 +155,8 @@ def test_settings_reach_the_crop_and_make_another_stage(bench: Any) -> None:
             SETS,
             "scenes has the splits train and val",
         ),
-        (("stats", "--crop", "grid", "--source", "pixels"), (), "'pixels' is not one of"),
-        (("stats", "--crop", "grid", "--seeds", "0"), (), "0 is not in the range"),
+        (("stats", "--crop", "grid", "--objects", "pixels"), (), "'pixels' is not one of"),
+        (("stats", "--crop", "grid", "--epochs", "0"), (), "0 is not in the range"),
         (("stats", "--crop", "grid", "--scale", "huge"), (), "unknown scale 'huge'"),
         (("stats", "--crop", "grid"), ("grid.pad=1",), "unknown setting of grid 'pad'"),
         (("stats", "--crop", "gt_pad"), ("gt_pad.pad=-1",), "gt_pad.pad: "),

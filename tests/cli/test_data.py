@@ -19,6 +19,7 @@ from tests.data.folders import make as make_stage
 
 WITH_LAYOUT = [name for name in registry.names("data") if registry.load("data", name).sample()]  # type: ignore[attr-defined]
 BOXES = {"coco", "openimages", "voc0712", "voc2007", "voc2012", "voc2012_seg"}
+BOXES |= {"coco_json", "voc_layout", "yolo"}
 MASKS = {"camvid", "cityscapes", "voc0712", "voc2007", "voc2012", "voc2012_seg"}
 
 Bench = Callable[..., tuple[int, str, str]]

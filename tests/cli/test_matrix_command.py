@@ -49,7 +49,7 @@ def planned(home: Path, **options: Any) -> Plan:
 
 
 def matrix(*more: str, sets: tuple[str, ...] = SMALL) -> Result:
-    names = {"--methods": "random_init", "--crops": "image", "--tasks": "knn"}
+    names = {"--method": "random_init", "--crop": "image", "--task": "knn"}
     options = [x for name, value in names.items() if name not in more for x in (name, value)]
     arguments = ["matrix", *options, "--devices", "cpu", "--workers", "0", *more]
     return CliRunner().invoke(cli, [*arguments, *(x for s in sets for x in ("--set", s))])
@@ -81,7 +81,7 @@ def test_the_target_matrix_trains_six_networks(home: Path) -> None:
     sets += [
         f"{method}.{s}" for method in ("byol", "moco_v2") for s in ("epochs=1", "batch_size=16")
     ]
-    names = [x for kind, value in TARGET.items() for x in (f"--{kind}s", value)]
+    names = [x for kind, value in TARGET.items() for x in (f"--{kind}", value)]
     done = matrix(*names, "--json", sets=tuple(sets))
     assert done.exit_code == 0, done.output
     made = Counter(s["kind"] for s in json.loads(done.stdout)["made"])
@@ -97,7 +97,7 @@ def test_a_failed_cell_stops_no_other_and_waits_for_retry(home: Path, tmp_path: 
         f"{data}.{n}" for data in ("scenes", "scenes_objects") for n in ("n_train=2", "n_val=1")
     ]
     sets = (*few, "knn.k=1")
-    tasks = ("--tasks", "voc07_svm,knn")
+    tasks = ("--task", "voc07_svm,knn")
     first = matrix(*tasks, sets=sets)
     assert first.exit_code in (1, 2)
     assert "2 cell(s): 1 done, 1 failed" in first.output
@@ -119,11 +119,11 @@ def test_a_failed_cell_stops_no_other_and_waits_for_retry(home: Path, tmp_path: 
 
 def test_what_cannot_work_is_named_with_its_reason_once(home: Path) -> None:
     done = matrix(
-        "--methods",
+        "--method",
         "random_init,supervised",
-        "--crops",
+        "--crop",
         "image,obj_scene",
-        "--tasks",
+        "--task",
         "coco_vitdet",
         sets=(),
     )
@@ -138,14 +138,14 @@ def test_what_cannot_work_is_named_with_its_reason_once(home: Path) -> None:
 
 
 def test_bad_names_run_nothing(home: Path) -> None:
-    done = matrix("--tasks", "knnn")
+    done = matrix("--task", "knnn")
     assert done.exit_code == 1
     assert "unknown task 'knnn' (did you mean 'knn'?)" in str(done.exception)
     assert not list((home / "store").glob("*/*"))
 
 
 def test_two_drivers_on_one_matrix_make_each_stage_once(home: Path) -> None:
-    names = ["--methods", "random_init", "--crops", "image", "--tasks", "knn,cifar10_knn"]
+    names = ["--method", "random_init", "--crop", "image", "--task", "knn,cifar10_knn"]
     code = "from bench.cli import main; main()"
     more = [
         "--json",

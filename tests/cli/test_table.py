@@ -115,7 +115,7 @@ def dry(*arguments: str) -> list[str]:
 
 
 def test_run_plans_the_cells_of_the_rows_and_tasks_asked_for() -> None:
-    commands = dry("000/T14", "--rows", "BYOL / N*", "--tasks", "voc07_det", "--seeds", "0-1")
+    commands = dry("000/T14", "--rows", "BYOL / N*", "--task", "voc07_det", "--seeds", "0-1")
     assert len(commands) == 8
     assert commands[0] == (
         "bench run --method byol --crop coarse --task voc07_det --scale tiny --seeds 0 --data "
@@ -162,7 +162,7 @@ def test_run_then_show(home: Path) -> None:
         "002/T1",
         "--rows",
         "Random*",
-        "--tasks",
+        "--task",
         "voc07_svm",
         "--devices",
         "cpu",

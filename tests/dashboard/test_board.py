@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.statistics import summarise
+from bench.results.html.board import board_table
 from bench.results.views.board import Board, Choice, make_board
 from bench.results.views.board_text import (
     describe_ranking,
@@ -25,7 +26,7 @@ from bench.results.views.board_text import (
 from bench.results.views.commands import compact_seeds, fill_command
 from bench.results.views.entries import Entry
 from bench.results.views.placement import make_table
-from dashboard.table import board_table
+from dashboard.table import link_board
 
 
 def entry(method: str = "byol", task: str = "knn", values: Any = (), **other: Any) -> Entry:
@@ -102,7 +103,7 @@ def test_a_dead_network_has_no_rank_and_is_marked_in_every_export() -> None:
         marked = [line for line in export_board(found, form).splitlines() if "(dead)" in line]
         assert len(marked) == 1
         assert "mae" in marked[0]
-    shown = board_table(found, found.rows, {})
+    shown = board_table(found, found.rows, link_board({}, {}))
     assert "†" in shown
     assert "dead: the network&#x27;s features are the same" in shown
 
@@ -137,12 +138,12 @@ def test_the_board_can_be_sorted_by_a_column_that_few_rows_have() -> None:
         (None, "orl", "incomplete"),
         (None, "byol", "incomplete"),
     ]
-    page = board_table(found, found.rows, {}, {"task": ["knn", "coco_det"]})
+    page = board_table(found, found.rows, link_board({}, {"task": ["knn", "coco_det"]}))
     assert page.count("aria-sort") == 1
     here = "?page=leaderboard&amp;task=knn&amp;task=coco_det"
     assert f'aria-sort="descending"><a href="{here}&amp;rank=coco_det"' in page
     assert f'"{here}"' in page  # back to the mean rank
-    whole = board_table(grown_board(), grown_board().rows, {}, {})
+    whole = board_table(grown_board(), grown_board().rows, link_board({}, {}))
     assert whole.count("not in the rank") == 1
     assert 'class="num" aria-sort="ascending"' in whole
 
@@ -289,7 +290,7 @@ def test_n_is_printed_where_it_differs_from_most_results() -> None:
         assert double in text
         assert text.count("(n=") == 2
         assert "Mean over 3 seeds, or over n where that is given" in text
-    page = board_table(found, found.rows, {})
+    page = board_table(found, found.rows, link_board({}, {}))
     assert '<span class="ci">n=1</span>' in page
     assert '<span class="ci">±6.4 n=2</span>' in page
     assert page.count("n=") == 2

@@ -92,6 +92,7 @@ def pages(database: Database) -> dict[str, str]:
     return {
         "leaderboard": "/",
         "leaderboard-states": "/?method=supervised&method=byol&crop=image",
+        "result": f"/?page=result&key={label(database, **chosen)[:16]}",
         "cell": f"/?page=cell&key={label(database, **chosen)[:16]}",
         "cell-failed": f"/?page=cell&key={label(database, state='failed')[:16]}",
         "compare": "/?page=compare" + "".join(f"&row=measured/{r}" for r in rows),
@@ -148,10 +149,15 @@ def test_a_click_opens_the_cell_and_back_returns_to_the_filtered_table(
     assert "3 seeds" in link.get_attribute("title")
     link.click()
     wait_for(driver, lambda d: "byol × gt × coco_det" in body(d))
+    wait_for(driver, lambda d: f"{shown} ± " in body(d))  # the number that was clicked
+    driver.find_element("css selector", "table.seeds a").click()
+    wait_for(driver, lambda d: "Learning curves" in body(d))
     wait_for(driver, lambda d: "Make it again" in body(d))
     # the code block is loaded by itself
     wanted = "bench run --method byol --crop gt --task coco_det"
     wait_for(driver, lambda d: wanted in " ".join(body(d).split()))
+    driver.back()
+    wait_for(driver, lambda d: "open its cell" in body(d))
     driver.back()
     cell = "return document.querySelector('table.board td.cell .v')?.innerText"
     wait_for(driver, lambda d: d.execute_script(cell) == shown)
@@ -207,7 +213,6 @@ def test_the_menu_leads_to_every_page(address: str, driver: Any) -> None:
         ("Coverage", "cells are missing"),
         ("Sweeps", "Chosen"),
         ("Papers", "Claims"),
-        ("Cell", "No cell is chosen"),
         ("Leaderboard", "rows"),
     ):
         (button,) = [b for b in driver.find_elements("tag name", "button") if b.text == name]

@@ -40,16 +40,18 @@ def start(*options: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_where_it_is_and_ends_cleanly(home: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "path"), [(signal.SIGINT, ""), (signal.SIGTERM, "/lab/bench")])
+def test_it_says_where_it_is_and_ends_cleanly(
+    home: Path, number: signal.Signals, path: str
+) -> None:
     port = free_port()
-    server = start("--port", str(port))
+    server = start("--port", str(port), "--base-path", f"{path}/")
     try:
         assert server.stdout is not None
         line = server.stdout.readline()
-        assert f"http://127.0.0.1:{port}" in line
+        assert f" http://127.0.0.1:{port}{path} " in line
         with urllib.request.urlopen(
-            f"http://127.0.0.1:{port}/_stcore/health", timeout=10
+            f"http://127.0.0.1:{port}{path}/_stcore/health", timeout=10
         ) as answer:
             assert answer.read() == b"ok"
         outside = socket.gethostbyname(socket.gethostname())
@@ -75,6 +77,14 @@ def test_a_taken_port_is_one_line() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(BadInput, match=f"port {port} of 127.0.0.1 is taken"):
             CliRunner().invoke(cli, ["dashboard", "--port", str(port)], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("path", ["https://lab", "a//b", "../a", "a b", "a?b"])
+def test_a_base_path_that_is_none_is_one_line(path: str) -> None:
+    from bench.cli import cli
+
+    with pytest.raises(BadInput, match="a base path has letters"):
+        CliRunner().invoke(cli, ["dashboard", "--base-path", path], catch_exceptions=False)
 
 
 def seal(folder: Path) -> None:
@@ -117,7 +127,8 @@ def test_a_stage_of_other_code_is_shown_as_such(home: Path) -> None:
 def test_a_database_url_of_the_environment_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.results.db.place import database_url, home_folder
+    from bench.core.home import home_folder
+    from bench.results.db.place import database_url
 
     monkeypatch.setenv("BENCH_HOME", str(tmp_path / "a"))
     assert database_url() == f"sqlite:///{tmp_path / 'a' / 'results.db'}"

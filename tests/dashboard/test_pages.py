@@ -138,8 +138,9 @@ def test_the_leaderboard_shows_ranked_rows_then_incomplete_ones(database: Databa
     for state in ("failed", "running", "unsupported", "interrupted", "missing"):
         assert state in found
     assert "out of memory" in html(app)  # the reason, on hover
-    crops = found[found.index("Which crop?") :]
-    assert re.search(r"gt +[+-][\d.]+( ±[\d.]+)? [a-z ]+\(\d methods?, \d seeds?\)", crops)
+    assert found.count("Which crop?") == 2  # the answer, and the table behind it
+    crops = found[found.rindex("Which crop?") :]
+    assert re.search(r"gt +[+-][\d.]+( ±[\d.]+)? [a-z ]+ \d methods?, \d seeds?", crops)
     assert not app.get("exception")
 
 
@@ -395,6 +396,44 @@ def test_values_of_the_database_are_never_html(database: Database, page: str) ->
         )
         assert EVIL not in html(app)
         assert "<img" not in html(app)
+
+
+def test_the_page_of_a_number_has_its_mean_interval_seeds_and_cost(database: Database) -> None:
+    with database.engine.connect() as connection:
+        query = select(CellRow.label, ResultRow.value, StageRow.seconds)
+        query = query.join(ResultRow, ResultRow.label == CellRow.label)
+        query = query.join(StageRow, StageRow.key == CellRow.label)
+        query = query.where(
+            CellRow.method == "byol", CellRow.crop == "gt", CellRow.task == "coco_det"
+        )
+        rows = connection.execute(query.order_by(CellRow.seed)).all()
+    values = [row.value for row in rows]
+    half = stats.t.ppf(0.975, 2) * stats.sem(values)
+    app = show("result", key=rows[2].label[:16])  # any of its seeds
+    shown = words(app)
+    assert f"{sum(values) / 3:.1f} ± {half:.1f}" in shown
+    assert "3 seeds" in shown
+    assert all(f"{value:.2f}" in shown for value in values)
+    assert all(f"key={row.label[:16]}" in html(app) for row in rows)
+    assert f"{sum(values) / 3:.2f}" in shown
+    assert "--seeds 0-2" in app.code[0].value
+    # the number on the board leads here
+    board = html(show(method=["byol"], crop=["gt"], task=["coco_det"]))
+    assert f"?page=result&amp;key={rows[0].label[:16]}&amp;source=measured" in board
+    assert "No result has the key 9999" in words(show("result", key="9999"))
+
+
+def test_a_matrix_of_methods_and_crops_is_on_the_board(database: Database) -> None:
+    shown = html(show(heat="knn"))
+    with database.engine.connect() as connection:
+        query = select(CellRow.method, CellRow.crop).where(
+            CellRow.task == "knn", CellRow.scale == "small", CellRow.state == "done"
+        )
+        pairs = set(connection.execute(query).all())
+    assert '<table class="b heat">' in shown
+    assert shown.count("--share:") == len(pairs) > 10
+    gains = words(show(heat="knn", shade="gain"))
+    assert "above (blue) or below (orange) the crop image" in gains
 
 
 def test_links_out_are_web_links_only() -> None:

@@ -12,6 +12,7 @@ from bench.results.papers.reported import CITATIONS
 from bench.results.papers.tables import list_tables
 from bench.results.views.ranking import format_correlation
 from dashboard.paper_table import claims_table, differences_table, paper_table
+from dashboard.plots import compare_reported
 from tests.dashboard.populate import paper_cells
 from tests.dashboard.test_pages import EVIL, html, show, words
 
@@ -48,6 +49,33 @@ def test_reported_numbers_are_beside_the_measured_ones(database: Database) -> No
     assert str(CITATIONS["000"]) in found
     assert "1 of 24 numbers are not measured yet" in found  # the last cell
     assert app.code[0].value == "bench table run 000/T1 --scale tiny"
+
+
+def test_the_chart_has_every_measured_number(database: Database) -> None:
+    frame = compare_table(database, "000/T1", "tiny")
+    chart = compare_reported(frame, lambda label: f"?key={label[:16]}")
+    assert chart is not None
+    shown = {
+        (r["row"], r["column"]): r for data in chart.to_dict()["datasets"].values() for r in data
+    }
+    cells = {
+        (row["label"], name): cell
+        for row in frame["rows"]
+        for name, cell in row["cells"].items()
+        if cell["measured"]
+    }
+    assert set(shown) == set(cells)
+    assert len(cells) == 23
+    for at, cell in cells.items():
+        measured = cell["measured"]
+        assert measured
+        assert (shown[at]["reported"], shown[at]["measured"]) == (
+            cell["reported"],
+            measured["mean"],
+        )
+        assert shown[at]["high"] - shown[at]["low"] == pytest.approx(2 * measured["ci95"])
+        assert shown[at]["link"] == f"?key={cell['cells'][0][:16]}"
+    assert compare_reported(compare_table(database, "000/T2", "small"), str) is None
 
 
 def test_every_table_is_shown_and_its_claims(database: Database) -> None:

@@ -168,7 +168,7 @@ def test_annotations_are_parsed_once(
     monkeypatch.setattr(
         coco_file,
         "read_json",
-        lambda file, what: parsed.append(file.name) or read(file, what),
+        lambda file, *more: parsed.append(file.name) or read(file, *more),
     )
     before = key(folder, home)
     assert sorted(parsed) == ["instances_train2017.json", "instances_val2017.json"]

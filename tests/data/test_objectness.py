@@ -137,7 +137,7 @@ def test_a_semantic_mask_counts_classes_not_the_void_border() -> None:
 
 
 def test_without_masks_it_says_so() -> None:
-    with pytest.raises(BadData, match="no masks for image 7; try: --source boxes"):
+    with pytest.raises(BadData, match="no masks for image 7; try: --objects boxes"):
         object_mask(Boxed([(9, 9)], [[]]), 0, "masks")
 
 

@@ -144,8 +144,7 @@ def test_a_finished_cell_is_shown_without_pytorch(home: Path) -> None:
         for run in (made, again)
     ]
     assert rows[0] == rows[1] != []
-    product = [x.replace("--method", "--methods").replace("--task", "--tasks") for x in cell]
-    matrix, packages = imported("matrix", *product, "--crops", "image")
+    matrix, packages = imported("matrix", *cell, "--crop", "image")
     assert "1 cell(s): 1 done; 0 stage(s) made, 1 reused" in matrix.stdout
     assert "torch" not in packages
 

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from bench.cli import run as run_verb
+from bench.conformance.support import overrides
 from bench.core.params import Runtime
 from bench.core.store import Store
 from bench.launch.local import LocalEngine
@@ -21,7 +22,6 @@ from bench.plan.product import make_cells
 from bench.stages.checkpoint import read_history
 from bench.stages.pretrain import loop as _fit
 from bench.stages.pretrain import run
-from tests.conformance.test_training import overrides
 from tests.core.test_store import Heard
 from tests.stages.pretraining import Watch, context
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from bench.api.studies import open_study
 from bench.cli._engine import open_engine
-from bench.cli.sweep._study import open_study
 from bench.core.params import Runtime
 from bench.launch.session import open_runtime
 from bench.sweep.study import Sweep
@@ -50,7 +50,17 @@ def opened(*arguments: str) -> tuple[Sweep, Runtime]:
     runtime = open_runtime(workers=0, devices="cpu")
     options = command.make_context("sweep", list(arguments)).params
     study = options.pop("study")
-    for name in ("timeout", "workers", "loaders", "devices", "as_json", "worker_of", "until"):
+    for name in (
+        "timeout",
+        "parallel",
+        "workers",
+        "loaders",
+        "devices",
+        "as_json",
+        "dry_run",
+        "worker_of",
+        "until",
+    ):
         options.pop(name)
     return open_study(runtime, study, {**options, "timed": False})[0], runtime
 

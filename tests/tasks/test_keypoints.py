@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bench.contracts.images import Objects
+from bench.data.layouts.coco_set import KEYPOINTS
 from bench.data.scenes.draw import draw_scene
-from bench.data.sets.coco import KEYPOINTS
 from bench.data.sets.scenes_keypoints import extremes
 from tasks._detection.data import TrainImages
 from tasks._detection.evaluate import make_records

@@ -20,6 +20,7 @@ from bench.cli._options import (
     say_left_out,
 )
 from bench.cli._table import Column, print_json, print_table
+from bench.cli._verb import renamed_options
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from bench.plan.cell import Cell
 
 
-@click.command()
+@click.command(cls=renamed_options(seeds="repeats"))
 @PROPOSALS()
 @IMAGES_DATA()
 @SPLIT()
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     help="Overlap with an object at which a box finds it.",
 )
 @click.option(
-    "--seeds",
+    "--repeats",
     default=1,
     show_default=True,
     type=click.IntRange(1, 100),
@@ -65,7 +66,7 @@ def recall(
     split: str,
     boxes: str,
     iou: float,
-    seeds: int,
+    repeats: int,
     scale: str,
     sets: tuple[str, ...],
     devices: int | str,
@@ -86,10 +87,10 @@ def recall(
     counts = _counts(boxes)
     runtime = open_runtime(devices=devices, workers=workers)
     names = match("proposals", "*" if proposals == "all" else proposals, say_left_out)
-    name, path = parse_data(data)
+    name, path, _, named = parse_data(data)
     if name is None:
         raise BadInput("--data is empty; try: --data scenes")
-    settings = parse_settings(sets)
+    settings = (*named, *parse_settings(sets))
     cell = _keep_boxes(
         max(counts), names, Cell("", "", "", name, name, check_scale(scale), 0, settings)
     )
@@ -105,7 +106,7 @@ def recall(
     with open_engine(runtime) as (engine, _):
         for proposer, stage in stages.items():
             try:
-                rows.append(_row(engine, proposer, stage, counts, iou, seeds))
+                rows.append(_row(engine, proposer, stage, counts, iou, repeats))
             except BadInput as error:
                 failed[proposer] = str(error)
     if as_json:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._engine import open_engine
 from bench.cli._options import (
     CROP,
     IMAGES_DATA,
@@ -21,30 +19,27 @@ from bench.cli._options import (
     say_left_out,
 )
 from bench.cli._table import Column, echo_prose, print_json, print_table
-from bench.core.errors import BenchError
-from bench.launch.session import open_runtime
+from bench.cli._verb import renamed_options
 
 if TYPE_CHECKING:
-    from bench.core.stage import Stage
-    from bench.launch.local import LocalEngine
-    from bench.plan.cell import Cell
+    from bench.api.crops import CropRow
 
 COLUMNS = ("objectness", "poor", "coarse", "precise", "coverage", "overlap", "shared_objectness")
 
 
-@click.command()
+@click.command(cls=renamed_options(source="objects", seeds="epochs"))
 @CROP(default="all", show_default=True)
 @IMAGES_DATA()
 @SPLIT()
 @click.option(
-    "--source",
+    "--objects",
     type=click.Choice(["boxes", "masks"]),
     default="boxes",
     show_default=True,
     help="What counts as the pixels of an object.",
 )
 @click.option(
-    "--seeds",
+    "--epochs",
     default=1,
     show_default=True,
     type=click.IntRange(1, 100),
@@ -66,8 +61,8 @@ def stats(
     crop: str,
     data: str,
     split: str,
-    source: str,
-    seeds: int,
+    objects: str,
+    epochs: int,
     image_objectness: float | None,
     scale: str,
     sets: tuple[str, ...],
@@ -80,65 +75,39 @@ def stats(
 
     Numbers are percent: the mean over crops, with the half-width of the 95 % interval over images.
     """
-    from bench.plan.product import make_crop_cells
+    from bench.api.crops import measure_crops
+    from bench.api.request import make_runtime
 
-    runtime = open_runtime(devices=devices, workers=workers)
-    cells, paths = make_crop_cells(crop, data, scale, sets, say_left_out)
-    from bench.plan.planner import plan_each
-
-    planned = plan_each(cells, runtime, paths, lambda p: p.crop_stats(source, seeds), split=split)
-    rows: list[dict[str, Any]] = []
-    failed: dict[str, list[str]] = {}
-    code = 0
-    with open_engine(runtime) as (engine, _):
-        for cell, stage in planned:
-            try:
-                rows.append(_row(engine, cell, stage, image_objectness))
-            except BenchError as error:
-                failed.setdefault(str(error), []).append(cell.crop)
-                code = max(code, error.exit_code)
+    runtime = make_runtime({"devices": devices, "workers": workers})
+    measured = measure_crops(
+        crop,
+        data,
+        split,
+        objects,
+        epochs,
+        image_objectness,
+        scale,
+        sets,
+        runtime,
+        say_left_out,
+    )
+    rows = measured.rows
     if as_json:
         print_json(rows)
     elif as_csv:
         _write_csv(rows)
     elif rows:
-        title = f"{data.partition('=')[0]} {split}, objects by {source}"
+        title = f"{data.partition('=')[0]} {split}, objects by {objects}"
         weighed = (
             f", images weighed to {image_objectness:g} %" if image_objectness is not None else ""
         )
         _print(rows, title + weighed)
-    for reason, names in failed.items():
+    for reason, names in measured.failed.items():
         click.echo(f"bench: {', '.join(names)}: {reason}", err=True)
-    sys.exit(code)
+    sys.exit(max((error.exit_code for error in measured.errors), default=0))
 
 
-def _row(
-    engine: LocalEngine, cell: Cell, stage: Stage, image_objectness: float | None
-) -> dict[str, Any]:
-    import numpy as np
-
-    from bench.core.records import read_provenance
-    from bench.stages.crop_stats import tilt_to_objectness
-
-    folder = engine.ensure(stage)
-    stats = json.loads((folder / "stats.json").read_text())
-    for part in (stage.inputs["data"], stage):  # reused ones may be new to this database
-        place = engine.store.folder(part)
-        engine.listener.stage_done(part, place, read_provenance(place))
-    if image_objectness is not None:
-        with np.load(folder / "per_image.npz") as per_image:
-            stats = tilt_to_objectness(stats, per_image, image_objectness / 100)
-    where = {
-        "crop": cell.crop,
-        "data": cell.data,
-        "split": stage.params["split"],
-        "stage": stage.key,
-    }
-    settings = stage.params["crop"]["params"]
-    return {**where, "source": stage.params["source"], "params": settings, "stats": stats}
-
-
-def _write_csv(rows: list[dict[str, Any]]) -> None:
+def _write_csv(rows: list[CropRow]) -> None:
     """One line per crop: every mean and half-width as a column."""
     names = (
         [n for n, v in rows[0]["stats"].items() if isinstance(v, dict) and "mean" in v]
@@ -154,7 +123,7 @@ def _write_csv(rows: list[dict[str, Any]]) -> None:
         writer.writerow([*(flat[p] for p in plain), *values])
 
 
-def _print(rows: list[dict[str, Any]], title: str) -> None:
+def _print(rows: list[CropRow], title: str) -> None:
     lines = []
     for row in sorted(rows, key=lambda r: r["stats"]["objectness"]["mean"] or 0):
         stats = row["stats"]

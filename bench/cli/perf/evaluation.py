@@ -103,8 +103,7 @@ def _open_images(data: str | None, split: str, count: int, runtime: Runtime) -> 
     from bench.plan.options import PRETRAIN_DATA, parse_data
     from bench.plan.planner import plan_each
 
-    name, path = parse_data(data)
-    sets: tuple[tuple[str, str], ...] = ()
+    name, path, _, sets = parse_data(data)
     if name is None:
         name = PRETRAIN_DATA["tiny"]
         scenes = {"n_train": count, "n_val": 1, "width": 500, "height": 375}

@@ -10,10 +10,12 @@ from typing import Any
 
 import click
 
+from bench.api.studies import HOLDOUT, make_setup, open_study
 from bench.cli._options import (
     BACKBONE,
     CROP,
     DEVICES,
+    DRY_RUN,
     JSON,
     METHOD,
     PRECISION,
@@ -23,8 +25,8 @@ from bench.cli._options import (
     SET,
     TASK,
     TASK_DATA,
+    WORKERS,
 )
-from bench.cli.sweep._study import HOLDOUT, open_study
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
 
@@ -81,34 +83,32 @@ from bench.launch.session import open_runtime
     help="Share of the training images that trials are scored on.",
 )
 @click.option(
-    "--workers",
+    "--parallel",
     default=1,
     show_default=True,
     type=click.IntRange(1, 64),
-    help="Number of trials at the same time.",
+    help="Number of trials at the same time, each in a process of its own.",
 )
-@click.option(
-    "--loaders",
-    default=2,
-    show_default=True,
-    type=click.IntRange(0, 256),
-    help="Processes that load images for each device of each trial (--workers of bench run).",
-)
+@WORKERS(help="Processes that load images for each device of each trial.")
+@click.option("--loaders", type=click.IntRange(0, 256), hidden=True)  # --workers until 0.1
 @DEVICES()
 @click.option(
     "--study",
     help="Name of the study. Alone, go on with the study of that name, on this machine or on "
     "another one too.",
 )
+@DRY_RUN(help="Print what would be searched and the commands of the trials, and run nothing.")
 @JSON(help="Print the trials and the winner as JSON instead of as text.")
 @click.option("--worker-of", type=int, hidden=True)
 @click.option("--until", type=float, default=float("inf"), hidden=True)
 def command(
     timeout: str | None,
+    parallel: int,
     workers: int,
-    loaders: int,
+    loaders: int | None,
     devices: int | str,
     study: str | None,
+    dry_run: bool,
     as_json: bool,
     worker_of: int | None,
     until: float,
@@ -122,21 +122,27 @@ def command(
     \b
     bench sweep --param n_crops
     """
-    from bench.cli.sweep._drive import drive_trials, work_on_trials
-    from bench.cli.sweep._report import finish, introduce
+    from bench.api.sweeping import drive, work_on_trials
+    from bench.cli.sweep._drive import show_trials
+    from bench.cli.sweep._report import describe, finish, introduce, print_trials
     from bench.core.signals import listen_for_stop
 
-    runtime = open_runtime(devices=devices, workers=loaders)
+    runtime = open_runtime(devices=devices, workers=workers if loaders is None else loaders)
+    chosen: Any = {**options, "timed": timeout is not None}
     if worker_of is not None:
         with listen_for_stop(at_once=True):
-            work_on_trials(runtime, str(study), options, worker_of, until)
+            work_on_trials(runtime, str(study), chosen, worker_of, until)
         return
+    if dry_run:
+        setup, _ = make_setup(runtime, chosen)
+        describe(setup, parallel, click.echo)
+        return print_trials(setup)
     until = min(until, time.time() + parse_time(timeout))
-    sweep, paths = open_study(runtime, study, {**options, "timed": timeout is not None})
+    sweep, paths = open_study(runtime, study, chosen)
     say = click.echo if not as_json else _say_on_stderr
-    introduce(sweep, runtime, workers, say)
-    with listen_for_stop(at_once=True):
-        drive_trials(sweep, runtime, workers, until, options, as_json)
+    introduce(sweep, runtime, parallel, say)
+    with show_trials(sweep, parallel) as show:
+        drive(sweep, runtime, parallel, until, chosen, show)
     sys.exit(finish(sweep, runtime, paths, as_json, say))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-def introduce(sweep: Sweep, runtime: Runtime, workers: int, say: Say) -> None:
-    """Print what will be done, and every choice that was made without being asked for."""
+def introduce(sweep: Sweep, runtime: Runtime, parallel: int, say: Say) -> None:
+    """Print what will be done."""
+    say(f"study {sweep.name} in {redact_url(runtime.database)}")
+    describe(sweep.setup, parallel, say)
+
+
+def describe(setup: Setup, parallel: int, say: Say) -> None:
+    """Print what a sweep searches, how, and every choice that was made without being asked for."""
     from bench.sweep.setup import MANY
 
-    setup, cell = sweep.setup, sweep.setup.cells[0]
+    cell = setup.cells[0]
     seeds = ", ".join(str(c.seed) for c in setup.cells)
-    say(f"study {sweep.name} in {redact_url(runtime.database)}")
     for space in setup.spaces:
         say(f"  {space.name}: {space}")
     say(
@@ -40,80 +45,58 @@ def introduce(sweep: Sweep, runtime: Runtime, workers: int, say: Say) -> None:
         f"of {cell.task_data}; the best is scored on the test images once"
     )
     count = "any number of" if setup.trials >= MANY else setup.trials
-    say(f"  sampler {setup.sampler}, pruner {setup.pruner}, {count} trials, {workers} worker(s)")
+    say(f"  sampler {setup.sampler}, pruner {setup.pruner}, {count} trials, {parallel} at a time")
+
+
+def print_trials(setup: Setup) -> None:
+    """The commands of a grid's trials; where values are drawn, nobody knows them yet."""
+    if not setup.grid:
+        click.echo(f"the values of the trials are drawn by {setup.sampler} while they run")
+        return
+    for point in setup.points():
+        for cell in setup.trial(point):
+            click.echo(cell.command())
 
 
 def finish(
     sweep: Sweep, runtime: Runtime, paths: Mapping[str, Path | None], as_json: bool, say: Say
 ) -> int:
     """Score the winner and print the result; returns the exit code."""
-    from bench.results.views.studies import (
-        compute_importances,
-        describe_trial,
-        find_best,
-        is_lost,
-    )
-    from bench.results.views.trials import decide, describe_decision, format_params, format_score
+    from bench.api.sweeping import conclude
+    from bench.results.views.trials import describe_decision, format_params, format_score
 
-    rows = [describe_trial(t) for t in sweep.trials() if not is_lost(t)]
-    failed = [r for r in rows if r["state"] == "fail"]
-    for row in failed:
+    result = conclude(sweep, runtime, paths)
+    for row in result.failed:
         click.echo(
             f"bench: trial {row['number']} ({format_params(row['params'])}): {row['reason']}",
             err=True,
         )
-    best, setup = find_best(rows), sweep.setup
+    best, setup = result.best, sweep.setup
     if best is None:
         say("no trial is complete yet; the same command goes on")
         return 1
-    if sweep.left():
+    if result.unfinished:
         say("the time is over, but trials are left: the same command goes on")
-    winner = _score_winner(sweep, best["params"], runtime, paths)
-    shares = compute_importances(sweep.study)
-    decision = decide(rows)
+    decision = result.decision
     assert decision is not None  # there is a best trial
     if as_json:
         print_json(
             {
-                "study": sweep.name,
-                "trials": rows,
-                "winner": winner,
+                "study": result.study,
+                "trials": result.trials,
+                "winner": result.winner,
                 "verdict": decision.verdict,
                 "rivals": [t["number"] for t in decision.rivals],
-                "importances": shares,
+                "importances": result.importances,
             }
         )
-        return 1 if failed else 0
-    _print_plots(rows, setup, shares)
+        return 1 if result.failed else 0
+    _print_plots(result.trials, setup, result.importances)
     score = format_score(best["value"], best["ci95"])
     say(f"\nbest value: {describe_decision(decision)}")
     say(f"highest mean: {format_params(best['params'])}, validation {setup.headline} {score}")
-    _print_commands(sweep, best, winner)
-    return 1 if failed else 0
-
-
-def _score_winner(
-    sweep: Sweep, values: Mapping[str, Any], runtime: Runtime, paths: Mapping[str, Path | None]
-) -> Winner:
-    """Score the chosen configuration, as ordinary cells, on the test images; keep that with the
-    study."""
-    from bench.cli._engine import open_engine
-    from bench.core.statistics import summarise
-    from bench.results.views.studies import WINNER
-    from bench.sweep.work import evaluate_winner
-
-    with open_engine(runtime) as (engine, _):
-        plan, scores = evaluate_winner(sweep, values, runtime, paths, engine)
-    winner: Winner = {
-        "values": dict(values),
-        "cells": [c.final.key for c in plan.cells if c.final],
-        "commands": [c.command() for c in plan.cells],
-        "scores": scores,
-        "test": summarise(scores),
-    }
-    if sweep.study.user_attrs.get(WINNER) != winner:
-        sweep.study.set_user_attr(WINNER, winner)
-    return winner
+    _print_commands(sweep, best, result.winner)
+    return 1 if result.failed else 0
 
 
 def _print_plots(rows: list[TrialRow], setup: Setup, shares: Mapping[str, float]) -> None:

@@ -79,10 +79,12 @@ class Wrong(ValueError):
         self.kind = kind
 
 
-def load_coco(file: Path, what: str, findings: Findings) -> CocoFile:
+def load_coco(
+    file: Path, what: str, findings: Findings, advice: str = "download them again"
+) -> CocoFile:
     """The file, read and checked; faults of its entries go to `findings`, BadData where it is no
-    COCO file at all."""
-    return parse_coco(read_json(file, what), str(file), findings)
+    COCO file at all. advice: what to do where it cannot be read."""
+    return parse_coco(read_json(file, what, advice), str(file), findings)
 
 
 def parse_coco(content: Any, name: str, findings: Findings) -> CocoFile:

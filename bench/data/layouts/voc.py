@@ -20,14 +20,8 @@ from bench.data.files import Listing, check_once, contents_hash, list_files
 from bench.data.findings import Findings, find_repeated
 from bench.data.index import IndexedImages, write_index
 from bench.data.layouts.parts import PartedSet, sizes
-from bench.data.layouts.voc_files import (
-    CLASSES,
-    Member,
-    image_sets,
-    read_annotation,
-    read_names,
-    read_row,
-)
+from bench.data.layouts.voc_files import Member, image_sets, read_names, read_row
+from bench.data.layouts.voc_xml import CLASSES, read_annotation
 from bench.data.runner import note_repairs, read_splits
 
 OFFICIAL = {
@@ -130,7 +124,8 @@ def _parse_all(annotations: Iterable[Path]) -> None:
         try:
             read_annotation(file)
         except BadData as error:
-            findings.add("an annotation is damaged", str(error))
+            for line in error.findings or (str(error),):
+                findings.add("an annotation is damaged", line)
     findings.refuse()
 
 

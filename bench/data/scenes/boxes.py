@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from bench.core.files import write_json
-from bench.data.layouts.voc_files import CLASSES as VOC_CLASSES
+from bench.data.layouts.voc_xml import CLASSES as VOC_CLASSES
 from bench.data.scenes.classes import CLASSES as SCENE_CLASSES
 from bench.data.scenes.layouts import Drawn, draw_scenes, put
 from bench.data.scenes.listed import halves, write_lines
@@ -51,7 +51,7 @@ def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 def write_images(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
     """Images in a folder of their own each ten; the set has no val, so `n_val` makes none."""
-    for i, d in enumerate(_drawn("train", n_train, seed)):
+    for i, d in enumerate(drawn("train", n_train, seed)):
         put(root / f"{i // 10:03d}" / f"{d.number:06d}.jpg", d.jpeg())
 
 
@@ -61,12 +61,12 @@ def write_coco(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
     for split, n in (("train", n_train), ("val", n_val)):
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        for d in _drawn(split, n, seed):
+        for d in drawn(split, n, seed):
             name, (height, width) = f"{d.number:012d}.jpg", d.scene.image.shape[:2]
             put(root / f"{split}2017" / name, d.jpeg())
             images.append({"id": d.number, "file_name": name, "width": width, "height": height})
             annotations += [
-                _coco_object(d.number, int(label), mask)
+                coco_object(d.number, int(label), mask)
                 for label, mask in zip(d.scene.labels, d.scene.masks, strict=True)
             ]
         for number, annotation in enumerate(annotations, 1):
@@ -78,7 +78,8 @@ def write_coco(root: Path, n_train: int, n_val: int, seed: int = 0) -> None:
             write_json(root / "annotations" / f"{kind}_{split}2017.json", table)
 
 
-def _coco_object(image: int, label: int, mask: np.ndarray) -> dict[str, Any]:
+def coco_object(image: int, label: int, mask: np.ndarray) -> dict[str, Any]:
+    """The annotation of a visible mask (H, W) bool, without its id; categories count from 1."""
     from pycocotools import mask as coco
 
     rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
@@ -188,9 +189,10 @@ def write_mask(file: Path, indices: np.ndarray) -> None:
     image.save(file)
 
 
-def _drawn(split: str, n: int, seed: int) -> Iterable[Drawn]:
+def drawn(split: str, n: int, seed: int) -> Iterable[Drawn]:
+    """The first `n` scenes of a split, at the size of sets with boxes."""
     return draw_scenes(split, n, seed, SIZE)
 
 
 def _sides(n_train: int, n_val: int, seed: int) -> tuple[list[Drawn], list[Drawn]]:
-    return list(_drawn("train", n_train, seed)), list(_drawn("val", n_val, seed))
+    return list(drawn("train", n_train, seed)), list(drawn("val", n_val, seed))

@@ -1,23 +1,12 @@
-"""Where results are: `BENCH_HOME` and `BENCH_DB`."""
+"""Where results are: `BENCH_DB`, by default in `BENCH_HOME`."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from bench.core.errors import BadInput
-from bench.core.files import expand_path
+from bench.core.home import home_folder as home_folder
 from bench.core.redact import redact, redact_url
-
-
-def home_folder() -> Path:
-    """`BENCH_HOME`, by default a per-user data folder."""
-    chosen = os.environ.get("BENCH_HOME")
-    if chosen:
-        return expand_path(chosen)
-    from platformdirs import user_data_path
-
-    return user_data_path("bench")
 
 
 def database_url() -> str:

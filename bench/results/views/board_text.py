@@ -131,11 +131,11 @@ def as_csv(board: Board) -> str:
         names = [row["rank"] or "", row["method"], row["crop"], row["settings"], row["source"]]
         cells: list[Mapping[str, object]] = [row["cells"][c.title] for c in board.columns]
         values = [cell.get(what) for cell in cells for what in whats]
-        writer.writerow([_disarm("" if v is None else v) for v in (*names, *values)])
+        writer.writerow([disarm("" if v is None else v) for v in (*names, *values)])
     return text.getvalue()
 
 
-def _disarm(value: Any) -> Any:
+def disarm(value: Any) -> Any:
     """Text that a spreadsheet would run as a formula gets an apostrophe."""
     risky = isinstance(value, str) and len(value) > 1 and value[0] in "=+-@\t\r"
     return f"'{value}" if risky else value

@@ -20,6 +20,14 @@ def compact_seeds(seeds: Sequence[int]) -> str:
     return ",".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
 
 
+def name_seeds(command: str, seeds: Sequence[int]) -> str:
+    """The command of a cell, for these seeds."""
+    words = shlex.split(command)
+    if "--seeds" in words:
+        words[words.index("--seeds") + 1] = compact_seeds(seeds)
+    return shlex.join(words)
+
+
 def fill_command(row: Row, column: Column) -> str:
     """The command that fills the row's cell in a column, for all seeds the row has elsewhere."""
     model = next(iter(row.entries.values()))

@@ -46,6 +46,8 @@ class Point:
     y_ci: float | None
     n: int = 1
     size: float | None = None
+    seeds: tuple[int, ...] = ()
+    cell: str = ""  # label of one of its cells, "" where it was reported
 
 
 class MeasuredCrop(CropRecord):
@@ -145,6 +147,8 @@ def read_points(
             y_ci=value["ci95"],
             n=value["n"],
             size=fmean(known) if known else None,
+            seeds=tuple(row["seeds"]),
+            cell=row["cells"][0],
         )
         points.append(point)
         overrides = row["overrides"].items()

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bench.results.db.place import home_folder
+from bench.core.home import home_folder
 from bench.results.views.lineage import StageInfo
 
 KINDS = {"bbox", "segm", "keypoints"}  # outer keys of COCO's scores

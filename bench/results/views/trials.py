@@ -61,6 +61,15 @@ def format_params(params: Mapping[str, Any]) -> str:
     return " ".join(f"{k.rpartition('.')[2]}={format_setting(v)}" for k, v in params.items())
 
 
+def describe_end(trial: TrialRow) -> str:
+    """`trial 3: n_crops=5: 12.3 (complete)`; "" while the trial has not ended."""
+    if trial["state"] not in ("complete", "pruned", "fail"):
+        return ""
+    how = trial["reason"] or ("reused" if trial["made"] == 0 else trial["state"])
+    score = format_score(trial["value"], trial["ci95"])
+    return f"trial {trial['number']}: {format_params(trial['params'])}: {score} ({how})"
+
+
 def describe_decision(decision: Decision) -> str:
     """`supported: n_crops=3 is told apart from ...`, or `undecided between n_crops=3 and ...`."""
     best = format_params(decision.best["params"])

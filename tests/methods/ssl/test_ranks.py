@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.conformance.support import overrides
 from bench.contracts import registry
 from bench.contracts.context import StageContext
 from bench.contracts.network import Batch, Network, Views
@@ -23,7 +24,6 @@ from bench.plan.cell import Cell
 from bench.plan.planner import Planner
 from bench.stages.pretrain.setup import build_crop, build_method, prepare
 from bench.views.loader import BatchOrder, make_loader, to_device
-from tests.conformance.test_training import overrides
 from tests.core.test_store import Heard
 from tests.nn.ranks import on_ranks
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from bench.core.errors import BadInput, Unavailable
 from bench.plan.product import make_cells
@@ -14,14 +14,36 @@ if TYPE_CHECKING:
     from bench.sweep.setup import Setup
     from bench.sweep.study import Sweep
 
+
+class SweepOptions(TypedDict):
+    """The options of a sweep, as commands spell them. timed: it ends by the clock."""
+
+    params: tuple[str, ...]
+    method: str | None
+    crop: str | None
+    task: str | None
+    data: str | None
+    task_data: str | None
+    scale: str | None
+    seeds: str | None
+    sets: tuple[str, ...]
+    backbone: str | None
+    precision: str | None
+    sampler: str
+    pruner: str
+    trials: int | None
+    holdout: float | None
+    timed: bool
+
+
 SEARCH = {"params", "sampler", "pruner", "trials", "timed"}  # options that change a known study
 # options that may come with --study alone: they say where this machine has the data
-MORE = ("data", "task_data")
+MORE: tuple[Literal["data"], Literal["task_data"]] = ("data", "task_data")
 HOLDOUT = 0.2
 
 
 def open_study(
-    runtime: Runtime, study: str | None, options: dict[str, Any]
+    runtime: Runtime, study: str | None, options: SweepOptions
 ) -> tuple[Sweep, dict[str, Path | None]]:
     """The sweep of the options, or the study of that name alone; and where the data are."""
     from bench.sweep.setup import change_setup, name_study
@@ -35,28 +57,36 @@ def open_study(
     ):
         sweep = Sweep.load(runtime.database, study)
         if changed - {"timed"}:
-            setup = change_setup(sweep.setup, **{k: options[k] for k in SEARCH})
+            setup = change_setup(
+                sweep.setup,
+                params=options["params"],
+                sampler=options["sampler"],
+                pruner=options["pruner"],
+                trials=options["trials"],
+                timed=options["timed"],
+            )
             sweep = Sweep.start(runtime.database, study, setup)
         return sweep, data_places(options)
+    setup, paths = make_setup(runtime, options)
+    return Sweep.start(runtime.database, study or name_study(setup), setup), paths
+
+
+def data_places(options: SweepOptions) -> dict[str, Path | None]:
+    from bench.plan.options import parse_data
+
+    choices = [parse_data(options.get(name)) for name in MORE]
+    return {c.name: c.path for c in choices if c.name and c.path}
+
+
+def make_setup(runtime: Runtime, options: SweepOptions) -> tuple[Setup, dict[str, Path | None]]:
+    """What the options ask for, validated, and where the data are; nothing is written."""
+    from bench.contracts import registry
+    from bench.sweep.setup import Setup, choose_crop, choose_search, resolve, seal_setup
+
     if not options["params"]:
         raise BadInput(
             "--param is missing; try: bench sweep --param n_crops, or bench list params NAME"
         )
-    setup, paths = _make_setup(runtime, options)
-    return Sweep.start(runtime.database, study or name_study(setup), setup), paths
-
-
-def data_places(options: Mapping[str, Any]) -> dict[str, Path | None]:
-    from bench.plan.options import parse_data
-
-    places = dict(parse_data(options[name]) for name in MORE)
-    return {name: path for name, path in places.items() if name and path}
-
-
-def _make_setup(runtime: Runtime, options: dict[str, Any]) -> tuple[Setup, dict[str, Path | None]]:
-    from bench.contracts import registry
-    from bench.sweep.setup import Setup, choose_crop, choose_search, resolve, seal_setup
-
     scale, weights = options["scale"] or "tiny", "=" in (options["backbone"] or "")
     if weights and not options["task"]:
         raise BadInput("--task is missing; try: bench list tasks")

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 import torch
 
+from bench.conformance.support import (
+    Watch,
+    chosen_names,
+    make_engine,
+    make_planner,
+    make_runtime,
+    overrides,
+)
 from bench.contracts import registry
 from bench.contracts.context import StageContext
-from bench.core.params import Runtime
-from bench.core.store import Store
-from bench.launch.local import LocalEngine
-from bench.plan.cell import Cell
-from bench.plan.planner import Planner
 from bench.stages.checkpoint import read_history
 from bench.stages.pretrain import run
-from tests.conformance.test_training import overrides
-from tests.core.test_store import Heard
-from tests.stages.pretraining import Watch
 
-TRAINED = [n for n in registry.names("method") if registry.load("method", n).trains]  # type: ignore[attr-defined]
+TRAINED = [n for n in chosen_names("method") if registry.load("method", n).trains]  # type: ignore[attr-defined]
 STEPS = 6  # 12 scenes, batch 4, 2 epochs
 LIVE = {"queue_from_epoch": 1, "freeze_epochs": 0.5, "dropout": 0.1, "cutout_p": 1.0}
 
@@ -45,24 +45,13 @@ class Trainings:
     home: Path
 
     def run(self, method: str, work: Path, watch: Watch) -> None:
-        runtime = Runtime(
-            home=self.home,
-            database="",
-            workers=0,
-            threads=1,
-            tracker="none",
-            devices="cpu",
-            checkpoint_seconds=0.0,
-        )
+        runtime = make_runtime(self.home, threads=1, checkpoint_seconds=0.0)
         known = registry.load("method", method).Params.model_fields
         sets = dict(overrides()) | {f"{method}.{k}": str(v) for k, v in LIVE.items() if k in known}
         sets[f"{method}.epochs"] = "2"
-        cell = Cell(
-            method, "image", "coco_det", "scenes", "scenes", "tiny", 0, tuple(sets.items())
-        )
-        planner = Planner(cell, runtime)
+        planner = make_planner(runtime, method, "image", sets.items())
         stage = planner.pretrain(method, "image", planner.data("scenes"), main=True)
-        engine = LocalEngine(runtime, Store(self.home), Heard())
+        engine = make_engine(runtime)
         inputs = {role: engine.ensure(child) for role, child in stage.inputs.items()}
         work.mkdir(exist_ok=True)
         run(StageContext(stage, work, inputs, runtime, watch))
@@ -70,7 +59,7 @@ class Trainings:
 
 @pytest.fixture
 def trainings(common_folder: Path) -> Trainings:
-    return Trainings(common_folder / "conformance")
+    return Trainings(common_folder / "home")
 
 
 @pytest.mark.parametrize("method", TRAINED)

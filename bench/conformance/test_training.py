@@ -1,7 +1,7 @@
 """Methods and crops train together on a dozen scenes, or say why they cannot; every generator
 proposes.
 
-`tests/plan/test_matrix.py` plans every pair. Trained are: the plainest two-view method with every
+Trained are: the plainest two-view method with every
 crop, and every method with one crop of each kind (style and number of heads): a method sees no
 more of a crop.
 """
@@ -18,68 +18,50 @@ import pytest
 import torch
 from torchvision import models
 
+from bench.conformance.support import (
+    PLAINEST,
+    chosen_names,
+    make_engine,
+    make_planner,
+    make_runtime,
+    overrides,
+)
 from bench.contracts import registry
 from bench.core.errors import Unsupported
-from bench.core.params import Runtime
-from bench.core.store import Store
 from bench.data.scenes.draw import draw_scene
-from bench.launch.local import LocalEngine
 from bench.nn.backbones import build_backbone, load_backbone
-from bench.plan.cell import Cell
-from bench.plan.planner import Planner
-from tests.core.test_store import Heard
-
-SMALL = {
-    "epochs": 1,
-    "batch_size": 4,
-    "warmup_epochs": 0,
-    "image_size": 32,
-    "patch": 32,
-    "roi_size": 32,
-}
-PLAINEST = "byol"
 
 
 def pairs() -> list[tuple[str, str]]:
+    """Every chosen method with a crop of each kind, every chosen crop with the plainest method."""
     kinds: dict[tuple[str, int], str] = {}
-    for name in registry.names("crop"):
-        crop: Any = registry.load("crop", name).resolve("tiny")
+    crops, _ = registry.load_all("crop")
+    for name, cls in crops.items():
+        crop: Any = cls.resolve("tiny")
         kinds.setdefault((crop.style, crop.heads()), name)
-    found = [(m, c) for m in registry.names("method") for c in kinds.values()]
-    return sorted({*found, *((PLAINEST, c) for c in registry.names("crop"))})
+    chosen = {(m, c) for m in chosen_names("method") for c in kinds.values()}
+    return sorted({*chosen, *((PLAINEST, c) for c in chosen_names("crop"))})
 
 
 PAIRS = pairs()
 
 
-def overrides() -> tuple[tuple[str, str], ...]:
-    """Every method cut down to a few steps, by the fields it has."""
-    found = [("scenes.n_train", "12"), ("scenes.n_val", "4")]
-    for name in registry.names("method"):
-        fields = registry.load("method", name).Params.model_fields
-        found += [(f"{name}.{f}", str(v)) for f, v in SMALL.items() if f in fields]
-    return tuple(found)
-
-
 @pytest.fixture
 def shared_home(common_folder: Path) -> Path:
-    return common_folder / "conformance"
+    return common_folder / "home"
 
 
 @pytest.mark.parametrize(("method", "crop"), PAIRS, ids=[f"{m}-{c}" for m, c in PAIRS])
 def test_the_pair_trains_or_is_unsupported(method: str, crop: str, shared_home: Path) -> None:
-    runtime = Runtime(
-        home=shared_home, database="sqlite://", workers=0, tracker="none", devices="cpu"
-    )
-    cell = Cell(method, crop, "coco_det", "scenes", "scenes", "tiny", 0, overrides())
-    planner = Planner(cell, runtime)
+    runtime = make_runtime(shared_home)
+    planner = make_planner(runtime, method, crop, overrides())
     data = planner.data("scenes")
     if registry.load("method", method).resolve("tiny").supports(registry.load("crop", crop)):  # type: ignore[attr-defined]
         with pytest.raises(Unsupported):
             planner.pretrain(method, crop, data, main=True)
         return
     stage = planner.pretrain(method, crop, data, main=True)
-    engine = LocalEngine(runtime, Store(shared_home), Heard())
+    engine = make_engine(runtime)
     folder = engine.ensure(stage)
     state = torch.load(folder / "backbone.pth", weights_only=True)
     name = stage.params["method"]["params"]["backbone"]
@@ -92,17 +74,16 @@ def test_the_pair_trains_or_is_unsupported(method: str, crop: str, shared_home: 
         assert load_backbone(folder / "backbone.pth", build_backbone(name)) == len(state) > 50
     assert all(torch.isfinite(t.float()).all() for t in state.values())
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["steps"] == (
-        0 if not registry.load("method", method).trains else summary["samples"] // 4
-    )  # type: ignore[attr-defined]
-    again = LocalEngine(runtime, Store(shared_home), Heard())
+    learner: Any = registry.load("method", method)
+    assert summary["steps"] == (summary["samples"] // 4 if learner.trains else 0)
+    again = make_engine(runtime)
     assert again.ensure(stage) == folder
     assert not again.outcome.made
     if crop != "image":  # those of whole images are inputs of other trainings
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("name", registry.names("proposals"))
+@pytest.mark.parametrize("name", chosen_names("proposals"))
 def test_a_generator_proposes_inside_the_image(name: str) -> None:
     maker: Any = registry.load("proposals", name).resolve("tiny")
     if "propose" not in vars(type(maker)):

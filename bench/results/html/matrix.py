@@ -1,0 +1,103 @@
+"""Methods x crops of a task as an HTML table, its cells coloured by their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Literal
+
+from bench.results.html.board import SIGNS
+from bench.results.html.pieces import frame_table, hint_attributes
+from bench.results.views.board_text import format_number
+from bench.results.views.commands import compact_seeds
+from bench.results.views.crop_effects import BASE
+from bench.results.views.crop_matrix import CropMatrix, MatrixCell
+from bench.results.views.differences import verdict
+from bench.results.views.entries import Entry
+from bench.results.views.marks import MEANINGS
+
+Shade = Literal["score", "gain"]  # what the colours and numbers are: the mean, or above `image`
+
+
+def matrix_table(
+    matrix: CropMatrix, shade: Shade = "score", link: Callable[[Entry], str] = lambda entry: ""
+) -> str:
+    """The table. `link`: the escaped address of a result, "" for none."""
+    heads = "".join(f'<th scope="col" class="num">{escape(crop)}</th>' for crop in matrix.crops)
+    body = "".join(
+        f'<tr><th scope="row" class="name">{escape(method)}</th>'
+        + "".join(_cell(matrix, shade, link, method, crop) for crop in matrix.crops)
+        + "</tr>"
+        for method in matrix.methods
+    )
+    head = f'<thead><tr><th scope="col">method</th>{heads}</tr></thead>'
+    return frame_table(f'<table class="b heat">{head}<tbody>{body}</tbody></table>')
+
+
+def explain_matrix(shade: Shade) -> str:
+    """What the table's numbers and colours are."""
+    if shade == "gain":
+        return (
+            f"Points above (blue) or below (orange) the crop {BASE} of the same method and "
+            "settings, over common seeds. Bold: the 95 % interval leaves out 0; the intervals of "
+            "the whole table hold together (Bonferroni)."
+        )
+    return (
+        "Means over seeds, in percent; the stronger the blue, the higher. Marks are those of the "
+        "board. Of several settings of a method and crop, the unchanged ones are shown, else "
+        "those with most seeds."
+    )
+
+
+def _cell(
+    matrix: CropMatrix, shade: Shade, link: Callable[[Entry], str], method: str, crop: str
+) -> str:
+    cell = matrix.cells.get((method, crop))
+    if cell is None:
+        return '<td class="cell"></td>'
+    hint = describe_cell(matrix, cell)
+    if shade == "gain" and crop != BASE:
+        text, kind, share = _show_gain(matrix, cell)
+    else:
+        text, kind, share = _show_score(matrix, cell)
+        share = share if shade == "score" else 0.0
+    to = link(cell.entry)
+    inner = (
+        f'<a href="{to}" target="_self"{hint_attributes(hint)}>{text}</a>'
+        if to
+        else f"<span{hint_attributes(hint)}>{text}</span>"
+    )
+    return f'<td class="cell {kind}" style="--share:{share:.3f}">{inner}</td>'
+
+
+def _show_score(matrix: CropMatrix, cell: MatrixCell) -> tuple[str, str, float]:
+    """(text, classes, share of the colour)."""
+    low, high = matrix.span
+    share = 1.0 if high == low else (cell.mean - low) / (high - low)
+    sign = SIGNS.get(cell.mark, "") if cell.mark else ""
+    return f'<b class="v">{cell.mean:.1f}</b>{sign}', f"up {cell.mark or ''}".strip(), share
+
+
+def _show_gain(matrix: CropMatrix, cell: MatrixCell) -> tuple[str, str, float]:
+    gap = cell.gap
+    if gap is None:
+        return '<b class="v">-</b>', "", 0.0
+    share = abs(gap["mean"]) / matrix.reach if matrix.reach else 0.0
+    sure = "best" if verdict(gap) in ("better", "worse") else ""
+    side = "up" if gap["mean"] >= 0 else "down"
+    return f'<b class="v">{gap["mean"]:+.1f}</b>', f"{side} {sure}".strip(), share
+
+
+def describe_cell(matrix: CropMatrix, cell: MatrixCell) -> str:
+    """The text that is shown where the pointer is over a cell."""
+    n = len(cell.seeds)
+    seeds = f"seed{'s' if n > 1 else ''} {compact_seeds(cell.seeds)}"
+    text = f"{matrix.column.headline} {format_number(cell.entry)}, n={n} ({seeds})"
+    parts = [f"{cell.row.title}: {text}"]
+    if cell.gap is not None:
+        half = "" if cell.gap["ci95"] is None else f" ± {cell.gap['ci95']:.1f}"
+        parts.append(f"{cell.gap['mean']:+.1f}{half} beside {BASE}: {verdict(cell.gap)}")
+    parts += [MEANINGS[cell.mark]] if cell.mark else []
+    if cell.others:
+        parts.append(f"{cell.others} more row{'s' if cell.others > 1 else ''} of other settings")
+    return "; ".join(parts)

@@ -1,0 +1,112 @@
+"""Charts to touch: the numbers they are given, what a mark says and where it leads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.figures import objectness
+from bench.figures.objectness import series
+from bench.figures.recorded import describe_figure, list_points
+from bench.results.views.objectness import Point
+from dashboard.pictures import write_csv
+from dashboard.plots import scatter, shares
+
+PLACES = (20.0, 35.0, 45.0, 55.0, 70.0)
+
+
+def point(method: str, x: float, y: float, **other: Any) -> Point:
+    given = {"x_ci": None, "y_ci": 0.5, "n": 3, "seeds": (0, 1, 4), "cell": f"{method}{x:.0f}"}
+    return Point(method, f"crop{x:.0f}", f"crop{x:.0f}", x, y=y, **{**given, **other})
+
+
+def content(*sources: str) -> dict[str, Any]:
+    """byol bends, orl does not."""
+    points = [point("byol", x, 60 - 0.01 * (x - 45) ** 2) for x in PLACES]
+    points += [point("orl", x, 50 + 0.1 * x, y_ci=None, n=1) for x in PLACES]
+    plain = [point("BYOL", x, 40 + x / 10, seeds=(), cell="") for x in PLACES]
+    given = {"measured": points, "reported": plain}
+    made = [series(f"{s}: somewhere", f"metric of {s}", given[s]) for s in sources]
+    return {"series": made, "size": ""}
+
+
+def rows(chart: dict[str, Any], *fields: str) -> list[dict[str, Any]]:
+    """The chart's data with these fields."""
+    return [r for data in chart["datasets"].values() for r in data if {*fields} <= set(r)]
+
+
+def walk(part: Any) -> Any:
+    """Every dictionary in a chart."""
+    if isinstance(part, dict):
+        yield part
+        part = list(part.values())
+    for child in part if isinstance(part, list) else ():
+        yield from walk(child)
+
+
+def test_a_mark_says_n_seeds_and_interval_and_leads_to_its_result() -> None:
+    chart = scatter(content("measured"), lambda label: f"?key={label}").to_dict()
+    points = {(r["method"], r["x"]): r for r in rows(chart, "link")}
+    assert len(points) == 10
+    first = points["byol", 20.0]
+    assert (first["value"], first["n"], first["seeds"]) == ("53.8 ± 0.5", 3, "0, 1, 4")
+    assert (first["y_low"], first["y_high"]) == (53.25, 54.25)
+    assert first["link"] == "?key=byol20"
+    assert (points["orl", 20.0]["value"], points["orl", 20.0]["y_low"]) == ("52.0", None)
+    assert {r["crop"] for r in points.values() if r["top"]} == {f"crop{x:.0f}" for x in PLACES}
+    assert sum(r["top"] for r in points.values()) == 5  # each crop is named once
+    marks = [part for part in walk(chart) if part.get("href")]
+    assert marks
+    assert {t["field"] for t in marks[0]["tooltip"]} >= {"n", "seeds", "value", "crop", "method"}
+
+
+def test_a_curve_is_drawn_where_it_bends_and_points_are() -> None:
+    chart = scatter(content("measured"), str).to_dict()
+    lines = rows(chart, "line")
+    assert {r["method"] for r in lines} == {"byol"}
+    assert (min(r["x"] for r in lines), max(r["x"] for r in lines)) == (20.0, 70.0)
+    for line in lines[:: len(lines) // 7]:
+        assert line["y"] == pytest.approx(60 - 0.01 * (line["x"] - 45) ** 2)
+    fields = {"method", "source", "x", "y"}
+    (top,) = (r for r in rows(chart, *fields) if set(r) == fields)
+    assert (top["x"], top["y"]) == (pytest.approx(45), pytest.approx(60))
+
+
+def test_measured_and_reported_are_layers_with_an_axis_each() -> None:
+    chart = scatter(content("measured", "reported"), str).to_dict()
+    assert chart["resolve"]["scale"]["y"] == "independent"
+    assert {r["source"] for r in rows(chart, "top")} == {"measured", "reported"}
+    given = [part["axis"] for part in walk(chart) if isinstance(part.get("axis"), dict)]
+    axes = {axis["orient"] for axis in given if "orient" in axis}
+    assert axes == {"left", "right"}
+    assert all(r["link"] is None for r in rows(chart, "top") if r["source"] == "reported")
+    picks = [p for p in chart["params"] if p.get("bind") == "legend"]
+    assert [p["select"]["fields"] for p in picks] == [["method"], ["source"]]
+
+
+def test_the_table_and_the_words_are_of_the_same_content() -> None:
+    shown = content("measured", "reported")
+    heads, lines = list_points("objectness", shown)
+    assert len(lines) == 15
+    assert dict(zip(heads, lines[0], strict=True))["value"] == 53.75
+    assert dict(zip(heads, lines[0], strict=True))["seeds"] == "0 1 4"
+    said = describe_figure("objectness", shown)
+    assert "byol: ρ" in said
+    assert "best at 45 ± 0 %" in said
+    assert objectness.draw(shown) is not None
+    assert write_csv(("a", "b"), [("=1+1", None)]) == "a,b\n'=1+1,\n"
+
+
+def test_shares_add_up_and_keep_their_order() -> None:
+    crops = [
+        {"label": "poor", "poor": 0.5, "coarse": 0.3, "precise": 0.2, "objectness": 0.2},
+        {"label": "gt", "poor": 0.0, "coarse": 0.1, "precise": 0.9, "objectness": 0.9},
+    ]
+    shown = {"title": "scenes train", "rows": crops}
+    chart = shares(shown).to_dict()
+    (data,) = chart["datasets"].values()
+    assert [r["crop"] for r in data[::3]] == ["poor", "gt"]
+    assert sum(r["share"] for r in data[:3]) == pytest.approx(100)
+    assert "from 20.0 % (poor) to 90.0 % (gt)" in describe_figure("shares", shown)
+    assert list_points("shares", shown)[1][1] == ("gt", 0.0, 10.0, 90.0, 90.0)
