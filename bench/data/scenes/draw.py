@@ -110,7 +110,7 @@ def _item(
     aspect = float(np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
     half = (float(side * np.sqrt(aspect) / 2), float(side / np.sqrt(aspect) / 2))
     if centre is None:
-        centre = (float(rng.uniform(0.03, 0.97) * width), float(rng.uniform(0.03, 0.97) * height))
+        centre = (float(rng.uniform(0.1, 0.9) * width), float(rng.uniform(0.1, 0.9) * height))
     turn, flip = float(rng.normal(0, 0.25)), bool(rng.random() < 0.5)
     cover = silhouette(SHAPES[label // len(TEXTURES)], size, centre, half, turn, flip, rng)
     return _Item(label, centre, half, turn, cover)

@@ -43,7 +43,8 @@ class ScenesParams(Params):
 class Scenes(Data):
     """Scene images where it matters where you crop: about 3 objects an image, boxes over about 40
     % of the pixels, occlusion, truncation and context on plain grounds. Class = silhouette x
-    texture, never colour. `docs/design/data.md` has the measured statistics. The folder is a COCO folder.
+    texture, never colour. `docs/design/data.md` has the measured statistics. The folder is a COCO
+    folder.
     """
 
     version = 2  # fewer and larger objects, nearly grey, on plain grounds
