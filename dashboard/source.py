@@ -11,11 +11,14 @@ import streamlit as st
 from bench.results.db.place import database_url
 from bench.results.db.reading import FIRST_COMMAND, NothingYet, Reader, open_reader
 from bench.results.views import board, coverage, entries, lineage, placement, studies
+from bench.results.views.crop_effects import CropEffect, list_crop_effects
+from bench.results.views.live import LiveEntries
 from bench.results.views.studies import StudyRow, TrialRow
+from dashboard.newest import Newest
+from dashboard.widgets import wait
 
 if TYPE_CHECKING:
     from bench.results.papers.compared import ComparedTable
-    from bench.results.papers.measured import Attempts, Measurements
 
 T = TypeVar("T")
 
@@ -40,10 +43,14 @@ class Source:
         with self.reader.engine.connect() as connection:
             return question(connection, *arguments)
 
+    def keep(self, question: str, compute: Callable[[], T], *details: str) -> T:
+        """The answer to a question about these details, kept until something is written."""
+        return _newest().get((self.url, question, *details), self.mark, compute)
+
     def boards(self) -> list[entries.BoardName]:
         """Scales and pretraining sets, the one with most cells first; NothingYet where there is
         none."""
-        recorded = _boards(self.mark, self)
+        recorded = self.keep("boards", lambda: self.ask(entries.list_boards))
         if not recorded:
             raise NothingYet(f"no cell was run yet; run first: {FIRST_COMMAND}")
         return recorded
@@ -52,99 +59,107 @@ class Source:
         self, scale: str, data: str, content: str = "", reported: bool = False
     ) -> board.Table:
         """Rows and columns of a board; `reported`: and what papers print."""
-        return _table(self.mark, scale, data, content, reported, self)
+
+        def make() -> board.Table:
+            rows = self.entries(scale, data)
+            if reported:
+                # reads fifty files: only where asked for
+                from bench.results.papers.board_entries import list_reported
+
+                rows = [*rows, *list_reported(data)]
+            return placement.make_table(rows, content)
+
+        return self.keep("table", make, scale, data, content, str(reported))
+
+    def board(
+        self, table: board.Table, where: tuple[str, ...], choice: board.Choice
+    ) -> tuple[board.Board, dict[str, dict[str, CropEffect]]]:
+        """What a choice shows of a table, and the effects of its crops; `where` says which table
+        it is."""
+
+        def make() -> tuple[board.Board, dict[str, dict[str, CropEffect]]]:
+            changed = self.changed() if choice.code else frozenset()
+            shown = board.make_board(table, choice, changed)
+            return shown, list_crop_effects(shown)
+
+        question = (self.url, *where, table.contents, choice)
+        return _boards().get(question, self.mark, make)
 
     def entries(self, scale: str, data: str) -> list[entries.Entry]:
-        return _entries(self.mark, scale, data, self)
+        live = _live(self.url, scale, data)
+
+        def read() -> list[entries.Entry]:
+            with wait("reading results"):
+                return self.ask(live.refresh)
+
+        return self.keep("entries", read, scale, data)
 
     def settings(self, scale: str, data: str) -> list[coverage.Settings]:
         """The settings that pretrainings of a board were changed by."""
-        return _settings(self.mark, scale, data, self)
+        return self.keep(
+            "settings",
+            lambda: coverage.list_used_settings(self.entries(scale, data)),
+            scale,
+            data,
+        )
 
     def changed(self) -> frozenset[str]:
         """Labels of cells whose code has changed since."""
-        return _changed(self.mark, self)
+
+        def find() -> frozenset[str]:
+            with wait("comparing code"):
+                return self.ask(lineage.find_changed)
+
+        return self.keep("changed", find)
 
     def studies(self) -> list[StudyRow]:
         """Every sweep."""
-        return _studies(self.mark, self)
+        return self.keep("studies", lambda: studies.read_studies(self.url))
 
     def sweep(self, study: str) -> tuple[list[TrialRow], dict[str, float]]:
         """The trials of a sweep, and how much each of its settings matters."""
-        return _sweep(self.mark, study, self)
+
+        def read() -> tuple[list[TrialRow], dict[str, float]]:
+            trials = studies.read_trials(self.url, study)
+            return trials, studies.read_importances(self.url, study)
+
+        return self.keep("sweep", read, study)
 
     def paper_table(self, name: str, scale: str) -> ComparedTable:
         """A paper's table beside what was measured at a scale."""
-        # as the rest of the tables: only where asked for
-        from bench.results.papers.measured import put_beside
-        from bench.results.papers.tables import load_table
 
-        return put_beside(load_table(name), scale, *_recorded(self.mark, scale, self))
+        def read() -> ComparedTable:
+            # as the rest of the tables: only where asked for
+            from bench.results.db.database import Database
+            from bench.results.papers.measured import compare_table
+
+            return compare_table(Database(self.reader.engine), name, scale)
+
+        return self.keep("paper", read, name, scale)
 
     def usual_seconds(self, scale: str) -> dict[tuple[str, str], float]:
-        return _usual_seconds(self.mark, scale, self)
+        """The median seconds of what was made at a scale."""
+
+        def add() -> dict[tuple[str, str], float]:
+            with wait("adding up times"):
+                return self.ask(coverage.read_usual_seconds, scale)
+
+        return self.keep("seconds", add, scale)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _boards(mark: tuple[Any, ...], _source: Source) -> list[entries.BoardName]:
-    return _source.ask(entries.list_boards)
+@st.cache_resource(show_spinner=False)
+def _newest() -> Newest:
+    return Newest(32)
 
 
-@st.cache_resource(max_entries=4, show_spinner="reading results")
-def _entries(mark: tuple[Any, ...], scale: str, data: str, _source: Source) -> list[entries.Entry]:
-    return _source.ask(entries.load_entries, scale, data)
+@st.cache_resource(show_spinner=False)
+def _boards() -> Newest:
+    return Newest(6)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _table(
-    mark: tuple[Any, ...], scale: str, data: str, content: str, reported: bool, _source: Source
-) -> board.Table:
-    rows = _source.entries(scale, data)
-    if reported:
-        # reads fifty files: only where asked for
-        from bench.results.papers.board_entries import list_reported
-
-        rows = [*rows, *list_reported(data)]
-    return placement.make_table(rows, content)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _settings(
-    mark: tuple[Any, ...], scale: str, data: str, _source: Source
-) -> list[coverage.Settings]:
-    return coverage.list_used_settings(_source.entries(scale, data))
-
-
-@st.cache_resource(max_entries=2, show_spinner="comparing code")
-def _changed(mark: tuple[Any, ...], _source: Source) -> frozenset[str]:
-    return _source.ask(lineage.find_changed)
-
-
-@st.cache_resource(max_entries=4, show_spinner="adding up times")
-def _usual_seconds(
-    mark: tuple[Any, ...], scale: str, _source: Source
-) -> dict[tuple[str, str], float]:
-    return _source.ask(coverage.read_usual_seconds, scale)
-
-
-@st.cache_resource(max_entries=2, show_spinner="reading sweeps")
-def _studies(mark: tuple[Any, ...], _source: Source) -> list[StudyRow]:
-    return studies.read_studies(_source.url)
-
-
-@st.cache_resource(max_entries=8, show_spinner="reading trials")
-def _sweep(
-    mark: tuple[Any, ...], study: str, _source: Source
-) -> tuple[list[TrialRow], dict[str, float]]:
-    return studies.read_trials(_source.url, study), studies.read_importances(_source.url, study)
-
-
-@st.cache_resource(max_entries=3, show_spinner="reading results")
-def _recorded(mark: tuple[Any, ...], scale: str, _source: Source) -> tuple[Measurements, Attempts]:
-    from bench.results.db.database import Database
-    from bench.results.papers.measured import read_recorded
-
-    return read_recorded(Database(_source.reader.engine), scale)
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _live(url: str, scale: str, data: str) -> LiveEntries:
+    return LiveEntries(scale, data)
 
 
 @st.cache_resource(max_entries=4, ttl=3600, show_spinner="finding out which pairs are possible")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -75,6 +76,11 @@ def button(label: str, **how: Any) -> bool:
 def download(label: str, data: Callable[[], str | bytes], file: str, mime: str, key: str) -> None:
     """A button that saves what `data` makes once it is asked for."""
     st.download_button(to_markdown(label), data, file, mime, key=key, on_click="ignore")
+
+
+def wait(label: str) -> AbstractContextManager[None]:
+    """Says what is being waited for while its block runs."""
+    return st.spinner(to_markdown(label))
 
 
 def expander(label: str, **how: Any) -> DeltaGenerator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BENCH_TRACKER", "none")
     monkeypatch.setenv("WANDB_MODE", "offline")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def one_test_sets_no_threads_of_the_next() -> Iterator[None]:
+    """Processes with more threads than they have cores spin, at many times the cost."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")

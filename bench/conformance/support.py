@@ -63,12 +63,20 @@ def parse_places() -> dict[str, Path]:
 
 
 def overrides() -> tuple[tuple[str, str], ...]:
-    """Every method cut down to a few steps, by the fields it has, and a dozen scenes."""
+    """Every method cut down to a few steps, by the fields it has, of a ResNet-18 of quarter width
+    where it has one; a dozen scenes, and two crops of each where a crop has several."""
     settings = [("scenes.n_train", "12"), ("scenes.n_val", "4")]
     methods, _ = registry.load_all("method")
     for name, method in methods.items():
         fields = method.Params.model_fields
         settings += [(f"{name}.{f}", str(v)) for f, v in SMALL.items() if f in fields]
+        if getattr(method.resolve("tiny").params, "backbone", None) == "resnet18":
+            settings.append((f"{name}.backbone", "resnet18_quarter"))
+    crops, _ = registry.load_all("crop")
+    for name, cls in crops.items():
+        crop: Any = cls
+        if crop.style == "pseudo" and "n_crops" in crop.Params.model_fields:
+            settings.append((f"{name}.n_crops", "2"))
     return tuple(settings)
 
 

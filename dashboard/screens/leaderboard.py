@@ -12,9 +12,9 @@ from streamlit.delta_generator import DeltaGenerator
 from bench.results.html.answer import NOTE, Effects, answer, effects_table
 from bench.results.html.board import SIGNS, board_table
 from bench.results.html.matrix import Shade, explain_matrix, matrix_table
-from bench.results.views.board import Board, Choice, Row, Table, make_board
+from bench.results.views.board import Board, Choice, Row, Table
 from bench.results.views.board_text import FORMATS, describe_marks, describe_ranking, export_board
-from bench.results.views.crop_effects import BASE, list_crop_effects
+from bench.results.views.crop_effects import BASE
 from bench.results.views.crop_matrix import (
     list_matrix_columns,
     make_crop_matrix,
@@ -37,7 +37,8 @@ def page(source: Source) -> None:
     """Filters, the table, downloads."""
     st.html(title("Leaderboard", "Which crop, for which task, how sure are we?"))
     address = Address("leaderboard")
-    first = st.columns([1, 1, 2, 2, 2], vertical_alignment="bottom")
+    with st.container(key="b-filters"):  # beside each other on a phone too: see style.css
+        first = st.columns([1, 1, 2, 2, 2], vertical_alignment="bottom")
     scale, data = choose_board(source, address, first)
     with expander("More filters", expanded=False):
         second = st.columns(4, vertical_alignment="bottom")
@@ -46,18 +47,17 @@ def page(source: Source) -> None:
         )
         table = choose_content(source, address, scale, data, second[0], reported)
         choice = choose_rows(table, address, first, second)
-    changed = source.changed() if choice.code else frozenset()
-    board = make_board(table, choice, changed)
+    where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
+    board, effects = source.board(table, (*where.values(), str(reported)), choice)
     shown = board.rows
     pages = max(1, -(-len(shown) // PAGE_ROWS))
-    line, pager = st.columns([5, 1], vertical_alignment="bottom")
+    with st.container(key="b-pager"):
+        line, pager = st.columns([5, 1], vertical_alignment="bottom")
     at = address.count("Page", "part", 1, pages, where=pager) if pages > 1 else 1
     part = shown[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
     line.html(show_small_print(count_text(board, part, at)))
     if shown:
-        where = {"scale": scale, "data": data, "content": address.now.get("content", [""])[0]}
         st.html(show_small_print(describe_ranking(board)))
-        effects = list_crop_effects(board)
         if said := answer(board, effects):
             st.html(f'<p class="b-answer">{escape(said)}</p>')
         choices = {k: v for k, v in address.now.items() if k not in ("part", "rank")}
@@ -200,10 +200,9 @@ def show_matrix(board: Board, address: Address) -> None:
     st.html(matrix_table(matrix, shade, link_result))
     st.html(show_small_print(explain_matrix(shade)))
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(show_small_print("Download this matrix:"))
         name = f"crops-{columns[at].task}"
         download(
-            "CSV",
+            "CSV of the matrix",
             partial(write_matrix_csv, matrix),
             f"{name}.csv",
             "text/csv",

@@ -9,13 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests import forked
 from tests.patience import HANG
 
 SETS = (
     "scenes.n_train=24",
     "scenes.n_val=8",
+    "selective_search.max_side=96",
+    "byol.backbone=resnet18_quarter",
     "byol.epochs=2",
     "byol.batch_size=8",
+    "orl.backbone=resnet18_quarter",
     "orl.epochs=2",
     "orl.batch_size=8",
     "orl.neighbours=3",
@@ -23,14 +27,22 @@ SETS = (
     "coco_det.steps=4,5",
     "coco_det.precise_bn=2",
     "coco_det.warmup=2",
+    "coco_det.sizes=64,64",
+    "coco_det.test_size=64",
 )
 
 
-def command(*more: str, sets: tuple[str, ...] = SETS, verb: str = "run") -> list[str]:
-    base = [sys.executable, "-c", "from bench.cli import main; main()", verb]
+def words(*more: str, sets: tuple[str, ...] = SETS, verb: str = "run") -> list[str]:
+    """The words of the command after `bench`."""
     options = [] if "--method" in more else ["--method", "orl"]
     options += [] if "--task" in more else ["--task", "coco_det"]
-    return [*base, *options, *more, *(x for s in sets for x in ("--set", s))]
+    return [verb, *options, *more, *(x for s in sets for x in ("--set", s))]
+
+
+def command(*more: str, sets: tuple[str, ...] = SETS, verb: str = "run") -> list[str]:
+    """The command in an interpreter of its own, as users start it."""
+    base = [sys.executable, "-c", "from bench.cli import main; main()"]
+    return [*base, *words(*more, sets=sets, verb=verb)]
 
 
 def bench(*arguments: str, timeout: float = HANG) -> subprocess.CompletedProcess[str]:
@@ -45,12 +57,9 @@ def wide_lines(text: str, columns: int = 80) -> list[str]:
     return [x for x in text.splitlines() if len(x) > columns and len(x.split()) > 1]
 
 
-def run(
-    *more: str, sets: tuple[str, ...] = SETS, timeout: float = HANG
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*more, sets=sets), capture_output=True, text=True, timeout=timeout
-    )
+def run(*more: str, sets: tuple[str, ...] = SETS) -> subprocess.CompletedProcess[str]:
+    """The command in a forked process, without its imports."""
+    return forked.run(*words(*more, sets=sets))
 
 
 def metrics(home: Path) -> dict[str, dict[str, float]]:

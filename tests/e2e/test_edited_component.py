@@ -14,6 +14,8 @@ from bench.contracts import registry
 
 CELL = ["--method", "random_init", "--crop", "corner", "--task", "knn", "--devices", "cpu"]
 CELL += ["--workers", "0", "--set", "scenes_objects.n_train=24", "--set", "scenes_objects.n_val=8"]
+CELL += ["--set", "random_init.backbone=resnet18_quarter", "--set", "knn.image_size=32"]
+CELL += ["--set", "knn.resize=36"]
 CROP = '''"""Views from a corner."""
 
 from corners.share import SHARE

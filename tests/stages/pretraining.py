@@ -17,7 +17,7 @@ from bench.core.progress import Progress
 from bench.core.stage import Stage
 
 TINY = {
-    "backbone": "resnet18",
+    "backbone": "resnet18_quarter",
     "image_size": 32,
     "epochs": 2,
     "batch_size": 8,

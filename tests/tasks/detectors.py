@@ -91,7 +91,7 @@ def fpn_params(**changes: Any) -> Any:
     )
 
 
-def detector(p: Any, classes: int = 20, backbone: str = "resnet18") -> Any:
+def detector(p: Any, classes: int = 20, backbone: str = "resnet18_quarter") -> Any:
     torch.manual_seed(0)
     model = DETECTORS[p.detector](backbone, classes, p, len(ENDS))
     return model.to(memory_format=torch.channels_last)  # as the pipeline does

@@ -177,7 +177,6 @@ LEARN = {
 
 
 def test_it_learns_the_classes_of_a_handful_of_images(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     labelled = small(tmp_path, 6)
     assert len(set(labelled.targets.tolist())) > 2
     ctx, p = context(tmp_path / "c"), TransferParams(**{**MICRO, **LEARN})
@@ -187,7 +186,6 @@ def test_it_learns_the_classes_of_a_handful_of_images(tmp_path: Path) -> None:
 
 
 def test_it_learns_what_a_handful_of_images_show(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     images = SmallSet(tmp_path, 6)
     labelled = Labelled(images, np.arange(6), image_labels(images))
     ctx, p = context(tmp_path / "c"), TransferParams(**{**MICRO, **LEARN})

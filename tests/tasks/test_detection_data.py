@@ -210,6 +210,7 @@ def run_real(
 ) -> tuple[Path, dict[str, float]]:
     sets = {f"{task}.{k}": v for k, v in MICRO.items()} | more
     sets |= {"scenes.n_train": "8", "scenes.n_val": "2"}
+    sets["random_init.backbone"] = "resnet18_quarter"
     cell = Cell("random_init", "image", task, "scenes", data, "tiny", 0, tuple(sets.items()))
     runtime = Runtime(home=home, database="sqlite://", workers=2, tracker="none", devices="cpu")
     planned = Planner(cell, runtime, {data: root}).plan()

@@ -70,7 +70,7 @@ def test_learning_rate_schedule() -> None:
 
 
 def test_no_weight_decay_on_normalisation() -> None:
-    model = FpnRcnn("resnet18", 3, fpn_params())
+    model = FpnRcnn("resnet18_quarter", 3, fpn_params())
     body = BACKEND.body_parameters(model)
     groups = training.build_optimizer(model, fpn_params(), body).param_groups
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
@@ -83,7 +83,7 @@ def test_the_backbone_has_a_rate_of_its_own() -> None:
     """body_lr = .1: the 60 weights of ResNet-18 have a tenth of the rate; batch norm of either has
     no decay."""
     p = fpn_params(body_lr=0.1)
-    model = FpnRcnn("resnet18", 3, p)
+    model = FpnRcnn("resnet18_quarter", 3, p)
     groups = training.build_optimizer(model, p, BACKEND.body_parameters(model)).param_groups
     scale = {id(q): (g["factor"], g["weight_decay"]) for g in groups for q in g["params"]}
     named = dict(model.named_parameters())
@@ -106,7 +106,7 @@ def test_a_backbone_at_rate_0_keeps_its_weights(tmp_path: Path) -> None:
     layers have moved."""
     images, p = SmallSet(tmp_path, 4), fpn_params(body_lr=0.0)
     torch.manual_seed(0)
-    model = FpnRcnn("resnet18", 20, p)
+    model = FpnRcnn("resnet18_quarter", 20, p)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     training.train(
         context(tmp_path / "a"), BACKEND, model, images, p, Fabric(accelerator="cpu", devices=1)
@@ -121,7 +121,7 @@ def test_a_backbone_at_rate_0_keeps_its_weights(tmp_path: Path) -> None:
 def test_the_optimiser_is_the_protocols() -> None:
     for name, kind in (("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)):
         p = fpn_params(optimizer=name, momentum=0.8)
-        model = FpnRcnn("resnet18", 3, p)
+        model = FpnRcnn("resnet18_quarter", 3, p)
         optimizer = training.build_optimizer(model, p, BACKEND.body_parameters(model))
         assert type(optimizer) is kind
         first = optimizer.param_groups[0]
@@ -131,7 +131,7 @@ def test_the_optimiser_is_the_protocols() -> None:
 
 def fit(ctx: StageContext, images: SmallSet, p: Any) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    model = FpnRcnn("resnet18", 20, p)
+    model = FpnRcnn("resnet18_quarter", 20, p)
     fabric = Fabric(accelerator="cpu", devices=1)
     training.train(ctx, BACKEND, model, images, p, fabric)
     training.precise_batch_norm(ctx, BACKEND, model, images, p, fabric)
@@ -141,7 +141,6 @@ def fit(ctx: StageContext, images: SmallSet, p: Any) -> dict[str, torch.Tensor]:
 def test_a_stopped_training_goes_on_bit_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.set_num_threads(2)
     images, p = SmallSet(tmp_path, 6), fpn_params()
     whole = fit(context(tmp_path / "whole"), images, p)
     real, calls = TorchvisionBackend.losses, []
@@ -164,7 +163,7 @@ def test_a_stopped_training_goes_on_bit_equal(
 def test_precise_batch_norm_is_the_mean_over_batches(tmp_path: Path) -> None:
     images, p = SmallSet(tmp_path, 4), fpn_params(precise_bn=3)
     torch.manual_seed(0)
-    model = FpnRcnn("resnet18", 20, p)
+    model = FpnRcnn("resnet18_quarter", 20, p)
     fabric = Fabric(accelerator="cpu", devices=1)
     ctx = context(tmp_path / "c")
     seen: list[torch.Tensor] = []
@@ -178,7 +177,6 @@ def test_precise_batch_norm_is_the_mean_over_batches(tmp_path: Path) -> None:
 
 def test_it_learns_two_images(tmp_path: Path) -> None:
     """Overfitting two images: losses fall by half, and their boxes are found."""
-    torch.set_num_threads(2)
     images = SmallSet(tmp_path, 2, first=1)
     p = fpn_params(
         iterations=70,
@@ -191,7 +189,7 @@ def test_it_learns_two_images(tmp_path: Path) -> None:
         rois=48,
     )
     torch.manual_seed(0)
-    model = FpnRcnn("resnet18", 20, p)
+    model = FpnRcnn("resnet18_quarter", 20, p)
     ctx = context(tmp_path / "c")
     losses: list[float] = []
     ctx.tracker = SimpleNamespace(log=lambda figures, step: losses.append(figures["loss"]))  # type: ignore[assignment]
@@ -213,7 +211,7 @@ def test_precise_batch_norm_is_the_mean_of_the_batches_statistics(tmp_path: Path
     stay as they are."""
     images, p = SmallSet(tmp_path, 4), fpn_params(precise_bn=3)
     torch.manual_seed(0)
-    model = FpnRcnn("resnet18", 20, p)
+    model = FpnRcnn("resnet18_quarter", 20, p)
     layers = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
     seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {n: [] for n in layers}
     for name, layer in layers.items():

@@ -25,7 +25,7 @@ from tests.tasks.detectors import FAMILIES, context, detector, images_for, param
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_backbone_tensor_is_in_the_detector_and_learns(name: str, tmp_path: Path) -> None:
     p = params(name)
-    source = build_backbone("resnet18")
+    source = build_backbone("resnet18_quarter")
     save_backbone(tmp_path / "b.pth", source)
     model = detector(p)
     assert load_backbone(tmp_path / "b.pth", model.body) == len(source.state_dict()) == 120
@@ -182,7 +182,6 @@ def test_it_learns_eight_images_by_heart(name: str, tmp_path: Path) -> None:
     """120 to 300 steps from random weights, one to four minutes on a core. C4's head sees every
     region at 14 x 14, so its network is half as wide; with 120 steps of 2 images it gets to 42,
     detectron2's to 46."""
-    torch.set_num_threads(2)
     settings = {
         "iterations": 120,
         "steps": (100,),

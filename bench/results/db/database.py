@@ -249,11 +249,13 @@ class Database:
                 groups += connection.scalars(query)
         return self.read_rows(validation=True, group=groups) if groups else []
 
-    def read_cells(self, state: str | None = None) -> list[StoredCell]:
-        """Every cell, or those in one state, with its state and reason."""
+    def read_cells(self, state: str | None = None, **filters: Any) -> list[StoredCell]:
+        """Every cell, or those in one state, with its state and reason. Filters are
+        column=values, as those of `read_rows`."""
+        wanted = {**filters, "state": [state] if state else None}
         with self._read() as session:
-            rows = session.query(CellRow).order_by(CellRow.label)
-            return [read_cell(row) for row in (rows.filter_by(state=state) if state else rows)]
+            query = queries.narrow_query(select(CellRow), wanted).order_by(CellRow.label)
+            return [read_cell(row) for row in session.scalars(query)]
 
     def read_crops(self) -> list[CropRecord]:
         """Every crop's statistics."""

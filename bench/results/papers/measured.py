@@ -4,6 +4,7 @@ other."""
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from bench.contracts.task import DEAD_TEXT
 from bench.plan.cell import Cell
@@ -36,13 +37,26 @@ def compare_table(database: Database, name: str, scale: str) -> ComparedTable:
     Where several versions of code or data have a result of a cell, the one with most seeds is
     shown.
     """
-    return put_beside(load_table(name), scale, *read_recorded(database, scale))
+    table = load_table(name)
+    return put_beside(table, scale, *read_recorded(database, scale, table))
 
 
-def read_recorded(database: Database, scale: str) -> tuple[Measurements, Attempts]:
-    """What was measured at a scale, and every cell that was asked for there."""
-    measured = Recorded(r for r in database.read_rows(scale=[scale]) if r["source"] == "measured")
-    return measured, Recorded(c for c in database.read_cells() if c["scale"] == scale)
+def read_recorded(
+    database: Database, scale: str, table: Table | None = None
+) -> tuple[Measurements, Attempts]:
+    """What was measured at a scale, and every cell that was asked for there; only of a table's
+    methods, crops and tasks where a table is given."""
+    filters: dict[str, Any] = {"scale": [scale]}
+    if table is not None:
+        cells = table.cells(scale)
+        if not cells:
+            return Recorded([]), Recorded([])
+        filters |= {
+            name: sorted({getattr(cell, name) for cell in cells})
+            for name in ("method", "crop", "task")
+        }
+    measured = Recorded(r for r in database.read_rows(**filters) if r["source"] == "measured")
+    return measured, Recorded(database.read_cells(**filters))
 
 
 def put_beside(table: Table, scale: str, measured: Measurements, asked: Attempts) -> ComparedTable:

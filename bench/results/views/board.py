@@ -15,9 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bench.results.views.entries import (
-    Entry,
-)
+from bench.core.collector import collector_off
+from bench.results.views.entries import Entry
 from bench.results.views.fullest import choose_columns
 from bench.results.views.marks import Mark, mark_column
 from bench.results.views.ranking import ranks
@@ -111,6 +110,11 @@ class Table:
 
 def make_board(table: Table, choice: Choice, changed: frozenset[str] = frozenset()) -> Board:
     """What `choice` shows of a table. `changed`: labels of cells whose code has changed since."""
+    with collector_off():
+        return _make_board(table, choice, changed)
+
+
+def _make_board(table: Table, choice: Choice, changed: frozenset[str]) -> Board:
     shown = [
         c
         for c in table.columns

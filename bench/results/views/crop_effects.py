@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from statistics import fmean
 
 from bench.core.statistics import summarise
 from bench.results.views.board import COMPARED, Board, Row
-from bench.results.views.differences import PairedDifference, hold_together, paired_difference
+from bench.results.views.differences import PairedDifference, hold_together
 from bench.results.views.entries import Entry
 
 BASE = "image"  # the crop that the others are compared with
+Pair = tuple[float, Set[int]]
 ALL = ""  # in place of a column's key: the mean over the columns
 
 
@@ -31,7 +32,7 @@ def list_crop_effects(board: Board) -> dict[str, dict[str, CropEffect]]:
     difference in a column is over common seeds. Methods are what is drawn: tasks of one method
     share its backbone, so they are averaged first and not counted as more evidence.
     """
-    pairs: dict[tuple[str, str], dict[str, list[PairedDifference]]] = {}
+    pairs: dict[tuple[str, str], dict[str, list[Pair]]] = {}
     for row, base in _pair_rows(board):
         for column in board.columns:
             gap = _compare(base.entries.get(column.key), row.entries.get(column.key))
@@ -59,14 +60,18 @@ def _pair_rows(board: Board) -> list[tuple[Row, Row]]:
     return [(row, base) for row, base in wanted if base is not None]
 
 
-def _compare(base: Entry | None, other: Entry | None) -> PairedDifference | None:
+def _compare(base: Entry | None, other: Entry | None) -> Pair | None:
+    """(mean difference over common seeds, these seeds): its interval is over methods."""
     if base is None or other is None or base.dead or other.dead:
         return None
-    return paired_difference(base.values, other.values)
+    seeds = base.values.keys() & other.values.keys()
+    if not seeds:
+        return None
+    return fmean(other.values[s] - base.values[s] for s in seeds), seeds
 
 
-def _average(by_method: Mapping[str, Sequence[PairedDifference]]) -> CropEffect:
-    means = [fmean(gap["mean"] for gap in gaps) for gaps in by_method.values()]
-    seeds = [set(gap["seeds"]) for gaps in by_method.values() for gap in gaps]
+def _average(by_method: Mapping[str, Sequence[Pair]]) -> CropEffect:
+    means = [fmean(mean for mean, _ in pairs) for pairs in by_method.values()]
+    seeds = [set(seeds) for pairs in by_method.values() for _, seeds in pairs]
     shared = sorted(set.intersection(*seeds))
     return CropEffect({**summarise(means), "seeds": shared}, tuple(sorted(by_method)))

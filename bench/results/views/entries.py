@@ -3,7 +3,7 @@ source."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from bench.core.collector import collector_off
 from bench.core.params import format_setting
 from bench.core.statistics import summarise
 from bench.results.db.models import CellRow, ResultRow
-from bench.results.db.queries import select_dead
+from bench.results.db.queries import select_dead, split_in_parts
 
 # states of cells without a result, first wins
 ASKED = ("running", "failed", "interrupted", "unsupported")
@@ -100,15 +100,30 @@ def list_boards(connection: Connection) -> list[BoardName]:
     return sorted((BoardName(*row) for row in rows), key=lambda b: (-b.results, b.scale, b.data))
 
 
-def load_entries(connection: Connection, scale: str, data: str) -> list[Entry]:
+def load_entries(
+    connection: Connection, scale: str, data: str, groups: Collection[str] | None = None
+) -> list[Entry]:
     """The entries of the cells of a scale and a pretraining set, but for those that sweeps score
-    on a part of the training images."""
-    with collector_off():
-        return _load(connection, scale, data)
-
-
-def _load(connection: Connection, scale: str, data: str) -> list[Entry]:
+    on a part of the training images; in the order of `sort_entries`. `groups`: of these alone."""
     here = (CellRow.scale == scale, CellRow.pretrain_data == data, CellRow.validation.is_(False))
+    with collector_off():
+        if groups is None:
+            return sort_entries(_load(connection, here))
+        # not by the index of the board, which a planner takes for the narrower one
+        here = (*(func.coalesce(c.left, "") == c.right for c in here[:2]), here[2])
+        parts = split_in_parts(groups)
+        return sort_entries(
+            e for some in parts for e in _load(connection, (*here, CellRow.group.in_(some)))
+        )
+
+
+def sort_entries(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries by task and group, so that what is made of them does not depend on when each
+    was written."""
+    return sorted(entries, key=lambda e: (e.task, e.task_data, e.engine, e.group, e.source))
+
+
+def _load(connection: Connection, here: Sequence[Any]) -> list[Entry]:
     names = _read_groups(connection, here)
     entries: dict[tuple[str, str], Entry] = {}
     query = select(

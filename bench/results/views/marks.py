@@ -3,7 +3,9 @@ the board's page, the terminal, the exports, the papers' tables and sweeps."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Literal
 
 from bench.core.statistics import summarise
@@ -22,6 +24,10 @@ MEANINGS: dict[Mark, str] = {
 SIGNS: dict[Mark, str] = {"best": "*", "tied": "≈", "worse": "<", "unknown": "?"}
 
 
+KEPT = 256
+_known: dict[bytes, tuple[Mark, ...]] = {}
+
+
 def mark_column(rows: Sequence[Values]) -> list[Mark]:
     """Each row's mark among the rows of a column; every row has a value or more.
 
@@ -30,8 +36,21 @@ def mark_column(rows: Sequence[Values]) -> list[Mark]:
     several rows have two seeds. "worse" needs both: Tukey's studentised range over all rows
     (`bench.results.views.multiple`), and the pair's own 95 % interval (`compare_values`), which
     asks nothing of the spread of other rows. Of boards whose rows are all equal in truth, at most
-    5 % have any "worse".
+    5 % have any "worse". The marks of the last KEPT columns are kept: on a large board they cost
+    more than all else, and a write changes one column.
     """
+    numbers = array("d", (x for values in rows for pair in values.items() for x in pair))
+    counts = array("q", map(len, rows))
+    key = blake2b(counts.tobytes() + numbers.tobytes(), digest_size=16).digest()
+    marks = _known.get(key)
+    if marks is None:
+        marks = _known[key] = tuple(_mark(rows))
+        for old in list(_known)[:-KEPT]:
+            _known.pop(old, None)
+    return list(marks)
+
+
+def _mark(rows: Sequence[Values]) -> list[Mark]:
     marks: list[Mark] = ["unknown"] * len(rows)
     known = [at for at, values in enumerate(rows) if len(values) > 1]
     if not known or (len(known) == 1 and len(rows) > 1):

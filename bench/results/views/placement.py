@@ -79,18 +79,17 @@ def _make_rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]
     alike: dict[tuple[str, ...], list[Row]] = {}
     places = {c.key for c in columns}
     for entry in sorted(entries, key=lambda e: (not e.pretraining, not e.values)):
-        names = _row_names(entry)
-        if entry.pretraining or entry.values or not alike.get(names):
+        if entry.pretraining or entry.values or not alike.get(_row_names(entry)):
             key = _row_key(entry, rows)
             if key not in rows:
                 settings = format_settings(pretraining_settings(entry))
                 note = " ".join(part for part in (entry.cited, settings) if part)
                 row = Row(key, entry.method, entry.crop, note, entry.source, settings)
                 rows[key] = row
-                alike.setdefault(names, []).append(row)
+                alike.setdefault(_row_names(entry), []).append(row)
             targets = [rows[key]]
         else:
-            targets = alike[names]
+            targets = alike[_row_names(entry)]
         column = column_key(entry)
         keys = [column] if column in places else [c.key for c in columns if _fits(entry, c)]
         for row in targets:

@@ -1,0 +1,132 @@
+"""Entries kept while results are written are those that are read anew."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, insert, select, update
+
+from bench.results.db.database import Database
+from bench.results.db.models import CellRow, MetricRow, ResultRow
+from bench.results.views import live as module
+from bench.results.views.entries import DEAD, load_entries
+from bench.results.views.live import LiveEntries
+from bench.results.views.placement import make_table
+from tests.dashboard.populate import fill
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
+    return fill(f"sqlite:///{tmp_path_factory.mktemp('live') / 'results.db'}", 400)
+
+
+def read(database: Database, live: LiveEntries) -> list[dict[str, Any]]:
+    """What `live` holds after a refresh, which is what is read anew."""
+    with database.connect() as connection:
+        kept = live.refresh(connection)
+        anew = load_entries(connection, "small", "coco")
+    assert [asdict(e) for e in kept] == [asdict(e) for e in anew]
+    assert make_table(kept) == make_table(anew)
+    return [asdict(e) for e in anew]
+
+
+def labels(database: Database) -> list[str]:
+    with database.connect() as connection:
+        query = select(CellRow.label).where(CellRow.scale == "small", CellRow.state == "done")
+        return list(connection.scalars(query.order_by(CellRow.label)))
+
+
+def add(connection: Any, label: str, source: str, value: float, **other: Any) -> None:
+    """A result, and the metrics `other` beside it."""
+    row = {"label": label, "source": source, "headline": "top1", "value": value}
+    made = connection.execute(insert(ResultRow).values(row)).inserted_primary_key[0]
+    for at, (name, number) in enumerate({"top1": value, **other}.items()):
+        metric = {"result_id": made, "name": name, "value": number, "position": at}
+        connection.execute(insert(MetricRow).values(metric))
+
+
+def test_any_write_is_noticed(database: Database) -> None:
+    live = LiveEntries("small", "coco")
+    before = read(database, live)
+    assert live.read_groups == -1
+    assert read(database, live) == before
+    assert live.read_groups == 0
+    rng, done = random.Random(0), labels(database)
+    one, two, three, four = rng.sample(done, 4)
+    with database.connect() as connection:
+        group = connection.scalar(select(CellRow.group).where(CellRow.label == one))
+    writes: list[Any] = [
+        update(ResultRow).where(ResultRow.label == one).values(value=12.5),
+        update(CellRow).where(CellRow.group == group).values(pretrain_name="mine"),
+        update(CellRow).where(CellRow.group == group).values(pretrain_name="other"),
+        update(CellRow).where(CellRow.state == "failed").values(reason="another reason"),
+        update(CellRow).where(CellRow.state == "running").values(state="interrupted"),
+        delete(ResultRow).where(ResultRow.label == two),
+        delete(CellRow).where(CellRow.label == three),
+        lambda c: add(c, four, "imported", 33.0),
+        lambda c: add(c, one, "imported", 44.0, **{DEAD: 1.0}),
+        delete(MetricRow).where(MetricRow.name == DEAD),
+    ]
+    for number, write in enumerate(writes):
+        with database.engine.begin() as connection:
+            write(connection) if callable(write) else connection.execute(write)
+        after = read(database, live)
+        assert after != before, f"write {number} changed nothing"
+        before = after
+
+
+def test_swapped_values_are_noticed(database: Database) -> None:
+    """Number and sum of the values are as before."""
+    live = LiveEntries("small", "coco")
+    before = read(database, live)
+    with database.engine.begin() as connection:
+        query = select(ResultRow.id, ResultRow.value).order_by(ResultRow.id).limit(2)
+        (a, x), (b, y) = connection.execute(query).all()
+        for at, value in ((a, y), (b, x)):
+            connection.execute(update(ResultRow).where(ResultRow.id == at).values(value=value))
+    assert x != y
+    assert read(database, live) != before
+    assert 0 < live.read_groups < 60
+
+
+def test_what_has_not_changed_is_the_same_object(database: Database) -> None:
+    live = LiveEntries("small", "coco")
+    with database.connect() as connection:
+        before = {(e.group, e.source): e for e in live.refresh(connection)}
+    with database.engine.begin() as connection:
+        last = connection.scalar(select(ResultRow.id).order_by(ResultRow.id.desc()))
+        connection.execute(update(ResultRow).where(ResultRow.id == last).values(value=1.0))
+    with database.connect() as connection:
+        after = {(e.group, e.source): e for e in live.refresh(connection)}
+    same = sum(after[key] is entry for key, entry in before.items())
+    assert 0 < len(before) - same < len(before) / 2
+    assert 0 < live.read_groups < len(before) / 2
+
+
+def test_after_a_while_everything_is_read_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = LiveEntries("small", "coco")
+    read(database, live)
+    with database.engine.begin() as connection:
+        label = connection.scalar(select(CellRow.label).where(CellRow.scale == "small"))
+        one = CellRow.label == label
+        connection.execute(update(CellRow).where(one).values(command="bench run --other"))
+    monkeypatch.setattr(module, "WHOLE_SECONDS", 0.0)
+    read(database, live)
+    assert live.read_groups == -1
+
+
+def test_of_many_changes_everything_is_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 3)
+    live = LiveEntries("small", "coco")
+    read(database, live)
+    with database.engine.begin() as connection:
+        connection.execute(update(ResultRow).values(value=ResultRow.value + 1))
+    read(database, live)
+    assert live.read_groups == -1
