@@ -34,8 +34,8 @@ class Drawn(ImageSet):
 
 
 def test_a_tiny_contrastive_training_beats_chance(tmp_path: Path) -> None:
-    """Where all 2B views look alike the loss is ln(2B - 1). The recipe is the tiny one; larger views
-    and weaker colours make it quick."""
+    """Where all 2B views look alike the loss is ln(2B - 1). The recipe is the tiny one; larger
+    views and weaker colours make it quick."""
     quick = {
         "min_scale": 0.7,
         "colour_jitter": 0.5,
