@@ -60,7 +60,7 @@ class ObjectKnn(Task):
     }
     data = {"tiny": "scenes", "": "coco"}
     scales = {
-        "tiny": {"features": "crop", "size": 64},
+        "tiny": {"features": "crop", "size": 40},
         "small": {"size": 480, "max_size": 800},
     }
 

@@ -27,7 +27,7 @@ class PretrainParams(Params):
     """What every pretraining has. Defaults: ORL's and BYOL's on COCO (paper 002, section 3.2)."""
 
     backbone: str = param(
-        "resnet50", help="resnet18 | 34 | 50 | 101, and _half, _quarter, _cifar, _zeroinit"
+        "resnet50", help="resnet10 | 18 | 34 | 50 | 101, and _half, _quarter, _cifar, _zeroinit"
     )
     init: BackboneInit = param(
         "torchvision",

@@ -4,7 +4,8 @@ tasks and methods ask this while planning.
 A name is a base and options joined by `_`, in any order: `resnet50_half`,
 `resnet18_cifar_zeroinit`.
 
-- `resnet18`, `resnet34`, `resnet50`, `resnet101`: torchvision's ResNets.
+- `resnet18`, `resnet34`, `resnet50`, `resnet101`: torchvision's ResNets. `resnet10`: a ResNet-18
+  with one block a stage instead of two.
   `half`: the four stages at half width, the stem at full width. `quarter`: all of it at quarter
   width. `cifar`: a 3x3 stem of stride 1 and no max-pool, total stride 8. `zeroinit`: the last
   batch norm of every block starts at zero.
@@ -19,7 +20,7 @@ from typing import Literal
 
 from bench.core.errors import unknown
 
-RESNET_NAMES = ("resnet18", "resnet34", "resnet50", "resnet101")
+RESNET_NAMES = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101")
 OPTIONS = ("half", "quarter", "cifar", "zeroinit")
 WIDTHS = {"half", "quarter"}  # of which a name has at most one
 DEPTHS = (

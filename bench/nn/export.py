@@ -19,7 +19,8 @@ def whole_resnet(path: Path, name: str) -> dict[str, Tensor]:
     """The state dict in `path`, which has exactly torchvision's keys and shapes without `fc.*`;
     BadInput names what is missing or too much, or says that this backbone is not torchvision's."""
     kind = architecture(name)
-    if kind.family != "resnet" or kind.options & {"half", "quarter", "cifar"}:
+    changed = kind.base == "resnet10" or kind.options & {"half", "quarter", "cifar"}
+    if kind.family != "resnet" or changed:
         raise BadInput(
             f"{name} is not a ResNet of torchvision's shape, so that no other library would load "
             f"it; its own file is {path}"

@@ -13,6 +13,7 @@ from bench.contracts.method import BackboneInit
 from bench.core.errors import BadInput
 
 RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
     "resnet34": (BasicBlock, [3, 4, 6, 3]),
     "resnet50": (Bottleneck, [3, 4, 6, 3]),
@@ -60,7 +61,7 @@ class ResNetBackbone(ResNet):
     (He et al. 2016, as torchvision builds and initialises it).
 
     `forward`: (B, 3, H, W) -> (B, D), pooled. `maps`: (B, 3, H, W) -> C5 (B, D, ceil(H/32),
-    ceil(W/32)). D = `feature_dim`: 512 for ResNet-18 and -34, else 2048. The state dict is
+    ceil(W/32)). D = `feature_dim`: 512 for ResNet-10, -18 and -34, else 2048. The state dict is
     torchvision's less `fc.*`.
     zero_init: the last batch norm of each block starts at zero (Goyal et al. 2017, section 5.1).
     cifar: the stem is a 3x3 convolution of stride 1 without max-pool (He et al. 2016, section

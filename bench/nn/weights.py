@@ -25,6 +25,7 @@ from bench.nn.checkpoint import read_checkpoint as read_checkpoint
 from bench.nn.formats import check_fit, fill_counters, find_not_finite, from_detectron2
 
 BLOCKS: dict[tuple[bool, tuple[int, ...]], str] = {  # bottlenecks?, blocks of a stage
+    (False, (1, 1, 1, 1)): "resnet10",
     (False, (2, 2, 2, 2)): "resnet18",
     (False, (3, 4, 6, 3)): "resnet34",
     (True, (3, 4, 6, 3)): "resnet50",

@@ -73,6 +73,7 @@ class PseudoCrop(Crop):
     style = "pseudo"
     Params = PseudoParams
     params: PseudoParams
+    scales = {"tiny": {"iterations_matched": True}}  # every strategy takes as many steps
 
     def all_boxes(self, images: ImageSet, inputs: dict[str, Path]) -> Iterable[np.ndarray]:
         """Per image its crops, (n, 4) xyxy absolute pixels, n may be 0: such an image gives no

@@ -36,7 +36,7 @@ class SelectiveSearch(Proposals):
 
     Params = SelectiveSearchParams
     params: SelectiveSearchParams
-    scales = {"tiny": {"mode": "fast", "max_side": 192}}
+    scales = {"tiny": {"mode": "fast", "max_side": 96}}
 
     def propose(self, image: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         import cv2

@@ -49,6 +49,8 @@ def engine_reason(p: DetectionParams, backbone: Architecture) -> str | None:
         reason = "ViTDet"
     elif backbone.options & WIDTHS:
         reason = f"ResNet of {min(backbone.options & WIDTHS)} width"
+    elif backbone.base == "resnet10":
+        reason = "ResNet of 10 layers"
     elif isinstance(p, RetinaParams) and p.head_norm == "gn" and p.fpn < 2 * GROUPS:
         reason = f"group norm of {p.fpn} channels in {p.fpn // 2} groups"
     if reason:

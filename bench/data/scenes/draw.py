@@ -12,6 +12,8 @@ from bench.data.scenes.classes import CLASSES, SHAPES, TEXTURES
 from bench.data.scenes.shapes import background, silhouette, texture, two_colours
 
 SCENE_TYPES = 4
+MORE_OBJECTS = 2.4  # mean of the Poisson number beside the first one
+SHARE, SPREAD = 0.15, 0.45  # of the picture in an object's box: median, deviation of the log
 MIN_VISIBLE, MIN_PIXELS = 0.3, 40
 
 
@@ -52,7 +54,7 @@ def draw_scene(seed: int, index: int, base: tuple[int, int] = (192, 144)) -> Sce
     width, height = (round(base[0] * stretch), round(base[1] / stretch))
     size = (height, width) if upright else (width, height)
     kind = int(rng.integers(SCENE_TYPES))
-    count = int(np.clip(1 + rng.poisson(4.6), 1, 14))
+    count = int(np.clip(1 + rng.poisson(MORE_OBJECTS), 1, 14))
     labels = rng.choice(len(CLASSES), count, p=context(kind))
     items = sorted(
         (_place(int(label), size, rng) for label in labels), key=lambda i: -i.half[0] * i.half[1]
@@ -75,9 +77,10 @@ def _rendered(
 ) -> Scene:
     picture = background(kind, size, rng)
     for item in items:
-        picture = _paint(picture, item, size, rng)
+        _paint(picture, item, rng)
     picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.3, 0.6)))
-    picture = picture * rng.uniform(0.85, 1.15) + rng.normal(0, 4, picture.shape)
+    picture *= rng.uniform(0.85, 1.15)
+    picture += 4 * rng.standard_normal(picture.shape, dtype=np.float32)
     owner = _owner(items)
     masks = np.array([owner == i for i in range(len(items))], bool).reshape(-1, size[1], size[0])
     return Scene(
@@ -90,7 +93,7 @@ def _rendered(
 
 def _place(label: int, size: tuple[int, int], rng: np.random.Generator) -> _Item:
     """Sizes are skewed (many small, few large), positions may run over the border."""
-    share = float(np.clip(np.exp(rng.normal(np.log(0.088), 0.95)), 0.008, 0.55))
+    share = float(np.clip(np.exp(rng.normal(np.log(SHARE), SPREAD)), 0.012, 0.55))
     return _item(label, size, share, None, rng)
 
 
@@ -107,7 +110,7 @@ def _item(
     aspect = float(np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
     half = (float(side * np.sqrt(aspect) / 2), float(side / np.sqrt(aspect) / 2))
     if centre is None:
-        centre = (float(rng.uniform(0.03, 0.97) * width), float(rng.uniform(0.03, 0.97) * height))
+        centre = (float(rng.uniform(0.1, 0.9) * width), float(rng.uniform(0.1, 0.9) * height))
     turn, flip = float(rng.normal(0, 0.25)), bool(rng.random() < 0.5)
     cover = silhouette(SHAPES[label // len(TEXTURES)], size, centre, half, turn, flip, rng)
     return _Item(label, centre, half, turn, cover)
@@ -140,23 +143,22 @@ def _visible(items: list[_Item]) -> list[_Item]:
     return items
 
 
-def _paint(
-    picture: np.ndarray, item: _Item, size: tuple[int, int], rng: np.random.Generator
-) -> np.ndarray:
-    mix = texture(
-        TEXTURES[item.label % len(TEXTURES)],
-        size,
-        item.centre,
-        float(np.mean(item.half)),
-        item.turn,
-        rng,
-    )
+def _paint(picture: np.ndarray, item: _Item, rng: np.random.Generator) -> None:
+    """Paint an object into `picture`, (H, W, 3) float32, within the rows and columns it covers."""
+    rows, columns = (np.flatnonzero(item.cover.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    cover = item.cover[top:bottom, left:right, None]
+    centre = (item.centre[0] - left, item.centre[1] - top)
+    size = (int(right - left), int(bottom - top))
+    kind, scale = TEXTURES[item.label % len(TEXTURES)], float(np.mean(item.half))
+    mix = texture(kind, size, centre, scale, item.turn, rng)
     first, second = two_colours(rng)
     y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
-    slope = ((x - item.centre[0]) * np.cos(angle) + (y - item.centre[1]) * np.sin(angle)) / max(
-        item.half
-    )
-    light = np.clip(1.0 + 0.18 * slope, 0.6, 1.35)
+    slope = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
+    light = np.clip(1.0 + 0.18 * slope / max(item.half), 0.6, 1.35)
     surface = (first + (second - first) * mix[..., None]) * light[..., None]
-    return picture + (surface - picture) * item.cover[..., None]
+    part = picture[top:bottom, left:right]
+    part += (surface - part) * cover

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 
 SUPER = 4  # silhouettes are drawn this much larger and averaged down
+VIVID = 0.15  # factor on the saturation of colours
+CONTRAST = 0.6  # of the two colours of a background
 
 
 def _around(n: int, radius: Callable[[int], float], turn: float = 0.0) -> np.ndarray:
@@ -101,7 +103,7 @@ def texture(
     width, height = size
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle = turn + float(rng.uniform(-0.4, 0.4)) + (np.pi / 2 if rng.random() < 0.5 else 0.0)
-    period = float(np.clip(scale * rng.uniform(0.42, 0.62), 3.5, 24))
+    period = float(np.clip(scale * rng.uniform(0.63, 0.93), 3.5, 24))
     u = ((x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)) / period + float(
         rng.random()
     )
@@ -126,60 +128,35 @@ def texture(
 
 
 def two_colours(rng: np.random.Generator) -> np.ndarray:
-    """(2, 3) float32 RGB 0-255, any hue, apart in brightness so that the texture shows."""
+    """(2, 3) float32 RGB 0-255: two nearly grey colours of any hue, apart in brightness so that
+    the texture shows. Vivid colours, which say nothing of the class, would tell the pictures of a
+    batch apart by themselves, and a short training would learn nothing else."""
     hues = rng.uniform(0, 180, 2)
     dark, light = rng.uniform(30, 110), rng.uniform(150, 245)
-    hsv = np.array(
-        [[[hues[0], rng.uniform(40, 200), dark], [hues[1], rng.uniform(20, 170), light]]]
-    )
+    vivid = VIVID * rng.uniform((40, 20), (200, 170))
+    hsv = np.array([[[hues[0], vivid[0], dark], [hues[1], vivid[1], light]]])
     rgb = cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB)[0].astype(np.float32)
     return rgb[::-1] if rng.random() < 0.5 else rgb
 
 
 def background(kind: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) float32: one of four cluttered scene types (horizon, field, tiles, blotches)."""
+    """(H, W, 3) float32: one of four plain scene types (horizon, slope, glow, clouds), soft so
+    that a crop without objects teaches little."""
     width, height = size
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    a, b = two_colours(rng)
-    a, b = a * 0.5 + 64, b * 0.5 + 64
+    a, b = two_colours(rng) * 0.5 + 64
     if kind == 0:
-        horizon = height * rng.uniform(0.3, 0.6) + 6 * np.sin(
-            x / rng.uniform(12, 30) + rng.uniform(0, 6)
-        )
-        mix = np.clip((y - horizon) / 3, 0, 1) * (0.6 + 0.4 * y / height)
+        horizon = height * rng.uniform(0.3, 0.6)
+        mix = np.clip((y - horizon) / (0.1 * height), 0, 1) * (0.6 + 0.4 * y / height)
     elif kind == 1:
-        angle, period = rng.uniform(0, np.pi), rng.uniform(14, 34)
-        mix = 0.5 + 0.5 * np.sin((x * np.cos(angle) + y * np.sin(angle)) / period * 2 * np.pi)
+        angle = rng.uniform(0, 2 * np.pi)
+        along = (x - width / 2) * np.cos(angle) + (y - height / 2) * np.sin(angle)
+        mix = 0.5 + 0.5 * np.clip(1.6 * along / max(size), -1, 1)
     elif kind == 2:
-        step = rng.uniform(14, 30)
-        mix = np.where(
-            ((x % step) < 2) | ((y % step) < 2),
-            1.0,
-            0.25 + 0.2 * np.sin(x // step * 5 + y // step * 3),
-        )
+        centre = rng.uniform(0.2, 0.8, 2) * size
+        mix = np.clip(1.5 * np.hypot(x - centre[0], y - centre[1]) / max(size), 0, 1)
     else:
-        coarse = rng.standard_normal((5, 7)).astype(np.float32)
-        mix = np.clip(
-            cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) * 0.6 + 0.5, 0, 1
-        )
-    fine = cv2.resize(
-        rng.standard_normal((height // 3, width // 3)).astype(np.float32), (width, height)
-    )
-    picture = a + (b - a) * mix[..., None] + fine[..., None] * rng.uniform(6, 14)
-    return _clutter(picture, rng)
-
-
-def _clutter(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Plain polygons that are no objects, so that an edge alone does not mean one."""
-    height, width = picture.shape[:2]
-    picture = np.ascontiguousarray(picture, np.float32)
-    for _ in range(int(rng.integers(4, 10))):
-        centre, radius = rng.uniform(0, [width, height]), rng.uniform(4, 22)
-        points = (
-            centre + _around(int(rng.integers(3, 7)), lambda i: 1.0, rng.uniform(0, 6)) * radius
-        )
-        colour = tuple(
-            float(c) for c in picture[int(centre[1]), int(centre[0])] + rng.uniform(-45, 45)
-        )
-        cv2.fillPoly(picture, [np.round(points * 16).astype(np.int32)], colour, cv2.LINE_AA, 4)
-    return picture
+        coarse = rng.standard_normal((3, 4)).astype(np.float32)
+        mix = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        mix = np.clip(mix * 0.6 + 0.5, 0, 1)
+    return np.asarray(a + (b - a) * (CONTRAST * mix[..., None]), np.float32)

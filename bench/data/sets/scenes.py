@@ -33,18 +33,21 @@ FIRST_ID = {"train": 1, "val": 500_001}
 class ScenesParams(Params):
     """How many scenes, how large."""
 
-    n_train: int = param(320, ge=2, le=400_000, help="training images")
-    n_val: int = param(80, ge=1, le=400_000, help="validation images")
+    n_train: int = param(640, ge=2, le=400_000, help="training images")
+    n_val: int = param(400, ge=1, le=400_000, help="validation images")
     width: int = param(192, ge=48, le=1024, help="mean image width, pixels")
     height: int = param(144, ge=48, le=1024, help="mean image height, pixels")
     seed: int = param(0, ge=0, help="seed of the scenes; cells of any seed share them")
 
 
 class Scenes(Data):
-    """Scene images where it matters where you crop: about 5 objects an image, boxes over about 40
-    % of the pixels, occlusion, truncation, context and clutter. Class = silhouette x texture,
-    never colour. `docs/design/data.md` has the measured statistics. The folder is a COCO folder.
+    """Scene images where it matters where you crop: about 3 objects an image, boxes over about 40
+    % of the pixels, occlusion, truncation and context on plain grounds. Class = silhouette x
+    texture, never colour. `docs/design/data.md` has the measured statistics. The folder is a COCO
+    folder.
     """
+
+    version = 2  # fewer and larger objects, nearly grey, on plain grounds
 
     needs_path = False
     how_to_get = HowToGet(

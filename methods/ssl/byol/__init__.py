@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.byol.params import ByolParams
 from methods.ssl.byol.views import TwoViews
 
@@ -32,15 +33,7 @@ class Byol(Method):
     usual = True
     scales = {
         "tiny": {
-            "backbone": "resnet18",
-            "image_size": 64,
-            "epochs": 9,
-            "batch_size": 32,
-            "optimizer": "adamw",
-            "lr": 0.008,
-            "warmup_epochs": 1.0,
-            "lr_step": "iter",
-            "min_scale": 0.7,
+            **TINY_VIEWS,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,  # 90 steps: at .99 the target would hardly leave its random weights

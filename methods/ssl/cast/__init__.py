@@ -15,7 +15,7 @@ from bench.core.stage import Stage
 from methods.ssl.cast.params import CastParams
 from methods.ssl.cast.saliency import load_masks
 from methods.ssl.cast.views import AUGMENT, CastViews
-from methods.ssl.moco_v2.params import SMALL, TINY
+from methods.ssl.moco_v2.params import MOCO_TINY, SMALL
 
 if TYPE_CHECKING:
     from bench.contracts.images import ImageSet
@@ -50,7 +50,7 @@ class Cast(Method):
     Params = CastParams
     params: CastParams
     scales = {
-        "tiny": {**TINY, "hidden": 0},
+        "tiny": {**MOCO_TINY, "image_size": 40, "hidden": 0},
         "small": {**SMALL, "hidden": 0},
     }
 

@@ -11,6 +11,7 @@ from bench.contracts.method import Method
 from bench.contracts.views import Source, Viewer
 from bench.core.picture import contact_sheet
 from bench.core.stage import Stage
+from methods.ssl._tiny import TINY
 from methods.ssl.ccop.params import CcopParams
 from methods.ssl.ccop.views import AUGMENTS, CcopViews, load_rois
 
@@ -44,15 +45,8 @@ class Ccop(Method):
     embeds_boxes = True
     scales = {
         "tiny": {
-            "backbone": "resnet18",
+            **TINY,
             "pixels": "scaled",
-            "image_size": 64,
-            "epochs": 9,
-            "batch_size": 32,
-            "optimizer": "adamw",
-            "lr": 0.002,
-            "warmup_epochs": 1.0,
-            "lr_step": "iter",
             "bn_groups": 2,
             "ema": 0.99,
             "hidden": 256,
@@ -60,6 +54,7 @@ class Ccop(Method):
             "fpn_width": 64,
             "top": 12,
             "jitters": 4,
+            "image_size": 40,
         },
         "small": {
             "backbone": "resnet18",

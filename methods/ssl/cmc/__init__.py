@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.cmc.params import CmcParams
 from methods.ssl.cmc.views import OneView
 
@@ -34,15 +35,8 @@ class Cmc(Method):
     params: CmcParams
     scales = {
         "tiny": {
-            "backbone": "lab_resnet18",
-            "image_size": 64,
-            "epochs": 12,
-            "batch_size": 32,
-            "optimizer": "adamw",
-            "lr": 0.008,
-            "warmup_epochs": 1.0,
-            "lr_step": "iter",
-            "min_scale": 0.7,
+            **TINY_VIEWS,
+            "backbone": "lab_resnet10",
             "partition": "softmax",
         },
         "small": {

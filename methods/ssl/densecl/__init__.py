@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
 from methods.ssl.densecl.params import DenseclParams
-from methods.ssl.moco_v2.params import SMALL, TINY
+from methods.ssl.moco_v2.params import MOCO_TINY, SMALL
 from methods.ssl.moco_v2.views import MocoViews
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Densecl(Method):
 
     Params = DenseclParams
     params: DenseclParams
-    scales = {"tiny": TINY, "small": SMALL, "paper": {"init": "fan_in"}}
+    scales = {"tiny": {**MOCO_TINY, "image_size": 40}, "small": SMALL, "paper": {"init": "fan_in"}}
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return MocoViews(self.params.image_size, (self.params.min_scale, 1.0))

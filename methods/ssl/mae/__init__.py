@@ -34,8 +34,8 @@ class Mae(Method):
         "tiny": {
             "backbone": "vit_tiny",
             "image_size": 64,
-            "epochs": 20,
-            "batch_size": 32,
+            "epochs": 60,
+            "batch_size": 64,
             "lr": 0.008,
             "warmup_epochs": 2.0,
             "decoder_dim": 96,

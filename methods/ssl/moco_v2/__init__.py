@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
-from methods.ssl.moco_v2.params import SMALL, TINY, MocoParams
+from methods.ssl.moco_v2.params import MOCO_TINY, SMALL, MocoParams
 from methods.ssl.moco_v2.views import MocoViews
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class MocoV2(Method):
 
     Params = MocoParams
     params: MocoParams
-    scales = {"tiny": TINY, "small": SMALL}
+    scales = {"tiny": MOCO_TINY, "small": SMALL}
 
     @classmethod
     def peer(cls) -> Callable[..., Any]:

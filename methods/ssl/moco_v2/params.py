@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from bench.contracts.method import PretrainParams
 from bench.core.params import param
+from methods.ssl._tiny import TINY_VIEWS
 
 
 class MocoParams(PretrainParams):
@@ -49,20 +50,12 @@ class MocoParams(PretrainParams):
     min_scale: float = param(0.2, gt=0, le=1, help="least area of a view, fraction of its source")
 
 
-TINY: dict[str, Any] = {
-    "backbone": "resnet18",
-    "image_size": 64,
-    "epochs": 9,
-    "batch_size": 32,
-    "lr_step": "iter",
-    "optimizer": "adamw",
-    "lr": 0.002,
-    "warmup_epochs": 1.0,
-    "min_scale": 0.7,
+MOCO_TINY: dict[str, Any] = {
+    **TINY_VIEWS,
     "hidden": 512,
-    "ema": 0.99,  # 90 steps: at .999 the key encoder would keep 91 % of its random weights
-    "queue": 128,  # four batches: older keys are of quite another network this early
-    "bn_groups": 2,  # groups of 16; 8 groups would leave 4 images each
+    "ema": 0.99,  # 400 steps: at .999 the key encoder would keep most of its random weights
+    "queue": 256,  # four batches: older keys are of quite another network this early
+    "bn_groups": 4,  # groups of 16; 8 groups would leave 8 images each
 }
 
 

@@ -12,6 +12,7 @@ from bench.contracts.views import Viewer
 from bench.core.picture import contact_sheet, draw_boxes
 from bench.core.stage import Stage
 from bench.stages.neighbours import neighbours_stage
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.orl.correspondences import load_correspondences
 from methods.ssl.orl.params import OrlParams
 from methods.ssl.orl.views import OrlViews
@@ -40,21 +41,13 @@ class Orl(Method):
     params: OrlParams
     scales = {
         "tiny": {
-            "backbone": "resnet18",
+            **TINY_VIEWS,
             "pixels": "scaled",
-            "image_size": 64,
-            "epochs": 8,
-            "batch_size": 32,
-            "optimizer": "adamw",
-            "lr": 0.008,
-            "warmup_epochs": 1.0,
-            "lr_step": "iter",
-            "min_scale": 0.7,
             "ema0": 0.9,
             "hidden": 512,
             "out": 128,
             "patch": 32,
-            "roi_size": 48,
+            "roi_size": 32,
             "top": 24,
         },
         "small": {

@@ -27,7 +27,7 @@ class RandomInit(Method):
     params: RandomInitParams  # type: ignore[assignment]
     trains = False
     scales = {
-        "tiny": {"backbone": "resnet18", "image_size": 64},
+        "tiny": {"backbone": "resnet10_quarter", "image_size": 32},
         "small": {"backbone": "resnet18", "image_size": 128},
     }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
-from methods.ssl.moco_v2.params import SMALL, TINY
+from methods.ssl.moco_v2.params import MOCO_TINY, SMALL
 from methods.ssl.moco_v2.views import MocoViews
 from methods.ssl.resim.params import ResimParams
 from methods.ssl.resim.views import ResimViews
@@ -36,7 +36,7 @@ class Resim(Method):
     Params = ResimParams
     params: ResimParams
     scales = {
-        "tiny": {**TINY, "region_dim": 64},
+        "tiny": {**MOCO_TINY, "image_size": 40, "region_dim": 64},
         "small": {**SMALL, "lr": 0.3, "region_dim": 128},
     }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.byol.views import TwoViews
 from methods.ssl.self_emd.params import SelfEmdParams
 
@@ -33,15 +34,7 @@ class SelfEmd(Method):
     params: SelfEmdParams
     scales = {
         "tiny": {
-            "backbone": "resnet18",
-            "image_size": 64,
-            "epochs": 9,
-            "batch_size": 32,
-            "optimizer": "adamw",
-            "lr": 0.008,
-            "warmup_epochs": 1.0,
-            "lr_step": "iter",
-            "min_scale": 0.7,
+            **TINY_VIEWS,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,

@@ -10,6 +10,7 @@ from bench.contracts.method import Method
 from bench.contracts.views import Viewer
 from bench.views.random_crops import RandomCrops
 from bench.views.sample import SIMCLR
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.simclr.params import SimclrParams
 
 if TYPE_CHECKING:
@@ -31,16 +32,8 @@ class Simclr(Method):
     params: SimclrParams
     scales = {
         "tiny": {
-            "backbone": "resnet18",
-            "image_size": 64,
-            "epochs": 9,
-            "batch_size": 32,
-            "optimizer": "adamw",
-            "lr": 0.008,
-            "warmup_epochs": 1.0,
-            "lr_step": "iter",
+            **TINY_VIEWS,
             "temperature": 0.2,
-            "min_scale": 0.7,
             "hidden": 512,
         },
         "small": {

@@ -9,6 +9,7 @@ from bench.contracts.method import Method
 from bench.contracts.views import Viewer
 from bench.views.random_crops import RandomCrops
 from bench.views.sample import MOCO_V2
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.simsiam.params import SimsiamParams
 
 if TYPE_CHECKING:
@@ -30,15 +31,7 @@ class Simsiam(Method):
     params: SimsiamParams
     scales = {
         "tiny": {
-            "backbone": "resnet18",
-            "image_size": 64,
-            "epochs": 9,
-            "batch_size": 32,
-            "optimizer": "adamw",
-            "lr": 0.002,
-            "warmup_epochs": 1.0,
-            "lr_step": "iter",
-            "min_scale": 0.7,
+            **TINY_VIEWS,
             "hidden": 512,
             "out": 512,
             "bottleneck": 128,

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.contracts.method import Method
 from bench.contracts.views import Viewer
+from methods.ssl._tiny import TINY
 from methods.ssl.soco.params import SocoParams
 from methods.ssl.soco.views import SocoViews
 
@@ -46,21 +47,18 @@ class Soco(Method):
     params: SocoParams
     scales = {
         "tiny": {
-            "backbone": "resnet18",
+            **TINY,
             "pixels": "scaled",
-            "image_size": 64,
-            "epochs": 9,
-            "batch_size": 32,
             # AdamW is slow to leave the first collapse
             "optimizer": "lars",
             "lr": 4.0,
-            "warmup_epochs": 1.0,
             "warmup_ratio": 1e-4,
             "fpn": 64,
             "fc": 256,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,
+            "image_size": 40,
         },
         "small": {
             "backbone": "resnet18",

@@ -9,6 +9,7 @@ from bench.contracts.method import Method
 from bench.contracts.needs import Needs
 from bench.contracts.views import Viewer
 from bench.core.errors import BadData, BadInput
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.supervised.params import SupervisedParams
 from methods.ssl.supervised.views import LabelledView
 
@@ -34,16 +35,8 @@ class Supervised(Method):
     params: SupervisedParams
     scales = {
         "tiny": {
-            "backbone": "resnet18",
-            "image_size": 64,
-            "epochs": 18,
-            "batch_size": 32,
+            **TINY_VIEWS,
             "classes": 20,
-            "optimizer": "adamw",
-            "lr": 0.008,
-            "warmup_epochs": 1.0,
-            "lr_step": "iter",
-            "min_scale": 0.7,
         },
         "small": {
             "backbone": "resnet18",

@@ -11,6 +11,7 @@ from bench.contracts.method import Method
 from bench.contracts.views import Viewer
 from bench.views.random_crops import RandomCrops
 from bench.views.sample import SWAV
+from methods.ssl._tiny import TINY_VIEWS
 from methods.ssl.swav.params import SwavParams
 
 if TYPE_CHECKING:
@@ -37,18 +38,12 @@ class Swav(Method):
     params: SwavParams
     scales = {
         "tiny": {
-            "backbone": "resnet18",
-            "image_size": 64,
-            "epochs": 9,
-            "batch_size": 32,
-            "optimizer": "adamw",
-            "lr": 0.008,
-            "min_scale": 0.7,
+            **TINY_VIEWS,
             "small_min_scale": 0.2,
             "hidden": 512,
-            "small_size": 32,
+            "n_small": 2,
+            "small_size": 24,
             "eps": 0.01,
-            "warmup_epochs": 1.0,  # .05 leaves small batches at ln(prototypes)
             # 3 prototypes for each of the scenes' 20 classes; batch and queue together outnumber
             # them
             "prototypes": 60,

@@ -25,7 +25,13 @@ from tests.stages.pretraining import Watch, context
 
 SMALL = {"hidden": 32, "out": 16, "prototypes": 10, "queue": 0}
 # areas
-PUBLISHED = {"image_size": 64, "small_size": 24, "min_scale": 0.14, "small_min_scale": 0.05}
+PUBLISHED = {
+    "image_size": 64,
+    "n_small": 6,
+    "small_size": 24,
+    "min_scale": 0.14,
+    "small_min_scale": 0.05,
+}
 
 
 def swav(**settings: object):  # type: ignore[no-untyped-def]
