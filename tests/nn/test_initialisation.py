@@ -120,7 +120,9 @@ def test_paper_scale_starts_as_the_authors_do(name: str) -> None:
 def test_the_setting_is_not_in_keys_of_the_smaller_scales(name: str, scale: str) -> None:
     method: Any = registry.load("method", name).resolve(scale)
     assert "init" not in method.identity()["params"]
-    changed: Any = registry.load("method", name).resolve(scale, {"init": "zero_residual"})
+    changed: Any = registry.load("method", name).resolve(
+        scale, {"init": "zero_residual", "backbone": "resnet18"}
+    )
     assert changed.identity()["params"]["init"] == "zero_residual"
     assert starts_like("zero_residual", changed.network(64).backbone)
 

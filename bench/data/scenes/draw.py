@@ -79,8 +79,8 @@ def _rendered(
     for item in items:
         _paint(picture, item, rng)
     picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.3, 0.6)))
-    picture *= rng.uniform(0.85, 1.15)
-    picture += 4 * rng.standard_normal(picture.shape, dtype=np.float32)
+    noise = rng.standard_normal(picture.shape, dtype=np.float32)
+    picture = picture * np.float32(rng.uniform(0.85, 1.15)) + 4 * noise
     owner = _owner(items)
     masks = np.array([owner == i for i in range(len(items))], bool).reshape(-1, size[1], size[0])
     return Scene(

@@ -208,7 +208,7 @@ def test_prototypes_do_not_move_in_their_frozen_epochs(optimizer: str) -> None:
     from bench.nn.optim import build_optimizer
 
     torch.manual_seed(0)
-    method = swav(freeze_epochs=1.5, optimizer=optimizer, lr=0.4, weight_decay=1e-2)
+    method = swav(epochs=9, freeze_epochs=1.5, optimizer=optimizer, lr=0.4, weight_decay=1e-2)
     network = method.network(10).train()
     descent = build_optimizer(method.params, network.trainable())
     images, moved, seen = two_views(), [], None
@@ -229,7 +229,7 @@ def test_the_queue_fills_from_its_epoch_and_joins_the_codes_when_full() -> None:
     """9 epochs of 2 steps, from epoch 2 on, 6 rows a step, 12 rows: filled by steps 4 and 5, used
     from 6."""
     torch.manual_seed(0)
-    network = swav(queue=12, queue_from_epoch=2, eps=0.05).network(10).train()
+    network = swav(epochs=9, queue=12, queue_from_epoch=2, eps=0.05).network(10).train()
     assert "queue" in network.state_dict()
     found: list[Tensor] = []
     for step in range(7):
