@@ -48,6 +48,11 @@ class Crop(Component):
         `stages` are those of `stages`, `folder` says where each is."""
         return {}
 
+    def with_every_region(self) -> Crop:
+        """This strategy with every region of an image as a sample, which statistics and pictures
+        of it are of, also where a pretraining draws one region an image and epoch."""
+        return self
+
     def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:
         """The strategy at work on `images`; `inputs` are the folders of `stages`."""
         raise NotImplementedError

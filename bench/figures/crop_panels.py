@@ -107,7 +107,7 @@ def _panels(
     engine: LocalEngine,
     width: int,
 ) -> list[np.ndarray]:
-    crop = build_crop(stages[""].params["crop"])
+    crop = build_crop(stages[""].params["crop"]).with_every_region()
     inputs = {role: stage for role, stage in stages.items() if role}
     sampler = crop.sampler(images, {role: engine.store.folder(s) for role, s in inputs.items()})
     photo = images.image(index)

@@ -91,7 +91,7 @@ def run(ctx: StageContext) -> None:
     (at,) = positions(images, [int(ctx.params["image"])])
     photo, panels = images.image(at), []
     for i, identity in enumerate(ctx.params["crops"]):
-        crop = build_crop(identity)
+        crop = build_crop(identity).with_every_region()
         mine = {r.partition(".")[2]: f for r, f in ctx.inputs.items() if r.startswith(f"{i}.")}
         boxes = boxes_of(crop.sampler(images, {"data": ctx.inputs["data"], **mine}), images, at)
         panels.append(panel(photo, f"{crop.name} ({len(boxes)})", boxes))

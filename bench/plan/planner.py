@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STATS_VERSION = 1  # of the objectness statistics
+STATS_VERSION = 2  # of the objectness statistics; 2: of every region, whatever an epoch draws
 
 
 @dataclass

@@ -40,7 +40,7 @@ Kind = Literal["region", "view"]
 
 def run(ctx: StageContext) -> None:
     """Measure the crop of `ctx.params` on a split of the data."""
-    crop = build_crop(ctx.params["crop"])
+    crop = build_crop(ctx.params["crop"]).with_every_region()
     images = ctx.images("data", str(ctx.params["split"]))
     sampler = crop.sampler(images, dict(ctx.inputs))
     advance = ctx.progress.task(f"objectness {crop.name}", len(images))

@@ -80,6 +80,9 @@ class PseudoCrop(Crop):
         sample."""
         raise NotImplementedError
 
+    def with_every_region(self) -> PseudoCrop:
+        return type(self)(self.params.model_copy(update={"iterations_matched": False}))
+
     def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:
         boxes_of = [
             usable_boxes(boxes, int(width), int(height))

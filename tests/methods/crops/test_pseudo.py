@@ -179,6 +179,8 @@ def test_iterations_matched_draws_one_crop_an_image() -> None:
     assert len(crop("gt").sampler(images, {})) == 5
     sampler = crop("gt", iterations_matched=True).sampler(images, {})
     assert len(sampler) == 3
+    described = crop("gt", iterations_matched=True).with_every_region()
+    assert len(described.sampler(images, {})) == 5, "statistics and pictures are of every crop"
     drawn = [[pair[0] for pair in epoch(sampler, seed)] for seed in range(200)]
     assert all([s.image for s in one] == [0, 2, 0] for one in drawn)
     firsts = [one[0].box for one in drawn]
