@@ -184,7 +184,7 @@ def test_heads_start_as_in_the_published_code() -> None:
                 math.sqrt(2 / outputs), rel=0.05
             )
     tiny = lewel(hidden=96).network(10).neck.projector[0]
-    assert float(tiny.weight.detach().std()) == pytest.approx(math.sqrt(2 / 512), rel=0.05)
+    assert float(tiny.weight.detach().std()) == pytest.approx(math.sqrt(2 / 128), rel=0.05)
     assert not tiny.bias.any()
 
 

@@ -130,7 +130,7 @@ def test_key_encoder_follows_before_its_forward() -> None:
         want = 0.6 * start[name] + 0.4 * now[name.removeprefix("key_")]
         torch.testing.assert_close(now[name], want)
         moved += int(not torch.equal(now[name], start[name]))
-    assert moved > 50
+    assert moved > 35
     with torch.no_grad():  # batch norm in train mode ignores its running statistics
         keys = F.normalize(
             network.key_projector(network.key_backbone(data.views["view2"].images)), dim=1

@@ -97,8 +97,9 @@ def test_the_order_of_a_batch_does_not_matter() -> None:
 def test_heads_are_lightlys() -> None:
     """The same layers as lightly's: with its weights the network gives its outputs."""
     torch.manual_seed(0)
-    network, x = simsiam().network(10).train(), torch.randn(6, 512)
-    theirs = SimSiamProjectionHead(512, 32, 16), SimSiamPredictionHead(16, 8, 16)
+    network = simsiam().network(10).train()
+    x = torch.randn(6, 128)  # as wide as tiny's backbone
+    theirs = SimSiamProjectionHead(128, 32, 16), SimSiamPredictionHead(16, 8, 16)
     for ours, other in zip((network.projector, network.predictor), theirs, strict=True):
         state = {k.removeprefix("layers."): v for k, v in other.state_dict().items()}
         ours.load_state_dict(state)

@@ -59,7 +59,7 @@ def test_labels_of_scenes_are_the_classes_of_their_objects(tmp_path: Path) -> No
         (view,) = sample.views
         assert (view.role, view.size, view.scale, view.augment.p_flip, view.augment.p_jitter) == (
             "view1",
-            64,
+            32,
             (0.08, 1.0),
             0.5,
             0.0,
@@ -98,7 +98,7 @@ def test_it_starts_at_one_percent_a_class_and_learns_everywhere() -> None:
     assert all(
         p.grad is not None and p.grad.abs().sum() > 0 for _, p in network.named_parameters()
     )
-    assert network.embed(torch.randn(2, 3, 64, 64)).shape == (2, 512)
+    assert network.embed(torch.randn(2, 3, 64, 64)).shape == (2, 128)
 
 
 def test_it_learns_the_labels_of_a_few_scenes(tmp_path: Path) -> None:
