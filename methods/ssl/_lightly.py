@@ -171,10 +171,11 @@ def swav(method: Method, network: Network) -> nn.Module:
 
 
 def _backbone(name: str, network: Network) -> nn.Module:
-    """torchvision's ResNet less its classifier, with our network's weights."""
+    """torchvision's ResNet less its classifier, with our network's weights; a copy of our network
+    where torchvision has none of that name, so that the steps are compared on equal networks."""
     build = getattr(torchvision.models, name, None)
     if not name.startswith("resnet") or build is None:
-        raise BadInput(f"the comparison is for torchvision's ResNets, not {name!r}; try: resnet18")
+        return copy.deepcopy(network.backbone)
     resnet = build(weights=None)
     resnet.fc = nn.Identity()
     resnet.load_state_dict(network.backbone.state_dict())

@@ -395,4 +395,5 @@ def test_the_objectness_page_shows_what_papers_report_and_the_command(
     )
     app = show("objectness", source="measured")
     assert "--scale tiny --data scenes --task object_knn --metric recall_k1" in text(app)
-    assert len(app.get("image")) == 2, "the scatter and the shares"
+    charts = app.get("arrow_vega_lite_chart") + app.get("vega_lite_chart")
+    assert len(charts) == 2, "the scatter and the shares"

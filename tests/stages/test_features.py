@@ -178,8 +178,8 @@ def test_the_stage_goes_on_bit_equal_after_a_kill(
     )
     rows = load_features(whole, "gap", images)
     assert isinstance(rows, np.memmap)
-    assert rows.shape == (BATCH + 9, 512)
-    backbone = build_backbone("resnet18").eval()
+    assert rows.shape == (BATCH + 9, 128)
+    backbone = build_backbone("resnet10_quarter").eval()
     load_backbone(inputs["backbone"] / "backbone.pth", backbone)
     shown = PlainShown(images, Transform("center", 36, 32))[70]
     with torch.inference_mode():

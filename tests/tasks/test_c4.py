@@ -22,12 +22,12 @@ def test_c4_region_of_the_whole_image_is_the_backbones_last_map() -> None:
         regions = model.pool_regions(model.features(images), whole)
         expected = F.batch_norm(
             model.body.maps(images),
-            torch.zeros(512),
-            torch.ones(512),
-            torch.ones(512),
-            torch.zeros(512),
+            torch.zeros(128),
+            torch.ones(128),
+            torch.ones(128),
+            torch.zeros(128),
         )
-    assert regions.shape == (2, 512, 7, 7)
+    assert regions.shape == (2, 128, 7, 7)
     assert torch.allclose(regions, expected, atol=1e-5)
 
 

@@ -58,8 +58,9 @@ def test_a_whole_run_on_generated_pictures(task: str, shared: Path) -> None:
     assert {"classifier.pth", "per_class.json", "weights.json"} <= names
     assert len(json.loads((folder / "per_class.json").read_text())) == 20
     state = torch.load(folder / "classifier.pth", weights_only=True)
-    assert state["head.weight"].shape == (20, 512)
-    assert load_backbone(folder.parents[1] / _backbone(folder), build_backbone("resnet18")) == 120
+    assert state["head.weight"].shape == (20, 128)
+    backbone = build_backbone("resnet10_quarter")
+    assert load_backbone(folder.parents[1] / _backbone(folder), backbone) == 72
     if task == MULTI:
         assert np.load(folder / "scores.npy").shape == (6, 20)
     else:

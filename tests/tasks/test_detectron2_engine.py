@@ -32,7 +32,9 @@ BROKEN = "ImportError: undefined symbol: somewhere"
 
 
 def planned(home: Path, **changes: Any) -> PlannedCell:
-    cells, paths = make_cells(**{**OPTIONS, **changes})
+    # a network that detectron2 has, unlike that of tiny
+    sets = ("random_init.backbone=resnet18", *changes.pop("sets", ()))
+    cells, paths = make_cells(**{**OPTIONS, **changes, "sets": sets})
     (cell,) = make_plan(cells, Runtime(home=home, database="sqlite://"), paths).cells
     return cell
 

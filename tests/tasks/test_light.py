@@ -38,5 +38,5 @@ def test_no_task_imports_anything_heavy_to_be_declared() -> None:
     command = [sys.executable, "-c", CODE, " ".join(HEAVY)]
     report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert report["blamed"] == {}
-    files = Path(tasks.__path__[0]).glob("[!_]*.py")
-    assert report["tasks"] == len(list(files)) > 0
+    files = {f.stem for f in Path(tasks.__path__[0]).glob("[!_]*.py")} - {"bases"}
+    assert report["tasks"] == len(files) > 0

@@ -130,7 +130,7 @@ def test_the_longest_side_is_kept_to_its_limit() -> None:
 
 
 def test_crowds_difficult_and_tiny_objects_are_left_out(tmp_path: Path) -> None:
-    images: Any = SmallSet(tmp_path, 2)
+    images: Any = SmallSet(tmp_path, 2, first=9)  # six objects in the first
     everything = images.objects(0)
     n = len(everything.boxes)
     crowd, difficult, boxes = np.zeros(n, bool), np.zeros(n, bool), everything.boxes.copy()

@@ -30,7 +30,7 @@ def byol(heads: int = 1) -> Any:
     made: Any = registry.load("method", "byol").resolve("tiny", {"hidden": 32, "out": 16})
     network = made.network(10, heads)
     for name in ("backbone", "target_backbone"):
-        small = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 512))
+        small = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 128))
         setattr(network, name, small.requires_grad_(name == "backbone"))
     return network
 

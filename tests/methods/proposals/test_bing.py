@@ -196,15 +196,15 @@ def test_it_beats_random_boxes_on_scenes_it_has_not_seen(model: Model) -> None:
 
 def test_boxes_are_distinct_inside_and_best_first(model: Model) -> None:
     image = draw_scene(0, 1000).image
-    boxes, scores = model.bing.propose(image, 300)
+    boxes, scores = model.bing.propose(image, 60)
     assert boxes.dtype == scores.dtype == np.float32
-    assert len(np.unique(boxes, axis=0)) == len(boxes) == 300
+    assert len(np.unique(boxes, axis=0)) == len(boxes) == 60
     assert boxes.min() >= 0
     assert (boxes[:, 2:] <= image.shape[1::-1]).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert (np.diff(scores) <= 0).all()
-    more = model.bing.propose(image, 600)[0]
-    assert np.array_equal(more[:300], boxes)
+    more = model.bing.propose(image, 90)[0]
+    assert np.array_equal(more[:60], boxes)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (3, 3), (8, 300), (20, 20), (144, 192)])
