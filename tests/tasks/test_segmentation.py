@@ -176,7 +176,7 @@ def test_a_whole_run_on_scenes(task: str, home: Path) -> None:
         f.name for f in folder.iterdir()
     }
     assert segmentation_metrics(np.load(folder / "confusion.npy")) == metrics
-    assert json.loads((folder / "weights.json").read_text())["tensors_matched"] == 120
+    assert json.loads((folder / "weights.json").read_text())["tensors_matched"] == 72
     assert len(json.loads((folder / "per_class.json").read_text())) == 21
 
 
