@@ -146,6 +146,7 @@ def test_a_command_with_this_engine(home: Path) -> None:
     """From `bench run` to a row: the engine and its version are recorded, both engines' rows stay
     apart."""
     sets = (
+        "random_init.backbone=resnet18",  # detectron2 has no narrow ones
         "scenes.n_train=12",
         "scenes.n_val=4",
         "coco_det.iterations=4",
