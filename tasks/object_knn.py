@@ -45,7 +45,7 @@ class ObjectKnn(Task):
     `chance` is the share that random answers have: mean over objects of (n_c - 1) / (n - 1), n_c
     the objects of its class. A k that is not smaller than the number of objects is left out.
     Answers may lie in the query's own image, as the paper's may. Nothing is trained. At `tiny`,
-    boxes are cut out: a 64-pixel network's last map is too coarse for small objects.
+    boxes are cut out: the last map of its networks is too coarse for small objects.
     """
 
     Params = ObjectKnnParams

@@ -40,9 +40,11 @@ Kind = Literal["region", "view"]
 
 def run(ctx: StageContext) -> None:
     """Measure the crop of `ctx.params` on a split of the data."""
-    crop = build_crop(ctx.params["crop"]).with_every_region()
+    crop = build_crop(ctx.params["crop"])
     images = ctx.images("data", str(ctx.params["split"]))
-    sampler = crop.sampler(images, dict(ctx.inputs))
+    described = crop.with_every_region()
+    sampler = described.sampler(images, dict(ctx.inputs))
+    trained = sampler if described is crop else crop.sampler(images, dict(ctx.inputs))
     advance = ctx.progress.task(f"objectness {crop.name}", len(images))
     source = cast(ObjectSource, ctx.params["source"])
     seeds = int(ctx.params["seeds"])
@@ -52,7 +54,7 @@ def run(ctx: StageContext) -> None:
         per_image.append(part)
         advance(1)
     whole = np.array([part.pop("image") for part in per_image])
-    write_json(ctx.work / "stats.json", summarise(per_image, len(sampler), seeds))
+    write_json(ctx.work / "stats.json", summarise(per_image, len(trained), seeds))
     arrays: dict[str, Any] = {"image": whole, **_sums(per_image)}
     np.savez(ctx.work / "per_image.npz", **arrays)
 

@@ -81,6 +81,8 @@ class PseudoCrop(Crop):
         raise NotImplementedError
 
     def with_every_region(self) -> PseudoCrop:
+        if not self.params.iterations_matched:
+            return self
         return type(self)(self.params.model_copy(update={"iterations_matched": False}))
 
     def sampler(self, images: ImageSet, inputs: dict[str, Path]) -> Sampler:

@@ -136,7 +136,8 @@ def test_settings_reach_the_crop_and_make_another_stage(bench: Any) -> None:
     one, two = json.loads(plain)[0], json.loads(fewer)[0]
     assert (one["params"]["n_crops"], two["params"]["n_crops"]) == (5, 2)
     assert one["stage"] != two["stage"]
-    assert one["stats"]["crops_per_image"] > two["stats"]["crops_per_image"]
+    assert one["stats"]["crops_per_image"] > two["stats"]["crops_per_image"] > 1
+    assert one["stats"]["samples_per_epoch"] == one["stats"]["images"], "what tiny trains on"
     _, again, _ = bench("stats", "--json", "--crop", "poor", "--epochs", "3")
     assert json.loads(again)[0]["stats"]["objectness"]["n"] == 3 * one["stats"]["objectness"]["n"]
 

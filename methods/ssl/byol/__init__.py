@@ -36,7 +36,7 @@ class Byol(Method):
             **TINY_VIEWS,
             "hidden": 512,
             "out": 128,
-            "ema0": 0.9,  # 90 steps: at .99 the target would hardly leave its random weights
+            "ema0": 0.9,  # at .99 features stay below untrained ones for 200 steps
         },
         "small": {
             "backbone": "resnet18",

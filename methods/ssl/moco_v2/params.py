@@ -53,7 +53,7 @@ class MocoParams(PretrainParams):
 MOCO_TINY: dict[str, Any] = {
     **TINY_VIEWS,
     "hidden": 512,
-    "ema": 0.99,  # 400 steps: at .999 the key encoder would keep most of its random weights
+    "ema": 0.99,  # at .999 the key encoder would keep 61 % of its random weights in 500 steps
     "queue": 256,  # four batches: older keys are of quite another network this early
     "bn_groups": 4,  # groups of 16; 8 groups would leave 8 images each
 }

@@ -43,7 +43,7 @@ class Swav(Method):
             "hidden": 512,
             "n_small": 2,
             "small_size": 24,
-            "eps": 0.01,
+            "eps": 0.01,  # .05 leaves small batches at ln(prototypes)
             # 3 prototypes for each of the scenes' 20 classes; batch and queue together outnumber
             # them
             "prototypes": 60,
