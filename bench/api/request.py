@@ -20,8 +20,24 @@ Seeds = int | str | Iterable[int]  # 0, "0-4", or numbers
 KINDS = ("method", "crop", "task")
 
 
-class RuntimeOptions(TypedDict, total=False):
-    """How stages are made; no result depends on it.
+class TrackingOptions(TypedDict, total=False):
+    """What shows learning curves, pictures and tables; no result depends on it.
+
+    tracker: "wandb", "tensorboard" or "none" (the default is BENCH_TRACKER). wandb_project,
+    wandb_entity, wandb_tags, wandb_notes: of every tracked run. wandb_system: record the machine,
+    its load and the git commit with every W&B run.
+    """
+
+    tracker: str | None
+    wandb_project: str
+    wandb_entity: str
+    wandb_tags: tuple[str, ...]
+    wandb_notes: str
+    wandb_system: bool
+
+
+class RuntimeOptions(TrackingOptions, total=False):
+    """How stages are made, with the options of `TrackingOptions`; no result depends on it.
 
     devices: "auto", "cpu" or a number of GPUs. workers: processes that load images for each
     device. threads: PyTorch threads of a training step (0: the cores that are free). accumulate:

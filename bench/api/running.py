@@ -298,7 +298,11 @@ def run_plan(
     wanted = [c for c in plan.cells if not (c.final and c.final.key in left_out)]
     with open_engine(runtime, open_progress(progress)) as (engine, database):
         outcome = engine.run(Plan(wanted))
-    error: str | None = getattr(engine.listener, "error", None)
+        error: str | None = getattr(engine.listener, "error", None)
+        if runtime.tracker != "none" and not error:
+            from bench.api.board import track_board
+
+            track_board(plan, outcome, runtime, database, engine.progress)
     return Results(plan, outcome, runtime, None if error else database, error, left_out)
 
 

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from bench.api.request import (
     Names,
     Seeds,
+    TrackingOptions,
     join_names,
     join_seeds,
     join_settings,
@@ -100,6 +101,7 @@ def sweep(
     progress: bool | Progress = True,
     workers: int = 2,
     devices: int | str = "auto",
+    **tracking: Unpack[TrackingOptions],
 ) -> SweepResult:
     """Find the best value of a setting on validation images; score it on the test images once.
 
@@ -110,6 +112,7 @@ def sweep(
     chosen (`bench sweep` says how). sampler, pruner, trials, holdout: as `bench sweep --help` has
     them. timeout: seconds after which no trial begins. parallel: trials at the same time, each a
     process. study: its name; alone, go on with that study. workers, devices: of each trial.
+    tracking: `TrackingOptions`; every trial is a run in the group of the study.
 
     Raises BadInput where a name or a value breaks a rule, StageFailed where workers keep dying.
 
@@ -137,7 +140,7 @@ def sweep(
         "holdout": holdout,
         "timed": timeout is not None,
     }
-    runtime = make_runtime({"devices": devices, "workers": workers})
+    runtime = make_runtime({"devices": devices, "workers": workers, **tracking})
     made, paths = open_study(runtime, study, options)
     until = float("inf") if timeout is None else time.time() + timeout
     from bench.sweep.lines import TrialLines
@@ -193,12 +196,26 @@ def drive(
         code = "from bench.cli import main; main()"
         fixed = [sys.executable, "-c", code, "sweep", "--study", sweep.name, *places]
         devices = ["--devices", str(runtime.devices), "--workers", str(runtime.workers)]
-        return [*fixed, *devices, "--worker-of", str(os.getpid()), "--until", str(until)]
+        end = ["--worker-of", str(os.getpid()), "--until", str(until)]
+        return [*fixed, *devices, *spell_tracking(runtime), *end]
 
     logs = runtime.home / "sweeps" / sweep.name
     pool = Pool(sweep, parallel, start, logs, until, gpu_groups(runtime))
     with listen_for_stop(at_once=True):
         pool.run(show)
+
+
+def spell_tracking(runtime: Runtime) -> list[str]:
+    """The options of a command that tracks as this runtime does."""
+    texts = {
+        "--tracker": runtime.tracker,
+        "--wandb-project": runtime.wandb_project,
+        "--wandb-entity": runtime.wandb_entity,
+        "--wandb-tags": ",".join(runtime.wandb_tags),
+        "--wandb-notes": runtime.wandb_notes,
+    }
+    words = [f"{name}={text}" for name, text in texts.items() if text]
+    return words if runtime.wandb_system else [*words, "--no-wandb-system"]
 
 
 def conclude(
@@ -238,10 +255,12 @@ def score_winner(
     study."""
     from bench.core.statistics import summarise
     from bench.launch.session import open_engine
+    from bench.launch.tracking import tag_runtime
     from bench.results.views.studies import WINNER
     from bench.sweep.work import evaluate_winner
 
-    with open_engine(runtime, open_progress(progress)) as (engine, _):
+    tracked = tag_runtime(runtime, f"study:{sweep.name}", "winner")
+    with open_engine(tracked, open_progress(progress)) as (engine, _):
         plan, scores = evaluate_winner(sweep, values, runtime, paths, engine)
     winner: Winner = {
         "values": dict(values),
@@ -260,11 +279,13 @@ def work_on_trials(
 ) -> None:
     """Be a worker of the process `driver`: run trials one after another."""
     from bench.launch.session import open_engine
+    from bench.launch.tracking import tag_runtime
     from bench.sweep.drive import follow
     from bench.sweep.study import Sweep
     from bench.sweep.work import Work
 
     follow(driver)
     sweep = Sweep.load(runtime.database, study)
+    runtime = tag_runtime(runtime, f"study:{study}")
     with open_engine(runtime, open_progress(True)) as (engine, _):
         Work(sweep, runtime, data_places(options), engine.listener, engine.progress, until).run()

@@ -32,6 +32,7 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "table": "The papers' tables: list them, run their cells, show reported beside measured.",
     "results": "Check, export, import or rebuild the results database.",
     "export": "Write a backbone for torchvision, detectron2 or mmdet.",
+    "track": "Send tracked runs that were kept offline.",
     "gc": "Free disk space: partial work and large files no result needs.",
     "doctor": "Report versions, devices, tracker, data and store.",
 }

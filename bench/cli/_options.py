@@ -122,6 +122,12 @@ def _check_launcher(ctx: click.Context, param: click.Parameter, name: str) -> st
     return name
 
 
+def _trackers() -> list[str]:
+    from bench.launch.tracking import TRACKERS
+
+    return list(TRACKERS)
+
+
 CROP_HELP = "Crop strategies, as names or globs separated by commas, for example gt,obj_*."
 METHOD = shared(
     "--method",
@@ -253,6 +259,28 @@ RAY_ADDRESS = shared(
     metavar="auto|HOST:PORT",
     help="A Ray cluster that runs already. Without one, Ray is started on this machine.",
 )
+TRACKER = shared(
+    "--tracker",
+    type=Choices("tracker", _trackers),
+    help="Where learning curves and pictures are shown: wandb, tensorboard or none. The default "
+    "is BENCH_TRACKER, or else wandb, offline unless you are logged in.",
+)
+WANDB_PROJECT = shared(
+    "--wandb-project", metavar="NAME", help="W&B project. The default is WANDB_PROJECT, or bench."
+)
+WANDB_ENTITY = shared(
+    "--wandb-entity", metavar="NAME", help="W&B account or team. The default is WANDB_ENTITY."
+)
+WANDB_TAGS = shared(
+    "--wandb-tags", metavar="TAG[,TAG...]", help="Tags of every tracked run, beside WANDB_TAGS."
+)
+WANDB_NOTES = shared("--wandb-notes", metavar="TEXT", help="Note of every tracked run.")
+WANDB_SYSTEM = shared(
+    "--wandb-system/--no-wandb-system",
+    default=True,
+    show_default=True,
+    help="Record the machine, its load, and the git commit with every W&B run.",
+)
 JSON = shared(
     "--json", "as_json", is_flag=True, help="Print everything as JSON instead of as text."
 )
@@ -275,3 +303,19 @@ cell_options = add_options(
     setting_options,
 )
 launcher_options = add_options(LAUNCHER(), MAX_PARALLEL(), RAY_ADDRESS())
+tracker_options = add_options(
+    TRACKER(), WANDB_PROJECT(), WANDB_ENTITY(), WANDB_TAGS(), WANDB_NOTES(), WANDB_SYSTEM()
+)
+
+
+def take_tracking(options: dict[str, Any], *tags: str) -> dict[str, Any]:
+    """The fields of a Runtime that `tracker_options` set, taken out of a command's options; `tags`
+    are added to those of every run."""
+    texts = {n: options.pop(n) for n in ("wandb_project", "wandb_entity", "wandb_notes")}
+    given = (options.pop("wandb_tags") or "").split(",")
+    return {
+        "tracker": options.pop("tracker"),
+        **{name: text or "" for name, text in texts.items()},
+        "wandb_tags": (*(t for t in given if t.strip()), *tags),
+        "wandb_system": options.pop("wandb_system"),
+    }

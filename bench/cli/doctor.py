@@ -85,8 +85,8 @@ def _devices() -> dict[str, str]:
 
 def _tracker() -> str:
     mode = open_runtime().tracker
-    if mode == "none":
-        return "none (BENCH_TRACKER)"
+    if mode != "wandb":
+        return f"{mode} (BENCH_TRACKER)"
     from bench.launch.wandb_login import find_tracking
 
     return f"wandb, {find_tracking()}"

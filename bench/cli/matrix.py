@@ -19,6 +19,8 @@ from bench.cli._options import (
     TASK,
     launcher_options,
     setting_options,
+    take_tracking,
+    tracker_options,
 )
 from bench.cli._table import echo_prose, print_json
 from bench.cli._verb import renamed_options
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 @JSON(help="Print every cell and its state as JSON instead of as text.")
 @setting_options
 @launcher_options
+@tracker_options
 def command(
     method: str,
     crop: str,
@@ -83,6 +86,7 @@ def command(
             "launcher": launcher,
             "max_parallel": max_parallel,
             "ray_address": ray_address,
+            **take_tracking(options, "matrix"),
         }
     )
     request = Request(method, crop, task, **options)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli._config import config_options
-from bench.cli._options import DRY_RUN, JSON, cell_options, launcher_options
+from bench.cli._options import (
+    DRY_RUN,
+    JSON,
+    cell_options,
+    launcher_options,
+    take_tracking,
+    tracker_options,
+)
 from bench.cli._other_code import stages_line
 from bench.cli._table import echo_prose, print_json
 from bench.cli._verb import Verb
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 @config_options
 @cell_options
 @launcher_options
+@tracker_options
 @DRY_RUN()
 @JSON(help="Print every cell and its state as JSON instead of as text.")
 @click.option("--force", is_flag=True, help="Make every stage of the plan again.")
@@ -93,6 +101,7 @@ def command(
             "launcher": launcher,
             "max_parallel": max_parallel,
             "ray_address": ray_address,
+            **take_tracking(options),
         },
         force,
     )

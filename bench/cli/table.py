@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -18,6 +18,8 @@ from bench.cli._options import (
     SEEDS,
     device_options,
     launcher_options,
+    take_tracking,
+    tracker_options,
 )
 from bench.cli._table import Column, echo_prose, print_json, print_table
 from bench.cli._verb import renamed_options
@@ -111,6 +113,7 @@ def list_(as_json: bool) -> None:
 @DRY_RUN()
 @device_options
 @launcher_options
+@tracker_options
 def run(
     name: str,
     scale: str,
@@ -124,6 +127,7 @@ def run(
     launcher: str,
     max_parallel: int,
     ray_address: str,
+    **tracking: Any,
 ) -> None:
     """Run the cells of table NAME at a scale, each stage once.
 
@@ -146,6 +150,7 @@ def run(
         launcher=launcher,
         max_parallel=max_parallel,
         ray_address=ray_address,
+        **take_tracking(tracking, f"table:{table.name}"),
     )
     groups = _choose_cells(table, check_scale(scale), rows, tasks)
     numbers = parse_seeds(seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ class Tracker:
 
     def image(self, name: str, picture: np.ndarray, step: int | None = None) -> None:
         """(H, W, 3) uint8 RGB."""
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Rows of numbers, texts and None under the names of their columns."""
 
     def finish(self, summary: dict[str, Any] | None = None, failed: bool = False) -> None:
         """End the run."""

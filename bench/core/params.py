@@ -151,7 +151,12 @@ class Runtime(BaseModel):
         0, ge=0, description="stages at the same time; 0: one for each GPU, or one"
     )
     ray_address: str = Field("", description="a Ray cluster's address; empty: a Ray of our own")
-    tracker: str = Field("wandb", description="wandb | none")
+    tracker: str = Field("wandb", description="wandb | tensorboard | none")
+    wandb_project: str = Field("", description="W&B project; empty: WANDB_PROJECT, else bench")
+    wandb_entity: str = Field("", description="W&B account or team; empty: as W&B is set up")
+    wandb_tags: tuple[str, ...] = Field((), description="tags of every tracked run")
+    wandb_notes: str = Field("", description="note of every tracked run")
+    wandb_system: bool = Field(True, description="record the machine, its load, and git")
     checkpoint_seconds: float = Field(
         20.0, ge=0, description="longest training time a kill can cost"
     )

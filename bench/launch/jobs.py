@@ -13,6 +13,7 @@ from bench.core.progress import Progress
 from bench.core.stage import Provenance, Stage
 from bench.core.store import Store
 from bench.launch.local import LocalEngine, Silent
+from bench.launch.tracked import TrackedRun
 from bench.plan.cell import PlannedCell
 
 Made = tuple[Stage, Provenance]
@@ -20,11 +21,11 @@ Made = tuple[Stage, Provenance]
 
 @dataclass(frozen=True)
 class Job:
-    """One stage. `group`: the tracker's; `planned`: the cell whose last stage it is."""
+    """One stage. `run`: what a tracker shows of it; `planned`: the cell whose last stage it is."""
 
     stage: Stage
     runtime: Runtime
-    group: str
+    run: TrackedRun
     planned: PlannedCell | None
 
 
@@ -60,7 +61,7 @@ def make(job: Job, progress: Progress, patient: bool = True) -> Report:
     try:
         engine = LocalEngine(job.runtime, Store(job.runtime.home), listener, progress)
         engine.leave = frozenset(() if patient else [stage.key])
-        engine.groups[stage.key] = job.group
+        engine.runs[stage.key] = job.run
         if job.planned:
             engine.finals[stage.key] = job.planned
         engine.ensure(stage)

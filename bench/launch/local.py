@@ -16,15 +16,16 @@ from typing import Protocol
 
 from bench.contracts.context import StageContext, Watch
 from bench.contracts.source import Code
-from bench.contracts.tracker import Tracker
+from bench.contracts.tracker import NullTracker, Tracker
 from bench.core.errors import BadInput, BenchError, StageFailed, Taken
 from bench.core.params import Runtime
 from bench.core.progress import Progress
 from bench.core.stage import Provenance, Stage, walk
 from bench.core.store import Store
 from bench.launch.provenance import digest_of_stage, provenance
-from bench.launch.wandb import make_tracker
-from bench.plan.cell import WEIGHTS, Plan, PlannedCell
+from bench.launch.tracked import TrackedRun, describe_stage
+from bench.launch.tracking import make_tracker
+from bench.plan.cell import Plan, PlannedCell
 
 FOLLOW_SECONDS = 86400.0
 
@@ -64,7 +65,9 @@ class LocalEngine:
     listener: Listener
     progress: Progress = field(default_factory=Progress)
     outcome: Outcome = field(default_factory=Outcome)
-    groups: dict[str, str] = field(default_factory=dict)
+    # the cells of this command that need a stage, and its tracked run as another process says
+    cells: dict[str, list[PlannedCell]] = field(default_factory=dict)
+    runs: dict[str, TrackedRun] = field(default_factory=dict)
     finals: dict[str, PlannedCell] = field(default_factory=dict)
     forced: set[str] = field(default_factory=set)
     watch: Watch | None = None
@@ -94,7 +97,7 @@ class LocalEngine:
         while left:
             later = left
             if len(left) > 1 and self.runtime.nodes == 1:  # several machines keep to one order
-                self.leave = frozenset(self.groups)
+                self.leave = frozenset(self.cells)
                 later = [planned for planned in left if not self._run_cell(planned)]
                 self.leave = frozenset()
             if len(later) == len(left):
@@ -105,11 +108,8 @@ class LocalEngine:
         if planned.final is None:
             return
         self.finals.setdefault(planned.final.key, planned)
-        cell = planned.cell
-        names = [f"{data}:{name}" for data, name in cell.names if data != WEIGHTS]
-        label = "-".join((cell.method, cell.crop, cell.task, *names, planned.final.short))
         for stage in walk(planned.final):
-            self.groups.setdefault(stage.key, label)
+            self.cells.setdefault(stage.key, []).append(planned)
             self._digest(stage)
             if self.runtime.force:
                 self.forced.add(stage.key)
@@ -257,17 +257,14 @@ class LocalEngine:
             self.digests[stage.key] = digest_of_stage(self.code, stage)
         return self.digests[stage.key]
 
+    def tracked_run(self, stage: Stage) -> TrackedRun:
+        """What a tracker shows of the stage."""
+        return self.runs.get(stage.key) or describe_stage(stage, self.cells.get(stage.key, ()))
+
     def _tracker(self, stage: Stage) -> Tracker:
-        return make_tracker(
-            self.runtime.tracker,
-            run_key=stage.key[:16],
-            name=f"{stage.kind}/{stage.name}",
-            group=self.groups.get(stage.key, stage.short),
-            job_type=stage.kind,
-            config=stage.record(),
-            folder=self.store.home,
-            note=self.progress.note,
-        )
+        if self.runtime.tracker == "none":
+            return NullTracker()
+        return make_tracker(self.runtime, self.tracked_run(stage), self.progress.note)
 
     def _results(self, stage: Stage, work: Path, record: Provenance) -> dict[str, float]:
         """Write result.json where the stage is a cell's last; return its metrics."""

@@ -15,22 +15,19 @@ if TYPE_CHECKING:
     from bench.launch.local import LocalEngine
     from bench.results.db.database import Database
 
-TRACKERS = ("wandb", "none")
-
 
 def open_runtime(**fields: Any) -> Runtime:
     """The runtime of this process: `BENCH_HOME`, `BENCH_DB` (by default SQLite in the home) and
     `BENCH_TRACKER`, with further `fields` of it."""
     from bench.core.home import home_folder
     from bench.core.params import Runtime
+    from bench.launch.tracking import check_tracker
     from bench.results.db.place import database_url
 
     home = home_folder()
-    tracker = os.environ.get("BENCH_TRACKER", "wandb")
-    if tracker not in TRACKERS:
-        raise BadInput(
-            f"BENCH_TRACKER is wandb or none, got {tracker!r}; try: BENCH_TRACKER=none bench ..."
-        )
+    asked = fields.pop("tracker", None)
+    tracker = asked or os.environ.get("BENCH_TRACKER") or "wandb"
+    check_tracker(tracker, "--tracker" if asked else "BENCH_TRACKER")
     return Runtime(home=home, database=database_url(), tracker=tracker, **fields)
 
 

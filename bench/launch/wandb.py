@@ -1,19 +1,20 @@
-"""Weights & Biases: one run for each stage, offline where nobody is logged in. Trouble with it
-never fails a stage, and never stops one for longer than a server's first answer takes."""
+"""Weights & Biases: one run for each stage, offline where nobody is logged in. It never stops a
+stage for longer than a server's first answer takes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from bench.contracts.tracker import NullTracker, Tracker
+from bench.core.params import Runtime
 from bench.core.redact import redact
+from bench.launch.tracked import TrackedRun, clip_tags
+from bench.launch.tracking import CarefulTracker
 from bench.launch.wandb_login import CLOUD, Mode, Tracking, find_tracking
 
 INIT_SECONDS = 15  # that a server has to answer a new run
@@ -51,52 +52,32 @@ def _environment(mode: Mode) -> Iterator[None]:
                 os.environ[name] = value
 
 
-class WandbTracker(Tracker):
-    """A W&B run whose id is the stage's key, so that a resumed stage goes on in the same run.
-
-    The run starts at the first figure or picture: a stage that has nothing to say costs nothing
-    until `finish`, which leaves its config and summary.
-    """
+class WandbTracker(CarefulTracker):
+    """A W&B run whose id is that of the tracked run, so that a resumed stage goes on in it."""
 
     def __init__(
-        self,
-        run_key: str,
-        name: str,
-        group: str,
-        job_type: str,
-        config: dict[str, Any],
-        folder: Path,
-        note: Callable[[str], None] | None = None,
+        self, tracked: TrackedRun, runtime: Runtime, note: Callable[[str], None] | None = None
     ) -> None:
+        super().__init__(tracked, note)
+        self.folder, self.system = runtime.home, runtime.wandb_system
+        # an argument replaces what the environment says, so that is joined here
+        asked = os.environ.get("WANDB_TAGS", "").split(",")
+        words = (runtime.wandb_notes or os.environ.get("WANDB_NOTES", ""), tracked.notes)
         self.arguments: dict[str, Any] = {
-            "id": run_key,
-            "name": name,
-            "group": group,
-            "job_type": job_type,
-            "config": config,
+            "id": tracked.id,
+            "name": tracked.name,
+            "group": tracked.group,
+            "job_type": tracked.job_type,
+            "config": tracked.config,
+            "tags": clip_tags((*runtime.wandb_tags, *asked, *tracked.tags)),
+            "notes": " ".join(w for w in words if w) or None,
+            "project": runtime.wandb_project or os.environ.get("WANDB_PROJECT") or "bench",
+            "entity": runtime.wandb_entity or os.environ.get("WANDB_ENTITY") or None,
         }
-        self.folder, self.note = folder, note or (lambda text: None)
-        self.run: Any = None
         self.mode: Mode = "offline"
-        self.broken = False
         self.step = 0
 
-    def _safely(self, action: Callable[[Any], None]) -> None:
-        """Do it with the run, starting it if need be; the first failure switches tracking off."""
-        if self.broken:
-            return
-        try:
-            if self.run is None:
-                self.run = self._start()
-            action(self.run)
-        except Exception as error:  # a tracker never fails a run
-            self.broken = True
-            reason = redact(" ".join(str(error).split()))[:160]
-            self.note(
-                f"tracking is off for {self.arguments['name']}: {type(error).__name__}: {reason}"
-            )
-
-    def _start(self) -> Any:
+    def start(self) -> Any:
         """A run as `find_tracking` says; offline, in this process from now on, where the server
         does not take it."""
         tracking = find_tracking()
@@ -117,8 +98,7 @@ class WandbTracker(Tracker):
         reason = redact(" ".join(str(error).split()))[:160]
         self._note_once(
             f"W&B at {tracking.server} does not take runs ({type(error).__name__}: {reason}); "
-            "they are kept offline; to send them later: wandb sync --include-offline "
-            f"{self.folder / 'wandb'}"
+            "they are kept offline; to send them later: bench track sync"
         )
         import wandb
 
@@ -140,18 +120,17 @@ class WandbTracker(Tracker):
         options: dict[str, Any] = {
             "silent": True,
             "console": "off",
-            "disable_git": True,
             "disable_code": True,
             "save_code": False,
             "init_timeout": INIT_SECONDS,
-            "x_disable_stats": True,
-            "x_disable_machine_info": True,
         }
+        if not self.system:
+            options |= {"disable_git": True, "x_disable_stats": True}
+            options["x_disable_machine_info"] = True
         if "finish_timeout" in getattr(wandb.Settings, "model_fields", ()):  # not in older ones
             options["finish_timeout"] = FINISH_SECONDS
         self.folder.mkdir(parents=True, exist_ok=True)
         return wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "bench"),
             dir=str(self.folder),
             mode=mode,
             resume="allow",
@@ -161,7 +140,7 @@ class WandbTracker(Tracker):
 
     def log(self, figures: dict[str, float], step: int) -> None:
         self.step = max(step, self.step)
-        self._safely(lambda run: run.log(dict(figures), step=self.step))
+        self.safely(lambda run: run.log(dict(figures), step=self.step))
 
     def image(self, name: str, picture: np.ndarray, step: int | None = None) -> None:
         def action(run: Any) -> None:
@@ -170,31 +149,29 @@ class WandbTracker(Tracker):
             # Without a step W&B opens a new one, and drops the figures of the step it closed.
             run.log({name: wandb.Image(picture)}, step=self.step if step is None else step)
 
-        self._safely(action)
+        self.safely(action)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        def action(run: Any) -> None:
+            import wandb
+
+            content = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+            run.log({name: content}, step=self.step)
+
+        self.safely(action)
 
     def finish(self, summary: dict[str, Any] | None = None, failed: bool = False) -> None:
+        if self.run is None and not summary and not failed:
+            return
+
         def action(run: Any) -> None:
             run.summary.update(dict(summary or {}))
             run.finish(exit_code=1 if failed else 0)
 
-        self._safely(action)
+        self.safely(action)
 
     @property
     def url(self) -> str | None:
         if self.run is None or self.mode != "online":
             return None  # asking an offline run for its URL prints a warning
         return cast("str | None", getattr(self.run, "url", None))
-
-
-def make_tracker(mode: str, **run: Any) -> Tracker:
-    """The tracker named by `Runtime.tracker`; anything that goes wrong gives a NullTracker and a
-    note."""
-    if mode == "none":
-        return NullTracker()
-    try:
-        return WandbTracker(**run)
-    except Exception as error:  # a tracker never fails a run
-        note = run.get("note")
-        if note:
-            note(f"tracking is off for this stage: {error}")
-        return NullTracker()

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from bench.contracts.task import DEAD, DEAD_TEXT
 from bench.core.errors import BenchError, StageFailed
 from bench.core.identity import process_name
-from bench.core.params import Runtime
+from bench.core.params import Runtime, digest
 from bench.core.progress import Progress
 from bench.core.records import read_metrics
 from bench.core.store import Store
 from bench.launch.local import Listener, LocalEngine
+from bench.launch.tracked import TrackedRun, describe_cell, flatten_settings
+from bench.launch.tracking import make_tracker
 from bench.plan.cell import Plan, PlannedCell
 from bench.plan.planner import make_plan
 from bench.sweep.kept import keep_study
@@ -73,13 +75,30 @@ class Work:
         self.progress.note(
             f"trial {trial.number}: " + ", ".join(f"{k}={v}" for k, v in values.items())
         )
+        from optuna import TrialPruned
+
         try:
-            return self._score(
-                trial, make_plan(self.sweep.setup.trial(values), self.runtime, self.paths)
-            )
+            plan = make_plan(self.sweep.setup.trial(values), self.runtime, self.paths)
+            score = self._score(trial, plan)
         except BenchError as error:
             trial.set_user_attr(REASON, str(error))
+            self._track(trial, values, "failed")
             raise TrialFailed(str(error)) from None
+        except TrialPruned:
+            self._track(trial, values, "pruned")
+            raise
+        self._track(trial, values, "complete")
+        return score
+
+    def _track(self, trial: Trial, values: Mapping[str, Any], state: str) -> None:
+        """Show the trial as a run of its own, in the study's group; its cells have theirs."""
+        tracked = describe_trial_run(self.sweep, trial.number, values)
+        scores = trial.user_attrs.get("scores", [])
+        summary: dict[str, Any] = {"state": state, "seeds": len(scores)}
+        if state == "complete":
+            summary[self.sweep.setup.headline] = fmean(scores)
+        tracker = make_tracker(self.runtime, tracked, self.progress.note)
+        tracker.finish(summary, failed=state == "failed")
 
     def _score(self, trial: Trial, plan: Plan) -> float:
         trial.set_user_attr("cells", [c.final.key for c in plan.cells if c.final])
@@ -124,6 +143,21 @@ class Work:
         if trial is None or self.sweep.setup.pruner == "none" or engine.store.has(backbone):
             return None
         return OnlineKnn.of(engine, planned.final, trial)
+
+
+def describe_trial_run(sweep: Sweep, number: int, values: Mapping[str, Any]) -> TrackedRun:
+    """The tracked run of a trial: what is the same for all trials, and the values of this one."""
+    cell = sweep.setup.cells[0]
+    config = {k: v for k, v in describe_cell(cell).items() if k != "seed"}
+    config |= {
+        "study": sweep.name,
+        "trial": number,
+        "seeds": " ".join(str(c.seed) for c in sweep.setup.cells),
+        "holdout": sweep.setup.holdout,
+        **flatten_settings(values.items()),
+    }
+    key = digest({"study": sweep.name, "trial": number, "key": sweep.setup.key})
+    return TrackedRun(key[:16], f"trial {number}", sweep.name, "trial", config)
 
 
 def read_score(store: Store, planned: PlannedCell, headline: str) -> float:

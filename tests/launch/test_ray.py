@@ -238,10 +238,12 @@ def test_no_cluster_at_the_address_is_one_line(home: Path) -> None:
 def test_a_machine_that_does_not_see_the_home_says_so(home: Path) -> None:
     from bench.launch.jobs import Job
     from bench.launch.ray import task
+    from bench.launch.tracked import TrackedRun
 
     stage = plan(1).stages[0]
     runtime = Runtime(home=home, database="sqlite://", tracker="none")
-    report = task(Job(stage, runtime, "", None), 1, None, home / "locks" / "ray-x-1")  # type: ignore[arg-type]
+    job = Job(stage, runtime, TrackedRun("", "", "", ""), None)
+    report = task(job, 1, None, home / "locks" / "ray-x-1")  # type: ignore[arg-type]
     assert isinstance(report.error, BadInput)
     assert "does not see BENCH_HOME" in str(report.error)
 

@@ -17,15 +17,21 @@ import pytest
 import wandb
 
 from bench.contracts.tracker import NullTracker
+from bench.core.params import Runtime
 from bench.launch import wandb as wandb_module
-from bench.launch.wandb import WandbTracker, make_tracker
+from bench.launch.tracked import TrackedRun
+from bench.launch.tracking import make_tracker
+from bench.launch.wandb import WandbTracker
 from bench.launch.wandb_login import find_tracking
+from tests.launch.wandb_files import read_runs
 
 
-def tracker(folder: Path, notes: list[str]) -> WandbTracker:
-    return WandbTracker(
-        "abcdef0123456789", "pretrain/byol", "cell", "pretrain", {"lr": 0.2}, folder, notes.append
-    )
+def tracker(
+    folder: Path, notes: list[str], id: str = "abcdef0123456789", **options: Any
+) -> WandbTracker:
+    tracked = TrackedRun(id, "pretrain/byol", "cell", "pretrain", {"lr": 0.2}, ("shared",))
+    runtime = Runtime(home=folder, database="sqlite://", **options)
+    return WandbTracker(tracked, runtime, notes.append)
 
 
 KEY = "0123456789" * 4
@@ -136,8 +142,11 @@ def test_it_agrees_with_the_library_on_servers_and_keys(
 ASKED = """
 import sys
 from pathlib import Path
+from bench.core.params import Runtime
+from bench.launch.tracked import TrackedRun
 from bench.launch.wandb import WandbTracker
-mine = WandbTracker("a" * 16, "n", "g", "t", {}, Path(sys.argv[1]), print)
+runtime = Runtime(home=Path(sys.argv[1]), database="sqlite://")
+mine = WandbTracker(TrackedRun("a" * 16, "n", "g", "t"), runtime, print)
 mine.log({"loss": 1.0}, 0)
 mine.finish({})
 print("ENDED")
@@ -187,14 +196,14 @@ def test_a_server_that_does_not_answer_is_asked_once_and_all_is_kept_offline(
         notes: list[str] = []
         began = time.monotonic()
         for number in range(3):
-            mine = WandbTracker(f"{number}" * 16, "n", "g", "t", {}, tmp_path, notes.append)
+            mine = tracker(tmp_path, notes, f"{number}" * 16)
             mine.log({"loss": 1.0}, 0)
             mine.finish({"AP": 1.0})
             assert mine.url is None
     assert time.monotonic() - began < 40
     (line,) = notes
     assert "does not take runs" in line
-    assert f"wandb sync --include-offline {tmp_path / 'wandb'}" in line
+    assert line.endswith("to send them later: bench track sync")
     assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 3
 
 
@@ -261,5 +270,42 @@ def test_a_broken_tracker_is_noted_once_and_fails_nothing(
     assert f"broken {where}" in notes[0]
 
 
-def test_no_tracker() -> None:
-    assert isinstance(make_tracker("none"), NullTracker)
+def test_no_tracker(tmp_path: Path) -> None:
+    runtime = Runtime(home=tmp_path, database="sqlite://", tracker="none")
+    assert isinstance(make_tracker(runtime, TrackedRun("a", "n", "g", "t")), NullTracker)
+
+
+def test_what_has_nothing_to_show_leaves_no_run_but_a_failure_does(tmp_path: Path) -> None:
+    tracker(tmp_path, [], "1" * 16).finish()
+    assert not (tmp_path / "wandb").exists()
+    tracker(tmp_path, [], "2" * 16).finish(failed=True)
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_project_account_tags_and_notes_are_those_of_the_command_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_TAGS", "lab,paper")
+    options: Any = {"wandb_project": "crops", "wandb_entity": "us", "wandb_notes": "First try."}
+    mine = tracker(tmp_path, [], wandb_tags=("paper", "x" * 70), **options)
+    mine.log({"loss": 1.0}, 0)
+    mine.finish()
+    (run,) = read_runs(tmp_path)
+    assert (run.project, run.entity) == ("crops", "us")
+    assert run.notes == "First try."
+    assert run.tags == ["paper", "x" * 64, "lab", "shared"]  # W&B takes 64 characters
+
+
+@pytest.mark.parametrize("system", [True, False])
+def test_machine_and_git_are_recorded_unless_switched_off(system: bool, tmp_path: Path) -> None:
+    repository = tmp_path / "code"
+    for words in (
+        ["init", "-q", str(repository)],
+        ["-C", str(repository), "commit", "-q", "--allow-empty", "-m", "x"],
+    ):
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", *who, *words], check=True)
+    code = ASKED.replace('"sqlite://"', f'"sqlite://", wandb_system={system}')
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=repository)
+    (run,) = read_runs(tmp_path)
+    assert bool(run.commit) is bool(run.cpus) is bool(run.measured) is system

@@ -18,10 +18,8 @@ from PIL import Image
 
 from bench.cli import cli
 from bench.core.errors import BadInput
-from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.core.store import Store
-from bench.launch.local import LocalEngine, Silent
+from bench.launch.tracked import describe_stage
 from bench.plan.cell import Cell, PlannedCell
 from bench.plan.options import split_name
 from bench.results.db.database import Database, open_database
@@ -217,11 +215,10 @@ def test_the_trackers_group_has_the_name(home: Path) -> None:
     cell, _ = commit(home)
     names = (("scenes", "small"), ("weights", "mine"))
     named = PlannedCell(Cell(**{**vars(cell.cell), "names": names}), cell.final, cell.engine)
-    runtime = Runtime(home=home, database="sqlite://", tracker="none")
-    engine = LocalEngine(runtime, Store(home), Silent())
-    engine._label(named)
-    assert cell.final is not None
-    assert engine.groups[cell.final.key] == f"byol-image-coco_det-scenes:small-{cell.final.short}"
+    assert named.final is not None
+    run = describe_stage(named.final, [named])
+    assert run.group.startswith("byol-image-coco_det-scenes:small-tiny-")
+    assert run.config["data"] == "small"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x/y", "\x1b[31m", "n" * 41])

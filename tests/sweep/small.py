@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from bench.api.studies import open_study
 from bench.cli._engine import open_engine
+from bench.cli._options import take_tracking
 from bench.core.params import Runtime
 from bench.launch.session import open_runtime
 from bench.sweep.study import Sweep
@@ -50,6 +51,7 @@ def opened(*arguments: str) -> tuple[Sweep, Runtime]:
     runtime = open_runtime(workers=0, devices="cpu")
     options = command.make_context("sweep", list(arguments)).params
     study = options.pop("study")
+    take_tracking(options)
     for name in (
         "timeout",
         "parallel",

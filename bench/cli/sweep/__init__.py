@@ -26,6 +26,8 @@ from bench.cli._options import (
     TASK,
     TASK_DATA,
     WORKERS,
+    take_tracking,
+    tracker_options,
 )
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
@@ -92,6 +94,7 @@ from bench.launch.session import open_runtime
 @WORKERS(help="Processes that load images for each device of each trial.")
 @click.option("--loaders", type=click.IntRange(0, 256), hidden=True)  # --workers until 0.1
 @DEVICES()
+@tracker_options
 @click.option(
     "--study",
     help="Name of the study. Alone, go on with the study of that name, on this machine or on "
@@ -127,7 +130,11 @@ def command(
     from bench.cli.sweep._report import describe, finish, introduce, print_trials
     from bench.core.signals import listen_for_stop
 
-    runtime = open_runtime(devices=devices, workers=workers if loaders is None else loaders)
+    runtime = open_runtime(
+        devices=devices,
+        workers=workers if loaders is None else loaders,
+        **take_tracking(options),
+    )
     chosen: Any = {**options, "timed": timeout is not None}
     if worker_of is not None:
         with listen_for_stop(at_once=True):

@@ -11,6 +11,7 @@ import torch
 
 from bench.contracts.context import StageContext
 from bench.contracts.network import Network
+from bench.contracts.tracker import NullTracker
 from bench.core.files import write_json
 from bench.stages.pretrain.setup import (
     Setup,
@@ -76,6 +77,11 @@ def write_outputs(ctx: StageContext, network: Network, summary: Summary) -> None
 
 
 def _track_pictures(ctx: StageContext, setup: Setup) -> None:
-    """Show what the method wants seen (ORL: correspondences)."""
+    """Show where views come from, and what the method wants seen (ORL: correspondences)."""
+    if isinstance(ctx.tracker, NullTracker):
+        return
+    from bench.stages.pretrain.pictures import draw_sources
+
+    ctx.tracker.image("crops", draw_sources(setup.images, setup.sampler))
     for name, picture in setup.method.inspect(setup.images, dict(ctx.inputs)).items():
         ctx.tracker.image(name, picture)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ import socket
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -127,6 +127,8 @@ class Ranks(Supervisor[Rank]):
             self.ctx.tracker.log(*rest)
         elif kind == "image":
             self.ctx.tracker.image(*rest)
+        elif kind == "table":
+            self.ctx.tracker.table(*rest)
         elif kind == "stopped":
             self.stopped = True
         elif kind == "done" and rank.local == 0:
@@ -227,6 +229,9 @@ class _RelayTracker(Tracker):
 
     def image(self, name: str, picture: np.ndarray, step: int | None = None) -> None:
         self.send("image", name, picture, step)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        self.send("table", name, columns, rows)
 
 
 def load_final(scratch: Path) -> dict[str, Tensor]:
