@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.core.params import Runtime
+from bench.launch.careful import CarefulTracker
 from bench.launch.tracked import TrackedRun, clip_tags
-from bench.launch.tracking import CarefulTracker
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

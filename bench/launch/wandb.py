@@ -13,8 +13,8 @@ import numpy as np
 
 from bench.core.params import Runtime
 from bench.core.redact import redact
+from bench.launch.careful import CarefulTracker
 from bench.launch.tracked import TrackedRun, clip_tags
-from bench.launch.tracking import CarefulTracker
 from bench.launch.wandb_login import CLOUD, Mode, Tracking, find_tracking
 
 INIT_SECONDS = 15  # that a server has to answer a new run
