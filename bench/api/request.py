@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from bench.core.params import format_setting
+from bench.core.params import PROBES, format_setting
 from bench.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ class RuntimeOptions(TrackingOptions, total=False):
     device. threads: PyTorch threads of a training step (0: the cores that are free). accumulate:
     parts that a step is computed in, to save memory. compile: `torch.compile` the networks.
     launcher: "local" or "ray". max_parallel: stages at the same time (0: one for each GPU).
-    ray_address: a Ray cluster that runs already. nodes: machines that train together.
+    ray_address: a Ray cluster that runs already. nodes: machines that train together. probe:
+    what is measured of a backbone in training, of "knn", "linear", "object_knn" and
+    "object_linear"; its effective rank and spread come with them.
     """
 
     devices: int | str
@@ -55,6 +57,7 @@ class RuntimeOptions(TrackingOptions, total=False):
     launcher: str
     max_parallel: int
     ray_address: str
+    probe: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,9 @@ def make_runtime(options: RuntimeOptions, force: bool = False) -> Runtime:
             f"devices is 'auto', 'cpu' or a number of GPUs, got {brief(devices)}; try: "
             "devices='auto'"
         )
+    for name in options.get("probe", ()):
+        if name not in PROBES:
+            raise unknown("probe", name, PROBES, "bench run --probe object_knn ...")
     try:
         return open_runtime(**options, force=force, node=node_number(options.get("nodes", 1)))
     except ValidationError as error:

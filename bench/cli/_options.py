@@ -122,6 +122,10 @@ def _check_launcher(ctx: click.Context, param: click.Parameter, name: str) -> st
     return name
 
 
+def _split_names(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
 def _trackers() -> list[str]:
     from bench.launch.tracking import TRACKERS
 
@@ -280,6 +284,13 @@ WANDB_SYSTEM = shared(
     default=True,
     show_default=True,
     help="Record the machine, its load, and the git commit with every W&B run.",
+)
+PROBE = shared(
+    "--probe",
+    metavar="NAME[,NAME...]",
+    callback=_split_names,
+    help="What to measure of the backbone while it trains, for its learning curve: knn, linear, "
+    "object_knn or object_linear. No result changes.",
 )
 JSON = shared(
     "--json", "as_json", is_flag=True, help="Print everything as JSON instead of as text."

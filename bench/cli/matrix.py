@@ -16,6 +16,7 @@ from bench.cli._options import (
     DRY_RUN,
     JSON,
     METHOD,
+    PROBE,
     TASK,
     launcher_options,
     setting_options,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 @JSON(help="Print every cell and its state as JSON instead of as text.")
 @setting_options
 @launcher_options
+@PROBE()
 @tracker_options
 def command(
     method: str,
@@ -63,6 +65,7 @@ def command(
     launcher: str,
     max_parallel: int,
     ray_address: str,
+    probe: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Run every method x crop x task x seed, each stage once.
@@ -86,6 +89,7 @@ def command(
             "launcher": launcher,
             "max_parallel": max_parallel,
             "ray_address": ray_address,
+            "probe": probe,
             **take_tracking(options, "matrix"),
         }
     )

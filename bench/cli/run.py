@@ -13,6 +13,7 @@ from bench.cli._config import config_options
 from bench.cli._options import (
     DRY_RUN,
     JSON,
+    PROBE,
     cell_options,
     launcher_options,
     take_tracking,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @config_options
 @cell_options
 @launcher_options
+@PROBE()
 @tracker_options
 @DRY_RUN()
 @JSON(help="Print every cell and its state as JSON instead of as text.")
@@ -77,6 +79,7 @@ def command(
     launcher: str,
     max_parallel: int,
     ray_address: str,
+    probe: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Pretrain, transfer and score cells: method x crop x task x seed.
@@ -101,6 +104,7 @@ def command(
             "launcher": launcher,
             "max_parallel": max_parallel,
             "ray_address": ray_address,
+            "probe": probe,
             **take_tracking(options),
         },
         force,

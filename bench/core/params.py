@@ -124,6 +124,9 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+PROBES = ("knn", "linear", "object_knn", "object_linear")  # bench.stages.probes makes them
+
+
 class Runtime(BaseModel):
     """How and where a run happens; never part of a key."""
 
@@ -160,5 +163,6 @@ class Runtime(BaseModel):
     checkpoint_seconds: float = Field(
         20.0, ge=0, description="longest training time a kill can cost"
     )
+    probe: tuple[str, ...] = Field((), description="probes of a backbone in training: PROBES")
     force: bool = False
     roots: dict[str, Path] = Field(default_factory=dict, description="data stage key -> folder")

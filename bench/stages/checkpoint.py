@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.core.files import write_atomically, write_text
 
 LATEST, PREVIOUS = "checkpoint.pt", "previous.pt"
+PROBED = "probe.jsonl"  # figures of probes, beside `history.jsonl`
 
 
 class Checkpoint(TypedDict):

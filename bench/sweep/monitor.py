@@ -11,28 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bench.contracts.context import StageContext
-from bench.contracts.images import ImageSet
 from bench.core.errors import BadData
 from bench.core.stage import Stage
-from bench.data.preprocess import Transform
-from bench.data.semantic import single_labels
 from bench.nn.backbones import build_backbone
+from bench.nn.probes import knn_accuracy
 from bench.stages.extract import Extractor
+from bench.stages.probes import MOST, extract_all, keep_generators, pick_labelled
 
 if TYPE_CHECKING:
     from optuna import Trial
 
     from bench.launch.local import LocalEngine
-
-MOST = {"train": 2000, "val": 500}  # images that are looked at
-NEIGHBOURS, TEMPERATURE = 20, 0.07
-BATCH = 64
 
 
 @dataclass
@@ -85,44 +77,12 @@ class OnlineKnn:
     def score(self, backbone: nn.Module) -> float:
         """The accuracy of `backbone` as it is now."""
         device = next(backbone.parameters()).device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with keep_generators(device):
             if self.copy is None:
                 self.copy = build_backbone(self.backbone)
             self.copy.load_state_dict(backbone.state_dict())
             extract = Extractor(self.copy, ["gap"], device)
-            features = {
-                part: torch.cat([extract(b)["gap"] for b in images.split(BATCH)])
-                for part, images in self.shown.items()
-            }
+            features = {part: extract_all(extract, shown) for part, shown in self.shown.items()}
         return knn_accuracy(
             features["train"], self.labels["train"], features["val"], self.labels["val"]
         )
-
-
-def pick_labelled(images: ImageSet, most: int, size: int) -> tuple[Tensor, Tensor]:
-    """Up to `most` images that have a label, evenly over the set, squashed to size x size, and the
-    labels."""
-    labels = single_labels(images)
-    known = np.flatnonzero(labels >= 0)
-    if len(known) == 0:
-        raise BadData(f"{images.name}/{images.split} has no labelled image")
-    at = known[
-        np.unique(np.linspace(0, len(known) - 1, min(most, len(known))).round().astype(int))
-    ]
-    transform = Transform("squash", size, size)
-    return torch.stack([transform(images.image(int(i))) for i in at]), torch.from_numpy(labels[at])
-
-
-def knn_accuracy(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> float:
-    """Percent of test rows (M, D) whose label gets most of the votes exp((cos - c) / T) of the k
-    nearest of the training rows (N, D), c the row's largest cosine."""
-    bank, labels, truth = (
-        F.normalize(train, dim=1),
-        labels.to(train.device),
-        truth.to(train.device),
-    )
-    near = (F.normalize(test, dim=1) @ bank.T).topk(min(NEIGHBOURS, len(bank)), dim=1)
-    votes = near.values.new_zeros(len(test), int(labels.max()) + 1)
-    weights = ((near.values - near.values[:, :1]) / TEMPERATURE).exp()
-    votes.scatter_add_(1, labels[near.indices], weights)
-    return 100 * float((votes.argmax(1) == truth).float().mean())

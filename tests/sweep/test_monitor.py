@@ -7,16 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
 import torch
-from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from bench.nn.backbones import build_backbone
 from bench.stages.pretrain import run
-from bench.sweep.monitor import NEIGHBOURS, TEMPERATURE, OnlineKnn, knn_accuracy
+from bench.sweep.monitor import OnlineKnn
 from tests.stages.pretraining import context
 
 
@@ -89,21 +87,6 @@ def test_other_trainings_are_not_reported(tmp_path: Path) -> None:
     watch, seen = watcher()
     assert not watch(context(tmp_path), 1, 3, nn.Identity())
     assert seen == []
-
-
-def test_accuracy_against_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(5, 16))
-    labels, truth = rng.integers(0, 5, 200), rng.integers(0, 5, 60)
-    train, test = (centres[y] + rng.normal(size=(len(y), 16)) for y in (labels, truth))
-
-    def weights(distances: np.ndarray) -> np.ndarray:
-        return np.exp((1 - distances) / TEMPERATURE)
-
-    peer = KNeighborsClassifier(NEIGHBOURS, metric="cosine", weights=weights).fit(train, labels)
-    found = knn_accuracy(*(torch.from_numpy(a) for a in (train, labels, test, truth)))
-    assert found == pytest.approx(100 * peer.score(test, truth), abs=1e-4)
-    assert 30 < found < 100
 
 
 def test_median_pruner_stops_the_worse_trial() -> None:

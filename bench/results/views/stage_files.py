@@ -22,10 +22,11 @@ def find_stage_folder(stage: StageInfo, home: Path | None = None) -> Path | None
 
 
 def read_learning_curve(folder: Path) -> list[dict[str, float]]:
-    """The rows of `history.jsonl`: {step, figure: value}; half-written lines and values that are
-    no finite numbers are left out."""
+    """The rows of `history.jsonl`, then those of `probe.jsonl`: {step, figure: value}; lines that
+    are half-written and values that are no finite numbers are left out."""
     rows = []
-    for line in _read_text(folder / "history.jsonl").splitlines():
+    texts = [_read_text(folder / name) for name in ("history.jsonl", "probe.jsonl")]
+    for line in "\n".join(texts).splitlines():
         try:
             row = json.loads(line)
         except ValueError:

@@ -29,6 +29,7 @@ from bench.nn.schedules import lr_factor
 from bench.nn.sync_norm import synchronise
 from bench.stages import training
 from bench.stages.checkpoint import Checkpoint, History, read_history
+from bench.stages.pretrain.probing import Curve
 from bench.stages.pretrain.setup import Setup, Summary, resume
 from bench.stages.training import Losses, Training, check_finite
 from bench.views.augment import MEAN, STD
@@ -80,6 +81,7 @@ class Pretraining(Training):
             self.history = History(self.ctx.work / "history.jsonl", self.start)
             label = f"pretrain {self.ctx.stage.name}"
             self.advance = self.ctx.progress.task(label, self.steps, self.start)
+            self.curve = Curve(self.ctx, self.start)
         self.logged_at, self.logged_steps = time.monotonic(), self.start
         training.train(self, self.start)
 
@@ -145,6 +147,7 @@ class Pretraining(Training):
         else:
             self.advance(1)
         if done % self.setup.steps_per_epoch == 0:
+            self.curve.look(step, done // self.setup.steps_per_epoch, self.network.backbone)
             self._show_backbone(done)
 
     def _log(self, step: int, losses: Losses) -> None:
