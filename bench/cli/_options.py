@@ -7,7 +7,7 @@ needs changed, as a rule the default and whether the option is required.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,6 +15,9 @@ from click.shell_completion import CompletionItem
 from bench.cli._complete import Setting
 from bench.contracts.component import SCALES
 from bench.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from bench.api.request import TrackingOptions
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
@@ -319,14 +322,15 @@ tracker_options = add_options(
 )
 
 
-def take_tracking(options: dict[str, Any], *tags: str) -> dict[str, Any]:
-    """The fields of a Runtime that `tracker_options` set, taken out of a command's options; `tags`
-    are added to those of every run."""
-    texts = {n: options.pop(n) for n in ("wandb_project", "wandb_entity", "wandb_notes")}
+def take_tracking(options: dict[str, Any], *tags: str) -> TrackingOptions:
+    """What `tracker_options` say, taken out of a command's options; `tags` are added to those of
+    every run."""
     given = (options.pop("wandb_tags") or "").split(",")
     return {
         "tracker": options.pop("tracker"),
-        **{name: text or "" for name, text in texts.items()},
-        "wandb_tags": (*(t for t in given if t.strip()), *tags),
+        "wandb_project": options.pop("wandb_project") or "",
+        "wandb_entity": options.pop("wandb_entity") or "",
+        "wandb_notes": options.pop("wandb_notes") or "",
+        "wandb_tags": (*(tag for tag in given if tag.strip()), *tags),
         "wandb_system": options.pop("wandb_system"),
     }

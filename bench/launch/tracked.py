@@ -39,15 +39,17 @@ class TrackedRun:
 def describe_stage(stage: Stage, cells: Sequence[PlannedCell]) -> TrackedRun:
     """The run of a stage that these cells of a command need, the cell whose last stage it is first
     among them, if any."""
+    notes = ""
+    tags: tuple[str, ...] = ()
     finals = [c for c in cells if c.final is not None and c.final.key == stage.key]
     if finals:
         config = {**describe_cell(finals[0].cell), **_describe_last(finals[0], stage)}
-        group, notes, tags = name_group(finals[0]), "", ()
+        group = name_group(finals[0])
     elif stage.kind == "pretrain":
         config, notes, tags = _describe_pretraining(stage, cells)
         group = f"pretrain-{stage.name}-{digest_without_seed(stage)[:8]}"
     else:
-        config, notes, tags = {}, "", ()
+        config = {}
         group = name_group(cells[0]) if cells else stage.short
     config = {**config, "key": stage.key, "params": dict(stage.params)}
     name = f"{stage.kind}/{stage.name}"

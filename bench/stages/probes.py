@@ -158,8 +158,8 @@ def pick_objects(images: ImageSet, most: int, size: int) -> Labelled:
     for index, number in (pairs[i] for i in _spread(np.arange(len(pairs)), most)):
         objects, image = images.objects(index), images.image(index)
         height, width = image.shape[:2]
-        box = tuple(map(float, objects.boxes[number]))
-        crops.append(crop_resize(image, whole_pixels(box, width, height), size))
+        x1, y1, x2, y2 = map(float, objects.boxes[number])
+        crops.append(crop_resize(image, whole_pixels((x1, y1, x2, y2), width, height), size))
         labels.append(int(objects.labels[number]))
     return torch.stack(crops), torch.tensor(labels)
 
