@@ -7,6 +7,7 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +47,21 @@ STYLE: Any = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure in inches, without pyplot and its global state."""
+    """An empty figure in inches, without pyplot and its global state. A notebook shows it."""
+    return _figure_class()(figsize=(width, height), layout="constrained")
+
+
+@cache
+def _figure_class() -> type[Figure]:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    class ShownFigure(Figure):
+        """Shown by a notebook in which nobody has imported pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            return render(self)
+
+    return ShownFigure
 
 
 def file_type(path: Path) -> str:

@@ -274,3 +274,11 @@ def test_large_images_are_kept_small_with_their_boxes() -> None:
     assert made["boxes"].tolist() == [[48, 30, 240, 150]]
     assert scale_to_unit(np.full((2, 2), 3.0)).tolist() == [[0, 0], [0, 0]]
     assert scale_to_unit(np.array([1.0, 2.0, 5.0])).tolist() == [0, 0.25, 1]
+
+
+def test_a_notebook_shows_a_figure() -> None:
+    """IPython asks an object for `_repr_png_`; matplotlib answers only once pyplot is imported."""
+    from bench.figures._look import new_figure
+
+    shown = new_figure(1, 1)._repr_png_()  # type: ignore[attr-defined]
+    assert cv2.imdecode(np.frombuffer(shown, np.uint8), 1).shape[2] == 3  # type: ignore[union-attr]
