@@ -101,9 +101,9 @@ class GraphEngine(LocalEngine):
                 self.store.discard(stage)
             self.forced.discard(stage.key)
         alone = runtime.model_copy(update={"force": False})
-        return Job(
-            stage, alone, self.groups.get(stage.key, stage.short), self.finals.get(stage.key)
-        )
+        group = self.groups.get(stage.key, stage.short)
+        cells = tuple(self.cells.get(stage.key, ()))
+        return Job(stage, alone, group, self.finals.get(stage.key), cells)
 
     def note_begun(self, key: str) -> None:
         """A process has begun with a stage."""

@@ -20,12 +20,14 @@ Made = tuple[Stage, Provenance]
 
 @dataclass(frozen=True)
 class Job:
-    """One stage. `group`: the tracker's; `planned`: the cell whose last stage it is."""
+    """One stage. `group`: the tracker's; `planned`: the cell whose last stage it is; `cells`: the
+    labels of those that need it."""
 
     stage: Stage
     runtime: Runtime
     group: str
     planned: PlannedCell | None
+    cells: tuple[str, ...] = ()
 
 
 @dataclass
@@ -61,6 +63,7 @@ def make(job: Job, progress: Progress, patient: bool = True) -> Report:
         engine = LocalEngine(job.runtime, Store(job.runtime.home), listener, progress)
         engine.leave = frozenset(() if patient else [stage.key])
         engine.groups[stage.key] = job.group
+        engine.cells[stage.key] = list(job.cells)
         if job.planned:
             engine.finals[stage.key] = job.planned
         engine.ensure(stage)

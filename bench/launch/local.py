@@ -20,6 +20,7 @@ from bench.contracts.tracker import Tracker
 from bench.core.errors import BadInput, BenchError, StageFailed, Taken
 from bench.core.params import Runtime
 from bench.core.progress import Progress
+from bench.core.running import note_work
 from bench.core.stage import Provenance, Stage, walk
 from bench.core.store import Store
 from bench.launch.provenance import digest_of_stage, provenance
@@ -66,6 +67,7 @@ class LocalEngine:
     outcome: Outcome = field(default_factory=Outcome)
     groups: dict[str, str] = field(default_factory=dict)
     finals: dict[str, PlannedCell] = field(default_factory=dict)
+    cells: dict[str, list[str]] = field(default_factory=dict)  # labels of those that need a stage
     forced: set[str] = field(default_factory=set)
     watch: Watch | None = None
     # stages not waited for where another process makes them: Taken
@@ -110,6 +112,7 @@ class LocalEngine:
         label = "-".join((cell.method, cell.crop, cell.task, *names, planned.final.short))
         for stage in walk(planned.final):
             self.groups.setdefault(stage.key, label)
+            self.cells.setdefault(stage.key, []).append(planned.final.key)
             self._digest(stage)
             if self.runtime.force:
                 self.forced.add(stage.key)
@@ -216,6 +219,7 @@ class LocalEngine:
             self.store.discard(stage)
             self.forced.discard(stage.key)
         work = self.store.work(stage)
+        note_work(work, stage, self.cells.get(stage.key, []))
         tracker = self._tracker(stage)
         started, digest = time.time(), self._digest(stage)
         ctx = StageContext(stage, work, inputs, self.runtime, self.progress, tracker, self.watch)

@@ -28,6 +28,7 @@ from bench.results.views.stage_files import (
     read_summary,
 )
 from dashboard.charts import show_chart
+from dashboard.live import show_live_training
 from dashboard.look import (
     Markup,
     duration,
@@ -78,6 +79,8 @@ def page(source: Source) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
         metrics(info)
+        if info.cell["state"] == "running":
+            show_live_training(info.cell["label"])
         training(stages)
     with right:
         command(info)

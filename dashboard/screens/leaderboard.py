@@ -21,6 +21,7 @@ from bench.results.views.crop_matrix import (
     write_matrix_csv,
 )
 from dashboard.address import Address
+from dashboard.live import show_running
 from dashboard.look import href, note, section, show_small_print, title
 from dashboard.source import Source
 from dashboard.table import link_board, link_result
@@ -56,6 +57,7 @@ def page(source: Source) -> None:
     at = address.count("Page", "part", 1, pages, where=pager) if pages > 1 else 1
     part = shown[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
     line.html(show_small_print(count_text(board, part, at)))
+    show_running(source)
     if shown:
         st.html(show_small_print(describe_ranking(board)))
         if said := answer(board, effects):
