@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 import streamlit as st
@@ -53,12 +54,19 @@ def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
 def offer_files(key: str, name: str, content: Mapping[str, Any]) -> None:
     """Downloads of a figure of the results database as Matplotlib draws it for papers, and of its
     points."""
-    draw = content_picture(name, content)
+    rows = partial(write_csv, *list_points(name, content))
+    offer_drawing(key, name, content_picture(name, content), rows)
+
+
+def offer_drawing(
+    key: str, name: str, draw: Callable[[str], bytes], rows: Callable[[], str]
+) -> None:
+    """Downloads of what `draw` makes of a kind, and of its points, which `rows` writes as CSV.
+    `key`: what it is drawn from; `name`: of the files."""
     with st.container(horizontal=True, vertical_alignment="center"):
         for kind, mime in TYPES.items():
             make = partial(_file, key, kind, draw)
             download(kind.upper(), make, f"{name}.{kind}", mime, key=f"download.{name}.{kind}")
-        rows = partial(write_csv, *list_points(name, content))
         download("CSV", rows, f"{name}.csv", "text/csv", key=f"download.{name}.csv")
 
 
@@ -69,6 +77,11 @@ def write_csv(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     writer.writerow(heads)
     writer.writerows([disarm("" if value is None else value) for value in row] for row in rows)
     return text.getvalue()
+
+
+def digest_of(text: str) -> str:
+    """A short key for what a picture is drawn from."""
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def content_picture(name: str, content: Mapping[str, Any]) -> Callable[[str], bytes]:

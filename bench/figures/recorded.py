@@ -3,7 +3,7 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from sqlalchemy import Connection, select
 
 from bench import figures
 from bench.results.db.models import ProvenanceRow, StageRow
+from bench.results.html.matrix import Shade
+from bench.results.papers.pairs import Pair
+from bench.results.views.crop_matrix import CropMatrix
 from bench.results.views.lineage import StageInfo
 from bench.results.views.stage_files import find_stage_folder
 
@@ -87,6 +90,22 @@ def draw_picture(name: str, content: Mapping[str, Any], kind: str = "png") -> by
     from bench.figures._look import render
 
     return render(figures.figure(name).draw(content), kind)
+
+
+def draw_matrix(matrix: CropMatrix, shade: Shade, kind: str = "png") -> bytes:
+    """Methods x crops of a task as a file."""
+    from bench.figures._look import render
+    from bench.figures.crop_matrix import draw
+
+    return render(draw(matrix, shade), kind)
+
+
+def draw_pairs(pairs: Sequence[Pair], title: str, kind: str = "png") -> bytes:
+    """A paper's numbers against those measured here as a file."""
+    from bench.figures._look import render
+    from bench.figures.paper_pairs import draw
+
+    return render(draw(pairs, title), kind)
 
 
 def describe_figure(name: str, content: Mapping[str, Any]) -> str:

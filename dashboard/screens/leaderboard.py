@@ -9,6 +9,7 @@ from html import escape
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from bench.figures.recorded import draw_matrix
 from bench.results.html.answer import NOTE, Effects, answer, effects_table
 from bench.results.html.board import SIGNS, board_table
 from bench.results.html.matrix import Shade, explain_matrix, matrix_table
@@ -23,6 +24,7 @@ from bench.results.views.crop_matrix import (
 from dashboard.address import Address
 from dashboard.live import show_running
 from dashboard.look import href, note, section, show_small_print, title
+from dashboard.pictures import digest_of, offer_drawing
 from dashboard.source import Source
 from dashboard.table import link_board, link_result
 from dashboard.widgets import download, expander, select_several
@@ -201,15 +203,12 @@ def show_matrix(board: Board, address: Address) -> None:
         return
     st.html(matrix_table(matrix, shade, link_result))
     st.html(show_small_print(explain_matrix(shade)))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        name = f"crops-{columns[at].task}"
-        download(
-            "CSV of the matrix",
-            partial(write_matrix_csv, matrix),
-            f"{name}.csv",
-            "text/csv",
-            key="download.matrix.csv",
-        )
+    offer_drawing(
+        f"matrix {shade} {digest_of(write_matrix_csv(matrix))}",
+        f"crops-{columns[at].task}-{shade}",
+        partial(draw_matrix, matrix, shade),
+        partial(write_matrix_csv, matrix),
+    )
 
 
 def legend(board: Board) -> None:
