@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
+from html import escape
 from typing import Any
 
 import streamlit as st
@@ -32,13 +34,13 @@ def figure(source: Source, name: str, choices: Mapping[str, str]) -> Mapping[str
     return _collect(source.mark, name, tuple(sorted(choices.items())), source)
 
 
-def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
-    """Show the image and its downloads; False where there is none. `key`: what it is drawn
-    from."""
+def show(key: str, draw: Callable[[str], bytes | None], name: str, words: str) -> bool:
+    """Show the image and its downloads; False where there is none. `key`: what it is drawn from;
+    `words`: what it shows, for those who cannot see it."""
     image = _draw(key, "png", draw)
     if image is None:
         return False
-    st.image(image, width="content")
+    st.html(picture(image, words))
     with st.container(horizontal=True, vertical_alignment="center"):
         for kind, mime in TYPES.items():
             download(
@@ -49,6 +51,12 @@ def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
                 key=f"download.{name}.{kind}",
             )
     return True
+
+
+def picture(image: bytes, words: str) -> str:
+    """A PNG as HTML, with its words: Streamlit's own pictures have none."""
+    data = b64encode(image).decode()
+    return f'<img class="b-picture" src="data:image/png;base64,{data}" alt="{escape(words)}">'
 
 
 def offer_files(key: str, name: str, content: Mapping[str, Any]) -> None:

@@ -247,7 +247,9 @@ def compare(part: Sequence[Row], where: dict[str, str]) -> None:
 def downloads(board: Board) -> None:
     """What is shown, all pages of it, as a file."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(show_small_print(f"Download these {len(board.rows)} rows:"))
+        count = len(board.rows)
+        what = "this row" if count == 1 else f"these {count} rows"
+        st.html(show_small_print(f"Download {what}:"))
         for form, mime in FORMATS.items():
             download(
                 NAMES[form],
