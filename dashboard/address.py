@@ -70,14 +70,17 @@ class Address:
         self.note(name, list(value))
         return tuple(value)
 
-    def count(self, label: str, name: str, least: int, most: int, **how: Any) -> int:
-        """A whole number; the default is the least."""
+    def count(
+        self, label: str, name: str, least: int, most: int, default: int | None = None, **how: Any
+    ) -> int:
+        """A whole number; the default is the least unless it is given."""
+        usual = least if default is None else default
         asked = next(iter(self.given.get(name, ())), "")
-        key = self._start(name, int(asked) if asked.isdecimal() and len(asked) < 9 else least)
-        st.session_state[key] = min(max(least, st.session_state[key] or least), most)
+        key = self._start(name, int(asked) if asked.isdecimal() and len(asked) < 9 else usual)
+        st.session_state[key] = min(max(least, st.session_state[key] or usual), most)
         where = how.pop("where", st)
         value = number(label, least, most, where, key=key, **how)
-        self.note(name, [] if value == least else [str(value)])
+        self.note(name, [] if value == usual else [str(value)])
         return value
 
     def switch(self, label: str, name: str, default: bool, **how: Any) -> bool:

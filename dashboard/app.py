@@ -31,6 +31,7 @@ from bench.results.db.reading import (  # noqa: E402
 from dashboard.address import PAGE, start_page  # noqa: E402
 from dashboard.charts import is_dark  # noqa: E402
 from dashboard.hosts import ALLOWED, ask_nobody, host_name, is_allowed, read_host  # noqa: E402
+from dashboard.live import follow  # noqa: E402
 from dashboard.look import note, paint, show_small_print, title  # noqa: E402
 from dashboard.source import Source  # noqa: E402
 from dashboard.widgets import button, segments  # noqa: E402
@@ -51,7 +52,9 @@ def guard_page(module: ModuleType) -> None:
     """Show the module's page, or one clear line where something is wrong with the database or the
     address."""
     try:
-        module.page(Source())
+        source = Source()
+        module.page(source)
+        follow(source)
     except NothingYet as error:
         st.html(title(module.TITLE) + note(str(error)))
         st.code(FIRST_COMMAND, language="bash")

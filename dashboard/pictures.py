@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
+from html import escape
 from typing import Any
 
 import streamlit as st
@@ -31,13 +34,13 @@ def figure(source: Source, name: str, choices: Mapping[str, str]) -> Mapping[str
     return _collect(source.mark, name, tuple(sorted(choices.items())), source)
 
 
-def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
-    """Show the image and its downloads; False where there is none. `key`: what it is drawn
-    from."""
+def show(key: str, draw: Callable[[str], bytes | None], name: str, words: str) -> bool:
+    """Show the image and its downloads; False where there is none. `key`: what it is drawn from;
+    `words`: what it shows, for those who cannot see it."""
     image = _draw(key, "png", draw)
     if image is None:
         return False
-    st.image(image, width="content")
+    st.html(picture(image, words))
     with st.container(horizontal=True, vertical_alignment="center"):
         for kind, mime in TYPES.items():
             download(
@@ -50,15 +53,28 @@ def show(key: str, draw: Callable[[str], bytes | None], name: str) -> bool:
     return True
 
 
+def picture(image: bytes, words: str) -> str:
+    """A PNG as HTML, with its words: Streamlit's own pictures have none."""
+    data = b64encode(image).decode()
+    return f'<img class="b-picture" src="data:image/png;base64,{data}" alt="{escape(words)}">'
+
+
 def offer_files(key: str, name: str, content: Mapping[str, Any]) -> None:
     """Downloads of a figure of the results database as Matplotlib draws it for papers, and of its
     points."""
-    draw = content_picture(name, content)
+    rows = partial(write_csv, *list_points(name, content))
+    offer_drawing(key, name, content_picture(name, content), rows)
+
+
+def offer_drawing(
+    key: str, name: str, draw: Callable[[str], bytes], rows: Callable[[], str]
+) -> None:
+    """Downloads of what `draw` makes of a kind, and of its points, which `rows` writes as CSV.
+    `key`: what it is drawn from; `name`: of the files."""
     with st.container(horizontal=True, vertical_alignment="center"):
         for kind, mime in TYPES.items():
             make = partial(_file, key, kind, draw)
             download(kind.upper(), make, f"{name}.{kind}", mime, key=f"download.{name}.{kind}")
-        rows = partial(write_csv, *list_points(name, content))
         download("CSV", rows, f"{name}.csv", "text/csv", key=f"download.{name}.csv")
 
 
@@ -69,6 +85,11 @@ def write_csv(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     writer.writerow(heads)
     writer.writerows([disarm("" if value is None else value) for value in row] for row in rows)
     return text.getvalue()
+
+
+def digest_of(text: str) -> str:
+    """A short key for what a picture is drawn from."""
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def content_picture(name: str, content: Mapping[str, Any]) -> Callable[[str], bytes]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.figures.objectness import list_curves
 from bench.results.papers.compared import ComparedTable
+from bench.results.papers.pairs import list_pairs
 from dashboard.look import PALETTE
 
 HOW = (
@@ -209,7 +210,7 @@ def shares(content: Mapping[str, Any]) -> alt.Chart:
 
 def compare_reported(frame: ComparedTable, link: Link) -> Layers | None:
     """Every number of a paper's table against what was measured; None where nothing was."""
-    rows = list_pairs(frame, link)
+    rows = list_marks(frame, link)
     if not rows:
         return None
     columns = list(dict.fromkeys(row["column"] for row in rows))
@@ -244,29 +245,21 @@ def compare_reported(frame: ComparedTable, link: Link) -> Layers | None:
     return layers.add_params(pick).properties(height=360)
 
 
-def list_pairs(frame: ComparedTable, link: Link) -> list[dict[str, Any]]:
-    """A row for each number that was measured."""
+def list_marks(frame: ComparedTable, link: Link) -> list[dict[str, Any]]:
+    """A row for each number that was measured, as the chart takes it."""
     rows = []
-    for row in frame["rows"]:
-        for column, cell in row["cells"].items():
-            measured = cell["measured"]
-            if measured is None:
-                continue
-            mean, half = measured["mean"], measured["ci95"]
-            rows.append(
-                {
-                    "row": row["label"],
-                    "column": column,
-                    "reported": cell["reported"],
-                    "measured": mean,
-                    "low": None if half is None else mean - half,
-                    "high": None if half is None else mean + half,
-                    "value": format_interval(mean, half),
-                    "n": measured["n"],
-                    "seeds": ", ".join(map(str, cell["seeds"])),
-                    "link": link(cell["cells"][0]),
-                }
-            )
+    for pair in list_pairs(frame):
+        mean, half = pair["measured"], pair["ci95"]
+        rows.append(
+            {
+                **pair,
+                "low": None if half is None else mean - half,
+                "high": None if half is None else mean + half,
+                "value": format_interval(mean, half),
+                "seeds": ", ".join(map(str, pair["seeds"])),
+                "link": link(pair["cell"]),
+            }
+        )
     return rows
 
 

@@ -10,7 +10,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder, whose
 from streamlit.web.cli import main  # noqa: E402
 
 from dashboard.hosts import ask_nobody  # noqa: E402
+from dashboard.warm import warm_up  # noqa: E402
 
 if __name__ == "__main__":
     ask_nobody()
+    warm_up()
     main(prog_name="streamlit")

@@ -3,7 +3,7 @@ written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
@@ -13,6 +13,7 @@ from bench.results.db.reading import FIRST_COMMAND, NothingYet, Reader, open_rea
 from bench.results.views import board, coverage, entries, lineage, placement, studies
 from bench.results.views.crop_effects import CropEffect, list_crop_effects
 from bench.results.views.live import LiveEntries
+from bench.results.views.memo import Memo
 from bench.results.views.studies import StudyRow, TrialRow
 from dashboard.newest import Newest
 from dashboard.widgets import wait
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bench.results.papers.compared import ComparedTable
 
 T = TypeVar("T")
+BOARDS = 6  # choices whose boards are kept
 
 
 @st.cache_resource(show_spinner=False)
@@ -77,12 +79,16 @@ class Source:
         """What a choice shows of a table, and the effects of its crops; `where` says which table
         it is."""
 
-        def make() -> tuple[board.Board, dict[str, dict[str, CropEffect]]]:
-            changed = self.changed() if choice.code else frozenset()
-            shown = board.make_board(table, choice, changed)
-            return shown, list_crop_effects(shown)
-
         question = (self.url, *where, table.contents, choice)
+
+        def make() -> tuple[board.Board, dict[str, dict[str, CropEffect]]]:
+            memo = _memo(question)
+            changed = self.changed() if choice.code else frozenset()
+            shown = board.make_board(table, choice, changed, memo)
+            effects = list_crop_effects(shown, memo)
+            memo.forget_unasked()
+            return shown, effects
+
         return _boards().get(question, self.mark, make)
 
     def entries(self, scale: str, data: str) -> list[entries.Entry]:
@@ -147,6 +153,13 @@ class Source:
         return self.keep("seconds", add, scale)
 
 
+@st.cache_resource(max_entries=BOARDS, show_spinner=False)
+def _memo(question: tuple[Hashable, ...]) -> Memo:
+    """What the last board of this choice was made of; in use by one session at a time, as
+    `_boards` makes one board of a choice at a time."""
+    return Memo()
+
+
 @st.cache_resource(show_spinner=False)
 def _newest() -> Newest:
     return Newest(32)
@@ -154,7 +167,7 @@ def _newest() -> Newest:
 
 @st.cache_resource(show_spinner=False)
 def _boards() -> Newest:
-    return Newest(6)
+    return Newest(BOARDS)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -23,6 +23,7 @@ from bench.results.db.place import database_url
 PORTS = range(8501, 8521)  # tried in turn unless one is asked for
 START_SECONDS = 60.0
 ALLOWED = "BENCH_DASHBOARD_HOSTS"  # of dashboard.hosts
+RUN = "BENCH_DASHBOARD_RUN"  # of dashboard.jobs
 
 
 @click.command()
@@ -51,15 +52,26 @@ ALLOWED = "BENCH_DASHBOARD_HOSTS"  # of dashboard.hosts
     default="",
     help="Path below which a reverse proxy shows the dashboard, for example /bench.",
 )
+@click.option(
+    "--allow-run",
+    is_flag=True,
+    help="Give the page Pictures a button that runs bench figure on this machine, one at a time, "
+    "with its cost and a button that cancels it. Whoever can open the dashboard can press it.",
+)
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
 def command(
-    port: int | None, host: str, names: tuple[str, ...], base_path: str, no_open: bool
+    port: int | None,
+    host: str,
+    names: tuple[str, ...],
+    base_path: str,
+    allow_run: bool,
+    no_open: bool,
 ) -> None:
     """Show results in a browser: leaderboard, cells, comparisons and coverage.
 
-    The dashboard reads results, writes nothing and sends nothing to anybody; Ctrl-C ends it. It
-    has no password: with another --host, everybody who can reach this machine can read the
-    results.
+    The dashboard reads results, writes nothing and sends nothing to anybody; Ctrl-C ends it. (With
+    --allow-run it may start bench figure, which keeps pictures in the store.) It has no password:
+    with another --host, everybody who can reach this machine can read the results.
     """
     app = importlib.util.find_spec("dashboard.app")
     if app is None or app.origin is None or importlib.util.find_spec("streamlit") is None:
@@ -90,7 +102,12 @@ def command(
             "--server.baseUrlPath",
             below,
         ],
-        env={**os.environ, "BENCH_DB": database_url(), ALLOWED: ",".join(allowed)},
+        env={
+            **os.environ,
+            "BENCH_DB": database_url(),
+            ALLOWED: ",".join(allowed),
+            RUN: "yes" if allow_run else "",
+        },
         stdout=subprocess.DEVNULL,
     )
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host

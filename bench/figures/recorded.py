@@ -3,18 +3,23 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from bench import figures
 from bench.results.db.models import ProvenanceRow, StageRow
+from bench.results.html.matrix import Shade
+from bench.results.papers.pairs import Pair
+from bench.results.views.crop_matrix import CropMatrix
 from bench.results.views.lineage import StageInfo
 from bench.results.views.stage_files import find_stage_folder
 
+BACKBONES = ("pretrain", "weights")  # kinds of stages
 COLLECTED = ("objectness", "shares")  # drawn from the results database alone
 
 
@@ -33,6 +38,66 @@ def describe() -> list[tuple[str, str, str]]:
     """(name, summary, source) of every picture that is kept in the store."""
     names = [n for n in figures.names() if n not in COLLECTED]
     return [(n, figures.summary(n), figures.figure(n).SOURCE) for n in names]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretraining that the store holds, from which pictures can be made."""
+
+    key: str
+    method: str
+    crop: str
+    made: str  # when
+
+    @property
+    def title(self) -> str:
+        names = " × ".join(name for name in (self.method, self.crop) if name)
+        return f"{names}, {self.key[:12]}, made {self.made[:16].replace('T', ' ')}"
+
+
+def list_backbones(
+    connection: Connection, home: Path | None = None, most: int = 50
+) -> list[Backbone]:
+    """The pretrainings that the store holds, the newest `most` of them."""
+    query = select(StageRow.__table__, ProvenanceRow.record)
+    query = query.join(ProvenanceRow, ProvenanceRow.stage_key == StageRow.key, isouter=True)
+    query = query.where(StageRow.kind.in_(BACKBONES))
+    held = []
+    for row in connection.execute(query).mappings():
+        record: Mapping[str, Any] = row["record"] or {}
+        fields = {n: row[n] for n in StageInfo.__dataclass_fields__ if n != "provenance"}
+        stage = StageInfo(**fields, provenance=record)
+        if find_stage_folder(stage, home) is not None:
+            made = str(record.get("started", ""))
+            held.append(Backbone(stage.key, stage.name, _name_crop(stage.params), made))
+    return sorted(held, key=lambda b: (b.made, b.key), reverse=True)[:most]
+
+
+def _name_crop(params: Mapping[str, Any]) -> str:
+    crop = params.get("crop")
+    name = crop.get("name") if isinstance(crop, Mapping) else crop
+    return name if isinstance(name, str) else ""
+
+
+def list_options(name: str) -> tuple[str, ...]:
+    """The options of `bench figure NAME`, without dashes."""
+    options: tuple[str, ...] = figures.figure(name).OPTIONS
+    return options
+
+
+def read_usual_seconds(connection: Connection, name: str) -> tuple[float, int]:
+    """(median seconds of the pictures of this kind that were made, how many there are); 0 of
+    none."""
+    query = select(StageRow.seconds).where(StageRow.kind == "figure", StageRow.name == name)
+    seconds = [s for s in connection.scalars(query) if s is not None]
+    return (median(seconds), len(seconds)) if seconds else (0.0, 0)
+
+
+def command_words(name: str, backbone: str = "", count: int = 0) -> list[str]:
+    """The words of `bench figure` behind "bench", without its file."""
+    words = ["figure", name]
+    words += ["--backbone", backbone[:12]] if backbone else []
+    return [*words, "--count", str(count)] if count else words
 
 
 def command(name: str, file: str = "png") -> str:
@@ -87,6 +152,22 @@ def draw_picture(name: str, content: Mapping[str, Any], kind: str = "png") -> by
     from bench.figures._look import render
 
     return render(figures.figure(name).draw(content), kind)
+
+
+def draw_matrix(matrix: CropMatrix, shade: Shade, kind: str = "png") -> bytes:
+    """Methods x crops of a task as a file."""
+    from bench.figures._look import render
+    from bench.figures.crop_matrix import draw
+
+    return render(draw(matrix, shade), kind)
+
+
+def draw_pairs(pairs: Sequence[Pair], title: str, kind: str = "png") -> bytes:
+    """A paper's numbers against those measured here as a file."""
+    from bench.figures._look import render
+    from bench.figures.paper_pairs import draw
+
+    return render(draw(pairs, title), kind)
 
 
 def describe_figure(name: str, content: Mapping[str, Any]) -> str:

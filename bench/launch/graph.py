@@ -101,7 +101,8 @@ class GraphEngine(LocalEngine):
                 self.store.discard(stage)
             self.forced.discard(stage.key)
         alone = runtime.model_copy(update={"force": False})
-        return Job(stage, alone, self.tracked_run(stage), self.finals.get(stage.key))
+        run, planned = self.tracked_run(stage), self.finals.get(stage.key)
+        return Job(stage, alone, run, planned, tuple(self.needed_by.get(stage.key, ())))
 
     def note_begun(self, key: str) -> None:
         """A process has begun with a stage."""

@@ -21,12 +21,14 @@ Made = tuple[Stage, Provenance]
 
 @dataclass(frozen=True)
 class Job:
-    """One stage. `run`: what a tracker shows of it; `planned`: the cell whose last stage it is."""
+    """One stage. `run`: what a tracker shows of it; `planned`: the cell whose last stage it is;
+    `needed_by`: the keys of the last stages of the cells that need it."""
 
     stage: Stage
     runtime: Runtime
     run: TrackedRun
     planned: PlannedCell | None
+    needed_by: tuple[str, ...] = ()
 
 
 @dataclass
@@ -62,6 +64,7 @@ def make(job: Job, progress: Progress, patient: bool = True) -> Report:
         engine = LocalEngine(job.runtime, Store(job.runtime.home), listener, progress)
         engine.leave = frozenset(() if patient else [stage.key])
         engine.runs[stage.key] = job.run
+        engine.needed_by[stage.key] = list(job.needed_by)
         if job.planned:
             engine.finals[stage.key] = job.planned
         engine.ensure(stage)

@@ -20,6 +20,7 @@ from bench.contracts.tracker import NullTracker, Tracker
 from bench.core.errors import BadInput, BenchError, StageFailed, Taken
 from bench.core.params import Runtime
 from bench.core.progress import Progress
+from bench.core.running import note_work
 from bench.core.stage import Provenance, Stage, walk
 from bench.core.store import Store
 from bench.launch.provenance import digest_of_stage, provenance
@@ -69,6 +70,8 @@ class LocalEngine:
     cells: dict[str, list[PlannedCell]] = field(default_factory=dict)
     runs: dict[str, TrackedRun] = field(default_factory=dict)
     finals: dict[str, PlannedCell] = field(default_factory=dict)
+    # the keys of the last stages of the cells that need a stage
+    needed_by: dict[str, list[str]] = field(default_factory=dict)
     forced: set[str] = field(default_factory=set)
     watch: Watch | None = None
     # stages not waited for where another process makes them: Taken
@@ -110,6 +113,7 @@ class LocalEngine:
         self.finals.setdefault(planned.final.key, planned)
         for stage in walk(planned.final):
             self.cells.setdefault(stage.key, []).append(planned)
+            self.needed_by.setdefault(stage.key, []).append(planned.final.key)
             self._digest(stage)
             if self.runtime.force:
                 self.forced.add(stage.key)
@@ -216,6 +220,7 @@ class LocalEngine:
             self.store.discard(stage)
             self.forced.discard(stage.key)
         work = self.store.work(stage)
+        note_work(work, stage, self.needed_by.get(stage.key, []))
         tracker = self._tracker(stage)
         started, digest = time.time(), self._digest(stage)
         ctx = StageContext(stage, work, inputs, self.runtime, self.progress, tracker, self.watch)

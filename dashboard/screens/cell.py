@@ -28,6 +28,7 @@ from bench.results.views.stage_files import (
     read_summary,
 )
 from dashboard.charts import show_chart
+from dashboard.live import show_live_training
 from dashboard.look import (
     Markup,
     duration,
@@ -78,6 +79,8 @@ def page(source: Source) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
         metrics(info)
+        if info.cell["state"] == "running":
+            show_live_training(info.cell["label"])
         training(stages)
     with right:
         command(info)
@@ -136,7 +139,9 @@ def head(source: Source, info: CellInfo) -> None:
             f"{where}{engine}; seed {cell['seed']}",
         )
     )
-    if cell["state"] != "done":
+    if cell["state"] == "running":
+        st.html(note("running: this page follows it"))
+    elif cell["state"] != "done":
         kind = "warn" if cell["state"] == "failed" else ""
         st.html(note(f"{cell['state']}: {cell['reason'] or 'no reason was recorded'}", kind))
     others = {s.label: s for s in source.ask(read_siblings, cell["group"])}
@@ -288,7 +293,9 @@ def details(info: CellInfo, stages: dict[str, StageInfo]) -> None:
     """Provenance and settings of the chosen stage; the settings of the whole cell."""
     key = info.cell["label"]
     if key not in stages:
-        st.html(show_small_print("The stages of this cell are not recorded in this database."))
+        when = " until it is done" if info.cell["state"] == "running" else ""
+        text = f"The stages of this cell are not recorded in this database{when}."
+        st.html(show_small_print(text))
         return
     stage = choose_stage(stages, key)
     st.html(section(f"Provenance of {stage.kind}/{stage.name} {stage.short}"))

@@ -9,6 +9,7 @@ from html import escape
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from bench.figures.recorded import draw_matrix
 from bench.results.html.answer import NOTE, Effects, answer, effects_table
 from bench.results.html.board import SIGNS, board_table
 from bench.results.html.matrix import Shade, explain_matrix, matrix_table
@@ -21,7 +22,9 @@ from bench.results.views.crop_matrix import (
     write_matrix_csv,
 )
 from dashboard.address import Address
+from dashboard.live import show_running
 from dashboard.look import href, note, section, show_small_print, title
+from dashboard.pictures import digest_of, offer_drawing
 from dashboard.source import Source
 from dashboard.table import link_board, link_result
 from dashboard.widgets import download, expander, select_several
@@ -56,6 +59,7 @@ def page(source: Source) -> None:
     at = address.count("Page", "part", 1, pages, where=pager) if pages > 1 else 1
     part = shown[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
     line.html(show_small_print(count_text(board, part, at)))
+    show_running(source)
     if shown:
         st.html(show_small_print(describe_ranking(board)))
         if said := answer(board, effects):
@@ -199,15 +203,12 @@ def show_matrix(board: Board, address: Address) -> None:
         return
     st.html(matrix_table(matrix, shade, link_result))
     st.html(show_small_print(explain_matrix(shade)))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        name = f"crops-{columns[at].task}"
-        download(
-            "CSV of the matrix",
-            partial(write_matrix_csv, matrix),
-            f"{name}.csv",
-            "text/csv",
-            key="download.matrix.csv",
-        )
+    offer_drawing(
+        f"matrix {shade} {digest_of(write_matrix_csv(matrix))}",
+        f"crops-{columns[at].task}-{shade}",
+        partial(draw_matrix, matrix, shade),
+        partial(write_matrix_csv, matrix),
+    )
 
 
 def legend(board: Board) -> None:
@@ -246,7 +247,9 @@ def compare(part: Sequence[Row], where: dict[str, str]) -> None:
 def downloads(board: Board) -> None:
     """What is shown, all pages of it, as a file."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(show_small_print(f"Download these {len(board.rows)} rows:"))
+        count = len(board.rows)
+        what = "this row" if count == 1 else f"these {count} rows"
+        st.html(show_small_print(f"Download {what}:"))
         for form, mime in FORMATS.items():
             download(
                 NAMES[form],

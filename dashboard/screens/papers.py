@@ -3,16 +3,20 @@ hold."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
 
+from bench.figures.recorded import draw_pairs
 from bench.results.db.reading import NothingYet
 from bench.results.papers.compared import ComparedTable
+from bench.results.papers.pairs import Pair
 from dashboard.address import Address
 from dashboard.charts import show_chart
 from dashboard.look import note, section, show_small_print, title
+from dashboard.pictures import digest_of, offer_drawing, write_csv
 from dashboard.screens.leaderboard import SCALES
 from dashboard.screens.objectness import link_cell
 from dashboard.source import Source
@@ -64,15 +68,32 @@ def page(source: Source) -> None:
 
 def show_pairs(frame: ComparedTable) -> None:
     """Reported against measured, where anything was measured."""
-    if not any(c["measured"] for row in frame["rows"] for c in row["cells"].values()):
+    from bench.results.papers.pairs import HEADS, list_pairs
+
+    pairs = list_pairs(frame)
+    if not pairs:
         return
-    from dashboard.plots import HOW, compare_reported, describe_pairs, list_pairs
+    from dashboard.plots import HOW, compare_reported, describe_pairs
 
     chart = compare_reported(frame, link_cell)
-    if chart is not None:
-        st.html(section("Reported and measured"))
-        show_chart(chart, describe_pairs(list_pairs(frame, link_cell)))
-        st.html(show_small_print(f"Bars are 95 % t-intervals over seeds. {HOW}"))
+    if chart is None:
+        return
+    st.html(section("Reported and measured"))
+    show_chart(chart, describe_pairs(pairs))
+    st.html(show_small_print(f"Bars are 95 % t-intervals over seeds. {HOW}"))
+    title = f"{frame['table']} of paper {frame['paper']}, scale {frame['scale']}"
+    offer_drawing(
+        digest_of(json.dumps([title, pairs])),
+        f"{name_file(frame)}_pairs",
+        partial(draw_pairs, pairs, title),
+        partial(write_csv, HEADS, [format_pair(pair) for pair in pairs]),
+    )
+
+
+def format_pair(pair: Pair) -> list[object]:
+    """The pair as a line of a CSV file."""
+    seeds = " ".join(map(str, pair["seeds"]))
+    return [seeds if head == "seeds" else value for head, value in pair.items()]
 
 
 def choose_table(source: Source, address: Address) -> tuple[str, str]:
@@ -167,9 +188,13 @@ def downloads(frame: ComparedTable) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(show_small_print("Download this table:"))
         for form, (name, mime) in FORMS.items():
-            file = f"{frame['name'].replace('/', '_')}_{frame['scale']}.{ENDS[form]}"
+            file = f"{name_file(frame)}.{ENDS[form]}"
             make = partial(_write, WRITERS[form], frame)
             download(name, make, file, mime, key=f"download.papers.{form}")
+
+
+def name_file(frame: ComparedTable) -> str:
+    return f"{frame['name'].replace('/', '_')}_{frame['scale']}"
 
 
 def _write(writer: Callable[[ComparedTable], str], frame: ComparedTable) -> bytes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from bench.figures.recorded import Kept, command, command_again, describe
+from bench.figures.recorded import Kept, command_again, describe
 from dashboard.address import Address
 from dashboard.look import note, show_small_print, table, title
+from dashboard.on_demand import offer_making
 from dashboard.pictures import list_all_pictures, show, stage_picture
 from dashboard.source import Source
 
@@ -35,17 +36,20 @@ def page(source: Source) -> None:
             where=right,
             format_func=lambda k: label(shown[k]),
         )
-    address.write()
     summary, paper = kinds[name]
     st.html(show_small_print(f"{summary} ({paper})"))
-    if not shown:
-        st.html(
-            note("No such picture was made yet. This command makes one of the newest results:")
-        )
-        st.code(command(name), language="bash")
-        return
-    stage = shown[key].stage
-    if not show(stage.key, stage_picture(stage), name):
+    if shown:
+        show_kept(shown[key], summary)
+    else:
+        st.html(note("No such picture was made yet."))
+    offer_making(source, address, name)
+    address.write()
+
+
+def show_kept(kept: Kept, summary: str) -> None:
+    """A picture, the command that makes it again, and what it was made from."""
+    stage = kept.stage
+    if not show(stage.key, stage_picture(stage), stage.name, f"{summary} {label(kept)}"):
         st.html(
             note(
                 "The store in BENCH_HOME does not hold this picture, or not any more. This "
@@ -53,8 +57,8 @@ def page(source: Source) -> None:
                 "warn",
             )
         )
-    st.code(command_again(shown[key]), language="bash", wrap_lines=True)
-    rows = [(role, what) for role, what in shown[key].inputs.items()]
+    st.code(command_again(kept), language="bash", wrap_lines=True)
+    rows: list[tuple[str, object]] = list(kept.inputs.items())
     rows += [(k, v) for k, v in stage.params.items() if isinstance(v, str | int | float | list)]
     st.html(table(("made from", ""), rows))
 

@@ -25,6 +25,7 @@ from bench.results.views.trials import (
 )
 from dashboard.address import Address
 from dashboard.charts import show_chart
+from dashboard.live import show_running
 from dashboard.look import Markup, duration, link, note, section, show_small_print, table, title
 from dashboard.source import Source
 
@@ -58,6 +59,7 @@ def page(source: Source) -> None:
     trials, importances = source.sweep(name)
     winner = find_marked(study, trials)
     st.html(show_small_print(describe_search(study)))
+    show_running(source)
     st.html(show_winner(study, winner, trials))
     if keep_complete(trials):
         charts(study, trials, winner)

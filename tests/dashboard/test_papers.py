@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from pathlib import Path
 
 import pytest
 
+from bench.figures.recorded import draw_pairs
 from bench.results.db.database import Database, open_database
 from bench.results.papers.measured import compare_table
+from bench.results.papers.pairs import HEADS, list_pairs
 from bench.results.papers.reported import CITATIONS
 from bench.results.papers.tables import list_tables
 from bench.results.views.ranking import format_correlation
 from dashboard.paper_table import claims_table, differences_table, paper_table
+from dashboard.pictures import write_csv
 from dashboard.plots import compare_reported
+from dashboard.screens.papers import format_pair
 from tests.dashboard.populate import paper_cells
 from tests.dashboard.test_pages import EVIL, html, show, words
 
@@ -119,7 +126,26 @@ def test_without_results_the_reported_numbers_and_the_command_are_shown(home: Pa
 
 def test_downloads_are_what_the_terminal_writes(database: Database) -> None:
     app = show("papers")
-    assert [b.proto.label for b in app.get("download_button")] == ["CSV", "Markdown", "LaTeX"]
+    labels = [b.proto.label for b in app.get("download_button")]
+    assert labels == ["PNG", "SVG", "PDF", "CSV", "CSV", "Markdown", "LaTeX"]
+
+
+def test_the_charts_files_hold_every_measured_number(database: Database) -> None:
+    frame = compare_table(database, "000/T1", "tiny")
+    pairs = list_pairs(frame)
+    cells = [c for row in frame["rows"] for c in row["cells"].values() if c["measured"]]
+    assert [p["measured"] for p in pairs] == [
+        c["measured"]["mean"] for c in cells if c["measured"]
+    ]
+    assert {p["n"] for p in pairs} == {2}
+    lines = list(csv.DictReader(io.StringIO(write_csv(HEADS, [format_pair(p) for p in pairs]))))
+    assert [float(line["measured"]) for line in lines] == [p["measured"] for p in pairs]
+    assert {line["seeds"] for line in lines} == {"0 1"}
+    drawing = draw_pairs(pairs, "a title", "svg").decode()
+    assert {p["column"] for p in pairs} | {"a title"} <= set(
+        re.findall(r">([^<>]+)</text>", drawing)
+    )
+    assert draw_pairs(pairs, "a title", "pdf")[:5] == b"%PDF-"
 
 
 def test_values_of_a_cell_are_never_html(database: Database) -> None:

@@ -279,3 +279,17 @@ def test_an_unknown_launcher_is_one_line_with_the_nearest_name() -> None:
     ):
         launcher("rya")
     assert set(LAUNCHERS) == {"local", "ray"}
+
+
+@pytest.mark.parametrize("parallel_engine", [False, True])
+def test_a_stage_that_is_made_notes_its_cells(home: Path, parallel_engine: bool) -> None:
+    """For who watches; a committed stage has no such note."""
+    shared = toy("shared", run="read_note")
+    tops = [toy(name, {"x": shared}, run="read_note") for name in ("one", "two")]
+    runtime = Runtime(home=home, database="sqlite://", tracker="none")
+    made = engine(home) if parallel_engine else LocalEngine(runtime, Store(home), Heard())
+    made.run(Plan([cell_of(top) for top in tops]))
+    texts = {s.name: (made.store.folder(s) / "out.txt").read_text() for s in (shared, *tops)}
+    keys = {top.name: top.key for top in tops}
+    assert texts == {**keys, "shared": " ".join(sorted(keys.values()))}
+    assert not list(home.rglob("running.json"))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from html import unescape
 
 import pytest
 from scipy import stats
 
-from bench.results.html.matrix import matrix_table
+from bench.figures.recorded import draw_matrix
+from bench.results.html.matrix import Shade, matrix_table, shade_cell
 from bench.results.views.board import Board
 from bench.results.views.crop_matrix import (
     CropMatrix,
@@ -92,3 +95,22 @@ def test_the_file_has_a_line_for_each_cell() -> None:
     (gt,) = [line for line in lines if line["crop"] == "gt"]
     assert (gt["method"], gt["mean"], gt["n"], gt["seeds"]) == ("byol", "54.5", "2", "0 1")
     assert (gt["gain"], len(lines)) == ("3.5", 4)
+
+
+@pytest.mark.parametrize("shade", ["score", "gain"])
+def test_its_picture_has_the_tables_numbers(shade: Shade) -> None:
+    """Numbers with their signs, methods and crops; bold are those of the table."""
+    made = matrix()
+    drawing = draw_matrix(made, shade, "svg").decode()
+    words = re.findall(r"<text([^>]*)>([^<>]+)</text>", drawing)
+    texts = [unescape(text) for _, text in words]
+    shown = {at: shade_cell(made, shade, cell, at[1]) for at, cell in made.cells.items()}
+    numbers = [text for text, _, _ in shown.values()]
+    names = {*made.methods, *made.crops}
+    assert sorted(t for t in texts if t in numbers) == sorted(numbers)
+    assert names <= set(texts)
+    table = re.sub(r"<[^>]+>", " ", matrix_table(made, shade))
+    assert all(number.split()[0] in table for number in numbers)
+    bold = [text for how, text in words if "bold" in how]
+    assert sorted(bold) == sorted(text for text, kinds, _ in shown.values() if "best" in kinds)
+    assert draw_matrix(made, shade, "png") == draw_matrix(made, shade, "png")

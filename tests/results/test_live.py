@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -12,8 +11,11 @@ from sqlalchemy import delete, insert, select, update
 from bench.results.db.database import Database
 from bench.results.db.models import CellRow, MetricRow, ResultRow
 from bench.results.views import live as module
-from bench.results.views.entries import DEAD, load_entries
+from bench.results.views.board import Choice, make_board
+from bench.results.views.crop_effects import list_crop_effects
+from bench.results.views.entries import DEAD, Entry, load_entries
 from bench.results.views.live import LiveEntries
+from bench.results.views.memo import Memo
 from bench.results.views.placement import make_table
 from tests.dashboard.populate import fill
 
@@ -23,14 +25,22 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
     return fill(f"sqlite:///{tmp_path_factory.mktemp('live') / 'results.db'}", 400)
 
 
-def read(database: Database, live: LiveEntries) -> list[dict[str, Any]]:
-    """What `live` holds after a refresh, which is what is read anew."""
+def read(database: Database, live: LiveEntries, memo: Memo | None = None) -> list[Entry]:
+    """What `live` holds after a refresh, which is what is read anew; so are boards and effects
+    that are made of it with a memo of the last ones."""
     with database.connect() as connection:
         kept = live.refresh(connection)
         anew = load_entries(connection, "small", "coco")
-    assert [asdict(e) for e in kept] == [asdict(e) for e in anew]
-    assert make_table(kept) == make_table(anew)
-    return [asdict(e) for e in anew]
+    assert kept == anew
+    table = make_table(kept)
+    assert table == make_table(anew)
+    memo = memo or Memo()
+    for choice in (Choice(), Choice(rank="knn"), Choice(methods=("byol", "orl"), seeds=2)):
+        shown, expected = make_board(table, choice, memo=memo), make_board(table, choice)
+        assert shown == expected
+        assert list_crop_effects(shown, memo) == list_crop_effects(expected)
+    memo.forget_unasked()
+    return anew
 
 
 def labels(database: Database) -> list[str]:
@@ -49,10 +59,10 @@ def add(connection: Any, label: str, source: str, value: float, **other: Any) ->
 
 
 def test_any_write_is_noticed(database: Database) -> None:
-    live = LiveEntries("small", "coco")
-    before = read(database, live)
+    live, memo = LiveEntries("small", "coco"), Memo()
+    before = read(database, live, memo)
     assert live.read_groups == -1
-    assert read(database, live) == before
+    assert read(database, live, memo) == before
     assert live.read_groups == 0
     rng, done = random.Random(0), labels(database)
     one, two, three, four = rng.sample(done, 4)
@@ -73,7 +83,7 @@ def test_any_write_is_noticed(database: Database) -> None:
     for number, write in enumerate(writes):
         with database.engine.begin() as connection:
             write(connection) if callable(write) else connection.execute(write)
-        after = read(database, live)
+        after = read(database, live, memo)
         assert after != before, f"write {number} changed nothing"
         before = after
 
@@ -130,3 +140,35 @@ def test_of_many_changes_everything_is_read(
         connection.execute(update(ResultRow).values(value=ResultRow.value + 1))
     read(database, live)
     assert live.read_groups == -1
+
+
+def test_blocks_that_differ_are_compared_in_chunks(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results beyond the first block, in a block that has changed and in one that has not."""
+    monkeypatch.setattr(module, "BLOCK", 128)
+    live = LiveEntries("small", "coco")
+    read(database, live)
+    for value, at in ((1.5, 3), (2.5, 200), (3.5, 399)):
+        with database.engine.begin() as connection:
+            connection.execute(update(ResultRow).where(ResultRow.id == at).values(value=value))
+        read(database, live)
+        assert 0 < live.read_groups <= module.CHUNK
+
+
+def test_a_memo_computes_again_what_holds_other_values() -> None:
+    memo, computed = Memo(), []
+
+    def ask(values: list[float]) -> float:
+        def add() -> float:
+            computed.append(values)
+            return sum(values)
+
+        return memo.get("sum", values, add)
+
+    assert [ask([1.0, 2.0]), ask([1.0, 2.0]), ask([1.0, 3.0]), ask([1.0])] == [3.0, 3.0, 4.0, 1.0]
+    assert computed == [[1.0, 2.0], [1.0, 3.0], [1.0]]
+    memo.forget_unasked()
+    memo.forget_unasked()
+    ask([1.0])
+    assert len(computed) == 4

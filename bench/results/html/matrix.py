@@ -56,36 +56,43 @@ def _cell(
     if cell is None:
         return '<td class="cell"></td>'
     hint = describe_cell(matrix, cell)
-    if shade == "gain" and crop != BASE:
-        text, kind, share = _show_gain(matrix, cell)
-    else:
-        text, kind, share = _show_score(matrix, cell)
-        share = share if shade == "score" else 0.0
+    number, kinds, share = shade_cell(matrix, shade, cell, crop)
+    value, sign = number.partition(" ")[::2]
+    text = f'<b class="v">{escape(value)}</b>{escape(sign)}'
     to = link(cell.entry)
     inner = (
         f'<a href="{to}" target="_self"{hint_attributes(hint)}>{text}</a>'
         if to
         else f"<span{hint_attributes(hint)}>{text}</span>"
     )
-    return f'<td class="cell {kind}" style="--share:{share:.3f}">{inner}</td>'
+    return f'<td class="cell {" ".join(kinds)}" style="--share:{share:.3f}">{inner}</td>'
 
 
-def _show_score(matrix: CropMatrix, cell: MatrixCell) -> tuple[str, str, float]:
-    """(text, classes, share of the colour)."""
+def shade_cell(
+    matrix: CropMatrix, shade: Shade, cell: MatrixCell, crop: str
+) -> tuple[str, list[str], float]:
+    """(number with its sign; classes: "up" or "down" is the colour, "best" is bold; the share of
+    the colour, from 0 to 1) of a cell."""
+    if shade == "gain" and crop != BASE:
+        return _show_gain(matrix, cell)
+    text, kinds, share = _show_score(matrix, cell)
+    return text, kinds, share if shade == "score" else 0.0
+
+
+def _show_score(matrix: CropMatrix, cell: MatrixCell) -> tuple[str, list[str], float]:
     low, high = matrix.span
     share = 1.0 if high == low else (cell.mean - low) / (high - low)
     sign = SIGNS.get(cell.mark, "") if cell.mark else ""
-    return f'<b class="v">{cell.mean:.1f}</b>{sign}', f"up {cell.mark or ''}".strip(), share
+    return f"{cell.mean:.1f} {sign}".strip(), ["up", *([cell.mark] if cell.mark else [])], share
 
 
-def _show_gain(matrix: CropMatrix, cell: MatrixCell) -> tuple[str, str, float]:
+def _show_gain(matrix: CropMatrix, cell: MatrixCell) -> tuple[str, list[str], float]:
     gap = cell.gap
     if gap is None:
-        return '<b class="v">-</b>', "", 0.0
+        return "-", [], 0.0
     share = abs(gap["mean"]) / matrix.reach if matrix.reach else 0.0
-    sure = "best" if verdict(gap) in ("better", "worse") else ""
-    side = "up" if gap["mean"] >= 0 else "down"
-    return f'<b class="v">{gap["mean"]:+.1f}</b>', f"{side} {sure}".strip(), share
+    sure = ["best"] if verdict(gap) in ("better", "worse") else []
+    return f"{gap['mean']:+.1f}", ["up" if gap["mean"] >= 0 else "down", *sure], share
 
 
 def describe_cell(matrix: CropMatrix, cell: MatrixCell) -> str:

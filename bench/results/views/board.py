@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from operator import add
 
 from bench.core.collector import collector_off
 from bench.results.views.entries import Entry
 from bench.results.views.fullest import choose_columns
-from bench.results.views.marks import Mark, mark_column
+from bench.results.views.marks import Mark
+from bench.results.views.memo import Memo
 from bench.results.views.ranking import ranks
+from bench.results.views.standings import Standings, look_at_column
 
 # sources that are ranked; what papers report is shown beside them
 COMPARED = ("measured", "imported")
@@ -78,6 +81,13 @@ class Row:
     def seeds(self) -> list[int]:
         return sorted({seed for entry in self.entries.values() for seed in entry.labels}) or [0]
 
+    def copy(self) -> Row:
+        """The row before it is ranked, with the same entries."""
+        return Row(
+            *(self.key, self.method, self.crop, self.note, self.source, self.settings),
+            entries=self.entries,
+        )
+
 
 @dataclass
 class Board:
@@ -108,13 +118,20 @@ class Table:
     names: Mapping[str, str] = field(default_factory=dict)  # what the user calls those contents
 
 
-def make_board(table: Table, choice: Choice, changed: frozenset[str] = frozenset()) -> Board:
-    """What `choice` shows of a table. `changed`: labels of cells whose code has changed since."""
+def make_board(
+    table: Table,
+    choice: Choice,
+    changed: frozenset[str] = frozenset(),
+    memo: Memo | None = None,
+) -> Board:
+    """What `choice` shows of a table. `changed`: labels of cells whose code has changed since.
+    `memo`: of the last board of this choice; columns whose results have not changed since are
+    taken from it."""
     with collector_off():
-        return _make_board(table, choice, changed)
+        return _make_board(table, choice, changed, memo or Memo())
 
 
-def _make_board(table: Table, choice: Choice, changed: frozenset[str]) -> Board:
+def _make_board(table: Table, choice: Choice, changed: frozenset[str], memo: Memo) -> Board:
     shown = [
         c
         for c in table.columns
@@ -122,10 +139,12 @@ def _make_board(table: Table, choice: Choice, changed: frozenset[str]) -> Board:
         and (not choice.engines or c.engine in choice.engines)
     ]
     total = sum(row.source in COMPARED for row in table.rows)
-    rows = [replace(row) for row in table.rows if _is_shown(row, shown, choice, changed)]
+    every = choice == Choice(rank=choice.rank)  # each row of a table has an entry
+    rows = [row.copy() for row in table.rows if every or _is_shown(row, shown, choice, changed)]
     board = Board(shown, rows, total, rank=choice.rank)
-    _find_extremes(board)
-    _order_rows(board, choice)
+    compared = [row for row in rows if row.source in COMPARED]
+    standings = _look_at_columns(board, compared, memo)
+    _order_rows(board, compared, choice, standings, memo)
     return board
 
 
@@ -139,7 +158,7 @@ def _is_shown(
     entries = [row.entries[c.key] for c in columns if c.key in row.entries]
     if row.source == "reported":
         return bool(entries)
-    if any(e.values and e.n < choice.seeds for e in entries):
+    if choice.seeds > 1 and any(e.values and e.n < choice.seeds for e in entries):
         return False
     if choice.code and changed.isdisjoint(_labels(entries)) != (choice.code == "current"):
         return False
@@ -150,85 +169,103 @@ def _labels(entries: Iterable[Entry]) -> set[str]:
     return {e.labels[seed] for e in entries for seed in e.values}
 
 
-def _find_extremes(board: Board) -> None:
-    """The marks, the best entry and the range of each column, over what was measured."""
-    counts: Counter[int] = Counter()
+def _look_at_columns(board: Board, rows: Sequence[Row], memo: Memo) -> dict[str, Standings]:
+    """Fill in the marks, the best entry and the range of each column, over what was measured; the
+    standings by key of the column."""
+    seeds: Counter[int] = Counter()
+    standings: dict[str, Standings] = {}
     for column in board.columns:
-        done = [
-            (row.key, e)
-            for row in board.rows
-            if row.source in COMPARED
-            and (e := row.entries.get(column.key))
-            and e.mean is not None
-            and not e.dead
+        at = column.key
+        having = [
+            (row.key, entry)
+            for row in rows
+            if (entry := row.entries.get(at)) and entry.mean is not None and not entry.dead
         ]
-        marks = mark_column([e.values for _, e in done])
-        for (key, entry), mark in zip(done, marks, strict=True):
-            board.marks[column.key, key] = mark
-            counts[entry.n] += 1
-            if mark == "best":
-                board.best.setdefault(column.key, entry)
-        if done:
-            means = [e.mean for _, e in done if e.mean is not None]
-            board.spans[column.key] = (min(means), max(means))
-    board.usual_n = max(counts, key=lambda n: (counts[n], n), default=1)
+        keys, entries = [key for key, _ in having], [entry for _, entry in having]
+
+        def look(at: str = at, keys: list[str] = keys, e: list[Entry] = entries) -> Standings:
+            return look_at_column(at, keys, e)
+
+        standing = standings[at] = memo.get(("column", at), [*keys, *entries], look)
+        board.marks.update(standing.marks)
+        seeds += standing.seeds
+        if standing.best is not None:
+            board.best[at] = standing.best
+        if entries:
+            board.spans[at] = standing.span
+    board.usual_n = max(seeds, key=lambda n: (seeds[n], n), default=1)
+    return standings
 
 
-def _order_rows(board: Board, choice: Choice) -> None:
+def _order_rows(
+    board: Board,
+    compared: Sequence[Row],
+    choice: Choice,
+    standings: Mapping[str, Standings],
+    memo: Memo,
+) -> None:
     """Ranked rows first, then incomplete ones, then what papers report where no row of its name is
     shown."""
-    compared = [r for r in board.rows if r.source in COMPARED]
-    over = _choose_ranked(board, compared, choice.rank)
-    complete = [r for r in compared if over and all(_mean(r, key) is not None for key in over)]
-    _rank_rows(complete, over)
-    ids = {id(row) for row in complete}
-    incomplete = [r for r in compared if id(r) not in ids]
+    over = _choose_ranked(board, compared, choice.rank, standings, memo)
+    keys = set.intersection(*(set(standings[at].means) for at in over)) if over else set()
+    complete = [row for row in compared if row.key in keys]
+    _rank_rows(complete, over, standings, memo)
+    incomplete = [row for row in compared if row.key not in keys]
     for row in incomplete:
         row.section = "incomplete"
-    places = _place_rows(board, compared)
-    incomplete.sort(key=lambda r: (places.get(r.key, 2.0), r.title))
+    places = [standing.places for standing in standings.values()]
+    incomplete.sort(key=lambda r: (_mean_place(r.key, places), r.title))
     board.rows = _insert_reported(
         complete + incomplete, [r for r in board.rows if r.source == "reported"]
     )
 
 
-def _choose_ranked(board: Board, rows: Sequence[Row], rank: str) -> list[str]:
+def _choose_ranked(
+    board: Board,
+    rows: Sequence[Row],
+    rank: str,
+    standings: Mapping[str, Standings],
+    memo: Memo,
+) -> list[str]:
     """Keys of the columns that count in the rank; `over` and `left_out` of the board say which."""
     asked = [c for c in board.columns if not rank or rank in (c.task, c.title)]
-    having = [{c.key for c in board.columns if _mean(r, c.key) is not None} for r in rows]
-    over = choose_columns(having, [c.key for c in asked])
+    means = {at: standing.means for at, standing in standings.items()}
+
+    def choose() -> list[str]:
+        having = ({at for at, of in means.items() if row.key in of} for row in rows)
+        return choose_columns(having, [c.key for c in asked])
+
+    # each key is that of a row, and a column's end with its own
+    having = [key for at, of in means.items() for key in (*of, at)]
+    rows_asked = [row.key for row in rows]
+    over = memo.get("over", [*(c.key for c in asked), None, *rows_asked, None, *having], choose)
     board.over = [c for c in asked if c.key in over]
     others = [c for c in asked if c.key not in over]
-    board.left_out = {c.title: sum(c.key in row for row in having) for c in others}
+    board.left_out = {c.title: len(means[c.key]) for c in others}
     return over
 
 
-def _place_rows(board: Board, rows: Sequence[Row]) -> dict[str, float]:
-    """By key of each row with a result: the mean over its columns of its place among the rows that
-    have the column, from 0, the best, to 1, the worst; .5 where it is alone."""
-    places: dict[str, list[float]] = {}
-    for column in board.columns:
-        having = [(r.key, mean) for r in rows if (mean := _mean(r, column.key)) is not None]
-        last = len(having) - 1
-        order = ranks([-mean for _, mean in having])
-        for (key, _), place in zip(having, order, strict=True):
-            places.setdefault(key, []).append((place - 1) / last if last else 0.5)
-    return {key: sum(each) / len(each) for key, each in places.items()}
+def _mean_place(row: str, places: Sequence[Mapping[str, float]]) -> float:
+    """The mean of a row's places in the columns that it has, by its key; behind all others where
+    it has none."""
+    each = [of[row] for of in places if row in of]
+    return sum(each) / len(each) if each else 2.0
 
 
-def _mean(row: Row, column: str) -> float | None:
-    """The mean that counts in the row's rank; that of a dead network does not."""
-    entry = row.entries.get(column)
-    return entry.mean if entry and not entry.dead else None
-
-
-def _rank_rows(rows: list[Row], over: Sequence[str]) -> None:
+def _rank_rows(
+    rows: list[Row], over: Sequence[str], standings: Mapping[str, Standings], memo: Memo
+) -> None:
     """Sort `rows` by the mean of their ranks in the columns `over`; the same mean is the same
     rank."""
     totals = [0.0] * len(rows)
     for column in over:
-        for at, place in enumerate(ranks([-(_mean(row, column) or 0.0) for row in rows])):
-            totals[at] += place
+        of = standings[column].means
+        means = [of[row.key] for row in rows]
+
+        def rank(means: list[float] = means) -> list[float]:
+            return ranks([-mean for mean in means])
+
+        totals = list(map(add, totals, memo.get(("ranks", column), means, rank)))
     for row, total in zip(rows, totals, strict=True):
         row.mean_rank = total / len(over)
     rows.sort(key=lambda r: (r.mean_rank or 0.0, r.title))
@@ -239,8 +276,8 @@ def _rank_rows(rows: list[Row], over: Sequence[str]) -> None:
 
 def _insert_reported(rows: list[Row], reported: list[Row]) -> list[Row]:
     """What papers report, below the first row of its method, crop and settings. At the end what
-    has no such
-    row, unless it has settings of its own: a paper's ablations are a page of their own."""
+    has no such row, unless it has settings of its own: a paper's ablations are a page of their
+    own."""
     waiting: dict[tuple[str, str, str], list[Row]] = {}
     for row in reported:
         row.section = "reported"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from statistics import fmean
+from math import fsum
 
+from bench.core.collector import collector_off
 from bench.core.statistics import summarise
 from bench.results.views.board import COMPARED, Board, Row
 from bench.results.views.differences import PairedDifference, hold_together
 from bench.results.views.entries import Entry
+from bench.results.views.memo import Memo
 
 BASE = "image"  # the crop that the others are compared with
-Pair = tuple[float, Set[int]]
 ALL = ""  # in place of a column's key: the mean over the columns
 
 
@@ -25,29 +26,41 @@ class CropEffect:
     methods: tuple[str, ...]
 
 
-def list_crop_effects(board: Board) -> dict[str, dict[str, CropEffect]]:
+def list_crop_effects(board: Board, memo: Memo | None = None) -> dict[str, dict[str, CropEffect]]:
     """{crop: {column key or ALL: effect}}, the largest mean over all columns first.
 
     A pair is two rows of one method, source and settings, one of them with the crop `image`; its
     difference in a column is over common seeds. Methods are what is drawn: tasks of one method
-    share its backbone, so they are averaged first and not counted as more evidence.
+    share its backbone, so they are averaged first and not counted as more evidence. `memo`: of the
+    last board of this choice; columns whose results have not changed since are taken from it.
     """
-    pairs: dict[tuple[str, str], dict[str, list[Pair]]] = {}
-    for row, base in _pair_rows(board):
-        for column in board.columns:
-            gap = _compare(base.entries.get(column.key), row.entries.get(column.key))
-            if gap is not None:
-                by_method = pairs.setdefault((row.crop, column.key), {})
-                by_method.setdefault(row.method, []).append(gap)
-                every = pairs.setdefault((row.crop, ALL), {})
-                every.setdefault(row.method, []).append(gap)
-    effects = {at: _average(by_method) for at, by_method in pairs.items()}
+    with collector_off():
+        return _list_crop_effects(board, memo or Memo())
+
+
+def _list_crop_effects(board: Board, memo: Memo) -> dict[str, dict[str, CropEffect]]:
+    pairs = _pair_rows(board)
+    every: dict[str, list[_Gaps]] = {}
+    effects: dict[tuple[str, str], CropEffect] = {}
+    for column in board.columns:
+        for crop, gaps in _read_column(pairs, column.key, memo).items():
+            effects[crop, column.key] = _average([gaps])
+            every.setdefault(crop, []).append(gaps)
+    effects |= {(crop, ALL): _average(gaps) for crop, gaps in every.items()}
     count = sum(e.gap["ci95"] is not None for e in effects.values())
     table: dict[str, dict[str, CropEffect]] = {}
     for (crop, column_key), effect in effects.items():
         widened = CropEffect(hold_together(effect.gap, count), effect.methods)
         table.setdefault(crop, {})[column_key] = widened
     return dict(sorted(table.items(), key=lambda c: (-c[1][ALL].gap["mean"], c[0])))
+
+
+@dataclass
+class _Gaps:
+    """The differences of one crop in one column, by method, and the seeds that all pairs share."""
+
+    by_method: dict[str, list[float]]
+    seeds: Set[int]
 
 
 def _pair_rows(board: Board) -> list[tuple[Row, Row]]:
@@ -57,21 +70,46 @@ def _pair_rows(board: Board) -> list[tuple[Row, Row]]:
         if row.crop == BASE:
             bases.setdefault((row.method, row.source, row.settings), row)
     wanted = [(r, bases.get((r.method, r.source, r.settings))) for r in rows if r.crop != BASE]
-    return [(row, base) for row, base in wanted if base is not None]
+    pairs = [(row, base) for row, base in wanted if base is not None]
+    return sorted(pairs, key=lambda pair: pair[0].key)  # a rank that changes moves none of them
 
 
-def _compare(base: Entry | None, other: Entry | None) -> Pair | None:
-    """(mean difference over common seeds, these seeds): its interval is over methods."""
-    if base is None or other is None or base.dead or other.dead:
-        return None
-    seeds = base.values.keys() & other.values.keys()
-    if not seeds:
-        return None
-    return fmean(other.values[s] - base.values[s] for s in seeds), seeds
+def _read_column(pairs: Sequence[tuple[Row, Row]], column: str, memo: Memo) -> dict[str, _Gaps]:
+    """The differences in a column, by crop."""
+    having = [
+        (row, other, base)
+        for row, base_row in pairs
+        if (other := row.entries.get(column)) and (base := base_row.entries.get(column))
+    ]
+    names = [name for row, _, _ in having for name in (row.method, row.crop)]
+    entries = [entry for _, *two in having for entry in two]
+
+    def read() -> dict[str, _Gaps]:
+        gaps: dict[str, _Gaps] = {}
+        for row, other, base in having:
+            seeds = _share_seeds(base, other)
+            if not seeds:
+                continue
+            mean = fsum(other.values[s] - base.values[s] for s in seeds) / len(seeds)
+            crop = gaps.setdefault(row.crop, _Gaps({}, seeds))
+            crop.by_method.setdefault(row.method, []).append(mean)
+            crop.seeds = crop.seeds & seeds
+        return gaps
+
+    return memo.get(("effects", column), [*names, *entries], read)
 
 
-def _average(by_method: Mapping[str, Sequence[Pair]]) -> CropEffect:
-    means = [fmean(mean for mean, _ in pairs) for pairs in by_method.values()]
-    seeds = [set(seeds) for pairs in by_method.values() for _, seeds in pairs]
-    shared = sorted(set.intersection(*seeds))
-    return CropEffect({**summarise(means), "seeds": shared}, tuple(sorted(by_method)))
+def _share_seeds(base: Entry, other: Entry) -> Set[int]:
+    """The seeds that both have a result of; those of dead networks are none."""
+    return frozenset() if base.dead or other.dead else base.values.keys() & other.values.keys()
+
+
+def _average(columns: Sequence[_Gaps]) -> CropEffect:
+    """The effect over the methods of all these columns."""
+    by_method: dict[str, list[float]] = {}
+    for gaps in columns:
+        for method, means in gaps.by_method.items():
+            by_method.setdefault(method, []).extend(means)
+    summary = summarise([fsum(means) / len(means) for means in by_method.values()])
+    shared = sorted(frozenset.intersection(*(frozenset(gaps.seeds) for gaps in columns)))
+    return CropEffect({**summary, "seeds": shared}, tuple(sorted(by_method)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -54,12 +54,18 @@ class CropMatrix:
 
 def list_matrix_columns(board: Board) -> list[Column]:
     """The columns whose results are of two methods or more, or of two crops or more."""
-    columns = []
-    for column in board.columns:
-        rows = [row for row in board.rows if _counts(row, column)]
-        if len({row.method for row in rows}) > 1 or len({row.crop for row in rows}) > 1:
-            columns.append(column)
-    return columns
+    return [column for column in board.columns if _has_several(board.rows, column)]
+
+
+def _has_several(rows: Iterable[Row], column: Column) -> bool:
+    """Whether the results of a column are of two methods or more, or of two crops or more."""
+    first: tuple[str, str] | None = None
+    for row in rows:
+        if _counts(row, column):
+            first = first or (row.method, row.crop)
+            if first != (row.method, row.crop):
+                return True
+    return False
 
 
 def make_crop_matrix(board: Board, column: Column) -> CropMatrix | None:

@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, String, func, select, type_coerce
 
 from bench.contracts.task import DEAD as DEAD
 from bench.contracts.task import DEAD_TEXT as DEAD_TEXT
 from bench.core.collector import collector_off
 from bench.core.params import format_setting
 from bench.core.statistics import summarise
+from bench.results.db.connection import read_fields
 from bench.results.db.models import CellRow, ResultRow
 from bench.results.db.queries import select_dead, split_in_parts
 
@@ -59,6 +60,9 @@ class Entry:
     mean: float | None = None
     ci95: float | None = None
     dead: bool = False  # one of its networks is (`bench.contracts.task.DEAD`)
+    # keys of its row and column, and the settings of its pretraining, as `placement` reads them
+    place: tuple[str, str] | None = field(default=None, compare=False, repr=False)
+    settings: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def n(self) -> int:
@@ -101,19 +105,25 @@ def list_boards(connection: Connection) -> list[BoardName]:
 
 
 def load_entries(
-    connection: Connection, scale: str, data: str, groups: Collection[str] | None = None
+    connection: Connection,
+    scale: str,
+    data: str,
+    groups: Collection[str] | None = None,
+    dead: Collection[tuple[str, str]] | None = None,
 ) -> list[Entry]:
     """The entries of the cells of a scale and a pretraining set, but for those that sweeps score
-    on a part of the training images; in the order of `sort_entries`. `groups`: of these alone."""
+    on a part of the training images; in the order of `sort_entries`. `groups`: of these alone.
+    `dead`: what `select_dead` returned, where that is known."""
     here = (CellRow.scale == scale, CellRow.pretrain_data == data, CellRow.validation.is_(False))
+    dead = select_dead(connection) if dead is None else dead
     with collector_off():
         if groups is None:
-            return sort_entries(_load(connection, here))
+            return sort_entries(_load(connection, here, dead))
         # not by the index of the board, which a planner takes for the narrower one
         here = (*(func.coalesce(c.left, "") == c.right for c in here[:2]), here[2])
         parts = split_in_parts(groups)
         return sort_entries(
-            e for some in parts for e in _load(connection, (*here, CellRow.group.in_(some)))
+            e for some in parts for e in _load(connection, (*here, CellRow.group.in_(some)), dead)
         )
 
 
@@ -123,7 +133,9 @@ def sort_entries(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda e: (e.task, e.task_data, e.engine, e.group, e.source))
 
 
-def _load(connection: Connection, here: Sequence[Any]) -> list[Entry]:
+def _load(
+    connection: Connection, here: Sequence[Any], dead: Iterable[tuple[str, str]]
+) -> list[Entry]:
     names = _read_groups(connection, here)
     entries: dict[tuple[str, str], Entry] = {}
     query = select(
@@ -151,7 +163,7 @@ def _load(connection: Connection, here: Sequence[Any]) -> list[Entry]:
     for group, reason in connection.execute(_select_reasons(here)):
         if (group, "measured") in entries:
             entries[group, "measured"].reason = reason
-    for marker in select_dead(connection):
+    for marker in dead:
         if marker in entries:
             entries[marker].dead = True
     return [_summarise(entry) for entry in entries.values()]
@@ -159,10 +171,21 @@ def _load(connection: Connection, here: Sequence[Any]) -> list[Entry]:
 
 def _read_groups(connection: Connection, here: Sequence[Any]) -> dict[str, dict[str, Any]]:
     """What the cells of a group share, by group: read from one of them."""
-    columns = [CellRow.__table__.c[name] for name in FIELDS]
+    columns = [
+        # as text, since the same settings are in many groups
+        type_coerce(column, String) if column.name == "overrides" else column
+        for column in (CellRow.__table__.c[name] for name in FIELDS)
+    ]
     first = select(func.min(CellRow.label)).where(*here).group_by(CellRow.group)
-    rows = connection.execute(select(*columns).where(CellRow.label.in_(first)))
-    return {row[0]: dict(zip(FIELDS, row, strict=True)) for row in rows}
+    rows = connection.execute(select(*columns).where(CellRow.label.in_(first))).fetchall()
+    settings: dict[str, Mapping[str, str]] = {}
+    groups = {row[0]: dict(zip(FIELDS, row, strict=True)) for row in rows}
+    for names in groups.values():
+        text = names["overrides"]
+        if text not in settings:
+            settings[text] = read_fields(text)
+        names["overrides"] = settings[text]
+    return groups
 
 
 def _select_reasons(here: Sequence[Any]) -> Any:

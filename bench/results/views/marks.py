@@ -6,9 +6,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from math import fsum
 from typing import Literal
 
-from bench.core.statistics import summarise
 from bench.results.views.differences import compare_values
 
 Mark = Literal["best", "tied", "worse", "unknown"]
@@ -55,7 +55,7 @@ def _mark(rows: Sequence[Values]) -> list[Mark]:
     known = [at for at, values in enumerate(rows) if len(values) > 1]
     if not known or (len(known) == 1 and len(rows) > 1):
         return marks
-    means = {at: summarise(list(rows[at].values()))["mean"] for at in known}
+    means = {at: fsum(rows[at].values()) / len(rows[at]) for at in known}
     best = max(known, key=lambda at: means[at])
     for at, worse in zip(
         known, _find_worse([rows[at] for at in known], known.index(best)), strict=True

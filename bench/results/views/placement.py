@@ -19,12 +19,11 @@ def make_table(entries: Iterable[Entry], content: str = "") -> Table:
     """Entries put into rows and columns. Another content of the pretraining set is another table:
     `content` is its key, by default that with most results."""
     entries = list(entries)
-    counts: Counter[str] = Counter()
-    names: dict[str, str] = {}
-    for entry in entries:
-        counts[entry.pretrain_data_key] += entry.n
-        if entry.pretrain_name:
-            names[entry.pretrain_data_key] = entry.pretrain_name
+    names = {e.pretrain_data_key: e.pretrain_name for e in entries if e.pretrain_name}
+    counts = dict.fromkeys((e.pretrain_data_key for e in entries), 0)
+    if len(counts) > 1:
+        for entry in entries:
+            counts[entry.pretrain_data_key] += entry.n
     contents = tuple(sorted((k for k in counts if k), key=lambda k: (-counts[k], k)))
     if len(contents) > 1:
         chosen = content if content in contents else contents[0]
@@ -38,15 +37,12 @@ def make_table(entries: Iterable[Entry], content: str = "") -> Table:
 def _make_columns(entries: Sequence[Entry]) -> list[Column]:
     """Every evaluation there is, most results first; several of one task get notes that tell them
     apart."""
-    first: dict[str, Entry] = {}
-    counts: Counter[str] = Counter()
+    members: dict[str, list[Entry]] = {}
     for entry in entries:
-        if entry.source == "reported":
-            continue
-        key = column_key(entry)
-        if key not in first or (entry.values and not first[key].values):
-            first[key] = entry
-        counts[key] += entry.n
+        if entry.source != "reported":
+            members.setdefault((entry.place or _place(entry))[1], []).append(entry)
+    first = {key: next((e for e in of if e.values), of[0]) for key, of in members.items()}
+    counts = {key: sum(len(e.values) for e in of) for key, of in members.items()}
     named = {_names(e) for e in first.values() if e.protocol or e.values}
     first = {k: e for k, e in first.items() if e.protocol or e.values or _names(e) not in named}
     order = sorted(first, key=lambda k: (-counts[k], first[k].task, k))
@@ -73,41 +69,84 @@ def _make_column(key: str, entry: Entry, several: bool) -> Column:
 
 
 def _make_rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Row]:
-    """Entries put into their rows. One without a result whose stages are unknown (its combination
-    is impossible) goes to the rows and columns of its names."""
+    """Entries put into their rows, those with stages and results first. One without a result whose
+    stages are unknown (its combination is impossible) goes to the rows and columns of its
+    names."""
     rows: dict[str, Row] = {}
-    alike: dict[tuple[str, ...], list[Row]] = {}
     places = {c.key for c in columns}
-    for entry in sorted(entries, key=lambda e: (not e.pretraining, not e.values)):
-        if entry.pretraining or entry.values or not alike.get(_row_names(entry)):
-            key = _row_key(entry, rows)
-            if key not in rows:
-                settings = format_settings(pretraining_settings(entry))
-                note = " ".join(part for part in (entry.cited, settings) if part)
-                row = Row(key, entry.method, entry.crop, note, entry.source, settings)
-                rows[key] = row
-                alike.setdefault(_row_names(entry), []).append(row)
-            targets = [rows[key]]
+    certain = [e for e in entries if e.pretraining and e.values]
+    for entry in certain:
+        key, column = entry.place or _place(entry)
+        row = rows.get(key)
+        if row is None or column in row.entries:
+            row = _find_row(rows, entry)
+        if column in places:
+            row.entries.setdefault(column, entry)
         else:
-            targets = alike[_row_names(entry)]
-        column = column_key(entry)
-        keys = [column] if column in places else [c.key for c in columns if _fits(entry, c)]
-        for row in targets:
-            for at in keys:
-                row.entries.setdefault(at, entry)
+            _put_by_names([row], entry, columns)
+    if len(certain) < len(entries):
+        others = (e for e in entries if not (e.pretraining and e.values))
+        _put_others(rows, sorted(others, key=lambda e: (not e.pretraining, not e.values)), columns)
     _tell_apart(rows.values())
     return [row for row in rows.values() if row.entries]
 
 
+def _find_row(rows: dict[str, Row], entry: Entry) -> Row:
+    """The row of an entry, made where it is new; at the place of another group it is a row of its
+    own."""
+    key, column = _place(entry)
+    there = rows[key].entries.get(column) if key in rows else None
+    if there is not None and there.group != entry.group:
+        key = f"{key}/{entry.group}"
+    if key not in rows:
+        settings = _settings(entry)
+        note = " ".join(part for part in (entry.cited, settings) if part)
+        rows[key] = Row(key, entry.method, entry.crop, note, entry.source, settings)
+    return rows[key]
+
+
+def _put_others(rows: dict[str, Row], entries: Sequence[Entry], columns: Sequence[Column]) -> None:
+    """Put entries that lack a result, or whose stages are unknown, into their rows."""
+    alike: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows.values():
+        alike.setdefault((row.source, row.method, row.crop, row.settings), []).append(row)
+    for entry in entries:
+        members = alike.setdefault(_row_names(entry), [])
+        if entry.pretraining or entry.values or not members:
+            known = len(rows)
+            row = _find_row(rows, entry)
+            if len(rows) > known:
+                members.append(row)
+            members = [row]
+        _put_by_names(members, entry, columns)
+
+
+def _put_by_names(rows: Sequence[Row], entry: Entry, columns: Sequence[Column]) -> None:
+    """Put an entry into its column, or into those of its names where it has none."""
+    own = _place(entry)[1]
+    keys = [own] if any(c.key == own for c in columns) else []
+    for key in keys or [c.key for c in columns if _fits(entry, c)]:
+        for row in rows:
+            row.entries.setdefault(key, entry)
+
+
 def _row_names(entry: Entry) -> tuple[str, ...]:
-    return entry.source, entry.method, entry.crop, format_settings(pretraining_settings(entry))
+    return entry.source, entry.method, entry.crop, _settings(entry)
 
 
-def _row_key(entry: Entry, rows: dict[str, Row]) -> str:
-    """The row's identity; a second group at the place of another opens a row of its own."""
-    key = f"{entry.source}/{entry.pretraining or '/'.join(_row_names(entry))}"
-    there = rows[key].entries.get(column_key(entry)) if key in rows else None
-    return key if there is None or there.group == entry.group else f"{key}/{entry.group}"
+def _place(entry: Entry) -> tuple[str, str]:
+    """The keys of the entry's row and column, read once."""
+    if entry.place is None:
+        row = f"{entry.source}/{entry.pretraining or '/'.join(_row_names(entry))}"
+        entry.place = row, column_key(entry)
+    return entry.place
+
+
+def _settings(entry: Entry) -> str:
+    """The settings of the entry's pretraining, formatted once."""
+    if entry.settings is None:
+        entry.settings = format_settings(pretraining_settings(entry))
+    return entry.settings
 
 
 def _fits(entry: Entry, column: Column) -> bool:

@@ -1,0 +1,40 @@
+"""Read the first page's board while the browser is still starting."""
+
+from __future__ import annotations
+
+import logging
+from threading import Thread, current_thread
+
+CONTEXT = "streamlit.runtime.scriptrunner_utils.script_run_context"
+
+
+def warm_up() -> Thread:
+    """Start reading, in the background; whatever is wrong with the database is said by the page
+    that a reader opens."""
+    thread = Thread(target=_read, name="warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def _read() -> None:
+    own = current_thread().name
+    # "missing ScriptRunContext", since no session is there yet
+    logging.getLogger(CONTEXT).addFilter(lambda record: record.threadName != own)
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from bench.results.db.reading import is_user_error
+    from bench.results.views.board import Choice
+    from dashboard.screens.leaderboard import SCALES
+    from dashboard.source import Source
+
+    try:
+        source = Source()
+        scale, data, _ = source.boards()[0]
+        reported = scale == SCALES[-1]
+        table = source.table(scale, data, reported=reported)
+        source.board(table, (scale, data, "", str(reported)), Choice())
+    except SQLAlchemyError:
+        return
+    except Exception as error:
+        if not is_user_error(error):
+            raise
