@@ -122,6 +122,16 @@ def _check_launcher(ctx: click.Context, param: click.Parameter, name: str) -> st
     return name
 
 
+def _join_slurm(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> str:
+    """The texts as one, checked."""
+    text = ",".join(texts)
+    if text:
+        from bench.launch.slurm.request import parse
+
+        parse(text)
+    return text
+
+
 CROP_HELP = "Crop strategies, as names or globs separated by commas, for example gt,obj_*."
 METHOD = shared(
     "--method",
@@ -237,7 +247,8 @@ LAUNCHER = shared(
     default="local",
     show_default=True,
     callback=_check_launcher,
-    help="Where stages are made: local is this machine, ray is a Ray cluster.",
+    help="Where stages are made: local is this machine, ray is a Ray cluster, slurm is a Slurm "
+    "cluster.",
 )
 MAX_PARALLEL = shared(
     "--max-parallel",
@@ -252,6 +263,14 @@ RAY_ADDRESS = shared(
     envvar="RAY_ADDRESS",
     metavar="auto|HOST:PORT",
     help="A Ray cluster that runs already. Without one, Ray is started on this machine.",
+)
+SLURM = shared(
+    "--slurm",
+    multiple=True,
+    metavar="KEY=VALUE,...",
+    callback=_join_slurm,
+    help="What jobs ask Slurm for, for example partition=gpu,time=4:00:00,gpus=1; may be "
+    "repeated. cpu.KEY=VALUE is for stages that use no GPU.",
 )
 JSON = shared(
     "--json", "as_json", is_flag=True, help="Print everything as JSON instead of as text."
@@ -274,4 +293,4 @@ cell_options = add_options(
     TASK(required=True),
     setting_options,
 )
-launcher_options = add_options(LAUNCHER(), MAX_PARALLEL(), RAY_ADDRESS())
+launcher_options = add_options(LAUNCHER(), MAX_PARALLEL(), RAY_ADDRESS(), SLURM())

@@ -60,6 +60,7 @@ def command(
     launcher: str,
     max_parallel: int,
     ray_address: str,
+    slurm: str,
     **options: Any,
 ) -> None:
     """Run every method x crop x task x seed, each stage once.
@@ -83,6 +84,7 @@ def command(
             "launcher": launcher,
             "max_parallel": max_parallel,
             "ray_address": ray_address,
+            "slurm": slurm,
         }
     )
     request = Request(method, crop, task, **options)

@@ -69,6 +69,7 @@ def command(
     launcher: str,
     max_parallel: int,
     ray_address: str,
+    slurm: str,
     **options: Any,
 ) -> None:
     """Pretrain, transfer and score cells: method x crop x task x seed.
@@ -93,6 +94,7 @@ def command(
             "launcher": launcher,
             "max_parallel": max_parallel,
             "ray_address": ray_address,
+            "slurm": slurm,
         },
         force,
     )

@@ -124,6 +124,7 @@ def run(
     launcher: str,
     max_parallel: int,
     ray_address: str,
+    slurm: str,
 ) -> None:
     """Run the cells of table NAME at a scale, each stage once.
 
@@ -146,6 +147,7 @@ def run(
         launcher=launcher,
         max_parallel=max_parallel,
         ray_address=ray_address,
+        slurm=slurm,
     )
     groups = _choose_cells(table, check_scale(scale), rows, tasks)
     numbers = parse_seeds(seeds)

@@ -151,6 +151,7 @@ class Runtime(BaseModel):
         0, ge=0, description="stages at the same time; 0: one for each GPU, or one"
     )
     ray_address: str = Field("", description="a Ray cluster's address; empty: a Ray of our own")
+    slurm: str = Field("", description="what jobs ask Slurm for: KEY=VALUE,...")
     tracker: str = Field("wandb", description="wandb | none")
     checkpoint_seconds: float = Field(
         20.0, ge=0, description="longest training time a kill can cost"
