@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Self
 
-import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,10 +16,9 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from bench.core.line_progress import LineProgress, format_figures
 from bench.core.progress import Advance, Progress
 from bench.core.redact import redact
-
-LINE_SECONDS = 15.0
 
 
 class TerminalProgress(Progress):
@@ -57,7 +54,7 @@ class TerminalProgress(Progress):
         bar = self.bars.add_task(label, total=total, completed=done, figures="")
 
         def advance(n: int = 1, **figures: float | str) -> None:
-            self.bars.update(bar, advance=n, figures=_figures(figures))
+            self.bars.update(bar, advance=n, figures=format_figures(figures))
 
         self.rows[advance] = bar
         return advance
@@ -67,49 +64,6 @@ class TerminalProgress(Progress):
 
     def note(self, text: str) -> None:
         self.console.print(redact(text), markup=False, highlight=False)
-
-
-class LineProgress(Progress):
-    """For logs: a line at the start, at the end, and every `LINE_SECONDS`."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
-
-    def task(self, label: str, total: int, done: int = 0) -> Advance:
-        start = last = time.monotonic()
-        first = count = done
-
-        def advance(n: int = 1, **figures: float | str) -> None:
-            nonlocal count, last
-            count += n
-            now = time.monotonic()
-            if count < total and now - last < LINE_SECONDS:
-                return
-            last = now
-            left = (now - start) / max(count - first, 1) * (total - count)
-            self.note(
-                f"{label}: {count}/{total}, {now - start:.0f} s, {left:.0f} s left "
-                f"{_figures(figures)}"
-            )
-
-        return advance
-
-    def note(self, text: str) -> None:
-        click.echo(redact(text.rstrip()), err=True)
-
-
-def _figures(figures: dict[str, float | str]) -> str:
-    return " ".join(
-        f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()
-    )
 
 
 def terminal_progress() -> TerminalProgress | LineProgress:

@@ -42,10 +42,11 @@ class RuntimeOptions(TrackingOptions, total=False):
     devices: "auto", "cpu" or a number of GPUs. workers: processes that load images for each
     device. threads: PyTorch threads of a training step (0: the cores that are free). accumulate:
     parts that a step is computed in, to save memory. compile: `torch.compile` the networks.
-    launcher: "local" or "ray". max_parallel: stages at the same time (0: one for each GPU).
-    ray_address: a Ray cluster that runs already. nodes: machines that train together. probe:
-    what is measured of a backbone in training, of "knn", "linear", "object_knn" and
-    "object_linear"; its effective rank and spread come with them.
+    launcher: "local", "ray" or "slurm". max_parallel: stages at the same time (0: one for each
+    GPU). ray_address: a Ray cluster that runs already. slurm: what jobs ask Slurm for, such as
+    "partition=gpu,time=4:00:00,gpus=1". nodes: machines that train together. probe: what is
+    measured of a backbone in training, of "knn", "linear", "object_knn" and "object_linear"; its
+    effective rank and spread come with them.
     """
 
     devices: int | str
@@ -58,6 +59,7 @@ class RuntimeOptions(TrackingOptions, total=False):
     max_parallel: int
     ray_address: str
     probe: tuple[str, ...]
+    slurm: str
 
 
 @dataclass(frozen=True)

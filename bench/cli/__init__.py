@@ -18,6 +18,7 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "sweep": "Find the best value of a setting, on validation images.",
     "matrix": "Run a whole product of methods, crops, tasks and seeds, each stage once.",
     "plan": "Show the stages a run would make or reuse; runs nothing.",
+    "status": "Show what is queued, running and failed.",
     "list": "List methods, crops, tasks, data, proposals or params.",
     "data": "List, check, prepare, split and name data sets; write a small one.",
     "new": "Write a component to start from: a method, crop, task or data set.",

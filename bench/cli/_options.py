@@ -135,6 +135,16 @@ def _trackers() -> list[str]:
     return list(TRACKERS)
 
 
+def _join_slurm(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> str:
+    """The texts as one, checked."""
+    text = ",".join(texts)
+    if text:
+        from bench.launch.slurm.request import parse
+
+        parse(text)
+    return text
+
+
 CROP_HELP = "Crop strategies, as names or globs separated by commas, for example gt,obj_*."
 METHOD = shared(
     "--method",
@@ -250,7 +260,8 @@ LAUNCHER = shared(
     default="local",
     show_default=True,
     callback=_check_launcher,
-    help="Where stages are made: local is this machine, ray is a Ray cluster.",
+    help="Where stages are made: local is this machine, ray is a Ray cluster, slurm is a Slurm "
+    "cluster.",
 )
 MAX_PARALLEL = shared(
     "--max-parallel",
@@ -295,6 +306,14 @@ PROBE = shared(
     help="What to measure of the backbone while it trains, for its learning curve: knn, linear, "
     "object_knn or object_linear. No result changes.",
 )
+SLURM = shared(
+    "--slurm",
+    multiple=True,
+    metavar="KEY=VALUE,...",
+    callback=_join_slurm,
+    help="What jobs ask Slurm for, for example partition=gpu,time=4:00:00,gpus=1; may be "
+    "repeated. cpu.KEY=VALUE is for stages that use no GPU.",
+)
 JSON = shared(
     "--json", "as_json", is_flag=True, help="Print everything as JSON instead of as text."
 )
@@ -316,7 +335,7 @@ cell_options = add_options(
     TASK(required=True),
     setting_options,
 )
-launcher_options = add_options(LAUNCHER(), MAX_PARALLEL(), RAY_ADDRESS())
+launcher_options = add_options(LAUNCHER(), MAX_PARALLEL(), RAY_ADDRESS(), SLURM())
 tracker_options = add_options(
     TRACKER(), WANDB_PROJECT(), WANDB_ENTITY(), WANDB_TAGS(), WANDB_NOTES(), WANDB_SYSTEM()
 )

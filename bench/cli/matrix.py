@@ -66,6 +66,7 @@ def command(
     max_parallel: int,
     ray_address: str,
     probe: tuple[str, ...],
+    slurm: str,
     **options: Any,
 ) -> None:
     """Run every method x crop x task x seed, each stage once.
@@ -91,6 +92,7 @@ def command(
             "ray_address": ray_address,
             "probe": probe,
             **take_tracking(options, "matrix"),
+            "slurm": slurm,
         }
     )
     request = Request(method, crop, task, **options)

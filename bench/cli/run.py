@@ -80,6 +80,7 @@ def command(
     max_parallel: int,
     ray_address: str,
     probe: tuple[str, ...],
+    slurm: str,
     **options: Any,
 ) -> None:
     """Pretrain, transfer and score cells: method x crop x task x seed.
@@ -106,6 +107,7 @@ def command(
             "ray_address": ray_address,
             "probe": probe,
             **take_tracking(options),
+            "slurm": slurm,
         },
         force,
     )

@@ -127,6 +127,7 @@ def run(
     launcher: str,
     max_parallel: int,
     ray_address: str,
+    slurm: str,
     **tracking: Any,
 ) -> None:
     """Run the cells of table NAME at a scale, each stage once.
@@ -151,6 +152,7 @@ def run(
         max_parallel=max_parallel,
         ray_address=ray_address,
         **take_tracking(tracking, f"table:{table.name}"),
+        slurm=slurm,
     )
     groups = _choose_cells(table, check_scale(scale), rows, tasks)
     numbers = parse_seeds(seeds)

@@ -160,6 +160,7 @@ class Runtime(BaseModel):
     wandb_tags: tuple[str, ...] = Field((), description="tags of every tracked run")
     wandb_notes: str = Field("", description="note of every tracked run")
     wandb_system: bool = Field(True, description="record the machine, its load, and git")
+    slurm: str = Field("", description="what jobs ask Slurm for: KEY=VALUE,...")
     checkpoint_seconds: float = Field(
         20.0, ge=0, description="longest training time a kill can cost"
     )

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from bench.core.errors import BenchError
 from bench.core.params import Runtime
@@ -21,6 +22,9 @@ from bench.core.stage import Stage, walk
 from bench.launch.jobs import Job, Report
 from bench.launch.local import LocalEngine, Outcome
 from bench.plan.cell import Plan, PlannedCell
+
+# kinds of stages that use no GPU
+ON_CPU = ("annotations", "data", "crop_stats", "recall", "file", "weights")
 
 
 @dataclass
@@ -32,6 +36,8 @@ class GraphEngine(LocalEngine):
     users: dict[str, list[PlannedCell]] = field(default_factory=dict)
     running: dict[int, PlannedCell] = field(default_factory=dict)
     stop: StopRequest = field(default_factory=StopRequest)
+    # what is recorded of a cell whose stages were being made when this process was asked to stop
+    interrupted: ClassVar[str] = "stopped; the same command goes on"
 
     @abstractmethod
     def reports(self, wanted: Mapping[str, Stage]) -> Iterator[Report]:
@@ -87,9 +93,7 @@ class GraphEngine(LocalEngine):
             raise
         finally:
             for planned in self.running.values() if self.stop.asked else ():
-                self.listener.cell_state(
-                    planned, "interrupted", "stopped; the same command goes on"
-                )
+                self.listener.cell_state(planned, "interrupted", self.interrupted)
         if self.stop.asked:
             raise KeyboardInterrupt
 
@@ -156,3 +160,23 @@ class GraphEngine(LocalEngine):
         except BenchError as error:  # its result.json cannot be read
             self.outcome.errors[planned.final.key] = error
             self.listener.cell_state(planned, "failed", str(error))
+
+
+def depths(stages: Mapping[str, Stage]) -> dict[str, int]:
+    """How many of these stages each one waits for, one after another, by key."""
+    depth: dict[str, int] = {}
+
+    def measure(stage: Stage) -> int:
+        if stage.key not in depth:
+            inputs = [c for c in stage.inputs.values() if c.key in stages]
+            depth[stage.key] = 1 + max(map(measure, inputs), default=-1)
+        return depth[stage.key]
+
+    for stage in stages.values():
+        measure(stage)
+    return depth
+
+
+def by_depth(wanted: Mapping[str, Stage]) -> list[str]:
+    """Stages whose inputs are there first, then those that need only these, and so on."""
+    return sorted(wanted, key=depths(wanted).__getitem__)

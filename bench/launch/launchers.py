@@ -17,7 +17,11 @@ from bench.core.store import Store
 from bench.launch.jobs import threads_of
 from bench.launch.local import Listener, LocalEngine
 
-LAUNCHERS = {"local": "bench.launch.launchers:local", "ray": "bench.launch.ray:launch"}
+LAUNCHERS = {
+    "local": "bench.launch.launchers:local",
+    "ray": "bench.launch.ray:launch",
+    "slurm": "bench.launch.slurm.engine:launch",
+}
 
 Launch = Callable[[Runtime, Store, Listener, Progress], LocalEngine]
 

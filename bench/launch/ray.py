@@ -26,7 +26,7 @@ from bench.core.relay import Message, Relay, Replay
 from bench.core.signals import listen_for_stop
 from bench.core.stage import Stage
 from bench.core.store import Store
-from bench.launch.graph import GraphEngine
+from bench.launch.graph import ON_CPU, GraphEngine, by_depth
 from bench.launch.jobs import Job, Report, limit_threads, make, threads_of
 from bench.launch.local import Listener
 from bench.launch.memory import expected_mib
@@ -34,8 +34,6 @@ from bench.launch.ray_cluster import LOCALHOST, connect
 
 RETRIES = 3  # of a stage whose worker or machine was lost
 LOOK_SECONDS = 0.5
-# kinds of stages that use no GPU
-ON_CPU = ("annotations", "data", "crop_stats", "recall", "file", "weights")
 
 
 class Preempted(Exception):
@@ -221,16 +219,6 @@ def task(job: Job, threads: int, box: Any, marker: Path, *inputs: Report) -> Rep
     if report.stopped:
         raise Preempted(f"{job.stage} was asked to stop")
     return report
-
-
-def by_depth(wanted: Mapping[str, Stage]) -> list[str]:
-    """Stages whose inputs are there first, then those that need only these, and so on."""
-    depth: dict[str, int] = {}
-    for key, stage in wanted.items():
-        depth[key] = 1 + max(
-            (depth.get(child.key, 0) for child in stage.inputs.values()), default=0
-        )
-    return sorted(wanted, key=depth.__getitem__)
 
 
 def share(runtime: Runtime, machines: list[dict[str, float]]) -> Share:

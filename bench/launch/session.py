@@ -43,6 +43,10 @@ def open_engine(
     from bench.results.db.database import open_database
     from bench.results.db.listener import DatabaseListener
 
+    if runtime.slurm and runtime.launcher != "slurm":
+        raise BadInput(
+            f"--slurm goes with --launcher slurm, got {runtime.launcher}; try: --launcher slurm"
+        )
     make = launcher(runtime.launcher)
     store = Store(runtime.home)
     database = open_database(runtime.database)
