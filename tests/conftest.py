@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import share_one_server
 from tests.postgres import Server, server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 # What a shell starts in the background is deaf to Ctrl-C, and so is what that starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+share_one_server()
 
 
 @pytest.fixture(autouse=True)

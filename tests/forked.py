@@ -1,5 +1,5 @@
-"""`bench` commands in processes of their own, forked from one that has imported what trainings
-need: six seconds of imports less a command."""
+"""Processes forked from one that has imported what trainings need, and `bench` commands in them:
+six seconds of imports less a process."""
 
 from __future__ import annotations
 
@@ -7,16 +7,37 @@ import os
 import signal
 import sys
 import time
-from multiprocessing import get_context
+from collections.abc import Sequence
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import mkdtemp
 
 from tests.patience import HANG
 
-PRELOAD = ["bench.stages.pretrain.loop", "tasks._detection.pipeline", "tests.forked"]
+PRELOAD = [
+    "bench.stages.pretrain.loop",
+    "tasks._detection.pipeline",
+    "bench.launch.workers",
+    "bench.results.db.database",
+    "alembic.command",
+    "scipy.stats",
+    "tests.forked",
+    "pytest",
+]
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(PRELOAD)
+
+
+def share_one_server() -> None:
+    """Let the fork server of this process, of which there is one for all who ask, import `PRELOAD`
+    beside what the first to ask wants; else the processes of all later ones import it again."""
+    ask = forkserver.set_forkserver_preload
+
+    def ask_for_more(modules: Sequence[str]) -> None:
+        ask([*modules, *PRELOAD])
+
+    forkserver.set_forkserver_preload = ask_for_more
+    CONTEXT.set_forkserver_preload([])
 
 
 def _command(arguments: tuple[str, ...], environment: dict[str, str], folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from bench.core.store import SCRATCH, Store
 from bench.launch.local import LocalEngine
 from bench.plan.cell import Cell, Plan, PlannedCell
 from tests.core.runners import stage
+from tests.forked import CONTEXT
 from tests.patience import HANG
 
 
@@ -213,9 +213,8 @@ def _race(home: Path, log: str, start: float) -> None:
 
 def test_two_processes_make_each_stage_once(home: Path, tmp_path: Path) -> None:
     log = str(tmp_path / "log")
-    context = multiprocessing.get_context("spawn")
     start = time.time() + 3
-    pair = [context.Process(target=_race, args=(home, log, start)) for _ in range(2)]
+    pair = [CONTEXT.Process(target=_race, args=(home, log, start)) for _ in range(2)]
     for process in pair:
         process.start()
     for process in pair:

@@ -278,7 +278,7 @@ def test_an_unknown_launcher_is_one_line_with_the_nearest_name() -> None:
         BadInput, match=r"unknown launcher 'rya' \(did you mean 'ray'\?\); known: local, ray"
     ):
         launcher("rya")
-    assert set(LAUNCHERS) == {"local", "ray"}
+    assert set(LAUNCHERS) == {"local", "ray", "slurm"}
 
 
 @pytest.mark.parametrize("parallel_engine", [False, True])

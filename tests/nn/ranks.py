@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
+
+from tests.forked import CONTEXT
 
 
 def _rank(
@@ -34,9 +35,8 @@ def on_ranks(
 ) -> list[Any]:
     """`function(*arguments)` of every rank, by rank; a rank that fails or takes over `seconds`
     fails the call, and none is left running."""
-    context = multiprocessing.get_context("spawn")
     ranks = [
-        context.Process(
+        CONTEXT.Process(
             target=_rank, args=(i, world, str(folder), function, arguments), daemon=True
         )
         for i in range(world)

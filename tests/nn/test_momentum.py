@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, nn
 
 from bench.contracts import registry
 from bench.contracts.network import Batch, Network, Views
+from bench.nn.distributed import rank_and_size
 from bench.nn.momentum import Encoded, QueryKey
+from tests.nn.ranks import on_ranks
 
 BATCH, STEPS, SIDE = 8, 2, 34
 
@@ -175,35 +175,15 @@ def train_a_little(case: str, rank: int, size: int) -> dict[str, Any]:
     return {"losses": losses, "state": kept}
 
 
-def work(rank: int, folder: str) -> None:
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
-    )
-    torch.save({c: train_a_little(c, rank, 2) for c in CASES}, f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
+def train_every_case() -> Any:
+    rank, size = rank_and_size()
+    return {case: train_a_little(case, rank, size) for case in CASES}
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two processes found."""
-    folder = tmp_path_factory.mktemp("pair")
-    spawn = multiprocessing.get_context("spawn")
-    workers = [
-        spawn.Process(target=work, args=(rank, str(folder)), daemon=True) for rank in range(2)
-    ]
-    try:
-        for w in workers:
-            w.start()
-        for w in workers:
-            w.join(120)
-        assert [w.exitcode for w in workers] == [0, 0]
-    finally:
-        for w in workers:
-            w.kill()
-            w.join()
-    return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(2)]
+    return on_ranks(tmp_path_factory.mktemp("pair"), 2, train_every_case, seconds=120)
 
 
 @pytest.mark.parametrize("case", CASES)

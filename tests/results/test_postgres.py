@@ -3,7 +3,6 @@ lost connections, a restart, Optuna's studies beside it."""
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from bench.core.errors import BadInput
 from bench.core.stage import walk
 from bench.results.db.database import Database, open_database
 from bench.results.db.result_file import describe_cell
+from tests.forked import CONTEXT
 from tests.postgres import Server
 from tests.results.test_results import planned, record, url
 
@@ -65,10 +65,9 @@ def test_workers_that_start_together_migrate_once_and_write_everything(
     where: str, shared: bool
 ) -> None:
     """Four at once, each its own rows or all of them the same."""
-    context = multiprocessing.get_context("spawn")
-    start = time.time() + 4
+    start = time.time() + 2
     parts = [list(range(12)) if shared else list(range(i, 40, 4)) for i in range(4)]
-    members = [context.Process(target=_write, args=(where, start, part)) for part in parts]
+    members = [CONTEXT.Process(target=_write, args=(where, start, part)) for part in parts]
     for member in members:
         member.start()
     for member in members:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from bench.results.db.models import Base
 from bench.results.db.result_file import describe_cell, describe_result
 from bench.results.db.schema import HEAD, VERSION_TABLE
 from bench.results.views.entries import Entry, load_entries
+from tests.forked import CONTEXT
 
 
 def url(folder: Path) -> str:
@@ -189,9 +189,8 @@ def _write(folder: Path, seeds: list[int]) -> None:
 
 
 def test_processes_that_start_together_share_a_new_database(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
     members = [
-        context.Process(target=_write, args=(tmp_path, list(range(i, 40, 4)))) for i in range(4)
+        CONTEXT.Process(target=_write, args=(tmp_path, list(range(i, 40, 4)))) for i in range(4)
     ]
     for member in members:
         member.start()
@@ -212,9 +211,8 @@ def _same(folder: Path, start: float) -> None:
 
 
 def test_processes_that_write_the_same_rows_at_once_do_not_collide(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start = time.time() + 4
-    members = [context.Process(target=_same, args=(tmp_path, start)) for _ in range(4)]
+    start = time.time() + 2
+    members = [CONTEXT.Process(target=_same, args=(tmp_path, start)) for _ in range(4)]
     for member in members:
         member.start()
     for member in members:
