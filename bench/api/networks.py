@@ -17,8 +17,9 @@ def load_backbone(source: str | Path) -> nn.Module:
     """The network of a key or of a file, on the CPU, in evaluation mode, with all its weights.
 
     source: the beginning of the key of a pretraining, of a stage of weights, or of a result, whose
-    backbone is then taken; or a checkpoint made elsewhere (`--backbone weights=FILE`), whose
-    architecture is read from the shapes. What is a file is read as one.
+    backbone is then taken; or a checkpoint made elsewhere: a file, whose architecture is read from
+    the shapes, a folder with config.json, "timm:NAME" or "NAME=FILE", as `--backbone` takes them.
+    What is a file or folder is read as one.
 
     The module maps (B, 3, H, W) float32 images, normalised by ImageNet's mean and standard
     deviation, to features (B, feature_dim); `maps(images)` is its last feature map. Raises
@@ -31,14 +32,16 @@ def load_backbone(source: str | Path) -> nn.Module:
         torch.Size([2, 512])
     """
     from bench.core.files import expand_path
+    from bench.nn.architectures import TIMM
     from bench.nn.backbones import build_backbone, load_strictly, read_backbone
 
     path = expand_path(str(source))
-    if path.is_file():
-        from bench.nn.weights import find_backbone, read_checkpoint
+    if path.exists() or "=" in str(source) or str(source).startswith(TIMM):
+        from bench.nn.given import find_files, parse_given, read_given
 
-        weights = find_backbone(read_checkpoint(path), path.name)
-        name, state, where = weights.backbone, weights.state, str(path)
+        given = parse_given(str(source))
+        weights = read_given(given.network, find_files(given))
+        name, state, where = weights.backbone, weights.state, str(source)
     else:
         if isinstance(source, Path) or path.suffix or "/" in str(source):
             raise BadInput(

@@ -175,10 +175,11 @@ PROPOSALS = shared(
 BACKBONE = shared(
     "--backbone",
     "-b",
-    metavar="NAME|weights=FILE",
+    metavar="NAME|weights=FILE|timm:NAME",
     help="Network that the methods train, for example resnet50; or, without --method, a "
-    "checkpoint that was made elsewhere, for example weights=moco.pth. weights=FILE,name=NAME "
-    "says what boards call it.",
+    "checkpoint that was made elsewhere: weights=moco.pth, a folder of Hugging Face's "
+    "(weights=FOLDER), timm's own weights on this machine (timm:convnext_tiny), or a file for a "
+    "network that is named (timm:convnext_tiny=FILE). ,name=NAME says what boards call it.",
 )
 SCALE = shared(
     "--scale",

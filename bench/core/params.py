@@ -90,6 +90,8 @@ def _parse(text: str, info: FieldInfo) -> Any:
     """A command-line value: JSON where it reads as JSON, a comma list for tuples, else the text.
     ValueError for an integer that a database does not take, RecursionError for too many brackets.
     """
+    if "," in text and info.annotation is str:  # a name may have commas
+        return text
     if "," in text and not text.lstrip().startswith(("[", "{", '"')):
         return [_parse(part.strip(), info) for part in text.split(",")]
     if text in get_args(info.annotation):  # a choice may be called "none"

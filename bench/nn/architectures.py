@@ -10,7 +10,8 @@ A name is a base and options joined by `_`, in any order: `resnet50_half`,
   width. `cifar`: a 3x3 stem of stride 1 and no max-pool, total stride 8. `zeroinit`: the last
   batch norm of every block starts at zero.
 - `lab_` before a ResNet: a half-width ResNet on L and another on ab, their features concatenated.
-- `vit_tiny`, `vit_s`, `vit_b`: vision transformers (no options).
+- `vit_tiny`, `vit_s`, `vit_s12`, `vit_b`, `vit_l`, `vit_h`: vision transformers (no options).
+- `timm:NAME`: any network of timm that `bench.nn.timm_names` takes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Literal
 
 from bench.core.errors import unknown
 
+TIMM = "timm:"  # what timm builds
 RESNET_NAMES = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101")
 OPTIONS = ("half", "quarter", "cifar", "zeroinit")
 WIDTHS = {"half", "quarter"}  # of which a name has at most one
@@ -49,6 +51,9 @@ VITS = {
     "vit_tiny": VitShape(8, 64, 192, 4, 3),  # ours, for 64-pixel images on a CPU
     "vit_s": VitShape(16, 224, 384, 12, 6),  # Touvron et al. 2021, table 1 (DeiT-S)
     "vit_b": VitShape(16, 224, 768, 12, 12),  # Dosovitskiy et al. 2021, table 1 (ViT-B/16)
+    "vit_s12": VitShape(16, 224, 384, 12, 12),  # Chen et al. 2021, table 2 (MoCo v3's ViT-S)
+    "vit_l": VitShape(16, 224, 1024, 24, 16),  # Dosovitskiy et al. 2021, table 1 (ViT-L/16)
+    "vit_h": VitShape(14, 224, 1280, 32, 16),  # the same, ViT-H/14
 }
 
 
@@ -57,7 +62,7 @@ class Architecture:
     """`family`: what builds it.
     `base`: the name without options and `lab_`. `options`: of `OPTIONS`."""
 
-    family: Literal["resnet", "lab", "vit"]
+    family: Literal["resnet", "lab", "vit", "timm"]
     base: str
     options: frozenset[str] = field(default_factory=frozenset)
 
@@ -66,6 +71,11 @@ def architecture(name: str) -> Architecture:
     """The architecture of a backbone's name; BadInput with the nearest name if there is none."""
     if name in VITS:
         return Architecture("vit", name)
+    if name.startswith(TIMM):
+        from bench.nn.timm_names import describe
+
+        describe(name)
+        return Architecture("timm", name)
     lab = name.startswith("lab_")
     base, *options = name.removeprefix("lab_").split("_")
     allowed = set(OPTIONS) - WIDTHS if lab else set(OPTIONS)

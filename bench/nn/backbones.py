@@ -21,21 +21,27 @@ from bench.nn.resnet import RESNETS, HalfResNet, QuarterResNet, ResNetBackbone, 
 
 if TYPE_CHECKING:
     from bench.nn.lab import LabResNet
+    from bench.nn.timm_net import TimmBackbone
     from bench.nn.vit import VisionTransformer
 
 
 def build_backbone(
     name: str, init: BackboneInit = "torchvision"
-) -> ResNetBackbone | LabResNet | VisionTransformer:
+) -> ResNetBackbone | LabResNet | VisionTransformer | TimmBackbone:
     """A freshly initialised backbone (the caller has seeded torch); unknown names raise BadInput.
 
-    `init` is for ResNets (`bench.nn.resnet.initialise`); a transformer starts as timm has it.
+    `init` is for ResNets (`bench.nn.resnet.initialise`); a transformer, and every network that
+    timm builds, starts as timm has it.
     """
     known = architecture(name)
     if known.family == "vit":
         from bench.nn.vit import VisionTransformer  # timm takes seconds to import
 
         return VisionTransformer(known.base)
+    if known.family == "timm":
+        from bench.nn.timm_net import TimmBackbone
+
+        return TimmBackbone(name)
     block, layers = RESNETS[known.base]
     zero_init, cifar = "zeroinit" in known.options, "cifar" in known.options
     if known.family == "lab":

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from bench.nn.architectures import DEPTHS
 
 if TYPE_CHECKING:
+    from bench.nn.timm_net import TimmBackbone
     from bench.nn.vit import VisionTransformer
 
 GAP = "gap"
@@ -56,12 +57,16 @@ def layer_features(
     "gap" is the global average of the last map. conv1 is the stem before max-pooling, res2..res5
     the four stages. The two halves of a Lab backbone are concatenated. A vision transformer's
     depths are its embedded patches and its tokens after a quarter, two, three quarters and all of
-    the blocks (the last normalised), pooled to the largest grid of at most 9,216 numbers.
+    the blocks (the last normalised), pooled to the largest grid of at most 9,216 numbers. A
+    network of timm's has those of `TimmBackbone.depths`; "gap" is what timm pools.
     """
     from bench.nn.lab import LabResNet, to_normalised_lab
+    from bench.nn.timm_net import TimmBackbone
     from bench.nn.vit import VisionTransformer
 
     wanted = tuple(layers)
+    if isinstance(backbone, TimmBackbone):
+        return _timm_features(backbone, images, wanted)
     if isinstance(backbone, VisionTransformer):
         return _vit_features(backbone, images, wanted)
     if isinstance(backbone, LabResNet):
@@ -72,6 +77,21 @@ def layer_features(
         )
         return {name: torch.cat([half[name] for half in halves], 1) for name in wanted}
     return _resnet_features(backbone, images, wanted)
+
+
+def _timm_features(
+    backbone: TimmBackbone, images: Tensor, wanted: tuple[str, ...]
+) -> dict[str, Tensor]:
+    if wanted == (GAP,):
+        return {GAP: backbone(images)}
+    maps, pooled = backbone.depths(images)
+    features = {}
+    for name, x in zip(DEPTHS, maps, strict=True):
+        if name in wanted and backbone.shape.resnet:
+            features[name] = pool_map(name, x)
+        elif name in wanted:
+            features[name] = _grid(x, max(1, int((MOST / x.shape[1]) ** 0.5)))
+    return {**features, GAP: pooled} if GAP in wanted else features
 
 
 def _resnet_features(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from bench.core.stage import Stage, walk
 
@@ -12,13 +13,18 @@ Places = tuple[tuple[str, str], ...]  # (data set, its folder) of those given by
 WEIGHTS = "weights"  # in `Cell.names`
 
 
+def is_path(weights: str) -> bool:
+    """Whether weights are named by their path alone, which is absolute."""
+    return Path(weights).is_absolute()
+
+
 @dataclass(frozen=True)
 class Cell:
     """method x crop x pretraining data x task x task data x scale x seed, and overrides.
 
-    With `weights`, the path of a checkpoint made elsewhere, nothing is pretrained: method, crop
-    and data are labels. `names`: what the user calls a data set, or the weights, where results are
-    shown; it enters no key.
+    With `weights`, the path of a checkpoint made elsewhere, `timm:NAME` or `NAME=PATH`, nothing is
+    pretrained: method, crop and data are labels. `names`: what the user calls a data set, or the
+    weights, where results are shown; it enters no key.
     """
 
     method: str
@@ -41,7 +47,8 @@ class Cell:
         words = ["bench", "run"]
         if self.weights:
             named = at.get(WEIGHTS, WEIGHTS).removeprefix(WEIGHTS)
-            words += ["--backbone", f"{WEIGHTS}={self.weights}{named}"]
+            given = f"{WEIGHTS}={self.weights}" if is_path(self.weights) else self.weights
+            words += ["--backbone", given + named]
         else:
             words += ["--method", self.method, "--crop", self.crop]
         words += ["--task", self.task, "--scale", self.scale, "--seeds", str(self.seed)]

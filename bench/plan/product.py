@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.contracts import registry
 from bench.core.errors import BadInput, Unavailable
 from bench.core.files import expand_path
+from bench.nn.architectures import TIMM
 from bench.plan.cell import WEIGHTS, Cell, Plan
 from bench.plan.options import (
     DataChoice,
@@ -56,7 +57,8 @@ def make_cells(
 
     method, crop, task: names and globs separated by commas; the default crop is `image`. seeds:
     `0`, `0,2` or `0-4`. data, task_data: NAME or NAME=PATH, by default those of the scale. sets:
-    KEY=VALUE texts. backbone: NAME, or weights=FILE and no method. data and weights may be named
+    KEY=VALUE texts. backbone: NAME, or weights=FILE, timm:NAME or NAME=FILE and no method. data
+    and weights may be named
     for the boards (`split_name`). precision: `method.precision`.
     engine: the detection library of the tasks that have a choice of it. Raises BadInput.
     """
@@ -91,31 +93,40 @@ def make_cells(
 
 
 def _parse_backbone(text: str | None, **others: str | None) -> tuple[str, Settings]:
-    """(the weights file or "", overrides) of --backbone; BadInput where `others` do not go with
-    it."""
+    """(what gives the weights, "" where they are learned; overrides) of --backbone; BadInput where
+    `others` do not go with it."""
     kind, equals, path = (text or "").partition("=")
-    if not equals:
-        if not others["method"]:
-            raise BadInput(
-                "--method is missing; try: bench list methods, or --backbone weights=FILE"
-            )
-        if not kind:
-            return "", ()
-        from bench.nn.architectures import architecture
-
-        architecture(kind)
-        return "", (("method.backbone", kind),)
-    if kind != "weights" or not path:
+    if equals and not path and kind == WEIGHTS:
         raise BadInput(
-            f"--backbone is NAME or weights=FILE, got {text!r}; try: --backbone resnet50"
+            f"--backbone is NAME, weights=FILE, timm:NAME or NAME=FILE, got {text!r}; try: "
+            "--backbone resnet50"
         )
+    if kind == WEIGHTS and equals:
+        weights = str(expand_path(path))
+    elif not kind:
+        _require_method(others["method"])
+        return "", ()
+    else:
+        from bench.nn.given import parse_network
+
+        given = parse_network(text or "")
+        pretrained = given.path is not None or (given.network.startswith(TIMM))
+        if given.path is None and (others["method"] or not pretrained):
+            _require_method(others["method"])
+            return "", (("method.backbone", given.network),)
+        weights = given.text()
     for name, value in others.items():
         if value:
             raise BadInput(
-                f"--{name} says how to pretrain, but --backbone weights=FILE pretrains nothing; "
-                f"try: without --{name}"
+                f"--{name} says how to pretrain, but --backbone {text} pretrains nothing; try: "
+                f"without --{name}"
             )
-    return str(expand_path(path)), ()
+    return weights, ()
+
+
+def _require_method(method: str | None) -> None:
+    if not method:
+        raise BadInput("--method is missing; try: bench list methods, or --backbone weights=FILE")
 
 
 def _engine_setting(task: str, engine: str | None) -> Settings:

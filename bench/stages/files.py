@@ -32,7 +32,12 @@ def run(ctx: StageContext) -> None:
     """Copy the file, or the files of the folder; BadInput unless the copies are what the key
     says."""
     path = ctx.runtime.roots[ctx.stage.key]
-    sources = sorted(f for f in ([path] if path.is_file() else path.iterdir()) if f.is_file())
+    if path.is_dir() and ctx.stage.name == "weights":
+        from bench.nn.given import checkpoint_files
+
+        sources = checkpoint_files(path)
+    else:
+        sources = sorted(f for f in ([path] if path.is_file() else path.iterdir()) if f.is_file())
     for file in sources:
         shutil.copyfile(file, ctx.work / file.name)
     hashes = [[file.name, hash_file(ctx.work / file.name)] for file in sources]

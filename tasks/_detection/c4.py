@@ -9,6 +9,7 @@ from torchvision.ops import roi_align
 
 from bench.nn.backbones import build_backbone
 from bench.nn.resnet import ResNetBackbone
+from bench.nn.timm_net import TimmBackbone
 from tasks._detection.anchors import Anchors, make_rois
 from tasks._detection.detector import Detections, Detector, Targets
 from tasks._detection.heads import BoxPredictor, MaskHead, build_roi_heads, spread_deltas
@@ -31,17 +32,19 @@ class C4Rcnn(Detector):
     """
 
     divisor: int = 1
-    body: ResNetBackbone
+    body: ResNetBackbone | TimmBackbone
 
     def __init__(self, backbone: str, classes: int, p: RpnSettings, keypoints: int = 0) -> None:
         super().__init__()
         self.p, self.classes = p, classes
         body = build_backbone(backbone)
-        assert isinstance(body, ResNetBackbone)
+        assert isinstance(body, ResNetBackbone | TimmBackbone)
         self.body = body
-        width = body.feature_dim
+        width, before = body.feature_dim, body.feature_dim // 2
+        if isinstance(body, TimmBackbone):
+            before, width = body.shape.widths[-2:]
         self.norm = nn.BatchNorm2d(width)
-        self.rpn = build_rpn(width // 2, Anchors([p.anchors], [STRIDE]), p)
+        self.rpn = build_rpn(before, Anchors([p.anchors], [STRIDE]), p)
         self.roi = build_roi_heads(nn.Identity(), BoxPredictor(width, classes, p.box_shared), p)
         if "segm" in p.kinds:
             assert isinstance(p, MaskSettings)
@@ -50,13 +53,16 @@ class C4Rcnn(Detector):
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> C4, stride 16."""
         body = self.body
+        if isinstance(body, TimmBackbone):
+            return body.stage_before_last(images)
         x = body.maxpool(body.relu(body.bn1(body.conv1(images))))
         return body.layer3(body.layer2(body.layer1(x)))  # type: ignore[no-any-return]
 
     def pool_regions(self, c4: Tensor, boxes: list[Tensor]) -> Tensor:
         """(n, C5, 7, 7) of xyxy boxes."""
         pooled = roi_align(c4, make_rois(boxes).to(c4.dtype), SIDE, 1 / STRIDE, 0, aligned=True)
-        return self.norm(self.body.layer4(pooled))  # type: ignore[no-any-return]
+        last = self.body.net.layer4 if isinstance(self.body, TimmBackbone) else self.body.layer4
+        return self.norm(last(pooled))  # type: ignore[no-any-return]
 
     def losses(self, images: ImageList, targets: Targets) -> dict[str, Tensor]:
         c4 = self.features(images.tensors)

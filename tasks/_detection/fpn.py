@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import keypointrcnn_inference, keypointrcnn_loss
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from bench.nn.backbones import build_backbone
 from tasks._detection.anchors import Anchors, pool_levels
+from tasks._detection.bodies import build_body
 from tasks._detection.detector import Detections, Detector, Targets
 from tasks._detection.heads import (
     BoxPredictor,
@@ -62,9 +61,7 @@ class FpnRcnn(Detector):
             self.keypoints = KeypointHead(p.fpn, p.keypoint_convs, p.keypoint_width, keypoints)
 
     def _build_pyramid(self, backbone: str) -> None:
-        resnet = build_backbone(backbone)
-        self.body = IntermediateLayerGetter(resnet, {f"layer{i + 1}": str(i) for i in range(4)})
-        widths = [resnet.feature_dim // 8 * 2**i for i in range(4)]
+        self.body, widths = build_body(backbone)
         self.fpn = FeaturePyramidNetwork(
             widths, self.p.fpn, LastLevelMaxPool(), norm_layer=nn.BatchNorm2d
         )

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
@@ -21,8 +20,8 @@ from torchvision.ops import (
 )
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from bench.nn.backbones import build_backbone
 from tasks._detection.anchors import Anchors
+from tasks._detection.bodies import build_body
 from tasks._detection.detector import Detections, Detector, Targets
 from tasks._detection.settings import RetinaSettings
 
@@ -45,9 +44,7 @@ class Retina(Detector):
     def __init__(self, backbone: str, classes: int, p: RetinaSettings, keypoints: int = 0) -> None:
         super().__init__()
         self.p, self.classes = p, classes
-        resnet: Any = build_backbone(backbone)
-        self.body = IntermediateLayerGetter(resnet, {f"layer{i + 1}": str(i) for i in range(4)})
-        widths = [resnet.feature_dim // 4 * 2**i for i in range(3)]
+        self.body, (_, *widths) = build_body(backbone)
         top = LastLevelP6P7(widths[-1], p.fpn)
         top.use_P5 = False  # torchvision would take P5 where its width is C5's
         self.fpn = FeaturePyramidNetwork(widths, p.fpn, top, norm_layer=nn.BatchNorm2d)

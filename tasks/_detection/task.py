@@ -179,6 +179,8 @@ class DetectionTask(Task):
 
     def supports(self, backbone: str) -> str | None:
         network = architecture(backbone)
+        if network.family == "timm":
+            return self._timm_reason(backbone)
         if network.family == "vit":
             return f"{self.needs} four stages of strides 4 to 32; a vision transformer has one"
         if network.family == "lab":
@@ -186,6 +188,16 @@ class DetectionTask(Task):
         if "cifar" in network.options:
             return f"{self.needs} strides 4 to 32; with a 3x3 stem the stages have strides 1 to 8"
         return engine_reason(self.params, network)
+
+    def _timm_reason(self, backbone: str) -> str | None:
+        """None, or why this detector cannot be built on a network of timm's."""
+        from bench.nn.timm_names import describe
+
+        if not describe(backbone).pyramid:
+            return f"{self.needs} four stages of strides 4 to 32; a plain transformer has one"
+        if self.params.engine == "detectron2":
+            return "the detectron2 engine has no networks of timm; try: --engine torchvision"
+        return None
 
     def stages(self, plan: Planner, backbone: Stage, data: Stage) -> dict[str, Stage]:
         """COCO's AP is of the annotations as they are written, where the set has them so."""
@@ -212,6 +224,13 @@ class C4Task(DetectionTask):
     """A detector whose head is the backbone's last stage."""
 
     needs = "a C4 detector needs"
+
+    def _timm_reason(self, backbone: str) -> str | None:
+        from bench.nn.timm_names import describe
+
+        if not describe(backbone).resnet:
+            return "a C4 detector's head is the last stage of a ResNet; try: coco_det"
+        return super()._timm_reason(backbone)
 
 
 class VitDetTask(DetectionTask):

@@ -8,8 +8,10 @@ from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
 
 from bench.data.semantic import VOID
+from bench.nn.architectures import architecture
 from bench.nn.backbones import build_backbone
 from bench.nn.resnet import ResNetBackbone
+from bench.nn.timm_net import TimmBackbone
 from tasks._segmentation.protocol import FcnParams, PsaParams, SegmentationParams
 from tasks._segmentation.psa import PsaHead, classifier, conv, resize
 
@@ -35,6 +37,19 @@ def dilate(backbone: ResNetBackbone, output_stride: int) -> ResNetBackbone:
                 block.downsample[0].stride = (1, 1)
             block.stride = 1
     return backbone
+
+
+def build_dilated(
+    backbone: str, output_stride: int
+) -> tuple[ResNetBackbone | TimmBackbone, int, int]:
+    """The network with its last stages dilated, and the channels of the last two. timm dilates its
+    own by the same rule."""
+    if architecture(backbone).family == "timm":
+        built = TimmBackbone(backbone, output_stride)
+        return built, *built.shape.widths[-2:]
+    resnet = build_backbone(backbone)
+    assert isinstance(resnet, ResNetBackbone)
+    return dilate(resnet, output_stride), resnet.feature_dim // 2, resnet.feature_dim
 
 
 def _dilate(layer: nn.Conv2d, dilation: int) -> None:
@@ -75,18 +90,19 @@ class Segmenter(nn.Module):
 
     def __init__(self, backbone: str, classes: int, p: SegmentationParams) -> None:
         super().__init__()
-        built = build_backbone(backbone)
-        assert isinstance(built, ResNetBackbone)
-        self.backbone = dilate(built, p.output_stride)
-        self.head = build_head(p, built.feature_dim, classes)
+        self.backbone, before, width = build_dilated(backbone, p.output_stride)
+        self.head = build_head(p, width, classes)
         self.aux: FcnHead | None = None
         if p.aux_weight:
-            self.aux = FcnHead(built.feature_dim // 2, p.aux_width, classes, p.dropout, 1, False)
+            self.aux = FcnHead(before, p.aux_width, classes, p.dropout, 1, False)
         self.aux_weight = p.aux_weight
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The maps of the last two stages, C4 and C5."""
         b = self.backbone
+        if isinstance(b, TimmBackbone):
+            c4, c5 = b.pyramid(images)[2:]
+            return c4, c5
         x = b.layer2(b.layer1(b.maxpool(b.relu(b.bn1(b.conv1(images))))))
         c4 = b.layer3(x)
         return c4, b.layer4(c4)

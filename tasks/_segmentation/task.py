@@ -49,6 +49,15 @@ class SegmentationTask(Task):
 
     def supports(self, backbone: str) -> str | None:
         network = architecture(backbone)
+        if network.family == "timm":
+            from bench.nn.timm_names import describe
+
+            if describe(backbone).dilates:
+                return None
+            return (
+                "dilation keeps the stride of the last stages small; timm can dilate ResNets and "
+                f"ConvNeXt, not {backbone}"
+            )
         if network.family == "vit":
             return (
                 "dilation keeps the stride of a ResNet's last stages small; "

@@ -8,10 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
+import timm
 import torch
 import torchvision
+from safetensors.torch import save_file
 
+from bench.contracts import registry
 from bench.core.errors import BadInput
 from bench.core.params import Runtime, canonical
 from bench.core.store import Store
@@ -153,8 +157,8 @@ def test_backbone_by_name_is_the_methods_setting(home: Path) -> None:
         (None, {}, "--method is missing"),
         ("resnet5", {"method": "byol"}, "unknown backbone 'resnet5' .*resnet50"),
         ("resnet50", {}, "--method is missing"),
-        ("weights=", {}, "weights=FILE, got 'weights='"),
-        ("file=/x", {"method": "byol"}, "weights=FILE, got 'file=/x'"),
+        ("weights=", {}, "NAME=FILE, got 'weights='"),
+        ("file=/x", {"method": "byol"}, "NAME=FILE, got 'file=/x'"),
         ("weights=/no/such.pth", {}, "no weights file at /no/such.pth"),
         ("weights=/x", {"method": "byol"}, "--method says how to pretrain"),
         ("weights=/x", {"crop": "grid"}, "--crop says how to pretrain"),
@@ -174,7 +178,94 @@ def test_a_method_setting_has_no_owner_in_a_weights_cell(file: Path, home: Path)
         planned(home, f"weights={file}", sets=("method.epochs=3",))
 
 
+def in_hub(cache: Path, model: str, state: dict[str, Any]) -> Path:
+    """A file where a download of timm's from the hub would have left it."""
+    repository = cache / f"models--timm--{model}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc")
+    folder = repository / "snapshots" / "abc"
+    folder.mkdir(parents=True)
+    save_file(state, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+def test_timms_weights_are_those_on_this_machine(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell of `timm:NAME`; the same stage as that of the file, another than of other weights."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(BadInput, match=r"test_vit.r160_in1k are not on this machine, and bench"):
+        planned(home, "timm:test_vit", task="knn")
+    torch.manual_seed(0)
+    net = timm.create_model("test_vit").eval()
+    file = in_hub(tmp_path, "test_vit.r160_in1k", net.state_dict())
+    (cell,) = planned(home, "timm:test_vit", task="knn").cells
+    assert cell.final is not None
+    record = describe_cell(cell)
+    assert (record["method"], record["crop"]) == ("timm:test_vit", "-")
+    assert "--backbone timm:test_vit --task knn" in cell.command()
+    (named,) = planned(home, f"timm:test_vit={file}", task="knn").cells
+    assert named.final is not None
+    assert named.final.inputs["backbone"].key == cell.final.inputs["backbone"].key
+    assert f"--backbone timm:test_vit={file} " in named.command()
+    run = runtime(home)
+    folder = LocalEngine(run, Store(home), Heard()).ensure(weights_stage("timm:test_vit", run))
+    backbone = build_backbone("timm:test_vit")
+    assert load_backbone(folder / "backbone.pth", backbone) == len(net.state_dict()) - 2 + 2
+    report = json.loads((folder / "weights.json").read_text())
+    assert (report["tensors"], report["left_out"]) == (len(net.state_dict()) - 2, {"head": 2})
+
+
+def test_a_folder_is_keyed_by_all_that_says_what_it_is(home: Path, tmp_path: Path) -> None:
+    net = timm.create_model("test_vit", num_classes=3)
+    timm.models.save_for_hf(net, tmp_path, safe_serialization=True)
+    (tmp_path / "README.md").write_text("more")
+    run = runtime(home)
+    stage = weights_stage(str(tmp_path), run)
+    folder = LocalEngine(run, Store(home), Heard()).ensure(stage)
+    assert json.loads((folder / "weights.json").read_text())["left_out"] == {"head": 2}
+    (tmp_path / "README.md").write_text("less")
+    assert weights_stage(str(tmp_path), run).key == stage.key
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["pretrained_cfg"]["mean"] = [0.5, 0.5, 0.5]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert weights_stage(str(tmp_path), run).key != stage.key
+
+
+def test_a_network_of_timms_can_be_trained(home: Path) -> None:
+    named = planned(home, "timm:test_vit,depth=2", method="byol", task="knn").cells[0]
+    assert named.final is not None
+    learned = named.final.inputs["backbone"].params["method"]["params"]
+    assert learned["backbone"] == "timm:test_vit,depth=2"
+    words = shlex.split(named.cell.command())
+    assert "method.backbone=timm:test_vit,depth=2" in words
+
+
+@pytest.mark.parametrize(
+    ("network", "tasks"),
+    [
+        ("timm:test_resnet", "coco_det,coco_det_c4,voc12_seg,knn,voc07_svm"),
+        ("timm:test_convnext", "coco_det,voc12_seg,coco_retinanet,coco_keypoints,voc07_finetune"),
+        ("timm:swin_tiny_patch4_window7_224", "coco_det,coco_retinanet,object_knn,pets"),
+        ("timm:test_vit", "knn,voc07_svm,voc07_finetune,object_knn"),
+    ],
+)
+def test_tasks_say_which_networks_of_timms_they_judge(network: str, tasks: str) -> None:
+    everything = "coco_det,coco_det_c4,coco_retinanet,coco_vitdet,voc12_seg,knn,voc07_svm,pets"
+    everything += ",coco_keypoints,object_knn,voc07_finetune"
+    can = {}
+    for name in everything.split(","):
+        kind: Any = registry.load("task", name)
+        can[name] = kind.resolve("tiny", {}).supports(network)
+    assert {t for t in tasks.split(",") if can[t] is not None} == set()
+    judged = {"timm:test_resnet": 10, "timm:test_convnext": 9, "timm:test_vit": 5}
+    assert sum(reason is None for reason in can.values()) == judged.get(network, 8)
+    assert all("\n" not in reason for reason in can.values() if reason)
+
+
 def test_labels() -> None:
+    assert label("timm:vit_small,depth=2") == "timm:vit_small_depth_2"
+    assert label("timm:vit_small,depth=2=/a/mine.pth") == "weights:mine"
     assert label("/a/b/moco_v2_800ep_pretrain.pth.tar") == "weights:moco_v2_800ep_pretrain"
     assert label("x,y z.ckpt") == "weights:x_y_z"
     assert len(label("a" * 300 + ".pth")) < 128
