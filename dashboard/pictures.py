@@ -23,6 +23,7 @@ from bench.figures.recorded import (
 from bench.results.db.place import home_folder
 from bench.results.views.board_text import disarm
 from bench.results.views.lineage import StageInfo
+from dashboard.look import show_small_print
 from dashboard.source import Source
 from dashboard.widgets import download
 
@@ -72,6 +73,7 @@ def offer_drawing(
     """Downloads of what `draw` makes of a kind, and of its points, which `rows` writes as CSV.
     `key`: what it is drawn from; `name`: of the files."""
     with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(show_small_print("Download this picture, or its points as CSV:"))
         for kind, mime in TYPES.items():
             make = partial(_file, key, kind, draw)
             download(kind.upper(), make, f"{name}.{kind}", mime, key=f"download.{name}.{kind}")

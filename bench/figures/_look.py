@@ -127,20 +127,38 @@ def grid(content: Content) -> Figure:
         )
         engine: Any = figure.get_layout_engine()
         engine.set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-        every = figure.subplots(
-            len(rows), width, squeeze=False, gridspec_kw={"height_ratios": heights}
-        )
+        # half places, so that a shorter row of a balanced grid stands in the middle
+        places = figure.add_gridspec(len(rows), 2 * width, height_ratios=heights)
+        centred = bool(content.get("centred"))
         for r, row in enumerate(rows):
-            for c in range(width):
-                every[r, c].set_axis_off()
-                if c < len(row):
-                    head = content["columns"][c] if r == 0 and content.get("columns") else ""
-                    _picture(every[r, c], row[c], head)
+            left = width - len(row) if centred else 0
+            for c, picture in enumerate(row):
+                start = left + 2 * c
+                axes = figure.add_subplot(places[r, start : start + 2])
+                axes.set_axis_off()
+                head = content["columns"][c] if r == 0 and content.get("columns") else ""
+                _picture(axes, picture, head)
         if text[0]:
             figure.suptitle(text[0], fontsize=NORMAL)
         if text[1]:
             figure.supxlabel(text[1], fontsize=SMALL, color="#444444")
     return figure
+
+
+def balance(panels: Sequence[Any], least: int, most: int) -> list[list[Any]]:
+    """The panels in rows of at most `most`, as equally long as can be: of the widths from `least`
+    on, the first that leaves no empty place, else the one whose last row lacks fewest."""
+    if len(panels) <= least:
+        return [list(panels)]
+    width = min(range(least, most + 1), key=lambda w: (-len(panels) % w, w))
+    count = -(-len(panels) // width)
+    short, longer = divmod(len(panels), count)
+    rows, start = [], 0
+    for at in range(count):
+        size = short + (at < longer)
+        rows.append(list(panels[start : start + size]))
+        start += size
+    return rows
 
 
 def _wrapped(text: str, letters: int) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VERSION = 1
 SOURCE = "paper 000, Fig. 1 and 4"
 OPTIONS = ("crop", "image", "data", "scale", "set")
-COLUMNS = 4
+COLUMNS, MOST_COLUMNS = 4, 6
 
 
 def stage(ask: Selection) -> Stage:
@@ -95,13 +95,11 @@ def run(ctx: StageContext) -> None:
         mine = {r.partition(".")[2]: f for r, f in ctx.inputs.items() if r.startswith(f"{i}.")}
         boxes = boxes_of(crop.sampler(images, {"data": ctx.inputs["data"], **mine}), images, at)
         panels.append(panel(photo, f"{crop.name} ({len(boxes)})", boxes))
-    columns = min(COLUMNS, len(panels))
-    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     title = f"{ctx.stage.inputs['data'].name}, image {images.ids[at]}"
     save(
         ctx.work,
         {
-            "rows": rows,
+            "rows": [panels],
             "columns": [],
             "title": title,
             "below": "Boxes of one epoch; their number.",
@@ -110,4 +108,7 @@ def run(ctx: StageContext) -> None:
 
 
 def draw(content: Content) -> Figure:
-    return _look.grid(content)
+    """All panels, in rows without empty places."""
+    panels = [panel for row in content["rows"] for panel in row]
+    rows = _look.balance(panels, COLUMNS, MOST_COLUMNS)
+    return _look.grid({**content, "rows": rows, "centred": True})

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from bench.figures.recorded import draw_matrix
 from bench.results.html.answer import NOTE, Effects, answer, effects_table
-from bench.results.html.board import SIGNS, board_table
+from bench.results.html.board import SIGNS, board_table, list_reasons
 from bench.results.html.matrix import Shade, explain_matrix, matrix_table
 from bench.results.views.board import Board, Choice, Row, Table
 from bench.results.views.board_text import FORMATS, describe_marks, describe_ranking, export_board
@@ -43,7 +43,8 @@ def page(source: Source) -> None:
     with st.container(key="b-filters"):  # beside each other on a phone too: see style.css
         first = st.columns([1, 1, 2, 2, 2], vertical_alignment="bottom")
     scale, data = choose_board(source, address, first)
-    with expander("More filters", expanded=False):
+    # on a phone all filters are shown while this one is open: see style.css
+    with st.container(key="b-more"), expander("Filters and options", expanded=False):
         second = st.columns(4, vertical_alignment="bottom")
         reported = address.switch(
             "Show numbers that papers report", "reported", scale == SCALES[-1]
@@ -58,14 +59,17 @@ def page(source: Source) -> None:
         line, pager = st.columns([5, 1], vertical_alignment="bottom")
     at = address.count("Page", "part", 1, pages, where=pager) if pages > 1 else 1
     part = shown[(at - 1) * PAGE_ROWS : at * PAGE_ROWS]
-    line.html(show_small_print(count_text(board, part, at)))
+    line.html(show_small_print(f"{scale}, {data}: {count_text(board, part, at)}"))
     show_running(source)
     if shown:
         st.html(show_small_print(describe_ranking(board)))
         if said := answer(board, effects):
             st.html(f'<p class="b-answer">{escape(said)}</p>')
         choices = {k: v for k, v in address.now.items() if k not in ("part", "rank")}
-        st.html(board_table(board, part, link_board(where, choices)))
+        links = link_board(where, choices)
+        st.html(board_table(board, part, links))
+        if reasons := list_reasons(board, part, links):
+            st.html(reasons)
         legend(board)
         show_crop_effects(board, effects)
         show_matrix(board, address)
@@ -218,7 +222,7 @@ def legend(board: Board) -> None:
             f"Numbers are percent. {marks} † is a dead network, whose numbers mean "
             "nothing. Bars go from the lowest to the highest value of the "
             "column. Click a cell to open it; point at an empty one to see why it is empty and "
-            "which command fills it."
+            "which command fills it, or open the list below the table."
         )
     )
 

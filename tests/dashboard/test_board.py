@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.statistics import summarise
-from bench.results.html.board import board_table
+from bench.results.html.board import Links, board_table, list_reasons
 from bench.results.views.board import Board, Choice, make_board
 from bench.results.views.board_text import (
     describe_ranking,
@@ -409,7 +409,20 @@ def test_latex_says_what_it_needs_and_what_its_numbers_are() -> None:
     )
     assert r"\textbf{bold}: the highest mean of its column" in below
     foreign = export_board(board(entry("方法", values=(50.0, 51.0))), "tex")
-    assert "need XeLaTeX, LuaLaTeX or tectonic" in foreign.splitlines()[0]
+    assert "names outside Latin are shown by numbers in pdfLaTeX" in foreign.splitlines()[0]
+
+
+def test_reasons_are_readable_without_pointing_at_a_cell() -> None:
+    """Every reason of the rows shown, as text, with a link to its cell; no reason, no list."""
+    failed = entry("orl", "knn", states={"failed": 1}, reason="<b>out of memory</b>")
+    found = board(entry("byol", "knn", (50.0, 51.0)), failed)
+    shown = list_reasons(found, found.rows, Links(result=lambda e: f"?{e.method}"))
+    assert "Why 1 cell is empty" in shown
+    assert "✕ failed: &lt;b&gt;out of memory&lt;/b&gt;" in shown
+    assert 'href="?orl"' in shown
+    assert "orl image on knn" in shown
+    full = [row for row in found.rows if row.method == "byol"]
+    assert list_reasons(found, full) == ""
 
 
 def test_numbers_have_one_decimal_and_no_interval_for_one_seed() -> None:

@@ -172,7 +172,8 @@ def test_a_download_holds_what_is_shown(
 ) -> None:
     open_page(driver, f"{address}/?method=byol&crop=gt&crop=grid&task=coco_det")
     rows = driver.execute_script(ROWS)
-    (found,) = [b for b in driver.find_elements("tag name", "button") if b.text == button]
+    # the last: others of this name are of the matrix
+    found = [b for b in driver.find_elements("tag name", "button") if b.text == button][-1]
     found.click()
     wait_for(driver, lambda d: (downloads / file).exists() and (downloads / file).read_text())
     text = (downloads / file).read_text()
@@ -220,6 +221,18 @@ def test_the_menu_leads_to_every_page(address: str, driver: Any) -> None:
         wait_for(driver, lambda d, says=says: says in body(d))
         settled(driver)
     assert not errors(driver)
+
+
+def test_on_a_phone_filters_are_folded_and_rows_are_in_the_first_screen(address: str) -> None:
+    shown = "return document.querySelector('.st-key-b-filters').offsetHeight"
+    with chromium(420, 740) as phone:
+        open_page(phone, address)
+        assert phone.execute_script(shown) == 0
+        first = "return document.querySelector('table.board tbody tr').getBoundingClientRect()"
+        assert phone.execute_script(f"{first}.bottom") < 740
+        phone.find_element("css selector", ".st-key-b-more summary").click()
+        wait_for(phone, lambda d: d.execute_script(shown) > 100)
+        assert errors(phone) == []
 
 
 def test_new_results_appear_and_deleted_ones_leave_one_line(tmp_path: Path) -> None:

@@ -282,3 +282,26 @@ def test_a_notebook_shows_a_figure() -> None:
 
     shown = new_figure(1, 1)._repr_png_()  # type: ignore[attr-defined]
     assert cv2.imdecode(np.frombuffer(shown, np.uint8), 1).shape[2] == 3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(1, [1]), (4, [4]), (5, [5]), (7, [4, 3]), (12, [4] * 3), (13, [5, 4, 4]), (17, [6, 6, 5])],
+)
+def test_panels_stand_in_rows_that_are_nearly_full(count: int, sizes: list[int]) -> None:
+    rows = _look.balance(list(range(count)), 4, 6)
+    assert [len(row) for row in rows] == sizes
+    assert [panel for row in rows for panel in row] == list(range(count))
+
+
+def test_a_shorter_row_of_a_balanced_grid_stands_in_the_middle() -> None:
+    image = np.zeros((10, 10, 3), np.uint8)
+    panels = [panel(image, str(at)) for at in range(7)]
+    rows = _look.balance(panels, 4, 6)
+    made = _look.grid({"rows": rows, "centred": True})
+    made.canvas.draw()
+    places = [axes.get_position() for axes in made.axes]
+    assert len(places) == 7  # no axes without a picture
+    for row in (places[:4], places[4:]):
+        middle = (row[0].x0 + row[-1].x1) / 2
+        assert middle == pytest.approx((places[0].x0 + places[3].x1) / 2, abs=1e-3)

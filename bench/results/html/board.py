@@ -140,3 +140,26 @@ def _empty(column: Column, row: Row, entry: Entry | None, links: Links) -> str:
     there = entry if entry and entry.labels else None
     to = links.result(there) if there else links.empty(row, column)
     return f'<td class="cell {escape(state)}">{_open(inner, hint, to)}</td>'
+
+
+def list_reasons(board: Board, rows: list[Row], links: Links = NO_LINKS) -> str:
+    """Why results of these rows are missing, where a reason is recorded, as a folded list for who
+    cannot point at a cell; "" where there is nothing to say."""
+    lines = []
+    for row in rows:
+        for column in board.columns:
+            entry = row.entries.get(column.key)
+            if entry is None or entry.mean is not None or not entry.reason:
+                continue
+            name = _link(
+                escape(f"{row.title} on {column.title}"), "open the cell", links.result(entry)
+            )
+            state = state_of(row, column)
+            text = escape(f"{SYMBOLS[state]} {state}: {entry.reason}")
+            lines.append(f"<li>{name}: {text}</li>")
+    if not lines:
+        return ""
+    head = f"Why {len(lines)} cell{'s are' if len(lines) > 1 else ' is'} empty"
+    return (
+        f'<details class="b-reasons"><summary>{head}</summary><ul>{"".join(lines)}</ul></details>'
+    )

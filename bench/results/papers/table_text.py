@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from bench.results.papers.compared import ComparedClaim, ComparedRow, ComparedTable, Comparison
-from bench.results.views.board_text import escape_latex, escape_markdown, latex_needs
+from bench.results.views.board_text import escape_markdown
+from bench.results.views.latex import escape_latex, latex_needs
 from bench.results.views.marks import MEANINGS, SIGNS, Mark
 from bench.results.views.ranking import format_correlation
 

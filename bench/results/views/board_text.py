@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NotRequired, TypedDict
 
 from bench.results.views.board import COMPARED, Board, Column, Row
 from bench.results.views.commands import complete_command
 from bench.results.views.entries import Entry
+from bench.results.views.latex import escape_latex, latex_needs
 from bench.results.views.marks import MEANINGS, Mark
 
 FORMATS = {
@@ -253,41 +254,3 @@ def escape_markdown(text: str) -> str:
     for character in "\\|*_`<>[]":
         text = text.replace(character, "\\" + character)
     return text.replace("\n", " ")
-
-
-LATIN = 0x24F  # the last letter that LaTeX sets without a package
-
-
-def latex_needs(texts: Iterable[str]) -> str:
-    """A comment that says what a document needs to set the table."""
-    foreign = any(ord(c) > LATIN and c not in LATEX for text in texts for c in text)
-    return r"% needs \usepackage{booktabs}" + (
-        "; names outside Latin need XeLaTeX, LuaLaTeX or tectonic, and a font that has them"
-        if foreign
-        else ""
-    )
-
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\n": " ",
-    "±": r"$\pm$",
-    "≈": r"$\approx$",
-    "<": "$<$",
-    ">": "$>$",
-    "×": r"$\times$",
-}
-
-
-def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it is; the signs ±, ≈, <, > and × in math."""
-    return "".join(LATEX.get(c, c) for c in text)
