@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from bench.results.db import queries
@@ -23,7 +23,7 @@ def read_runs(
 ) -> list[RunRecord]:
     """Cells with their journal, the last changed first: of a user, with a tag, with the values of
     columns that `filters` names. A cell that was measured here and imported is one of each."""
-    query = (
+    query: Select[Any] = (
         select(CellRow, JournalRow, ResultRow)
         .outerjoin(JournalRow, JournalRow.label == CellRow.label)
         .outerjoin(ResultRow, ResultRow.label == CellRow.label)
@@ -34,7 +34,10 @@ def read_runs(
     changed = JournalRow.changed
     query = query.order_by(changed.is_(None), changed.desc(), CellRow.label, ResultRow.source)
     runs: list[RunRecord] = []
-    for cell, journal, result in session.execute(query):
+    rows = cast(
+        "Iterable[tuple[CellRow, JournalRow | None, ResultRow | None]]", session.execute(query)
+    )
+    for cell, journal, result in rows:
         tags = journal.tags.split(",") if journal and journal.tags else []
         if tag is not None and tag not in tags:
             continue
