@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.api.request import Names, Request, Seeds, join_names, join_seeds, join_settings
+from bench.core.stage import walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,19 +22,27 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ForecastStage:
     """A stage of a plan: whether it is in the store, and the seconds that like stages took there
-    (None where there was none)."""
+    (None where there was none). state: `no data` where it is made from a data set that is not on
+    this machine, so that its key is not known yet."""
 
     stage: Stage
-    state: Literal["done", "missing"]
+    state: Literal["done", "missing", "no data"]
     seconds: float | None
+
+    @property
+    def key(self) -> str | None:
+        """The stage's key; None where it is not known yet."""
+        return None if self.state == "no data" else self.stage.key
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A validated plan beside what the store holds."""
+    """A validated plan beside what the store holds. absent: how to get the data sets that are not
+    on this machine, by name."""
 
     plan: Plan
     store: Store
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def stages(self) -> list[ForecastStage]:
@@ -41,10 +50,12 @@ class Forecast:
         from bench.plan.estimate import estimate
 
         seconds = estimate(self.store, self.plan.stages)
-        return [
-            ForecastStage(s, "done" if self.store.has(s) else "missing", seconds[s.key])
-            for s in self.plan.stages
-        ]
+        return [ForecastStage(s, self._state(s), seconds[s.key]) for s in self.plan.stages]
+
+    def _state(self, stage: Stage) -> Literal["done", "missing", "no data"]:
+        if any(each.kind == "data" and "absent" in each.params for each in walk(stage)):
+            return "no data"
+        return "done" if self.store.has(stage) else "missing"
 
     @property
     def cells(self) -> list[PlannedCell]:
@@ -54,7 +65,7 @@ class Forecast:
     @property
     def missing(self) -> list[ForecastStage]:
         """The stages that would have to be made."""
-        return [s for s in self.stages if s.state == "missing"]
+        return [s for s in self.stages if s.state != "done"]
 
     @property
     def seconds(self) -> float:
@@ -65,7 +76,7 @@ class Forecast:
         """A row for each stage: state, key, kind, name, seconds."""
         import pandas as pd
 
-        rows = [(s.state, s.stage.key, s.stage.kind, s.stage.name, s.seconds) for s in self.stages]
+        rows = [(s.state, s.key, s.stage.kind, s.stage.name, s.seconds) for s in self.stages]
         return pd.DataFrame(rows, columns=["state", "key", "kind", "name", "seconds"])
 
     def __repr__(self) -> str:
@@ -97,6 +108,9 @@ def plan(
 ) -> Forecast:
     """The stages that `bench.run` with the same arguments would make or reuse. Nothing is run.
 
+    Data sets that are not on this machine are no error: `absent` says how to get them, and the
+    stages made from them have the state "no data".
+
     Raises BadInput or BadData for a name or a value that breaks a rule.
 
     Examples:
@@ -126,4 +140,5 @@ def forecast(request: Request) -> Forecast:
     from bench.launch.session import open_runtime
 
     runtime = open_runtime()
-    return Forecast(request.plan(runtime), Store(runtime.home))
+    absent: dict[str, str] = {}
+    return Forecast(request.plan(runtime, absent), Store(runtime.home), absent)

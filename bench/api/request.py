@@ -79,8 +79,9 @@ class Request:
     precision: str | None = None
     engine: str | None = None
 
-    def plan(self, runtime: Runtime) -> Plan:
-        """The validated plan; BadInput where a name or a value breaks a rule."""
+    def plan(self, runtime: Runtime, absent: dict[str, str] | None = None) -> Plan:
+        """The validated plan; BadInput where a name or a value breaks a rule. absent: gets the
+        data sets that are not on this machine (`bench.plan.planner.make_plan`)."""
         from bench.core.errors import BadInput
         from bench.plan.product import plan_product
 
@@ -89,7 +90,7 @@ class Request:
         options = asdict(self)
         for kind in KINDS:
             options[kind] = widen(options[kind])
-        return plan_product(runtime, **options)
+        return plan_product(runtime, absent, **options)
 
 
 def widen(names: str | None) -> str | None:

@@ -97,7 +97,8 @@ def command(
     )
     request = Request(method, crop, task, **options)
     if dry_run:
-        return print_commands(request.plan(runtime))
+        absent: dict[str, str] = {}
+        return print_commands(request.plan(runtime, absent), absent)
     results = run_request(request, runtime, skip_failed=not retry)
     if as_json:
         print_json(describe_results(results))

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def command(as_json: bool, devices: int | str, workers: int, **options: Any) -> None:
     """Show the stages that a run would make or reuse, with an estimate of the time.
 
-    Nothing is run. The options are those of bench run.
+    Nothing is run. The options are those of bench run. Data that are not on this machine are no
+    error: the stages made from them are shown as "no data", with what to download.
     """
     from bench.api.planning import forecast
     from bench.api.request import Request
@@ -38,7 +39,7 @@ def command(as_json: bool, devices: int | str, workers: int, **options: Any) -> 
         [
             (
                 s.state,
-                s.stage.short,
+                s.key[:12] if s.key else "-",
                 f"{s.stage.kind}/{s.stage.name}",
                 "" if s.state == "done" else _about(s.seconds),
             )
@@ -53,6 +54,8 @@ def command(as_json: bool, devices: int | str, workers: int, **options: Any) -> 
                 "  ",
                 "",
             )
+    for name, how in ahead.absent.items():
+        echo_prose(f"data {name} are not on this machine: {how}", "  ", "")
     missing = ahead.missing
     known = [s.seconds for s in missing if s.seconds is not None]
     click.echo(
@@ -66,9 +69,13 @@ def command(as_json: bool, devices: int | str, workers: int, **options: Any) -> 
 
 
 def _print_json(ahead: Forecast) -> None:
+    keys = {s.stage.key: s.key for s in ahead.stages}
     states = {s.stage.key: s.state for s in ahead.stages}
-    stages = [{**_brief(s.stage), "state": s.state, "estimate": s.seconds} for s in ahead.stages]
-    print_json({"stages": stages, "cells": [_cell(c, states) for c in ahead.cells]})
+    stages = [
+        {**_brief(s.stage, keys), "state": s.state, "estimate": s.seconds} for s in ahead.stages
+    ]
+    cells = [_cell(c, keys, states) for c in ahead.cells]
+    print_json({"stages": stages, "cells": cells, "absent": ahead.absent})
 
 
 def _about(seconds: float | None) -> str:
@@ -82,17 +89,19 @@ def _total(known: list[float], missing: int) -> str:
     return f", about {sum(known):.0f} s{less}"
 
 
-def _brief(stage: Stage) -> dict[str, Any]:
+def _brief(stage: Stage, keys: Mapping[str, str | None]) -> dict[str, Any]:
     record = stage.record()
     return {
-        "key": record["key"],
+        "key": keys[record["key"]],
         "kind": record["kind"],
         "name": record["name"],
-        "inputs": record["inputs"],
+        "inputs": {role: keys[key] for role, key in record["inputs"].items()},
     }
 
 
-def _cell(planned: PlannedCell, states: Mapping[str, str]) -> dict[str, Any]:
+def _cell(
+    planned: PlannedCell, keys: Mapping[str, str | None], states: Mapping[str, str]
+) -> dict[str, Any]:
     cell, final = planned.cell, planned.final
     return {
         "method": cell.method,
@@ -105,7 +114,7 @@ def _cell(planned: PlannedCell, states: Mapping[str, str]) -> dict[str, Any]:
         "engine": planned.engine,
         "overrides": dict(cell.overrides),
         "names": dict(cell.names),
-        "final": final.key if final else None,
+        "final": keys[final.key] if final else None,
         "state": states[final.key] if final else "unsupported",
         "reason": planned.unsupported,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,8 @@ def command(
     )
     request = Request(**options)
     if dry_run:
-        return print_commands(request.plan(runtime))
+        absent: dict[str, str] = {}
+        return print_commands(request.plan(runtime, absent), absent)
     results = run_request(request, runtime)
     if as_json:
         print_json(describe_results(results))
@@ -122,11 +124,14 @@ def command(
     sys.exit(exit_code(results))
 
 
-def print_commands(plan: Plan) -> None:
-    """The command line of every cell that can be made."""
+def print_commands(plan: Plan, absent: Mapping[str, str]) -> None:
+    """The command line of every cell that can be made; on stderr, how to get the data that they
+    lack."""
     for planned in plan.cells:
         if planned.final:
             click.echo(planned.command())
+    for name, how in absent.items():
+        click.echo(f"bench: data {name} are not on this machine: {how}", err=True)
 
 
 def describe_results(results: Results) -> dict[str, Any]:

@@ -159,9 +159,10 @@ def run(
     cells = {
         row: [replace(c, seed=n) for c in group for n in numbers] for row, group in groups.items()
     }
-    plan = _make_plan(cells, runtime, _parse_paths(data))
+    absent: dict[str, str] | None = {} if dry_run else None
+    plan = _make_plan(cells, runtime, _parse_paths(data), absent)
     if dry_run:
-        return print_commands(plan)
+        return print_commands(plan, absent or {})
     results = run_plan(plan, runtime)
     print_summary(results)
     click.echo(f"next: bench table show {table.name} --scale {scale}")
@@ -188,10 +189,13 @@ def _choose_cells(table: Table, scale: str, rows: str, tasks: str) -> dict[str, 
 
 
 def _make_plan(
-    cells: dict[str, list[Cell]], runtime: Runtime, paths: dict[str, Path | None]
+    cells: dict[str, list[Cell]],
+    runtime: Runtime,
+    paths: dict[str, Path | None],
+    absent: dict[str, str] | None,
 ) -> Plan:
     """All rows planned; one whose data is missing is left out, with a line that says so, unless
-    all are."""
+    all are. Where `absent` is given, it gets such data, and no row is left out for them."""
     from bench.plan.cell import Plan
     from bench.plan.planner import make_plan
 
@@ -199,7 +203,7 @@ def _make_plan(
     errors: list[BenchError] = []
     for label, group in cells.items():
         try:
-            planned += make_plan(group, runtime, paths).cells
+            planned += make_plan(group, runtime, paths, absent).cells
         except BenchError as error:
             errors.append(error)
             click.echo(f"left out: {label}: {error}", err=True)

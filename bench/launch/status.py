@@ -84,6 +84,8 @@ def _find_state(
         return ("failed", str(report.error)) if report.error else ("done", "")
     if record.problem:
         return "failed", record.problem
+    if job and job.state == "CANCELLED":
+        return "failed", f"its job was cancelled ({job.reason})"
     return "lost", f"Slurm: {job.state}" if job else "not in Slurm's queue any more"
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bench.contracts.task import Task
 
 T = TypeVar("T")
+Absent = dict[str, str]  # data sets that are not on this machine: how to get them
 
 STATS_VERSION = 2  # of the objectness statistics; 2: of every region, whatever an epoch draws
 
@@ -38,6 +39,8 @@ class Shared:
     files: dict[object, Stage] = field(default_factory=dict)
     # pretrainings, or why there is none, with the planner that made each
     pretrains: dict[tuple[object, ...], tuple[Stage | str, Planner]] = field(default_factory=dict)
+    # filled with data sets whose place is not known; None: these are errors
+    absent: Absent | None = None
 
 
 @dataclass
@@ -92,11 +95,22 @@ class Planner:
         """The data stage of dataset `name` at this run's path."""
         component = self.component("data", name)
         if component not in self.shared.files:
-            from bench.data.contents import identify
-
-            path = self.paths.get(name)
-            self.shared.files[component] = identify(component, path, self.runtime)
+            self.shared.files[component] = self._identify_data(component)
         return self.shared.files[component]
+
+    def _identify_data(self, data: Data) -> Stage:
+        from bench.data.contents import identify
+
+        path = self.paths.get(data.name)
+        absent = self.shared.absent
+        known = path or not data.how_to_get.files or _is_there(data.default_place())
+        if absent is None or known or not data.needs_path:
+            return identify(data, path, self.runtime)
+        absent[data.name] = (
+            f"get {data.how_to_get}; then: --data {data.name}=PATH, or set BENCH_DATA to the "
+            f"folder that holds {data.folder or data.name}/"
+        )
+        return data.make_stage(Path(data.name), self.runtime, absent="true")
 
     def proposals(self, name: str, data: Stage) -> Stage:
         """The proposals stage of generator `name` on this planner's split of `data`."""
@@ -258,9 +272,23 @@ def task_reason(backbone: str, task: Task) -> str | None:
     return task.supports(backbone)
 
 
-def make_plan(cells: Iterable[Cell], runtime: Runtime, paths: Mapping[str, Path | None]) -> Plan:
-    """Plan and validate every cell before anything runs; BadInput for settings without owner."""
-    planned = plan_each(cells, runtime, paths, lambda planner: planner.plan())
+def _is_there(place: Path | None) -> bool:
+    return place is not None and place.exists()
+
+
+def make_plan(
+    cells: Iterable[Cell],
+    runtime: Runtime,
+    paths: Mapping[str, Path | None],
+    absent: Absent | None = None,
+) -> Plan:
+    """Plan and validate every cell before anything runs; BadInput for settings without owner.
+
+    absent: gets the data sets that no path is given for and that are not where they are looked
+    for, and how to get them. What is made from them has keys that mean nothing then: such a plan
+    is to be looked at, not to be run. Without it they are an error.
+    """
+    planned = plan_each(cells, runtime, paths, lambda planner: planner.plan(), absent=absent)
     return Plan([cell for _, cell in planned])
 
 
@@ -270,10 +298,11 @@ def plan_each(
     paths: Mapping[str, Path | None],
     make: Callable[[Planner], T],
     split: str = "train",
+    absent: Absent | None = None,
 ) -> list[tuple[Cell, T]]:
     """`make(planner)` for every cell, its bare settings given their owners; BadInput for a setting
-    that nothing of any cell has. `split` is that of the planners."""
-    shared = Shared()
+    that nothing of any cell has. `split` is that of the planners; `absent` as for `make_plan`."""
+    shared = Shared(absent=absent)
     results: list[tuple[Cell, T]] = []
     used: set[str] = set()
     touched: Touched = {}

@@ -32,12 +32,13 @@ Settings = tuple[tuple[str, str], ...]
 Paths = dict[str, Path | None]
 
 
-def plan_product(runtime: Runtime, **options: Any) -> Plan:
-    """The validated plan of the cells that `make_cells` makes of the options."""
+def plan_product(runtime: Runtime, absent: dict[str, str] | None = None, **options: Any) -> Plan:
+    """The validated plan of the cells that `make_cells` makes of the options; `absent` as for
+    `make_plan`."""
     from bench.plan.planner import make_plan
 
     cells, paths = make_cells(**options)
-    return make_plan(cells, runtime, paths)
+    return make_plan(cells, runtime, paths, absent)
 
 
 def make_cells(

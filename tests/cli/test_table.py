@@ -144,7 +144,7 @@ def test_a_command_of_a_table_plans_the_same_stages(home: Path) -> None:
         (("run", "000/text"), "only reported"),
         (("run", "000/T1", "--data", "coco"), "NAME=PATH, got 'coco'"),
         (("run", "000/T1", "--scale", "tyni"), "unknown scale 'tyni'"),
-        (("run", "000/T3", "--scale", "paper", "--dry-run"), "no path is known for data"),
+        (("run", "000/T3", "--scale", "paper"), "no path is known for data"),
     ],
 )
 def test_bad_input_is_one_line(arguments: tuple[str, ...], message: str) -> None:

@@ -165,8 +165,13 @@ def test_a_job_whose_time_is_too_short_to_save_ends(
     assert ("requeued" in in_job) is not ends
 
 
-def test_a_job_that_its_user_cancels_is_not_requeued(home: Path, in_job: dict[str, str]) -> None:
-    in_job["JobState"] = "CANCELLED"
+@pytest.mark.parametrize("state", ["CANCELLED", "COMPLETING", "PENDING"])
+def test_a_job_that_its_user_cancels_is_not_requeued(
+    home: Path, in_job: dict[str, str], state: str
+) -> None:
+    """Slurm calls it COMPLETING while its processes are being ended; it is PENDING where Slurm has
+    requeued it itself."""
+    in_job["JobState"] = state
     stage = Stage("toy", "a", 1, {"saves": True}, f"{__name__}:stop", {})
     with JobRecords(home).lock(), pytest.raises(SystemExit):
         task.make_in_job(job_of(home, stage))
@@ -175,10 +180,11 @@ def test_a_job_that_its_user_cancels_is_not_requeued(home: Path, in_job: dict[st
 
 def test_status_says_how_each_job_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records, store = JobRecords(home), Store(home)
-    stages = {name: toy(name) for name in ("waits", "runs", "failed", "made", "lost", "cancelled")}
+    names = ("waits", "runs", "failed", "made", "lost", "gone", "cut")
+    stages = {name: toy(name) for name in names}
     with records.lock():
         for n, (name, stage) in enumerate(stages.items()):
-            problem = "its job was cancelled" if name == "cancelled" else ""
+            problem = "its job was cancelled" if name == "gone" else ""
             records.write(JobRecord(stage.key, str(stage), f"9_{n}", float(n), problem))
     records.log("9_1").write_text("step 10\nstep 20\n\n")
     records.write_report("9_2", Report(stages["failed"].key, error=BadInput("no such crop")))
@@ -187,6 +193,7 @@ def test_status_says_how_each_job_is(home: Path, monkeypatch: pytest.MonkeyPatch
         QueuedJob("9_0", "PENDING", "Dependency"),
         QueuedJob("9_1", "RUNNING", "None", "n1", "0:10", "4:00:00"),
         QueuedJob("9_2", "FAILED"),
+        QueuedJob("9_6", "CANCELLED", "DependencyNeverSatisfied"),
     ]
     monkeypatch.setattr(queue, "read_queue", lambda: {job.job: job for job in known})
     with store.lock(stages["runs"]):
@@ -197,7 +204,8 @@ def test_status_says_how_each_job_is(home: Path, monkeypatch: pytest.MonkeyPatch
         "failed": "failed",
         "made": "done",
         "lost": "lost",
-        "cancelled": "failed",
+        "gone": "failed",
+        "cut": "failed",
     }
     assert (jobs["runs"]["last"], jobs["runs"]["node"]) == ("step 20", "n1")
     assert jobs["failed"]["reason"] == "no such crop"

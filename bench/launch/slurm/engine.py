@@ -77,6 +77,8 @@ class SlurmEngine(GraphEngine):
                 for key in list(waiting):
                     useful = self.is_useful(key)
                     report = self._look(wanted[key], jobs) if useful else None
+                    if not useful:  # an input failed, and Slurm cancels its job
+                        self.records.forget(key)
                     if report or not useful:
                         waiting.remove(key)
                     if report:

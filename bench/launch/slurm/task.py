@@ -61,7 +61,9 @@ def _go_on_later(job: Job, number: str, started: float) -> StageFailed | None:
     """Put the job, which was asked to stop, back into the queue; or why it would stop there again
     and again."""
     about = queue.describe(number)
-    if about.get("JobState") == "CANCELLED":  # by its user
+    if (
+        about.get("JobState", "RUNNING") != "RUNNING"
+    ):  # cancelled by its user, or requeued by Slurm
         return None
     work = Store(job.runtime.home).work(job.stage)
     if _is_time_up(about) and not _has_saved(work, started):

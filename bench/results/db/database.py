@@ -22,7 +22,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.core.stage import Provenance, StageRecord
-from bench.results.db import queries
+from bench.results.db import queries, runs
 from bench.results.db.connection import (
     PATIENCE,
     explain,
@@ -32,6 +32,7 @@ from bench.results.db.connection import (
     may_pass,
 )
 from bench.results.db.export import iterate_results
+from bench.results.db.journal import Origin, annotate, origin_now
 from bench.results.db.models import CellRow, CropRow, ProvenanceRow, StageRow
 from bench.results.db.place import explain_url
 from bench.results.db.records import (
@@ -40,11 +41,12 @@ from bench.results.db.records import (
     CropStatistics,
     LeaderboardRow,
     ResultRecord,
+    RunRecord,
     StoredCell,
 )
 from bench.results.db.rows import (
     choose_imports,
-    make_cell_row,
+    put_cell,
     put_result,
     read_cell,
     refuse_twins,
@@ -174,14 +176,18 @@ class Database:
         """Record a cell (`describe_cell`) and its state."""
 
         def action(session: Session) -> None:
-            session.merge(make_cell_row(cell, state, reason))
+            put_cell(session, cell, state, reason, origin_now())
 
         self._write(action)
 
-    def record_result(self, record: ResultRecord, source: str = "measured") -> None:
+    def record_result(
+        self, record: ResultRecord, source: str = "measured", origin: Origin | None = None
+    ) -> None:
         """Record a result (`describe_result`); its cell becomes done. Recording it again changes
-        nothing."""
-        self._write(lambda session: put_result(session, record, source))
+        nothing. origin: who made it, and when, if that is not this process now."""
+        if source == "measured" and origin is None:
+            origin = origin_now()
+        self._write(lambda session: put_result(session, record, source, origin))
 
     def record_import(self, records: Sequence[ResultRecord], where: str) -> tuple[int, int]:
         """Record the results of an export (`check_import`), all of them or none; (how many were
@@ -256,6 +262,37 @@ class Database:
         with self._read() as session:
             query = queries.narrow_query(select(CellRow), wanted).order_by(CellRow.label)
             return [read_cell(row) for row in session.scalars(query)]
+
+    def read_runs(
+        self,
+        limit: int | None = None,
+        user: str | None = None,
+        tag: str | None = None,
+        **filters: Any,
+    ) -> list[RunRecord]:
+        """Cells with their journal, the last changed first; filters as those of `read_cells`."""
+        with self._read() as session:
+            return runs.read_runs(session, limit, user, tag, filters)
+
+    def annotate(
+        self, label: str, note: str | None = None, tags: Sequence[str] | None = None
+    ) -> None:
+        """Replace a cell's note or its tags."""
+        self._write(lambda session: annotate(session, label, note, tags))
+
+    def find_cells(self, prefix: str) -> list[StoredCell]:
+        """The cells whose label starts with this."""
+        with self._read() as session:
+            return runs.find_cells(session, prefix)
+
+    def find_users(self, key: str) -> list[str]:
+        """kind/name and key of the recorded stages that have a stage as an input."""
+        with self._read() as session:
+            return runs.find_users(session, key)
+
+    def delete(self, key: str) -> None:
+        """Delete a stage, the cell whose last stage it is, and what is recorded of both."""
+        self._write(lambda session: runs.delete(session, key))
 
     def read_crops(self) -> list[CropRecord]:
         """Every crop's statistics."""

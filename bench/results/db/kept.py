@@ -4,6 +4,7 @@ In `BENCH_HOME`:
 
     records/cells/<label[:32]>.json    how a cell ended that is failed, interrupted or unsupported
     records/imports/<time>-<hash>.json the results of one `bench results import`
+    records/notes/<label[:32]>.json    the note and the tags of a cell
 
 They are there for `bench results rebuild`.
 """
@@ -61,6 +62,39 @@ def keep_import(home: Path, records: Sequence[ResultRecord]) -> None:
     write_json(folder / f"{time.time_ns():020d}-{mark}.json", list(records))
     for file in older:
         file.unlink(missing_ok=True)
+
+
+def keep_annotation(home: Path, label: str, note: str, tags: Sequence[str]) -> None:
+    """Keep the note and the tags of a cell; without either, the file goes."""
+    file = home / "records" / "notes" / f"{label[:32]}.json"
+    if not note and not tags:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"label": label, "note": note, "tags": list(tags)})
+
+
+def read_annotations(home: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """(label, note, tags) of every cell that has any; a torn file is left out."""
+    for file in sorted((home / "records" / "notes").glob("*.json")):
+        content = _read(file)
+        if isinstance(content, dict):
+            yield str(content["label"]), str(content["note"]), list(map(str, content["tags"]))
+
+
+def forget_cell(home: Path, label: str) -> None:
+    """Drop every file that is kept of a cell, and its results from the imports."""
+    _cell_file(home, label).unlink(missing_ok=True)
+    keep_annotation(home, label, "", ())
+    for file in sorted((home / "records" / "imports").glob("*.json")):
+        records = _read(file)
+        if not isinstance(records, list):
+            continue
+        left = [r for r in records if r["cell"]["label"] != label]
+        if not left:
+            file.unlink(missing_ok=True)
+        elif len(left) < len(records):
+            write_json(file, left)
 
 
 def read_cells(home: Path, note: Note) -> Iterator[tuple[CellRecord, str, str | None]]:

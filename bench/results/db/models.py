@@ -111,6 +111,20 @@ class CellRow(Base):
     )
 
 
+class JournalRow(Base):
+    """Who asked for a cell, when its state last changed (seconds since 1970), and what people
+    write about it."""
+
+    __tablename__ = "journal"
+    label: Mapped[str] = mapped_column(
+        ForeignKey("cells.label", ondelete="CASCADE"), primary_key=True
+    )
+    user: Mapped[str] = mapped_column(String(64), server_default="", default="")
+    changed: Mapped[float | None] = mapped_column(Float(53))
+    note: Mapped[str] = mapped_column(Text, server_default="", default="")
+    tags: Mapped[str] = mapped_column(Text, server_default="", default="")  # with commas
+
+
 class ResultRow(Base):
     """The evaluation of a cell. `source`: "measured" here, or "imported" from elsewhere."""
 

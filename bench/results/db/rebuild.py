@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from bench.core.records import (
 )
 from bench.core.stage import StageRecord
 from bench.results.db.database import Database
-from bench.results.db.kept import read_cells, read_imports
+from bench.results.db.journal import Origin
+from bench.results.db.kept import read_annotations, read_cells, read_imports
 from bench.results.db.records import ResultRecord
 from bench.results.db.result_file import read_result
 
@@ -37,7 +39,7 @@ def rebuild(
             if record["kind"] == "crop_stats":
                 database.record_crop(record, json.loads((folder / "stats.json").read_text()))
             if (folder / "result.json").exists():
-                database.record_result(read_result(folder))
+                database.record_result(read_result(folder), origin=find_origin(folder))
                 results += 1
         except (BenchError, OSError, ValueError) as error:
             note(f"left out: {error}")
@@ -60,7 +62,20 @@ def restore_kept(
         if cell["label"] not in known:
             database.record_cell(cell, state, reason)
             cells += 1
+    for label, note_text, tags in read_annotations(home):
+        if database.find_cells(label):
+            database.annotate(label, note_text, tags)
     return imported, cells
+
+
+def find_origin(folder: Path) -> Origin:
+    """Who committed a folder, and when, as the file system says."""
+    stat = (folder / "done").stat()
+    try:
+        user = pwd.getpwuid(stat.st_uid).pw_name
+    except KeyError:
+        user = ""
+    return user, stat.st_mtime
 
 
 def _iterate_whole(

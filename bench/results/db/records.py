@@ -49,6 +49,20 @@ class StoredCell(CellRecord):
     reason: str | None
 
 
+class RunRecord(StoredCell):
+    """A cell with its headline metric, who asked for it, when its state last changed (seconds
+    since 1970), and its note and tags. source: "measured", "imported" or "" where it has no
+    result."""
+
+    headline: str
+    value: float | None
+    source: str
+    user: str
+    changed: float | None
+    note: str
+    tags: list[str]
+
+
 class ResultRecord(TypedDict):
     """The content of `result.json`, and a line of an export (which has `source` and lacks
     `stages` and `seconds`)."""

@@ -10,16 +10,30 @@ from sqlalchemy.orm import Session
 
 from bench.results.db import queries
 from bench.results.db.checked import describe_twins, refuse_other_place
+from bench.results.db.journal import Origin, write_origin
 from bench.results.db.models import CellRow, MetricRow, ResultRow
 from bench.results.db.records import CellRecord, ResultRecord, StoredCell
 
 
-def put_result(session: Session, record: ResultRecord, source: str) -> None:
+def put_cell(
+    session: Session, cell: CellRecord, state: str, reason: str | None, origin: Origin | None
+) -> None:
+    """Add or replace a cell; `origin`, who changes its state, is remembered where it changes."""
+    before = session.get(CellRow, cell["label"])
+    changes = before is None or before.state != state
+    session.merge(make_cell_row(cell, state, reason))
+    session.flush()
+    if changes and origin is not None:
+        write_origin(session, cell["label"], origin)
+
+
+def put_result(
+    session: Session, record: ResultRecord, source: str, origin: Origin | None = None
+) -> None:
     """Add or replace a result from `source`; a cell that is new, or measured now, becomes done."""
     cell = record["cell"]
     if source == "measured" or session.get(CellRow, cell["label"]) is None:
-        session.merge(make_cell_row(cell, "done", None))
-        session.flush()
+        put_cell(session, cell, "done", None, origin)
     result = session.query(ResultRow).filter_by(label=cell["label"], source=source).one_or_none()
     if result is None:
         result = ResultRow(label=cell["label"], source=source, headline=record["headline"])

@@ -9,7 +9,7 @@ from bench.core.redact import redact_url
 from bench.results.db.connection import RESTORE, for_writing
 from bench.results.db.lock import exclude_others
 
-HEAD = "0004"  # the newest migration; a test compares it with the migrations folder
+HEAD = "0005"  # the newest migration; a test compares it with the migrations folder
 # Alembic's usual one belongs to Optuna, whose studies are in this database
 VERSION_TABLE = "bench_version"
 
