@@ -10,9 +10,11 @@ import pytest
 import bench
 from bench.api.request import Request, make_runtime
 from bench.core.stage import Stage
+from bench.launch.local import LocalEngine, Silent
 from bench.launch.tracked import clip_tags, describe_stage, digest_without_seed, flatten_settings
 from bench.launch.tracking import check_tracker
 from bench.plan.cell import Plan, PlannedCell
+from tests.launch.toys import engine
 from tests.launch.wandb_files import OfflineRun, read_runs
 
 FEW = {
@@ -89,6 +91,20 @@ def test_a_stage_of_another_method_has_the_name_of_its_own() -> None:
         if s.kind == "pretrain"
     }
     assert names == {"byol", "orl"}
+
+
+def test_another_process_gets_what_the_command_knows_of_a_stage(home: Path) -> None:
+    plan = make_plan(task="knn,object_knn")
+    driver = engine(home)
+    for planned in plan.cells:
+        driver._label(planned)
+    (stage,) = (s for s in plan.stages if s.kind == "pretrain")
+    job = driver.job(stage, driver.runtime)
+    assert job.run == describe_stage(stage, users(plan, stage))
+    worker = LocalEngine(job.runtime, driver.store, Silent())
+    assert worker.tracked_run(stage).config.get("tasks") == ""
+    worker.runs[stage.key] = job.run
+    assert worker.tracked_run(stage).config["tasks"] == "knn, object_knn"
 
 
 def test_settings_are_values_under_names_without_dots() -> None:
