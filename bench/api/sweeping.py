@@ -279,13 +279,11 @@ def work_on_trials(
 ) -> None:
     """Be a worker of the process `driver`: run trials one after another."""
     from bench.launch.session import open_engine
-    from bench.launch.tracking import tag_runtime
     from bench.sweep.drive import follow
     from bench.sweep.study import Sweep
     from bench.sweep.work import Work
 
     follow(driver)
     sweep = Sweep.load(runtime.database, study)
-    runtime = tag_runtime(runtime, f"study:{study}")
     with open_engine(runtime, open_progress(True)) as (engine, _):
         Work(sweep, runtime, data_places(options), engine.listener, engine.progress, until).run()

@@ -19,7 +19,7 @@ from bench.core.records import read_metrics
 from bench.core.store import Store
 from bench.launch.local import Listener, LocalEngine
 from bench.launch.tracked import TrackedRun, describe_cell, flatten_settings
-from bench.launch.tracking import make_tracker
+from bench.launch.tracking import make_tracker, tag_runtime
 from bench.plan.cell import Plan, PlannedCell
 from bench.plan.planner import make_plan
 from bench.sweep.kept import keep_study
@@ -46,6 +46,9 @@ class Work:
     listener: Listener
     progress: Progress
     until: float = float("inf")  # time.time() after which no trial is begun
+
+    def __post_init__(self) -> None:
+        self.runtime = tag_runtime(self.runtime, f"study:{self.sweep.name}")
 
     def run(self) -> None:
         """Take trials until none is left. Ctrl-C leaves with the trial given back."""

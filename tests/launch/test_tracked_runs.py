@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import bench
 from bench.api.request import Request, make_runtime
+from bench.api.sweeping import spell_tracking
+from bench.cli._options import take_tracking
+from bench.core.params import Runtime
 from bench.core.stage import Stage
+from bench.launch.local import LocalEngine, Silent
 from bench.launch.tracked import clip_tags, describe_stage, digest_without_seed, flatten_settings
 from bench.launch.tracking import check_tracker
 from bench.plan.cell import Plan, PlannedCell
+from tests.launch.toys import engine
 from tests.launch.wandb_files import OfflineRun, read_runs
+from tests.sweep.small import finish, opened, work
 
 FEW = {
     "scenes.n_train": 24,
@@ -89,6 +96,20 @@ def test_a_stage_of_another_method_has_the_name_of_its_own() -> None:
         if s.kind == "pretrain"
     }
     assert names == {"byol", "orl"}
+
+
+def test_another_process_gets_what_the_command_knows_of_a_stage(home: Path) -> None:
+    plan = make_plan(task="knn,object_knn")
+    driver = engine(home)
+    for planned in plan.cells:
+        driver._label(planned)
+    (stage,) = (s for s in plan.stages if s.kind == "pretrain")
+    job = driver.job(stage, driver.runtime)
+    assert job.run == describe_stage(stage, users(plan, stage))
+    worker = LocalEngine(job.runtime, driver.store, Silent())
+    assert worker.tracked_run(stage).config.get("tasks") == ""
+    worker.runs[stage.key] = job.run
+    assert worker.tracked_run(stage).config["tasks"] == "knn, object_knn"
 
 
 def test_settings_are_values_under_names_without_dots() -> None:
@@ -180,27 +201,40 @@ def test_a_command_leaves_its_cells_its_pretraining_and_its_board(home: Path) ->
 
 
 def test_a_sweep_is_a_group_of_trials_with_the_values_as_config(home: Path) -> None:
-    swept = bench.sweep(
-        {"knn.k": [1, 3]},
-        method="random_init",
-        task="knn",
-        set=FEW,
-        workers=0,
-        progress=False,
-        tracker="wandb",
-        wandb_system=False,
-    )
+    few = [word for name, value in FEW.items() for word in ("--set", f"{name}={value}")]
+    cheap = ["--method", "random_init", "--task", "knn", *few]
+    sweep, runtime = opened("--param", "knn.k=1,3", *cheap)
+    runtime = runtime.model_copy(update={"tracker": "wandb", "wandb_system": False})
+    work(sweep, runtime)
+    finish(sweep, runtime)
     runs = by_type(home)
     trials = sorted(runs["trial"], key=lambda r: r.config["trial"])
-    assert {run.group for run in trials} == {swept.study}
+    assert {run.group for run in trials} == {sweep.name}
     assert [(r.config["trial"], r.config["knn-k"]) for r in trials] == [(0, 1), (1, 3)]
-    assert [r.summary[swept.metric] for r in trials] == [t["value"] for t in swept.trials]
+    assert [r.summary["top1"] for r in trials] == [t.value for t in sweep.trials()]
     assert {r.summary["state"] for r in trials} == {"complete"}
-    (tag,) = clip_tags([f"study:{swept.study}"])
+    (tag,) = clip_tags([f"study:{sweep.name}"])
     assert len(runs["evaluate"]) == 3, "two trials and the winner on the test images"
-    assert all(tag in run.tags for run in runs["evaluate"])
+    assert all(tag in run.tags for run in [*trials, *runs["evaluate"]])
     (winner,) = (run for run in runs["evaluate"] if "winner" in run.tags)
-    assert winner.config["knn-k"] == swept.best["params"]["knn.k"]
+    best = max(sweep.trials(), key=lambda t: t.value or 0.0)
+    assert winner.config["knn-k"] == best.user_attrs["values"]["knn.k"]
+
+
+def test_the_workers_of_a_sweep_track_as_their_command_does(home: Path) -> None:
+    from bench.cli.sweep import command
+
+    fields: dict[str, Any] = {
+        "tracker": "wandb",
+        "wandb_project": "crops",
+        "wandb_entity": "us",
+        "wandb_tags": ("a", "b c"),
+        "wandb_notes": "--odd, note",
+        "wandb_system": False,
+    }
+    words = spell_tracking(Runtime(home=home, database="sqlite://", **fields))
+    options = command.make_context("sweep", words).params
+    assert take_tracking(options) == fields
 
 
 def test_tensorboard_reads_the_same(home: Path) -> None:

@@ -157,13 +157,14 @@ def test_data_without_labels_have_rank_and_spread(tmp_path: Path) -> None:
     assert any(n.startswith("no probe knn: ") for n in ctx.progress.notes)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("when", ["of", "measure"])
 def test_a_probe_that_fails_is_noted_and_the_training_goes_on(
-    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    when: str, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Probe, backbone: torch.nn.Module) -> dict[str, float]:
+    def fail(*given: Any) -> None:
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(probing.Probe, "measure", fail)
+    monkeypatch.setattr(probing.Probe, when, fail)
     probed = train(tmp_path, ("knn",))
     assert read_history(probed / "probe.jsonl") == []
     assert (probed / "network.pth").read_bytes() == (plain / "network.pth").read_bytes()

@@ -23,6 +23,7 @@ from tests.e2e.micro import backbones, command
 from tests.patience import HANG
 from tests.processes import children
 from tests.stages.pretraining import TINY, Watch, context
+from tests.stages.test_probes import Labelled
 
 # A rate at which two trainings stay close; at usual ones batches of 8 drift apart after three
 # steps.
@@ -74,6 +75,16 @@ def test_two_processes_give_the_backbone_of_one(one: Path, two: Path) -> None:
     summary = json.loads((two / "run" / "summary.json").read_text())
     assert (summary["devices"], summary["batch"], summary["steps"]) == (2, 8, 6)
     assert not workers()
+
+
+def test_the_first_process_alone_probes_and_changes_nothing(two: Path, tmp_path: Path) -> None:
+    ctx = context(tmp_path, settings=CALM, runtime={"devices": 2, "probe": ("knn",)})
+    ctx.blobs = Labelled(tmp_path / "blobs", 24)
+    run(ctx)
+    for name, value in backbone(two).items():
+        assert torch.equal(value, backbone(tmp_path)[name]), name
+    rows = read_history(tmp_path / "run" / "probe.jsonl")
+    assert [row["step"] for row in rows] == [2, 5]
 
 
 def fresh(folder: Path) -> dict[str, torch.Tensor]:

@@ -17,12 +17,16 @@ class Curve:
     is noted, and the training goes on without it."""
 
     def __init__(self, ctx: StageContext, start: int) -> None:
-        self.ctx, self.probe = ctx, None
+        self.ctx = ctx
+        self.probe: Probe | None = None
         self.epochs = int(ctx.params["method"]["params"]["epochs"])
         self.every = math.ceil(self.epochs / LOOKS)
         if ctx.runtime.probe:
             self.history = History(ctx.work / PROBED, start)
-            self.probe = Probe.of(ctx)
+            try:
+                self.probe = Probe.of(ctx)
+            except Exception as error:  # what only looks stops no training
+                self._give_up(error)
 
     def look(self, step: int, epoch: int, backbone: nn.Module) -> None:
         """Measure the backbone after `epoch` epochs, if it is time."""
@@ -30,12 +34,12 @@ class Curve:
             return
         try:
             figures = self.probe.measure(backbone)
-        except Exception as error:  # what only looks stops no training
-            self.probe = None
-            reason = " ".join(str(error).split())[:160]
-            self.ctx.progress.note(
-                f"{self.ctx.stage}: no more probes ({type(error).__name__}: {reason})"
-            )
-            return
+        except Exception as error:
+            return self._give_up(error)
         self.history.add({"step": step, **figures})
         self.ctx.tracker.log(figures, step)
+
+    def _give_up(self, error: Exception) -> None:
+        self.probe = None
+        reason = " ".join(str(error).split())[:160]
+        self.ctx.progress.note(f"{self.ctx.stage}: no probes ({type(error).__name__}: {reason})")
