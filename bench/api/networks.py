@@ -32,8 +32,8 @@ def load_backbone(source: str | Path) -> nn.Module:
         torch.Size([2, 512])
     """
     from bench.core.files import expand_path
-    from bench.nn.architectures import TIMM
     from bench.nn.backbones import build_backbone, load_strictly, read_backbone
+    from bench.nn.timm_names import TIMM
 
     path = expand_path(str(source))
     if path.exists() or "=" in str(source) or str(source).startswith(TIMM):

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.core.errors import unknown
+from bench.nn.timm_names import TIMM, describe
 
-TIMM = "timm:"  # what timm builds
 RESNET_NAMES = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101")
 OPTIONS = ("half", "quarter", "cifar", "zeroinit")
 WIDTHS = {"half", "quarter"}  # of which a name has at most one
@@ -72,8 +72,6 @@ def architecture(name: str) -> Architecture:
     if name in VITS:
         return Architecture("vit", name)
     if name.startswith(TIMM):
-        from bench.nn.timm_names import describe
-
         describe(name)
         return Architecture("timm", name)
     lab = name.startswith("lab_")

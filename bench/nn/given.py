@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BadData, BadInput
 from bench.core.files import expand_path
-from bench.nn.architectures import TIMM
+from bench.nn.timm_names import TIMM
 
 if TYPE_CHECKING:
     from bench.nn.checkpoint import Flat

@@ -15,8 +15,8 @@ from bench.nn.timm_names import TimmName
 State = Mapping[str, Tensor]
 # Of attention, by the width: those of DeiT, ViT and DINOv2, since no tensor tells them.
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1152: 16, 1280: 16, 1408: 16, 1536: 24, 4096: 32}
-BASIC = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34}  # blocks of the stages -> layers
-BOTTLENECK = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+BASIC: dict[tuple[int, ...], int] = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34}  # blocks of stages
+BOTTLENECK: dict[tuple[int, ...], int] = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 PLAIN = {  # channels and groups of the first 3x3 convolution, layers
     (64, 1, 152): "resnet152",
     (128, 1, 50): "wide_resnet50_2",

@@ -14,11 +14,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BadInput, brief, unknown
-from bench.nn.architectures import TIMM as TIMM
 
 if TYPE_CHECKING:
     from torch import nn
 
+TIMM = "timm:"
 PYRAMID = (4, 8, 16, 32)
 # Settings by which timm's networks take images of any size; their position tables are resampled.
 ANY_SIZE: dict[str, dict[str, Any]] = {

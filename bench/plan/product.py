@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.contracts import registry
 from bench.core.errors import BadInput, Unavailable
 from bench.core.files import expand_path
-from bench.nn.architectures import TIMM
+from bench.nn.timm_names import TIMM
 from bench.plan.cell import WEIGHTS, Cell, Plan
 from bench.plan.options import (
     DataChoice,

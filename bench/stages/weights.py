@@ -15,8 +15,8 @@ from bench.core.files import write_json
 from bench.core.params import Runtime
 from bench.core.stage import Stage
 from bench.data.files import content_hash, fingerprint
-from bench.nn.architectures import TIMM
 from bench.nn.given import NETWORK
+from bench.nn.timm_names import TIMM
 
 VERSION = 1  # of how checkpoints are read
 

@@ -46,7 +46,8 @@ def build_dilated(
     own by the same rule."""
     if architecture(backbone).family == "timm":
         built = TimmBackbone(backbone, output_stride)
-        return built, *built.shape.widths[-2:]
+        before, width = built.shape.widths[-2:]
+        return built, before, width
     resnet = build_backbone(backbone)
     assert isinstance(resnet, ResNetBackbone)
     return dilate(resnet, output_stride), resnet.feature_dim // 2, resnet.feature_dim
