@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.results.db import queries
@@ -23,7 +23,7 @@ def read_runs(
 ) -> list[RunRecord]:
     """Cells with their journal, the last changed first: of a user, with a tag, with the values of
     columns that `filters` names. A cell that was measured here and imported is one of each."""
-    query: Select[Any] = (
+    query: Any = (
         select(CellRow, JournalRow, ResultRow)
         .outerjoin(JournalRow, JournalRow.label == CellRow.label)
         .outerjoin(ResultRow, ResultRow.label == CellRow.label)

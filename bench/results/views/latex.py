@@ -91,7 +91,8 @@ def _split(text: str) -> Iterable[tuple[bool, str]]:
 
 def is_known(letter: str) -> bool:
     """Whether pdfLaTeX sets a letter outside ASCII without a package."""
-    base, *marks = unicodedata.normalize("NFD", letter)
+    parts = unicodedata.normalize("NFD", letter)
+    base, marks = parts[0], parts[1:]
     marked = len(marks) == 1 and base.isascii() and base.isalpha() and marks[0] in MARKS
     return letter in LETTERS or (marked and ord(letter) <= LAST)
 
