@@ -153,9 +153,22 @@ def check_once(mark: str, cache: Path, check: Callable[[], object]) -> None:
 
 def read_json(file: Path, what: str, advice: str = "download them again") -> Any:
     """Parsed JSON, or BadData saying that the file is missing or half-written."""
+    return parse_json(read_bytes(file, what, advice), file, what, advice)
+
+
+def read_bytes(file: Path, what: str, advice: str = "download them again") -> bytes:
+    """The content of the file, or BadData saying that it is missing or cannot be read."""
     try:
-        return json.loads(file.read_bytes())
+        return file.read_bytes()
     except FileNotFoundError:
         raise BadData(f"{what} are missing: {file}; {advice}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise BadData(f"{what} cannot be read, half-written? {file}: {error}; {advice}") from None
+
+
+def parse_json(data: bytes, file: Path, what: str, advice: str = "download them again") -> Any:
+    """The JSON of a file's content, or BadData saying that it is half-written."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise BadData(f"{what} cannot be read, half-written? {file}: {error}; {advice}") from None

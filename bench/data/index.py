@@ -22,9 +22,10 @@ from bench.data.semantic import read_classes
 @dataclass
 class Row:
     """One image on its way into an index. `annotations`: dicts with box (xyxy), label, crowd,
-    difficult, area, id, segmentation (COCO polygons or RLE, or None), keypoints (flat list, or
-    None). `file` and `semantic` (the PNG of class indices, or None) are relative to the folder
-    `IndexedImages` is given. `mark`: a hash of the file's bytes, which the index does not keep."""
+    difficult, area, id, segmentation (COCO polygons or RLE, as Python's lists or as JSON text, or
+    None), keypoints (flat list, or None). `file` and `semantic` (the PNG of class indices, or
+    None) are relative to the folder `IndexedImages` is given. `mark`: a hash of the file's bytes,
+    which the index does not keep."""
 
     id: int
     file: str
@@ -64,9 +65,7 @@ def write_index(
     if any(r.semantic for r in ordered):
         _text(arrays, "semantic", (r.semantic or "" for r in ordered))
     if any(a["segmentation"] is not None for a in flat):
-        _text(
-            arrays, "masks", (json.dumps(a["segmentation"], separators=(",", ":")) for a in flat)
-        )
+        _text(arrays, "masks", (_mask_text(a["segmentation"]) for a in flat))
     if any(a["keypoints"] is not None for a in flat):
         count = next(len(a["keypoints"]) for a in flat if a["keypoints"] is not None)
         rows_ = [a["keypoints"] if a["keypoints"] is not None else [0.0] * count for a in flat]
@@ -76,6 +75,13 @@ def write_index(
     write_json(folder / "classes.json", classes)
     if keypoint_names is not None:
         write_json(folder / "keypoint_names.json", list(keypoint_names))
+
+
+def _mask_text(segmentation: Any) -> str:
+    """Its JSON; what is text already (msgspec.Raw, of a COCO file) is not written anew."""
+    if segmentation is None or isinstance(segmentation, list | dict):
+        return json.dumps(segmentation, separators=(",", ":"))
+    return bytes(segmentation).decode()
 
 
 def _text(arrays: dict[str, np.ndarray], name: str, texts: Iterable[str]) -> None:

@@ -164,10 +164,10 @@ def test_annotations_are_parsed_once(
     folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[str] = []
-    read = coco_file.read_json
+    read = coco_file.read_bytes
     monkeypatch.setattr(
         coco_file,
-        "read_json",
+        "read_bytes",
         lambda file, *more: parsed.append(file.name) or read(file, *more),
     )
     before = key(folder, home)
@@ -179,6 +179,22 @@ def test_annotations_are_parsed_once(
         key(folder, home)
     with pytest.raises(BadData, match="lacks 1 of 3 images"):
         key(folder, home)
+
+
+def test_the_index_takes_what_the_plan_has_parsed(
+    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for plan and index; an index in another process, or of other content, parses anew."""
+    parsed: list[str] = []
+    read = coco_file.read_bytes
+    monkeypatch.setattr(
+        coco_file,
+        "read_bytes",
+        lambda file, *more: parsed.append(file.name) or read(file, *more),
+    )
+    images = split(component("coco"), folder, home)
+    assert sorted(parsed) == ["instances_train2017.json", "instances_val2017.json"]
+    assert len(images) == 3
 
 
 @pytest.mark.parametrize("what", ["annotation", "image", "more", "keypoints", "val"])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.core.errors import BadData
-from bench.data.files import read_json
+from bench.data.files import parse_json, read_bytes
 from bench.data.findings import Findings
 
 NUMBER = re.compile(r"-?(0|[1-9]\d{0,18})(\.\d{1,18})?", re.ASCII)
@@ -45,7 +45,8 @@ class CocoCategory(NamedTuple):
 
 class CocoObject(NamedTuple):
     """box: (x, y, width, height) as written. area: None where it is missing. segmentation: as
-    written, not yet looked at. keypoints: flat x, y, visibility, or None; `labelled`: how many of
+    written, not yet looked at (msgspec.Raw: its JSON text; `bench.data.layouts.coco_masks.plain`
+    decodes it). keypoints: flat x, y, visibility, or None; `labelled`: how many of
     them count."""
 
     id: int
@@ -84,7 +85,16 @@ def load_coco(
 ) -> CocoFile:
     """The file, read and checked; faults of its entries go to `findings`, BadData where it is no
     COCO file at all. advice: what to do where it cannot be read."""
-    return parse_coco(read_json(file, what, advice), str(file), findings)
+    from bench.data.layouts.coco_typed import read_typed
+
+    data = read_bytes(file, what, advice)
+    typed = read_typed(data, str(file))
+    if typed is None:
+        return parse_coco(parse_json(data, file, what, advice), str(file), findings)
+    del data
+    _check_names(typed, findings)
+    _check_references(typed, findings)
+    return typed
 
 
 def parse_coco(content: Any, name: str, findings: Findings) -> CocoFile:

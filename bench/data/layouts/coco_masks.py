@@ -13,17 +13,28 @@ from bench.data.layouts.coco_file import Wrong
 Extent = tuple[float, float, float, float]  # x1, y1, x2, y2 of a mask
 
 
+def plain(segmentation: Any) -> Any:
+    """A segmentation whose JSON text was kept (msgspec.Raw), decoded; others as they are."""
+    if segmentation is None or isinstance(segmentation, list | dict | str | int | float):
+        return segmentation
+    import msgspec
+
+    return msgspec.json.decode(segmentation) if memoryview(segmentation) else None
+
+
 def read_mask(segmentation: Any, size: tuple[int, int]) -> tuple[Any, Extent | None]:
     """A segmentation as it goes into the index, and where it lies; (None, None) where there is
     none (null, an empty list, or nothing but polygons of less than three points, which are left
     out). `size`: (width, height) of the image. `Wrong` where it is neither polygons nor run
     lengths of this image."""
+    text, segmentation = segmentation, plain(segmentation)
     if segmentation is None or segmentation == []:
         return None, None
     if isinstance(segmentation, list):
-        return _polygons(segmentation)
+        kept, extent = _polygons(segmentation)
+        return (text if kept is segmentation else kept), extent  # what is unchanged stays text
     if isinstance(segmentation, dict):
-        return segmentation, _runs(segmentation, size)
+        return text, _runs(segmentation, size)
     raise Wrong(
         "segmentation is neither polygons nor run lengths",
         f"segmentation is {type(segmentation).__name__}, neither polygons nor run lengths",
@@ -62,8 +73,8 @@ def _polygons(polygons: list[Any]) -> tuple[list[Any] | None, Extent | None]:
             continue
         kept.append(polygon)
         xs, ys = polygon[::2], polygon[1::2]
-        low_x, high_x = min(low_x, *xs), max(high_x, *xs)
-        low_y, high_y = min(low_y, *ys), max(high_y, *ys)
+        low_x, high_x = min(low_x, min(xs)), max(high_x, max(xs))
+        low_y, high_y = min(low_y, min(ys)), max(high_y, max(ys))
     if not kept:
         return None, None
     return (polygons if len(kept) == len(polygons) else kept), (low_x, low_y, high_x, high_y)

@@ -33,6 +33,7 @@ from bench.data.layouts.coco_join import (
     join_classes,
     join_keypoints,
 )
+from bench.data.layouts.coco_masks import plain
 from bench.data.runner import note_repairs, read_splits
 
 KEYPOINTS = (
@@ -78,6 +79,11 @@ class _Contents:
     remarks: dict[str, list[str]]
 
 
+# What a plan has just read of a set, by name, folder and fingerprint: the stage of the index in
+# the same process takes it, so that large annotations are parsed once.
+_KEPT: dict[tuple[str, str, str], _Contents] = {}
+
+
 class CocoSet(Data):
     """Boxes, masks, crowds and keypoints from COCO files, one for each split.
 
@@ -119,12 +125,18 @@ class CocoSet(Data):
         place, cache = self.root(root), runtime.home / "cache"
         parts = self.parts(place)
         mark = self.mark(place, parts, cache)
-        check_once(f"2{mark}", cache, partial(self._read, place, parts))
+        check_once(f"2{mark}", cache, partial(self._read_for, mark, place, parts))
         return self.make_stage(place, runtime, fingerprint=mark)
+
+    def _read_for(self, mark: str, root: Path, parts: list[CocoPart]) -> None:
+        """Read what the fingerprint is of, and keep it for the stage that comes next."""
+        _KEPT.clear()
+        _KEPT[self.name, str(root), mark] = self._read(root, parts)
 
     def run(self, ctx: StageContext) -> None:
         root = ctx.runtime.roots[ctx.stage.key]
-        contents = self._read(root, self.parts(root))
+        kept = _KEPT.pop((self.name, str(root), str(ctx.params["fingerprint"])), None)
+        contents = kept or self._read(root, self.parts(root))
         images = {
             split: [(self.image_base(root, split), image) for image in file.images]
             for split, file in contents.files.items()
@@ -231,7 +243,7 @@ def _written(item: CocoObject, category: int, number: int) -> dict[str, Any]:
         "bbox": list(item.box),
         "area": item.box[2] * item.box[3] if item.area is None else item.area,
         "iscrowd": int(item.crowd),
-        "segmentation": item.segmentation or [],
+        "segmentation": plain(item.segmentation) or [],
     }
     if item.keypoints is None:
         return record
