@@ -92,10 +92,10 @@ def describe_cost(seconds: float, made: int) -> str:
             "No such picture was made with this database yet, so its cost is not known. It needs "
             "one pass of a network over the images; the time is shown while it runs."
         )
-    return (
-        f"Cost: about {duration(seconds)}, the median of the {made} of this kind that were made. "
-        "What exists already is only drawn."
-    )
+    like = f"the median of the {made} of this kind that were made"
+    if made == 1:
+        like = "as the one of this kind that was made"
+    return f"Cost: about {duration(seconds)}, {like}. What exists already is only drawn."
 
 
 def show_job(usual: float) -> None:
