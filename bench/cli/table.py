@@ -110,6 +110,7 @@ def list_(as_json: bool) -> None:
     metavar="NAME=PATH",
     help="Where a data set of the table is, for example coco=/data/coco; may be repeated.",
 )
+@JSON(help="Print every cell and its state as JSON instead of as text.")
 @DRY_RUN()
 @device_options
 @launcher_options
@@ -128,6 +129,7 @@ def run(
     max_parallel: int,
     ray_address: str,
     slurm: str,
+    as_json: bool,
     **tracking: Any,
 ) -> None:
     """Run the cells of table NAME at a scale, each stage once.
@@ -140,7 +142,7 @@ def run(
     """
     from bench.api.running import run_plan
     from bench.cli.matrix import print_summary
-    from bench.cli.run import exit_code, print_commands
+    from bench.cli.run import describe_results, exit_code, print_commands
     from bench.plan.options import check_scale, parse_seeds
     from bench.results.papers.tables import load_table
 
@@ -164,6 +166,9 @@ def run(
     if dry_run:
         return print_commands(plan, absent or {})
     results = run_plan(plan, runtime)
+    if as_json:
+        print_json(describe_results(results))
+        sys.exit(exit_code(results))
     print_summary(results)
     click.echo(f"next: bench table show {table.name} --scale {scale}")
     sys.exit(exit_code(results))
