@@ -16,6 +16,7 @@ from bench.cli._options import (
     JSON,
     SCALE,
     SEEDS,
+    TASK,
     device_options,
     launcher_options,
     take_tracking,
@@ -96,14 +97,7 @@ def list_(as_json: bool) -> None:
     help="Rows to run: a glob of their labels as bench table show prints them, for example "
     "'BYOL*'.",
 )
-@click.option(
-    "--task",
-    "-t",
-    "tasks",
-    default="*",
-    show_default=True,
-    help="Tasks to run: a glob of their names, for example 'voc07_*'.",
-)
+@TASK(default="all", show_default=True)
 @click.option(
     "--data",
     multiple=True,
@@ -120,7 +114,7 @@ def run(
     scale: str,
     seeds: str,
     rows: str,
-    tasks: str,
+    task: str,
     data: tuple[str, ...],
     dry_run: bool,
     devices: int | str,
@@ -156,7 +150,7 @@ def run(
         **take_tracking(tracking, f"table:{table.name}"),
         slurm=slurm,
     )
-    groups = _choose_cells(table, check_scale(scale), rows, tasks)
+    groups = _choose_cells(table, check_scale(scale), rows, task)
     numbers = parse_seeds(seeds)
     cells = {
         row: [replace(c, seed=n) for c in group for n in numbers] for row, group in groups.items()
@@ -179,10 +173,11 @@ def _choose_cells(table: Table, scale: str, rows: str, tasks: str) -> dict[str, 
     them."""
     from bench.plan.options import default_task_data
 
+    globs = ["*"] if tasks == "all" else [part.strip() for part in tasks.split(",")]
     groups: dict[str, list[Cell]] = {}
     for cell, places in table.cells(scale).items():
         labels = [label for label, _ in places if label == rows or fnmatchcase(label, rows)]
-        if labels and fnmatchcase(cell.task, tasks):
+        if labels and any(fnmatchcase(cell.task, glob) for glob in globs):
             data = default_task_data(cell.task, scale)
             groups.setdefault(labels[0], []).append(replace(cell, task_data=data))
     if not groups:
