@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from bench.cli._complete import Key
+from bench.cli._options import JSON
+from bench.cli._table import print_json
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
 
@@ -28,7 +30,8 @@ FORMATS = ("torchvision", "detectron2", "mmdet")
     required=True,
     help="File to write, for example backbone.pth.",
 )
-def command(key: str, style: str, out: Path) -> None:
+@JSON()
+def command(key: str, style: str, out: Path, as_json: bool) -> None:
     """Write the backbone of stage KEY for torchvision, detectron2 or mmdet.
 
     KEY is the beginning of the key of a pretraining, of a stage of weights, or of a result, whose
@@ -51,6 +54,10 @@ def command(key: str, style: str, out: Path) -> None:
         )
     with write_atomically(out) as partial:
         write_backbone(state, style, partial)
+    if as_json:
+        return print_json(
+            {"file": str(out), "backbone": name, "tensors": len(state), "format": style}
+        )
     click.echo(f"{out}: {name}, {len(state)} tensors, {style}'s keys")
     if style == "detectron2":
         click.echo(

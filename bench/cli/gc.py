@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from bench.cli._options import JSON
+from bench.cli._table import print_json
 from bench.core.store import SCRATCH, Store
 from bench.launch.session import open_runtime
 
@@ -34,13 +36,15 @@ DROPPABLE = (
 @click.option(
     "--yes", is_flag=True, help="Delete. Without this, only print what would be deleted."
 )
-def command(stages: bool, yes: bool) -> None:
+@JSON()
+def command(stages: bool, yes: bool, as_json: bool) -> None:
     """Free disk space: delete partial work, damaged folders and, with --stages, finished stages.
 
     Results are never deleted, nor is what a running command makes or reads.
     """
     store = Store(open_runtime().home)
     sizes: list[int] = []
+    folders: list[str] = []
 
     def measure(folder: Path) -> None:
         sizes.append(sum(p.lstat().st_size for p in folder.rglob("*") if p.is_file()))
@@ -55,7 +59,12 @@ def command(stages: bool, yes: bool) -> None:
         else:
             gone = _would_go(store, folder, name, measure)
         if gone:
-            click.echo(f"{sizes[-1] / 2**20:9.1f} MiB  {folder.relative_to(store.home)}")
+            folders.append(str(folder.relative_to(store.home)))
+            if not as_json:
+                click.echo(f"{sizes[-1] / 2**20:9.1f} MiB  {folders[-1]}")
+    if as_json:
+        rows = [{"folder": f, "bytes": s} for f, s in zip(folders, sizes, strict=True)]
+        return print_json({"deleted": yes, "folders": rows, "bytes": sum(sizes)})
     what = (
         "freed"
         if yes

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from bench.cli._options import JSON
+from bench.cli._table import print_json
+
 
 @click.command()
 @click.argument("kind", type=click.Choice(["method", "crop", "task", "data"]))
@@ -16,7 +19,8 @@ import click
     help="Folder to write an installable package to, with an entry point and tests. If it is one "
     "already, the component is added to it.",
 )
-def command(kind: str, name: str, package: Path | None) -> None:
+@JSON()
+def command(kind: str, name: str, package: Path | None, as_json: bool) -> None:
     """Write component NAME to start from; it works and passes bench check.
 
     Without --package it goes to its place in a checkout of bench, where you run the command. For
@@ -29,7 +33,10 @@ def command(kind: str, name: str, package: Path | None) -> None:
     """
     from bench.api.scaffold import new_component
 
-    for path in new_component(kind, name, package):
+    paths = new_component(kind, name, package)
+    if as_json:
+        return print_json({"files": [str(path) for path in paths]})
+    for path in paths:
         click.echo(path)
     if package is not None:
         click.echo(f"next: pip install -e {package}, then: bench check {kind}:{name}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from bench.cli._options import JSON
-from bench.cli._table import echo_prose
+from bench.cli._table import echo_prose, print_json
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
 
@@ -126,7 +126,8 @@ def _write_csv(file: TextIO, results: Iterable[ResultRecord]) -> int:
 
 @command.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-def import_(file: Path) -> None:
+@JSON()
+def import_(file: Path, as_json: bool) -> None:
     """Add the results in FILE, which bench results export wrote as JSON elsewhere.
 
     They stay apart from what was measured here.
@@ -147,12 +148,15 @@ def import_(file: Path) -> None:
     runtime = open_runtime()
     imported, known = open_database(runtime.database).record_import(results, str(file))
     keep_import(runtime.home, results)
+    if as_json:
+        return print_json({"imported": imported, "known": known})
     more = f"; {known} more were measured already" if known else ""
     click.echo(f"{imported} results imported{more}")
 
 
 @command.command()
-def rebuild() -> None:
+@JSON()
+def rebuild(as_json: bool) -> None:
     """Restore the results database from the files of BENCH_HOME.
 
     Stages, results, imports, cells that failed or are unsupported, and the trials of sweeps.
@@ -170,6 +174,16 @@ def rebuild() -> None:
     stages, results = restore(runtime.home / "store", database, note)
     imported, cells = restore_kept(runtime.home, database, note)
     studies = restore_studies(runtime.home, runtime.database, note)
+    if as_json:
+        return print_json(
+            {
+                "stages": stages,
+                "results": results,
+                "imported": imported,
+                "cells": cells,
+                "sweeps": studies,
+            }
+        )
     click.echo(f"{stages} stages and {results} results recorded")
     if imported or cells or studies:
         click.echo(

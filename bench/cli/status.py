@@ -44,7 +44,7 @@ def command(as_json: bool) -> None:
         return
     _print_jobs(jobs)
     for maker in makers:
-        click.echo(f"made now: {maker['key']} by {maker['owner']}")
+        click.echo(f"made now: {maker['stage']} {maker['key']} by {maker['owner']}")
     for cell in cells:
         about = _describe(cell)
         why = f": {about['reason']}" if about["reason"] else ""

@@ -16,6 +16,7 @@ from bench.cli._options import (
     JSON,
     SCALE,
     SEEDS,
+    TASK,
     device_options,
     launcher_options,
     take_tracking,
@@ -96,20 +97,14 @@ def list_(as_json: bool) -> None:
     help="Rows to run: a glob of their labels as bench table show prints them, for example "
     "'BYOL*'.",
 )
-@click.option(
-    "--task",
-    "-t",
-    "tasks",
-    default="*",
-    show_default=True,
-    help="Tasks to run: a glob of their names, for example 'voc07_*'.",
-)
+@TASK(default="all", show_default=True)
 @click.option(
     "--data",
     multiple=True,
     metavar="NAME=PATH",
     help="Where a data set of the table is, for example coco=/data/coco; may be repeated.",
 )
+@JSON(help="Print every cell and its state as JSON instead of as text.")
 @DRY_RUN()
 @device_options
 @launcher_options
@@ -119,7 +114,7 @@ def run(
     scale: str,
     seeds: str,
     rows: str,
-    tasks: str,
+    task: str,
     data: tuple[str, ...],
     dry_run: bool,
     devices: int | str,
@@ -128,6 +123,7 @@ def run(
     max_parallel: int,
     ray_address: str,
     slurm: str,
+    as_json: bool,
     **tracking: Any,
 ) -> None:
     """Run the cells of table NAME at a scale, each stage once.
@@ -140,7 +136,7 @@ def run(
     """
     from bench.api.running import run_plan
     from bench.cli.matrix import print_summary
-    from bench.cli.run import exit_code, print_commands
+    from bench.cli.run import describe_results, exit_code, print_commands
     from bench.plan.options import check_scale, parse_seeds
     from bench.results.papers.tables import load_table
 
@@ -154,7 +150,7 @@ def run(
         **take_tracking(tracking, f"table:{table.name}"),
         slurm=slurm,
     )
-    groups = _choose_cells(table, check_scale(scale), rows, tasks)
+    groups = _choose_cells(table, check_scale(scale), rows, task)
     numbers = parse_seeds(seeds)
     cells = {
         row: [replace(c, seed=n) for c in group for n in numbers] for row, group in groups.items()
@@ -164,6 +160,9 @@ def run(
     if dry_run:
         return print_commands(plan, absent or {})
     results = run_plan(plan, runtime)
+    if as_json:
+        print_json(describe_results(results))
+        sys.exit(exit_code(results))
     print_summary(results)
     click.echo(f"next: bench table show {table.name} --scale {scale}")
     sys.exit(exit_code(results))
@@ -174,10 +173,11 @@ def _choose_cells(table: Table, scale: str, rows: str, tasks: str) -> dict[str, 
     them."""
     from bench.plan.options import default_task_data
 
+    globs = ["*"] if tasks == "all" else [part.strip() for part in tasks.split(",")]
     groups: dict[str, list[Cell]] = {}
     for cell, places in table.cells(scale).items():
         labels = [label for label, _ in places if label == rows or fnmatchcase(label, rows)]
-        if labels and fnmatchcase(cell.task, tasks):
+        if labels and any(fnmatchcase(cell.task, glob) for glob in globs):
             data = default_task_data(cell.task, scale)
             groups.setdefault(labels[0], []).append(replace(cell, task_data=data))
     if not groups:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from bench.core.locks import take_lock
+from bench.core.running import list_work
 from bench.launch.slurm import queue
 from bench.launch.slurm.queue import QueuedJob
 from bench.launch.slurm.records import JobRecord, JobRecords
@@ -36,10 +37,11 @@ class JobStatus(TypedDict):
 
 
 class Maker(TypedDict):
-    """A process that makes a stage now, on some machine: the first 12 digits of the stage's
-    key."""
+    """A process that makes a stage now, on some machine. key: the first 12 digits of the stage's;
+    stage: kind/name, "" where its work has only begun."""
 
     key: str
+    stage: str
     owner: str
 
 
@@ -99,10 +101,13 @@ def _read_last_line(log: Path) -> str:
 
 def find_makers(home: Path) -> Iterator[Maker]:
     """The processes that make stages now, on every machine that shares the home."""
+    works = {work["stage"]["key"][:32]: work["stage"] for _, work in list_work(home)}
     for file in sorted((home / "locks").glob("*.lock")):
         with suppress(OSError), file.open("r+b") as handle:
             if take_lock(handle.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB, home):
                 continue
             words = handle.read(400).decode(errors="replace").split()
             owner = " ".join(words[:3]) or "another process"
-            yield {"key": file.name[:12], "owner": owner}
+            stage = works.get(file.stem)
+            name = f"{stage['kind']}/{stage['name']}" if stage else ""
+            yield {"key": file.name[:12], "stage": name, "owner": owner}

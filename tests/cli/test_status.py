@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,28 @@ def test_it_shows_jobs_processes_and_failed_cells(
     answer = json.loads(bench("status", "--json")[1])
     assert answer["counts"]["queued"] == 1
     assert [c["key"] for c in answer["cells"]] == [cell.final.key]
+
+
+def test_it_names_the_process_that_makes_a_stage(home: Path, bench: Bench) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from bench.core.store import Store;"
+        "from bench.core.running import note_work; from tests.launch.toys import toy\n"
+        "store, stage = Store(Path(sys.argv[1])), toy('slow')\n"
+        "with store.lock(stage):\n"
+        "    note_work(store.work(stage), stage, [])\n"
+        "    print('ready', flush=True); sys.stdin.read()"
+    )
+    maker = subprocess.Popen(
+        [sys.executable, "-c", code, str(home)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert maker.stdout is not None
+        assert maker.stdout.readline() == "ready\n"
+        out = bench("status")[1]
+    finally:
+        maker.communicate("")
+    assert f"made now: toy/slow {toy('slow').short} by" in out
+    assert f"pid {maker.pid}" in out

@@ -123,6 +123,10 @@ def test_run_plans_the_cells_of_the_rows_and_tasks_asked_for() -> None:
         " --task-data scenes --set coarse.n_crops=1"
     )
     assert len(dry("000/T1")) == 24
+    svm, linear = (len(dry("002/T1", "--task", t)) for t in ("voc07_svm", "imagenet_*"))
+    assert svm
+    assert linear
+    assert len(dry("002/T1", "--task", "voc07_svm,imagenet_*")) == svm + linear
     assert len(dry("002/T1", "--rows", "Random [18] -")) == 4  # a label is no glob
 
 

@@ -299,6 +299,18 @@ def test_stages_that_wait_for_one_job_are_one_array(home: Path, fake: Cluster) -
     }
 
 
+def test_large_arrays_are_divided(
+    home: Path, fake: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clusters limit the number of tasks; each part's evaluations follow its own trainings."""
+    monkeypatch.setattr("bench.launch.slurm.submit.MOST", 2)
+    numbers = submit(home, {s.key: s for s in plan(5).stages})
+    names = "1 2_0 2_1 3_0 3_1 4 5 6_0 6_1 7_0 7_1"
+    assert sorted(numbers.values()) == names.split()
+    after = sorted(fake.options(n)["dependency"] for n in (5, 6, 7))
+    assert after == ["afterok:1,aftercorr:2", "afterok:1,aftercorr:3", "afterok:1:4"]
+
+
 def test_a_refused_job_takes_the_others_back(
     home: Path, fake: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

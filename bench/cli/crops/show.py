@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from bench.cli._engine import open_engine
-from bench.cli._options import CROP, IMAGES_DATA, SCALE, SET, device_options, say_left_out
+from bench.cli._options import (
+    CROP,
+    IMAGES_DATA,
+    JSON,
+    SCALE,
+    SET,
+    device_options,
+    say_left_out,
+)
+from bench.cli._table import print_json
 from bench.launch.session import open_runtime
 
 
@@ -35,6 +44,7 @@ from bench.launch.session import open_runtime
     help="Width of each panel in pixels.",
 )
 @device_options
+@JSON()
 def show(
     image: str,
     crop: str,
@@ -45,6 +55,7 @@ def show(
     width: int,
     devices: int | str,
     workers: int,
+    as_json: bool,
 ) -> None:
     """Draw the crops of every strategy on one image.
 
@@ -62,6 +73,9 @@ def show(
             cells, runtime, paths, engine, file if file.is_file() else image, width
         )
     save_png(out, drawn)
+    if as_json:
+        shown = [cell.crop for cell in cells if cell.crop not in left_out]
+        return print_json({"file": str(out), "crops": shown, "left_out": left_out})
     for name, reason in left_out.items():
         click.echo(f"left out: {name}: {reason}", err=True)
     click.echo(

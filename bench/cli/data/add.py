@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli._options import SET, Names
-from bench.cli._table import echo_prose
+from bench.cli._options import JSON, SET, Names
+from bench.cli._table import echo_prose, print_json
 from bench.contracts import registry
 from bench.core.errors import BadInput, unknown
 from bench.core.files import expand_path
 from bench.launch.session import open_runtime
+
+if TYPE_CHECKING:
+    from bench.plan.named import NamedSet
 
 
 @click.command()
@@ -21,7 +24,10 @@ from bench.launch.session import open_runtime
 @click.argument("path", type=click.Path(path_type=Path))
 @SET(help="Setting of the set, FIELD=VALUE, for example --set train=annotations.json:images.")
 @click.option("--replace", is_flag=True, help="Replace a named set that has this name already.")
-def add(name: str, data: str, path: Path, sets: tuple[str, ...], replace: bool) -> None:
+@JSON()
+def add(
+    name: str, data: str, path: Path, sets: tuple[str, ...], replace: bool, as_json: bool
+) -> None:
     """Give data set SET at PATH the name NAME, with its settings.
 
     NAME then works wherever a data set is named, as in --data NAME, and is what boards call it.
@@ -41,6 +47,8 @@ def add(name: str, data: str, path: Path, sets: tuple[str, ...], replace: bool) 
     component.stage(place, open_runtime())
     named = NamedSet(name, data, place, tuple(settings.items()))
     save_named(named, replace)
+    if as_json:
+        return print_json(_describe(named))
     echo_prose(f"{name} is {data} at {place}, kept in {named.file}", "  ", "")
     click.echo(f"then: bench data check {name}, or --data {name} in any command")
 
@@ -57,11 +65,25 @@ def _own_settings(data: str, sets: tuple[str, ...]) -> dict[str, str]:
     return settings
 
 
+def _describe(named: NamedSet) -> dict[str, Any]:
+    settings = dict(named.settings)
+    return {
+        "name": named.name,
+        "data": named.data,
+        "path": str(named.path),
+        "settings": settings,
+        "file": str(named.file),
+    }
+
+
 @click.command()
 @click.argument("name")
-def remove(name: str) -> None:
+@JSON()
+def remove(name: str, as_json: bool) -> None:
     """Forget the named set NAME. Its folder, and results of it, stay."""
     from bench.plan.named import remove_named
 
     named = remove_named(name)
+    if as_json:
+        return print_json(_describe(named))
     echo_prose(f"{name} is forgotten; {named.data} at {named.path} stays as it is", "  ", "")

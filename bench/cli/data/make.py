@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from bench.cli._options import JSON
+from bench.cli._table import print_json
 from bench.contracts import registry
 from bench.core.errors import BadInput
 from bench.core.files import expand_path
@@ -41,7 +43,8 @@ from bench.core.files import expand_path
     type=click.IntRange(0),
     help="Seed of the generated images.",
 )
-def make(name: str, out: Path, train: int, val: int, seed: int) -> None:
+@JSON()
+def make(name: str, out: Path, train: int, val: int, seed: int, as_json: bool) -> None:
     """Write a small generated set in the official layout of NAME.
 
     It is for trying --data NAME=PATH from end to end, before the real set is downloaded.
@@ -56,5 +59,7 @@ def make(name: str, out: Path, train: int, val: int, seed: int) -> None:
 
     write_sample(cls, place, train, val, seed)
     more = "".join(f" --set {name}.{setting}" for setting in cls.sample_settings)
+    if as_json:
+        return print_json({"data": name, "path": str(place), "train": train, "val": val})
     click.echo(f"wrote generated images in the layout of {name}: {place}")
     click.echo(f"then: bench data check {name}={place}{more}")

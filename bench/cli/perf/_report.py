@@ -16,9 +16,11 @@ from bench.core.errors import BadInput
 REPORT = shared(
     "--json",
     "json_file",
-    metavar="FILE|-",
-    help="File to write the numbers to as JSON, for example speed.json; with -, JSON is printed "
-    "instead of the table.",
+    is_flag=False,
+    flag_value="-",
+    metavar="[FILE]",
+    help="Print everything as JSON instead of as text; with FILE, for example speed.json, write "
+    "it there beside the table.",
 )
 REPEATS = shared(
     "--repeats",

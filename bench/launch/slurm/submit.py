@@ -35,6 +35,7 @@ SUBMITIT = {
     "partition": "partition",
     "mem": "mem",
 }
+MOST = 500  # tasks of an array; clusters take 1,000 unless they say otherwise
 OF_TRAININGS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
@@ -73,7 +74,8 @@ def make_batches(stages: Sequence[Stage], jobs: Mapping[str, str]) -> Iterator[B
         together = {stage.key for row, _ in rows for stage in row}
         for (_, uses_gpu, inputs), group in alike.items():
             if group[0].key not in together:
-                yield Batch(tuple(group), uses_gpu, _after(inputs))
+                for start in range(0, len(group), MOST):
+                    yield Batch(tuple(group[start : start + MOST]), uses_gpu, _after(inputs))
         for row, after in rows:
             yield Batch(row, row[0].kind not in ON_CPU, after)
 

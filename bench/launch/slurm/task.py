@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.core.errors import StageFailed
 from bench.core.line_progress import LineProgress
+from bench.core.running import NOTE
 from bench.core.signals import listen_for_stop
 from bench.core.store import Store
 from bench.launch.jobs import Job, Report, limit_threads, make, threads_of
@@ -88,5 +89,6 @@ def _is_time_up(about: Mapping[str, str]) -> bool:
 
 
 def _has_saved(work: Path, started: float) -> bool:
-    """Whether a file of the work folder was written since."""
-    return any(f.stat().st_mtime > started for f in work.rglob("*") if f.is_file())
+    """Whether a file of the work folder was written since, but for the note of what runs."""
+    files = (f for f in work.rglob("*") if f.is_file() and f.name != NOTE)
+    return any(f.stat().st_mtime > started for f in files)
