@@ -7,7 +7,7 @@ needs changed, as a rule the default and whether the option is required.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,9 +15,6 @@ from click.shell_completion import CompletionItem
 from bench.cli._complete import Setting
 from bench.contracts.component import SCALES
 from bench.core.errors import BadInput
-
-if TYPE_CHECKING:
-    from bench.api.request import TrackingOptions
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
@@ -127,12 +124,6 @@ def _check_launcher(ctx: click.Context, param: click.Parameter, name: str) -> st
 
 def _split_names(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
-
-
-def _trackers() -> list[str]:
-    from bench.launch.tracking import TRACKERS
-
-    return list(TRACKERS)
 
 
 def _join_slurm(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> str:
@@ -278,28 +269,6 @@ RAY_ADDRESS = shared(
     metavar="auto|HOST:PORT",
     help="A Ray cluster that runs already. Without one, Ray is started on this machine.",
 )
-TRACKER = shared(
-    "--tracker",
-    type=Choices("tracker", _trackers),
-    help="Where learning curves and pictures are shown: wandb, tensorboard or none. The default "
-    "is BENCH_TRACKER, or else wandb, offline unless you are logged in.",
-)
-WANDB_PROJECT = shared(
-    "--wandb-project", metavar="NAME", help="W&B project. The default is WANDB_PROJECT, or bench."
-)
-WANDB_ENTITY = shared(
-    "--wandb-entity", metavar="NAME", help="W&B account or team. The default is WANDB_ENTITY."
-)
-WANDB_TAGS = shared(
-    "--wandb-tags", metavar="TAG[,TAG...]", help="Tags of every tracked run, beside WANDB_TAGS."
-)
-WANDB_NOTES = shared("--wandb-notes", metavar="TEXT", help="Note of every tracked run.")
-WANDB_SYSTEM = shared(
-    "--wandb-system/--no-wandb-system",
-    default=True,
-    show_default=True,
-    help="Record the machine, its load, and the git commit with every W&B run.",
-)
 PROBE = shared(
     "--probe",
     metavar="NAME[,NAME...]",
@@ -337,20 +306,3 @@ cell_options = add_options(
     setting_options,
 )
 launcher_options = add_options(LAUNCHER(), MAX_PARALLEL(), RAY_ADDRESS(), SLURM())
-tracker_options = add_options(
-    TRACKER(), WANDB_PROJECT(), WANDB_ENTITY(), WANDB_TAGS(), WANDB_NOTES(), WANDB_SYSTEM()
-)
-
-
-def take_tracking(options: dict[str, Any], *tags: str) -> TrackingOptions:
-    """What `tracker_options` say, taken out of a command's options; `tags` are added to those of
-    every run."""
-    given = (options.pop("wandb_tags") or "").split(",")
-    return {
-        "tracker": options.pop("tracker"),
-        "wandb_project": options.pop("wandb_project") or "",
-        "wandb_entity": options.pop("wandb_entity") or "",
-        "wandb_notes": options.pop("wandb_notes") or "",
-        "wandb_tags": (*(tag for tag in given if tag.strip()), *tags),
-        "wandb_system": options.pop("wandb_system"),
-    }

@@ -20,10 +20,9 @@ from bench.cli._options import (
     TASK,
     launcher_options,
     setting_options,
-    take_tracking,
-    tracker_options,
 )
 from bench.cli._table import echo_prose, print_json
+from bench.cli._tracking import take_tracking, tracker_options
 from bench.cli._verb import renamed_options
 
 if TYPE_CHECKING:

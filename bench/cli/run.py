@@ -17,11 +17,10 @@ from bench.cli._options import (
     PROBE,
     cell_options,
     launcher_options,
-    take_tracking,
-    tracker_options,
 )
 from bench.cli._other_code import stages_line
 from bench.cli._table import echo_prose, print_json
+from bench.cli._tracking import take_tracking, tracker_options
 from bench.cli._verb import Verb
 from bench.core.redact import redact
 

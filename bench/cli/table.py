@@ -19,10 +19,9 @@ from bench.cli._options import (
     TASK,
     device_options,
     launcher_options,
-    take_tracking,
-    tracker_options,
 )
 from bench.cli._table import Column, echo_prose, print_json, print_table
+from bench.cli._tracking import take_tracking, tracker_options
 from bench.cli._verb import renamed_options
 from bench.core.errors import BadInput, BenchError
 from bench.launch.session import open_runtime

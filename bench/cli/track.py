@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from bench.cli._options import JSON, WANDB_ENTITY, WANDB_PROJECT
+from bench.cli._options import JSON
 from bench.cli._table import print_json
+from bench.cli._tracking import WANDB_ENTITY, WANDB_PROJECT
 from bench.launch.session import open_runtime
 
 

@@ -11,7 +11,7 @@ import pytest
 import bench
 from bench.api.request import Request, make_runtime
 from bench.api.sweeping import spell_tracking
-from bench.cli._options import take_tracking
+from bench.cli._tracking import take_tracking
 from bench.core.params import Runtime
 from bench.core.stage import Stage
 from bench.launch.local import LocalEngine, Silent

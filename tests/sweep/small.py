@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from bench.api.studies import open_study
 from bench.cli._engine import open_engine
-from bench.cli._options import take_tracking
+from bench.cli._tracking import take_tracking
 from bench.core.params import Runtime
 from bench.launch.session import open_runtime
 from bench.sweep.study import Sweep

@@ -26,9 +26,8 @@ from bench.cli._options import (
     TASK,
     TASK_DATA,
     WORKERS,
-    take_tracking,
-    tracker_options,
 )
+from bench.cli._tracking import take_tracking, tracker_options
 from bench.core.errors import BadInput
 from bench.launch.session import open_runtime
 
