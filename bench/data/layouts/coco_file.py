@@ -10,66 +10,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.core.errors import BadData
 from bench.data.files import parse_json, read_bytes
 from bench.data.findings import Findings
+from bench.data.layouts import coco_typed
+from bench.data.layouts.coco_entries import LARGEST as LARGEST
+from bench.data.layouts.coco_entries import CocoCategory as CocoCategory
+from bench.data.layouts.coco_entries import CocoFile as CocoFile
+from bench.data.layouts.coco_entries import CocoImage as CocoImage
+from bench.data.layouts.coco_entries import CocoObject as CocoObject
 
 NUMBER = re.compile(r"-?(0|[1-9]\d{0,18})(\.\d{1,18})?", re.ASCII)
-LARGEST = (1 << 63) - 1
 REQUIRED = {
     "images": ("id", "file_name", "width", "height"),
     "annotations": ("id", "image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
 }
-
-
-class CocoImage(NamedTuple):
-    """file: as written, relative to the image folder. size: (width, height)."""
-
-    id: int
-    file: str
-    size: tuple[int, int]
-
-
-class CocoCategory(NamedTuple):
-    """keypoints: the names of its keypoints, in their order; none where the file has none."""
-
-    id: int
-    name: str
-    keypoints: tuple[str, ...]
-
-
-class CocoObject(NamedTuple):
-    """box: (x, y, width, height) as written. area: None where it is missing. segmentation: as
-    written, not yet looked at (msgspec.Raw: its JSON text; `bench.data.layouts.coco_masks.plain`
-    decodes it). keypoints: flat x, y, visibility, or None; `labelled`: how many of
-    them count."""
-
-    id: int
-    image: int
-    category: int
-    box: tuple[float, float, float, float]
-    crowd: bool
-    area: float | None
-    segmentation: Any
-    keypoints: list[float] | None
-    labelled: int = 0
-
-
-@dataclass
-class CocoFile:
-    """What a file holds, every entry of the right types, ids unique and known. texts: numbers that
-    were written as text."""
-
-    name: str
-    images: list[CocoImage]
-    objects: list[CocoObject]
-    categories: list[CocoCategory]
-    texts: int = 0
 
 
 class Wrong(ValueError):
@@ -85,10 +44,8 @@ def load_coco(
 ) -> CocoFile:
     """The file, read and checked; faults of its entries go to `findings`, BadData where it is no
     COCO file at all. advice: what to do where it cannot be read."""
-    from bench.data.layouts.coco_typed import read_typed
-
     data = read_bytes(file, what, advice)
-    typed = read_typed(data, str(file))
+    typed = coco_typed.read_typed(data, str(file))
     if typed is None:
         return parse_coco(parse_json(data, file, what, advice), str(file), findings)
     del data

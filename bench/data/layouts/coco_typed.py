@@ -12,7 +12,13 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
-from bench.data.layouts.coco_file import LARGEST, CocoCategory, CocoFile, CocoImage, CocoObject
+from bench.data.layouts.coco_entries import (
+    LARGEST,
+    CocoCategory,
+    CocoFile,
+    CocoImage,
+    CocoObject,
+)
 
 
 @cache
