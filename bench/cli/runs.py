@@ -63,7 +63,7 @@ def command(
             Column("metric"),
             Column("user"),
             Column("tags"),
-            Column("note or reason", wrap=True),
+            Column("note", wrap=True),
         ],
         [_row(run) for run in runs],
     )
