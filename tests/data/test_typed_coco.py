@@ -19,8 +19,6 @@ from bench.data.layouts.coco_file import CocoFile, load_coco, parse_coco
 from bench.data.layouts.coco_index import index_coco
 from bench.data.layouts.coco_masks import plain
 
-pytest.importorskip("msgspec")
-
 Change = Callable[[dict[str, Any]], object]
 
 

@@ -1,15 +1,14 @@
 """A COCO file without faults, decoded in one pass with its types; masks stay JSON text.
 
 msgspec checks the types while it decodes, some six times as fast as reading dicts entry by entry.
-Where a file breaks any rule of `bench.data.layouts.coco_file`, or msgspec is not installed, that
-module reads it, and says what is wrong.
+Where a file breaks any rule of `bench.data.layouts.coco_file`, that module reads it, and says what
+is wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 from bench.data.layouts.coco_entries import (
@@ -23,9 +22,7 @@ from bench.data.layouts.coco_entries import (
 
 @cache
 def _decoder() -> Any:
-    """Decodes a file into its lists; None without msgspec."""
-    if find_spec("msgspec") is None:
-        return None
+    """Decodes a file into its lists."""
     import msgspec
 
     entry = {"namespace": {}, "gc": False}
@@ -60,13 +57,9 @@ def _decoder() -> Any:
 
 
 def read_typed(data: bytes, name: str) -> CocoFile | None:
-    """The file; None where something is missing, has another type or breaks a rule, or where
-    msgspec is not installed."""
-    decoder = _decoder()
-    if decoder is None:
-        return None
+    """The file; None where something is missing, has another type or breaks a rule."""
     try:
-        content = decoder.decode(data)
+        content = _decoder().decode(data)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
     images = [CocoImage(i.id, i.file_name, (i.width, i.height)) for i in content.images]
