@@ -11,8 +11,8 @@ from bench.api.request import Names
 from bench.core.errors import BadInput, brief
 from bench.core.store import Store
 from bench.launch.session import open_runtime
+from bench.results.db import journal
 from bench.results.db.database import open_database
-from bench.results.db.journal import user_name
 from bench.results.db.kept import forget_cell, keep_annotation
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def list_runs(
 
     database = open_database(open_runtime().database)
     filters = make_filters(database, (method, crop, task, scale, None))
-    return database.read_runs(limit, user_name() if mine else None, tag, **filters)
+    return database.read_runs(limit, journal.user_name() if mine else None, tag, **filters)
 
 
 def write_note(key: str, text: str) -> StoredCell:
