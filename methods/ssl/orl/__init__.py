@@ -43,7 +43,7 @@ class Orl(Method):
         "tiny": {
             **TINY_VIEWS,
             "pixels": "scaled",
-            "ema0": 0.9,
+            "ema0": 0.3,
             "hidden": 512,
             "out": 128,
             "patch": 32,
