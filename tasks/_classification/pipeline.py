@@ -27,7 +27,7 @@ from tasks._classification.model import Classifier, build_optimizer, multi_loss,
 from tasks._classification.protocol import FinetuneParams, SemiParams
 from tasks._classification.subset import choose_balanced, read_listed
 from tasks._shared.counted import count_rows, load_kept, mean_ap, share
-from tasks._shared.finetune import Loop, StepBatches, fit
+from tasks._shared.finetune import Loop, StepBatches, fit, open_fabric
 from tasks._shared.finite import require_finite
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -153,7 +153,7 @@ def finetune(
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
-    fabric = Fabric(accelerator=device.kind, devices=1)
+    fabric = open_fabric(device.kind)
     model = build(ctx, len(train.images.classes))
     model = model.to(fabric.device).to(memory_format=torch.channels_last)
     fit_classifier(ctx, model, train, p, loss, fabric)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
 from bench.contracts.context import StageContext
@@ -25,6 +24,7 @@ from tasks._detection.selection import OneClass, choose_fraction
 from tasks._detection.train import precise_batch_norm, train
 from tasks._detection.truth import read_truth
 from tasks._detection.voc import voc_metrics
+from tasks._shared.finetune import open_fabric
 
 
 def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
@@ -36,7 +36,7 @@ def run_detection(ctx: StageContext, p: DetectionParams) -> dict[str, float]:
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
-    fabric = Fabric(accelerator=device.kind, devices=1)
+    fabric = open_fabric(device.kind)
     model = build(ctx, backend, images, p)
     model = model.to(fabric.device).to(memory_format=torch.channels_last)
     train(ctx, backend, model, images, p, fabric)

@@ -25,7 +25,7 @@ from bench.views.augment import STD
 from bench.views.loader import BatchOrder, make_loader, steps_per_epoch, to_device
 from tasks._frozen.protocol import LinearParams
 from tasks._shared.counted import Counted, load_kept, share
-from tasks._shared.finetune import Loop, fit
+from tasks._shared.finetune import Loop, fit, open_fabric
 from tasks._shared.finite import require_finite
 from tasks._shared.ranking import top_k
 
@@ -155,8 +155,6 @@ def _labels(images: ImageSet, multi: bool) -> np.ndarray:
 def _train(
     ctx: StageContext, p: LinearParams, extract: Extractor, images: ImageSet, labels: np.ndarray
 ) -> Heads:
-    from lightning.fabric import Fabric
-
     positions = np.arange(len(labels)) if labels.ndim > 1 else np.flatnonzero(labels >= 0)
     blank = extract(torch.zeros(1, 3, p.image_size, p.image_size, dtype=torch.uint8))
     seed = ctx.seed("linear probe")
@@ -186,7 +184,7 @@ def _train(
         lambda step: lr_at(step // per_epoch, p),
         seed,
     )
-    fit(ctx, heads, optimizer, loop, Fabric(accelerator=extract.device.type, devices=1))
+    fit(ctx, heads, optimizer, loop, open_fabric(extract.device.type))
     return heads.eval()
 
 

@@ -29,7 +29,7 @@ from tasks._segmentation.model import Segmenter, build_optimizer
 from tasks._segmentation.protocol import SegmentationParams, poly
 from tasks._segmentation.psa import resize
 from tasks._shared.counted import Counted, load_kept
-from tasks._shared.finetune import Loop, StepBatches, fit
+from tasks._shared.finetune import Loop, StepBatches, fit, open_fabric
 
 SHOWN = 4  # images of the picture for the tracker
 
@@ -43,7 +43,7 @@ def run_segmentation(ctx: StageContext, p: SegmentationParams) -> dict[str, floa
     device = pick_device(ctx.runtime.devices)
     if device.kind == "cpu":
         torch.set_num_threads(step_threads(ctx, device))
-    fabric = Fabric(accelerator=device.kind, devices=1)
+    fabric = open_fabric(device.kind)
     model = build(ctx, images, p).to(fabric.device).to(memory_format=torch.channels_last)
     train(ctx, model, images, p, fabric)
     torch.save({k: v.cpu() for k, v in model.state_dict().items()}, ctx.work / "segmenter.pth")

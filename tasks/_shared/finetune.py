@@ -59,6 +59,15 @@ class StepBatches(Sampler[list[Key]]):
         return rng_for(self.seed, "order", epoch).permutation(self.positions)
 
 
+def open_fabric(accelerator: str) -> Fabric:
+    """Lightning Fabric on one device, which is not part of a training on several machines: the
+    variables of a Slurm job, in which this process may run, are not looked at."""
+    from lightning.fabric import Fabric
+    from lightning.fabric.plugins.environments import LightningEnvironment
+
+    return Fabric(accelerator=accelerator, devices=1, plugins=[LightningEnvironment()])
+
+
 @dataclass(frozen=True)
 class Loop:
     """batches(start): one batch per step from there. losses(batch): the step's losses, to be
