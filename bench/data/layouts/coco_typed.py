@@ -25,7 +25,7 @@ def _decoder() -> Any:
     """Decodes a file into its lists."""
     import msgspec
 
-    entry = {"namespace": {}, "gc": False}
+    entry: dict[str, Any] = {"namespace": {}, "gc": False}
     box = tuple[float, float, float, float]
     image = msgspec.defstruct(
         "Image", [("id", int), ("file_name", str), ("width", int), ("height", int)], **entry
