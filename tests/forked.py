@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, set_start_method
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import mkdtemp
@@ -42,6 +42,7 @@ def share_one_server() -> None:
 
 def _command(arguments: tuple[str, ...], environment: dict[str, str], folder: Path) -> None:
     """The new process: its own environment and files for what it prints, then the command."""
+    set_start_method(None, force=True)  # what the command starts is started as in a terminal
     os.environ.clear()
     os.environ.update(environment)
     for descriptor, name in ((1, "out"), (2, "err")):

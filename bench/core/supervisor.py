@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing import get_context, parent_process, resource_tracker, set_start_method
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -184,6 +184,9 @@ def _run(function: Callable[..., None], pipe: Connection, arguments: tuple[Any, 
     parent = parent_process()
     if parent is None or not parent.is_alive():  # it ended before `die_with_parent` was called
         os._exit(1)
+    # Else loaders start here as this process was started: they import PyTorch anew, and after a
+    # kill of this one they keep the server alive that they look for as their parent.
+    set_start_method(None, force=True)
     function(Sender(pipe), *arguments)
     sys.stdout.flush()
     sys.stderr.flush()

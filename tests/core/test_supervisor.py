@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from multiprocessing import get_context, get_start_method
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,10 @@ def ignore_requests(send: Send) -> None:
     time.sleep(SECONDS)
 
 
+def send_start_method(send: Send) -> None:
+    send("starts by", get_start_method())
+
+
 def accept_late(send: Send, allowed: str) -> None:
     """Accepts stop signals when the file `allowed` exists."""
     signal.signal(signal.SIGTERM, lambda *_: send("asked"))
@@ -75,6 +80,17 @@ def test_every_message_of_an_ended_process_arrives(
     wait_for(supervisor, lambda: not supervisor.running)
     assert child.messages == [("number", n) for n in range(2000)]
     assert child.exit_code == 0
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_its_processes_are_started_as_in_a_fresh_interpreter(
+    method: Literal["spawn", "forkserver"],
+) -> None:
+    supervisor: Supervisor[Talker] = Supervisor(method)
+    child = Talker()
+    supervisor.start(child, send_start_method)
+    wait_for(supervisor, lambda: not supervisor.running)
+    assert child.messages == [("starts by", get_context(None).get_start_method())]
 
 
 def test_what_a_killed_process_had_sent_arrives_and_its_signal_is_known() -> None:
