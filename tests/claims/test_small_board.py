@@ -3,7 +3,6 @@ crops. One method every day; `pytest -m claims` runs a board of two methods and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,14 @@ from typing import Any
 import pytest
 
 import bench
-from tests.e2e.micro import bench as run_bench
 
 FEWER = {"scenes.n_train": 384, "simclr.epochs": 40}
 
 
 def measure(
     methods: str, crops: str, seed: int, settings: Mapping[str, Any]
-) -> dict[tuple[str, str], str]:
-    """The keys of object kNN of methods and crops; random_init has one crop."""
+) -> dict[tuple[str, str], float]:
+    """Object kNN's recall among 20 neighbours, in per cent, of methods and crops."""
     results = bench.run(
         methods,
         crops,
@@ -30,30 +28,21 @@ def measure(
         workers=0,
         devices="cpu",
     )
-    return {(r.method, r.crop): r.key for r in results if r.key}
-
-
-def find_gains(first: str, *others: str) -> list[float]:
-    """The lower ends of the 95 % intervals, over test images, of how far the others' recall among
-    20 neighbours is above that of the first."""
-    said = run_bench("compare", first, *others, "--metric", "recall_k20", "--json")
-    assert said.returncode == 0, said.stderr
-    rows = {row["key"]: row["low"] for row in json.loads(said.stdout)["rows"]}
-    return [float(rows[key]) for key in others]
+    return {(r.method, r.crop): r.metrics["recall_k20"] for r in results}
 
 
 def check_order(method: str, seed: int, settings: Mapping[str, Any]) -> None:
-    """Object crops above whole images, and both above the untrained network."""
-    keys = measure(f"{method},random_init", "image,gt", seed, settings)
-    image, gt = (keys[method, crop] for crop in ("image", "gt"))
-    untrained = keys["random_init", "image"]
-    assert min(find_gains(untrained, image, gt)) > 0
-    assert find_gains(image, gt)[0] > 0
+    """Object crops above whole images, and both above the untrained network, which is at 8."""
+    found = measure(f"{method},random_init", "image,gt", seed, settings)
+    untrained = found["random_init", "image"]
+    assert found[method, "image"] > untrained + 0.5, found
+    assert found[method, "gt"] > found[method, "image"] + 0.5, found
 
 
 @pytest.mark.slow
 def test_simclr_learns_and_object_crops_teach_more_than_whole_images(home: Path) -> None:
-    """240 steps of half the images, about a minute of a core."""
+    """240 steps of 384 scenes, about a minute of a core: 8.2 untrained, 10.5 on whole images, 12.0
+    on object crops."""
     check_order("simclr", 0, FEWER)
 
 

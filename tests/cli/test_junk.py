@@ -76,7 +76,7 @@ def test_folders_of_the_environment(
     name: str, value: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    code, said = end(capsys, *PLAN, "--data", "coco", "--task-data", "scenes")
+    code, said = end(capsys, "run", *PLAN[1:], "--data", "coco", "--task-data", "scenes")
     assert code == 2, said
     assert said.startswith("bench: ")
     assert said.count("\n") == 1

@@ -231,7 +231,7 @@ def test_every_name_builds_and_pools_its_map() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "vit_l",
+        "vit_g",
         "resnet18_",
         "resnet18_half_half",
         "resnet18_half_quarter",
