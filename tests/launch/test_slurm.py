@@ -217,8 +217,8 @@ def test_a_cancelled_job_stays_so(tmp_path: Path, slurm: Cluster) -> None:
 
 
 def test_a_training_goes_on_after_its_time_is_up(timed_out: Run, slurm: Cluster) -> None:
-    """Slurm asks the job to stop 25 s before its minute is over; it saves and requeues itself. On a
-    busy machine a job may end before Slurm has put it back: then it goes on in another."""
+    """Slurm asks the job to stop 25 s before its minute is over; it saves and requeues itself. On
+    a busy machine a job may end before Slurm has put it back: then it goes on in another."""
     out, _ = timed_out.end()
     assert json.loads(out) == {"made": 3, "reused": 0}
     done = steps_logged(timed_out.home)
