@@ -68,6 +68,15 @@ def _from_detectron2(key: str) -> str:
     return f"{where}{part}.{m['leaf']}"
 
 
+def check_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """BadInput where a tensor holds a number that is infinite or not a number."""
+    if bad := find_not_finite(state):
+        raise BadInput(
+            f"{source} has numbers that are infinite or not a number, in {bad}; try an earlier "
+            "checkpoint of the same training"
+        )
+
+
 def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
     """BadInput unless `state` has the keys and shapes of `own`;
     it names the first ones and the counts."""

@@ -16,7 +16,7 @@ import torch
 
 from bench.core.errors import BadInput, brief
 from bench.nn.checkpoint import Flat
-from bench.nn.formats import check_fit, fill_counters, find_not_finite
+from bench.nn.formats import check_finite, check_fit, fill_counters
 from bench.nn.found import Found, choose_prefix, place_of
 from bench.nn.timm_names import create, parse_timm
 from bench.nn.timm_net import set_normalisation
@@ -106,12 +106,7 @@ def fit_timm(
     state, left = _drop_heads(renamed, own, network.pretrained_cfg)
     whole = fill_counters(own, state)
     check_fit(own, whole, f"{source} ({name})")
-    bad = find_not_finite(whole)
-    if bad:
-        raise BadInput(
-            f"{source} ({name}) has numbers that are infinite or not a number, in {bad}; try an "
-            "earlier checkpoint of the same training"
-        )
+    check_finite(whole, f"{source} ({name})")
     named = {f"net.{key}": value.float() for key, value in whole.items()}
     cfg = network.pretrained_cfg
     set_normalisation(named, *(normalisation or (list(cfg["mean"]), list(cfg["std"]))))

@@ -22,7 +22,7 @@ from bench.core.errors import BadInput
 from bench.nn.architectures import VITS
 from bench.nn.checkpoint import Flat
 from bench.nn.checkpoint import read_checkpoint as read_checkpoint
-from bench.nn.formats import check_fit, fill_counters, find_not_finite, from_detectron2
+from bench.nn.formats import check_finite, check_fit, fill_counters, from_detectron2
 from bench.nn.found import Found as Found
 from bench.nn.found import choose_prefix, place_of, rank
 from bench.nn.timm_guess import name_timm_resnet, name_timm_vit
@@ -75,12 +75,7 @@ def find_backbone(flat: Flat, source: str, network: str = "") -> Found:
         own = build_backbone(backbone).state_dict()
     whole = fill_counters(own, state)
     check_fit(own, whole, f"{source} ({backbone})")
-    bad = find_not_finite(whole)
-    if bad:
-        raise BadInput(
-            f"{source} ({backbone}) has numbers that are infinite or not a number, in {bad}; try "
-            "an earlier checkpoint of the same training"
-        )
+    check_finite(whole, f"{source} ({backbone})")
     return Found(backbone, prefix, whole, len(whole) - len(state), left)
 
 

@@ -27,6 +27,7 @@ def measure(
         progress=False,
         workers=0,
         devices="cpu",
+        threads=1,
     )
     return {(r.method, r.crop): r.metrics["recall_k20"] for r in results}
 

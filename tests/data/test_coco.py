@@ -160,16 +160,20 @@ def test_the_key_follows_the_content_and_not_the_path(
     assert key(folder, home) == before
 
 
-def test_annotations_are_parsed_once(
-    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parsed: list[str] = []
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the COCO files that were read, in order."""
+    names: list[str] = []
     read = coco_file.read_bytes
     monkeypatch.setattr(
         coco_file,
         "read_bytes",
-        lambda file, *more: parsed.append(file.name) or read(file, *more),
+        lambda file, *more: names.append(file.name) or read(file, *more),
     )
+    return names
+
+
+def test_annotations_are_parsed_once(folder: Path, home: Path, parsed: list[str]) -> None:
     before = key(folder, home)
     assert sorted(parsed) == ["instances_train2017.json", "instances_val2017.json"]
     assert key(folder, home) == before
@@ -182,16 +186,9 @@ def test_annotations_are_parsed_once(
 
 
 def test_the_index_takes_what_the_plan_has_parsed(
-    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, home: Path, parsed: list[str]
 ) -> None:
-    """Once for plan and index; an index in another process, or of other content, parses anew."""
-    parsed: list[str] = []
-    read = coco_file.read_bytes
-    monkeypatch.setattr(
-        coco_file,
-        "read_bytes",
-        lambda file, *more: parsed.append(file.name) or read(file, *more),
-    )
+    """Each file once for a plan and its index."""
     images = split(component("coco"), folder, home)
     assert sorted(parsed) == ["instances_train2017.json", "instances_val2017.json"]
     assert len(images) == 3

@@ -17,7 +17,8 @@ import pytest
 from bench.core.errors import BadInput
 from bench.core.params import Runtime
 from bench.results.db.database import open_database
-from tests.e2e.faults import alive, command, main, plan, results, steps_logged, steps_of
+from tests.e2e.faults import alive, command, plan
+from tests.launch.driver import Driver, make_expected
 from tests.patience import HANG
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -55,58 +56,26 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    home = tmp_path_factory.mktemp("expected") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.e2e.faults.SECONDS", 0.0)
-        assert main(str(home), f"sqlite:///{home}/results.db", "--cells", str(CELLS)) == 0
-    return results(home)
+    return make_expected(tmp_path_factory.mktemp("expected") / "home", CELLS)
 
 
-class Run:
+class Run(Driver):
     """The command on the cluster."""
 
     def __init__(self, home: Path, cluster: Any) -> None:
-        self.home = home
-        self.database = f"sqlite:///{home}/results.db"
-        self.line = command(
+        line = command(
             home,
-            self.database,
+            f"sqlite:///{home}/results.db",
             launcher="ray",
             ray_address=cluster.address,
             threads=1,
             cells=CELLS,
         )
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            self.line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def wait_for_steps(self, count: int) -> None:
-        while (
-            not (self.home.parent / "log").exists()
-            or sum(steps_logged(self.home).values()) < count
-        ):
-            assert self.process.poll() is None, self.process.communicate()
-            time.sleep(0.05)
-
-    def end(self, code: int = 0) -> tuple[str, str]:
-        out, errors = self.process.communicate(timeout=HANG)
-        assert self.process.returncode == code, errors[-3000:]
-        return out, errors
+        super().__init__(home, line, CELLS)
 
     def check(self, expected: dict[str, str], lost: int) -> None:
-        """All is there, and at most `lost` steps were done twice."""
-        assert results(self.home) == expected
-        done = steps_logged(self.home)
-        assert set(done) == steps_of(plan(CELLS))
-        assert sum(done.values()) - len(done) <= lost
+        super().check(expected, lost)
         assert not list((self.home / "damaged").glob("*"))
-        assert not list((self.home / "work").iterdir())
-        opened = open_database(self.database)
-        assert {c["state"] for c in opened.read_cells()} == {"done"}
-        assert opened.find_unrecorded(s.key for s in plan(CELLS).stages) == set()
 
 
 def stage_workers() -> list[int]:

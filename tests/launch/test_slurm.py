@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from bench.results.db.database import open_database
-from tests.e2e.faults import command, main, plan, results, steps_logged, steps_of
-from tests.patience import HANG
+from tests.e2e.faults import command, plan, steps_logged, steps_of
+from tests.launch.driver import Driver, make_expected
 from tests.slurm import NODES, Cluster, cluster, missing, processes_with
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
@@ -35,57 +35,23 @@ def slurm() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    home = tmp_path_factory.mktemp("expected") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.e2e.faults.SECONDS", 0.0)
-        assert main(str(home), f"sqlite:///{home}/results.db", "--cells", str(CELLS)) == 0
-    return results(home)
+    return make_expected(tmp_path_factory.mktemp("expected") / "home", CELLS)
 
 
-class Run:
+class Run(Driver):
     """The command on the cluster."""
 
     def __init__(self, base: Path, cells: int = CELLS, **options: Any) -> None:
-        self.home = base / "home"
-        self.home.mkdir()
-        self.database = f"sqlite:///{self.home}/results.db"
+        home = base / "home"
+        home.mkdir()
         asked = "partition=gpu,time=10,gpus=1,save=5"
         fields = {"launcher": "slurm", "slurm": asked, "threads": 1, "cells": cells, **options}
-        self.line = command(self.home, self.database, **fields)
-        self.start()
-
-    def start(self) -> None:
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(self.line, stdout=pipe, stderr=pipe, text=True)
-
-    def steps(self) -> int:
-        log = self.home.parent / "log"
-        return sum(steps_logged(self.home).values()) if log.exists() else 0
-
-    def wait_for_steps(self, count: int) -> None:
-        end = time.monotonic() + HANG
-        while self.steps() < count:
-            assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < end
-            time.sleep(0.05)
-
-    def end(self, code: int = 0) -> tuple[str, str]:
-        out, errors = self.process.communicate(timeout=HANG)
-        assert self.process.returncode == code, errors[-3000:]
-        return out, errors
+        super().__init__(home, command(home, f"sqlite:///{home}/results.db", **fields), cells)
 
     def check(self, expected: dict[str, str], lost: int) -> None:
-        """All is there, and at most `lost` steps were done twice."""
-        assert results(self.home) == expected
-        done = steps_logged(self.home)
-        assert set(done) == steps_of(plan(CELLS))
-        assert sum(done.values()) - len(done) <= lost
-        assert not list((self.home / "work").iterdir())
+        super().check(expected, lost)
         assert not list((self.home / "slurm").glob("*.json"))
         assert not list((self.home / "slurm").glob("*.report"))
-        opened = open_database(self.database)
-        assert {c["state"] for c in opened.read_cells()} == {"done"}
-        assert opened.find_unrecorded(s.key for s in plan(CELLS).stages) == set()
 
 
 @pytest.fixture
