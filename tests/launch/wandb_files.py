@@ -4,12 +4,15 @@ format of LevelDB (https://github.com/google/leveldb/blob/main/doc/log_format.md
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wandb.proto import wandb_internal_pb2 as messages
+
+from tests.patience import HANG
 
 HEADER = 7  # bytes before the first record, and of a record before its data
 BLOCK = 32 * 1024
@@ -49,8 +52,16 @@ class OfflineRun:
 
 
 def read_runs(home: Path) -> list[OfflineRun]:
-    """The offline runs of a BENCH_HOME, the oldest first."""
-    return [read_run(folder) for folder in sorted((home / "wandb").glob("offline-run-*"))]
+    """The offline runs of a BENCH_HOME, the oldest first. All have ended: W&B's own process is
+    waited for, which may still be writing when `finish` returns."""
+    end = time.monotonic() + HANG
+    while True:
+        runs = [read_run(folder) for folder in sorted((home / "wandb").glob("offline-run-*"))]
+        writing = [run.folder for run in runs if run.exit_code < 0]
+        if not writing:
+            return runs
+        assert time.monotonic() < end, writing
+        time.sleep(0.05)
 
 
 def read_run(folder: Path) -> OfflineRun:
@@ -98,6 +109,8 @@ def read_log(file: Path) -> Iterator[bytes]:
             at += left
             continue
         length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        if at + HEADER + length > len(content):
+            return  # still being written
         record += content[at + HEADER : at + HEADER + length]
         at += HEADER + length
         if kind in (1, 4):
