@@ -146,3 +146,5 @@ def test_a_server_that_is_not_there_is_one_line(tmp_path: Path, postgres: Server
         open_database(f"postgresql+psycopg://me:secret@/x?host={tmp_path}")
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+    assert "check that its server runs" in str(caught.value)
+    assert "rebuild" not in str(caught.value)  # nothing is damaged

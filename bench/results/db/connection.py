@@ -35,6 +35,11 @@ def explain(error: Exception, url: str, what: str) -> DatabaseProblem:
     remedy = f"if it is damaged, {RESTORE}"
     if isinstance(error, DBAPIError) and is_locked(error):
         remedy = "another process holds it; run the same command again when that one has ended"
+    elif isinstance(error, OperationalError) and not url.startswith("sqlite"):
+        remedy = (
+            "check that its server runs, that this machine reaches it, and the names in BENCH_DB; "
+            "then run the same command again: finished stages are kept"
+        )
     text = f"the results database {redact_url(url)} cannot be {what} ({reason}); {remedy}"
     passing = isinstance(error, DBAPIError) and (
         may_pass(error) or isinstance(error, OperationalError)
