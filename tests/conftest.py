@@ -13,11 +13,17 @@ import pytest
 from tests.forked import share_one_server
 from tests.postgres import Server, server
 
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 # What a shell starts in the background is deaf to Ctrl-C, and so is what that starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 share_one_server()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One thread where processes share the cores: with more threads than cores they wait by
+    spinning. The process that starts the others decides, because they inherit what it sets."""
+    several = "PYTEST_XDIST_WORKER" in os.environ or config.getoption("numprocesses", None)
+    os.environ.setdefault("OMP_NUM_THREADS", "1" if several else "2")
 
 
 @pytest.fixture(autouse=True)
