@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.contracts.needs import Needs
-from bench.contracts.task import Task, TaskParams
+from bench.contracts.task import Scored, Task, TaskParams
 from bench.core.errors import BadInput
 from bench.core.params import param
 
@@ -86,8 +86,14 @@ class ObjectKnn(Task):
         return {**inputs, "learned_from": backbone.inputs["data"]}
 
     def run(self, ctx: StageContext) -> dict[str, float]:
-        from tasks._shared.retrieval import extract_object_features, measure_recalls, save
+        from tasks._shared.retrieval import extract_object_features, measure_shares, save
 
         features, table = extract_object_features(ctx, self.params)
-        save(ctx, features, table)
-        return measure_recalls(features, table["label"], KS)
+        shares = measure_shares(features, table["label"], KS)
+        save(ctx, features, table, shares)
+        return shares.recalls()
+
+    def rescore(self, ctx: StageContext) -> Scored:
+        from tasks._shared.retrieval import rescore_objects
+
+        return rescore_objects(ctx, self.params.split)

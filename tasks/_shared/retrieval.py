@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
+from bench.contracts.task import Scored
 from bench.core.errors import BadData
 from bench.nn.backbones import build_backbone, load_backbone
 from bench.nn.neighbours import nearest
@@ -19,6 +21,7 @@ from bench.stages.pretrain.setup import load_network, pick_device, step_threads
 from bench.views.augment import normalise
 from bench.views.loader import crop_resize
 from bench.views.sample import whole_pixels
+from tasks._shared.counted import Counted, load_kept
 from tasks._shared.finite import require_finite
 
 BATCH = 128  # cut-out boxes per forward
@@ -148,8 +151,22 @@ def _build_pool(backbone: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     return pool
 
 
-def measure_recalls(features: Tensor, labels: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
-    """`recall_k<k>` in percent for every k below the number of objects, and `chance`.
+@dataclass(frozen=True)
+class Shares:
+    """Of the nearest objects of each object, the share with its class. by_k: k -> (n,) float64 in
+    [0, 1]. chance: (n,), the share that random answers have."""
+
+    by_k: dict[int, np.ndarray]
+    chance: np.ndarray
+
+    def recalls(self) -> dict[str, float]:
+        """`recall_k<k>` and `chance`, means over the objects in percent."""
+        means = {f"recall_k{k}": 100 * float(share.mean()) for k, share in self.by_k.items()}
+        return {**means, "chance": 100 * float(self.chance.mean())}
+
+
+def measure_shares(features: Tensor, labels: np.ndarray, ks: Sequence[int]) -> Shares:
+    """For every k below the number of objects.
 
     features (n, D), any length; labels (n,). StageFailed for features that are not finite.
     """
@@ -160,11 +177,38 @@ def measure_recalls(features: Tensor, labels: np.ndarray, ks: Sequence[int]) -> 
     target = torch.from_numpy(np.asarray(labels))
     same = (target[order] == target[:, None]).double()
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    shares = {f"recall_k{k}": 100 * float(same[:, :k].mean()) for k in wanted}
-    return {**shares, "chance": 100 * float(((counts[inverse] - 1) / (n - 1)).mean())}
+    by_k = {k: same[:, :k].mean(1).numpy() for k in wanted}
+    return Shares(by_k, (counts[inverse] - 1) / (n - 1))
 
 
-def save(ctx: StageContext, features: Tensor, table: dict[str, np.ndarray]) -> None:
-    """objects.npz: the features in half precision beside their table, for pictures of them."""
+def rescore_objects(ctx: StageContext, split: str) -> Scored:
+    """The recalls of a finished evaluation as functions of how often each image counts: its
+    objects as queries. The objects that they are compared with stay the same: if a copy of an
+    image could be an answer, every query of that image would find itself."""
+    images = ctx.images("data", split)
+    place = {int(image): i for i, image in enumerate(images.ids)}
+    with load_kept(ctx.work, "shares.npz") as file:
+        of = np.array([place[int(image)] for image in file["image_id"]], np.int64)
+        columns = {name: file[name] for name in file.files if name != "image_id"}
+    return Scored(images.ids, {name: _weigh(column, of) for name, column in columns.items()})
+
+
+def _weigh(share: np.ndarray, of: np.ndarray) -> Counted:
+    """100 times the mean of objects' shares, where each counts as often as its image (`of`)."""
+
+    def mean(counts: np.ndarray) -> float:
+        weights = counts[of]
+        return 100 * float((share * weights).sum() / max(weights.sum(), 1))
+
+    return mean
+
+
+def save(
+    ctx: StageContext, features: Tensor, table: dict[str, np.ndarray], shares: Shares
+) -> None:
+    """objects.npz: the features in half precision beside their table, for pictures of them.
+    shares.npz: each object's image and its shares, to be counted again."""
     columns: dict[str, Any] = {"features": features.half().numpy(), **table}
     np.savez(ctx.work / "objects.npz", **columns)
+    kept: dict[str, Any] = {f"recall_k{k}": share for k, share in shares.by_k.items()}
+    np.savez(ctx.work / "shares.npz", image_id=table["image_id"], **kept)

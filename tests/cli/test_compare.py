@@ -37,6 +37,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "voc07_svm": FROZEN,
     "voc07_linear": ("epochs=1", *FROZEN),
     "openimages_linear": ("epochs=1", *FROZEN),
+    "object_knn": (),
     "voc12_seg": SEGMENTER,
     "coco_det": DETECTOR,
     "coco_keypoints": DETECTOR,
@@ -170,7 +171,10 @@ def test_what_cannot_be_compared_is_one_line(store: Path) -> None:
             bench(store, "compare", *arguments)
 
 
-def test_a_task_that_keeps_nothing_and_a_stage_that_is_no_result(store: Path) -> None:
+def test_a_task_that_keeps_nothing_and_a_stage_that_is_no_result(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("tasks.object_knn.ObjectKnn.rescore")
     where = [
         "--method",
         "random_init",

@@ -21,11 +21,14 @@ from bench.plan.planner import make_plan
 from bench.plan.product import make_cells
 from tasks._shared import retrieval as _retrieval
 from tasks._shared.retrieval import (
+    Shares,
     _build_pool,
     _embed_in_image,
     _read_objects,
     embed_cut_out,
-    measure_recalls,
+    measure_shares,
+    rescore_objects,
+    save,
 )
 from tasks.object_knn import ObjectKnn, ObjectKnnParams
 from tests.small_set import SmallSet
@@ -37,7 +40,7 @@ def test_recall_is_scikit_learns_neighbours_counted() -> None:
     rng = np.random.default_rng(0)
     features, labels = rng.standard_normal((150, 8)).astype(np.float32), rng.integers(0, 4, 150)
     features += 1.5 * np.eye(8, dtype=np.float32)[labels]
-    found = measure_recalls(torch.from_numpy(features), labels, (1, 5, 10, 200))
+    found = measure_shares(torch.from_numpy(features), labels, (1, 5, 10, 200)).recalls()
     order = NearestNeighbors(n_neighbors=11, metric="cosine").fit(features).kneighbors(features)[1]
     for k in (1, 5, 10):
         same = [[labels[j] == labels[i] for j in order[i] if j != i][:k] for i in range(150)]
@@ -51,7 +54,7 @@ def test_recall_is_scikit_learns_neighbours_counted() -> None:
 def test_features_that_are_not_finite_are_refused() -> None:
     features = torch.full((6, 3), torch.inf)
     with pytest.raises(StageFailed, match="18 of 18 numbers of the objects' features"):
-        measure_recalls(features, np.zeros(6), (1,))
+        measure_shares(features, np.zeros(6), (1,))
 
 
 def test_by_hand() -> None:
@@ -59,7 +62,7 @@ def test_by_hand() -> None:
     anything."""
     at = torch.tensor([0.0, 40.0, 60.0, 180.0]).deg2rad()
     features = torch.stack([at.cos(), at.sin()], 1) * torch.tensor([[1.0], [5.0], [0.1], [2.0]])
-    found = measure_recalls(features, np.array([0, 0, 1, 1]), (1, 2, 3))
+    found = measure_shares(features, np.array([0, 0, 1, 1]), (1, 2, 3)).recalls()
     # the two nearest: 0 -> 1 yes, 2 no; 1 -> 2 no, 0 yes; 2 -> 1 no, 0 no; 3 -> 2 yes, 1 no
     assert found == pytest.approx(
         {"recall_k1": 50.0, "recall_k2": 37.5, "recall_k3": 100 / 3, "chance": 100 / 3}
@@ -69,11 +72,29 @@ def test_by_hand() -> None:
 def test_chance_is_what_random_features_get() -> None:
     rng = np.random.default_rng(1)
     labels = np.repeat([0, 1, 2], [600, 300, 100])
-    found = measure_recalls(
+    found = measure_shares(
         torch.from_numpy(rng.standard_normal((1000, 256), np.float32)), labels, (100,)
-    )
+    ).recalls()
     assert found["recall_k100"] == pytest.approx(found["chance"], abs=1.0)
     assert found["chance"] == pytest.approx(100 * (0.6 * 599 + 0.3 * 299 + 0.1 * 99) / 999)
+
+
+def test_images_count_as_often_as_they_are_drawn(tmp_path: Path) -> None:
+    """Their objects as queries, against the same answers: two objects of image 7, one each of 3
+    and 5; image 9 has none."""
+    ctx: Any = SimpleNamespace(
+        work=tmp_path, images=lambda role, split: SimpleNamespace(ids=np.array([3, 5, 7, 9]))
+    )
+    table = {"image_id": np.array([7, 3, 7, 5])}
+    shares = Shares({1: np.array([1.0, 0.0, 0.0, 1.0])}, np.full(4, 0.25))
+    save(ctx, torch.zeros(4, 2), table, shares)
+    scored = rescore_objects(ctx, "val")
+    assert scored.ids.tolist() == [3, 5, 7, 9]
+    recall = scored.metrics["recall_k1"]
+    assert recall(np.ones(4, np.int64)) == shares.recalls()["recall_k1"] == 50
+    assert recall(np.array([1, 0, 3, 5])) == pytest.approx(100 * 3 / 7)
+    assert recall(np.array([0, 2, 0, 0])) == 100
+    assert recall(np.array([0, 0, 0, 4])) == 0  # no query at all
 
 
 class Grey(nn.Module):
