@@ -53,3 +53,19 @@ def test_simclr_learns_and_object_crops_teach_more_than_whole_images(home: Path)
 def test_the_board_has_its_order(method: str, seed: int, home: Path) -> None:
     """All defaults, about three minutes of a core each."""
     check_order(method, seed, {})
+
+
+@pytest.mark.claims
+def test_crops_hold_as_much_of_objects_as_the_paper_says(home: Path) -> None:
+    """Mean objectness of paper 000's Table 2, which trains nothing but the network that finds
+    coarse objects (about a minute of a core): Poor 20.1, Image 36.4, Grid 39.8, GTpad 48.2, Our
+    52.6, GT 100 %."""
+    crops = "poor,image,grid,gt_pad,coarse,gt"
+    table = bench.crop_stats(crops, progress=False, workers=0, devices="cpu", threads=1)
+    found = dict(zip(table["crop"], 100 * table["objectness"], strict=True))
+    assert found["poor"] == pytest.approx(20.1, abs=5)
+    assert found["image"] == pytest.approx(36.4, abs=5)
+    assert found["grid"] == pytest.approx(39.8, abs=7)
+    assert found["gt_pad"] == pytest.approx(48.2, abs=7)
+    assert found["coarse"] == pytest.approx(52.6, abs=7)
+    assert found["gt"] == 100
