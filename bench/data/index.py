@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -36,6 +37,28 @@ class Row:
     mark: str = ""
 
 
+@dataclass
+class Columns:
+    """A split on its way into an index as columns: images in ascending order of id, the objects of
+    image i from `first[i]` to `first[i + 1]`. boxes: (N, 4) xyxy. masks: as `segmentation` of
+    `Row`, None where no object has one. keypoints: (N, K, 3), None where no object has any."""
+
+    ids: np.ndarray
+    sizes: np.ndarray
+    files: Sequence[str]
+    first: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    difficult: np.ndarray
+    area: np.ndarray
+    object_ids: np.ndarray
+    masks: Sequence[Any] | None = None
+    keypoints: np.ndarray | None = None
+    image_class: np.ndarray | None = None
+    semantic: Sequence[str] | None = None
+
+
 def write_index(
     folder: Path,
     classes: list[str],
@@ -43,55 +66,107 @@ def write_index(
     keypoint_names: tuple[str, ...] | None = None,
 ) -> None:
     """Write the rows as arrays under `folder`, in ascending order of image id."""
-    folder.mkdir(parents=True, exist_ok=True)
     ordered = sorted(rows, key=lambda r: r.id)
     flat = [a for row in ordered for a in row.annotations]
-    arrays: dict[str, np.ndarray] = {
-        "ids": np.array([r.id for r in ordered], np.int64),
-        "sizes": np.array([r.size for r in ordered], np.int32).reshape(-1, 2),
-        "first": offsets(len(r.annotations) for r in ordered),
-        "boxes": np.array([a["box"] for a in flat], np.float32).reshape(-1, 4),
-        "labels": np.array([a["label"] for a in flat], np.int64),
-        "crowd": np.array([a["crowd"] for a in flat], bool),
-        "difficult": np.array([a["difficult"] for a in flat], bool),
-        "area": np.array([a["area"] for a in flat], np.float64),
-        "object_ids": np.array([a["id"] for a in flat], np.int64),
-    }
-    _text(arrays, "files", (r.file for r in ordered))
+    columns = Columns(
+        ids=np.array([r.id for r in ordered], np.int64),
+        sizes=np.array([r.size for r in ordered], np.int32).reshape(-1, 2),
+        files=[r.file for r in ordered],
+        first=offsets(len(r.annotations) for r in ordered),
+        boxes=np.array([a["box"] for a in flat], np.float32).reshape(-1, 4),
+        labels=np.array([a["label"] for a in flat], np.int64),
+        crowd=np.array([a["crowd"] for a in flat], bool),
+        difficult=np.array([a["difficult"] for a in flat], bool),
+        area=np.array([a["area"] for a in flat], np.float64),
+        object_ids=np.array([a["id"] for a in flat], np.int64),
+    )
     if any(r.label is not None for r in ordered):
-        arrays["image_class"] = np.array(
+        columns.image_class = np.array(
             [-1 if r.label is None else r.label for r in ordered], np.int64
         )
     if any(r.semantic for r in ordered):
-        _text(arrays, "semantic", (r.semantic or "" for r in ordered))
+        columns.semantic = [r.semantic or "" for r in ordered]
     if any(a["segmentation"] is not None for a in flat):
-        _text(arrays, "masks", (_mask_text(a["segmentation"]) for a in flat))
-    if any(a["keypoints"] is not None for a in flat):
-        count = next(len(a["keypoints"]) for a in flat if a["keypoints"] is not None)
-        rows_ = [a["keypoints"] if a["keypoints"] is not None else [0.0] * count for a in flat]
-        arrays["keypoints"] = np.array(rows_, np.float32).reshape(len(flat), -1, 3)
+        columns.masks = [a["segmentation"] for a in flat]
+    columns.keypoints = stack_keypoints([a["keypoints"] for a in flat])
+    write_columns(folder, classes, columns, keypoint_names)
+
+
+def stack_keypoints(points: Sequence[Sequence[float] | np.ndarray | None]) -> np.ndarray | None:
+    """(N, K, 3) float32 of N flat lists of x, y, visibility, zeros for None; None where all are
+    None."""
+    count = next((len(p) for p in points if p is not None), None)
+    if count is None:
+        return None
+    absent = [0.0] * count
+    rows = [absent if p is None else p for p in points]
+    return np.array(rows, np.float32).reshape(len(rows), -1, 3)
+
+
+def write_columns(
+    folder: Path,
+    classes: list[str],
+    columns: Columns,
+    keypoint_names: tuple[str, ...] | None = None,
+) -> None:
+    """Write the columns as arrays under `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {
+        "ids": columns.ids,
+        "sizes": columns.sizes.astype(np.int32),
+        "first": columns.first,
+        "boxes": columns.boxes.astype(np.float32),
+        "labels": columns.labels,
+        "crowd": columns.crowd,
+        "difficult": columns.difficult,
+        "area": columns.area,
+        "object_ids": columns.object_ids,
+    }
+    if columns.image_class is not None:
+        arrays["image_class"] = columns.image_class
+    if columns.keypoints is not None:
+        arrays["keypoints"] = columns.keypoints
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
+    _save_texts(folder, "files", map(str.encode, columns.files))
+    if columns.semantic is not None:
+        _save_texts(folder, "semantic", map(str.encode, columns.semantic))
+    if columns.masks is not None:
+        _save_texts(folder, "masks", map(_mask_text, columns.masks))
     write_json(folder / "classes.json", classes)
     if keypoint_names is not None:
         write_json(folder / "keypoint_names.json", list(keypoint_names))
 
 
-def _mask_text(segmentation: Any) -> str:
+def _mask_text(segmentation: Any) -> bytes:
     """Its JSON; what is text already (msgspec.Raw, of a COCO file) is not written anew."""
-    if segmentation is None or isinstance(segmentation, list | dict):
-        return json.dumps(segmentation, separators=(",", ":"))
-    return bytes(segmentation).decode()
+    if segmentation is None or isinstance(
+        segmentation, (list, dict)
+    ):  # not a union, which is slow
+        return json.dumps(segmentation, separators=(",", ":")).encode()
+    return bytes(segmentation)
 
 
-def _text(arrays: dict[str, np.ndarray], name: str, texts: Iterable[str]) -> None:
-    """One text at a time: the masks of official train2017 are hundreds of megabytes."""
-    whole, ends = bytearray(), [0]
-    for text in texts:
-        whole += text.encode()
-        ends.append(len(whole))
-    arrays[name] = np.frombuffer(whole, np.uint8)
-    arrays[f"{name}_at"] = np.array(ends, np.int64)
+def _save_texts(folder: Path, name: str, texts: Iterable[bytes]) -> None:
+    """Save the bytes of all texts as one array and where each begins as another, some thousands
+    at a time: the masks of official train2017 are hundreds of megabytes."""
+    lengths: list[int] = []
+    rest = iter(texts)
+    with open(folder / f"{name}.npy", "wb") as file:
+        _write_header(file, 0)
+        while part := list(islice(rest, 4096)):
+            file.write(b"".join(part))
+            lengths += map(len, part)
+        first = offsets(lengths)
+        file.seek(0)
+        _write_header(file, int(first[-1]))
+    np.save(folder / f"{name}_at.npy", first)
+
+
+def _write_header(file: BinaryIO, count: int) -> None:
+    """The header of `count` bytes as np.save writes it, of the same length for every count."""
+    layout = {"descr": "|u1", "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(file, layout)
 
 
 class IndexedImages(ImageSet):

@@ -59,13 +59,12 @@ def describe_stage(stage: Stage, cells: Sequence[PlannedCell]) -> TrackedRun:
 def describe_cell(cell: Cell) -> dict[str, Any]:
     """Method, crop, task, data, task_data, scale, seed, the changed settings as one text and each
     of them."""
-    names = dict(cell.names)
     plain = {
         "method": cell.method,
         "crop": cell.crop,
         "task": cell.task,
-        "data": names.get(cell.data, cell.data),
-        "task_data": names.get(cell.task_data, cell.task_data),
+        "data": cell.pretrain_name or cell.data,
+        "task_data": cell.task_name or cell.task_data,
         "scale": cell.scale,
         "seed": cell.seed,
         "overrides": " ".join(f"{key}={value}" for key, value in cell.overrides),
@@ -94,7 +93,7 @@ def name_group(planned: PlannedCell) -> str:
     """The group of the cells that differ from this one in nothing but their seed."""
     cell = planned.cell
     assert planned.final is not None
-    names = [f"{data}:{name}" for data, name in cell.names if data != WEIGHTS]
+    names = [f"{data}:{name}" for data, name in cell.names if name and data != WEIGHTS]
     words = (cell.method, cell.crop, cell.task, *names, cell.scale)
     return "-".join((*words, digest_without_seed(planned.final)[:8]))
 

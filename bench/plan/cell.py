@@ -11,6 +11,9 @@ from bench.core.stage import Stage, walk
 
 Places = tuple[tuple[str, str], ...]  # (data set, its folder) of those given by path
 WEIGHTS = "weights"  # in `Cell.names`
+# Owners of settings: the set that is pretrained on, and the one that the task trains and scores
+# on. `Cell.names` and places say TASK_DATA too, where both are sets of one kind.
+PRETRAIN_DATA, TASK_DATA = "pretrain_data", "task_data"
 
 
 def is_path(weights: str) -> bool:
@@ -38,12 +41,26 @@ class Cell:
     weights: str = ""
     names: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def pretrain_name(self) -> str:
+        """What the user calls the data that is pretrained on, or ""."""
+        return dict(self.names).get(self.data, "")
+
+    @property
+    def task_name(self) -> str:
+        """What the user calls the data of the task, or ""."""
+        names = dict(self.names)
+        return names.get(TASK_DATA, names.get(self.task_data, ""))
+
     def command(self, places: Places = ()) -> str:
         """The command line that makes this cell, to be pasted into a shell. places: the folders
         of the data sets that were given by path."""
-        at = {name: f"{name}={path}" for name, path in places}
+        kinds = {TASK_DATA: self.task_data}
+        at = {name: f"{kinds.get(name, name)}={path}" for name, path in places}
         for name, shown in self.names:
-            at[name] = f"{at.get(name, name)},name={shown}"
+            if not shown:
+                continue
+            at[name] = f"{at.get(name, kinds.get(name, name))},name={shown}"
         words = ["bench", "run"]
         if self.weights:
             named = at.get(WEIGHTS, WEIGHTS).removeprefix(WEIGHTS)
@@ -54,7 +71,7 @@ class Cell:
         words += ["--task", self.task, "--scale", self.scale, "--seeds", str(self.seed)]
         if not self.weights:
             words += ["--data", at.get(self.data, self.data)]
-        words += ["--task-data", at.get(self.task_data, self.task_data)]
+        words += ["--task-data", at.get(TASK_DATA, at.get(self.task_data, self.task_data))]
         for key, value in self.overrides:
             words += ["--set", f"{key}={value}"]
         return shlex.join(words)

@@ -12,7 +12,7 @@ from bench.contracts.component import Component
 from bench.core.errors import Unsupported
 from bench.core.params import Runtime
 from bench.core.stage import Stage
-from bench.plan.cell import Cell, Places, Plan, PlannedCell
+from bench.plan.cell import PRETRAIN_DATA, TASK_DATA, Cell, Places, Plan, PlannedCell
 from bench.plan.settings import Touched, name_owners, refuse_unused, settings_of
 
 if TYPE_CHECKING:
@@ -75,10 +75,13 @@ class Planner:
     def component(self, kind: str, name: str, main: bool = False) -> Component:
         """The component at the cell's scale, with the cell's settings for it (`settings_of`);
         `main`: it is the cell's own of its kind."""
+        return self._resolve(kind, name, main)
+
+    def _resolve(self, kind: str, name: str, main: bool = False, role: str = "") -> Component:
         cls = registry.load(kind, name)
         self.touched[kind, name] = cls
         mine: dict[str, str] = {}
-        for key, setting, value in settings_of(cls, self.cell.overrides, main):
+        for key, setting, value in settings_of(cls, self.cell.overrides, main, role):
             mine[setting] = value
             self.used.add(key)
         marker = (kind, name, self.cell.scale, *mine.items())
@@ -91,17 +94,19 @@ class Planner:
             self.shared.identities[component] = component.identity()
         return self.shared.identities[component]
 
-    def data(self, name: str) -> Stage:
-        """The data stage of dataset `name` at this run's path."""
-        component = self.component("data", name)
-        if component not in self.shared.files:
-            self.shared.files[component] = self._identify_data(component)
-        return self.shared.files[component]
+    def data(self, name: str, role: str = PRETRAIN_DATA) -> Stage:
+        """The data stage of dataset `name` at this run's path; `role`: what the cell takes it
+        for, PRETRAIN_DATA or TASK_DATA."""
+        component = cast("Data", self._resolve("data", name, role=role))
+        path = self.paths.get(role) or self.paths.get(name)
+        marker = (component, path)
+        if marker not in self.shared.files:
+            self.shared.files[marker] = self._identify_data(component, path)
+        return self.shared.files[marker]
 
-    def _identify_data(self, data: Data) -> Stage:
+    def _identify_data(self, data: Data, path: Path | None) -> Stage:
         from bench.data.contents import identify
 
-        path = self.paths.get(data.name)
         absent = self.shared.absent
         known = path or not data.how_to_get.files or _is_there(data.default_place())
         if absent is None or known or not data.needs_path:
@@ -220,12 +225,12 @@ class Planner:
 
     def _places(self) -> Places:
         """The folders of the cell's data that were given by path."""
-        names = dict.fromkeys((self.cell.data, self.cell.task_data))
+        names = dict.fromkeys((self.cell.data, self.cell.task_data, TASK_DATA))
         return tuple((name, str(self.paths[name])) for name in names if self.paths.get(name))
 
     def _task_data(self, task: Task) -> Stage:
         """What the task is trained and scored on: the set, or its training images in two parts."""
-        whole = self.data(self.cell.task_data)
+        whole = self.data(self.cell.task_data, TASK_DATA)
         share = getattr(task.params, "holdout", 0.0)
         if not share:
             return whole

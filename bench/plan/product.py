@@ -12,7 +12,7 @@ from bench.contracts import registry
 from bench.core.errors import BadInput, Unavailable
 from bench.core.files import expand_path
 from bench.nn.timm_names import TIMM
-from bench.plan.cell import WEIGHTS, Cell, Plan
+from bench.plan.cell import PRETRAIN_DATA, TASK_DATA, WEIGHTS, Cell, Plan
 from bench.plan.options import (
     DataChoice,
     check_scale,
@@ -67,11 +67,12 @@ def make_cells(
     learned, scored = parse_data(data), parse_data(task_data)
     backbone, shown = split_name(backbone or "")
     weights, architecture = _parse_backbone(backbone, method=method, crop=crop, data=data)
-    names = _join_names(learned, scored)
+    apart = _are_apart(learned, scored, sets)
+    names = _join_names(learned, scored, apart)
     names = (*names, *([(WEIGHTS, shown)] if shown else []))
     if precision:
         sets = (*sets, f"method.precision={precision}")
-    named = _join_settings(learned, scored)
+    named = _join_settings(learned, scored, apart)
     overrides = (*architecture, *named, *parse_settings(sets))
     if engine and any(key.rpartition(".")[2] == "engine" for key, _ in overrides):
         raise BadInput("--engine and --set ...engine= say the same twice; try: one of the two")
@@ -87,10 +88,10 @@ def make_cells(
             with suppress(Unavailable):  # its cells say why
                 wanted = scored.name or default_task_data(t, scale)
                 settings = (*overrides, *_engine_setting(t, engine))
-            own = tuple((of, name) for of, name in names if of in (d, wanted, WEIGHTS))
+            own = tuple((of, name) for of, name in names if of in (d, wanted, WEIGHTS, TASK_DATA))
             cell = Cell(m, c, t, d, wanted, scale, 0, settings, weights, own)
             cells += [replace(cell, seed=s) for s in parse_seeds(seeds)]
-    return cells, _join_paths(learned, scored)
+    return cells, _join_paths(learned, scored, apart)
 
 
 def _parse_backbone(text: str | None, **others: str | None) -> tuple[str, Settings]:
@@ -143,10 +144,22 @@ def _label(weights: str) -> str:
     return label(weights)
 
 
-def _join_names(*choices: DataChoice) -> Settings:
+def _are_apart(learned: DataChoice, scored: DataChoice, sets: tuple[str, ...]) -> bool:
+    """Whether --data and --task-data are two sets of one kind: two folders, or one with other
+    settings. Each then has a role by which its path, name and settings are known."""
+    if not learned.name or learned.name != scored.name or not (learned.path and scored.path):
+        return False
+    by_role = any(text.partition(".")[0] in (PRETRAIN_DATA, TASK_DATA) for text in sets)
+    return by_role or (learned.path, learned.settings) != (scored.path, scored.settings)
+
+
+def _join_names(learned: DataChoice, scored: DataChoice, apart: bool) -> Settings:
     """(data set, name) of those options that name one; BadInput for two names of one set."""
+    if apart:
+        own = [(learned.name or "", learned.shown)] if learned.shown else []
+        return (*own, (TASK_DATA, scored.shown))
     names: dict[str, str] = {}
-    for of, _, shown, _ in choices:
+    for of, _, shown, _ in (learned, scored):
         if of and shown and names.setdefault(of, shown) != shown:
             raise BadInput(
                 f"--data and --task-data call {of!r} {names[of]!r} and {shown!r}; "
@@ -155,29 +168,22 @@ def _join_names(*choices: DataChoice) -> Settings:
     return tuple(names.items())
 
 
-def _join_settings(learned: DataChoice, scored: DataChoice) -> Settings:
-    """The settings of named sets; BadInput where two of one kind differ in theirs."""
-    both = learned.name == scored.name and learned.settings and scored.settings
-    if both and learned.settings != scored.settings:
-        raise BadInput(
-            f"--data and --task-data are {learned.name!r} with different settings; a command "
-            "reads one set of a kind"
-        )
-    return tuple(dict.fromkeys((*learned.settings, *scored.settings)))
+def _join_settings(learned: DataChoice, scored: DataChoice, apart: bool) -> Settings:
+    """The settings of named sets, those of two sets of one kind by their roles."""
+    if not apart:
+        return tuple(dict.fromkeys((*learned.settings, *scored.settings)))
+    return tuple(
+        (f"{role}.{key.partition('.')[2]}", value)
+        for role, choice in ((PRETRAIN_DATA, learned), (TASK_DATA, scored))
+        for key, value in choice.settings
+    )
 
 
-def _join_paths(*choices: DataChoice) -> Paths:
-    """{data: path} of the sets that were given with a path; BadInput for two paths of one set."""
-    paths: dict[str, Path | None] = {}
-    for name, path, _, _ in choices:
-        if name and path and paths.get(name, path) != path:
-            raise BadInput(
-                f"--data and --task-data name {name!r} at two places, {paths[name]} and {path}; "
-                "try: the same path for both"
-            )
-        if name and path:
-            paths[name] = path
-    return paths
+def _join_paths(learned: DataChoice, scored: DataChoice, apart: bool) -> Paths:
+    """{data: path} of the sets that were given with a path; that of the second of two sets of one
+    kind by its role."""
+    paths: Paths = {c.name: c.path for c in (scored, learned) if c.name and c.path}
+    return paths | {TASK_DATA: scored.path} if apart else paths
 
 
 def make_crop_cells(

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from bench.contracts import registry
 from bench.contracts.component import Component
 from bench.core.errors import BadInput, brief, nearest, unknown
+from bench.plan.cell import PRETRAIN_DATA
 
 Settings = tuple[tuple[str, str], ...]  # (OWNER.FIELD or FIELD, value as typed), in order
 Touched = dict[tuple[str, str], type[Component]]  # (kind, name) -> what planning a cell asked for
 
 
 def settings_of(
-    cls: type[Component], given: Settings, main: bool
+    cls: type[Component], given: Settings, main: bool, role: str = ""
 ) -> Iterator[tuple[str, str, str]]:
     """(key, field, value) of each setting of a cell that belongs to a component.
 
-    `kind.field` addresses the cell's own component of that kind (`main`), and every generator and
+    `role.field` addresses the data set of a role (PRETRAIN_DATA, TASK_DATA) alone; `kind.field`
+    addresses the cell's own component of that kind (`main`), and every generator and
     dataset; `name.field` addresses the component of that name wherever it is used. Where a crop
     and its generator share a name, a field is only for the one that has it.
     """
@@ -28,7 +30,7 @@ def settings_of(
         owner, _, field = key.partition(".")
         by_name = owner == cls.name and not (shared and field not in cls.Params.model_fields)
         by_kind = owner == cls.kind and (main or cls.kind in ("proposals", "data"))
-        if by_name or by_kind:
+        if by_name or by_kind or owner == role:
             yield key, field, value
 
 
@@ -63,6 +65,8 @@ def refuse_unused(given: Iterable[str], used: set[str], touched: Touched) -> Non
 
 def _unused(key: str, touched: Mapping[tuple[str, str], type[Component]]) -> BadInput:
     owner, _, field = key.partition(".")
+    if owner == PRETRAIN_DATA:
+        return BadInput(f"{key} is a setting of --data, and nothing is pretrained; leave it out")
     fields = _fields(cls for (_, name), cls in touched.items() if name == owner)
     if fields:  # a crop and a generator of one name, neither of which has the setting
         return unknown(f"setting of {owner}", field, fields, f"bench list params {owner}")

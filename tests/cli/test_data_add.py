@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from bench.core.params import Runtime
+from bench.core.stage import Stage, walk
 from bench.plan.named import find_named
 from bench.plan.product import plan_product
+from bench.results.views.commands import fill_command
 from tests.cli.conftest import Bench
 from tests.data.own import coco, pictures, put_json, save
 
@@ -156,23 +161,84 @@ def test_names_are_not_replaced_or_used_by_mistake(bench: Bench, folder: Path, h
     code, _, err = bench("data", "check", "warehouse=/tmp")
     assert code == 2
     assert "takes no other" in err
-    bench("data", "add", "other", "coco_json", str(folder), "--set", "train=ours/val.json:pics")
-    code, _, err = bench(
-        "plan",
-        "-m",
-        "random_init",
-        "-t",
-        "object_knn",
-        "--data",
-        "warehouse",
-        "--task-data",
-        "other",
-    )
-    assert code == 2
-    assert "call 'coco_json' 'warehouse' and 'other'" in err
     code, _, err = bench("data", "remove", "warehose")
     assert code == 2
     assert "did you mean 'warehouse'?" in err
+
+
+def data_of(planned: Any) -> tuple[Stage, Stage]:
+    """The stages of the data that is pretrained on, and of the task's."""
+    pretrain = next(s for s in walk(planned.final) if s.kind == "pretrain")
+    scored = planned.final.inputs["data"]
+    return pretrain.inputs["data"], scored
+
+
+def options_of(words: list[str]) -> dict[str, Any]:
+    """What a printed command says of data and settings."""
+    at = dict(pairwise(words))
+    sets = tuple(words[i + 1] for i, w in enumerate(words) if w == "--set")
+    return {"data": at["--data"], "task_data": at["--task-data"], "sets": sets}
+
+
+@pytest.mark.parametrize("place", ["another folder", "the same folder"])
+def test_two_sets_of_one_kind_go_together(
+    place: str, bench: Bench, folder: Path, home: Path, tmp_path: Path
+) -> None:
+    other = folder
+    if place == "another folder":
+        other = tmp_path / "other"
+        shutil.copytree(folder, other)
+        (other / "our boxes.json").rename(other / "theirs.json")
+    train = "theirs.json:pics" if other != folder else "ours/val.json:pics"
+    bench("data", "add", "warehouse", "coco_json", str(folder), *NAMES)
+    bench("data", "add", "yard", "coco_json", str(other), "--set", f"train={train}", *NAMES[2:])
+    first, second = (plan(home, data=n, task_data=n) for n in ("warehouse", "yard"))
+    if other == folder:  # copies have the same content, so the same key
+        assert data_of(first)[0].key != data_of(second)[0].key
+    both = plan(home, data="warehouse", task_data="yard")
+    assert [s.key for s in data_of(both)] == [data_of(p)[0].key for p in (first, second)]
+    assert (both.cell.pretrain_name, both.cell.task_name) == ("warehouse", "yard")
+    # the printed command says all of it
+    words = shlex.split(both.command())
+    for name in ("warehouse", "yard"):
+        bench("data", "remove", name)
+    again = plan(home, **options_of(words))
+    assert (again.final.key, again.command()) == (both.final.key, both.command())
+    assert [s.key for s in data_of(again)] == [s.key for s in data_of(both)]
+
+
+def test_a_setting_of_a_role_is_that_of_one_set(bench: Bench, folder: Path, home: Path) -> None:
+    bench("data", "add", "warehouse", "coco_json", str(folder), *NAMES)
+    plain = plan(home, data="warehouse", task_data="warehouse")
+    sets = ("task_data.train=ours/val.json:pics",)
+    changed = plan(home, data="warehouse", task_data="warehouse", sets=sets)
+    assert data_of(changed)[0].key == data_of(plain)[0].key
+    assert data_of(changed)[1].key != data_of(plain)[1].key
+    words = ("plan", "-m", "random_init", "-t", "object_knn", "--data", "warehouse")
+    code, _, err = bench(*words, "--task-data", "warehouse", "--set", "task_data.trian=x")
+    assert code == 2
+    assert "did you mean 'train'?" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_two_sets_of_one_kind_are_two_columns(bench: Bench, folder: Path, tmp_path: Path) -> None:
+    """A command of the board fills the column of the set it scores on."""
+    options = {"--data": "coco_json=/a,name=a", "--task-data": "coco_json=/b,name=b"}
+    entry = SimpleNamespace(
+        command=shlex.join(["bench", "run", *(w for pair in options.items() for w in pair)]),
+        task="knn",
+        task_data="coco_json",
+        pretrain_data="coco_json",
+        overrides={"pretrain_data.train": "x.json", "task_data.train": "y.json"},
+    )
+    column = SimpleNamespace(task="knn", task_data="coco_json", settings=())
+    row = SimpleNamespace(entries={"one": entry}, seeds=[0])
+    words = shlex.split(fill_command(cast(Any, row), cast(Any, column)))
+    assert options_of(words) == {
+        "data": "coco_json=/a,name=a",
+        "task_data": "coco_json=/b,name=b",
+        "sets": ("pretrain_data.train=x.json",),
+    }
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from bench.core.errors import BadData
 from bench.data.findings import Findings
 from bench.data.layouts import coco_typed
-from bench.data.layouts.coco_file import CocoFile, load_coco, parse_coco
+from bench.data.layouts.coco_file import CocoFile, load_coco, load_names, parse_coco
 from bench.data.layouts.coco_index import index_coco
 from bench.data.layouts.coco_masks import plain
 
@@ -150,6 +150,18 @@ def test_both_ways_write_the_same_index(tmp_path: Path, monkeypatch: pytest.Monk
 def read_masks(folder: Path) -> list[Any]:
     whole, at = np.load(folder / "masks.npy"), np.load(folder / "masks_at.npy")
     return [json.loads(bytes(whole[a:b])) for a, b in pairwise(at)]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_names_alone_are_those_of_the_whole_file(change: str, tmp_path: Path) -> None:
+    content = good()
+    CHANGES[change](content)
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(content))
+    names = [
+        image.file for image in parse_coco(json.loads(file.read_text()), "f", Findings()).images
+    ]
+    assert load_names(file, "x") == names
 
 
 def test_a_cut_file_is_said_to_be_half_written(tmp_path: Path) -> None:

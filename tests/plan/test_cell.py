@@ -121,7 +121,7 @@ def test_a_bare_setting_finds_its_only_owner(home: Path) -> None:
         ({"data": "koko"}, r"unknown data 'koko'"),
         ({"seeds": "x"}, r"seeds are numbers"),
         ({"data": "coco"}, r"coco"),
-        ({"data": "coco=/nowhere", "task_data": "coco=/elsewhere"}, r"at two places"),
+        ({"data": "coco=/nowhere", "task_data": "coco=/elsewhere"}, r"no COCO folder at /nowhere"),
     ],
 )
 def test_bad_input_is_one_clear_line(home: Path, changes: dict[str, Any], message: str) -> None:

@@ -63,7 +63,7 @@ def test_every_cell_plans_at_tiny_and_no_row_is_unsupported(name: str, home: Pat
 def test_every_cell_plans_at_larger_scales_where_its_data_is_there(
     scale: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def there(self: Planner, name: str) -> Stage:
+    def there(self: Planner, name: str, role: str = "") -> Stage:
         self.component("data", name)
         return Stage("data", name, 1, {}, "x:y")
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.core.errors import BadData
 from bench.data.files import parse_json, read_bytes
 from bench.data.findings import Findings
@@ -22,6 +24,7 @@ from bench.data.layouts.coco_entries import CocoCategory as CocoCategory
 from bench.data.layouts.coco_entries import CocoFile as CocoFile
 from bench.data.layouts.coco_entries import CocoImage as CocoImage
 from bench.data.layouts.coco_entries import CocoObject as CocoObject
+from bench.data.layouts.coco_entries import CocoObjects as CocoObjects
 
 NUMBER = re.compile(r"-?(0|[1-9]\d{0,18})(\.\d{1,18})?", re.ASCII)
 REQUIRED = {
@@ -54,6 +57,17 @@ def load_coco(
     return typed
 
 
+def load_names(file: Path, what: str, advice: str = "download them again") -> list[str]:
+    """The file names of the images, those whose entries are right; much quicker than all of the
+    file. BadData where it is no COCO file."""
+    data = read_bytes(file, what, advice)
+    names = coco_typed.read_names(data)
+    if names is not None:
+        return names
+    content = parse_json(data, file, what, advice)
+    return [image.file for image in parse_coco(content, str(file), Findings()).images]
+
+
 def parse_coco(content: Any, name: str, findings: Findings) -> CocoFile:
     """The entries of a COCO dict; `name` is what findings call it."""
     if not isinstance(content, dict) or not set(REQUIRED) <= set(content):
@@ -64,7 +78,7 @@ def parse_coco(content: Any, name: str, findings: Findings) -> CocoFile:
     file = CocoFile(
         name,
         list(reader.read(content, "images", _image)),
-        list(reader.read(content, "annotations", _object)),
+        CocoObjects.of(list(reader.read(content, "annotations", _object))),
         list(reader.read(content, "categories", _category)),
     )
     file.texts = reader.texts
@@ -250,14 +264,15 @@ def _check_references(file: CocoFile, findings: Findings) -> None:
     were refused already, which has its own findings."""
     if findings:
         return
-    images, categories = {i.id for i in file.images}, {c.id for c in file.categories}
-    for item in file.objects:
-        if item.image not in images or item.category not in categories:
-            findings.add(
-                "an annotation names what does not exist",
-                f"{file.name}: annotation {item.id} names image {item.image} and category "
-                f"{item.category}, one of which does not exist",
-            )
+    objects = file.objects
+    categories = np.array([c.id for c in file.categories], np.int64)
+    lost = (file.places < 0) | ~np.isin(objects.categories, categories)
+    for at in np.flatnonzero(lost):
+        findings.add(
+            "an annotation names what does not exist",
+            f"{file.name}: annotation {objects.ids[at]} names image {objects.images[at]} and "
+            f"category {objects.categories[at]}, one of which does not exist",
+        )
 
 
 def _show(value: Any) -> str:

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+
+from bench.core.ragged import offsets
 from bench.data.findings import Findings
-from bench.data.index import Row, write_index
-from bench.data.layouts.coco_file import CocoFile, CocoObject, Wrong
+from bench.data.index import Columns, stack_keypoints, write_columns
+from bench.data.layouts.coco_file import CocoFile, Wrong
 from bench.data.layouts.coco_masks import check_place, read_mask
+from bench.data.layouts.coco_scan import ABSENT, UNKNOWN, scan_masks
 
 
 class Counts(TypedDict):
@@ -32,47 +36,89 @@ def index_coco(
 ) -> Counts:
     """Write the index of a split whose categories are joined to `classes` by name. Faults of masks
     go to `findings`; the caller refuses the set."""
-    label = {c.id: classes.index(c.name) for c in file.categories if c.name in classes}
-    rows = {i.id: Row(i.id, i.file, i.size) for i in file.images}
-    counts = Counts(images=len(rows), objects=0, clipped=0, dropped=0, unmasked=0)
-    # by id, so that the index does not depend on the order of the file
-    for item in sorted(file.objects, key=lambda o: o.id):
-        row = rows[item.image]
-        try:
-            record = _annotation(item, row.size, counts)
-        except Wrong as wrong:
-            findings.add(wrong.kind, f"{file.name}: annotation {item.id}: {wrong}")
-            continue
-        if record is not None:
-            record["label"] = label[item.category]
-            row.annotations.append(record)
-    masked = counts["objects"] - counts["unmasked"]
-    counts["unmasked"] = counts["unmasked"] if masked else 0
+    sizes = file.image_sizes()[file.places].reshape(-1, 2)
+    inside, moved = _clip(file.objects.boxes, sizes)
+    empty = (inside[:, 2:] - inside[:, :2] < 0.01).any(1)
+    masks, right = _read_masks(file, sizes, empty, findings)
+    kept = ~empty & right
+    masked = sum(masks[at] is not None for at in np.flatnonzero(kept).tolist())
+    total = int(kept.sum())
+    counts = Counts(
+        images=len(file.images),
+        objects=total,
+        clipped=int((moved & kept).sum()),
+        dropped=int((empty & right).sum()),
+        unmasked=total - masked if masked else 0,
+    )
     if not findings:
-        write_index(folder, list(classes), rows.values(), keypoint_names)
+        columns = _order(file, inside, kept, masks if masked else None, classes)
+        write_columns(folder, list(classes), columns, keypoint_names)
     return counts
 
 
-def _annotation(item: CocoObject, size: tuple[int, int], counts: Counts) -> dict[str, Any] | None:
-    """The record of an object; None where its box is empty once it is cut to the image."""
-    segmentation, extent = read_mask(item.segmentation, size)
-    x, y, width, height = item.box
-    box = (x, y, x + width, y + height)  # plain numbers: NumPy takes as long for four as for 1,000
-    inside = [min(max(v, 0.0), float(size[i % 2])) for i, v in enumerate(box)]
-    if inside[2] - inside[0] < 0.01 or inside[3] - inside[1] < 0.01:
-        counts["dropped"] += 1
-        return None
-    if extent is not None:
-        check_place(extent, item.box)
-    counts["clipped"] += max(abs(a - b) for a, b in zip(inside, box, strict=True)) > 0.5
-    counts["objects"] += 1
-    counts["unmasked"] += segmentation is None
-    return {
-        "box": inside,
-        "crowd": item.crowd,
-        "difficult": False,
-        "area": width * height if item.area is None else item.area,
-        "id": item.id,
-        "segmentation": segmentation,
-        "keypoints": item.keypoints,
-    }
+def _clip(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (x, y, width, height) as corners that are cut to images of these sizes, (N, 4), and
+    which of them moved by more than half a pixel, (N,)."""
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+    most = np.tile(sizes.astype(np.float64), 2)
+    above = np.where(corners < 0, 0.0, corners)
+    inside = np.where(above > most, most, above)
+    return inside, (np.abs(inside - corners) > 0.5).any(1)
+
+
+def _read_masks(
+    file: CocoFile, sizes: np.ndarray, empty: np.ndarray, findings: Findings
+) -> tuple[list[Any], np.ndarray]:
+    """What goes into the index as the mask of every object, and whether it is right, (N,). Those
+    that are not plainly right are decoded, in the order of the objects' ids."""
+    objects = file.objects
+    kinds = scan_masks(objects.segmentations, objects.boxes)
+    masks = [
+        None if kind == ABSENT else mask
+        for mask, kind in zip(objects.segmentations, kinds, strict=True)
+    ]
+    right = np.ones(len(masks), bool)
+    unknown = np.flatnonzero(kinds == UNKNOWN)
+    for at in unknown[np.argsort(objects.ids[unknown])]:
+        try:
+            masks[at], extent = read_mask(masks[at], (int(sizes[at, 0]), int(sizes[at, 1])))
+            if extent is not None and not empty[at]:
+                check_place(extent, objects.boxes[at].tolist())
+        except Wrong as wrong:
+            findings.add(wrong.kind, f"{file.name}: annotation {objects.ids[at]}: {wrong}")
+            right[at] = False
+    return masks, right
+
+
+def _order(
+    file: CocoFile,
+    inside: np.ndarray,
+    kept: np.ndarray,
+    masks: Sequence[Any] | None,
+    classes: Sequence[str],
+) -> Columns:
+    """The columns of the index: images by id, objects by image and id, so that it does not depend
+    on the order of the file."""
+    objects = file.objects
+    ids = np.array([i.id for i in file.images], np.int64)
+    by_id = np.argsort(ids)
+    at = np.lexsort((objects.ids, objects.images))
+    at = at[kept[at]]
+    label = {c.id: classes.index(c.name) for c in file.categories if c.name in classes}
+    known, inverse = np.unique(objects.categories[at], return_inverse=True)
+    sides = objects.boxes[at, 2:]
+    area = objects.area[at]
+    return Columns(
+        ids=ids[by_id],
+        sizes=file.image_sizes()[by_id],
+        files=[file.images[i].file for i in by_id],
+        first=offsets(np.bincount(file.places[at], minlength=len(ids))[by_id]),
+        boxes=inside[at],
+        labels=np.array([label[int(c)] for c in known], np.int64)[inverse],
+        crowd=objects.crowd[at],
+        difficult=np.zeros(len(at), bool),
+        area=np.where(np.isnan(area), sides[:, 0] * sides[:, 1], area),
+        object_ids=objects.ids[at],
+        masks=None if masks is None else [masks[i] for i in at.tolist()],
+        keypoints=stack_keypoints([objects.keypoints[i] for i in at.tolist()]),
+    )

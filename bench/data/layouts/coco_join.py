@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from bench.core.errors import nearest
 from bench.data.findings import Findings
-from bench.data.layouts.coco_file import CocoFile, CocoObject
+from bench.data.layouts.coco_entries import CocoFile, CocoObjects
 
 NEAR = 0.5  # pixels by which the boxes of one object may differ in two files
 
@@ -28,18 +30,60 @@ def join_keypoints(instances: CocoFile, persons: CocoFile, findings: Findings) -
     An id alone proves nothing, some tools number the annotations of every file anew: image,
     category (by name) and box must agree.
     """
+    theirs = np.array([i for i, p in enumerate(persons.objects.keypoints) if p is not None], int)
+    places = _match_by_id(instances, persons, theirs)
+    if places is not None:
+        for at, there in zip(places, theirs, strict=True):
+            _give_keypoints(instances.objects, at, persons.objects, there)
+        return 0
+    return _join_one_by_one(instances, persons, theirs, findings)
+
+
+def _give_keypoints(objects: CocoObjects, at: int, others: CocoObjects, there: int) -> None:
+    objects.keypoints[at] = others.keypoints[there]
+    objects.labelled[at] = others.labelled[there]
+
+
+def _match_by_id(instances: CocoFile, persons: CocoFile, theirs: np.ndarray) -> np.ndarray | None:
+    """The positions of the objects of the same ids as the objects `theirs` of `persons`; None
+    where one of them has no such object, or image, category or box do not agree."""
+    objects, others = instances.objects, persons.objects
+    if not len(objects):
+        return None
+    order = np.argsort(objects.ids)
+    place = np.searchsorted(objects.ids[order], others.ids[theirs])
+    at = order[np.minimum(place, len(order) - 1)]
+    same = (objects.ids[at] == others.ids[theirs]) & (objects.images[at] == others.images[theirs])
+    same &= (np.abs(objects.boxes[at] - others.boxes[theirs]) <= NEAR).all(1)
+    kinds = {name: kind for kind, name in enumerate({c.name for c in instances.categories})}
+    same &= _number_categories(instances, kinds)[at] == _number_categories(persons, kinds)[theirs]
+    return at if same.all() else None
+
+
+def _number_categories(file: CocoFile, kinds: Mapping[str, int]) -> np.ndarray:
+    """(N,): the number in `kinds` of every object's category; -1 where it has none."""
+    known, inverse = np.unique(file.objects.categories, return_inverse=True)
+    names = {c.id: c.name for c in file.categories}
+    return np.array([kinds.get(names[int(c)], -1) for c in known], int)[inverse]
+
+
+def _join_one_by_one(
+    instances: CocoFile, persons: CocoFile, theirs: np.ndarray, findings: Findings
+) -> int:
+    """`join_keypoints` where some ids are not the same."""
     names = {c.id: c.name for c in instances.categories}
     their_names = {c.id: c.name for c in persons.categories}
-    by_id = {o.id: i for i, o in enumerate(instances.objects)}
+    by_id = {int(number): i for i, number in enumerate(instances.objects.ids)}
     by_place: dict[tuple[int, str], list[int]] = defaultdict(list)
+    boxes = []
     for i, item in enumerate(instances.objects):
         by_place[item.image, names[item.category]].append(i)
+        boxes.append(item.box)
     moved, taken = 0, set()
-    for person in persons.objects:
-        if person.keypoints is None:
-            continue
+    for there in theirs:
+        person = persons.objects[there]
         key = (person.image, their_names[person.category])
-        same = [i for i in by_place.get(key, []) if _is_near(instances.objects[i].box, person.box)]
+        same = [i for i in by_place.get(key, []) if _is_near(boxes[i], person.box)]
         at = by_id.get(person.id)
         if at not in same:
             free = [i for i in same if i not in taken]
@@ -54,9 +98,7 @@ def join_keypoints(instances: CocoFile, persons: CocoFile, findings: Findings) -
             )
             continue
         taken.add(at)
-        instances.objects[at] = instances.objects[at]._replace(
-            keypoints=person.keypoints, labelled=person.labelled
-        )
+        _give_keypoints(instances.objects, at, persons.objects, there)
     return moved
 
 
@@ -71,9 +113,9 @@ def _gather_keypoints(
     counts: dict[int, str] = {}
     names: dict[tuple[str, ...], str] = {}
     for split, file in files.items():
-        for item in file.objects:
-            if item.keypoints is not None:
-                counts.setdefault(len(item.keypoints) // 3, f"{file.name}: annotation {item.id}")
+        for at, points in enumerate(file.objects.keypoints):
+            if points is not None and len(points) // 3 not in counts:
+                counts[len(points) // 3] = f"{file.name}: annotation {file.objects.ids[at]}"
         source = named_in.get(split, file)
         for category in source.categories:
             if category.keypoints:
@@ -124,7 +166,7 @@ def join_classes(files: Mapping[str, CocoFile], findings: Findings) -> list[str]
     first, *others = files.values()
     classes = [c.name for c in sorted(first.categories, key=lambda c: c.id)]
     for other in others:
-        used = {o.category for o in other.objects}
+        used = set(np.unique(other.objects.categories).tolist())
         for category in other.categories:
             if category.id in used and category.name not in classes:
                 guess = nearest(category.name, classes)
@@ -139,12 +181,12 @@ def join_classes(files: Mapping[str, CocoFile], findings: Findings) -> list[str]
 
 def check_boxes(file: CocoFile, findings: Findings) -> None:
     """Boxes that are legal and no real set has: all of them within 0..1."""
-    boxes = [o.box for o in file.objects]
-    if boxes and max(map(max, boxes)) <= 1:
+    boxes = file.objects.boxes
+    if len(boxes) and boxes.max() <= 1:
         findings.add(
             "boxes lie in 0..1",
-            f"{file.name}: all {len(boxes):,} boxes lie in 0..1, the first is {list(boxes[0])}; "
-            "bbox is x, y, width, height in pixels",
+            f"{file.name}: all {len(boxes):,} boxes lie in 0..1, the first is "
+            f"{boxes[0].tolist()}; bbox is x, y, width, height in pixels",
         )
 
 
@@ -155,27 +197,21 @@ def describe_texts(file: CocoFile) -> list[str]:
 
 def describe_boxes(file: CocoFile) -> list[str]:
     """Remarks on boxes that are possible but rarely meant."""
-    boxes, remarks = [o.box for o in file.objects], []
-    if not boxes:
+    boxes, remarks = file.objects.boxes, []
+    if not len(boxes):
         return ["no object at all"]
-    sizes = {i.id: i.size for i in file.images}
-    thin = sum(min(box[2:]) < 2 for box in boxes)
+    thin = int((boxes[:, 2:].min(1) < 2).sum())
     if thin * 2 > len(boxes):
         remarks.append(f"{thin:,} of {len(boxes):,} boxes are narrower or lower than 2 pixels")
-    beyond = sum(_reaches_beyond(o, sizes[o.image]) for o in file.objects)
+    sizes = file.image_sizes()[file.places]
+    beyond = int((boxes[:, :2] + boxes[:, 2:] > 1.1 * sizes).any(1).sum())
     if beyond * 10 > len(boxes):
         remarks.append(
             f"{beyond:,} of {len(boxes):,} boxes reach beyond their image by more than a tenth of "
             "it; bbox is x, y, width, height and not two corners"
         )
-    large = sum(
-        o.area is not None and o.area > 1.5 * max(o.box[2] * o.box[3], 1) for o in file.objects
-    )
+    # an area that is missing is NaN, which is larger than nothing
+    large = int((file.objects.area > 1.5 * np.maximum(boxes[:, 2] * boxes[:, 3], 1)).sum())
     if large * 10 > len(boxes):
         remarks.append(f"{large:,} of {len(boxes):,} areas are larger than their box")
     return remarks
-
-
-def _reaches_beyond(item: CocoObject, size: tuple[int, int]) -> bool:
-    x, y, width, height = item.box
-    return x + width > 1.1 * size[0] or y + height > 1.1 * size[1]

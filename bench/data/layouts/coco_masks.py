@@ -10,16 +10,24 @@ import numpy as np
 
 from bench.data.layouts.coco_file import Wrong
 
+DECODED = (list, dict, str, int, float)  # what JSON's values become
 Extent = tuple[float, float, float, float]  # x1, y1, x2, y2 of a mask
 
 
 def plain(segmentation: Any) -> Any:
-    """A segmentation whose JSON text was kept (msgspec.Raw), decoded; others as they are."""
-    if segmentation is None or isinstance(segmentation, list | dict | str | int | float):
+    """A segmentation whose JSON text was kept (msgspec.Raw), decoded; others as they are. `Wrong`
+    where a number of it is too large or a text is no UTF-8."""
+    if segmentation is None or isinstance(segmentation, DECODED):
         return segmentation
     import msgspec
 
-    return msgspec.json.decode(segmentation) if memoryview(segmentation) else None
+    try:
+        return msgspec.json.decode(segmentation) if memoryview(segmentation) else None
+    except ValueError as error:  # msgspec's errors are ValueErrors
+        start = bytes(segmentation)[:40].decode(errors="replace")
+        raise Wrong(
+            "segmentation cannot be read", f"segmentation {start} cannot be read: {error}"
+        ) from None
 
 
 def read_mask(segmentation: Any, size: tuple[int, int]) -> tuple[Any, Extent | None]:
@@ -64,7 +72,7 @@ def _polygons(polygons: list[Any]) -> tuple[list[Any] | None, Extent | None]:
                 f"segmentation is not a list of polygons: it holds {str(polygon)[:40]}",
             )
         plain = set(map(type, polygon)) <= {int, float}
-        if len(polygon) % 2 or not plain or not math.isfinite(sum(polygon)):
+        if len(polygon) % 2 or not plain or not _is_finite(polygon):
             raise Wrong(
                 "a polygon is not x, y, x, y, ...",
                 f"a polygon of its segmentation is {str(polygon)[:60]}, not x, y, x, y, ...",
@@ -80,6 +88,13 @@ def _polygons(polygons: list[Any]) -> tuple[list[Any] | None, Extent | None]:
     return (polygons if len(kept) == len(polygons) else kept), (low_x, low_y, high_x, high_y)
 
 
+def _is_finite(numbers: list[float]) -> bool:
+    try:
+        return math.isfinite(sum(numbers))
+    except OverflowError:  # a whole number larger than any float
+        return False
+
+
 def _runs(mask: dict[str, Any], size: tuple[int, int]) -> Extent:
     """Where the run lengths are 1. They alternate between 0 and 1 down the columns of the image,
     beginning with 0, and cover all of it."""
@@ -91,9 +106,9 @@ def _runs(mask: dict[str, Any], size: tuple[int, int]) -> Extent:
             f"[{size[1]}, {size[0]}]",
         )
     runs = _decode(counts) if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or not set(map(type, runs)) <= {int}:
+    if not isinstance(runs, list) or set(map(type, runs)) - {int}:
         raise Wrong("run lengths are not numbers", f"counts is {str(counts)[:40]}, no run lengths")
-    if any(n < 0 for n in runs) or sum(runs) != size[0] * size[1]:
+    if min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
         raise Wrong(
             "run lengths do not cover the image",
             f"its run lengths cover {sum(runs)} pixels of {size[0] * size[1]}, or one is negative",

@@ -22,7 +22,7 @@ from bench.core.stage import Stage
 from bench.data.files import check_once
 from bench.data.findings import Findings, find_repeated
 from bench.data.index import IndexedImages, Row
-from bench.data.layouts.coco_file import CocoFile, CocoImage, CocoObject, load_coco
+from bench.data.layouts.coco_file import CocoFile, CocoImage, CocoObject, load_coco, load_names
 from bench.data.layouts.coco_index import index_coco
 from bench.data.layouts.coco_join import (
     Skeleton,
@@ -220,6 +220,10 @@ class CocoSet(Data):
         if part.persons is None:
             return file, None
         return file, load_coco(part.persons, "COCO keypoints", findings, self.restore)
+
+    def _read_names(self, part: CocoPart) -> list[str]:
+        """The file names of a split's images as they are written."""
+        return load_names(part.annotations, f"COCO {part.split} annotations", self.restore)
 
 
 def _join_persons(file: CocoFile, persons: CocoFile | None, findings: Findings) -> list[str]:

@@ -97,7 +97,7 @@ class CocoJson(CocoSet):
             sha = content_hash(part.annotations, cache)
 
             def read(part: CocoPart = part) -> list[str]:
-                return [image.file for image in self._read_part(part, Findings())[0].images]
+                return self._read_names(part)
 
             names = self._relative(root, part, remember_names(sha, cache, read), Findings())
             listing = list_files(root, (name.rpartition("/")[0] for name in names))
@@ -132,11 +132,7 @@ class CocoJson(CocoSet):
         return super().load(folder, root, split)
 
     def split_names(self, root: Path) -> dict[str, list[str]]:
-        parts = self.parts(root)
-        return {
-            part.split: [i.file for i in self._read_part(part, Findings())[0].images]
-            for part in parts
-        }
+        return {part.split: self._read_names(part) for part in self.parts(root)}
 
     def write_lists(self, root: Path, folder: str, parts: Parts) -> Lists:
         part = self.parts(root)[0]

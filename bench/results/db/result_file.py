@@ -35,7 +35,6 @@ def describe_cell(planned: PlannedCell) -> CellRecord:
         "overrides": dict(cell.overrides),
     }
     pretrain_data_key, task_data_key = _data_keys(final)
-    named = dict(cell.names)
     pretraining, protocol = _row_and_column(final)
     return {
         "method": cell.method,
@@ -49,8 +48,8 @@ def describe_cell(planned: PlannedCell) -> CellRecord:
         "overrides": dict(cell.overrides),
         "pretrain_data_key": pretrain_data_key,
         "task_data_key": task_data_key,
-        "pretrain_name": named.get(cell.data, ""),
-        "task_name": named.get(cell.task_data, ""),
+        "pretrain_name": cell.pretrain_name,
+        "task_name": cell.task_name,
         "pretraining": pretraining,
         "protocol": protocol,
         "label": final.key if final else digest({**names, "unsupported": True}),

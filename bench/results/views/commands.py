@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from bench.plan.options import split_name
 from bench.results.views.board import Column, Row
 from bench.results.views.entries import pretraining_settings
 
@@ -33,12 +34,14 @@ def fill_command(row: Row, column: Column) -> str:
     model = next(iter(row.entries.values()))
     words = shlex.split(model.command)
     options = dict(zip(words[2::2], words[3::2], strict=False))
-    places = (options.get("--data", ""), options.get("--task-data", ""))
-    known = [place for place in places if place.partition("=")[0] == column.task_data]
+    places = (options.get("--task-data", ""), options.get("--data", ""))
+    known = [
+        place for place in places if split_name(place)[0].partition("=")[0] == column.task_data
+    ]
     options |= {
         "--task": column.task,
         "--seeds": compact_seeds(row.seeds),
-        "--task-data": max(known, key=len, default=column.task_data),  # with its path
+        "--task-data": next(iter(known), column.task_data),  # with its path
     }
     options.pop("--set", None)
     sets = [("--set", f"{k}={v}") for k, v in (*pretraining_settings(model), *column.settings)]

@@ -14,6 +14,7 @@ from bench.contracts.task import DEAD_TEXT as DEAD_TEXT
 from bench.core.collector import collector_off
 from bench.core.params import format_setting
 from bench.core.statistics import summarise
+from bench.plan.cell import TASK_DATA
 from bench.results.db.connection import read_fields
 from bench.results.db.models import CellRow, ResultRow
 from bench.results.db.queries import select_dead, split_in_parts
@@ -203,7 +204,7 @@ def _summarise(entry: Entry) -> Entry:
 
 def evaluation_settings(entry: Entry) -> tuple[tuple[str, str], ...]:
     """The overrides that belong to the evaluation: to the task and its data."""
-    owners = {entry.task, "task", *({entry.task_data} - {entry.pretrain_data})}
+    owners = {entry.task, "task", TASK_DATA, *({entry.task_data} - {entry.pretrain_data})}
     return tuple(
         sorted((k, v) for k, v in entry.overrides.items() if k.partition(".")[0] in owners)
     )
