@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,23 @@ def free_port() -> int:
 @contextmanager
 def serving(home: Path) -> Iterator[str]:
     """The address of a dashboard that shows the database in `home`; it stops with the block."""
+    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port"]
+    with serve_by(command, home) as (address, _):
+        yield address
+
+
+@contextmanager
+def serve_by(command: Sequence[str], home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address and the process of what `command`, to which a port is added, serves of the
+    database in `home`, from when it answers."""
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
     environment = {k: v for k, v in os.environ.items() if k != "BENCH_DB"} | {
         "BENCH_HOME": str(home)
     }
     with open(home / "server.log", "w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
+        server = subprocess.Popen(
+            [*command, str(port)], env=environment, stdout=log, stderr=log, cwd=home
+        )
     try:
         until = time.monotonic() + HANG
         while time.monotonic() < until and server.poll() is None:
@@ -59,7 +69,7 @@ def serving(home: Path) -> Iterator[str]:
                 time.sleep(0.1)
         else:
             raise RuntimeError((home / "server.log").read_text())
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", server
     finally:
         server.terminate()
         server.wait(20)
