@@ -33,7 +33,9 @@ const paint = new MutationObserver(() => {
 });
 paint.observe(document, {childList: true, subtree: true});
 """
-CHANGES = """
+WATCH = (
+    PAINT
+    + """
 const look = () => {
   const said = [...document.querySelectorAll('.b-soft')].map(e => e.innerText);
   const rows = said.find(t => / of .* rows/.test(t));
@@ -46,6 +48,7 @@ const kinds = {childList: true, subtree: true, characterData: true};
 new MutationObserver(look).observe(document, kinds);
 document.addEventListener('click', () => { window.seen.clicked = performance.now(); }, true);
 """
+)
 EMPTY = "import streamlit as st\nst.html('<table class=board><tr><td>1</table>')\n"
 BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
 DASHBOARD = [*BENCH, "dashboard", "--no-open", "--port"]
@@ -101,9 +104,7 @@ def visit_first(home: Path, command: list[str], wait: float = 0.0) -> str:
 def visit_later(home: Path) -> dict[str, str]:
     """Further visits of a server, and filters."""
     with serve_by(DASHBOARD, home) as (address, _), chromium() as driver:
-        driver.execute_cdp_cmd(
-            "Page.addScriptToEvaluateOnNewDocument", {"source": PAINT + CHANGES}
-        )
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
         paint(driver, address)
         settled(driver)
         later = median(paint(driver, address) for _ in range(3))

@@ -22,6 +22,10 @@ from bench.results.db.queries import select_dead, split_in_parts
 # states of cells without a result, first wins
 ASKED = ("running", "failed", "interrupted", "unsupported")
 
+Result = tuple[str | None, str, float | None]  # source, headline, value
+NO_RESULT: tuple[Result, ...] = ((None, "", None),)
+SCAN = 3  # times as many results in all as a board has cells, up to which all are read
+
 
 class BoardName(NamedTuple):
     """Which results may be compared: one scale, one pretraining set."""
@@ -141,6 +145,22 @@ def _load(
     cells = connection.execute(query).fetchall()
     names = _read_groups(connection, here, cells)
     results = _read_results(connection, here, len(cells))
+    entries = _make_entries(cells, names, results)
+    for group, reason in connection.execute(_select_reasons(here)):
+        if (group, "measured") in entries:
+            entries[group, "measured"].reason = reason
+    for marker in dead:
+        if marker in entries:
+            entries[marker].dead = True
+    return [_summarise(entry) for entry in entries.values()]
+
+
+def _make_entries(
+    cells: Iterable[Any],
+    names: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, tuple[Result, ...]],
+) -> dict[tuple[str, str], Entry]:
+    """The entries of cells (group, label, seed, state), by group and source."""
     entries: dict[tuple[str, str], Entry] = {}
     for group, label, seed, state in cells:
         shared = names.get(group)
@@ -158,18 +178,7 @@ def _load(
                 entry.values[seed], entry.headline = value, headline
             else:
                 entry.states[state] = entry.states.get(state, 0) + 1
-    for group, reason in connection.execute(_select_reasons(here)):
-        if (group, "measured") in entries:
-            entries[group, "measured"].reason = reason
-    for marker in dead:
-        if marker in entries:
-            entries[marker].dead = True
-    return [_summarise(entry) for entry in entries.values()]
-
-
-Result = tuple[str | None, str, float | None]  # source, headline, value
-NO_RESULT: tuple[Result, ...] = ((None, "", None),)
-SCAN = 3  # times as many results in all as a board has cells, up to which all are read
+    return entries
 
 
 def _read_results(
