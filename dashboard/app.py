@@ -29,7 +29,7 @@ from bench.results.db.reading import (  # noqa: E402
     is_user_error,
 )
 from dashboard.address import PAGE, start_page  # noqa: E402
-from dashboard.charts import is_dark  # noqa: E402
+from dashboard.charts import PAPER, is_dark  # noqa: E402
 from dashboard.hosts import ALLOWED, ask_nobody, host_name, is_allowed, read_host  # noqa: E402
 from dashboard.live import follow  # noqa: E402
 from dashboard.look import note, paint, show_small_print, title  # noqa: E402
@@ -113,7 +113,7 @@ def main() -> None:
     if not is_allowed(read_host()):
         st.html(title("bench") + note(refuse(read_host()), "warn"))
         return
-    st.html(paint("#14171B" if is_dark() else "#FFFFFF"))
+    st.html(paint(PAPER["dark" if is_dark() else "light"][0]))
     modules = {m.__name__.rpartition(".")[2]: m for m in screens()}
     page = choose_page(modules)
     start_page(page)

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 
 # text and lines of charts on each background, at least 4.5:1 and 3:1
 INK = {"light": ("#4A5058", "#868C94"), "dark": ("#B9C0C8", "#7E858D")}
+PAPER = {"light": ("#FFFFFF", "#1B1F24"), "dark": ("#14171B", "#E8EBEE")}  # page, text
 
 
-def show_chart(chart: alt.TopLevelMixin, description: str, where: Any = st) -> None:
+def show_chart(
+    chart: alt.TopLevelMixin, description: str, where: Any = st, width: str = "stretch"
+) -> None:
     """Show an Altair chart; `description` says what it shows, for a screen reader."""
-    where.altair_chart(dress(chart, is_dark()).properties(description=description))
+    dressed = dress(chart, is_dark()).properties(description=description)
+    where.altair_chart(dressed, width=width)
 
 
 def is_dark() -> bool:
@@ -38,3 +42,9 @@ def dress(chart: Any, dark: bool) -> Any:
         symbolBaseFillColor=text,
         symbolBaseStrokeColor=text,
     )
+
+
+def mix(one: str, other: str, share: float) -> str:
+    """`share` of the first colour over the second, both `#RRGGBB`."""
+    pairs = ((int(one[at : at + 2], 16), int(other[at : at + 2], 16)) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(a * share + b * (1 - share)):02X}" for a, b in pairs)

@@ -13,6 +13,7 @@ from bench.results.db.reading import FIRST_COMMAND, NothingYet, Reader, open_rea
 from bench.results.views import board, coverage, entries, lineage, placement, studies
 from bench.results.views.crop_effects import CropEffect, list_crop_effects
 from bench.results.views.live import LiveEntries
+from bench.results.views.live_table import LiveTable
 from bench.results.views.memo import Memo
 from bench.results.views.studies import StudyRow, TrialRow
 from dashboard.newest import Newest
@@ -64,12 +65,12 @@ class Source:
 
         def make() -> board.Table:
             rows = self.entries(scale, data)
-            if reported:
-                # reads fifty files: only where asked for
-                from bench.results.papers.board_entries import list_reported
+            if not reported:
+                return _table(self.url, scale, data, content).refresh(rows)
+            # reads fifty files: only where asked for
+            from bench.results.papers.board_entries import list_reported
 
-                rows = [*rows, *list_reported(data)]
-            return placement.make_table(rows, content)
+            return placement.make_table([*rows, *list_reported(data)], content)
 
         return self.keep("table", make, scale, data, content, str(reported))
 
@@ -173,6 +174,12 @@ def _boards() -> Newest:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _live(url: str, scale: str, data: str) -> LiveEntries:
     return LiveEntries(scale, data)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _table(url: str, scale: str, data: str, content: str) -> LiveTable:
+    """In use by one session at a time, as `keep` answers each question once."""
+    return LiveTable(content)
 
 
 @st.cache_resource(max_entries=4, ttl=3600, show_spinner="finding out which pairs are possible")

@@ -1,10 +1,14 @@
-"""Read the first page's board while the browser is still starting."""
+"""Read the first page's board, and import what draws its chart, while the browser is still
+starting."""
 
 from __future__ import annotations
 
+import importlib
 import logging
+import time
 from threading import Thread, current_thread
 
+PAUSE = 1.0  # seconds that the first page has for itself before the import
 CONTEXT = "streamlit.runtime.scriptrunner_utils.script_run_context"
 
 
@@ -33,6 +37,8 @@ def _read() -> None:
         reported = scale == SCALES[-1]
         table = source.table(scale, data, reported=reported)
         source.board(table, (scale, data, "", str(reported)), Choice())
+        time.sleep(PAUSE)
+        importlib.import_module("dashboard.matrix_figure")
     except SQLAlchemyError:
         return
     except Exception as error:

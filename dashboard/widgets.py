@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.elements.lib.mutable_expander_container import ExpanderContainer
 
 T = TypeVar("T")
 _ESCAPED = str.maketrans({mark: f"\\{mark}" for mark in string.punctuation})
@@ -86,3 +87,9 @@ def wait(label: str) -> AbstractContextManager[None]:
 def expander(label: str, **how: Any) -> DeltaGenerator:
     """A part of the page that is shown when its label is clicked."""
     return st.expander(to_markdown(label), **how)
+
+
+def lazy_expander(label: str, key: str) -> ExpanderContainer:
+    """One whose content is made when it is open (`open` says so); `key` must be the page's only
+    one."""
+    return st.expander(to_markdown(label), key=key, on_change="rerun")

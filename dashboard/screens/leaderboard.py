@@ -9,24 +9,16 @@ from html import escape
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from bench.figures.recorded import draw_matrix
 from bench.results.html.answer import NOTE, Effects, answer, effects_table
 from bench.results.html.board import SIGNS, board_table, list_reasons
-from bench.results.html.matrix import Shade, explain_matrix, matrix_table
 from bench.results.views.board import Board, Choice, Row, Table
 from bench.results.views.board_text import FORMATS, describe_marks, describe_ranking, export_board
-from bench.results.views.crop_effects import BASE
-from bench.results.views.crop_matrix import (
-    list_matrix_columns,
-    make_crop_matrix,
-    write_matrix_csv,
-)
 from dashboard.address import Address
 from dashboard.live import show_running
 from dashboard.look import href, note, section, show_small_print, title
-from dashboard.pictures import digest_of, offer_drawing
+from dashboard.matrix import show_matrix
 from dashboard.source import Source
-from dashboard.table import link_board, link_result
+from dashboard.table import link_board
 from dashboard.widgets import download, expander, select_several
 
 TITLE, ORDER = "Leaderboard", 0
@@ -72,12 +64,14 @@ def page(source: Source) -> None:
             st.html(reasons)
         legend(board)
         show_crop_effects(board, effects)
-        show_matrix(board, address)
+        draw_chart = show_matrix(board, address)
         compare(part, where)
         downloads(board)
+        address.write()
+        draw_chart()
     else:
         st.html(note("No row matches these filters. Remove one of them."))
-    address.write()
+        address.write()
 
 
 def choose_board(
@@ -176,43 +170,6 @@ def show_crop_effects(board: Board, effects: Effects) -> None:
         st.html(section("Which crop?"))
         st.html(effects_table(board, effects))
         st.html(show_small_print(NOTE))
-
-
-SHADES = {"score": "the score", "gain": f"points above {BASE}"}
-
-
-def show_matrix(board: Board, address: Address) -> None:
-    """Methods x crops of one task."""
-    columns = {c.title: c for c in list_matrix_columns(board)}
-    if not columns:
-        return
-    st.html(section("Methods × crops"))
-    first, second, _ = st.columns([2, 2, 4], vertical_alignment="bottom")
-    at = address.one("Task of the matrix", "heat", list(columns), next(iter(columns)), where=first)
-    shade: Shade = (
-        "gain"
-        if address.one(
-            "Show",
-            "shade",
-            list(SHADES),
-            "score",
-            where=second,
-            format_func=SHADES.__getitem__,
-        )
-        == "gain"
-        else "score"
-    )
-    matrix = make_crop_matrix(board, columns[at])
-    if matrix is None:
-        return
-    st.html(matrix_table(matrix, shade, link_result))
-    st.html(show_small_print(explain_matrix(shade)))
-    offer_drawing(
-        f"matrix {shade} {digest_of(write_matrix_csv(matrix))}",
-        f"crops-{columns[at].task}-{shade}",
-        partial(draw_matrix, matrix, shade),
-        partial(write_matrix_csv, matrix),
-    )
 
 
 def legend(board: Board) -> None:

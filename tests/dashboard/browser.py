@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 from tests.patience import HANG
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+# by a page that has come back and has no connection yet, when it is time to look for news
+ASKED_EARLY = "Cannot send rerun backMessage when disconnected"
 READY = "[data-testid='stApp'][data-test-script-state='notRunning'] .b-title"
 
 
@@ -42,13 +44,23 @@ def free_port() -> int:
 @contextmanager
 def serving(home: Path) -> Iterator[str]:
     """The address of a dashboard that shows the database in `home`; it stops with the block."""
+    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port"]
+    with serve_by(command, home) as (address, _):
+        yield address
+
+
+@contextmanager
+def serve_by(command: Sequence[str], home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address and the process of what `command`, to which a port is added, serves of the
+    database in `home`, from when it answers."""
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
     environment = {k: v for k, v in os.environ.items() if k != "BENCH_DB"} | {
         "BENCH_HOME": str(home)
     }
     with open(home / "server.log", "w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
+        server = subprocess.Popen(
+            [*command, str(port)], env=environment, stdout=log, stderr=log, cwd=home
+        )
     try:
         until = time.monotonic() + HANG
         while time.monotonic() < until and server.poll() is None:
@@ -59,7 +71,7 @@ def serving(home: Path) -> Iterator[str]:
                 time.sleep(0.1)
         else:
             raise RuntimeError((home / "server.log").read_text())
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", server
     finally:
         server.terminate()
         server.wait(20)
@@ -140,6 +152,7 @@ def errors(driver: Any) -> list[str]:
     the back button brings out of the browser's cache has lost its connection and opens another: no
     error."""
     lines = [e["message"] for e in driver.get_log("browser") if e["level"] == "SEVERE"]
+    lines = [line for line in lines if ASKED_EARLY not in line]
     if any("Back-Forward Cache" in line for line in lines):
         lines = [
             x for x in lines if "Back-Forward Cache" not in x and "WebSocket onerror" not in x

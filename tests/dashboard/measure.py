@@ -8,7 +8,10 @@ leaderboard`.
 
 from __future__ import annotations
 
+import argparse
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,14 +20,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.dashboard.browser import chromium, open_page, serving, settled, wait_for
+from tests.dashboard.browser import chromium, serve_by, settled, wait_for
+from tests.dashboard.cpu import cpu_seconds, memory_mib
 from tests.dashboard.populate import fill
 
-WATCH = """
+PAINT = """
 window.seen = {};
+const paint = new MutationObserver(() => {
+  if (!document.querySelector('table.board')) return;
+  window.seen.paint = performance.now();
+  paint.disconnect();
+});
+paint.observe(document, {childList: true, subtree: true});
+"""
+WATCH = (
+    PAINT
+    + """
 const look = () => {
-  const table = document.querySelector('table.board');
-  if (table && !window.seen.paint) window.seen.paint = performance.now();
   const said = [...document.querySelectorAll('.b-soft')].map(e => e.innerText);
   const rows = said.find(t => / of .* rows/.test(t));
   if (rows && rows !== window.seen.rows) {
@@ -36,15 +48,25 @@ const kinds = {childList: true, subtree: true, characterData: true};
 new MutationObserver(look).observe(document, kinds);
 document.addEventListener('click', () => { window.seen.clicked = performance.now(); }, true);
 """
-FIRST_PAINT = {10_000: 1.5, 100_000: 3.0}  # seconds, what is asked for
-FILTER = 0.5
-TERMINAL = 1.0
+)
+EMPTY = "import streamlit as st\nst.html('<table class=board><tr><td>1</table>')\n"
+BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
+DASHBOARD = [*BENCH, "dashboard", "--no-open", "--port"]
+STREAMLIT = [sys.executable, "-m", "streamlit", "run"]
+POLL = 0.1  # seconds between two questions to the browser, which cost it time
+SETTLED = 6.0  # seconds that a server is left alone before it is asked "later"
+WRITES = 50
+# asked for; of the first paint by results, in seconds
+FIRST_PAINT = {10_000: 1.5, 100_000: 2.5}
+AFTER_WRITE, FILTER, TERMINAL, MEMORY_MIB = 0.3, 0.5, 1.0, 500.0
 
 
 def paint(driver: Any, address: str) -> float:
     """Seconds from navigation to the table."""
     driver.get(address)
-    wait_for(driver, lambda d: d.execute_script("return window.seen && window.seen.paint"))
+    done = "return window.seen && window.seen.paint"
+    while not driver.execute_script(done):
+        time.sleep(POLL)
     return float(driver.execute_script("return window.seen.paint")) / 1000
 
 
@@ -65,14 +87,44 @@ def choose(driver: Any, label: str, option: str) -> float:
     return float(wait_for(driver, lambda d: d.execute_script(done))) / 1000
 
 
+def visit_first(home: Path, command: list[str], wait: float = 0.0) -> str:
+    """The first visit of a new server by a new browser."""
+    # the browser is there before the server, which therefore is asked as soon as it answers
+    with chromium() as driver:
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": PAINT})
+        with serve_by(command, home) as (address, server):
+            time.sleep(wait)
+            pids = server.pid, driver.service.process.pid
+            before = [cpu_seconds(pid) for pid in pids]
+            seconds = paint(driver, address)
+            used = [cpu_seconds(pid) - b for pid, b in zip(pids, before, strict=True)]
+    return f"{seconds:.2f} (CPU: server {used[0]:.2f}, browser {used[1]:.2f})"
+
+
+def visit_later(home: Path) -> dict[str, str]:
+    """Further visits of a server, and filters."""
+    with serve_by(DASHBOARD, home) as (address, _), chromium() as driver:
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
+        paint(driver, address)
+        settled(driver)
+        later = median(paint(driver, address) for _ in range(3))
+        settled(driver)
+        filters = median(choose(driver, "Methods", m) for m in ("byol", "orl", "simclr"))
+        code = paint(driver, f"{address}/?code=changed")
+    return {
+        "later visit": f"{later:.2f}",
+        "filter": f"{filters:.2f}",
+        "code filter, first": f"{code:.2f}",
+    }
+
+
 def terminal(home: Path) -> float:
     """Seconds of `bench leaderboard`, median of three."""
-    code = [sys.executable, "-c", "from bench.cli import main; main()", "leaderboard"]
     took = []
     for _ in range(3):
         start = time.perf_counter()
         subprocess.run(
-            code,
+            [*BENCH, "leaderboard"],
             check=True,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "BENCH_HOME": str(home)},
@@ -81,33 +133,63 @@ def terminal(home: Path) -> float:
     return median(took)
 
 
-def measure(home: Path) -> dict[str, float]:
+def view_after_writes(home: Path) -> str:
+    """CPU seconds of the leaderboard's script after a write, and the memory after all of them."""
+    from streamlit.testing.v1 import AppTest
+
+    os.environ["BENCH_HOME"] = str(home)
+    os.environ.pop("BENCH_DB", None)
+    app = AppTest.from_file(str(Path(__file__).parents[2] / "dashboard" / "app.py"))
+    app.run(timeout=600)
+    took = []
+    for at in range(WRITES):
+        with sqlite3.connect(home / "results.db") as connection:
+            connection.execute(
+                "UPDATE results SET value = value + .01 WHERE id = ?", (97 * at + 1,)
+            )
+        start = time.process_time()
+        app.run(timeout=600)
+        took.append(time.process_time() - start)
+        assert not app.exception
+        assert "rows" in "".join(h.body for h in app.get("html"))
+    return f"{median(took):.3f} CPU, most {max(took):.3f}, memory {memory_mib():.0f} MiB"
+
+
+def measure(home: Path) -> dict[str, str]:
     """The figures of the database in `home`."""
-    with serving(home) as address, chromium() as driver:
-        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
-        found = {"first visit": paint(driver, address)}
-        settled(driver)
-        found["later visit"] = median(paint(driver, address) for _ in range(3))
-        settled(driver)
-        found["filter"] = median(choose(driver, "Methods", m) for m in ("byol", "orl", "simclr"))
-        open_page(driver, f"{address}/?code=current")
-        found["code filter, first"] = (
-            float(driver.execute_script("return window.seen.paint")) / 1000
-        )
-    return {**found, "bench leaderboard": terminal(home)}
+    empty = home / "empty.py"
+    empty.write_text(EMPTY)
+    headless = ["--server.headless", "true", "--browser.gatherUsageStats", "false"]
+    return {
+        "empty": visit_first(home, [*STREAMLIT, str(empty), *headless, "--server.port"]),
+        "first visit at once": visit_first(home, DASHBOARD),
+        "first visit later": visit_first(home, DASHBOARD, SETTLED),
+        **visit_later(home),
+        "bench leaderboard": f"{terminal(home):.2f}",
+    }
 
 
 def main() -> None:
-    sizes = [int(a) for a in sys.argv[1:]] or [10_000, 100_000]
-    for n in sizes:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", nargs="*", default=["10000", "100000"])
+    parser.add_argument("--core", type=int)
+    parser.add_argument("--writes", action="store_true", help="only the views after writes")
+    options = parser.parse_args()
+    if options.core is not None:
+        os.sched_setaffinity(0, {options.core})
+    for what in options.what:
         with tempfile.TemporaryDirectory() as folder:
-            fill(f"sqlite:///{folder}/results.db", n).engine.dispose()
-            load = os.getloadavg()[0]
-            figures = "  ".join(f"{k} {v:.2f} s" for k, v in measure(Path(folder)).items())
-            print(
-                f"{n:>7,} results: {figures}  (load {load:.1f} to {os.getloadavg()[0]:.1f})",
-                flush=True,
-            )
+            home = Path(folder)
+            if what.isdigit():
+                fill(f"sqlite:///{home}/results.db", int(what)).engine.dispose()
+            else:
+                shutil.copy(Path(what) / "results.db", home)
+            figures = {} if options.writes else measure(home)
+            print(f"{what} results, load {os.getloadavg()[0]:.1f}", flush=True)
+            # last, since it writes; one process for each database, as its memory is measured
+            figures["after a write"] = view_after_writes(home)
+            for name, text in figures.items():
+                print(f"  {name:20} {text}", flush=True)
 
 
 if __name__ == "__main__":

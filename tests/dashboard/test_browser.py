@@ -150,6 +150,7 @@ def test_a_click_opens_the_cell_and_back_returns_to_the_filtered_table(
     link.click()
     wait_for(driver, lambda d: "byol × gt × coco_det" in body(d))
     wait_for(driver, lambda d: f"{shown} ± " in body(d))  # the number that was clicked
+    settled(driver)
     driver.find_element("css selector", "table.seeds a").click()
     wait_for(driver, lambda d: "Learning curves" in body(d))
     wait_for(driver, lambda d: "Make it again" in body(d))

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.charts import INK
+from bench.results.html.matrix import Shade
+from dashboard.charts import INK, PAPER
 from dashboard.look import PALETTE
+from dashboard.matrix_figure import scale_colours
 from dashboard.plots import SHARES
 from tests.dashboard.contrast import contrast, mix
 
@@ -62,6 +64,18 @@ def test_numbers_on_the_colours_of_a_matrix_have_4_5(theme: str) -> None:
     assert len(heats) == 2
     for heat in heats:
         assert contrast(text, mix(heat, page, int(share[1]) / 100)) >= 4.5
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("shade", ["score", "gain"])
+def test_numbers_on_the_colours_of_a_heat_map_have_4_5(shade: Shade, theme: str) -> None:
+    assert PAPER[theme] == THEMES[theme][::-1]  # the page's own colours
+    page, text = PAPER[theme]
+    colours = scale_colours(shade, theme).to_dict()["range"]
+    assert page in colours
+    assert len(set(colours)) == len(colours) == (3 if shade == "gain" else 2)
+    for colour in colours:
+        assert contrast(text, colour) >= 4.5
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import re
 import shutil
@@ -431,8 +432,14 @@ def test_a_matrix_of_methods_and_crops_is_on_the_board(database: Database) -> No
             CellRow.task == "knn", CellRow.scale == "small", CellRow.state == "done"
         )
         pairs = set(connection.execute(query).all())
-    assert '<table class="b heat">' in shown
-    assert shown.count("--share:") == len(pairs) > 10
+    assert '<table class="b heat">' not in shown  # folded
+    app = show(heat="knn")
+    app.session_state["b-matrix-table"] = True  # open
+    shown = html(app.run())
+    _, _, table = shown.partition('<table class="b heat">')
+    assert table.partition("</table>")[0].count("--share:") == len(pairs) > 10
+    (chart,) = [json.loads(c.proto.spec) for c in app.get("vega_lite_chart")]
+    assert chart["description"].startswith(f"Heat map of {len({m for m, _ in pairs})} methods by")
     gains = words(show(heat="knn", shade="gain"))
     assert "above (blue) or below (orange) the crop image" in gains
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from bench.figures import objectness
 from bench.figures.objectness import series
 from bench.figures.recorded import describe_figure, list_points
 from bench.results.views.objectness import Point
+from dashboard.matrix_figure import heat_map
 from dashboard.pictures import write_csv
 from dashboard.plots import scatter, shares
+from tests.results.test_crop_matrix import matrix
 
 PLACES = (20.0, 35.0, 45.0, 55.0, 70.0)
 
@@ -110,3 +113,19 @@ def test_shares_add_up_and_keep_their_order() -> None:
     assert sum(r["share"] for r in data[:3]) == pytest.approx(100)
     assert "from 20.0 % (poor) to 90.0 % (gt)" in describe_figure("shares", shown)
     assert list_points("shares", shown)[1][1] == ("gt", 0.0, 10.0, 90.0, 90.0)
+
+
+def test_a_cell_of_the_heat_map_says_n_seeds_and_interval_and_leads_to_its_result() -> None:
+    chart = heat_map(matrix(), "gain", lambda e: f"?key={e.method}", "light").to_dict()
+    cells = {(r["method"], r["crop"]): r for r in rows(chart, "link")}
+    assert len(cells) == 4
+    gt = cells["byol", "gt"]
+    half = stats.t.ppf(0.975, 1) * stats.sem([53.0, 56.0])
+    assert gt["mean"] == f"54.5 ± {half:.1f}"
+    assert (gt["n"], gt["seeds"], gt["text"], gt["link"]) == (2, "0-1", "+3.5", "?key=byol")
+    assert (gt["shade"], cells["byol", "image"]["shade"]) == (1.0, 0.0)
+    assert "beside image: not distinguishable" in gt["about"]
+    assert cells["orl", "grid"]["gain"] == "-1.0"
+    assert cells["orl", "grid"]["shade"] == pytest.approx(-1.0 / 3.5)
+    marks = [part for part in walk(chart) if part.get("href")]
+    assert len(marks) == 3  # the cell and both kinds of numbers

@@ -15,6 +15,7 @@ from bench.results.views.board import Choice, make_board
 from bench.results.views.crop_effects import list_crop_effects
 from bench.results.views.entries import DEAD, Entry, load_entries
 from bench.results.views.live import LiveEntries
+from bench.results.views.live_table import LiveTable
 from bench.results.views.memo import Memo
 from bench.results.views.placement import make_table
 from tests.dashboard.populate import fill
@@ -25,14 +26,19 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
     return fill(f"sqlite:///{tmp_path_factory.mktemp('live') / 'results.db'}", 400)
 
 
-def read(database: Database, live: LiveEntries, memo: Memo | None = None) -> list[Entry]:
-    """What `live` holds after a refresh, which is what is read anew; so are boards and effects
-    that are made of it with a memo of the last ones."""
+def read(
+    database: Database,
+    live: LiveEntries,
+    memo: Memo | None = None,
+    tables: LiveTable | None = None,
+) -> list[Entry]:
+    """What `live` holds after a refresh, which is what is read anew; so are tables, boards and
+    effects that are made of it with the last ones at hand."""
     with database.connect() as connection:
         kept = live.refresh(connection)
         anew = load_entries(connection, "small", "coco")
     assert kept == anew
-    table = make_table(kept)
+    table = (tables or LiveTable()).refresh(kept)
     assert table == make_table(anew)
     memo = memo or Memo()
     for choice in (Choice(), Choice(rank="knn"), Choice(methods=("byol", "orl"), seeds=2)):
@@ -59,10 +65,10 @@ def add(connection: Any, label: str, source: str, value: float, **other: Any) ->
 
 
 def test_any_write_is_noticed(database: Database) -> None:
-    live, memo = LiveEntries("small", "coco"), Memo()
-    before = read(database, live, memo)
+    live, memo, tables = LiveEntries("small", "coco"), Memo(), LiveTable()
+    before = read(database, live, memo, tables)
     assert live.read_groups == -1
-    assert read(database, live, memo) == before
+    assert read(database, live, memo, tables) == before
     assert live.read_groups == 0
     rng, done = random.Random(0), labels(database)
     one, two, three, four = rng.sample(done, 4)
@@ -83,9 +89,26 @@ def test_any_write_is_noticed(database: Database) -> None:
     for number, write in enumerate(writes):
         with database.engine.begin() as connection:
             write(connection) if callable(write) else connection.execute(write)
-        after = read(database, live, memo)
+        after = read(database, live, memo, tables)
         assert after != before, f"write {number} changed nothing"
         before = after
+
+
+def test_a_table_is_not_made_again_where_only_values_changed(database: Database) -> None:
+    live, memo, tables = LiveEntries("small", "coco"), Memo(), LiveTable()
+    before = read(database, live, memo, tables)
+    for label in labels(database)[:5]:
+        with database.engine.begin() as connection:
+            one = ResultRow.label == label
+            connection.execute(update(ResultRow).where(one).values(value=ResultRow.value + 1))
+        after = read(database, live, memo, tables)
+        assert after != before
+        before = after
+    assert tables.made == 1
+    with database.engine.begin() as connection:
+        add(connection, labels(database)[7], "imported", 33.0)
+    read(database, live, memo, tables)
+    assert tables.made == 2
 
 
 def test_swapped_values_are_noticed(database: Database) -> None:

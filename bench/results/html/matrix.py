@@ -102,9 +102,32 @@ def describe_cell(matrix: CropMatrix, cell: MatrixCell) -> str:
     text = f"{matrix.column.headline} {format_number(cell.entry)}, n={n} ({seeds})"
     parts = [f"{cell.row.title}: {text}"]
     if cell.gap is not None:
-        half = "" if cell.gap["ci95"] is None else f" ± {cell.gap['ci95']:.1f}"
-        parts.append(f"{cell.gap['mean']:+.1f}{half} beside {BASE}: {verdict(cell.gap)}")
+        parts.append(f"{format_gain(cell)} beside {BASE}: {verdict(cell.gap)}")
     parts += [MEANINGS[cell.mark]] if cell.mark else []
     if cell.others:
         parts.append(f"{cell.others} more row{'s' if cell.others > 1 else ''} of other settings")
     return "; ".join(parts)
+
+
+def format_gain(cell: MatrixCell) -> str:
+    """`+1.2 ± 0.4`, the points above the crop `image`; "" where there is nothing to compare."""
+    if cell.gap is None:
+        return ""
+    half = "" if cell.gap["ci95"] is None else f" ± {cell.gap['ci95']:.1f}"
+    return f"{cell.gap['mean']:+.1f}{half}"
+
+
+def describe_matrix(matrix: CropMatrix, shade: Shade) -> str:
+    """The matrix in words, for those who cannot see its colours."""
+    column, (low, high) = matrix.column, matrix.span
+    method, crop = max(matrix.cells, key=lambda at: matrix.cells[at].mean)
+    text = (
+        f"Heat map of {len(matrix.methods)} methods by {len(matrix.crops)} crops on "
+        f"{column.title}: {column.headline} from {low:.1f} to {high:.1f} percent, the highest of "
+        f"{method} with {crop}."
+    )
+    if shade == "gain":
+        sure = [verdict(cell.gap) for cell in matrix.cells.values() if cell.gap]
+        better, worse = sure.count("better"), sure.count("worse")
+        text += f" {better} are better and {worse} worse than {BASE}, of {len(sure)} compared."
+    return f"{text} The table below it has all of them."

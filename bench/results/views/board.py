@@ -106,6 +106,7 @@ class Board:
     usual_n: int = 1  # seeds that most results have
     # lowest and highest mean, by column
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    standings: Mapping[str, Standings] = field(default_factory=dict, compare=False)  # by column
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _make_board(table: Table, choice: Choice, changed: frozenset[str], memo: Mem
     rows = [row.copy() for row in table.rows if every or _is_shown(row, shown, choice, changed)]
     board = Board(shown, rows, total, rank=choice.rank)
     compared = [row for row in rows if row.source in COMPARED]
-    standings = _look_at_columns(board, compared, memo)
+    board.standings = standings = _look_at_columns(board, compared, memo)
     _order_rows(board, compared, choice, standings, memo)
     return board
 

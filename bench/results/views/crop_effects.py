@@ -12,6 +12,7 @@ from bench.results.views.board import COMPARED, Board, Row
 from bench.results.views.differences import PairedDifference, hold_together
 from bench.results.views.entries import Entry
 from bench.results.views.memo import Memo
+from bench.results.views.standings import Standings
 
 BASE = "image"  # the crop that the others are compared with
 ALL = ""  # in place of a column's key: the mean over the columns
@@ -40,10 +41,12 @@ def list_crop_effects(board: Board, memo: Memo | None = None) -> dict[str, dict[
 
 def _list_crop_effects(board: Board, memo: Memo) -> dict[str, dict[str, CropEffect]]:
     pairs = _pair_rows(board)
+    names = [n for pair in pairs for row in pair for n in (row.key, row.method, row.crop)]
     every: dict[str, list[_Gaps]] = {}
     effects: dict[tuple[str, str], CropEffect] = {}
     for column in board.columns:
-        for crop, gaps in _read_column(pairs, column.key, memo).items():
+        standing = board.standings[column.key]
+        for crop, gaps in _read_column(pairs, names, standing, memo).items():
             effects[crop, column.key] = _average([gaps])
             every.setdefault(crop, []).append(gaps)
     effects |= {(crop, ALL): _average(gaps) for crop, gaps in every.items()}
@@ -74,21 +77,17 @@ def _pair_rows(board: Board) -> list[tuple[Row, Row]]:
     return sorted(pairs, key=lambda pair: pair[0].key)  # a rank that changes moves none of them
 
 
-def _read_column(pairs: Sequence[tuple[Row, Row]], column: str, memo: Memo) -> dict[str, _Gaps]:
-    """The differences in a column, by crop."""
-    having = [
-        (row, other, base)
-        for row, base_row in pairs
-        if (other := row.entries.get(column)) and (base := base_row.entries.get(column))
-    ]
-    names = [name for row, _, _ in having for name in (row.method, row.crop)]
-    entries = [entry for _, *two in having for entry in two]
+def _read_column(
+    pairs: Sequence[tuple[Row, Row]], names: Sequence[str], standing: Standings, memo: Memo
+) -> dict[str, _Gaps]:
+    """The differences in a column, by crop. `names`: what tells these pairs from others."""
 
     def read() -> dict[str, _Gaps]:
         gaps: dict[str, _Gaps] = {}
-        for row, other, base in having:
-            seeds = _share_seeds(base, other)
-            if not seeds:
+        for row, base_row in pairs:
+            other, base = row.entries.get(standing.column), base_row.entries.get(standing.column)
+            seeds = _share_seeds(base, other) if base and other else None
+            if not (base and other and seeds):
                 continue
             mean = fsum(other.values[s] - base.values[s] for s in seeds) / len(seeds)
             crop = gaps.setdefault(row.crop, _Gaps({}, seeds))
@@ -96,7 +95,8 @@ def _read_column(pairs: Sequence[tuple[Row, Row]], column: str, memo: Memo) -> d
             crop.seeds = crop.seeds & seeds
         return gaps
 
-    return memo.get(("effects", column), [*names, *entries], read)
+    # of the results of a column, those that count here are those of its standings
+    return memo.get(("effects", standing.column), [standing, *names], read)
 
 
 def _share_seeds(base: Entry, other: Entry) -> Set[int]:

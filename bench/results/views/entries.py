@@ -3,6 +3,7 @@ source."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,6 +22,10 @@ from bench.results.db.queries import select_dead, split_in_parts
 
 # states of cells without a result, first wins
 ASKED = ("running", "failed", "interrupted", "unsupported")
+
+Result = tuple[str | None, str, float | None]  # source, headline, value
+NO_RESULT: tuple[Result, ...] = ((None, "", None),)
+SCAN = 3  # times as many results in all as a board has cells, up to which all are read
 
 
 class BoardName(NamedTuple):
@@ -137,30 +142,11 @@ def sort_entries(entries: Iterable[Entry]) -> list[Entry]:
 def _load(
     connection: Connection, here: Sequence[Any], dead: Iterable[tuple[str, str]]
 ) -> list[Entry]:
-    names = _read_groups(connection, here)
-    entries: dict[tuple[str, str], Entry] = {}
-    query = select(
-        CellRow.group,
-        CellRow.label,
-        CellRow.seed,
-        CellRow.state,
-        ResultRow.source,
-        ResultRow.headline,
-        ResultRow.value,
-    )
-    query = query.join(ResultRow, ResultRow.label == CellRow.label, isouter=True).where(*here)
-    for group, label, seed, state, source, headline, value in connection.execute(query).fetchall():
-        if group not in names or (source is None and state == "done"):
-            continue  # written between the two queries; or its result is gone
-        key = (group, source or "measured")
-        entry = entries.get(key)
-        if entry is None:
-            entry = entries[key] = Entry(source=key[1], **names[group])
-        entry.labels[seed] = label
-        if value is not None:
-            entry.values[seed], entry.headline = value, headline
-        else:
-            entry.states[state] = entry.states.get(state, 0) + 1
+    query = select(CellRow.group, CellRow.label, CellRow.seed, CellRow.state).where(*here)
+    cells = connection.execute(query).fetchall()
+    names = _read_groups(connection, here, cells)
+    results = _read_results(connection, here, len(cells))
+    entries = _make_entries(cells, names, results)
     for group, reason in connection.execute(_select_reasons(here)):
         if (group, "measured") in entries:
             entries[group, "measured"].reason = reason
@@ -170,22 +156,83 @@ def _load(
     return [_summarise(entry) for entry in entries.values()]
 
 
-def _read_groups(connection: Connection, here: Sequence[Any]) -> dict[str, dict[str, Any]]:
-    """What the cells of a group share, by group: read from one of them."""
+def _make_entries(
+    cells: Iterable[Any],
+    names: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, tuple[Result, ...]],
+) -> dict[tuple[str, str], Entry]:
+    """The entries of cells (group, label, seed, state), by group and source."""
+    entries: dict[tuple[str, str], Entry] = {}
+    for group, label, seed, state in cells:
+        shared = names.get(group)
+        if shared is None:
+            continue  # deleted between the queries
+        for source, headline, value in results.get(label) or NO_RESULT:
+            if source is None and state == "done":
+                continue  # its result is gone
+            key = (group, source or "measured")
+            entry = entries.get(key)
+            if entry is None:
+                entry = entries[key] = Entry(source=key[1], **shared)
+            entry.labels[seed] = label
+            if value is not None:
+                entry.values[seed], entry.headline = value, headline
+            else:
+                entry.states[state] = entry.states.get(state, 0) + 1
+    return entries
+
+
+def _read_results(
+    connection: Connection, here: Sequence[Any], cells: int
+) -> dict[str, tuple[Result, ...]]:
+    """The results of each cell, by label. Those of a board of many of the database's cells are
+    read from the index in its order, in a third of the time that a look for each cell takes."""
+    query = select(ResultRow.label, ResultRow.source, ResultRow.headline, ResultRow.value)
+    last = connection.scalar(select(func.max(ResultRow.id))) or 0
+    if last > SCAN * cells:
+        query = query.join(CellRow, CellRow.label == ResultRow.label).where(*here)
+    results: dict[str, tuple[Result, ...]] = {}
+    for label, source, headline, value in connection.execute(query).fetchall():
+        result = (source, headline, value)
+        known = results.get(label)
+        results[label] = (result,) if known is None else (*known, result)
+    return results
+
+
+def _read_groups(
+    connection: Connection, here: Sequence[Any], cells: Iterable[Any]
+) -> dict[str, dict[str, Any]]:
+    """What the cells of a group share, by group: read from that with the lowest seed."""
+    lowest: dict[str, tuple[int, str]] = {}
+    for group, label, seed, _ in cells:
+        known = lowest.get(group)
+        if known is None or (seed, label) < known:
+            lowest[group] = (seed, label)
+    # the cells of the usual lowest seed are next to each other in the index of the board
+    usual = Counter(seed for seed, _ in lowest.values()).most_common(1)
     columns = [
         # as text, since the same settings are in many groups
         type_coerce(column, String) if column.name == "overrides" else column
         for column in (CellRow.__table__.c[name] for name in FIELDS)
     ]
-    first = select(func.min(CellRow.label)).where(*here).group_by(CellRow.group)
-    rows = connection.execute(select(*columns).where(CellRow.label.in_(first))).fetchall()
+    query = select(CellRow.label, *columns)
+    rows: list[Any] = []
+    for seed, _ in usual:
+        rows += connection.execute(query.where(*here, CellRow.seed == seed)).fetchall()
+    others = [label for seed, label in lowest.values() if seed != usual[0][0]]
+    for some in split_in_parts(others):
+        rows += connection.execute(query.where(CellRow.label.in_(some))).fetchall()
     settings: dict[str, Mapping[str, str]] = {}
-    groups = {row[0]: dict(zip(FIELDS, row, strict=True)) for row in rows}
-    for names in groups.values():
+    groups: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        names = dict(zip(("label", *FIELDS), row, strict=True))
+        if lowest[names["group"]][1] != names.pop("label"):
+            continue
         text = names["overrides"]
         if text not in settings:
             settings[text] = read_fields(text)
         names["overrides"] = settings[text]
+        groups[names["group"]] = names
     return groups
 
 

@@ -11,10 +11,12 @@ from bench.results.views.marks import Mark, mark_column
 from bench.results.views.ranking import ranks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Standings:
-    """The marks, places and range of the results of one column that count."""
+    """The marks, places and range of the results of one column that count. The same object as
+    before says that these results are the same."""
 
+    column: str  # its key
     marks: Mapping[tuple[str, str], Mark]  # by keys of column and row
     best: Entry | None  # where any is marked so
     means: Mapping[str, float]  # by key of the row
@@ -32,6 +34,7 @@ def look_at_column(column: str, keys: Sequence[str], entries: Sequence[Entry]) -
     last = len(means) - 1
     order = zip(keys, ranks([-mean for mean in means]), strict=True)
     return Standings(
+        column=column,
         marks={(column, key): mark for key, mark in zip(keys, marks, strict=True)},
         best=best,
         means=dict(zip(keys, means, strict=True)),
