@@ -18,6 +18,7 @@ from bench.contracts import registry
 from bench.core.errors import BadData, Unavailable
 from bench.core.home import home_folder
 from bench.core.redact import redact_url
+from bench.core.spinning import describe_waiting
 from bench.launch.session import open_runtime
 
 PACKAGES = (
@@ -74,10 +75,15 @@ def _version(name: str) -> str:
 
 
 def _devices() -> dict[str, str]:
+    # before PyTorch is loaded, which would use the cores itself
+    waiting = describe_waiting()
     import torch
 
     processor = platform.processor() or platform.machine()
-    devices = {"cpu": f"{len(os.sched_getaffinity(0))} cores, {processor}"}
+    devices = {
+        "cpu": f"{len(os.sched_getaffinity(0))} cores, {processor}",
+        "waiting threads": waiting,
+    }
     for i in range(torch.cuda.device_count()):
         devices[f"cuda:{i}"] = torch.cuda.get_device_name(i)
     return devices

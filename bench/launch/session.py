@@ -38,6 +38,7 @@ def open_engine(
     """The engine that the runtime names, which reports to the results database. While it is open,
     SIGTERM and SIGUSR1 act like Ctrl-C: what is running is saved, and the same command goes on."""
     from bench.core.signals import listen_for_stop
+    from bench.core.spinning import settle_waiting
     from bench.core.store import Store
     from bench.launch.launchers import launcher
     from bench.results.db.database import open_database
@@ -47,6 +48,7 @@ def open_engine(
         raise BadInput(
             f"--slurm goes with --launcher slurm, got {runtime.launcher}; try: --launcher slurm"
         )
+    settle_waiting()
     make = launcher(runtime.launcher)
     store = Store(runtime.home)
     database = open_database(runtime.database)

@@ -1,0 +1,122 @@
+"""How long OpenMP's threads wait: by what others use of the cores, settled before PyTorch is
+loaded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.core import spinning
+from bench.core.spinning import (
+    VARIABLES,
+    Usage,
+    count_others,
+    describe_waiting,
+    measure_usage,
+    settle_waiting,
+    sum_busy,
+)
+
+LINUX = pytest.mark.skipif(not spinning.STAT.exists(), reason="the load is read from /proc/stat")
+
+
+def test_busy_time_is_that_of_the_cores_of_this_process_and_not_of_guests_twice() -> None:
+    stat = (
+        "cpu  900 0 0 900 0 0 0 0 0 0\n"
+        "cpu0 10 2 3 500 40 5 6 7 8 1\n"
+        "cpu1 100 0 0 0 0 0 0 0 0 0\n"
+        "cpu10 1 0 0 9 0 0 0 0 0 0\n"
+        "intr 12 0\n"
+    )
+    assert sum_busy(stat, {0}) == 10 + 2 + 3 + 5 + 6 + 7
+    assert sum_busy(stat, {1, 10}) == 101
+
+
+def test_others_are_what_is_used_less_ones_own() -> None:
+    before, now = Usage(10.0, 100.0, 3.0), Usage(12.0, 103.5, 3.5)
+    assert count_others(before, now) == pytest.approx(1.5)
+    assert count_others(before, Usage(12.0, 100.4, 4.0)) == 0
+
+
+@pytest.fixture
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+
+
+@pytest.mark.parametrize(("cores", "settled"), [(0.0, False), (0.2, False), (0.4, True)])
+@pytest.mark.usefixtures("without_torch")
+def test_threads_wait_briefly_where_others_use_the_cores(
+    cores: float, settled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process itself uses a core, which does not count."""
+    usages = iter([Usage(0.0, 50.0, 1.0), Usage(1.0, 51.0 + cores, 2.0)])
+    monkeypatch.setattr(spinning, "measure_usage", lambda: next(usages))
+    environment: dict[str, str] = {}
+    settle_waiting(environment)
+    assert environment == ({"GOMP_SPINCOUNT": "1000"} if settled else {})
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+@pytest.mark.usefixtures("without_torch")
+def test_what_somebody_set_stays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spinning, "measure_usage", lambda: pytest.fail("nothing is measured"))
+    environment = {name: "x"}
+    settle_waiting(environment)
+    assert environment == {name: "x"}
+    assert describe_waiting(environment) == f"as set: {name}=x"
+
+
+def test_where_pytorch_is_loaded_it_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: Any = SimpleNamespace(set_num_threads=lambda count: None)
+    monkeypatch.setitem(sys.modules, "torch", loaded)
+    monkeypatch.setattr(spinning, "measure_usage", lambda: pytest.fail("nothing is measured"))
+    settle_waiting({})
+
+
+@pytest.mark.usefixtures("without_torch")
+def test_a_system_that_does_not_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spinning, "STAT", tmp_path / "none")
+    environment: dict[str, str] = {}
+    settle_waiting(environment)
+    assert environment == {}
+    assert "not known here" in describe_waiting(environment)
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Another process that uses a core of this one."""
+    code = "print(flush=True)\nwhile True: pass"
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    other.stdout.readline()
+    yield
+    other.kill()
+    other.wait()
+
+
+@LINUX
+@pytest.mark.usefixtures("without_torch", "busy")
+def test_another_process_is_seen() -> None:
+    environment: dict[str, str] = {}
+    settle_waiting(environment)
+    assert environment == {"GOMP_SPINCOUNT": "1000"}
+    assert describe_waiting({}).startswith("briefly (GOMP_SPINCOUNT=1000)")
+
+
+@LINUX
+def test_the_own_time_is_that_of_this_process() -> None:
+    before = measure_usage()
+    while sum(os.times()[:2]) < (before.own if before else 0) + 0.2:
+        pass
+    now = measure_usage()
+    assert before is not None
+    assert now is not None
+    assert now.own - before.own >= 0.2
+    assert now.cores - before.cores >= 0.15  # counted in hundredths of a second
