@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.contracts.needs import Needs
-from bench.contracts.task import Task
+from bench.contracts.task import Scored, Task
+from bench.core.errors import BadInput
 from bench.core.files import write_json
 from bench.core.params import param
 from bench.data.preprocess import Transform
@@ -109,6 +110,17 @@ class Voc07Lowshot(Task):
             p.ap,
         )
         experiment.run(ctx, train.features, val.features, train.images.ids, p.solver)
+        experiment.keep_scores(ctx)
         metrics, table = summarise(experiment, p.cost_selection)
         write_json(ctx.work / "per_k.json", table)
         return metrics
+
+    def rescore(self, ctx: StageContext) -> Scored:
+        if self.params.cost_selection == "test":
+            raise BadInput(
+                "costs that were chosen on the test images depend on how often each counts; try: "
+                f"--set {self.name}.cost_selection=cv"
+            )
+        from tasks._frozen.lowshot import rescore_lowshot
+
+        return rescore_lowshot(ctx, self.params.ap)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import LinearSVC
 
@@ -22,7 +23,7 @@ from bench.core.stage import Stage
 from bench.nn.svm import solve
 from tasks._frozen import protocol, svm
 from tasks._frozen.gram import Gram
-from tasks._frozen.lowshot import Experiment, summarise
+from tasks._frozen.lowshot import Experiment, rescore_lowshot, summarise
 from tasks._frozen.protocol import SvmParams, check_solver
 from tasks._frozen.rows import Kernel, prepare
 from tasks._frozen.speed import make_up_features
@@ -299,7 +300,7 @@ def test_lowshot_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     rows = np.load(tmp_path / "samples.npz")["rows"]
     assert len(rows) == 2 * 3 * (1 + 2) * (1 + 2)
     assert rows[:, 3].min() >= 1000
-    (ctx.scratch / "k2-seed1.npy").write_bytes(b"torn")
+    (ctx.scratch / "k2-seed1.npz").write_bytes(b"torn")
     calls: list[Any] = []
     monkeypatch.setattr(
         "tasks._frozen.lowshot.train_shot", lambda *a: calls.append(a) or train_shot(*a)
@@ -307,6 +308,37 @@ def test_lowshot_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     again = experiment()
     assert len(calls) == 1
     assert np.array_equal(first.ap, again.ap)
+
+
+def test_lowshot_counts_images_as_often_as_they_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted once each they give what was measured; a test set with repeated images gives the
+    mean AP of scikit-learn on it."""
+    features, labels = make_up_features(300, 40, 3, 7)
+    stage = Stage("evaluate", "voc07_lowshot", 1, {"seed": 0}, "")
+    ctx = StageContext(stage, tmp_path, {}, Runtime(home=tmp_path, database="sqlite://"))
+    made = Experiment(labels[:200], labels[200:], (1, 2), (0, 1), COSTS[:2], "area")
+    made.run(ctx, features[:200], features[200:], np.arange(200), "batched")
+    made.keep_scores(ctx)
+    images: Any = SimpleNamespace(ids=np.arange(100))
+    monkeypatch.setattr(StageContext, "images", lambda *a: images)
+    monkeypatch.setattr("tasks._frozen.lowshot.image_labels", lambda images: labels[200:])
+    scored = rescore_lowshot(ctx, "area")
+    measured = summarise(made, "cv")[0]
+    ones = np.ones(100, np.int64)
+    assert set(scored.metrics) == {"mAP", "mAP_k1", "mAP_k2"}
+    for name, metric in scored.metrics.items():
+        assert metric(ones) == pytest.approx(measured[name], abs=1e-9)
+    rows = np.random.default_rng(3).integers(0, 100, 100)
+    scores = np.load(tmp_path / "scores.npz")["k2"]
+    expected = [
+        average_precision_score(labels[200:][rows, c] == 1, each[rows, c])
+        for each in scores
+        for c in range(3)
+    ]
+    drawn = np.bincount(rows, minlength=100)
+    assert scored.metrics["mAP_k2"](drawn) == pytest.approx(100 * np.mean(expected))
 
 
 def test_tasks_share_their_features() -> None:
