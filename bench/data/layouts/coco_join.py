@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.core.errors import nearest
-from bench.core.ragged import offsets
 from bench.data.findings import Findings
 from bench.data.layouts.coco_entries import CocoFile, CocoObjects
 
@@ -248,12 +247,13 @@ def _describe_areas(file: CocoFile) -> list[str]:
 
 def _describe_points(file: CocoFile) -> list[str]:
     """A remark where a tenth of the keypoints that are visible lie outside of their image."""
-    pointed = [at for at, points in enumerate(file.objects.keypoints) if points is not None]
-    if not pointed:
+    lists = [points for points in file.objects.keypoints if points is not None]
+    if not lists:
         return []
-    first = offsets(len(file.objects.keypoints[at]) // 3 for at in pointed)
-    points = np.concatenate([file.objects.keypoints[at] for at in pointed]).reshape(-1, 3)
-    sizes = np.repeat(file.image_sizes()[file.places[pointed]], np.diff(first), axis=0)
+    pointed = [at for at, points in enumerate(file.objects.keypoints) if points is not None]
+    points = np.concatenate(lists).reshape(-1, 3)
+    counts = [len(each) // 3 for each in lists]
+    sizes = np.repeat(file.image_sizes()[file.places[pointed]], counts, axis=0)
     seen = points[:, 2] > 0
     outside = seen & ((points[:, :2] < 0) | (points[:, :2] > sizes)).any(1)
     if outside.sum() * 10 <= seen.sum():
