@@ -258,8 +258,21 @@ def _with_pil(data: bytes, name: str) -> np.ndarray:
                 return _turn(np.repeat(grey[..., None], 3, axis=2), orientation)
             return _turn(np.asarray(image.convert("RGB")), orientation)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = re.sub(r" <_io[^>]*>", "", " ".join(str(error).split()))[:120]
-        raise BadData(f"image {name} does not decode ({reason}); download it again") from None
+        reason = _say_why(data) or re.sub(r" <_io[^>]*>", "", " ".join(str(error).split()))[:120]
+        raise BadData(
+            f"image {name} does not decode ({reason}); restore the original file, or download it "
+            "again"
+        ) from None
+
+
+def _say_why(data: bytes) -> str:
+    """What a file is that holds no image: nothing, or text such as the page of a server's error;
+    "" where that is not known."""
+    if not data:
+        return "it is empty"
+    start = data[:60].lstrip(b"\xef\xbb\xbf \t\r\n")
+    text = start.decode("ascii", errors="replace")
+    return f"it begins with {text[:20]!r}" if text.isascii() and text.isprintable() else ""
 
 
 def _grey(image: PilImage.Image, name: str) -> np.ndarray:

@@ -235,6 +235,7 @@ class LocalEngine:
             tracker.finish(failed=True)
             raise
         except Exception as error:
+            traceback.clear_frames(error.__traceback__)  # loaders they hold end their processes
             tracker.finish(failed=True)
             raise self._explain(stage, error) from error
         tracker.finish(summary)

@@ -69,7 +69,14 @@ def _from_detectron2(key: str) -> str:
 
 
 def check_finite(state: Mapping[str, Tensor], source: str) -> None:
-    """BadInput where a tensor holds a number that is infinite or not a number."""
+    """BadInput where a tensor holds a number that is infinite or not a number, or a batch norm a
+    negative variance, whose root is none."""
+    for key, value in state.items():
+        if key.endswith("running_var") and (value < 0).any():
+            raise BadInput(
+                f"{source} has a negative variance, in {key}; try an earlier checkpoint of the "
+                "same training"
+            )
     if bad := find_not_finite(state):
         raise BadInput(
             f"{source} has numbers that are infinite or not a number, in {bad}; try an earlier "

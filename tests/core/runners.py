@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import weakref
 from pathlib import Path
 
 from bench.contracts.context import StageContext
@@ -31,6 +32,19 @@ def write(ctx: StageContext) -> None:
 
 def fail(ctx: StageContext) -> None:
     raise ValueError("on\npurpose")
+
+
+class Held:
+    """What a stage holds while it runs, as a loader with processes."""
+
+
+HELD: list[weakref.ref[Held]] = []
+
+
+def hold_and_fail(ctx: StageContext) -> None:
+    held = Held()
+    HELD.append(weakref.ref(held))
+    raise ValueError("while it holds something")
 
 
 def bad_data(ctx: StageContext) -> None:

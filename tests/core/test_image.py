@@ -113,11 +113,19 @@ def test_truncated_files_are_one_line(tmp_path: Path, kind: str, share: float) -
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\xff\xd8\xff\xd9"])
-def test_what_is_no_image(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "it is empty"),
+        (b"<html>not found</html>", "it begins with '<html>not found</htm'"),
+        (b"version https://git-lfs.example/spec", "it begins with 'version https://git-'"),
+        (b"\xff\xd8\xff\xd9", "cannot identify image file"),
+    ],
+)
+def test_what_is_no_image(tmp_path: Path, data: bytes, why: str) -> None:
     path = tmp_path / "page.jpg"
     path.write_bytes(data)
-    with pytest.raises(BadData, match=r"page\.jpg does not decode"):
+    with pytest.raises(BadData, match=rf"page\.jpg does not decode \({why}"):
         read_rgb(path)
     with pytest.raises(BadData, match=r"page\.jpg cannot be read"):
         read_size(path)

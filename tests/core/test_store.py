@@ -22,7 +22,7 @@ from bench.core.stage import Stage
 from bench.core.store import SCRATCH, Store
 from bench.launch.local import LocalEngine
 from bench.plan.cell import Cell, Plan, PlannedCell
-from tests.core.runners import stage
+from tests.core.runners import HELD, stage
 from tests.forked import CONTEXT
 from tests.patience import HANG
 
@@ -165,6 +165,15 @@ def test_force_makes_again(home: Path, tmp_path: Path) -> None:
 
 def cell_of(final: Stage | None, reason: str | None = None) -> PlannedCell:
     return PlannedCell(Cell("m", "c", "t", "d", "d", "tiny", 0), final, "", reason)
+
+
+def test_a_failed_stage_lets_go_of_what_it_held(home: Path) -> None:
+    """The error is kept until the command ends; loaders that its frames hold would end only then,
+    with a traceback on the screen."""
+    bad = stage("bad", run="hold_and_fail")
+    outcome = engine(home).run(Plan([cell_of(bad)]))
+    assert "while it holds something" in str(outcome.errors[bad.key])
+    assert HELD[-1]() is None
 
 
 def test_one_failing_cell_does_not_stop_the_others(home: Path) -> None:

@@ -165,6 +165,7 @@ def test_the_index_is_that_of_each_object_alone(tmp_path: Path) -> None:
         "clipped": clipped,
         "dropped": 200 - len(kept),
         "unmasked": sum(o.segmentation is None for o, _ in kept),
+        "remarks": [],
     }
     columns = {path.stem: np.load(path) for path in tmp_path.glob("*.npy")}
     assert columns["object_ids"].tolist() == [o.id for o, _ in kept]

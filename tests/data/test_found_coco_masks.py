@@ -242,3 +242,12 @@ def test_k_keypoints_that_are_none_are_refused(
 ) -> None:
     root = write_persons(tmp_path / "coco", lambda n, a: {**a, "keypoints": points})
     assert words in refused(root, home)[0]
+
+
+def test_k_masks_without_three_points_are_remarked(tmp_path: Path) -> None:
+    root = write(tmp_path / "coco", masks(lambda b: [polygon(*b)[0][:4]]))
+    _, report = index(root, tmp_path / "home")
+    said = "6 masks have no polygon of three points and are left out"
+    assert report["train"]["remarks"] == [said]
+    none = write(tmp_path / "none", masks(lambda b: []))
+    assert index(none, tmp_path / "other")[1]["train"]["remarks"] == []

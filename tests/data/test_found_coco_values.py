@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.data.found_coco import (
+    SIZE,
     Content,
     Edit,
     content,
@@ -226,3 +227,76 @@ def test_l_file_names_with_folders_say_so(
     assert "a file_name is relative to train2017/, and 000000000001.png lies there" in lines[0]
     assert "unpack" not in lines[0]
     assert len(lines) == 2
+
+
+def each(change: Callable[[Content, Content], object]) -> Edit:
+    """`change(annotation, content)` for every annotation of both splits."""
+
+    def edit(split: str, made: Content) -> None:
+        for one in list(made["annotations"]):
+            change(one, made)
+
+    return edit
+
+
+def repeat(one: Content, made: Content) -> None:
+    made["annotations"].append({**one, "id": one["id"] + 100})
+
+
+@pytest.mark.parametrize(
+    ("edit", "remark"),
+    [
+        (
+            each(lambda a, c: a.update(bbox=[0, 0, *SIZE], segmentation=[])),
+            "6 of 6 boxes are their whole image",
+        ),
+        (
+            each(lambda a, c: a.update(bbox=[0.5, 0, 95.0, 71.5], segmentation=[])),
+            "6 of 6 boxes are their whole image",
+        ),
+        (each(repeat), "6 of 12 objects have image, class and box of an earlier one"),
+        (each(lambda a, c: a.update(area=0)), "6 of 6 areas are 0, of boxes that are not empty"),
+        (
+            each(lambda a, c: a.update(keypoints=[-5, 9, 2, 10, 10, 1], num_keypoints=2)),
+            "6 of 12 keypoints lie outside of their image",
+        ),
+        (
+            each(lambda a, c: a.update(keypoints=[96, 72, 2, -1, -1, 0], num_keypoints=1)),
+            None,  # the border is inside, and what is not visible lies nowhere
+        ),
+        (each(lambda a, c: a.update(bbox=[1, 1, 94, 70], segmentation=[])), None),
+        (each(lambda a, c: a.update(area=None)), None),
+        (
+            each(lambda a, c: repeat({**a, "category_id": a["category_id"] % 3 + 1}, c)),
+            None,  # one object of two classes
+        ),
+    ],
+)
+def test_h_what_is_legal_and_rarely_meant_is_remarked(
+    edit: Edit, remark: str | None, tmp_path: Path
+) -> None:
+    root = write(tmp_path / "coco", edit)
+    _, report = index(root, tmp_path / "home")
+    remarks = [r for r in report["train"]["remarks"] if "names the" not in r]
+    assert remarks == [remark] * (remark is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("{}.PNG", "but 000000000001.png lies there; correct the file names"),
+        ("{}.jpg", "but 000000000001.png lies there; correct the file names"),
+        ("{}", "but 000000000001.png lies there; correct the file names"),
+        ("x{}.png", "unpack train2017.zip again, or add the files"),
+    ],
+)
+def test_l_names_that_differ_by_suffix_are_no_reason_to_unpack_again(
+    name: str, says: str, tmp_path: Path
+) -> None:
+    def edit(split: str, made: Content) -> None:
+        for image in made["images"]:
+            image["file_name"] = name.format(image["file_name"].removesuffix(".png"))
+
+    root = write(tmp_path / "coco", edit)
+    lines = refused(root, tmp_path / "home")
+    assert lines[0].endswith(says)

@@ -258,3 +258,62 @@ def test_lists_without_a_plain_choice(tmp_path: Path, home: Path) -> None:
     (line,) = refusal("voc_layout", tmp_path, home)
     assert "say which is which: --set voc_layout.train=first" in line
     assert set(NAMES) >= set(open_set("voc_layout", tmp_path, home, train="first").classes)
+
+
+@pytest.mark.parametrize(
+    ("folder", "what"),
+    [
+        ("VOCdevkit/VOC2015", "the annotation VOCdevkit/VOC2015/Annotations/a.xml"),
+        ("VOC2015", "the annotation VOC2015/Annotations/a.xml"),
+        ("", "the annotation Annotations/a.xml"),
+        ("export/train", "the annotation export/train/Annotations/a.xml"),
+    ],
+)
+@pytest.mark.parametrize("name", ["voc2007", "voc2012", "voc2012_seg", "voc0712"])
+def test_official_sets_look_at_what_is_there_before_they_offer_a_download(
+    name: str, folder: str, what: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    put_text(root / folder / "Annotations" / "a.xml", "<annotation/>")
+    put_text(root / folder / "JPEGImages" / "a.jpg", "")
+    (line,) = refusal(name, root, tmp_path / "home")
+    assert line.startswith("no VOC20")
+    assert line.endswith(f"but it has {what}; try: --data voc_layout={root}")
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "says"),
+    [
+        ("voc2007", "VOC2012", "but it has the folder VOC2012/; try: --data voc2012="),
+        ("voc2012", "VOC2007", "but it has the folder VOC2007/; try: --data voc2007="),
+        ("voc0712", "VOC2012", "get "),  # the other half is missing
+        ("voc2007", "VOC2010", "try: --data voc_layout="),
+        ("voc2007", "nothing", "get VOCtrainval_06-Nov-2007.tar"),
+    ],
+)
+def test_another_year_is_named(name: str, there: str, says: str, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    if there != "nothing":
+        put_text(root / there / "Annotations" / "a.xml", "<annotation/>")
+        for listed in ("train", "trainval"):
+            put_text(root / there / "ImageSets" / "Main" / f"{listed}.txt", "a\n")
+    (line,) = refusal(name, root, tmp_path / "home")
+    assert says in line
+    assert ("voc_layout" in line) == (there == "VOC2010")
+
+
+def test_a_year_without_lists_is_voc_layout(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put_text(root / "VOC2007" / "Annotations" / "a.xml", "<annotation/>")
+    (line,) = refusal("voc2007", root, tmp_path / "home")
+    assert line.startswith("VOC2007/ImageSets in ")
+    assert line.endswith(f"try: --data voc_layout={root}")
+
+
+@pytest.mark.parametrize("name", ["yolo", "coco_json"])
+def test_sets_of_other_layouts_say_that_it_is_voc_layout(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put_text(root / "train" / "a.xml", "<annotation/>")
+    (line,) = refusal(name, root, tmp_path / "home")
+    assert line.endswith(f"but it has the annotation train/a.xml; try: --data voc_layout={root}")

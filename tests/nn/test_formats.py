@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from bench.core.errors import BadInput
-from bench.nn.formats import check_fit, from_detectron2, to_detectron2
+from bench.nn.formats import check_finite, check_fit, from_detectron2, to_detectron2
 
 NAMES = ["resnet18", "resnet34", "resnet50", "resnet101"]
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -131,3 +131,12 @@ def test_a_misfit_names_three_of_each() -> None:
         match=r"'a4' is \(3,\), not \(2,\) \(0 missing, 0 unexpected, 1 of another shape, 4 of",
     ):
         check_fit(own, own | {"a4": torch.ones(3)}, "file")
+
+
+def test_a_negative_variance_is_refused() -> None:
+    """Its root is not a number, and neither is any feature."""
+    state = {"bn1.weight": torch.tensor([-1.0]), "bn1.running_var": torch.tensor([0.0, 1.0])}
+    check_finite(state, "a.pth")
+    state["bn1.running_var"][1] = -1e-3
+    with pytest.raises(BadInput, match=r"a\.pth has a negative variance, in bn1\.running_var"):
+        check_finite(state, "a.pth")

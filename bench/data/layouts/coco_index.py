@@ -12,19 +12,20 @@ from bench.core.ragged import offsets
 from bench.data.findings import Findings
 from bench.data.index import Columns, stack_keypoints, write_columns
 from bench.data.layouts.coco_file import CocoFile, Wrong
-from bench.data.layouts.coco_masks import check_place, read_mask
+from bench.data.layouts.coco_masks import check_place, plain, read_mask
 from bench.data.layouts.coco_scan import ABSENT, UNKNOWN, scan_masks
 
 
 class Counts(TypedDict):
     """What a split holds and what was done to it. unmasked: objects without a mask in a split that
-    has masks."""
+    has masks. remarks: on masks that were left out."""
 
     images: int
     objects: int
     clipped: int
     dropped: int
     unmasked: int
+    remarks: list[str]
 
 
 def index_coco(
@@ -49,6 +50,7 @@ def index_coco(
         clipped=int((moved & kept).sum()),
         dropped=int((empty & right).sum()),
         unmasked=total - masked if masked else 0,
+        remarks=_describe_lost(file, masks, kept),
     )
     if not findings:
         columns = _order(file, inside, kept, masks if masked else None, classes)
@@ -88,6 +90,14 @@ def _read_masks(
             findings.add(wrong.kind, f"{file.name}: annotation {objects.ids[at]}: {wrong}")
             right[at] = False
     return masks, right
+
+
+def _describe_lost(file: CocoFile, masks: Sequence[Any], kept: np.ndarray) -> list[str]:
+    """A remark on masks that have no polygon of three points."""
+    given = file.objects.segmentations
+    absent = [at for at in np.flatnonzero(kept).tolist() if masks[at] is None]
+    lost = sum(plain(given[at]) not in (None, []) for at in absent)
+    return [f"{lost:,} masks have no polygon of three points and are left out"] * (lost > 0)
 
 
 def _order(

@@ -12,6 +12,7 @@ from bench.core.errors import nearest
 from bench.data.findings import Findings
 from bench.data.layouts.coco_entries import CocoFile, CocoObjects
 
+MIXER = 0x1E3779B97F4A7C15  # an odd number of 61 bits; products wrap around
 NEAR = 0.5  # pixels by which the boxes of one object may differ in two files
 
 
@@ -210,8 +211,51 @@ def describe_boxes(file: CocoFile) -> list[str]:
             f"{beyond:,} of {len(boxes):,} boxes reach beyond their image by more than a tenth of "
             "it; bbox is x, y, width, height and not two corners"
         )
-    # an area that is missing is NaN, which is larger than nothing
-    large = int((file.objects.area > 1.5 * np.maximum(boxes[:, 2] * boxes[:, 3], 1)).sum())
+    whole = int((np.abs(boxes - np.pad(sizes, ((0, 0), (2, 0)))) <= 1).all(1).sum())
+    if whole * 2 > len(boxes):
+        remarks.append(f"{whole:,} of {len(boxes):,} boxes are their whole image")
+    return [*remarks, *_describe_twins(file), *_describe_areas(file), *_describe_points(file)]
+
+
+def _describe_twins(file: CocoFile) -> list[str]:
+    """A remark where a tenth of the objects have image, class and box of another one."""
+    objects = file.objects
+    columns = np.column_stack([objects.images, objects.categories, objects.boxes.view(np.int64)])
+    mixed = np.sort((columns * np.array([[3, 5, 7, 11, 13, 17]]) * MIXER ^ columns >> 29).sum(1))
+    if (mixed[1:] == mixed[:-1]).sum() * 10 <= len(objects):  # equal rows are equal here too
+        return []
+    order = np.lexsort(columns.T)
+    twins = int((columns[order][1:] == columns[order][:-1]).all(1).sum())
+    if twins * 10 <= len(objects):
+        return []
+    return [f"{twins:,} of {len(objects):,} objects have image, class and box of an earlier one"]
+
+
+def _describe_areas(file: CocoFile) -> list[str]:
+    """Remarks on areas that do not fit their boxes, or are 0."""
+    area, boxes, remarks = file.objects.area, file.objects.boxes, []
+    size = boxes[:, 2] * boxes[:, 3]
+    # an area that is missing is NaN, of which both comparisons are false
+    large = int((area > 1.5 * np.maximum(size, 1)).sum())
     if large * 10 > len(boxes):
         remarks.append(f"{large:,} of {len(boxes):,} areas are larger than their box")
+    none = int(((area == 0) & (size > 0)).sum())
+    if none * 10 > len(boxes):
+        remarks.append(f"{none:,} of {len(boxes):,} areas are 0, of boxes that are not empty")
     return remarks
+
+
+def _describe_points(file: CocoFile) -> list[str]:
+    """A remark where a tenth of the keypoints that are visible lie outside of their image."""
+    lists = [points for points in file.objects.keypoints if points is not None]
+    if not lists:
+        return []
+    pointed = [at for at, points in enumerate(file.objects.keypoints) if points is not None]
+    points = np.concatenate(lists).reshape(-1, 3)
+    counts = [len(each) // 3 for each in lists]
+    sizes = np.repeat(file.image_sizes()[file.places[pointed]], counts, axis=0)
+    seen = points[:, 2] > 0
+    outside = seen & ((points[:, :2] < 0) | (points[:, :2] > sizes)).any(1)
+    if outside.sum() * 10 <= seen.sum():
+        return []
+    return [f"{outside.sum():,} of {seen.sum():,} keypoints lie outside of their image"]

@@ -151,7 +151,8 @@ class CocoSet(Data):
         names = contents.skeleton.names if contents.skeleton else None
         for split, file in contents.files.items():
             counts = index_coco(ctx.work / split, file, contents.classes, findings, names)
-            report[split] = {**counts, "remarks": contents.remarks[split]}
+            remarks = [*contents.remarks[split], *counts["remarks"]]
+            report[split] = {**counts, "remarks": remarks}
         findings.refuse()
         for split, lines in find_repeated(rows).items():
             report[split]["remarks"] += lines

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from bench.core.errors import BadData, BadInput
 from bench.data.files import Listing
 from bench.data.findings import Findings
+from bench.data.walk import SUFFIXES
 
 # names of folders and lists, in the order in which they are looked for
 SPLIT_NAMES = {
@@ -61,16 +62,35 @@ def image_ids(names: Iterable[str]) -> dict[str, int]:
     return ids
 
 
+def find_alike(missing: Iterable[str], there: Iterable[str]) -> dict[str, str]:
+    """For those missing file names that differ in nothing but upper and lower case, or the suffix
+    of images or its absence, from one that is there: that one."""
+    letters: dict[str, str] = {}
+    stems: dict[str, str] = {}
+    for name in there:
+        letters.setdefault(name.lower(), name)
+        stems.setdefault(_strip_suffix(name), name)
+    alike = {n: letters.get(n.lower()) or stems.get(_strip_suffix(n), "") for n in missing}
+    return {name: other for name, other in alike.items() if other}
+
+
+def _strip_suffix(name: str) -> str:
+    """The name in lower case without the suffix of an image."""
+    stem, dot, suffix = name.lower().rpartition(".")
+    return stem if dot + suffix in SUFFIXES else name.lower()
+
+
 def require_images(where: str, names: Sequence[str], listing: Listing, findings: Findings) -> None:
     """A finding for each image that is not listed; `where`: the file that names them. Names are
     relative to the root of the set."""
     missing = [name for name in names if name not in listing]
     if not missing:
         return
-    alike = {name.lower(): name for name in listing}
+    alike = find_alike(missing, listing)
     for name in missing:
-        other = alike.get(name.lower())
-        hint = f"; {other} is, in other letters" if other else ""
+        other = alike.get(name, "")
+        how = "in other letters" if other.lower() == name.lower() else "with another suffix"
+        hint = f"; {other} is, {how}" if other else ""
         findings.add("an image is missing", f"{where}: image {name} is not there{hint}")
 
 

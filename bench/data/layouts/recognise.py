@@ -11,6 +11,7 @@ from bench.data.walk import is_hidden
 
 MOST = 2000  # names that are looked at
 DEPTH = 3  # folders below the root
+YEARS = (("voc2007", "VOC2007", "trainval.txt"), ("voc2012", "VOC2012", "train.txt"))
 
 
 def recognise(root: Path) -> list[tuple[str, str]]:
@@ -25,10 +26,23 @@ def recognise(root: Path) -> list[tuple[str, str]]:
     yaml = [n for n in names if n.endswith((".yaml", ".yml")) or Path(n).name == "classes.txt"]
     if yaml and any(n.endswith(".txt") and "labels/" in f"/{n}" for n in names):
         found.append(("yolo", f"{yaml[0]} and labels/"))
+    years = [(name, f"the folder {folder}/") for name, folder in _find_years(root)]
     xml = [n for n in names if n.endswith(".xml")]
-    if xml:
+    if years:
+        found += years
+    elif xml:
         found.append(("voc_layout", f"the annotation {xml[0]}"))
     return found
+
+
+def _find_years(root: Path) -> Iterator[tuple[str, str]]:
+    """(set, folder) of the years of PASCAL VOC that lie there as the archives unpack them."""
+    for name, year, list_name in YEARS:
+        for base in (root, root / "VOCdevkit"):
+            if (base / year / "ImageSets" / "Main" / list_name).is_file():
+                yield name, str((base / year).relative_to(root))
+        if root.name == year and (root / "ImageSets" / "Main" / list_name).is_file():
+            yield name, "ImageSets"
 
 
 def suggest(root: Path, name: str) -> str:

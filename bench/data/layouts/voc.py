@@ -20,6 +20,7 @@ from bench.data.files import Listing, check_once, contents_hash, list_files
 from bench.data.findings import Findings, find_repeated
 from bench.data.index import IndexedImages, write_index
 from bench.data.layouts.parts import PartedSet, sizes
+from bench.data.layouts.recognise import suggest
 from bench.data.layouts.voc_files import Member, image_sets, read_names, read_row
 from bench.data.layouts.voc_xml import CLASSES, read_annotation
 from bench.data.runner import note_repairs, read_splits
@@ -65,8 +66,9 @@ class Voc(PartedSet[Member]):
         best = min(choices, key=lambda c: len(lacks[c]))
         if lacks[best]:
             wanted = " and ".join(f"VOC{year}/" for year in lacks[best])
+            some = len(lacks[best]) < len(self.years)  # a download is what helps then
             raise BadData(
-                f"no {wanted} in {best}; get {self.how_to_get}; then: --data {self.name}=PATH"
+                f"no {wanted} in {best}; {self._say_what_to_do(None if some else place)}"
             )
         return best
 
@@ -86,6 +88,19 @@ class Voc(PartedSet[Member]):
             where = root / f"VOC{year}" / "ImageSets"
             raise unknown(f"image set of {self.name}.{split}", name, known, f"ls {where}/Main")
         return None
+
+    def _say_what_to_do(self, place: Path | None) -> str:
+        """How to read what lies there by another set, or how to get this one."""
+        get = f"get {self.how_to_get}; then: --data {self.name}=PATH"
+        return (place and suggest(place, self.name)) or get
+
+    def _absent(self, root: Path, split: str, part: str) -> BadData:
+        if split != "train" or any(image_sets(root / f"VOC{year}") for year in self.years):
+            return super()._absent(root, split, part)  # lists are missing, images are not
+        years = " and ".join(f"VOC{year}/ImageSets" for year in self.years)
+        return BadData(
+            f"{years} in {root} has no list, such as {part}; {self._say_what_to_do(root)}"
+        )
 
     def _masked(self, root: Path) -> tuple[dict[str, list[Member]], Listing]:
         """`_splits`; images of other image sets than Segmentation's have

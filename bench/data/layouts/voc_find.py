@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.core.errors import BadData, unknown
 from bench.data.findings import Findings
 from bench.data.layouts.own import SPLIT_NAMES, BadPath, clean_path, clean_setting
+from bench.data.layouts.recognise import suggest
 from bench.data.walk import SUFFIXES, list_folders, walk_images
 
 ANNOTATIONS = frozenset({"annotations", "annotation", "xml", "xmls"})  # in any letters
@@ -63,7 +64,8 @@ def find_places(root: Path) -> list[Place]:
     places: list[Place] = []
     _descend(root, "", DEPTH, places)
     if not places:
-        raise BadData(f"no annotation (.xml) in {root}; try: --data voc_layout=FOLDER")
+        other = suggest(root, "voc_layout") or "try: --data voc_layout=FOLDER"
+        raise BadData(f"no annotation (.xml) in {root}; {other}")
     return places
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from bench.core.errors import BadData
 from bench.data.findings import Findings
 from bench.data.layouts.own import SPLIT_NAMES, BadPath, clean_path
+from bench.data.layouts.recognise import suggest
 
 DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAMES = ("classes.txt", "obj.names", "labels/classes.txt")
@@ -48,7 +49,8 @@ def find_description(root: Path) -> str:
             f"{root} has {', '.join(others[:6])}; say which one describes the set: --set "
             f"yolo.yaml={others[0]}"
         )
-    raise BadData(f"no data.yaml and no classes.txt in {root}; try: --data yolo=FOLDER")
+    other = suggest(root, "yolo") or "try: --data yolo=FOLDER"
+    raise BadData(f"no data.yaml and no classes.txt in {root}; {other}")
 
 
 def read_description(root: Path, name: str, findings: Findings) -> Described:

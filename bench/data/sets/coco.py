@@ -11,6 +11,7 @@ from bench.data.files import fingerprint
 from bench.data.findings import Findings
 from bench.data.layouts.coco_file import CocoFile
 from bench.data.layouts.coco_set import CocoPart, CocoSet
+from bench.data.layouts.own import find_alike
 from bench.data.layouts.recognise import suggest
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
@@ -100,8 +101,14 @@ class Coco(CocoSet):
             )
         plain = [n for n in missing if n not in set(foldered)]
         if plain:
+            other = find_alike(plain[:1], there).get(plain[0])
+            cure = (
+                f"but {other} lies there; correct the file names"
+                if other
+                else f"unpack {folder.name}.zip again, or add the files"
+            )
             findings.add(
                 "an image is missing",
                 f"COCO {folder.name}/ lacks {len(plain)} of {len(file.images)} images, the first "
-                f"is {plain[0]}; unpack {folder.name}.zip again, or add the files",
+                f"is {plain[0]}; {cure}",
             )

@@ -23,6 +23,7 @@ from bench.data.layouts.own import (
     no_split,
     require_images,
 )
+from bench.data.layouts.recognise import suggest
 
 
 class CocoJsonParams(Params):
@@ -71,6 +72,9 @@ class CocoJson(CocoSet):
     def parts(self, root: Path) -> list[CocoPart]:
         settings = {"train": self.params.train, "val": self.params.val}
         if not settings["train"]:
+            other = "" if list_json(root) else suggest(root, self.name)
+            if other:
+                raise BadData(f"no COCO file (.json) in {root}; {other}")
             found = find_files(root)
             settings = {split: text or found.get(split, "") for split, text in settings.items()}
         return [self._part(root, split, text) for split, text in settings.items() if text]
