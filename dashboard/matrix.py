@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from html import unescape
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from bench.figures.recorded import draw_matrix
-from bench.results.html.matrix import Shade, describe_matrix, explain_matrix, matrix_table
+from bench.results.html.matrix import (
+    Shade,
+    describe_matrix,
+    explain_matrix,
+    list_cells,
+    matrix_table,
+)
 from bench.results.views.board import Board
 from bench.results.views.crop_effects import BASE
 from bench.results.views.crop_matrix import (
@@ -21,7 +29,7 @@ from bench.results.views.crop_matrix import (
 )
 from bench.results.views.entries import Entry
 from dashboard.address import Address
-from dashboard.charts import is_dark, show_chart
+from dashboard.charts import dress, is_dark
 from dashboard.look import section, show_small_print
 from dashboard.pictures import digest_of, offer_drawing
 from dashboard.table import link_result
@@ -76,11 +84,20 @@ def draw_nothing() -> None:
 
 
 def draw_chart(matrix: CropMatrix, shade: Shade, place: DeltaGenerator) -> None:
+    rows = json.dumps(list_cells(matrix, shade, link_cell))
+    theme = "dark" if is_dark() else "light"
+    spec = _write_spec(digest_of(f"{matrix.column} {shade} {theme} {rows}"), matrix, shade, theme)
+    place.vega_lite_chart(spec, width="content")
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _write_spec(key: str, _matrix: CropMatrix, _shade: Shade, _theme: str) -> dict[str, Any]:
+    """The chart as Vega-Lite reads it, written once for all sessions."""
     from dashboard.matrix_figure import heat_map  # imports Altair and pandas
 
-    theme = "dark" if is_dark() else "light"
-    chart = heat_map(matrix, shade, link_cell, theme)
-    show_chart(chart, describe_matrix(matrix, shade), place, width="content")
+    chart = dress(heat_map(_matrix, _shade, link_cell, _theme), _theme == "dark")
+    spec: dict[str, Any] = chart.properties(description=describe_matrix(_matrix, _shade)).to_dict()
+    return spec
 
 
 def link_cell(entry: Entry) -> str:
