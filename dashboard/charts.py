@@ -15,12 +15,9 @@ INK = {"light": ("#4A5058", "#868C94"), "dark": ("#B9C0C8", "#7E858D")}
 PAPER = {"light": ("#FFFFFF", "#1B1F24"), "dark": ("#14171B", "#E8EBEE")}  # page, text
 
 
-def show_chart(
-    chart: alt.TopLevelMixin, description: str, where: Any = st, width: str = "stretch"
-) -> None:
+def show_chart(chart: alt.TopLevelMixin, description: str, where: Any = st) -> None:
     """Show an Altair chart; `description` says what it shows, for a screen reader."""
-    dressed = dress(chart, is_dark()).properties(description=description)
-    where.altair_chart(dressed, width=width)
+    where.altair_chart(dress(chart, is_dark()).properties(description=description))
 
 
 def is_dark() -> bool:

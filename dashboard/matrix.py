@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from html import unescape
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from bench.figures.recorded import draw_matrix
-from bench.results.html.matrix import Shade, describe_matrix, explain_matrix, matrix_table
+from bench.results.html.matrix import (
+    Shade,
+    describe_matrix,
+    explain_matrix,
+    list_cells,
+    matrix_table,
+)
 from bench.results.views.board import Board
 from bench.results.views.crop_effects import BASE
 from bench.results.views.crop_matrix import (
@@ -21,12 +31,13 @@ from bench.results.views.crop_matrix import (
 )
 from bench.results.views.entries import Entry
 from dashboard.address import Address
-from dashboard.charts import is_dark, show_chart
+from dashboard.charts import dress, is_dark
 from dashboard.look import section, show_small_print
 from dashboard.pictures import digest_of, offer_drawing
 from dashboard.table import link_result
 from dashboard.widgets import lazy_expander
 
+PAUSE = 0.5  # seconds in which the browser draws the rest before Altair is imported
 SHADES = {"score": "the score", "gain": f"points above {BASE}"}
 HOW = "Point at a cell to read it; click it to open its result."
 
@@ -76,11 +87,41 @@ def draw_nothing() -> None:
 
 
 def draw_chart(matrix: CropMatrix, shade: Shade, place: DeltaGenerator) -> None:
+    if "altair" not in sys.modules:
+        time.sleep(PAUSE)
+    place.vega_lite_chart(write_chart(matrix, shade, is_dark()), width="content")
+
+
+def write_chart(matrix: CropMatrix, shade: Shade, dark: bool) -> dict[str, Any]:
+    """The chart as Vega-Lite reads it."""
+    rows = json.dumps(list_cells(matrix, shade, link_cell))
+    theme = "dark" if dark else "light"
+    key = digest_of(f"{matrix.column} {shade} {theme} {rows}")
+    return _write_spec(key, matrix, shade, theme)
+
+
+def write_first_charts(board: Board) -> None:
+    """Write what a first visit shows, in both themes, before somebody asks for it."""
+    for column in list_matrix_columns(board)[:1]:
+        matrix = make_crop_matrix(board, column)
+        if matrix is None:
+            continue
+        for dark in (False, True):
+            write_chart(matrix, "score", dark)
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _write_spec(key: str, _matrix: CropMatrix, _shade: Shade, _theme: str) -> dict[str, Any]:
+    """The chart as Vega-Lite reads it, written once for all sessions."""
     from dashboard.matrix_figure import heat_map  # imports Altair and pandas
 
-    theme = "dark" if is_dark() else "light"
-    chart = heat_map(matrix, shade, link_cell, theme)
-    show_chart(chart, describe_matrix(matrix, shade), place, width="content")
+    chart = dress(heat_map(_matrix, _shade, link_cell, _theme), _theme == "dark")
+    spec: dict[str, Any] = chart.properties(description=describe_matrix(_matrix, _shade)).to_dict()
+    # as a part of the chart: Streamlit sends data of the whole one by PyArrow, whose import takes
+    # as long as the rest of the page
+    (values,) = spec.pop("datasets").values()
+    del spec["data"]
+    return {**spec, "layer": [{"data": {"values": values}, "layer": spec["layer"]}]}
 
 
 def link_cell(entry: Entry) -> str:

@@ -9,9 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from bench.results.html.matrix import Shade, describe_cell, format_gain, shade_cell
-from bench.results.views.board_text import format_number
-from bench.results.views.commands import compact_seeds
+from bench.results.html.matrix import Shade, list_cells
 from bench.results.views.crop_matrix import CropMatrix
 from bench.results.views.entries import Entry
 from dashboard.charts import PAPER, mix
@@ -76,30 +74,3 @@ def scale_colours(shade: Shade, theme: str) -> alt.Scale:
     if shade == "gain":
         return alt.Scale(domain=[-1, 0, 1], range=[down, page, up], interpolate="rgb")
     return alt.Scale(domain=[0, 1], range=[page, up], interpolate="rgb")
-
-
-def list_cells(
-    matrix: CropMatrix, shade: Shade, link: Callable[[Entry], str]
-) -> list[dict[str, Any]]:
-    """A row for each cell, as the chart takes it: `shade` is the share of the colour, below 0 of
-    "down"."""
-    rows = []
-    for (method, crop), cell in matrix.cells.items():
-        text, kinds, share = shade_cell(matrix, shade, cell, crop)
-        rows.append(
-            {
-                "method": method,
-                "crop": crop,
-                "settings": cell.row.note or "-",
-                "text": text,
-                "bold": "best" in kinds,
-                "shade": -share if "down" in kinds else share,
-                "mean": format_number(cell.entry),
-                "n": len(cell.seeds),
-                "seeds": compact_seeds(cell.seeds),
-                "gain": format_gain(cell) or "-",
-                "about": describe_cell(matrix, cell).partition("; ")[2] or "-",
-                "link": link(cell.entry),
-            }
-        )
-    return rows

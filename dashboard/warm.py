@@ -1,14 +1,12 @@
-"""Read the first page's board, and import what draws its chart, while the browser is still
-starting."""
+"""Read the first page's board, and write its chart, while the browser is still starting."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import time
 from threading import Thread, current_thread
 
-PAUSE = 1.0  # seconds that the first page has for itself before the import
+PAUSE = 1.0  # seconds that the first page has for itself before the chart
 CONTEXT = "streamlit.runtime.scriptrunner_utils.script_run_context"
 
 
@@ -28,6 +26,7 @@ def _read() -> None:
 
     from bench.results.db.reading import is_user_error
     from bench.results.views.board import Choice
+    from dashboard.matrix import write_first_charts
     from dashboard.screens.leaderboard import SCALES
     from dashboard.source import Source
 
@@ -36,9 +35,9 @@ def _read() -> None:
         scale, data, _ = source.boards()[0]
         reported = scale == SCALES[-1]
         table = source.table(scale, data, reported=reported)
-        source.board(table, (scale, data, "", str(reported)), Choice())
+        board, _ = source.board(table, (scale, data, "", str(reported)), Choice())
         time.sleep(PAUSE)
-        importlib.import_module("dashboard.matrix_figure")
+        write_first_charts(board)
     except SQLAlchemyError:
         return
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
-from typing import Literal
+from typing import Any, Literal
 
 from bench.results.html.board import SIGNS
 from bench.results.html.pieces import frame_table, hint_attributes
@@ -131,3 +131,30 @@ def describe_matrix(matrix: CropMatrix, shade: Shade) -> str:
         better, worse = sure.count("better"), sure.count("worse")
         text += f" {better} are better and {worse} worse than {BASE}, of {len(sure)} compared."
     return f"{text} The table below it has all of them."
+
+
+def list_cells(
+    matrix: CropMatrix, shade: Shade, link: Callable[[Entry], str]
+) -> list[dict[str, Any]]:
+    """A row for each cell, as the chart takes it: `shade` is the share of the colour, below 0 of
+    "down"."""
+    rows = []
+    for (method, crop), cell in matrix.cells.items():
+        text, kinds, share = shade_cell(matrix, shade, cell, crop)
+        rows.append(
+            {
+                "method": method,
+                "crop": crop,
+                "settings": cell.row.note or "-",
+                "text": text,
+                "bold": "best" in kinds,
+                "shade": -share if "down" in kinds else share,
+                "mean": format_number(cell.entry),
+                "n": len(cell.seeds),
+                "seeds": compact_seeds(cell.seeds),
+                "gain": format_gain(cell) or "-",
+                "about": describe_cell(matrix, cell).partition("; ")[2] or "-",
+                "link": link(cell.entry),
+            }
+        )
+    return rows
