@@ -38,11 +38,12 @@ class ForecastStage:
 @dataclass(frozen=True)
 class Forecast:
     """A validated plan beside what the store holds. absent: how to get the data sets that are not
-    on this machine, by name."""
+    on this machine, by name. remarks: what was seen in checkpoints."""
 
     plan: Plan
     store: Store
     absent: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def stages(self) -> list[ForecastStage]:
@@ -141,4 +142,5 @@ def forecast(request: Request) -> Forecast:
 
     runtime = open_runtime()
     absent: dict[str, str] = {}
-    return Forecast(request.plan(runtime, absent), Store(runtime.home), absent)
+    plan = request.plan(runtime, absent)
+    return Forecast(plan, Store(runtime.home), absent, tuple(runtime.remarks.values()))

@@ -54,6 +54,8 @@ def command(as_json: bool, devices: int | str, workers: int, **options: Any) -> 
                 "  ",
                 "",
             )
+    for remark in ahead.remarks:
+        echo_prose(remark, "  ", "")
     for name, how in ahead.absent.items():
         echo_prose(f"data {name} are not on this machine: {how}", "  ", "")
     missing = ahead.missing

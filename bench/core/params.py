@@ -169,3 +169,6 @@ class Runtime(BaseModel):
     probe: tuple[str, ...] = Field((), description="probes of a backbone in training: PROBES")
     force: bool = False
     roots: dict[str, Path] = Field(default_factory=dict, description="data stage key -> folder")
+    remarks: dict[str, str] = Field(
+        default_factory=dict, description="weights stage key -> what planning saw in the file"
+    )

@@ -52,7 +52,7 @@ def weights_stage(given: str, runtime: Runtime) -> Stage:
     params: dict[str, Any] = {"method": method}
     if source.network:  # what the user says, which the file alone may not tell
         params["network"] = source.network
-    return Stage(
+    stage = Stage(
         "weights",
         "weights",
         VERSION,
@@ -60,6 +60,8 @@ def weights_stage(given: str, runtime: Runtime) -> Stage:
         "bench.stages.weights:run",
         {"file": file},
     )
+    runtime.remarks[stage.key] = f"{files[0].name if single else given}: {weights.report()}"
+    return stage
 
 
 def run(ctx: StageContext) -> None:

@@ -73,6 +73,13 @@ def test_content_is_identity_and_the_path_is_not(file: Path, home: Path, tmp_pat
     assert weights_stage(str(moved), runtime(home)).key != first.key
 
 
+def test_planning_says_what_it_saw_in_the_file(file: Path, home: Path) -> None:
+    """Its cautions too, before anything is run."""
+    said = bench("plan", "--backbone", f"weights={file}", "--task", "knn").stdout
+    report = "moco_v2 200ep.pth.tar: resnet18: 120 of 120 tensors match"
+    assert report in " ".join(said.split())
+
+
 def test_the_stage_leaves_a_backbone_and_a_report(file: Path, home: Path) -> None:
     run = runtime(home)
     stage = weights_stage(str(file), run)
