@@ -77,9 +77,11 @@ def begin_watching() -> None:
 def settle_waiting(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let the threads of this process, and of those it starts, wait briefly if others use its
     cores now; not where somebody has settled it, or PyTorch is loaded."""
+    global _first
+    before, _first = _first, None  # what was noted for an earlier command says nothing of now
     if "torch" in sys.modules or any(name in environment for name in VARIABLES):
         return
-    before = _first or measure_usage()
+    before = before or measure_usage()
     if before is None:
         return
     time.sleep(max(0.0, before.clock + INTERVAL - time.monotonic()))

@@ -17,12 +17,19 @@ from bench.core import spinning
 from bench.core.spinning import (
     VARIABLES,
     Usage,
+    begin_watching,
     count_others,
     describe_waiting,
     measure_usage,
     settle_waiting,
     sum_busy,
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a command that ran in this process before."""
+    monkeypatch.setattr(spinning, "_first", None)
 
 
 def test_busy_time_is_that_of_the_cores_of_this_process_and_not_of_guests_twice() -> None:
@@ -59,6 +66,21 @@ def test_threads_wait_briefly_where_others_use_the_cores(
     environment: dict[str, str] = {}
     settle_waiting(environment)
     assert environment == ({"GOMP_SPINCOUNT": "1000"} if settled else {})
+
+
+@pytest.mark.usefixtures("without_torch")
+def test_what_was_noted_is_for_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cores were busy before the first command began, and are not while the second plans."""
+    usages = iter([Usage(0.0, 0.0, 0.0), Usage(1.0, 1.0, 0.0), Usage(9.0, 90.0, 0.0)])
+    later = [Usage(10.0, 90.1, 0.0)]
+    monkeypatch.setattr(spinning, "measure_usage", lambda: next(usages, None) or later[0])
+    begin_watching()
+    first: dict[str, str] = {}
+    settle_waiting(first)
+    assert first == {"GOMP_SPINCOUNT": "1000"}
+    second: dict[str, str] = {}
+    settle_waiting(second)
+    assert second == {}
 
 
 @pytest.mark.parametrize("name", VARIABLES)
