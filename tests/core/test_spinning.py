@@ -152,5 +152,5 @@ def test_the_own_time_is_that_of_this_process() -> None:
     now = measure_usage()
     assert before is not None
     assert now is not None
-    assert now.own - before.own >= 0.2
-    assert now.cores - before.cores >= 0.15  # counted in hundredths of a second
+    assert now.own - before.own >= 0.15  # both are counted in hundredths of a second
+    assert now.cores - before.cores >= 0.1
