@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from bench.contracts.context import StageContext
 from bench.core import signals
 from bench.core.errors import BadInput
 from bench.core.params import Runtime
+from bench.core.progress import Progress
 from bench.core.stage import Stage
 from bench.core.store import Store
 from bench.launch import session
 from bench.launch.jobs import Job, Report
 from bench.launch.slurm import queue, task
+from bench.launch.slurm.engine import SlurmEngine
 from bench.launch.slurm.queue import QueuedJob
 from bench.launch.slurm.records import JobRecord, JobRecords
 from bench.launch.slurm.request import parse, parse_time
@@ -353,3 +356,24 @@ def test_options_that_contradict_the_queue_are_refused(
     runtime = Runtime(home=home, database="sqlite://", launcher="slurm", **fields)
     with pytest.raises(BadInput, match=words):
         launch(runtime, Store(home), Silent(), Progress())
+
+
+@pytest.mark.parametrize(
+    ("reason", "again"), [("DependencyNeverSatisfied", True), ("None", False)]
+)
+def test_what_slurm_cancels_by_itself_is_submitted_again(
+    reason: str, again: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cancels a task of an array, before it begins, where another task of the array that it
+    waits for has failed; what a user cancels stays so."""
+    stage = Stage("evaluate", "knn", 1, {}, "")
+    nobody: Any = SimpleNamespace()
+    engine = SlurmEngine(Runtime(home=home, database="sqlite://"), Store(home), nobody, Progress())
+    engine.records, engine.wanted = JobRecords(home), {stage.key: stage}
+    engine.jobs = {stage.key: "13_0"}
+    submitted: list[str] = []
+    monkeypatch.setattr(engine, "_submit", submitted.extend)
+    monkeypatch.setattr(queue, "cancel", lambda jobs: None)
+    report = engine._submit_again(stage, QueuedJob("13_0", "CANCELLED", reason))
+    assert submitted == ([stage.key] if again else [])
+    assert (report is None) is again

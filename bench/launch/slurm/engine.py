@@ -161,7 +161,7 @@ class SlurmEngine(GraphEngine):
         unless its user has cancelled it or it was lost too often."""
         number, how = self.jobs[stage.key], job.state if job else "gone from the queue"
         times = self.lost[stage.key] = self.lost.get(stage.key, 0) + 1
-        if job and job.state == "CANCELLED":
+        if job and job.state == "CANCELLED" and not job.cut_off:
             problem = f"{stage}: its job {number} was cancelled; the same command submits it again"
         elif times > RETRIES:
             problem = (

@@ -53,6 +53,12 @@ class QueuedJob:
         return self.state in ENDED
 
     @property
+    def cut_off(self) -> bool:
+        """Whether Slurm has cancelled it by itself: it does so where one job of the array that it
+        waits for has failed, though another one is its input."""
+        return self.state == "CANCELLED" and self.reason == "DependencyNeverSatisfied"
+
+    @property
     def running(self) -> bool:
         """Whether it has a node now."""
         return self.state in RUNNING
