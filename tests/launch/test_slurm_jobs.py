@@ -22,7 +22,6 @@ from bench.core.store import Store
 from bench.launch import session
 from bench.launch.jobs import Job, Report
 from bench.launch.slurm import queue, task
-from bench.launch.slurm.engine import SlurmEngine
 from bench.launch.slurm.queue import QueuedJob
 from bench.launch.slurm.records import JobRecord, JobRecords
 from bench.launch.slurm.request import parse, parse_time
@@ -366,6 +365,9 @@ def test_what_slurm_cancels_by_itself_is_submitted_again(
 ) -> None:
     """It cancels a task of an array, before it begins, where another task of the array that it
     waits for has failed; what a user cancels stays so."""
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    from bench.launch.slurm.engine import SlurmEngine
+
     stage = Stage("evaluate", "knn", 1, {}, "")
     nobody: Any = SimpleNamespace()
     engine = SlurmEngine(Runtime(home=home, database="sqlite://"), Store(home), nobody, Progress())
