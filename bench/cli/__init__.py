@@ -42,7 +42,6 @@ VERBS = {  # verb -> one line; the file of the same name defines `command`
     "doctor": "Report versions, devices, tracker, data and store.",
 }
 
-TRAINING = ("run", "sweep", "matrix", "table")  # verbs that load the cores
 
 OF_USERS = (
     click.ClickException,
@@ -99,10 +98,6 @@ def main(arguments: list[str] | None = None) -> None:
     interrupted."""
     args = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in args[:1] or bool(os.environ.get("BENCH_DEBUG"))
-    if args[:1] and args[0] in TRAINING:
-        from bench.core.spinning import begin_watching
-
-        begin_watching()
     try:
         code: Any = cli.main(args=args, prog_name="bench", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

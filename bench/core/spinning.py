@@ -19,7 +19,7 @@ from pathlib import Path
 SHORT = "1000"  # turns of GNU OpenMP's waiting loop
 VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # by which somebody settles it
 BUSY = 0.25  # cores that others use
-INTERVAL = 0.2  # seconds over which to look, at least: Linux counts hundredths
+INTERVAL = 0.1  # seconds over which to look, at least: Linux counts hundredths
 STAT = Path("/proc/stat")
 
 
@@ -75,18 +75,17 @@ def begin_watching() -> None:
 
 
 def settle_waiting(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let the threads of this process, and of those it starts, wait briefly if others use its
-    cores now; not where somebody has settled it, or PyTorch is loaded."""
+    """Let the threads of this process, and of those it starts, wait briefly if others have used
+    its cores since `begin_watching`. Not where somebody has settled it, PyTorch is loaded, or too
+    little time has passed to tell: nothing is waited for."""
     global _first
     before, _first = _first, None  # what was noted for an earlier command says nothing of now
-    if "torch" in sys.modules or any(name in environment for name in VARIABLES):
+    if before is None or "torch" in sys.modules or any(n in environment for n in VARIABLES):
         return
-    before = before or measure_usage()
-    if before is None:
-        return
-    time.sleep(max(0.0, before.clock + INTERVAL - time.monotonic()))
     now = measure_usage()
-    if now is not None and count_others(before, now) > BUSY:
+    if now is None or now.clock - before.clock < INTERVAL:
+        return
+    if count_others(before, now) > BUSY:
         environment["GOMP_SPINCOUNT"] = SHORT
 
 

@@ -21,9 +21,11 @@ def open_runtime(**fields: Any) -> Runtime:
     `BENCH_TRACKER`, with further `fields` of it."""
     from bench.core.home import home_folder
     from bench.core.params import Runtime
+    from bench.core.spinning import begin_watching
     from bench.launch.tracking import check_tracker
     from bench.results.db.place import database_url
 
+    begin_watching()
     home = home_folder()
     asked = fields.pop("tracker", None)
     tracker = asked or os.environ.get("BENCH_TRACKER") or "wandb"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,8 +65,21 @@ def test_threads_wait_briefly_where_others_use_the_cores(
     usages = iter([Usage(0.0, 50.0, 1.0), Usage(1.0, 51.0 + cores, 2.0)])
     monkeypatch.setattr(spinning, "measure_usage", lambda: next(usages))
     environment: dict[str, str] = {}
+    begin_watching()
     settle_waiting(environment)
     assert environment == ({"GOMP_SPINCOUNT": "1000"} if settled else {})
+
+
+@pytest.mark.usefixtures("without_torch")
+def test_in_no_time_nothing_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is anything waited for."""
+    usages = iter([Usage(0.0, 50.0, 1.0), Usage(0.05, 51.0, 1.0)])
+    monkeypatch.setattr(spinning, "measure_usage", lambda: next(usages))
+    monkeypatch.setattr(spinning.time, "sleep", lambda seconds: pytest.fail("it waits"))
+    environment: dict[str, str] = {}
+    begin_watching()
+    settle_waiting(environment)
+    assert environment == {}
 
 
 @pytest.mark.usefixtures("without_torch")
@@ -86,6 +100,7 @@ def test_what_was_noted_is_for_one_command(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("name", VARIABLES)
 @pytest.mark.usefixtures("without_torch")
 def test_what_somebody_set_stays(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin_watching()
     monkeypatch.setattr(spinning, "measure_usage", lambda: pytest.fail("nothing is measured"))
     environment = {name: "x"}
     settle_waiting(environment)
@@ -96,6 +111,7 @@ def test_what_somebody_set_stays(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_where_pytorch_is_loaded_it_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: Any = SimpleNamespace(set_num_threads=lambda count: None)
     monkeypatch.setitem(sys.modules, "torch", loaded)
+    begin_watching()
     monkeypatch.setattr(spinning, "measure_usage", lambda: pytest.fail("nothing is measured"))
     settle_waiting({})
 
@@ -104,6 +120,7 @@ def test_where_pytorch_is_loaded_it_is_too_late(monkeypatch: pytest.MonkeyPatch)
 def test_a_system_that_does_not_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spinning, "STAT", tmp_path / "none")
     environment: dict[str, str] = {}
+    begin_watching()
     settle_waiting(environment)
     assert environment == {}
     assert "not known here" in describe_waiting(environment)
@@ -140,6 +157,8 @@ def busy() -> Iterator[None]:
 @pytest.mark.usefixtures("without_torch", "counted", "busy")
 def test_another_process_is_seen() -> None:
     environment: dict[str, str] = {}
+    begin_watching()
+    time.sleep(0.3)  # what planning takes
     settle_waiting(environment)
     assert environment == {"GOMP_SPINCOUNT": "1000"}
     assert describe_waiting({}).startswith("briefly (GOMP_SPINCOUNT=1000)")
