@@ -92,6 +92,9 @@ def write_index(
     write_columns(folder, classes, columns, keypoint_names)
 
 
+PLAIN = (type(None), list, dict)  # masks that are not JSON text yet
+
+
 def stack_keypoints(points: Sequence[Sequence[float] | np.ndarray | None]) -> np.ndarray | None:
     """(N, K, 3) float32 of N flat lists of x, y, visibility, zeros for None; None where all are
     None."""
@@ -132,19 +135,16 @@ def write_columns(
     if columns.semantic is not None:
         _save_texts(folder, "semantic", map(str.encode, columns.semantic))
     if columns.masks is not None:
-        _save_texts(folder, "masks", map(_mask_text, columns.masks))
+        # JSON of a COCO file is text already (msgspec.Raw), which is not written anew
+        texts = (_to_json(m) if m.__class__ in PLAIN else bytes(m) for m in columns.masks)
+        _save_texts(folder, "masks", texts)
     write_json(folder / "classes.json", classes)
     if keypoint_names is not None:
         write_json(folder / "keypoint_names.json", list(keypoint_names))
 
 
-def _mask_text(segmentation: Any) -> bytes:
-    """Its JSON; what is text already (msgspec.Raw, of a COCO file) is not written anew."""
-    if segmentation is None or isinstance(
-        segmentation, (list, dict)
-    ):  # not a union, which is slow
-        return json.dumps(segmentation, separators=(",", ":")).encode()
-    return bytes(segmentation)
+def _to_json(segmentation: Any) -> bytes:
+    return json.dumps(segmentation, separators=(",", ":")).encode()
 
 
 def _save_texts(folder: Path, name: str, texts: Iterable[bytes]) -> None:

@@ -129,6 +129,6 @@ def _order(
         difficult=np.zeros(len(at), bool),
         area=np.where(np.isnan(area), sides[:, 0] * sides[:, 1], area),
         object_ids=objects.ids[at],
-        masks=None if masks is None else [masks[i] for i in at.tolist()],
-        keypoints=stack_keypoints([objects.keypoints[i] for i in at.tolist()]),
+        masks=None if masks is None else list(map(masks.__getitem__, at.tolist())),
+        keypoints=stack_keypoints(list(map(objects.keypoints.__getitem__, at.tolist()))),
     )

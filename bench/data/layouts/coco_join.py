@@ -221,7 +221,11 @@ def _describe_twins(file: CocoFile) -> list[str]:
     """A remark where a tenth of the objects have image, class and box of another one."""
     objects = file.objects
     columns = np.column_stack([objects.images, objects.categories, objects.boxes.view(np.int64)])
-    mixed = np.sort((columns * np.array([[3, 5, 7, 11, 13, 17]]) * MIXER ^ columns >> 29).sum(1))
+    mixed = np.zeros(len(columns), np.int64)
+    for column in columns.T:
+        mixed = (mixed ^ column) * MIXER
+        mixed ^= mixed >> 29
+    mixed.sort()
     if (mixed[1:] == mixed[:-1]).sum() * 10 <= len(objects):  # equal rows are equal here too
         return []
     order = np.lexsort(columns.T)
