@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 
 # A metric with the value 1 that the evaluate stage adds to those of a network whose features are
-# the same for every image.
+# the same for all or most images.
 DEAD = "dead"
-DEAD_TEXT = "the network's features are the same for every image, so its numbers mean nothing"
+DEAD_TEXT = (
+    "the network's features are the same for all or most images, so its numbers mean nothing"
+)
 
 
 class TaskParams(Params):

@@ -6,6 +6,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+MOST_SHIFT = 126  # powers of two beyond it are no normal float32
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """(N, D) -> (N, D) float32, x / |x| of each row; rows of zeros stay zeros.
+
+    Squares of numbers beyond 1e19 are infinite in float32, and those of numbers below 1e-19 are
+    zero. So each row is multiplied by the power of two that brings it near 1, which is exact: rows
+    of usual length are what `F.normalize` makes of them, to the bit.
+    """
+    rows = rows.float()
+    largest = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
+    shift = torch.frexp(largest).exponent.clamp(-MOST_SHIFT, MOST_SHIFT)
+    scaled = rows * torch.exp2(-shift.float())
+    return F.normalize(scaled, dim=1, out=scaled)
+
 
 def nearest(
     features: Tensor, k: int, drop_self: str = "by_index", block: int = 2048
@@ -17,7 +33,7 @@ def nearest(
     as paper 002's code does: where an exact duplicate takes that rank, a row is its own neighbour.
     Memory is block x N floats.
     """
-    unit = F.normalize(features.float(), dim=1)
+    unit = unit_rows(features)
     positions, similarities = [], []
     for start in range(0, len(unit), block):
         scores = unit[start : start + block] @ unit.T

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.nn.neighbours import unit_rows
+
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 RIDGE = 0.01  # penalty of the linear probe for each training row
 
@@ -14,11 +16,11 @@ def knn_accuracy(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> 
     """Percent of test rows (M, D) whose label gets most of the votes exp((cos - c) / T) of the k
     nearest of the training rows (N, D), c the row's largest cosine; k = 20, T = .07."""
     bank, labels, truth = (
-        F.normalize(train, dim=1),
+        unit_rows(train),
         labels.to(train.device),
         truth.to(train.device),
     )
-    near = (F.normalize(test, dim=1) @ bank.T).topk(min(NEIGHBOURS, len(bank)), dim=1)
+    near = (unit_rows(test) @ bank.T).topk(min(NEIGHBOURS, len(bank)), dim=1)
     votes = near.values.new_zeros(len(test), int(labels.max()) + 1)
     weights = ((near.values - near.values[:, :1]) / TEMPERATURE).exp()
     votes.scatter_add_(1, labels[near.indices], weights)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bench.contracts.context import StageContext
 from bench.contracts.images import ImageSet
 from bench.contracts.network import Network
 from bench.core.errors import StageFailed
+from bench.nn.neighbours import unit_rows
 from bench.stages.pretrain.setup import load_network, pick_device, step_threads
 from bench.views.augment import normalise
 from bench.views.loader import crop_resize
@@ -40,7 +40,7 @@ def embed_crops(
     vectors = []
     for start in range(0, len(crops), BATCH):
         part = torch.stack(crops[start : start + BATCH]).to(device).float().div_(255)
-        vectors.append(F.normalize(function(normalise(part)).float().flatten(1), dim=1).cpu())
+        vectors.append(unit_rows(function(normalise(part)).flatten(1)).cpu())
     rows = torch.cat(vectors)
     if not bool(torch.isfinite(rows).all()):
         raise StageFailed(

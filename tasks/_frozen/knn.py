@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bench.contracts.context import StageContext
 from bench.contracts.task import Scored
 from bench.core.errors import BadData, BadInput
 from bench.data.semantic import single_labels
+from bench.nn.neighbours import unit_rows
 from bench.stages.pretrain.setup import pick_device
 from tasks._frozen.features import load_split
 from tasks._frozen.protocol import KnnParams
@@ -33,9 +33,9 @@ def knn_scores(
     for T below 1/88. train: (N, D), labels: (N,) int64, test: (M, D). StageFailed for features
     that are not finite.
     """
-    bank, scores = F.normalize(train.float(), dim=1), []
+    bank, scores = unit_rows(train), []
     for part in test.split(BLOCK):
-        cosines = F.normalize(part.float(), dim=1) @ bank.T
+        cosines = unit_rows(part) @ bank.T
         near = require_finite(cosines, "cosines of the features").topk(k, dim=1)
         votes = torch.zeros(len(part), classes, device=part.device)
         weights = ((near.values - near.values[:, :1]) / temperature).exp()

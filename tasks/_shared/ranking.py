@@ -22,24 +22,24 @@ def average_precision(
       precision-recall curve, VOC 2010 and later, and paper 002's SVM protocol.
     - "11point": mean over t = 0, .1, ..., 1 of max {p(k): r(k) >= t}: VOC 2007 (Everingham et al.
       2010).
-    - "area": sum over distinct scores of (r - r before) p, no interpolation: scikit-learn's
+    - "area": sum over k of (r(k) - r(k-1)) p(k), no interpolation: scikit-learn's
       `average_precision_score`.
 
-    Equal scores are ranked in reverse order of position for the first two, as the published code's
-    `argsort()[::-1]` does; for "area" they form one step. StageFailed for scores that are not
-    finite.
+    k are the ranks at which a score is the last of its value: equal scores are one step, of which
+    nothing is in front. All scores equal give the share of relevant ones. The published code's
+    `argsort()[::-1]` ranks them in reverse order of position instead, so that its number depends
+    on the order of the images. StageFailed for scores that are not finite.
     """
     require_finite(np.asarray(scores), "scores")
     relevant = np.asarray(relevant, bool)
     if not relevant.any():
         return float("nan")
     order = np.argsort(scores, kind="stable")[::-1]
-    hits = np.cumsum(relevant[order])
-    precision, recall = hits / np.arange(1, len(hits) + 1), hits / hits[-1]
+    ranked = np.asarray(scores)[order]
+    last = np.append(ranked[1:] != ranked[:-1], True)
+    hits = np.cumsum(relevant[order])[last]
+    precision, recall = hits / (np.flatnonzero(last) + 1), hits / hits[-1]
     if kind == "area":
-        ranked = np.asarray(scores)[order]
-        last = np.append(ranked[1:] != ranked[:-1], True)
-        precision, recall = precision[last], recall[last]
         return float(np.sum(np.diff(recall, prepend=0.0) * precision))
     best = np.maximum.accumulate(precision[::-1])[::-1]
     if kind == "interpolated":

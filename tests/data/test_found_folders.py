@@ -118,6 +118,28 @@ def test_i_classes_may_have_folders_of_their_own(tmp_path: Path, home: Path) -> 
     assert len(splits["train"]) == 7
 
 
+def test_l_a_class_that_only_val_has(tmp_path: Path, home: Path) -> None:
+    """The cause, all of them, and no download; an empty folder says that a class is meant."""
+    root = write_classes(tmp_path / "set")
+    for name in (f"{CLASSES[0]}s", "unknown"):
+        put(root / "val" / name / "1.jpg", 7)
+    found = refused("imagenet", root, home)
+    assert len(found) == 2
+    assert f"has class '{CLASSES[0]}s' with 1 images, which train/ lacks" in found[0]
+    assert f"(did you mean {CLASSES[0]!r}?)" in found[0]
+    assert not any("ILSVRC" in line for line in found)
+    for line in found:
+        Path(line.rpartition("mkdir '")[2].rstrip("'")).mkdir()
+    images, _ = index("imagenet", root, home)
+    assert images["train"].classes == images["val"].classes
+    assert images["val"].classes == sorted([*CLASSES, f"{CLASSES[0]}s", "unknown"])
+    shown = {
+        images["val"].classes[int(images["val"].objects(i).labels[0])]
+        for i in range(len(images["val"]))
+    }
+    assert shown == {*CLASSES, f"{CLASSES[0]}s", "unknown"}
+
+
 def elsewhere(root: Path) -> Path:
     place = root.parent / "elsewhere"
     for i in range(3):

@@ -317,3 +317,28 @@ def test_sets_of_other_layouts_say_that_it_is_voc_layout(name: str, tmp_path: Pa
     put_text(root / "train" / "a.xml", "<annotation/>")
     (line,) = refusal(name, root, tmp_path / "home")
     assert line.endswith(f"but it has the annotation train/a.xml; try: --data voc_layout={root}")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "remark"),
+    [
+        (((1, 1, 64, 48), (2, 1, 64, 48)), "2 of 2 boxes are their whole image"),
+        (((5, 5, 5, 30), (9, 9, 30, 9)), "2 of 2 boxes are narrower or lower than 2 pixels"),
+        ((BOX, BOX), "1 of 2 objects have image, class and box of an earlier one"),
+        (
+            ((20, 2, 90, 30), (5, 9, 70, 40)),
+            "were the annotations made on images of another size?",
+        ),
+        ((), "no object at all"),
+        ((BOX, (2, 2, 20, 30)), None),
+    ],
+)
+def test_h_boxes_that_are_rarely_meant_are_remarked(
+    boxes: Sequence[tuple[float, ...]], remark: str | None, tmp_path: Path, home: Path
+) -> None:
+    save(tmp_path / "a.png", Picture("a", (64, 48), ()))
+    xml = annotation_xml("a", (64, 48), [object_xml("pallet", box) for box in boxes])
+    put_text(tmp_path / "a.xml", xml)
+    found = report("voc_layout", tmp_path, home)["train"]["remarks"]
+    assert len(found) == (remark is not None)
+    assert remark is None or remark in found[0]

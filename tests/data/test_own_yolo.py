@@ -282,3 +282,53 @@ def test_ids_fit_objects_too(tmp_path: Path, home: Path) -> None:
     assert (np.diff(images.ids) > 0).all()
     for i in range(len(images)):
         assert (images.objects(i).ids // 10_000 == images.ids[i]).all()
+
+
+def write_lines(root: Path, line: Callable[[float, float, float, float], str]) -> None:
+    """Ultralytics' layout with the line that is made of each box's corners, in shares."""
+    ultralytics(root)
+    for split, those in (("train", TRAIN), ("val", VAL)):
+        for p in those[:-1]:
+            width, height = p.size
+            shares = [(a / width, b / height, c / width, d / height) for _, a, b, c, d in p.boxes]
+            text = "".join(line(*each) for each in shares)
+            put_text(root / "labels" / split / f"{p.name}.txt", text)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (lambda a, b, c, d: f"0 {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n", "not two corners"),
+        (lambda a, b, c, d: "0 .5 .5 1 1\n", "boxes are their whole image"),
+        (lambda a, b, c, d: f"0 {a:.6f} {b:.6f} .01 .01\n", "narrower or lower than 2 pixels"),
+        (
+            lambda a, b, c, d: (
+                f"0 {(a + c) / 2:.6f} {(b + d) / 2:.6f} .1 .1\n0 {(a + c) / 2 + 0.001:.6f} {(b + d) / 2:.6f} .1 .1\n"
+            ),
+            None,  # nearly the same is not the same
+        ),
+        (lambda a, b, c, d: f"0 {(a + c) / 2} {(b + d) / 2} {c - a} {d - b}\n", None),
+    ],
+    ids=["corners", "whole", "thin", "near", "right"],
+)
+def test_h_boxes_that_are_rarely_meant_are_remarked(
+    line: Callable[[float, float, float, float], str],
+    words: str | None,
+    tmp_path: Path,
+    home: Path,
+) -> None:
+    write_lines(tmp_path, line)
+    found = [
+        remark
+        for remark in report("yolo", tmp_path, home)["train"]["remarks"]
+        if "no label file" not in remark
+    ]
+    assert (words is None) == (not found), found
+    assert words is None or any(words in remark for remark in found)
+
+
+def test_h_a_set_without_objects_is_remarked(tmp_path: Path, home: Path) -> None:
+    ultralytics(tmp_path)
+    for file in (tmp_path / "labels" / "train").iterdir():
+        file.write_text("")
+    assert "no object at all" in report("yolo", tmp_path, home)["train"]["remarks"]

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, top_k_accuracy_score
 
 from bench.core.errors import StageFailed
 from tasks._shared.finite import require_finite
-from tasks._shared.ranking import average_precision, batch_map, class_ap, top_k
+from tasks._shared.ranking import ApKind, average_precision, batch_map, class_ap, top_k
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -47,6 +47,17 @@ def test_interpolation_takes_the_best_precision_further_on() -> None:
     assert average_precision(relevant, scores, "area") == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
+@pytest.mark.parametrize("kind", ["interpolated", "11point", "area"])
+def test_c_scores_that_are_equal_rank_nothing(kind: ApKind) -> None:
+    """Whatever the order of the images: a classifier that gives all of them one score has the
+    share of relevant ones; one that knows a half of them keeps that."""
+    relevant = np.array([1, 1, 0, 0, 0, 0], bool)
+    for order in (slice(None), slice(None, None, -1)):
+        assert average_precision(relevant[order], np.zeros(6), kind) == pytest.approx(1 / 3)
+        half = np.array([1.0, 1, 1, 1, 0, 0])[order]
+        assert average_precision(relevant[order], half, kind) == pytest.approx(1 / 2)
+
+
 def voc_ap(recall: np.ndarray, precision: np.ndarray) -> float:
     """The published code's `calculate_ap`, in plain loops."""
     r, p = [0.0, *recall, 1.0], [0.0, *precision, 0.0]
@@ -63,16 +74,19 @@ def voc_11(recall: np.ndarray, precision: np.ndarray) -> float:
     return found
 
 
+@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("seed", range(8))
-def test_voc_kinds_against_plain_loops(seed: int) -> None:
+def test_voc_kinds_against_plain_loops(seed: int, tied: bool) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(5, 60))
     relevant = rng.random(n) < 0.3
     relevant[0] = True
-    scores = rng.integers(0, 12, n).astype(float)  # many ties
-    order = np.argsort(scores, kind="stable")[::-1]
-    hits = np.cumsum(relevant[order])
-    precision, recall = hits / np.arange(1, n + 1), hits / relevant.sum()
+    scores = rng.permutation(n).astype(float)
+    if tied:
+        scores = np.floor(scores / 4)
+    steps = sorted(set(scores), reverse=True)
+    precision = np.array([relevant[scores >= step].mean() for step in steps])
+    recall = np.array([relevant[scores >= step].sum() for step in steps]) / relevant.sum()
     assert average_precision(relevant, scores, "interpolated") == pytest.approx(
         voc_ap(recall, precision)
     )

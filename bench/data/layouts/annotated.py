@@ -23,6 +23,7 @@ from bench.data.files import Listing, check_once, contents_hash
 from bench.data.findings import Findings, find_repeated
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.layouts.own import folder_of, no_split
+from bench.data.plausible import describe_rows
 from bench.data.runner import note_repairs, read_splits
 
 
@@ -121,14 +122,15 @@ class AnnotatedSet(Data):
         repeated = find_repeated({s: [row for row, _ in read] for s, read in checked.items()})
         report: dict[str, Any] = {}
         for split, read in checked.items():
-            write_index(ctx.work / split, classes, [row for row, _ in read])
+            rows = [row for row, _ in read]
+            write_index(ctx.work / split, classes, rows)
             counts = Counter[str]()
             for _, more in read:
                 counts.update(more)
             if counts["unmasked"] == counts["objects"]:  # a set without masks
                 counts["unmasked"] = 0
-            none = [] if counts["objects"] else ["no object at all"]
-            odd = [*contents.remarks.get(split, []), *none, *self.describe(root, split, counts)]
+            odd = [*contents.remarks.get(split, []), *describe_rows(rows)]
+            odd += self.describe(root, split, counts)
             report[split] = {**counts, "remarks": odd + repeated[split]}
             note_repairs(ctx, f"{self.name} {split}", report[split])
         write_json(ctx.work / "report.json", report)

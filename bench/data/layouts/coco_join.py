@@ -11,8 +11,8 @@ import numpy as np
 from bench.core.errors import nearest
 from bench.data.findings import Findings
 from bench.data.layouts.coco_entries import CocoFile, CocoObjects
+from bench.data.plausible import describe_boxes
 
-MIXER = 0x1E3779B97F4A7C15  # an odd number of 61 bits; products wrap around
 NEAR = 0.5  # pixels by which the boxes of one object may differ in two files
 
 
@@ -196,43 +196,17 @@ def describe_texts(file: CocoFile) -> list[str]:
     return [f"{file.texts:,} numbers are written as text, and read as numbers"] * (file.texts > 0)
 
 
-def describe_boxes(file: CocoFile) -> list[str]:
-    """Remarks on boxes that are possible but rarely meant."""
-    boxes, remarks = file.objects.boxes, []
-    if not len(boxes):
-        return ["no object at all"]
-    thin = int((boxes[:, 2:].min(1) < 2).sum())
-    if thin * 2 > len(boxes):
-        remarks.append(f"{thin:,} of {len(boxes):,} boxes are narrower or lower than 2 pixels")
-    sizes = file.image_sizes()[file.places]
-    beyond = int((boxes[:, :2] + boxes[:, 2:] > 1.1 * sizes).any(1).sum())
-    if beyond * 10 > len(boxes):
+def describe_objects(file: CocoFile) -> list[str]:
+    """Remarks on boxes, areas and keypoints that are possible but rarely meant."""
+    objects, sizes = file.objects, file.image_sizes()[file.places]
+    remarks = describe_boxes(objects.boxes, sizes, objects.images, objects.categories)
+    beyond = int((objects.boxes[:, :2] + objects.boxes[:, 2:] > 1.1 * sizes).any(1).sum())
+    if beyond * 10 > len(objects):
         remarks.append(
-            f"{beyond:,} of {len(boxes):,} boxes reach beyond their image by more than a tenth of "
-            "it; bbox is x, y, width, height and not two corners"
+            f"{beyond:,} of {len(objects):,} boxes reach beyond their image by more than a tenth "
+            "of it; bbox is x, y, width, height and not two corners"
         )
-    whole = int((np.abs(boxes - np.pad(sizes, ((0, 0), (2, 0)))) <= 1).all(1).sum())
-    if whole * 2 > len(boxes):
-        remarks.append(f"{whole:,} of {len(boxes):,} boxes are their whole image")
-    return [*remarks, *_describe_twins(file), *_describe_areas(file), *_describe_points(file)]
-
-
-def _describe_twins(file: CocoFile) -> list[str]:
-    """A remark where a tenth of the objects have image, class and box of another one."""
-    objects = file.objects
-    columns = np.column_stack([objects.images, objects.categories, objects.boxes.view(np.int64)])
-    mixed = np.zeros(len(columns), np.int64)
-    for column in columns.T:
-        mixed = (mixed ^ column) * MIXER
-        mixed ^= mixed >> 29
-    mixed.sort()
-    if (mixed[1:] == mixed[:-1]).sum() * 10 <= len(objects):  # equal rows are equal here too
-        return []
-    order = np.lexsort(columns.T)
-    twins = int((columns[order][1:] == columns[order][:-1]).all(1).sum())
-    if twins * 10 <= len(objects):
-        return []
-    return [f"{twins:,} of {len(objects):,} objects have image, class and box of an earlier one"]
+    return [*remarks, *_describe_areas(file), *_describe_points(file)]
 
 
 def _describe_areas(file: CocoFile) -> list[str]:

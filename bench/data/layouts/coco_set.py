@@ -27,7 +27,7 @@ from bench.data.layouts.coco_index import index_coco
 from bench.data.layouts.coco_join import (
     Skeleton,
     check_boxes,
-    describe_boxes,
+    describe_objects,
     describe_texts,
     find_skeleton,
     join_classes,
@@ -202,7 +202,7 @@ class CocoSet(Data):
         for split, file in files.items():
             remarks[split] = _join_persons(file, persons.get(split), findings)
             check_boxes(file, findings)
-            remarks[split] += describe_boxes(file)
+            remarks[split] += describe_objects(file)
         classes = join_classes(files, findings)
         skeleton = find_skeleton(files, persons, KEYPOINTS, findings)
         findings.refuse()

@@ -3,7 +3,7 @@ listed by folders, CSV or JSON; the stage."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,11 +14,12 @@ import numpy as np
 from bench.contracts.context import StageContext
 from bench.contracts.data import Data, HowToGet
 from bench.contracts.images import ImageSet, Objects
-from bench.core.errors import BadData
+from bench.core.errors import BadData, nearest
 from bench.core.files import write_json
 from bench.core.image import is_whole_jpeg, read_size
 from bench.core.params import Runtime, digest
 from bench.core.stage import Stage
+from bench.data.findings import Findings
 from bench.data.index import IndexedImages, Row, write_index
 from bench.data.runner import read_splits
 from bench.data.walk import Walk, list_folders, walk_images
@@ -174,19 +175,30 @@ def folders_of(root: Path, splits: Iterable[str], get: HowToGet) -> Contents:
             remarks[split] = others.remarks()
     first = next(iter(listed.values()))
     classes = sorted(first)
-    for split, folders in listed.items():
-        more = sorted(set(folders) - set(classes))
-        if more:
-            raise BadData(
-                f"{root / split} has class {more[0]!r}, "
-                f"which {next(iter(listed))}/ lacks; get {get}"
-            )
+    _check_classes(root, listed, classes)
     at = {name: i for i, name in enumerate(classes)}
     numbered = {}
     for split, folders in listed.items():
         files = [(f"{split}/{c}/{n}", at[c]) for c in sorted(folders) for n in folders[c]]
         numbered[split] = [Listed(i, f, c) for i, (f, c) in enumerate(files, 1)]
     return Contents(classes, numbered, remarks)
+
+
+def _check_classes(
+    root: Path, listed: Mapping[str, Mapping[str, list[str]]], classes: Sequence[str]
+) -> None:
+    """BadData with every class that has no folder in the first split, which may be empty there."""
+    first, findings = next(iter(listed)), Findings()
+    for split, folders in listed.items():
+        for name in sorted(set(folders) - set(classes)):
+            guess = nearest(name, classes)
+            findings.add(
+                "a class the training split lacks",
+                f"{root / split} has class {name!r} with {len(folders[name]):,} images, which "
+                f"{first}/ lacks{f' (did you mean {guess!r}?)' if guess else ''}; rename or move "
+                f"it, or, if it is meant, say so by an empty folder: mkdir '{root / first / name}'",
+            )
+    findings.refuse()
 
 
 def read_text(file: Path, get: HowToGet) -> list[str]:

@@ -23,6 +23,7 @@ from bench.data.layouts.parts import PartedSet, sizes
 from bench.data.layouts.recognise import suggest
 from bench.data.layouts.voc_files import Member, image_sets, read_names, read_row
 from bench.data.layouts.voc_xml import CLASSES, read_annotation
+from bench.data.plausible import describe_rows
 from bench.data.runner import note_repairs, read_splits
 
 OFFICIAL = {
@@ -118,13 +119,13 @@ class Voc(PartedSet[Member]):
         checked = read_splits(ctx, partial(read_row, root), self._masked(root)[0], 16)
         repeated = find_repeated({s: [row for row, _ in read] for s, read in checked.items()})
         for split, read in checked.items():
-            write_index(ctx.work / split, list(CLASSES), [row for row, _ in read])
+            rows = [row for row, _ in read]
+            write_index(ctx.work / split, list(CLASSES), rows)
             counts = Counter[str]()
             for _, more in read:
                 counts.update(more)
             report[split] = {name: int(n) for name, n in counts.items()}
-            none = [] if counts["objects"] else ["no object at all"]
-            report[split]["remarks"] = none + repeated[split]
+            report[split]["remarks"] = describe_rows(rows) + repeated[split]
             note_repairs(ctx, f"{self.name} {split}", report[split])
         write_json(ctx.work / "report.json", report)
 

@@ -25,6 +25,7 @@ from bench.data.layouts.voc_find import (
     list_pairs,
 )
 from bench.data.layouts.voc_xml import Rules, read_annotation
+from bench.data.plausible import describe_clipped
 
 ADVICE = "correct the file"
 
@@ -156,7 +157,8 @@ class VocLayout(AnnotatedSet):
 
     def describe(self, root: Path, split: str, counts: Counts) -> list[str]:
         if not counts["at_zero"]:
-            return []
+            rule = "were the annotations made on images of another size?"
+            return describe_clipped(counts["clipped"], counts["objects"], rule)
         return [
             f"{counts['at_zero']:,} boxes begin at pixel 0, but VOC counts from 1; where your "
             f"tool counts from 0, say --set {self.name}.origin=0"

@@ -25,6 +25,7 @@ from bench.data.layouts.yolo_yaml import (
     place_entry,
     read_description,
 )
+from bench.data.plausible import describe_clipped
 
 
 class YoloParams(Params):
@@ -195,7 +196,11 @@ class Yolo(AnnotatedSet):
     def describe(self, root: Path, split: str, counts: Counts) -> list[str]:
         repeated = counts["repeated"]
         noun = "line is" if repeated == 1 else "lines are"
-        return [f"{repeated:,} {noun} in a file twice, and read once"] * (repeated > 0)
+        rule = "a line is CLASS X Y WIDTH HEIGHT with the centre of the box, and not two corners"
+        return [
+            *[f"{repeated:,} {noun} in a file twice, and read once"] * (repeated > 0),
+            *describe_clipped(counts["clipped"], counts["objects"], rule),
+        ]
 
 
 def _place_all(
