@@ -327,7 +327,7 @@ def test_sets_of_other_layouts_say_that_it_is_voc_layout(name: str, tmp_path: Pa
         ((BOX, BOX), "1 of 2 objects have image, class and box of an earlier one"),
         (
             ((20, 2, 90, 30), (5, 9, 70, 40)),
-            "were the annotations made on images of another size?",
+            "were the annotations made on images of another",
         ),
         ((), "no object at all"),
         ((BOX, (2, 2, 20, 30)), None),

@@ -302,9 +302,7 @@ def write_lines(root: Path, line: Callable[[float, float, float, float], str]) -
         (lambda a, b, c, d: "0 .5 .5 1 1\n", "boxes are their whole image"),
         (lambda a, b, c, d: f"0 {a:.6f} {b:.6f} .01 .01\n", "narrower or lower than 2 pixels"),
         (
-            lambda a, b, c, d: (
-                f"0 {(a + c) / 2:.6f} {(b + d) / 2:.6f} .1 .1\n0 {(a + c) / 2 + 0.001:.6f} {(b + d) / 2:.6f} .1 .1\n"
-            ),
+            lambda a, b, c, d: f"0 {a + 0.1:.6f} .5 .1 .1\n0 {a + 0.101:.6f} .5 .1 .1\n",
             None,  # nearly the same is not the same
         ),
         (lambda a, b, c, d: f"0 {(a + c) / 2} {(b + d) / 2} {c - a} {d - b}\n", None),

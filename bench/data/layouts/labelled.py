@@ -191,12 +191,12 @@ def _check_classes(
     first, findings = next(iter(listed)), Findings()
     for split, folders in listed.items():
         for name in sorted(set(folders) - set(classes)):
-            guess = nearest(name, classes)
+            guess, meant = nearest(name, classes), root / first / name
             findings.add(
                 "a class the training split lacks",
                 f"{root / split} has class {name!r} with {len(folders[name]):,} images, which "
                 f"{first}/ lacks{f' (did you mean {guess!r}?)' if guess else ''}; rename or move "
-                f"it, or, if it is meant, say so by an empty folder: mkdir '{root / first / name}'",
+                f"it, or, if it is meant, say so by an empty folder: mkdir '{meant}'",
             )
     findings.refuse()
 
