@@ -240,6 +240,12 @@ class VitDetTask(DetectionTask):
         network = architecture(backbone)
         if network.family == "vit":
             return engine_reason(self.params, network)
+        if network.family == "timm":
+            return (
+                "ViTDet runs the blocks of a transformer itself, with windows and relative "
+                "positions, and knows those of bench's vit_ networks; weights of timm's "
+                "vit_*_patch16 are the same network (try: --backbone vit_b=FILE)"
+            )
         return (
             "ViTDet's pyramid is made from the one map of a vision transformer; "
             "try a vit_ backbone"

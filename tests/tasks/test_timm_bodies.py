@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import timm
 import torch
 from torchvision.models.detection.image_list import ImageList
 
@@ -84,3 +85,14 @@ def test_a_dilated_network_keeps_its_weights(network: str, stride: int) -> None:
         c3 = cast("Any", whole).pyramid(images)[1]
         torch.testing.assert_close(cast("Any", model.backbone).pyramid(images)[1], c3)
     assert c4.shape[2:] == (8, 12) if stride == 8 else (4, 6)
+
+
+def test_plain_transformers_of_timm_are_told_how_vitdet_judges_them() -> None:
+    """Their weights are those of bench's networks, tensor by tensor."""
+    task: Any = registry.load("task", "coco_vitdet")
+    reason = task.resolve("tiny", {}).supports("timm:vit_small_patch16_224")
+    assert reason is not None
+    assert "--backbone vit_b=FILE" in reason
+    theirs = timm.create_model("vit_small_patch16_224", num_classes=0).state_dict()
+    ours = build_backbone("vit_s").state_dict()
+    assert {k: v.shape for k, v in theirs.items()} == {k: v.shape for k, v in ours.items()}
