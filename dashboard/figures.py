@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import altair as alt
 import pandas as pd
 
+from bench.results.views.differences import DrawnDifference
 from dashboard.look import PALETTE
 
 
@@ -25,6 +27,7 @@ def curves(rows: Sequence[Mapping[str, float]], figure: str) -> alt.Chart:
                 alt.Tooltip(f"{_safe(figure)}:Q", format=".4g", title=figure),
             ],
         )
+        .add_params(alt.selection_interval(bind="scales"))
         .properties(height=200)
     )
 
@@ -53,25 +56,32 @@ def class_bars(scores: Mapping[str, Mapping[str, float]], score: str) -> alt.Cha
     )
 
 
-def differences(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart | alt.FacetChart:
-    """Paired differences with their intervals: rows of {task, row, mean, low, high}."""
-    frame = pd.DataFrame(list(rows))
+def differences(
+    rows: Sequence[DrawnDifference], link: Callable[[str], str]
+) -> alt.LayerChart | alt.FacetChart:
+    """Paired differences with their intervals. `link`: the address of the result of a cell."""
+    frame = pd.DataFrame([{**row, "link": link(row["cell"])} for row in rows])
     height = alt.Step(18)
+    pick = alt.selection_point(fields=["row"], bind="legend")
+    zoom = alt.selection_interval(bind="scales", encodings=["x"])
     base = alt.Chart(frame).encode(
         y=alt.Y("task:N", title=None, sort=_names(rows, "task")),
         yOffset=alt.YOffset("row:N", sort=_names(rows, "row")),
         color=alt.Color(
             "row:N",
             title=None,
-            sort=_names(rows, "row"),
-            scale=alt.Scale(range=list(PALETTE)),
+            scale=alt.Scale(domain=_names(rows, "row"), range=list(PALETTE)),
             legend=alt.Legend(orient="top"),
         ),
         tooltip=[
             "task:N",
             "row:N",
             *(alt.Tooltip(f"{n}:Q", format="+.2f") for n in ("mean", "low", "high")),
+            alt.Tooltip("n:Q"),
+            alt.Tooltip("seeds:N"),
         ],
+        opacity=alt.when(pick).then(alt.value(1)).otherwise(alt.value(0.1)),
+        href="link:N",
     )
     zero = (
         alt.Chart(pd.DataFrame({"zero": [0]}))
@@ -81,18 +91,20 @@ def differences(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart | alt.Fa
     whiskers = base.mark_rule(strokeWidth=2).encode(
         x=alt.X("low:Q", title="difference, points"), x2="high:Q"
     )
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(
-        x="mean:Q", shape=alt.Shape("row:N", title=None)
+    points = base.mark_point(filled=True, size=70).encode(
+        x="mean:Q",
+        shape=alt.Shape("row:N", title=None, scale=alt.Scale(domain=_names(rows, "row"))),
     )
-    return alt.layer(zero, whiskers, points).properties(height=height)
+    layers = alt.layer(zero, whiskers, points.add_params(zoom))
+    return layers.add_params(pick).properties(height=height)
 
 
-def _names(rows: Sequence[Mapping[str, object]], field: str) -> list[str]:
+def _names(rows: Sequence[DrawnDifference], field: Literal["task", "row"]) -> list[str]:
     """The names of a field, in the order of the rows, which is that of the table."""
-    return list(dict.fromkeys(str(row[field]) for row in rows))
+    return list(dict.fromkeys(row[field] for row in rows))
 
 
-def describe_differences(rows: Sequence[Mapping[str, object]]) -> str:
+def describe_differences(rows: Sequence[DrawnDifference]) -> str:
     """The chart of `differences` in words."""
     parts = [
         f"{r['task']}, {r['row']}: {r['mean']:+.1f} ({r['low']:+.1f} to {r['high']:+.1f})"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from html import unescape
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -37,9 +37,20 @@ from dashboard.pictures import digest_of, offer_drawing
 from dashboard.table import link_result
 from dashboard.widgets import lazy_expander
 
+if TYPE_CHECKING:
+    from dashboard.matrix_figure import Zoom
+
 PAUSE = 0.5  # seconds in which the browser draws the rest before Altair is imported
 SHADES = {"score": "the score", "gain": f"points above {BASE}"}
-HOW = "Point at a cell to read it; click it to open its result."
+ZOOMS: dict[Zoom, str] = {
+    "small": "small, colours alone",
+    "medium": "medium, with numbers",
+    "large": "large, with intervals and n",
+}
+HOW = (
+    "Point at a cell to read it; click it to open its result; click a method in the legend to "
+    "pick it (with Shift several)."
+)
 
 
 def show_matrix(board: Board, address: Address) -> Callable[[], None]:
@@ -50,7 +61,7 @@ def show_matrix(board: Board, address: Address) -> Callable[[], None]:
     if not columns:
         return draw_nothing
     st.html(section("Methods × crops"))
-    first, second, _ = st.columns([2, 2, 4], vertical_alignment="bottom")
+    first, second, third, _ = st.columns([2, 2, 2, 2], vertical_alignment="bottom")
     at = address.one("Task of the matrix", "heat", list(columns), next(iter(columns)), where=first)
     shade: Shade = (
         "gain"
@@ -65,6 +76,7 @@ def show_matrix(board: Board, address: Address) -> Callable[[], None]:
         == "gain"
         else "score"
     )
+    zoom = choose_zoom(address, third)
     matrix = make_crop_matrix(board, columns[at])
     if matrix is None:
         return draw_nothing
@@ -79,25 +91,40 @@ def show_matrix(board: Board, address: Address) -> Callable[[], None]:
         partial(draw_matrix, matrix, shade),
         partial(write_matrix_csv, matrix),
     )
-    return partial(draw_chart, matrix, shade, place)
+    return partial(draw_chart, matrix, shade, zoom, place)
+
+
+def choose_zoom(address: Address, where: DeltaGenerator) -> Zoom:
+    """How large the cells are."""
+    asked = address.one(
+        "Cells",
+        "zoom",
+        list(ZOOMS),
+        "medium",
+        where=where,
+        format_func=lambda zoom: ZOOMS[cast("Zoom", zoom)],
+    )
+    return cast("Zoom", asked)
 
 
 def draw_nothing() -> None:
     """Where there is no chart."""
 
 
-def draw_chart(matrix: CropMatrix, shade: Shade, place: DeltaGenerator) -> None:
+def draw_chart(matrix: CropMatrix, shade: Shade, zoom: Zoom, place: DeltaGenerator) -> None:
     if "altair" not in sys.modules:
         time.sleep(PAUSE)
-    place.vega_lite_chart(write_chart(matrix, shade, is_dark()), width="content")
+    place.vega_lite_chart(write_chart(matrix, shade, is_dark(), zoom), width="content")
 
 
-def write_chart(matrix: CropMatrix, shade: Shade, dark: bool) -> dict[str, Any]:
+def write_chart(
+    matrix: CropMatrix, shade: Shade, dark: bool, zoom: Zoom = "medium"
+) -> dict[str, Any]:
     """The chart as Vega-Lite reads it."""
     rows = json.dumps(list_cells(matrix, shade, link_cell))
     theme = "dark" if dark else "light"
-    key = digest_of(f"{matrix.column} {shade} {theme} {rows}")
-    return _write_spec(key, matrix, shade, theme)
+    key = digest_of(f"{matrix.column} {shade} {theme} {zoom} {rows}")
+    return _write_spec(key, matrix, shade, theme, zoom)
 
 
 def write_first_charts(board: Board) -> None:
@@ -111,11 +138,13 @@ def write_first_charts(board: Board) -> None:
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def _write_spec(key: str, _matrix: CropMatrix, _shade: Shade, _theme: str) -> dict[str, Any]:
+def _write_spec(
+    key: str, _matrix: CropMatrix, _shade: Shade, _theme: str, _zoom: Zoom
+) -> dict[str, Any]:
     """The chart as Vega-Lite reads it, written once for all sessions."""
     from dashboard.matrix_figure import heat_map  # imports Altair and pandas
 
-    chart = dress(heat_map(_matrix, _shade, link_cell, _theme), _theme == "dark")
+    chart = dress(heat_map(_matrix, _shade, link_cell, _theme, _zoom), _theme == "dark")
     spec: dict[str, Any] = chart.properties(description=describe_matrix(_matrix, _shade)).to_dict()
     # as a part of the chart: Streamlit sends data of the whole one by PyArrow, whose import takes
     # as long as the rest of the page

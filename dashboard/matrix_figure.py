@@ -4,7 +4,8 @@ matrix as the table and the picture for papers."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -16,14 +17,39 @@ from dashboard.charts import PAPER, mix
 
 HEAT = {"up": "#0072B2", "down": "#D55E00"}
 STRONGEST = 0.45  # of a colour over the page, so that numbers on it have 4.5:1
-CELL = (54, 24)  # pixels
 AXIS: dict[str, Any] = {"labelLimit": 160, "labelOverlap": False, "ticks": False}
+DIM = 0.12  # opacity of the methods that a legend has not picked
+ENTRY = 120  # pixels of an entry of the legend
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a cell is, in pixels, and what is written in it."""
+
+    width: int
+    height: int
+    text: str  # a column of `list_cells`, "" for colours alone
+
+
+Zoom = Literal["small", "medium", "large"]
+SIZES: dict[Zoom, Size] = {
+    "small": Size(22, 16, ""),
+    "medium": Size(54, 24, "text"),
+    "large": Size(104, 34, "full"),
+}
 
 
 def heat_map(
-    matrix: CropMatrix, shade: Shade, link: Callable[[Entry], str], theme: str
+    matrix: CropMatrix,
+    shade: Shade,
+    link: Callable[[Entry], str],
+    theme: str,
+    zoom: Zoom = "medium",
 ) -> alt.LayerChart | alt.FacetChart:
-    """The chart. `link`: the address of a result; `theme`: "light" or "dark"."""
+    """The chart. `link`: the address of a result; `theme`: "light" or "dark". A click on a method
+    in the legend picks its row (with Shift several)."""
+    size = SIZES[zoom]
+    pick = alt.selection_point(fields=["method"], bind="legend")
     base = alt.Chart(pd.DataFrame(list_cells(matrix, shade, link))).encode(
         x=alt.X(
             "crop:N",
@@ -48,9 +74,11 @@ def heat_map(
             alt.Tooltip("gain:N", title="above image"),
             alt.Tooltip("about:N", title="in words"),
         ],
+        opacity=alt.when(pick).then(alt.value(1)).otherwise(alt.value(DIM)),
     )
-    cells = base.mark_rect(stroke=PAPER[theme][0], cursor="pointer").encode(
-        color=alt.Color("shade:Q", scale=scale_colours(shade, theme), legend=None)
+    cells = base.mark_rect(cursor="pointer").encode(
+        color=alt.Color("shade:Q", scale=scale_colours(shade, theme), legend=None),
+        stroke=list_methods(matrix, size, theme),
     )
     numbers = [
         base.transform_filter("datum.bold" if bold else "!datum.bold")
@@ -60,11 +88,29 @@ def heat_map(
             fontWeight="bold" if bold else "normal",
             cursor="pointer",
         )
-        .encode(text="text:N")
+        .encode(text=f"{size.text}:N")
         for bold in (False, True)
+        if size.text
     ]
-    chart = alt.layer(cells, *numbers)
-    return chart.properties(width=alt.Step(CELL[0]), height=alt.Step(CELL[1]))
+    chart = alt.layer(cells.add_params(pick), *numbers)
+    return chart.properties(width=alt.Step(size.width), height=alt.Step(size.height))
+
+
+def list_methods(matrix: CropMatrix, size: Size, theme: str) -> alt.Stroke:
+    """The legend that picks methods. All cells have an edge of the page's colour: a colour of a
+    method would be one more beside those of the numbers."""
+    legend = alt.Legend(
+        title="Pick methods",
+        columns=max(1, size.width * len(matrix.crops) // ENTRY),
+        symbolType="square",
+        symbolSize=90,
+        symbolFillColor=PAPER[theme][1],
+        symbolStrokeColor=PAPER[theme][1],
+        labelLimit=ENTRY - 24,
+        values=list(matrix.methods),
+    )
+    scale = alt.Scale(domain=list(matrix.methods), range=[PAPER[theme][0]])
+    return alt.Stroke("method:N", scale=scale, legend=legend)
 
 
 def scale_colours(shade: Shade, theme: str) -> alt.Scale:

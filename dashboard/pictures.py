@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from bench.figures.recorded import (
     collect_figure,
     draw_picture,
+    draw_plot,
     draw_stage,
     list_pictures,
     list_points,
@@ -26,6 +28,9 @@ from bench.results.views.lineage import StageInfo
 from dashboard.look import show_small_print
 from dashboard.source import Source
 from dashboard.widgets import download
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TYPES = {"png": "image/png", "svg": "image/svg+xml", "pdf": "application/pdf"}
 
@@ -73,11 +78,23 @@ def offer_drawing(
     """Downloads of what `draw` makes of a kind, and of its points, which `rows` writes as CSV.
     `key`: what it is drawn from; `name`: of the files."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(show_small_print("Download this picture, or its points as CSV:"))
+        st.html(show_small_print("Download:"))
         for kind, mime in TYPES.items():
             make = partial(_file, key, kind, draw)
             download(kind.upper(), make, f"{name}.{kind}", mime, key=f"download.{name}.{kind}")
         download("CSV", rows, f"{name}.csv", "text/csv", key=f"download.{name}.csv")
+
+
+def offer_plot(
+    name: str,
+    draw: Callable[[], Figure],
+    heads: Sequence[str],
+    rows: Sequence[Sequence[object]],
+) -> None:
+    """Downloads of one of the smaller charts of a page, which `draw` makes of these rows."""
+    file = re.sub(r"[^\w.-]+", "_", name)[:100]
+    key = digest_of(repr((name, heads, rows)))
+    offer_drawing(key, file, partial(draw_plot, draw), partial(write_csv, heads, rows))
 
 
 def write_csv(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

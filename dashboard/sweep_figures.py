@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -19,10 +19,17 @@ Rows = Sequence[Mapping[str, Any]]
 Layers = alt.LayerChart | alt.FacetChart  # as Altair types what `layer` returns
 
 
-def plot_against(rows: Sequence[SettingPoint], setting: str, metric: str, spacing: str) -> Layers:
+def plot_against(
+    rows: Sequence[SettingPoint],
+    setting: str,
+    metric: str,
+    spacing: str,
+    link: Callable[[str], str],
+) -> Layers:
     """The points of a setting against the metric, with intervals; values that were listed are
-    joined by a line through their means."""
-    frame = pd.DataFrame(list(rows))
+    joined by a line through their means. `link`: the address of a cell."""
+    links = [link(row["cell"]) if row["cell"] else None for row in rows]
+    frame = pd.DataFrame(list(rows)).assign(link=links)
     values = [r["x"] for r in rows]
     kind = choose_spread(values, spacing)
     if kind == "names":
@@ -52,7 +59,7 @@ def plot_against(rows: Sequence[SettingPoint], setting: str, metric: str, spacin
     hints = [alt.Tooltip("trial:O"), alt.Tooltip("text:N", title="setting")]
     hints.append(alt.Tooltip("seeds:Q"))
     hints += [alt.Tooltip(f"{n}:Q", format=".2f") for n in ("value", "low", "high")]
-    base = alt.Chart(frame).encode(x=x, tooltip=hints)
+    base = alt.Chart(frame).encode(x=x, tooltip=hints, href="link:N")
     layers: list[alt.Chart] = []
     if spacing == "values" and kind != "names":
         line = pd.DataFrame(average_points(rows))

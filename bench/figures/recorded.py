@@ -3,11 +3,11 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
@@ -18,6 +18,9 @@ from bench.results.papers.pairs import Pair
 from bench.results.views.crop_matrix import CropMatrix
 from bench.results.views.lineage import StageInfo
 from bench.results.views.stage_files import find_stage_folder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BACKBONES = ("pretrain", "weights")  # kinds of stages
 COLLECTED = ("objectness", "shares")  # drawn from the results database alone
@@ -168,6 +171,13 @@ def draw_pairs(pairs: Sequence[Pair], title: str, kind: str = "png") -> bytes:
     from bench.figures.paper_pairs import draw
 
     return render(draw(pairs, title), kind)
+
+
+def draw_plot(draw: Callable[[], Figure], kind: str = "png") -> bytes:
+    """What `draw` makes (`bench.figures.page_plots`) as a file."""
+    from bench.figures._look import render
+
+    return render(draw(), kind)
 
 
 def describe_figure(name: str, content: Mapping[str, Any]) -> str:

@@ -23,11 +23,9 @@ from bench.results.views.lineage import (
 )
 from bench.results.views.stage_files import (
     find_stage_folder,
-    read_class_scores,
-    read_learning_curve,
     read_summary,
 )
-from dashboard.charts import show_chart
+from dashboard.cell_charts import show_classes, show_training
 from dashboard.live import show_live_training
 from dashboard.look import (
     Markup,
@@ -41,7 +39,7 @@ from dashboard.look import (
     web_link,
 )
 from dashboard.source import Source
-from dashboard.widgets import expander, segments, select
+from dashboard.widgets import expander
 
 TITLE, ORDER = "Cell", 1
 IN_MENU = False  # it is a page of something that is chosen elsewhere
@@ -81,12 +79,12 @@ def page(source: Source) -> None:
         metrics(info)
         if info.cell["state"] == "running":
             show_live_training(info.cell["label"])
-        training(stages)
+        show_training(stages)
     with right:
         command(info)
         cost(stages)
         tree(info, stages)
-    classes(stages, info.cell["label"])
+    show_classes(stages, info.cell["label"])
     details(info, stages)
     return None
 
@@ -176,31 +174,6 @@ def metrics(info: CellInfo) -> None:
         )
 
 
-def training(stages: dict[str, StageInfo]) -> None:
-    """Learning curves of every training in the graph."""
-    trainings = {}
-    for stage in stages.values():
-        folder = find_stage_folder(stage)
-        rows = read_learning_curve(folder) if folder else []
-        if rows:
-            trainings[f"{stage.kind}/{stage.name} {stage.short}"] = rows
-    if not trainings:
-        return
-    st.html(section("Learning curves"))
-    which = select(
-        "Training",
-        list(trainings),
-        label_visibility="collapsed" if len(trainings) == 1 else "visible",
-    )
-    rows = trainings[which]
-    figures = list(dict.fromkeys(n for row in rows for n in row if n != "step"))
-    figure = segments("Figure", figures, default=figures[0]) or figures[0]
-    # Altair and pandas take their time: not for the leaderboard
-    from dashboard.figures import curves
-
-    show_chart(curves(rows, figure), f"{figure} of {which} over its steps.")
-
-
 def command(info: CellInfo) -> None:
     st.html(section("Make it again"))
     st.code(info.cell["command"], language="bash", wrap_lines=True)
@@ -270,23 +243,6 @@ def choose_stage(stages: dict[str, StageInfo], key: str) -> StageInfo:
     """The stage that the address names, or the cell's last."""
     asked = st.query_params.get("stage", "")
     return next((s for k, s in stages.items() if asked and k.startswith(asked)), stages[key])
-
-
-def classes(stages: dict[str, StageInfo], key: str) -> None:
-    """Scores of single classes, where the task keeps them."""
-    folder = find_stage_folder(stages[key]) if key in stages else None
-    scores = read_class_scores(folder) if folder else {}
-    if not scores:
-        return
-    st.html(section("Scores of classes"))
-    names = list(dict.fromkeys(n for s in scores.values() for n in s))
-    name = segments("Score", names, default=names[0]) or names[0]
-    chart, numbers = st.columns([3, 2])
-    from dashboard.figures import class_bars
-
-    show_chart(class_bars(scores, name), f"Bars of {name} of every class.", chart)
-    rows = [(c, *(f"{s[n]:.1f}" if n in s else "-" for n in names)) for c, s in scores.items()]
-    numbers.html(table(("class", *names), rows, numbers=range(1, len(names) + 1)))
 
 
 def details(info: CellInfo, stages: dict[str, StageInfo]) -> None:

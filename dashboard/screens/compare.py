@@ -3,14 +3,17 @@ configuration."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
+from bench.figures.page_plots import draw_differences
 from bench.results.views.board import Column, Row, Table
 from bench.results.views.board_text import format_number
 from bench.results.views.commands import compact_seeds
 from bench.results.views.differences import (
+    DrawnDifference,
     PairedDifference,
     collect_settings,
     find_differing,
@@ -24,7 +27,9 @@ from bench.results.views.placement import make_table
 from dashboard.address import Address
 from dashboard.charts import show_chart
 from dashboard.look import Markup, link, note, section, show_small_print, table, title
+from dashboard.pictures import offer_plot
 from dashboard.screens.leaderboard import choose_board, choose_content
+from dashboard.screens.objectness import link_cell
 from dashboard.source import Source
 from dashboard.widgets import enter_text
 
@@ -126,23 +131,14 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
     """Means, paired differences and their picture."""
     base, others = rows[0], rows[1:]
     gaps, comparisons = pair_rows(rows, columns)
-    lines, drawn = [], []
+    lines: list[list[Any]] = []
+    drawn: list[DrawnDifference] = []
     for column in columns:
         line: list[Any] = [column.title, column.headline, value(base.entries.get(column.key))]
         for row in others:
             gap = gaps[column.key, row.key]
             line += [value(row.entries.get(column.key)), difference(gap)]
-            if gap and gap["ci95"] is not None:
-                low, high = gap["mean"] - gap["ci95"], gap["mean"] + gap["ci95"]
-                drawn.append(
-                    {
-                        "task": column.title,
-                        "row": row.title,
-                        "mean": gap["mean"],
-                        "low": low,
-                        "high": high,
-                    }
-                )
+            drawn += list_drawn(column, row, gap)
         lines.append(line)
     heads = [
         "task",
@@ -170,12 +166,40 @@ def numbers(rows: list[Row], columns: list[Column]) -> None:
         )
         st.code("\n".join(commands[:COMMANDS]), language="bash", wrap_lines=True)
     if drawn:
-        from dashboard.figures import (  # imports Altair and pandas
-            describe_differences,
-            differences,
-        )
+        show_differences(drawn)
 
-        show_chart(differences(drawn), describe_differences(drawn))
+
+def list_drawn(column: Column, row: Row, gap: PairedDifference | None) -> list[DrawnDifference]:
+    """The difference as the chart takes it; nothing where it has no interval."""
+    if gap is None or gap["ci95"] is None:
+        return []
+    mean, half = gap["mean"], gap["ci95"]
+    labels = row.entries[column.key].labels
+    return [
+        {
+            "task": column.title,
+            "row": row.title,
+            "mean": mean,
+            "low": mean - half,
+            "high": mean + half,
+            "n": gap["n"],
+            "seeds": compact_seeds(gap["seeds"]),
+            "cell": labels[gap["seeds"][0]],
+        }
+    ]
+
+
+def show_differences(drawn: list[DrawnDifference]) -> None:
+    """The differences as a chart to touch, with its downloads."""
+    # Altair and pandas
+    from dashboard.figures import describe_differences, differences
+    from dashboard.plots import HOW
+
+    show_chart(differences(drawn, link_cell), describe_differences(drawn))
+    st.html(show_small_print(HOW))
+    heads = tuple(DrawnDifference.__annotations__)
+    rows = [tuple(row.values()) for row in drawn]
+    offer_plot("differences", partial(draw_differences, drawn), heads, rows)
 
 
 def pair_rows(

@@ -34,6 +34,10 @@ BARS = (
     "its quadratic term leaves out 0; the mark is its top."
 )
 
+SHARES_HOW = (
+    "Point at a bar to read it; click an entry of the legend to pick it (with Shift several)."
+)
+
 
 def page(source: Source) -> None:
     """The scatter, its points, the shares; each with the command that makes the figure for a
@@ -104,9 +108,10 @@ def choose_options(
 
 
 def scatter(source: Source, choices: dict[str, str]) -> None:
-    from dashboard.plots import scatter as draw  # imports Altair and pandas
+    from dashboard.plots import HOW  # imports Altair and pandas
+    from dashboard.plots import scatter as draw
 
-    show_drawing(source, "objectness", choices, lambda c: draw(c, link_cell), BARS)
+    show_drawing(source, "objectness", choices, lambda c: draw(c, link_cell), f"{BARS} {HOW}")
 
 
 def link_cell(label: str) -> str:
@@ -118,7 +123,7 @@ def shares(source: Source, choices: dict[str, str]) -> None:
     from dashboard.plots import shares as draw
 
     asked: dict[str, str] = {k: choices[k] for k in ("data", "objects") if k in choices}
-    show_drawing(source, "shares", asked, draw)
+    show_drawing(source, "shares", asked, draw, SHARES_HOW)
 
 
 def show_drawing(
@@ -126,12 +131,10 @@ def show_drawing(
     name: str,
     asked: dict[str, str],
     draw: Callable[[Mapping[str, Any]], Any],
-    legend: str = "",
+    legend: str,
 ) -> None:
     """Show a figure to touch, its legend, its points, its downloads and the command that makes it;
     or why there is none."""
-    from dashboard.plots import HOW
-
     try:
         content = figure(source, name, dict(asked))
     except Exception as error:
@@ -142,7 +145,7 @@ def show_drawing(
     words = describe_figure(name, content)
     show_chart(draw(content), words)
     st.html(show_small_print(words))
-    st.html(show_small_print(f"{legend} {HOW}".strip()))
+    st.html(show_small_print(legend))
     show_points(name, content)
     offer_files(f"{name} {json.dumps(content, sort_keys=True)}", name, content)
     options = "".join(f" --{k} {v}" for k, v in asked.items())

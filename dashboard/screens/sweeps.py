@@ -3,14 +3,19 @@ trial."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from html import escape, unescape
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from bench.figures.page_plots import draw_bars, draw_parallels, draw_setting
 from bench.results.views.studies import StudyRow, TrialRow
 from bench.results.views.trials import (
     STATES,
+    AxisPoint,
+    SettingPoint,
     choose_spread,
     continue_command,
     describe_winner,
@@ -26,8 +31,22 @@ from bench.results.views.trials import (
 from dashboard.address import Address
 from dashboard.charts import show_chart
 from dashboard.live import show_running
-from dashboard.look import Markup, duration, link, note, section, show_small_print, table, title
+from dashboard.look import (
+    Markup,
+    duration,
+    href,
+    link,
+    note,
+    section,
+    show_small_print,
+    table,
+    title,
+)
+from dashboard.pictures import offer_plot
 from dashboard.source import Source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TITLE, ORDER = "Sweeps", 4
 FIRST = "bench sweep --param n_crops"
@@ -127,13 +146,18 @@ def charts(study: StudyRow, trials: Sequence[TrialRow], winner: int | None) -> N
     for start in range(0, len(names), wide):
         for column, name in zip(st.columns(wide), names[start : start + 2], strict=False):
             rows = list_points(trials, name, winner)
-            chart = plot_against(rows, name, study["metric"], study["spacing"][name])
+            spacing = study["spacing"][name]
+            chart = plot_against(rows, name, study["metric"], spacing, link_trial)
             show_chart(chart, f"{study['metric']} of every trial over {name}.", column)
+            draw = partial(draw_setting, rows, name, study["metric"], spacing)
+            with column:
+                offer_rows(f"{study['name']} {name}", draw, rows)
     st.html(
         show_small_print(
             "A point is a trial. Bars are 95 % t-intervals over its seeds; one seed has none. The "
             "line joins the means of values that were listed. ◆ marks the trial that was chosen, "
-            "which has the highest mean. All numbers are of validation images."
+            "which has the highest mean. All numbers are of validation images. Point at a trial "
+            "to read it; click it to open its first cell."
         )
     )
 
@@ -153,6 +177,9 @@ def show_importances(
         return
     if importances:
         show_chart(shares(importances), "Bars of the importance of every setting.")
+        draw = partial(draw_bars, importances, "importance")
+        parts = list(importances.items())
+        offer_plot(f"{study['name']} importance", draw, ("setting", "share"), parts)
         st.html(show_small_print("Shares that add up to 1, by PED-ANOVA (Watanabe et al. 2023)."))
     else:
         st.html(
@@ -164,12 +191,25 @@ def show_importances(
     if rows:
         st.html(section("Settings together"))
         show_chart(parallels(rows, study["metric"]), "The settings of every trial as a line.")
+        offer_rows(f"{study['name']} parallel", partial(draw_parallels, rows), rows)
         st.html(
             show_small_print(
                 "A line is a trial; the thick orange one was chosen. Every axis goes from its "
                 "lowest value at the bottom to its highest."
             )
         )
+
+
+def link_trial(label: str) -> str:
+    """The address of a cell, as a chart takes it."""
+    return unescape(href("cell", key=label[:16]))
+
+
+def offer_rows(
+    name: str, draw: Callable[[], Figure], rows: Sequence[SettingPoint] | Sequence[AxisPoint]
+) -> None:
+    """Downloads of a chart of these rows."""
+    offer_plot(name, draw, tuple(rows[0]), [tuple(row.values()) for row in rows])
 
 
 def every(

@@ -22,11 +22,12 @@ from bench.results.db.database import Database, open_database
 from bench.results.db.models import CellRow, MetricRow, ResultRow, StageRow
 from bench.results.db.reading import FIRST_COMMAND
 from bench.results.db.schema import VERSION_TABLE
-from bench.results.views.differences import verdict
+from bench.results.views.differences import DrawnDifference, verdict
 from dashboard.figures import class_bars, curves, differences
 from dashboard.look import Markup, duration, href, table, web_link
 from dashboard.screens.compare import pair_rows, resampling
 from tests.dashboard.populate import fill
+from tests.dashboard.test_plots import walk
 from tests.patience import HANG
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
@@ -440,6 +441,8 @@ def test_a_matrix_of_methods_and_crops_is_on_the_board(database: Database) -> No
     assert table.partition("</table>")[0].count("--share:") == len(pairs) > 10
     (chart,) = [json.loads(c.proto.spec) for c in app.get("vega_lite_chart")]
     assert chart["description"].startswith(f"Heat map of {len({m for m, _ in pairs})} methods by")
+    large = json.loads(show(heat="knn", zoom="large").get("vega_lite_chart")[0].proto.spec)
+    assert "full" in {p["text"]["field"] for p in walk(large) if isinstance(p.get("text"), dict)}
     gains = words(show(heat="knn", shade="gain"))
     assert "above (blue) or below (orange) the crop image" in gains
 
@@ -467,8 +470,29 @@ def test_figures_hold_the_numbers_given() -> None:
     assert chart["encoding"]["y"]["field"] == "loss\\.a"
     bars = class_bars({"cat": {"AP": 3.0}, "dog": {}}, "AP").to_dict()
     assert next(iter(bars["datasets"].values())) == [{"class": "cat", "value": 3.0}]
-    line = {"task": "knn", "row": "a", "mean": 1.0, "low": 0.5, "high": 1.5}
-    assert [line] in differences([line]).to_dict()["datasets"].values()
+
+
+def test_a_difference_says_n_and_seeds_and_leads_to_its_result() -> None:
+    line: DrawnDifference = {
+        **{"task": "knn", "row": "b", "mean": 1.0, "low": 0.5, "high": 1.5, "n": 3},
+        **{"seeds": "0-2", "cell": "abc"},
+    }
+    chart = differences([line, {**line, "row": "a"}], lambda key: f"?key={key}").to_dict()
+    (data,) = [rows for rows in chart["datasets"].values() if "row" in rows[0]]
+    assert data[0] == {**line, "link": "?key=abc"}
+    said = [part for part in walk(chart) if part.get("href")]
+    assert said
+    assert {"n", "seeds", "low", "high"} <= {tip.get("field") for tip in said[0]["tooltip"]}
+    assert [p.get("bind") for p in chart["params"]].count("legend") == 1
+    assert any(p.get("bind") == "scales" for p in walk(chart))
+    # in the order of the table
+    colours = [
+        part["color"]["scale"]["domain"]
+        for part in walk(chart)
+        if "offset" in part or "yOffset" in part
+    ]
+    assert colours
+    assert all(domain == ["b", "a"] for domain in colours)
 
 
 def test_numbers_of_papers_are_shown_where_asked_for(database: Database) -> None:

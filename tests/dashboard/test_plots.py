@@ -11,7 +11,7 @@ from bench.figures import objectness
 from bench.figures.objectness import series
 from bench.figures.recorded import describe_figure, list_points
 from bench.results.views.objectness import Point
-from dashboard.matrix_figure import heat_map
+from dashboard.matrix_figure import Zoom, heat_map
 from dashboard.pictures import write_csv
 from dashboard.plots import scatter, shares
 from tests.results.test_crop_matrix import matrix
@@ -129,3 +129,31 @@ def test_a_cell_of_the_heat_map_says_n_seeds_and_interval_and_leads_to_its_resul
     assert cells["orl", "grid"]["shade"] == pytest.approx(-1.0 / 3.5)
     marks = [part for part in walk(chart) if part.get("href")]
     assert len(marks) == 3  # the cell and both kinds of numbers
+
+
+@pytest.mark.parametrize(
+    ("zoom", "written", "step"),
+    [("small", "", 22), ("medium", "text", 54), ("large", "full", 104)],
+)
+def test_the_cells_of_a_heat_map_grow_and_say_more(zoom: Zoom, written: str, step: int) -> None:
+    shown = matrix()
+    chart = heat_map(shown, "score", lambda e: "", "light", zoom).to_dict()
+    texts = {p["text"]["field"] for p in walk(chart) if isinstance(p.get("text"), dict)}
+    assert texts == ({written} if written else set())
+    assert chart["width"] == {"step": step}
+    gt = next(r for r in rows(chart, "full") if (r["method"], r["crop"]) == ("byol", "gt"))
+    half = stats.t.ppf(0.975, 1) * stats.sem([53.0, 56.0])
+    assert gt["full"].startswith(f"54.5 ± {half:.1f}")
+    assert gt["full"].endswith("(2)")
+
+
+def test_the_legend_of_a_heat_map_picks_methods() -> None:
+    shown = matrix()
+    chart = heat_map(shown, "gain", lambda e: "", "dark").to_dict()
+    (pick,) = chart["params"]
+    assert (pick["bind"], pick["select"]["fields"]) == ("legend", ["method"])
+    legends = [p["legend"] for p in walk(chart) if isinstance(p.get("legend"), dict)]
+    assert [legend["values"] for legend in legends] == [list(shown.methods)]
+    dimmed = [p["opacity"] for p in walk(chart) if isinstance(p.get("opacity"), dict)]
+    assert len(dimmed) == 3  # the cells and both kinds of numbers
+    assert all(part["condition"][0]["param"] == pick["name"] for part in dimmed)

@@ -133,11 +133,19 @@ def describe_matrix(matrix: CropMatrix, shade: Shade) -> str:
     return f"{text} The table below it has all of them."
 
 
+def _write_full(cell: MatrixCell, shade: Shade, text: str, crop: str) -> str:
+    """The number with its interval, its sign and the number of seeds."""
+    gains = shade == "gain" and crop != BASE
+    number = format_gain(cell) or "-" if gains else format_number(cell.entry)
+    sign = "" if gains else text.partition(" ")[2]
+    return f"{number} {sign}".strip() + f" ({len(cell.seeds)})"
+
+
 def list_cells(
     matrix: CropMatrix, shade: Shade, link: Callable[[Entry], str]
 ) -> list[dict[str, Any]]:
     """A row for each cell, as the chart takes it: `shade` is the share of the colour, below 0 of
-    "down"."""
+    "down"; `full` is the number with its interval and the number of seeds."""
     rows = []
     for (method, crop), cell in matrix.cells.items():
         text, kinds, share = shade_cell(matrix, shade, cell, crop)
@@ -147,6 +155,7 @@ def list_cells(
                 "crop": crop,
                 "settings": cell.row.note or "-",
                 "text": text,
+                "full": _write_full(cell, shade, text, crop),
                 "bold": "best" in kinds,
                 "shade": -share if "down" in kinds else share,
                 "mean": format_number(cell.entry),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from bench.core.statistics import Difference, Summary, summarise, t_quantile
 from bench.results.views.lineage import StageInfo
@@ -24,6 +24,19 @@ class PairedDifference(Summary):
     """The mean difference over the seeds that two results share, with its 95 % interval."""
 
     seeds: list[int]
+
+
+class DrawnDifference(TypedDict):
+    """A difference from the first row of a comparison that has an interval, as charts take it."""
+
+    task: str
+    row: str
+    mean: float
+    low: float
+    high: float
+    n: int
+    seeds: str
+    cell: str  # label of one of the row's cells
 
 
 def paired_difference(

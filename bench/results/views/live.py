@@ -9,6 +9,7 @@ from typing import cast
 
 from sqlalchemy import Connection, bindparam, func, or_, select
 
+from bench.core.collector import collector_off
 from bench.results.db.models import CellRow, ResultRow
 from bench.results.db.queries import select_dead, split_in_parts
 from bench.results.views.entries import Entry, load_entries, sort_entries
@@ -47,7 +48,8 @@ class LiveEntries:
     def refresh(self, connection: Connection) -> list[Entry]:
         """The entries as they are now. Those that have not changed are the same objects; neither
         they nor the list may be changed."""
-        with self._lock:
+        # what is kept here is large and has no cycles to look for
+        with self._lock, collector_off():
             blocks, chunks = self._read_results(connection)
             loose = self._read_loose(connection)
             dead = select_dead(connection)

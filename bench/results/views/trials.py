@@ -115,6 +115,7 @@ class SettingPoint(TypedDict):
     high: float | None
     seeds: int
     winner: bool
+    cell: str  # label of its first cell, "" where it has none
 
 
 def list_points(
@@ -138,6 +139,7 @@ def list_points(
                 "high": None if half is None else value + half,
                 "seeds": len(trial["scores"]),
                 "winner": trial["number"] == winner,
+                "cell": next(iter(trial["cells"]), ""),
             }
         )
     numbers = choose_spread([p["x"] for p in points], "") != "names"
