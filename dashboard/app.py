@@ -7,6 +7,7 @@ A page is a file in `dashboard/screens/`: see docs/design/dashboard.md.
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 import sys
 from pathlib import Path
@@ -30,11 +31,14 @@ from bench.results.db.reading import (  # noqa: E402
 )
 from dashboard.address import PAGE, start_page  # noqa: E402
 from dashboard.charts import PAPER, is_dark  # noqa: E402
+from dashboard.faults import describe_fault  # noqa: E402
 from dashboard.hosts import ALLOWED, ask_nobody, host_name, is_allowed, read_host  # noqa: E402
 from dashboard.live import follow  # noqa: E402
 from dashboard.look import note, paint, show_small_print, title  # noqa: E402
 from dashboard.source import Source  # noqa: E402
 from dashboard.widgets import button, segments  # noqa: E402
+
+LOG = logging.getLogger("bench.dashboard")
 
 
 def screens() -> list[ModuleType]:
@@ -49,8 +53,8 @@ def screens() -> list[ModuleType]:
 
 
 def guard_page(module: ModuleType) -> None:
-    """Show the module's page, or one clear line where something is wrong with the database or the
-    address."""
+    """Show the module's page, or one clear line where something is wrong with the database, the
+    address or the page."""
     try:
         source = Source()
         module.page(source)
@@ -65,9 +69,12 @@ def guard_page(module: ModuleType) -> None:
         st.html(title(module.TITLE) + note(explain_error(error), "warn"))
         button("Reload")
     except Exception as error:
-        if not is_user_error(error):
-            raise
-        st.html(title(module.TITLE) + note(str(error), "warn"))
+        if is_user_error(error):
+            text = str(error)
+        else:
+            text = describe_fault(error)
+            LOG.exception("the page %s cannot be shown", module.TITLE)
+        st.html(title(module.TITLE) + note(text, "warn"))
 
 
 def choose_page(modules: dict[str, ModuleType]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 @cache
@@ -54,6 +54,14 @@ class Difference(TypedDict):
 
     mean: float
     ci95: float | None
+
+
+LARGEST = 1e100  # of a number that means and variances are taken of: its square is one too
+
+
+def is_number(value: Any) -> bool:
+    """Whether means and variances can be taken of it. A damaged database may hold anything."""
+    return isinstance(value, int | float) and abs(value) < LARGEST
 
 
 def summarise(values: Sequence[float]) -> Summary:

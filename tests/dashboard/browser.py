@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dashboard.faults import FAULT
 from tests.patience import HANG
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -50,10 +51,13 @@ def serving(home: Path) -> Iterator[str]:
 
 
 @contextmanager
-def serve_by(command: Sequence[str], home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def serve_by(
+    command: Sequence[str], home: Path, below: str = ""
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The address and the process of what `command`, to which a port is added, serves of the
-    database in `home`, from when it answers."""
+    database in `home`, from when it answers; `below`: the path at which it does."""
     port = free_port()
+    address = f"http://127.0.0.1:{port}{below}"
     environment = {k: v for k, v in os.environ.items() if k != "BENCH_DB"} | {
         "BENCH_HOME": str(home)
     }
@@ -65,13 +69,13 @@ def serve_by(command: Sequence[str], home: Path) -> Iterator[tuple[str, subproce
         until = time.monotonic() + HANG
         while time.monotonic() < until and server.poll() is None:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=2):
+                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
                     break
             except OSError:
                 time.sleep(0.1)
         else:
             raise RuntimeError((home / "server.log").read_text())
-        yield f"http://127.0.0.1:{port}", server
+        yield address, server
     finally:
         server.terminate()
         server.wait(20)
@@ -158,7 +162,8 @@ def errors(driver: Any) -> list[str]:
             x for x in lines if "Back-Forward Cache" not in x and "WebSocket onerror" not in x
         ]
     found = driver.execute_script(
-        "return [...document.querySelectorAll('.stException')].map(e => e.innerText)"
+        "return [...document.querySelectorAll('.stException, .b-note')].map(e => e.innerText)"
+        f".filter(text => !text || text.includes({FAULT!r}))"
     )
     return lines + found
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import delete, select, update
 
+from bench.cli import cli
 from bench.results.db.database import Database, open_database
 from bench.results.db.models import CellRow
 from tests.dashboard.browser import (
@@ -22,13 +24,15 @@ from tests.dashboard.browser import (
     errors,
     open_page,
     picture,
+    serve_by,
     serving,
     settled,
     wait_for,
     why_not,
 )
-from tests.dashboard.measure import WATCH, choose
+from tests.dashboard.measure import DASHBOARD, WATCH, choose
 from tests.dashboard.populate import fill, paper_cells, sweeps
+from tests.patience import HANG
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser is here"),
@@ -282,6 +286,72 @@ def test_nothing_in_the_database_runs_in_the_browser(tmp_path: Path) -> None:
             assert not driver.find_elements("css selector", "img[src=x]")
             if where == "/" or "cell" in where:
                 assert EVIL in body(driver)  # as text
+
+
+def test_below_a_path_links_and_clicks_stay_below_it(home: Path, database: Database) -> None:
+    """As behind a reverse proxy that passes the path on."""
+    below = "/lab/bench"
+    with (
+        serve_by([*DASHBOARD[:-1], "--base-path", below, "--port"], home, below) as (address, _),
+        chromium() as driver,
+    ):
+        open_page(driver, f"{address}/?method=byol&crop=gt&task=coco_det")
+        driver.find_element("css selector", "table.board td.cell a").click()
+        wait_for(driver, lambda d: "open its cell" in body(d))
+        settled(driver)
+        driver.find_element("css selector", "table.seeds a").click()
+        wait_for(driver, lambda d: "Make it again" in body(d))
+        assert driver.current_url.startswith(f"{address}/?page=cell")
+        for name, where in pages(database).items():
+            open_page(driver, address + where)
+            assert not errors(driver), name
+            assert driver.current_url.startswith(address)
+
+
+def test_the_static_page_sorts_and_finds_and_asks_nobody(
+    home: Path, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_HOME", str(home))
+    monkeypatch.delenv("BENCH_DB", raising=False)
+    CliRunner().invoke(cli, ["leaderboard", "--html", str(tmp_path)], catch_exceptions=False)
+    names = "return [...document.querySelectorAll('table.board')[0].tBodies[0].rows]"
+    names += ".filter(r => !r.hidden && r.querySelector('th.name'))"
+    names += ".map(r => r.querySelector('th.name').innerText)"
+    for width, dark in ((1440, False), (420, True)):
+        with chromium(width, 900, dark) as driver:
+            driver.get(f"file://{tmp_path}/index.html")
+            rows = driver.execute_script(names)
+            assert len(rows) > 10
+            heading = driver.find_elements("css selector", "table.board thead button")[2]
+            heading.click()
+            wait_for(driver, lambda d, rows=rows: d.execute_script(names) != rows)
+            driver.find_element("css selector", "input[type=search]").send_keys("byol gt")
+            wait_for(
+                driver,
+                lambda d, rows=rows: 0 < len(d.execute_script(names)) < len(rows),
+            )
+            wide = driver.execute_script("return document.documentElement.scrollWidth")
+            assert wide <= width
+            shown = "return [...document.images].every(i => i.naturalWidth > 0 && i.alt)"
+            assert driver.execute_script(shown)
+            assert driver.get_log("browser") == []
+            picture(driver, PICTURES / f"site-{width}.png", whole=False)
+
+
+def test_twenty_readers_at_once_see_every_page_without_an_error(
+    address: str, database: Database
+) -> None:
+    places = [*pages(database).values(), "/?reported=yes", "/?code=changed"]
+    places = [places[at % len(places)] for at in range(20)]
+    with chromium() as driver:
+        open_page(driver, address)
+        opens = "arguments[0].forEach(place => window.open(place))"
+        driver.execute_script(opens, [address + place for place in places])
+        wait_for(driver, lambda d: len(d.window_handles) == 21)
+        for tab in driver.window_handles[1:]:
+            driver.switch_to.window(tab)
+            settled(driver, HANG)
+            assert not errors(driver), driver.current_url
 
 
 def test_an_empty_home_shows_the_first_command(tmp_path: Path) -> None:

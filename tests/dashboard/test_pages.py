@@ -23,6 +23,7 @@ from bench.results.db.models import CellRow, MetricRow, ResultRow, StageRow
 from bench.results.db.reading import FIRST_COMMAND
 from bench.results.db.schema import VERSION_TABLE
 from bench.results.views.differences import DrawnDifference, verdict
+from dashboard.faults import FAULT
 from dashboard.figures import class_bars, curves, differences
 from dashboard.look import Markup, duration, href, table, web_link
 from dashboard.screens.compare import pair_rows, resampling
@@ -66,9 +67,11 @@ def show(page: str = "", **parameters: Any) -> AppTest:
 def html(app: AppTest) -> str:
     """The page's own HTML, less the style sheet."""
     assert not app.exception, app.exception
-    return "\n".join(
+    shown = "\n".join(
         e.proto.body for e in app.get("html") if not e.proto.body.startswith("<style")
     )
+    assert FAULT not in shown, shown
+    return shown
 
 
 def words(app: AppTest) -> str:
@@ -129,7 +132,7 @@ def test_a_database_damaged_while_it_is_read_is_one_line(
         label = cell_label(database, method="byol")
         connection.execute(text("DROP TABLE metrics"))
         connection.execute(text("DROP TABLE results"))
-    assert not show(page, key=label).exception
+    assert html(show(page, key=label))
 
 
 def test_the_leaderboard_shows_ranked_rows_then_incomplete_ones(database: Database) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, func, select
 
 from bench.contracts.task import DEAD
-from bench.core.statistics import summarise
+from bench.core.statistics import is_number, summarise
 from bench.results.db.models import BOARD, CellRow, MetricRow, ResultRow
 from bench.results.db.records import LeaderboardRow
 
@@ -92,6 +92,8 @@ def read_rows(connection: Connection, wanted: Sequence[Head]) -> list[Leaderboar
         for row in connection.execute(
             query.order_by(CellRow.seed, CellRow.label, MetricRow.position)
         ):
+            if not is_number(row[-1]):
+                continue  # damaged
             groups.setdefault((row.group, row.source), []).append(row)
     return [_make_row(groups[h.group, h.source]) for h in wanted if (h.group, h.source) in groups]
 

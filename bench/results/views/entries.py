@@ -14,7 +14,7 @@ from bench.contracts.task import DEAD as DEAD
 from bench.contracts.task import DEAD_TEXT as DEAD_TEXT
 from bench.core.collector import collector_off
 from bench.core.params import format_setting
-from bench.core.statistics import summarise
+from bench.core.statistics import is_number, summarise
 from bench.plan.cell import TASK_DATA
 from bench.results.db.connection import read_fields
 from bench.results.db.models import CellRow, ResultRow
@@ -25,6 +25,7 @@ ASKED = ("running", "failed", "interrupted", "unsupported")
 
 Result = tuple[str | None, str, float | None]  # source, headline, value
 NO_RESULT: tuple[Result, ...] = ((None, "", None),)
+DAMAGED = "its result in the database is no number; try: bench results check"
 SCAN = 3  # times as many results in all as a board has cells, up to which all are read
 
 
@@ -243,10 +244,19 @@ def _select_reasons(here: Sequence[Any]) -> Any:
 
 
 def _summarise(entry: Entry) -> Entry:
+    if not all(map(is_number, entry.values.values())):
+        _drop_damaged(entry)
     if entry.values:
         summary = summarise(list(entry.values.values()))
         entry.mean, entry.ci95 = summary["mean"], summary["ci95"]
     return entry
+
+
+def _drop_damaged(entry: Entry) -> None:
+    """Take what is no number for a cell that failed."""
+    kept = {seed: value for seed, value in entry.values.items() if is_number(value)}
+    entry.states["failed"] = entry.states.get("failed", 0) + len(entry.values) - len(kept)
+    entry.values, entry.reason = kept, DAMAGED
 
 
 def evaluation_settings(entry: Entry) -> tuple[tuple[str, str], ...]:

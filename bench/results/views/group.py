@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from bench.contracts.task import DEAD
-from bench.core.statistics import Summary, summarise
+from bench.core.statistics import Summary, is_number, summarise
 from bench.results.db.models import CellRow, MetricRow, ResultRow
 from bench.results.db.records import StoredCell
 from bench.results.views.lineage import StageInfo, find_cell, read_graph
@@ -91,7 +91,8 @@ def _read_scores(
     rows = connection.execute(query.order_by(MetricRow.position)).all()
     scores: dict[str, dict[str, float]] = {}
     for _, label, name, value in rows:
-        scores.setdefault(label, {})[name] = value
+        if is_number(value):  # else it is damaged
+            scores.setdefault(label, {})[name] = value
     return rows[0][0] if rows else "", scores
 
 
@@ -105,4 +106,5 @@ def _summarise(seeds: tuple[GroupSeed, ...], headline: str) -> dict[str, Summary
 
 def _add_seconds(stages: Mapping[str, StageInfo]) -> float | None:
     took = [s.provenance["seconds"] for s in stages.values() if s.provenance.get("seconds")]
+    took = [seconds for seconds in took if is_number(seconds)]
     return sum(took) if took else None

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, String, cast, select
 
 from bench.contracts.source import Code
 from bench.core.collector import collector_off
+from bench.core.statistics import is_number
 from bench.results.db.models import CellRow, MetricRow, ProvenanceRow, ResultRow, StageRow
 from bench.results.db.queries import split_in_parts
 from bench.results.db.records import StoredCell
@@ -70,6 +71,8 @@ def _read_results(connection: Connection, cell: StoredCell) -> CellInfo:
     results: dict[str, dict[str, float]] = {}
     headlines: dict[str, str] = {}
     for source, headline, name, value in connection.execute(query):
+        if not is_number(value):
+            continue  # damaged
         results.setdefault(source, {})[name] = value
         headlines[source] = headline
     return CellInfo(cell, results, headlines)

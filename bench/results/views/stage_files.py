@@ -4,11 +4,11 @@ file that is missing or torn is an empty answer."""
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from bench.core.home import home_folder
+from bench.core.statistics import is_number
 from bench.results.views.lineage import StageInfo
 
 KINDS = {"bbox", "segm", "keypoints"}  # outer keys of COCO's scores
@@ -29,10 +29,10 @@ def read_learning_curve(folder: Path) -> list[dict[str, float]]:
     for line in "\n".join(texts).splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and "step" in row:
-            rows.append({k: v for k, v in row.items() if _is_finite(v)})
+        if isinstance(row, dict) and is_number(row.get("step")):
+            rows.append({k: v for k, v in row.items() if is_number(v)})
     return rows
 
 
@@ -43,24 +43,21 @@ def read_class_scores(folder: Path) -> dict[str, dict[str, float]]:
         classes: dict[str, dict[str, float]] = {}
         for kind, scores in content.items():
             for name, value in scores.items() if isinstance(scores, dict) else ():
-                classes.setdefault(name, {})[f"AP_{kind}"] = value
+                if is_number(value):
+                    classes.setdefault(name, {})[f"AP_{kind}"] = value
         return classes
     return {
-        name: {k: v for k, v in scores.items() if _is_finite(v)}
+        name: {k: v for k, v in scores.items() if is_number(v)}
         if isinstance(scores, dict)
         else {"score": scores}
         for name, scores in content.items()
-        if isinstance(scores, dict) or _is_finite(scores)
+        if isinstance(scores, dict) or is_number(scores)
     }
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """`summary.json` of a training: steps, samples, images per second, device."""
     return _read_json(folder / "summary.json")
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _read_text(path: Path) -> str:
@@ -73,6 +70,6 @@ def _read_text(path: Path) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(_read_text(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
