@@ -29,9 +29,10 @@ def is_dark() -> bool:
 def dress(chart: Any, dark: bool) -> Any:
     """The chart with axes, ticks and legends that can be read on the page's background."""
     text, line = INK["dark" if dark else "light"]
-    return chart.configure_axis(
+    axes = chart.configure_axis(
         labelColor=text, titleColor=text, domainColor=line, tickColor=line, gridOpacity=0.5
-    ).configure_legend(
+    )
+    return axes.configure_text(color=text).configure_legend(
         labelColor=text,
         titleColor=text,
         labelLimit=320,

@@ -80,7 +80,9 @@ def _draw_series(
         .mark_line(strokeDash=[5, 4], strokeWidth=1.5)
         .encode(x=x, y=y, color=colour, detail="line:N", opacity=opacity)
     )
-    names = base.transform_filter("datum.top").mark_text(dy=-13, fontSize=11)
+    # in the page's own colour of text, which all of the palette's have less contrast than
+    names = alt.Chart(frame).transform_filter("datum.top").mark_text(dy=-13, fontSize=11)
+    names = names.encode(x=x, opacity=opacity)
     marks = base.mark_point(filled=not right, strokeWidth=2)
     tops = pd.DataFrame(_list_tops(one, source), columns=["method", "source", "x", "y"])
     ticks = (

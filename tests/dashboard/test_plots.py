@@ -11,6 +11,7 @@ from bench.figures import objectness
 from bench.figures.objectness import series
 from bench.figures.recorded import describe_figure, list_points
 from bench.results.views.objectness import Point
+from dashboard.charts import INK, dress
 from dashboard.matrix_figure import Zoom, heat_map
 from dashboard.pictures import write_csv
 from dashboard.plots import scatter, shares
@@ -62,6 +63,17 @@ def test_a_mark_says_n_seeds_and_interval_and_leads_to_its_result() -> None:
     marks = [part for part in walk(chart) if part.get("href")]
     assert marks
     assert {t["field"] for t in marks[0]["tooltip"]} >= {"n", "seeds", "value", "crop", "method"}
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_names_beside_points_have_the_colour_of_text(dark: bool) -> None:
+    """The palette's own colours have 3:1, enough for points and too little for words."""
+    chart = dress(scatter(content("measured"), str), dark).to_dict()
+    (names,) = [
+        p for p in walk(chart) if isinstance(p.get("mark"), dict) and p["mark"]["type"] == "text"
+    ]
+    assert "color" not in names["encoding"]
+    assert chart["config"]["text"]["color"] == INK["dark" if dark else "light"][0]
 
 
 def test_a_curve_is_drawn_where_it_bends_and_points_are() -> None:
