@@ -93,7 +93,7 @@ def test_a_row_that_no_page_can_read_is_one_line_and_the_log_has_the_traceback(
 
 
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("value", [EVIL, LONG, TURNED, "-1", "nan", "9" * 40, "\x00"])
+@pytest.mark.parametrize("value", [EVIL, LONG + TURNED, "-1", "9" * 40])
 def test_a_wrong_address_shows_the_page_or_one_line(
     database: Database, page: str, value: str
 ) -> None:
