@@ -48,6 +48,7 @@ def trial(
         "params": params,
         "value": value,
         "ci95": ci95,
+        "cells": ["abc"],
         "scores": [value],
         "made": 1,
     }
@@ -114,11 +115,13 @@ def test_parallel_coordinates_end_at_the_metric() -> None:
 
 def test_charts_hold_the_numbers_given() -> None:
     rows = list_points([trial(0, 4.0, 1.0, k=1), trial(1, 2.0, k=2)], "k", winner=0)
-    chart = plot_against(rows, "k", "top1", "values").to_dict()
+    chart = plot_against(rows, "k", "top1", "values", lambda label: f"?key={label}").to_dict()
+    links = [r["link"] for data in chart["datasets"].values() for r in data if "link" in r]
+    assert links == ["?key=abc", "?key=abc"]
     assert [{"x": 1, "value": 4.0}, {"x": 2, "value": 2.0}] in chart["datasets"].values()
     assert any(d[0].get("low") == 3.0 for d in chart["datasets"].values())
     # no line through drawn values
-    assert len(plot_against(rows, "k", "top1", "linear").to_dict()["layer"]) == 3
+    assert len(plot_against(rows, "k", "top1", "linear", str).to_dict()["layer"]) == 3
     bars = shares({"k": 0.75, "s": 0.25}).to_dict()
     assert next(iter(bars["datasets"].values())) == [
         {"setting": "k", "share": 0.75},
