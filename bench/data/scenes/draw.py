@@ -12,8 +12,9 @@ from bench.data.scenes.classes import CLASSES, SHAPES, TEXTURES
 from bench.data.scenes.shapes import background, silhouette, texture, two_colours
 
 SCENE_TYPES = 4
-MORE_OBJECTS = 2.4  # mean of the Poisson number beside the first one
-SHARE, SPREAD = 0.15, 0.45  # of the picture in an object's box: median, deviation of the log
+MORE_OBJECTS = 5.0  # mean of the Poisson number beside the first one
+SHARE, SPREAD = 0.07, 0.45  # of the picture in an object's box: median, deviation of the log
+PLACES = 6  # tried for each object; the one where boxes have the least in common is taken
 MIN_VISIBLE, MIN_PIXELS = 0.3, 40
 
 
@@ -56,9 +57,10 @@ def draw_scene(seed: int, index: int, base: tuple[int, int] = (192, 144)) -> Sce
     kind = int(rng.integers(SCENE_TYPES))
     count = int(np.clip(1 + rng.poisson(MORE_OBJECTS), 1, 14))
     labels = rng.choice(len(CLASSES), count, p=context(kind))
-    items = sorted(
-        (_place(int(label), size, rng) for label in labels), key=lambda i: -i.half[0] * i.half[1]
-    )
+    items: list[_Item] = []
+    for label in labels:
+        items.append(_place(int(label), size, items, rng))
+    items.sort(key=lambda i: -i.half[0] * i.half[1])
     return _rendered(_visible(items), kind, size, rng)
 
 
@@ -69,7 +71,8 @@ def draw_object(seed: int, index: int, base: tuple[int, int] = (96, 96)) -> Scen
     kind, label = int(rng.integers(SCENE_TYPES)), int(rng.integers(len(CLASSES)))
     share, (x, y) = float(rng.uniform(0.2, 0.5)), rng.uniform(0.4, 0.6, 2)
     centre = (float(x) * base[0], float(y) * base[1])
-    return _rendered([_item(label, base, share, centre, rng)], kind, base, rng)
+    item = _item(label, base, _half(share, base, rng), centre, rng)
+    return _rendered([item], kind, base, rng)
 
 
 def _rendered(
@@ -91,26 +94,42 @@ def _rendered(
     )
 
 
-def _place(label: int, size: tuple[int, int], rng: np.random.Generator) -> _Item:
-    """Sizes are skewed (many small, few large), positions may run over the border."""
+def _place(
+    label: int, size: tuple[int, int], placed: list[_Item], rng: np.random.Generator
+) -> _Item:
+    """An object beside the others. Sizes are skewed (many small, few large); an object may reach
+    over the border, and over others where there is no room."""
     share = float(np.clip(np.exp(rng.normal(np.log(SHARE), SPREAD)), 0.012, 0.55))
-    return _item(label, size, share, None, rng)
+    half = _half(share, size, rng)
+    centres = rng.uniform(0.1, 0.9, (PLACES, 2)) * size
+    hidden = [sum(_overlap(centre, half, other) for other in placed) for centre in centres]
+    x, y = centres[int(np.argmin(hidden))]
+    return _item(label, size, half, (float(x), float(y)), rng)
+
+
+def _half(share: float, size: tuple[int, int], rng: np.random.Generator) -> tuple[float, float]:
+    """Half the width and height of an upright box with `share` of the picture."""
+    side = np.sqrt(share * size[0] * size[1])
+    aspect = float(np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
+    return (float(side * np.sqrt(aspect) / 2), float(side / np.sqrt(aspect) / 2))
+
+
+def _overlap(centre: np.ndarray, half: tuple[float, float], other: _Item) -> float:
+    """What two upright boxes have in common, as a share of the smaller one."""
+    ends = np.minimum(centre + half, np.add(other.centre, other.half))
+    starts = np.maximum(centre - half, np.subtract(other.centre, other.half))
+    common = float(np.prod(np.maximum(ends - starts, 0.0)))
+    return common / (4 * min(half[0] * half[1], other.half[0] * other.half[1]))
 
 
 def _item(
     label: int,
     size: tuple[int, int],
-    share: float,
-    centre: tuple[float, float] | None,
+    half: tuple[float, float],
+    centre: tuple[float, float],
     rng: np.random.Generator,
 ) -> _Item:
-    """An object whose upright box has `share` of the picture; without a centre, anywhere."""
-    width, height = size
-    side = np.sqrt(share * width * height)
-    aspect = float(np.exp(rng.uniform(np.log(0.7), np.log(1.4))))
-    half = (float(side * np.sqrt(aspect) / 2), float(side / np.sqrt(aspect) / 2))
-    if centre is None:
-        centre = (float(rng.uniform(0.1, 0.9) * width), float(rng.uniform(0.1, 0.9) * height))
+    """An object of this class at this place, a little turned."""
     turn, flip = float(rng.normal(0, 0.25)), bool(rng.random() < 0.5)
     cover = silhouette(SHAPES[label // len(TEXTURES)], size, centre, half, turn, flip, rng)
     return _Item(label, centre, half, turn, cover)

@@ -103,7 +103,7 @@ def texture(
     width, height = size
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle = turn + float(rng.uniform(-0.4, 0.4)) + (np.pi / 2 if rng.random() < 0.5 else 0.0)
-    period = float(np.clip(scale * rng.uniform(0.63, 0.93), 3.5, 24))
+    period = float(np.clip(scale * rng.uniform(0.4, 0.6), 3.5, 24))
     u = ((x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)) / period + float(
         rng.random()
     )

@@ -41,13 +41,13 @@ class ScenesParams(Params):
 
 
 class Scenes(Data):
-    """Scene images where it matters where you crop: about 3 objects an image, boxes over about 40
+    """Scene images where it matters where you crop: about 6 objects an image, boxes over about 36
     % of the pixels, occlusion, truncation and context on plain grounds. Class = silhouette x
     texture, never colour. `docs/design/data.md` has the measured statistics. The folder is a COCO
     folder.
     """
 
-    version = 2  # fewer and larger objects, nearly grey, on plain grounds
+    version = 3  # nearly as many objects as COCO has, seldom one behind another, finer textures
 
     needs_path = False
     how_to_get = HowToGet(
