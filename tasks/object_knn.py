@@ -60,7 +60,7 @@ class ObjectKnn(Task):
     }
     data = {"tiny": "scenes", "": "coco"}
     scales = {
-        "tiny": {"features": "crop", "size": 40},
+        "tiny": {"features": "crop", "size": 48},
         "small": {"size": 480, "max_size": 800},
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 # are 500 steps of 64.
 TINY: dict[str, Any] = {
     "backbone": "resnet10_quarter",
-    "image_size": 40,
+    "image_size": 48,
     "epochs": 50,
     "batch_size": 64,
     "optimizer": "adamw",
@@ -19,4 +19,4 @@ TINY: dict[str, Any] = {
     "lr_step": "iter",
 }
 # Two random crops of a scene show different objects often enough that it matters where to crop.
-TINY_VIEWS: dict[str, Any] = {**TINY, "min_scale": 0.15}
+TINY_VIEWS: dict[str, Any] = {**TINY, "min_scale": 0.35}

@@ -34,6 +34,7 @@ class Byol(Method):
     scales = {
         "tiny": {
             **TINY_VIEWS,
+            "lr": 0.006,
             "hidden": 512,
             "out": 128,
             "ema0": 0.3,  # a slower target is too slow for 500 steps (docs/design/learning.md)

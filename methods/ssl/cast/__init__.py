@@ -50,7 +50,7 @@ class Cast(Method):
     Params = CastParams
     params: CastParams
     scales = {
-        "tiny": {**MOCO_TINY, "image_size": 40, "hidden": 0},
+        "tiny": {**MOCO_TINY, "hidden": 0},
         "small": {**SMALL, "hidden": 0},
     }
 

@@ -54,7 +54,6 @@ class Ccop(Method):
             "fpn_width": 64,
             "top": 12,
             "jitters": 4,
-            "image_size": 40,
         },
         "small": {
             "backbone": "resnet18",

@@ -36,10 +36,10 @@ class Lewel(Method):
     scales = {
         "tiny": {
             **TINY_VIEWS,
+            "lr": 0.006,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,
-            "image_size": 40,
         },
         "small": {
             "backbone": "resnet18",

@@ -42,6 +42,7 @@ class Orl(Method):
     scales = {
         "tiny": {
             **TINY_VIEWS,
+            "lr": 0.006,
             "pixels": "scaled",
             "ema0": 0.3,
             "hidden": 512,

@@ -27,7 +27,7 @@ class RandomInit(Method):
     params: RandomInitParams  # type: ignore[assignment]
     trains = False
     scales = {
-        "tiny": {"backbone": "resnet10_quarter", "image_size": 32},
+        "tiny": {"backbone": "resnet10_quarter", "image_size": 48},
         "small": {"backbone": "resnet18", "image_size": 128},
     }
 

@@ -36,7 +36,7 @@ class Resim(Method):
     Params = ResimParams
     params: ResimParams
     scales = {
-        "tiny": {**MOCO_TINY, "image_size": 40, "region_dim": 64},
+        "tiny": {**MOCO_TINY, "region_dim": 64},
         "small": {**SMALL, "lr": 0.3, "region_dim": 128},
     }
 

@@ -35,6 +35,7 @@ class SelfEmd(Method):
     scales = {
         "tiny": {
             **TINY_VIEWS,
+            "lr": 0.006,
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,

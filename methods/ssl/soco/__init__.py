@@ -58,7 +58,6 @@ class Soco(Method):
             "hidden": 512,
             "out": 128,
             "ema0": 0.9,
-            "image_size": 40,
         },
         "small": {
             "backbone": "resnet18",
