@@ -36,10 +36,9 @@ class Lewel(Method):
     scales = {
         "tiny": {
             **TINY_VIEWS,
-            "lr": 0.006,
             "hidden": 512,
             "out": 128,
-            "ema0": 0.9,
+            "ema0": 0.3,
         },
         "small": {
             "backbone": "resnet18",
