@@ -244,7 +244,8 @@ class VitDetTask(DetectionTask):
             return (
                 "ViTDet runs the blocks of a transformer itself, with windows and relative "
                 "positions, and knows those of bench's vit_ networks; weights of timm's "
-                "vit_*_patch16 are the same network (try: --backbone vit_b=FILE)"
+                "vit_small, vit_base and vit_large with patches of 16 fit them "
+                "(try: --backbone vit_b=FILE)"
             )
         return (
             "ViTDet's pyramid is made from the one map of a vision transformer; "

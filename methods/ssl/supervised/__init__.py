@@ -36,6 +36,7 @@ class Supervised(Method):
     scales = {
         "tiny": {
             **TINY_VIEWS,
+            "epochs": 150,  # a step has one view and costs a third of the others'
             "classes": 20,
         },
         "small": {
