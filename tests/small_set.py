@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 
 from bench.contracts.images import ImageSet, Objects
+from bench.data.scenes import draw
 from bench.data.scenes.classes import CLASSES
-from bench.data.scenes.draw import draw_scene
+
+
+def draw_few(number: int) -> draw.Scene:
+    """A scene of few and large objects: small networks learn it in seconds."""
+    with mock.patch.multiple(draw, MORE_OBJECTS=2.4, SHARE=0.15):
+        return draw.draw_scene(0, number)
 
 
 class SmallSet(ImageSet):
-    """`n` scenes written as PNG files; ids are 10, 20, ... in the order of `order`."""
+    """`n` scenes of few objects (`draw_few`) written as PNG files; ids are 10, 20, ... as `order`
+    has them."""
 
     def __init__(
         self, folder: Path, n: int, first: int = 0, order: list[int] | None = None
@@ -21,7 +29,7 @@ class SmallSet(ImageSet):
         self.name, self.split, self.classes = "small", "train", list(CLASSES)
         self.order = order or list(range(n))
         self.folder, self.first = folder, first
-        scenes = [draw_scene(0, first + i) for i in self.order]
+        scenes = [draw_few(first + i) for i in self.order]
         for at, scene in zip(self.order, scenes, strict=True):
             cv2.imwrite(str(folder / f"{first + at}.png"), scene.image[..., ::-1])
         self.ids = np.array([10 * (i + 1) for i in self.order])

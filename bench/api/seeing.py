@@ -106,7 +106,7 @@ def views(
         >>> few = {"scenes.n_train": 12, "scenes.n_val": 4}
         >>> views = bench.views("byol", "gt", images=[1], set=few, workers=0, progress=False)
         >>> [v.role for v in views][:2], views[0].pixels.shape
-        (['view1', 'view2'], (32, 32, 3))
+        (['view1', 'view2'], (48, 48, 3))
     """
     where = make_runtime(runtime)
     settings = join_settings(set)

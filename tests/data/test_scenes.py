@@ -125,7 +125,7 @@ def test_masks_are_disjoint_and_visible(scenes: list[Scene]) -> None:
 
 def test_counts_sizes_and_cover(scenes: list[Scene]) -> None:
     counts = np.array([len(s.labels) for s in scenes])
-    assert 3.0 <= counts.mean() <= 3.7
+    assert 5.6 <= counts.mean() <= 6.6
     assert counts.min() >= 1
     assert counts.max() <= 14
     assert counts.std() > 1.3
@@ -136,12 +136,12 @@ def test_counts_sizes_and_cover(scenes: list[Scene]) -> None:
             inside[y1:y2, x1:x2] = True
             shares.append((x2 - x1) * (y2 - y1) / inside.size)
         covers.append(inside.mean())
-    assert 0.32 <= np.mean(covers) <= 0.39, "36.4 % of COCO's pixels are in boxes (paper 000)"
+    assert 0.34 <= np.mean(covers) <= 0.4, "36.4 % of COCO's pixels are in boxes (paper 000)"
     low, middle, high = np.quantile(shares, [0.1, 0.5, 0.9])
-    assert 0.05 <= low < 0.085
-    assert 0.1 <= middle <= 0.14
-    assert 0.17 <= high <= 0.24
-    assert np.mean(shares) > 1.03 * middle, "more small objects than large ones"
+    assert 0.025 <= low < 0.04
+    assert 0.05 <= middle <= 0.067
+    assert 0.09 <= high <= 0.125
+    assert np.mean(shares) > 1.05 * middle, "more small objects than large ones"
 
 
 def test_image_sizes_vary_around_the_setting(scenes: list[Scene]) -> None:
@@ -187,10 +187,10 @@ def test_two_random_crops_often_show_different_objects(scenes: list[Scene]) -> N
     for i, scene in enumerate(scenes[:200]):
         rng = rng_for(0, "pairs", i)
         pairs += [(dominant(scene, rng), dominant(scene, rng), scene.labels) for _ in range(20)]
-    assert np.mean([a != b for a, b, _ in pairs]) > 0.34  # measured 0.390
+    assert np.mean([a != b for a, b, _ in pairs]) > 0.48  # measured 0.528
     both = [(labels[a], labels[b]) for a, b, labels in pairs if a >= 0 and b >= 0]
-    assert len(both) / len(pairs) > 0.93
-    assert np.mean([a != b for a, b in both]) > 0.29
+    assert len(both) / len(pairs) > 0.96
+    assert np.mean([a != b for a, b in both]) > 0.44
 
 
 def described(scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -214,7 +214,7 @@ def test_colour_does_not_tell_the_class_but_shape_and_texture_do(scenes: list[Sc
         model = make_pipeline(StandardScaler(), SVC(C=3)).fit(train[feature], train[2])
         accuracy.append(model.score(test[feature], test[2]))
     assert accuracy[0] < 0.12, "chance is 0.05"
-    assert accuracy[1] > 0.4
+    assert accuracy[1] > 0.65
 
 
 @pytest.mark.parametrize("part", ["shape", "texture"])

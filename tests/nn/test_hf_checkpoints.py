@@ -46,7 +46,7 @@ def check(found: Found, name: str) -> None:
         pooled, last = network.eval()(images), network.maps(images)
     np.testing.assert_allclose(pooled.numpy(), reference["pooled"], rtol=1e-4, atol=1e-5)
     if "map" in reference:
-        np.testing.assert_allclose(last.numpy(), reference["map"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(last.numpy(), reference["map"], rtol=1e-4, atol=5e-5)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -149,7 +149,7 @@ def overflow(name: str, tensor: Tensor) -> None:
 
 
 def test_a_network_that_tells_nothing_apart_is_dead(tmp_path: Path) -> None:
-    images = SmallSet(tmp_path, 3)
+    images = SmallSet(tmp_path, 6)
     assert not is_dead(context(tmp_path, images), task("train", "val"))
     assert is_dead(context(tmp_path, images, kill_all), task("train", "val"))
     for change in (collapse, narrow, drown):

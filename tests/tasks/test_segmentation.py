@@ -16,7 +16,6 @@ from bench.contracts.registry import load
 from bench.core.errors import BadData, StageFailed
 from bench.core.params import Runtime
 from bench.core.store import Store
-from bench.data.scenes.draw import draw_scene
 from bench.data.scenes.pixels import write_camvid, write_cityscapes
 from bench.data.semantic import pixel_targets
 from bench.launch.local import LocalEngine
@@ -26,6 +25,7 @@ from tasks._segmentation import pipeline
 from tasks._segmentation.metrics import segmentation_metrics
 from tasks._segmentation.model import Segmenter
 from tests.data.folders import Deaf
+from tests.small_set import draw_few
 from tests.tasks.segmentation import MICRO, TASKS, Pixels, context, micro
 
 CPU = torch.device("cpu")
@@ -86,7 +86,7 @@ def test_a_stopped_training_goes_on_bit_equal(
 
 def smallest_object(number: int) -> float:
     """The share of the image that the smallest object of a scene covers."""
-    return float(draw_scene(0, number).masks.mean((1, 2)).min())
+    return float(draw_few(number).masks.mean((1, 2)).min())
 
 
 @pytest.mark.parametrize("task", ["cityscapes_fcn", "camvid_seg"])

@@ -30,7 +30,7 @@ class AnchorsScda(Proposals):
     Params = AnchorsScdaParams
     params: AnchorsScdaParams
     on_device = True
-    scales = {"tiny": {"resize_short": 96, "level": "c3", "gamma": 0.15}}
+    scales = {"tiny": {"resize_short": 128, "level": "c4", "gamma": 0.1}}
 
     @classmethod
     def peer(cls) -> Callable[..., Any]:

@@ -36,6 +36,10 @@ class Cmc(Method):
     scales = {
         "tiny": {
             **TINY_VIEWS,
+            # lightness and colours of one view: they need not differ in what they show
+            "min_scale": 0.7,
+            "lr": 0.004,
+            "tau": 0.2,
             "backbone": "lab_resnet10",
             "partition": "softmax",
         },

@@ -33,10 +33,10 @@ class Mae(Method):
     scales = {
         "tiny": {
             "backbone": "vit_tiny",
-            "image_size": 64,
-            "epochs": 60,
+            "image_size": 48,
+            "epochs": 100,
             "batch_size": 64,
-            "lr": 0.008,
+            "lr": 0.003,
             "warmup_epochs": 2.0,
             "decoder_dim": 96,
             "decoder_depth": 1,

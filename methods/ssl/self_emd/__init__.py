@@ -35,7 +35,7 @@ class SelfEmd(Method):
     scales = {
         "tiny": {
             **TINY_VIEWS,
-            "image_size": 32,  # maps of one place; where they have four, it collapses in these steps
+            "image_size": 32,  # maps of one place; with four, it collapses in these steps
             "lr": 0.006,
             "hidden": 512,
             "out": 128,

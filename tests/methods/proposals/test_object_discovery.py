@@ -433,7 +433,7 @@ def test_from_images_to_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for image in table.at:
         given = {tuple(b) for b in candidates.boxes(image).tolist()}
         assert {tuple(b) for b in table.boxes(image).tolist()} <= given
-        assert len(table.boxes(image)) >= 5
+        assert len(table.boxes(image)) >= 3
         assert table.scores(image)[0] > 0
     assert json.loads((folder / "model.json").read_text())["feature_dim"] == 256
     _resumes(local, stage.inputs["regions"], runtime, tmp_path / "again", monkeypatch)

@@ -132,7 +132,7 @@ def statistics(network: LewelNetwork) -> dict[str, torch.Tensor]:
 
 def test_eman_averages_statistics_and_uses_them() -> None:
     torch.manual_seed(0)
-    network = lewel().network(10).train()
+    network = lewel(ema0=0.9).network(10).train()
     network.loss(batch(TWO))
     start = statistics(network)
     assert all(float(b.sum()) == 0 for n, b in start.items() if n.endswith("running_mean")), (

@@ -59,7 +59,7 @@ def test_labels_of_scenes_are_the_classes_of_their_objects(tmp_path: Path) -> No
         (view,) = sample.views
         assert (view.role, view.size, view.scale, view.augment.p_flip, view.augment.p_jitter) == (
             "view1",
-            32,
+            48,
             (0.08, 1.0),
             0.5,
             0.0,
