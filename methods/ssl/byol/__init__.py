@@ -34,7 +34,9 @@ class Byol(Method):
     scales = {
         "tiny": {
             **TINY_VIEWS,
+            # it learns more slowly from whole scenes than the contrastive methods do
             "lr": 0.006,
+            "epochs": 100,
             "hidden": 512,
             "out": 128,
             "ema0": 0.3,  # a slower target is too slow for 500 steps (docs/design/learning.md)
