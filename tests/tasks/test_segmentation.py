@@ -109,7 +109,7 @@ def test_it_learns_four_scenes(task: str, tmp_path: Path) -> None:
     largest."""
     images = Pixels(tmp_path, 4, order=sorted(range(80), key=smallest_object)[-4:])
     cls: Any = load("task", task)
-    p = cls.resolve("tiny", {**OVERFIT, "iterations": 200}).params
+    p = cls.resolve("tiny", {**OVERFIT, "iterations": 300}).params
     model = fit(tmp_path / "m", images, p, name="resnet18_quarter")
     matrices, _ = pipeline.score(context(tmp_path / "m"), model, images, p, CPU)
     matrix = matrices.sum(0)
