@@ -11,5 +11,5 @@ VIEW_OF = ("view1", "view2", "view1", "view3")  # whose boxes each row of `extra
 
 def soco(**settings: object) -> Any:
     """SoCo at `tiny` with narrow heads."""
-    small = {"hidden": 32, "out": 16, "fpn": 8, "fc": 12, "image_size": 64, **settings}
-    return registry.load("method", "soco").resolve("tiny", small)
+    small = {"hidden": 32, "out": 16, "fpn": 8, "fc": 12, "boxes": 4, "image_size": 64}
+    return registry.load("method", "soco").resolve("tiny", small | settings)

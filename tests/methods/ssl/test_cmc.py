@@ -23,7 +23,7 @@ N = 40
 
 def cmc(**settings: object):  # type: ignore[no-untyped-def]
     return registry.load("method", "cmc").resolve(
-        "tiny", {"dim": 16, "image_size": 32, **settings}
+        "tiny", {"dim": 16, "image_size": 32, "tau": 0.07, **settings}
     )
 
 

@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 def mae(**settings: object):  # type: ignore[no-untyped-def]
-    return registry.load("method", "mae").resolve("tiny", settings)
+    return registry.load("method", "mae").resolve("tiny", {"image_size": 64} | settings)
 
 
 def batch(images: torch.Tensor) -> Batch:

@@ -31,6 +31,7 @@ SLIM = {
     "fpn_width": 8,
     "fpn": 8,
     "fc": 8,
+    "boxes": 4,
     "align_heads": 2,
     "queue": 32,
     "batch_size": 4,
