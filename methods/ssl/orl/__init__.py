@@ -42,7 +42,6 @@ class Orl(Method):
     scales = {
         "tiny": {
             **TINY_VIEWS,
-            "lr": 0.006,  # BYOL's
             "pixels": "scaled",
             "ema0": 0.3,
             "hidden": 512,
