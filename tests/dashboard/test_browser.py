@@ -338,22 +338,6 @@ def test_the_static_page_sorts_and_finds_and_asks_nobody(
             picture(driver, PICTURES / f"site-{width}.png", whole=False)
 
 
-def test_twenty_readers_at_once_see_every_page_without_an_error(
-    address: str, database: Database
-) -> None:
-    places = [*pages(database).values(), "/?reported=yes", "/?code=changed"]
-    places = [places[at % len(places)] for at in range(20)]
-    with chromium() as driver:
-        open_page(driver, address)
-        opens = "arguments[0].forEach(place => window.open(place))"
-        driver.execute_script(opens, [address + place for place in places])
-        wait_for(driver, lambda d: len(d.window_handles) == 21)
-        for tab in driver.window_handles[1:]:
-            driver.switch_to.window(tab)
-            settled(driver, HANG)
-            assert not errors(driver), driver.current_url
-
-
 def test_an_empty_home_shows_the_first_command(tmp_path: Path) -> None:
     with serving(tmp_path) as address, chromium(420, 900) as driver:
         open_page(driver, address)
