@@ -32,7 +32,6 @@ from tests.dashboard.browser import (
 )
 from tests.dashboard.measure import DASHBOARD, WATCH, choose
 from tests.dashboard.populate import fill, paper_cells, sweeps
-from tests.patience import HANG
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser is here"),
