@@ -135,7 +135,7 @@ def test_kills_lose_nothing(home: Path) -> None:
     worker: test_drive.)"""
     arguments = (
         "--param",
-        "byol.epochs=8,9",
+        "byol.epochs=60,61",
         *TRAINED,
         "--parallel",
         "2",
@@ -166,7 +166,7 @@ def test_kills_lose_nothing(home: Path) -> None:
     said = again.communicate(timeout=HANG)[0]
     assert again.returncode == 0, said
     found = studies.read_trials(database, "s")
-    assert sorted(t["params"]["byol.epochs"] for t in found) == [8, 9]
+    assert sorted(t["params"]["byol.epochs"] for t in found) == [60, 61]
     assert {t["state"] for t in found} == {"complete"}
     assert evaluated(home) == 3  # two trials, one winner
     resumed = [
