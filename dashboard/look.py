@@ -3,7 +3,7 @@ the static page shares."""
 
 from __future__ import annotations
 
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -45,3 +45,9 @@ def href(page: str, **parameters: Any) -> str:
     """An escaped address: `?page=...&name=value`, parameters without a value left out."""
     query = {"page": page, **{k: v for k, v in parameters.items() if v not in (None, "", (), [])}}
     return escape(f"?{urlencode(query, doseq=True)}")
+
+
+def link_cell(label: str, page: str = "result") -> str:
+    """The address of a page of a cell, by default of its result, as a chart takes it: not
+    escaped."""
+    return unescape(href(page, key=label[:16]))

@@ -26,10 +26,9 @@ from bench.results.views.lineage import find_cell, read_graph
 from bench.results.views.placement import make_table
 from dashboard.address import Address
 from dashboard.charts import show_chart
-from dashboard.look import Markup, link, note, section, show_small_print, table, title
+from dashboard.look import Markup, link, link_cell, note, section, show_small_print, table, title
 from dashboard.pictures import offer_plot
 from dashboard.screens.leaderboard import choose_board, choose_content
-from dashboard.screens.objectness import link_cell
 from dashboard.source import Source
 from dashboard.widgets import enter_text
 

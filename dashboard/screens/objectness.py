@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from html import unescape
 from typing import Any
 
 import streamlit as st
@@ -14,7 +13,7 @@ from bench.results.db.reading import FIRST_COMMAND, is_user_error
 from bench.results.views.objectness import Topic, list_metrics, list_topics, read_topic
 from dashboard.address import Address
 from dashboard.charts import show_chart
-from dashboard.look import href, note, section, show_small_print, table, title
+from dashboard.look import link_cell, note, section, show_small_print, table, title
 from dashboard.pictures import figure, offer_files
 from dashboard.source import Source
 from dashboard.widgets import expander
@@ -112,11 +111,6 @@ def scatter(source: Source, choices: dict[str, str]) -> None:
     from dashboard.plots import scatter as draw
 
     show_drawing(source, "objectness", choices, lambda c: draw(c, link_cell), f"{BARS} {HOW}")
-
-
-def link_cell(label: str) -> str:
-    """The address of the result of a cell, as a chart takes it."""
-    return unescape(href("result", key=label[:16]))
 
 
 def shares(source: Source, choices: dict[str, str]) -> None:

@@ -15,10 +15,9 @@ from bench.results.papers.compared import ComparedTable
 from bench.results.papers.pairs import Pair
 from dashboard.address import Address
 from dashboard.charts import show_chart
-from dashboard.look import note, section, show_small_print, title
+from dashboard.look import link_cell, note, section, show_small_print, title
 from dashboard.pictures import digest_of, offer_drawing, write_csv
 from dashboard.screens.leaderboard import SCALES
-from dashboard.screens.objectness import link_cell
 from dashboard.source import Source
 from dashboard.widgets import download, expander
 

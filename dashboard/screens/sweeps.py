@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from html import escape, unescape
+from html import escape
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -34,8 +34,8 @@ from dashboard.live import show_running
 from dashboard.look import (
     Markup,
     duration,
-    href,
     link,
+    link_cell,
     note,
     section,
     show_small_print,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 TITLE, ORDER = "Sweeps", 4
 FIRST = "bench sweep --param n_crops"
 PAGE_ROWS = 50
+link_trial = partial(link_cell, page="cell")
 
 
 def page(source: Source) -> None:
@@ -147,7 +148,9 @@ def charts(study: StudyRow, trials: Sequence[TrialRow], winner: int | None) -> N
         for column, name in zip(st.columns(wide), names[start : start + 2], strict=False):
             rows = list_points(trials, name, winner)
             spacing = study["spacing"][name]
-            chart = plot_against(rows, name, study["metric"], spacing, link_trial)
+            chart = plot_against(
+                rows, name, study["metric"], spacing, partial(link_cell, page="cell")
+            )
             show_chart(chart, f"{study['metric']} of every trial over {name}.", column)
             draw = partial(draw_setting, rows, name, study["metric"], spacing)
             with column:
@@ -198,11 +201,6 @@ def show_importances(
                 "lowest value at the bottom to its highest."
             )
         )
-
-
-def link_trial(label: str) -> str:
-    """The address of a cell, as a chart takes it."""
-    return unescape(href("cell", key=label[:16]))
 
 
 def offer_rows(

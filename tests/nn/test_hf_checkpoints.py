@@ -46,6 +46,7 @@ def check(found: Found, name: str) -> None:
         pooled, last = network.eval()(images), network.maps(images)
     np.testing.assert_allclose(pooled.numpy(), reference["pooled"], rtol=1e-4, atol=1e-5)
     if "map" in reference:
+        # single places of a map differ by 1.4e-5 between processors
         np.testing.assert_allclose(last.numpy(), reference["map"], rtol=1e-4, atol=5e-5)
 
 

@@ -39,7 +39,7 @@ class Byol(Method):
             "epochs": 100,
             "hidden": 512,
             "out": 128,
-            "ema0": 0.3,  # a slower target is too slow for 500 steps (docs/design/learning.md)
+            "ema0": 0.3,  # a slower target is too slow for so few steps (docs/design/learning.md)
         },
         "small": {
             "backbone": "resnet18",

@@ -29,7 +29,7 @@ class Densecl(Method):
 
     Params = DenseclParams
     params: DenseclParams
-    scales = {"tiny": {**MOCO_TINY}, "small": SMALL, "paper": {"init": "fan_in"}}
+    scales = {"tiny": MOCO_TINY, "small": SMALL, "paper": {"init": "fan_in"}}
 
     def viewer(self, images: ImageSet, inputs: dict[str, Path]) -> Viewer:
         return MocoViews(self.params.image_size, (self.params.min_scale, 1.0))
